@@ -1,0 +1,101 @@
+"""What can happen to the data plane, and what it can ask its shell to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from headgate.workload import Batch, Request
+
+__all__ = [
+    "Action",
+    "Answer",
+    "Arrived",
+    "Cancelled",
+    "Draining",
+    "Event",
+    "Failed",
+    "Finished",
+    "Reject",
+    "Run",
+    "Woke",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A request, parsed and encoded, asks to be answered."""
+
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """An instance finished a batch; ``values[i]`` answers ``batch.requests[i]``."""
+
+    batch: Batch
+    instance: int
+    values: tuple[object, ...]
+    value_bytes: int = 0
+    """Bytes of one value, as the cache is charged for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """An instance failed on a batch."""
+
+    batch: Batch
+    instance: int
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """The caller of this request is gone."""
+
+    request_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Woke:
+    """A wake-up that was asked for, or any moment at all: waking early is harmless."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draining:
+    """No new requests from now on; those admitted are still answered."""
+
+
+Event: TypeAlias = Arrived | Finished | Failed | Cancelled | Woke | Draining
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Give ``value`` (or raise ``error``) to the caller of ``request``."""
+
+    request: Request
+    value: object
+    source: str
+    """``engine``, ``cache`` or ``twin`` (an equal request was in flight)."""
+    error: Exception | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """Refuse ``request``; ``reason`` is one of ``queue_full``, ``predicted_wait``, ``deadline``,
+    ``draining``."""
+
+    request: Request
+    reason: str
+    retry_after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Run ``batch`` on ``instance`` now; answer with ``Finished`` or ``Failed``."""
+
+    batch: Batch
+    instance: int
+
+
+Action: TypeAlias = Answer | Reject | Run

@@ -1,0 +1,166 @@
+"""What is recorded: artifacts, runs, measurements, decisions, releases.
+
+Every value here is frozen, has a canonical form (``headgate.objects.digest``), and names what it
+came from by digest. Nothing here knows where it is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from headgate.errors import Refused
+from headgate.objects.contract import Action, Axis, Contract, Direction, Verdict
+
+__all__ = [
+    "Artifact",
+    "ContractResult",
+    "Decision",
+    "Measurement",
+    "Owner",
+    "Release",
+    "Run",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who decides when it fails, and how they are reached (``webhook:URL``, ``command:...``)."""
+
+    team: str
+    escalate: str
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """Anything with content: ``id`` is stable, ``version`` is the digest of the content.
+
+    Refused without id, version, schema or owner (reason ``artifact_incomplete``): a data set that
+    is only a name cannot be evidence.
+    """
+
+    id: str
+    version: str
+    kind: str
+    """model, tokenizer, dataset, workload, prices, plan, policy, build, samples, report ..."""
+    schema: str
+    """What the content looks like, e.g. ``jsonl {id, query, passage, slices}``."""
+    owner: str
+    size_bytes: int
+    lineage: tuple[str, ...] = ()
+    """Versions that it was made from."""
+    made_by: str | None = None
+    """The run that made it; None for what came from outside."""
+
+    def __post_init__(self) -> None:
+        missing = [n for n in ("id", "version", "kind", "schema", "owner") if not getattr(self, n)]
+        if missing:
+            raise Refused(
+                f"artifact {self.id or self.version or '(unnamed)'} has no {', '.join(missing)}",
+                reason="artifact_incomplete",
+                fix="an artifact needs a stable id, a digest, a schema and an owner",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One execution of a transformation ``z = T(u; c, e)``."""
+
+    transformation: str
+    """T: the name of what was done, e.g. ``quantize.static_int8``."""
+    u: Mapping[str, str]
+    """Inputs: name -> artifact version."""
+    c: Mapping[str, object]
+    """Configuration, with ``code``: the digest of the code that ran."""
+    e: str
+    """Environment: the digest of the hardware profile and library versions."""
+    z: Mapping[str, str]
+    """Outputs: name -> artifact version."""
+    seed: int
+    started_at: str
+    ended_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """A metric's value with its interval, on an artifact version, by a run, on a data set version.
+
+    ``low`` and ``high`` are one-sided 95 % bounds each (together a 90 % interval).
+    """
+
+    metric: str
+    unit: str
+    value: float
+    low: float
+    high: float
+    n: int
+    direction: Direction
+    artifact: str
+    """What was measured: a build or a variant."""
+    dataset: str
+    run: str
+    """The ledger entry of the run that measured it."""
+    seed: int
+    samples: str | None = None
+    """The artifact with the raw samples, from which all of this can be calculated again."""
+    attempted: int = 0
+    errored: int = 0
+
+    def __post_init__(self) -> None:
+        missing = [n for n in ("artifact", "dataset", "run") if not getattr(self, n)]
+        if missing:
+            raise Refused(
+                f"the metric {self.metric} names no {', '.join(missing)}",
+                reason="metric_unauditable",
+                fix="a metric needs its run, evaluation data set, seed and model artifact",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class ContractResult:
+    """One contract, the numbers it was compared with, and the verdict in one sentence."""
+
+    contract: Contract
+    verdict: Verdict
+    value: float
+    low: float
+    high: float
+    n: int
+    because: str
+    """One sentence with the numbers in it."""
+    measurement: str | None = None
+    """The ledger entry of the measurement."""
+    current_value: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """All verdicts of a candidate and one outcome."""
+
+    candidate: str
+    current: str
+    split: str
+    """Which split was judged: ``evaluate`` or ``holdout``."""
+    results: tuple[ContractResult, ...]
+    action: Action
+    because: str
+    missing_axes: tuple[Axis, ...] = ()
+
+    @property
+    def accepted(self) -> bool:
+        return self.action in (Action.ACCEPT, Action.WARN)
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A variant made current for an endpoint. Generation 0 is the unoptimized baseline."""
+
+    endpoint: str
+    generation: int
+    variant: str
+    """The artifact version of the variant."""
+    decision: str | None
+    """The ledger entry of the decision that promoted it; None for generation 0."""
+    note: str = ""
+    extra: Mapping[str, str] = field(default_factory=dict)
+    """What belongs to it beside the variant, e.g. ``index`` for an encoder."""

@@ -1,0 +1,20 @@
+"""What is asked and how long it takes: requests, batches, arrivals, service times, engines.
+
+Knows nothing of files, clocks or sockets; randomness comes in as a ``numpy`` generator.
+"""
+
+from headgate.workload.engine import Codec, Encoded, Engine, Tensors
+from headgate.workload.request import Batch, Request
+from headgate.workload.service import CurvePoint, ServiceCurve, ServiceTimeModel
+
+__all__ = [
+    "Batch",
+    "Codec",
+    "CurvePoint",
+    "Encoded",
+    "Engine",
+    "Request",
+    "ServiceCurve",
+    "ServiceTimeModel",
+    "Tensors",
+]
