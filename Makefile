@@ -1,0 +1,46 @@
+# Everything that a person types. `make quickstart` and `make test` prepare what they need.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+EXTRA  ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help quickstart install test lint types format bench clean
+
+help: ## What can be typed
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+# A stamp a kind of install: pip runs again only where the pins or the package's metadata changed.
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Headgate needs Python 3.11 or newer; say which: make PYTHON=python3.11 ...")'
+	@$(PYTHON) -m venv $(VENV) || { echo "python3 has no venv module; on Debian: apt-get install python3-venv"; exit 2; }
+
+$(VENV)/.quickstart: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) install --constraint constraints.txt --editable '.[quickstart]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) install --constraint constraints.txt --editable '.[dev]'
+	@touch $@ $(VENV)/.quickstart
+
+quickstart: $(VENV)/.quickstart ## Optimize the example endpoint, from nothing to a decision and a report
+	$(BIN)/headgate optimize --promote examples/python-help/headgate.yaml
+
+install: $(VENV)/.dev ## .venv with everything for development
+
+test: install lint ## Lint, then all tests and doctests
+	$(BIN)/python -m pytest $(EXTRA)
+
+lint: install ## ruff, mypy (strict over src), import-linter
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install ## Let ruff format and fix what it can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## Remove the environment and every cache; never a store
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
