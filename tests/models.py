@@ -1,0 +1,108 @@
+"""Tiny models for tests: built in milliseconds, small enough to check by hand.
+
+They have what real ones have where it matters: dynamic batch and length, an attention mask, a
+matrix product for the quantizers, pooling and normalisation in the graph.
+"""
+
+from __future__ import annotations
+
+import string
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+__all__ = ["TINY_VOCAB", "tiny_classifier", "tiny_embedder", "tiny_tokenizer"]
+
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
+PIECES = string.ascii_lowercase + string.digits
+TINY_VOCAB = len(SPECIAL) + 2 * len(PIECES)
+
+
+def tiny_embedder(
+    path: Path, *, vocab: int = TINY_VOCAB, dim: int = 8, hidden: int = 16, seed: int = 0
+) -> Path:
+    """ids, mask -> normalised mean over unmasked tokens of tanh(embedding @ weight)."""
+    rng = np.random.default_rng(seed)
+    nodes = [
+        helper.make_node("Gather", ["embedding", "input_ids"], ["embedded"]),
+        helper.make_node("MatMul", ["embedded", "weight"], ["projected"]),
+        helper.make_node("Tanh", ["projected"], ["hidden"]),
+        helper.make_node("Cast", ["attention_mask"], ["mask"], to=TensorProto.FLOAT),
+        helper.make_node("Unsqueeze", ["mask", "last"], ["mask3"]),
+        helper.make_node("Mul", ["hidden", "mask3"], ["masked"]),
+        helper.make_node("ReduceSum", ["masked", "length_axis"], ["total"], keepdims=0),
+        helper.make_node("ReduceSum", ["mask3", "length_axis"], ["count"], keepdims=0),
+        helper.make_node("Div", ["total", "count"], ["mean"]),
+        helper.make_node("ReduceL2", ["mean", "last"], ["norm"], keepdims=1),
+        helper.make_node("Div", ["mean", "norm"], ["sentence_embedding"]),
+    ]
+    tokens = [
+        helper.make_tensor_value_info(n, TensorProto.INT64, ["batch", "length"])
+        for n in ("input_ids", "attention_mask")
+    ]
+    weights = {
+        "embedding": rng.normal(size=(vocab, hidden)).astype(np.float32),
+        "weight": rng.normal(size=(hidden, dim)).astype(np.float32),
+        "last": np.array([-1]),
+        "length_axis": np.array([1]),
+    }
+    return _save(
+        path, "tiny_embedder", nodes, tokens, "sentence_embedding", ["batch", dim], weights
+    )
+
+
+def tiny_classifier(path: Path, *, features: int = 4, classes: int = 3, seed: int = 0) -> Path:
+    """x (batch, features) -> softmax(x @ weight), shape (batch, classes)."""
+    rng = np.random.default_rng(seed)
+    nodes = [
+        helper.make_node("MatMul", ["x", "weight"], ["scores"]),
+        helper.make_node("Softmax", ["scores"], ["probabilities"], axis=-1),
+    ]
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", features])
+    weights = {"weight": rng.normal(size=(features, classes)).astype(np.float32)}
+    return _save(path, "tiny_classifier", nodes, [x], "probabilities", ["batch", classes], weights)
+
+
+def tiny_tokenizer(path: Path) -> Path:
+    """One token a character, [CLS] and [SEP] around; packaged, as many are, to pad and truncate.
+
+    A codec must undo that: the padding to 128 here is the trap that real tokenizers set.
+    """
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+    vocab = {t: i for i, t in enumerate([*SPECIAL, *PIECES, *("##" + p for p in PIECES)])}
+    tokenizer = Tokenizer(models.WordPiece(vocab, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    tokenizer.enable_padding(length=128)
+    tokenizer.enable_truncation(max_length=128)
+    tokenizer.save(str(path))
+    return path
+
+
+def _save(
+    path: Path,
+    name: str,
+    nodes: list[onnx.NodeProto],
+    inputs: list[onnx.ValueInfoProto],
+    output: str,
+    output_shape: list[str | int],
+    weights: dict[str, NDArray[np.generic]],
+) -> Path:
+    graph = helper.make_graph(
+        nodes,
+        name,
+        inputs,
+        [helper.make_tensor_value_info(output, TensorProto.FLOAT, output_shape)],
+        [numpy_helper.from_array(np.asarray(w), n) for n, w in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    onnx.checker.check_model(model)
+    path.write_bytes(model.SerializeToString(deterministic=True))
+    return path
