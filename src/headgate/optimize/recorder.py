@@ -142,8 +142,12 @@ class Recorder:
         entry = self.store.record_run(run)
         for name, output in outputs.items():
             self.register(
-                f"{transformation}/{name}", z[name], kind=output.kind, schema=output.schema,
-                lineage=tuple(u.values()), made_by=entry.id,
+                f"{transformation}/{name}",
+                z[name],
+                kind=output.kind,
+                schema=output.schema,
+                lineage=tuple(u.values()),
+                made_by=entry.id,
             )
         return Recorded(entry.id, z, False, (ended - started).total_seconds())
 
@@ -177,6 +181,7 @@ class Recorder:
 
 
 def _seconds_between(run: Run) -> float:
-    start, end = (datetime.fromisoformat(t.replace("Z", "+00:00"))
-                  for t in (run.started_at, run.ended_at))
+    start, end = (
+        datetime.fromisoformat(t.replace("Z", "+00:00")) for t in (run.started_at, run.ended_at)
+    )
     return (end - start).total_seconds()

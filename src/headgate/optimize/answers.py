@@ -1,0 +1,86 @@
+"""A build's answers to many items at once, offline: length-sorted batches, one engine.
+
+Used for quality, for teacher outputs and for pilots. Knows nothing of what the answers mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headgate.workload import Codec, Encoded, Engine
+
+__all__ = ["Answerer", "batches_by_length"]
+
+Step = Callable[[object], object]
+
+
+def batches_by_length(
+    lengths: Sequence[int], *, max_padded_tokens: int, max_items: int = 64
+) -> list[list[int]]:
+    """Indices of ``lengths`` in batches of near-equal length, each within the token budget.
+
+    >>> batches_by_length([9, 2, 3, 8], max_padded_tokens=16)
+    [[0], [3], [2, 1]]
+    """
+    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    batches: list[list[int]] = []
+    for i in order:
+        if (
+            batches
+            and len(batches[-1]) < max_items
+            and lengths[batches[-1][0]] * (len(batches[-1]) + 1) <= max_padded_tokens
+        ):
+            batches[-1].append(i)
+        else:
+            batches.append([i])
+    return batches
+
+
+class Answerer:
+    """An engine with its codec and the caller's own pre- and postprocessing."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        codec: Codec,
+        *,
+        truncate: bool = False,
+        preprocess: Step | None = None,
+        postprocess: Step | None = None,
+        max_padded_tokens: int = 1024,
+    ) -> None:
+        self.engine = engine
+        self.codec = codec
+        self._truncate = truncate
+        self._preprocess = preprocess
+        self._postprocess = postprocess
+        self._max_padded_tokens = max_padded_tokens
+
+    def encode(self, items: Sequence[object]) -> list[Encoded]:
+        """The items as the model takes them; raises ``RequestError`` naming the item."""
+        if self._preprocess is not None:
+            items = [self._preprocess(item) for item in items]
+        return self.codec.encode(items, truncate=self._truncate)
+
+    def one(self, encoded: Encoded) -> NDArray[np.generic]:
+        """The raw output for one item alone, nothing padded."""
+        row: NDArray[np.generic] = self.engine.run(self.codec.collate([encoded]))[0]
+        return row
+
+    def answer(self, items: Sequence[object]) -> NDArray[np.generic]:
+        """Outputs in the order of ``items``, shape (n, ...)."""
+        encoded = self.encode(items)
+        batches = batches_by_length(
+            [e.length for e in encoded], max_padded_tokens=self._max_padded_tokens
+        )
+        rows: list[NDArray[np.generic] | None] = [None] * len(items)
+        for batch in batches:
+            outputs = self.engine.run(self.codec.collate([encoded[i] for i in batch]))
+            for i, row in zip(batch, outputs, strict=True):
+                rows[i] = row
+        if self._postprocess is not None:
+            rows = [np.asarray(self._postprocess(row)) for row in rows]
+        return np.stack([row for row in rows if row is not None])

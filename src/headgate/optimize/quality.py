@@ -1,0 +1,153 @@
+"""Per-item quality of a build: what its answers are worth, item by item.
+
+Each task turns outputs into *answers* (what agreement compares) and *scores* (one number an item
+and metric). Only per-item values leave this module, so that every comparison can be paired.
+Knows nothing of contracts or intervals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headgate.config import LabelledSet, RetrievalSet
+from headgate.objects import jsonable
+from headgate.optimize.answers import Answerer
+
+__all__ = ["Metric", "QualitySamples", "agreement", "evaluate"]
+
+Metric = Callable[[dict[str, object], NDArray[np.generic]], float]
+"""A user's own metric: (item, output) -> float."""
+
+_TOP = 10
+
+
+@dataclass(frozen=True, slots=True)
+class QualitySamples:
+    """Per-item results of one build on one split."""
+
+    items: tuple[str, ...]
+    slices: tuple[tuple[str, ...], ...]
+    scores: Mapping[str, tuple[float | None, ...]]
+    """Metric -> one value an item; None where the item errored."""
+    answers: tuple[tuple[float, ...], ...]
+    """What agreement compares: the top-10 passage indices, or the predicted class or value."""
+
+    def to_json(self) -> object:
+        return jsonable(self)
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, object]) -> QualitySamples:
+        def rows(value: object) -> tuple[tuple[object, ...], ...]:
+            assert isinstance(value, list)
+            return tuple(tuple(row) for row in value)
+
+        scores = body["scores"]
+        assert isinstance(scores, dict)
+        return cls(
+            items=tuple(body["items"]),  # type: ignore[arg-type]  # written by to_json
+            slices=rows(body["slices"]),  # type: ignore[arg-type]  # written by to_json
+            scores={name: tuple(values) for name, values in scores.items()},
+            answers=rows(body["answers"]),  # type: ignore[arg-type]  # written by to_json
+        )
+
+
+def evaluate(
+    answerer: Answerer,
+    data: RetrievalSet | LabelledSet,
+    *,
+    metrics: Mapping[str, Metric] | None = None,
+) -> QualitySamples:
+    """The per-item scores and answers of one build on ``data``.
+
+    ``metrics`` are the user's own; one that raises marks its item as errored, never drops it.
+    """
+    if isinstance(data, RetrievalSet):
+        return _retrieval(answerer, data, metrics or {})
+    return _labelled(answerer, data, metrics or {})
+
+
+def _retrieval(
+    answerer: Answerer, data: RetrievalSet, metrics: Mapping[str, Metric]
+) -> QualitySamples:
+    passages = answerer.answer(data.passages).astype(np.float32)
+    queries = answerer.answer(data.queries).astype(np.float32)
+    similarity = queries @ passages.T
+    if data.relevant is None:
+        # Every text is its own passage: finding oneself says nothing.
+        np.fill_diagonal(similarity, -np.inf)
+    top = _top_indices(similarity, min(_TOP, similarity.shape[1] - (data.relevant is None)))
+    scores: dict[str, tuple[float | None, ...]] = {}
+    if data.relevant is not None:
+        hits = [
+            np.isin(row, wanted, assume_unique=True)
+            for row, wanted in zip(top, data.relevant, strict=True)
+        ]
+        scores["recall@10"] = tuple(
+            float(hit.sum() / min(len(wanted), _TOP))
+            for hit, wanted in zip(hits, data.relevant, strict=True)
+        )
+        scores["mrr@10"] = tuple(
+            float(1 / (hit.argmax() + 1)) if hit.any() else 0.0 for hit in hits
+        )
+    for name, metric in metrics.items():
+        scores[name] = tuple(
+            _guarded(metric, {"id": i, "query": q}, output)
+            for i, q, output in zip(data.query_ids, data.queries, queries, strict=True)
+        )
+    return QualitySamples(
+        tuple(data.query_ids),
+        tuple(data.slices),
+        scores,
+        tuple(tuple(float(i) for i in row) for row in top),
+    )
+
+
+def _top_indices(similarity: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+    """The ``k`` best columns of each row, best first; ties go to the lower index."""
+    order: NDArray[np.int64] = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
+    return order
+
+
+def _labelled(
+    answerer: Answerer, data: LabelledSet, metrics: Mapping[str, Metric]
+) -> QualitySamples:
+    outputs = answerer.answer(data.inputs)
+    predicted = outputs.reshape(len(outputs), -1)
+    answer = predicted.argmax(axis=1) if predicted.shape[1] > 1 else predicted[:, 0]
+    scores: dict[str, tuple[float | None, ...]] = {}
+    if data.labels is not None:
+        scores["accuracy"] = tuple(
+            float(a == label) for a, label in zip(answer, data.labels, strict=True)
+        )
+    rows = zip(data.ids, data.inputs, data.labels or [None] * len(data.ids), outputs, strict=True)
+    items = [({"id": i, "input": x, "label": y}, output) for i, x, y, output in rows]
+    for name, metric in metrics.items():
+        scores[name] = tuple(_guarded(metric, item, output) for item, output in items)
+    return QualitySamples(
+        tuple(data.ids), tuple(data.slices), scores, tuple((float(a),) for a in answer)
+    )
+
+
+def _guarded(metric: Metric, item: dict[str, object], output: NDArray[np.generic]) -> float | None:
+    try:
+        return float(metric(item, output))
+    except Exception:  # a user's function may raise anything; the item counts as errored
+        return None
+
+
+def agreement(candidate: QualitySamples, current: QualitySamples) -> tuple[float, ...]:
+    """Share of each item's answers that both give: top-10 overlap, or 1.0 for the same prediction.
+
+    >>> a = QualitySamples(("q",), ((),), {}, ((1.0, 2.0),))
+    >>> b = QualitySamples(("q",), ((),), {}, ((2.0, 3.0),))
+    >>> agreement(a, b)
+    (0.5,)
+    """
+    return tuple(
+        len(set(a) & set(b)) / max(len(b), 1)
+        for a, b in zip(candidate.answers, current.answers, strict=True)
+    )

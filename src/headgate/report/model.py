@@ -1,0 +1,200 @@
+"""What a report says: plain values, each figure with the ledger entry that it comes from.
+
+The main job fills these, ``terminal``, ``html`` and ``as_json`` show them. Knows nothing of how
+anything was measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from headgate.objects import jsonable
+
+__all__ = [
+    "Candidate",
+    "ContractRow",
+    "Curve",
+    "Distribution",
+    "Figure",
+    "PowerRow",
+    "Prediction",
+    "Report",
+    "Saving",
+    "Share",
+    "Step",
+    "as_json",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A number, its interval where it has one, its unit, and the ledger entry it comes from."""
+
+    value: float
+    unit: str
+    entry: str
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One build that was considered."""
+
+    name: str
+    tried: bool
+    why: str
+    """Why it was tried or skipped, or what stopped it."""
+    verdict: str
+    """accept, warn, rollback, unknown, invalid, baseline, or skipped."""
+    figures: Mapping[str, Figure] = field(default_factory=dict)
+    """Metric -> figure: quality difference, p95, cost, bytes."""
+    batch_invariance: str = ""
+    forecast: str = ""
+    """What the preview expected, in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class ContractRow:
+    """One contract of the winner, on the split that certifies it."""
+
+    rule: str
+    axis: str
+    verdict: str
+    because: str
+    figure: Figure | None
+    why: str
+    """The rationale."""
+
+
+@dataclass(frozen=True, slots=True)
+class Saving:
+    """How many times cheaper the winner is, on which workload and against what."""
+
+    workload: str
+    against: str
+    basis: str
+    """attributed (device seconds) or provisioned (instances that hold the p95 contract)."""
+    baseline_cost_per_1k: Figure
+    winner_cost_per_1k: Figure
+
+    @property
+    def factor(self) -> float:
+        return self.baseline_cost_per_1k.value / self.winner_cost_per_1k.value
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One optimization, by leaving it out: how many times dearer the winner is without it."""
+
+    optimization: str
+    factor_without: Figure
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Predicted beside measured, for one variant and one quantity."""
+
+    variant: str
+    quantity: str
+    predicted: Figure
+    measured: Figure
+
+    @property
+    def relative_error(self) -> float:
+        return self.predicted.value / self.measured.value - 1 if self.measured.value else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A service-time curve: measured points and the fit."""
+
+    name: str
+    entry: str
+    points: tuple[tuple[int, int, float], ...]
+    """(batch size, tokens, seconds), measured medians."""
+    fitted: tuple[float, ...]
+    """The fit at the same points, seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """Latencies of one variant under load, as quantiles in seconds."""
+
+    name: str
+    entry: str
+    kind: str
+    """measured or predicted."""
+    quantiles: tuple[tuple[float, float], ...]
+    """(share, seconds), ascending."""
+
+
+@dataclass(frozen=True, slots=True)
+class PowerRow:
+    """What a contract can tell at this n."""
+
+    rule: str
+    n: int
+    assumed: str
+    power: float
+    required_n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One transformation of the job."""
+
+    name: str
+    entry: str
+    seconds: float
+    reused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything that is shown of one run of the main job."""
+
+    endpoint: str
+    task: str
+    action: str
+    because: str
+    decision: str
+    """Ledger entry of the decision."""
+    winner: str
+    """Variant name; the baseline's where nothing was better."""
+    winner_id: str
+    generation: int | None
+    """The current generation after the job; None before any promotion."""
+    hardware: Mapping[str, str]
+    created_at: str
+    next_command: str
+    next_why: str
+    candidates: tuple[Candidate, ...] = ()
+    contracts: tuple[ContractRow, ...] = ()
+    savings: tuple[Saving, ...] = ()
+    shares: tuple[Share, ...] = ()
+    predictions: tuple[Prediction, ...] = ()
+    curves: tuple[Curve, ...] = ()
+    distributions: tuple[Distribution, ...] = ()
+    power: tuple[PowerRow, ...] = ()
+    breakdown: Mapping[str, Mapping[str, Figure]] = field(default_factory=dict)
+    """Variant -> part of the cost -> figure (money per thousand requests)."""
+    plan: Mapping[str, str] = field(default_factory=dict)
+    """What the winner runs with: instances, threads, budget, cache."""
+    steps: tuple[Step, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What a reader must know before believing any of it."""
+    currency: str = "USD"
+
+
+def as_json(report: Report) -> object:
+    """The report as plain JSON types, factors and errors included."""
+    body = jsonable(report)
+    assert isinstance(body, dict)
+    for row, saving in zip(body["savings"], report.savings, strict=True):
+        row["factor"] = saving.factor
+    for row, prediction in zip(body["predictions"], report.predictions, strict=True):
+        row["relative_error"] = prediction.relative_error
+    return body

@@ -1,0 +1,95 @@
+"""Numbers as people read them: units chosen by size, three significant digits.
+
+>>> seconds(0.00423), seconds(12.3), count(20000), size(90_768_346)
+('4.23 ms', '12.3 s', '20,000', '86.6 MiB')
+"""
+
+from __future__ import annotations
+
+import math
+
+__all__ = ["count", "figure", "money", "percent", "seconds", "size", "times"]
+
+
+def _three(x: float) -> str:
+    """Three significant digits, no exponent."""
+    if x == 0 or not math.isfinite(x):
+        return "0" if x == 0 else ("∞" if x > 0 else "−∞" if x < 0 else "n/a")
+    digits = max(0, 2 - math.floor(math.log10(abs(x))))
+    return f"{x:,.{min(digits, 9)}f}"
+
+
+def seconds(x: float) -> str:
+    """A duration: µs, ms, s or min."""
+    if not math.isfinite(x):
+        return "∞" if x > 0 else "n/a"
+    if abs(x) >= 120:
+        return f"{_three(x / 60)} min"
+    if abs(x) >= 1:
+        return f"{_three(x)} s"
+    if abs(x) >= 1e-3 or x == 0:
+        return f"{_three(x * 1e3)} ms"
+    return f"{_three(x * 1e6)} µs"
+
+
+def count(x: float) -> str:
+    """A whole number with thousands separated."""
+    return f"{round(x):,}"
+
+
+def size(n_bytes: float) -> str:
+    """Bytes in binary units."""
+    for unit in ("B", "KiB", "MiB"):
+        if abs(n_bytes) < 1024:
+            return f"{_three(n_bytes)} {unit}"
+        n_bytes /= 1024
+    return f"{_three(n_bytes)} GiB"
+
+
+def money(x: float, currency: str = "USD") -> str:
+    """An amount with its currency.
+
+    >>> money(0.000123)
+    '0.000123 USD'
+    """
+    return f"{_three(x)} {currency}"
+
+
+def percent(x: float, *, signed: bool = False) -> str:
+    """A fraction in per cent, one decimal.
+
+    >>> percent(-0.0123, signed=True)
+    '−1.2 %'
+    """
+    text = f"{x * 100:+.1f}" if signed else f"{x * 100:.1f}"
+    return text.replace("-", "−") + " %"
+
+
+def times(x: float) -> str:
+    """A factor.
+
+    >>> times(8.04)
+    '8.0x'
+    """
+    return f"{x:.1f}x" if abs(x) < 100 else f"{x:.0f}x"
+
+
+def figure(value: float, unit: str, currency: str = "USD") -> str:
+    """A value in the way of its unit."""
+    match unit:
+        case "s":
+            return seconds(value)
+        case "bytes":
+            return size(value)
+        case "money_per_1k":
+            return money(value, currency)
+        case "share":
+            return percent(value)
+        case "points":
+            return percent(value, signed=True)
+        case "times":
+            return times(value)
+        case "per_s":
+            return f"{_three(value)}/s"
+        case _:
+            return f"{_three(value)} {unit}".strip()
