@@ -1,0 +1,197 @@
+"""Callers' items into tensors: texts through a tokenizer, or tensors of a fixed shape.
+
+Knows nothing of engines or HTTP. An item that is wrong fails alone and is named by its index.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headgate.errors import InputError, RequestError, TooLong
+from headgate.quantization.facts import TensorSpec
+from headgate.workload import Encoded, Tensors
+
+__all__ = ["TensorCodec", "TextCodec"]
+
+_TEXT_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+
+
+class TextCodec:
+    """Texts -> token ids. Holds no state between calls, so any thread may use it at any time.
+
+    A packaged tokenizer.json often pads and truncates (to 128, whatever the model takes): both are
+    switched off, and lengths are the build's business: ``max_tokens`` is the model's limit,
+    special tokens included, and batches are padded to their longest item, rounded up to
+    ``pad_to_multiple``.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Path,
+        inputs: Sequence[TensorSpec],
+        *,
+        max_tokens: int,
+        pad_to_multiple: int = 1,
+    ) -> None:
+        from tokenizers import Tokenizer
+
+        unknown = [i.name for i in inputs if i.name not in _TEXT_INPUTS]
+        if unknown or not any(i.name == "input_ids" for i in inputs):
+            raise InputError(
+                f"a text model takes {', '.join(_TEXT_INPUTS)}; this one takes "
+                f"{', '.join(i.name for i in inputs) or 'nothing'}",
+                where="model inputs",
+                fix="rename the inputs when exporting, or serve it without a tokenizer",
+            )
+        try:
+            content = tokenizer.read_text(encoding="utf-8")
+            whole, cut = Tokenizer.from_str(content), Tokenizer.from_str(content)
+        except Exception as error:  # the library raises bare Exception
+            raise InputError(
+                f"not a tokenizer: {error}",
+                where=str(tokenizer),
+                fix="give the tokenizer.json of the tokenizers library",
+            ) from error
+        padding = whole.padding
+        self._pad_id = padding["pad_id"] if padding else _pad_id(whole)
+        for each in (whole, cut):
+            each.no_padding()
+            each.no_truncation()
+        cut.enable_truncation(max_length=max_tokens)
+        self._whole, self._cut = whole, cut
+        self._dtypes = {i.name: np.dtype(i.dtype) for i in inputs}
+        self._max_tokens = max_tokens
+        self._multiple = pad_to_multiple
+
+    def encode(self, items: Sequence[object], *, truncate: bool = False) -> list[Encoded]:
+        """One ``Encoded`` per text. Raises ``TooLong`` or ``RequestError``, by index."""
+        texts = []
+        for i, item in enumerate(items):
+            if not isinstance(item, str):
+                raise RequestError(
+                    f"expected a text, got {type(item).__name__}",
+                    where=f"item {i}",
+                    fix="send strings",
+                )
+            texts.append(item)
+        tokenizer = self._cut if truncate else self._whole
+        try:
+            encodings = tokenizer.encode_batch_fast(texts)
+        except Exception as error:  # a lone surrogate has no UTF-8 form; the library says TypeError
+            raise RequestError(
+                "a text that is not valid Unicode",
+                where=f"item {next((i for i, t in enumerate(texts) if not _is_unicode(t)), 0)}",
+                fix="send text that can be written as UTF-8",
+            ) from error
+        encoded = []
+        for i, encoding in enumerate(encodings):
+            ids = encoding.ids
+            if not ids:
+                raise RequestError("a text without any token", where=f"item {i}")
+            if len(ids) > self._max_tokens:
+                raise TooLong(
+                    f"{len(ids)} tokens, and the model takes {self._max_tokens}",
+                    where=f"item {i}",
+                    fix="shorten the text, split it, or ask for truncation",
+                )
+            encoded.append(Encoded(len(ids), np.array(ids, dtype=np.int64)))
+        return encoded
+
+    def collate(self, encoded: Sequence[Encoded]) -> Tensors:
+        """``input_ids``, ``attention_mask``, ``token_type_ids``, as the model has them.
+
+        Shape (items, padded length); the padded length never exceeds the model's limit.
+        """
+        longest = max(e.length for e in encoded)
+        width = min(-(-longest // self._multiple) * self._multiple, self._max_tokens)
+        shape = (len(encoded), width)
+        ids = np.full(shape, self._pad_id, self._dtypes["input_ids"])
+        mask = np.zeros(shape, self._dtypes.get("attention_mask", np.int64))
+        for row, item in enumerate(encoded):
+            ids[row, : item.length] = item.content
+            mask[row, : item.length] = 1
+        tensors: dict[str, NDArray[np.generic]] = {"input_ids": ids}
+        if "attention_mask" in self._dtypes:
+            tensors["attention_mask"] = mask
+        if "token_type_ids" in self._dtypes:  # one text an item: all of it is the first segment
+            tensors["token_type_ids"] = np.zeros(shape, self._dtypes["token_type_ids"])
+        return tensors
+
+
+class TensorCodec:
+    """Items of one fixed shape (features, images) for a model with one input."""
+
+    def __init__(self, inputs: Sequence[TensorSpec]) -> None:
+        if len(inputs) != 1:
+            raise InputError(
+                f"a model without a tokenizer must have one input, this one has {len(inputs)}",
+                where=", ".join(i.name for i in inputs) or "model inputs",
+                fix="export it with a single input tensor, or give its tokenizer",
+            )
+        spec = inputs[0]
+        shape = spec.shape[1:]
+        dtype = np.dtype(spec.dtype)
+        if any(d is None for d in shape) or dtype.kind not in "iuf" or not spec.shape:
+            raise InputError(
+                f"items must be numbers of a fixed shape, the input is {spec.dtype} {spec.shape}",
+                where=spec.name,
+                fix="export the model with fixed item dimensions; only the first may be dynamic",
+            )
+        self._name = spec.name
+        self._shape = tuple(d for d in shape if d is not None)
+        self._dtype = dtype
+
+    def encode(self, items: Sequence[object], *, truncate: bool = False) -> list[Encoded]:
+        """One ``Encoded`` of length 1 per item. Raises ``RequestError`` by index and input."""
+        return [Encoded(1, self._encode_one(item, i)) for i, item in enumerate(items)]
+
+    def collate(self, encoded: Sequence[Encoded]) -> Tensors:
+        """The items stacked: shape (items, *item shape)."""
+        return {self._name: np.stack([e.content for e in encoded])}
+
+    def _encode_one(self, item: object, index: int) -> NDArray[np.generic]:
+        where = f"item {index}: {self._name}"
+        try:
+            raw = np.asarray(item)
+        except ValueError as error:
+            raise RequestError("rows of different lengths", where=where) from error
+        # Strings are not read as numbers, and null, true or a nested object is none.
+        if raw.dtype.kind not in "iuf":
+            raise RequestError(
+                f"expected numbers of shape {self._shape}", where=where, fix="send numbers only"
+            )
+        if raw.shape != self._shape:
+            raise RequestError(
+                f"expected shape {self._shape}, got {raw.shape}",
+                where=where,
+                fix="send one item in the model's own shape",
+            )
+        with np.errstate(over="ignore", invalid="ignore"):
+            value = raw.astype(self._dtype)
+        if self._dtype.kind == "f" and not np.isfinite(value).all():
+            raise RequestError(
+                f"NaN, infinite, or beyond {self._dtype}", where=where, fix="send finite numbers"
+            )
+        if self._dtype.kind != "f" and not np.array_equal(value, raw):
+            raise RequestError(f"not representable as {self._dtype}", where=where)
+        return value
+
+
+def _pad_id(tokenizer: object) -> int:
+    for token in ("[PAD]", "<pad>", "<|pad|>", "<|endoftext|>"):
+        found: int | None = tokenizer.token_to_id(token)  # type: ignore[attr-defined]  # untyped library
+        if found is not None:
+            return found
+    return 0  # the mask hides it
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,55 @@
+"""From a build to what runs it: its engine and its codec."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from headgate.engines.codec import TensorCodec, TextCodec
+from headgate.engines.onnxruntime_engine import OnnxRuntimeEngine
+from headgate.engines.openvino_engine import OpenVinoEngine
+from headgate.engines.signature import model_inputs
+from headgate.errors import ConfigError
+from headgate.objects import Build
+from headgate.workload import Codec, Engine
+
+__all__ = ["codec_for", "load"]
+
+
+def load(build: Build, path_of: Callable[[str], Path]) -> Engine:
+    """The build, loaded. ``path_of`` maps an artifact version to a file, whatever its name.
+
+    Raises ``EngineError``, ``MissingExtra``, or ``ConfigError`` for an engine that does not exist.
+    """
+    files = {name: path_of(version) for name, version in build.files.items()}
+    if build.engine == "onnxruntime" and "model.onnx" in files:
+        return OnnxRuntimeEngine(files["model.onnx"], threads=build.threads, options=build.options)
+    if build.engine == "openvino" and ("model.xml" in files or "model.onnx" in files):
+        return OpenVinoEngine(
+            files.get("model.xml") or files["model.onnx"],
+            files.get("model.bin"),
+            threads=build.threads,
+            bf16=build.precision == "bf16",
+            options=build.options,
+        )
+    raise ConfigError(
+        f"no engine {build.engine!r} for {', '.join(files) or 'no files'}",
+        where=build.name,
+        fix="onnxruntime takes model.onnx; openvino takes model.onnx, or model.xml and model.bin",
+    )
+
+
+def codec_for(build: Build, path_of: Callable[[str], Path]) -> Codec:
+    """The build's codec: texts where it has a tokenizer, tensors of a fixed shape where not.
+
+    Raises ``InputError`` where the model's inputs fit neither.
+    """
+    inputs = model_inputs(build, path_of)
+    if build.tokenizer is None:
+        return TensorCodec(inputs)
+    return TextCodec(
+        path_of(build.tokenizer),
+        inputs,
+        max_tokens=build.max_tokens,
+        pad_to_multiple=build.pad_to_multiple,
+    )
