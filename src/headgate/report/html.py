@@ -1,0 +1,351 @@
+"""report.html: one self-contained page, plots inline, no script, no link that leaves it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+
+from headgate.objects import short
+from headgate.report import plots, words
+from headgate.report.model import Figure, Report
+
+__all__ = ["render_html"]
+
+_CSS = """
+:root { --ink:#1c2733; --muted:#66788a; --line:#e3e8ee; --accent:#0b7285; --soft:#f6f8fa; }
+* { box-sizing: border-box }
+body { margin:0; color:var(--ink); background:#fff;
+  font:15px/1.55 Inter,"Helvetica Neue",Helvetica,Arial,"DejaVu Sans",sans-serif }
+main { max-width:880px; margin:0 auto; padding:44px 28px 80px }
+h1 { font-size:27px; line-height:1.25; margin:2px 0 8px; letter-spacing:-.01em }
+h2 { font-size:18px; margin:46px 0 6px }
+p { margin:6px 0 12px; max-width:72ch }
+.lead { color:var(--muted) }
+.eyebrow { color:var(--muted); font-size:13px }
+.badge { display:inline-block; padding:2px 11px; border-radius:999px; font-weight:600;
+  font-size:13px; color:#fff; background:var(--muted); vertical-align:3px }
+.accept,.pass { background:#2b8a3e } .warn { background:#e67700 }
+.rollback,.fail,.invalid,.escalate { background:#c92a2a } .unknown,.retrain { background:#5f3dc4 }
+.baseline,.skipped { background:#98a4b1 }
+.cards { display:grid; grid-template-columns:repeat(auto-fit,minmax(190px,1fr)); gap:12px;
+  margin:22px 0 8px }
+.card { border:1px solid var(--line); border-radius:10px; padding:14px 16px }
+.card b { display:block; font-size:26px; letter-spacing:-.02em; line-height:1.25 }
+.card span { color:var(--muted); font-size:13px }
+.scroll { overflow-x:auto }
+table { border-collapse:collapse; width:100%; font-size:13.5px; margin:8px 0 4px }
+th { text-align:left; font-weight:600; color:var(--muted); border-bottom:1px solid #cfd7df;
+  padding:6px 12px 6px 0; white-space:nowrap }
+td { border-bottom:1px solid var(--line); padding:7px 12px 7px 0; vertical-align:top }
+td.n, th.n { text-align:right; white-space:nowrap; font-variant-numeric:tabular-nums }
+td small { color:var(--muted); display:block }
+code { font:12.5px/1.5 ui-monospace,"SF Mono",Menlo,"DejaVu Sans Mono",monospace }
+.ref { color:var(--muted); font-size:11.5px }
+pre { background:var(--soft); border:1px solid var(--line); border-radius:8px; padding:12px 14px;
+  overflow-x:auto; margin:8px 0 }
+figure { margin:10px 0 4px } figure svg { width:100%; height:auto; max-width:760px }
+figcaption { color:var(--muted); font-size:13px; max-width:80ch }
+ul { padding-left:20px; max-width:76ch } li { margin:4px 0 }
+@media print { main { padding:0 } h2 { break-after:avoid } figure, table { break-inside:avoid } }
+"""
+
+
+def render_html(report: Report) -> str:
+    """The whole page as text."""
+    sections = [
+        _head(report),
+        _savings(report),
+        _candidates(report),
+        _contracts(report),
+        _load(report),
+        _costs(report),
+        _curves(report),
+        _power(report),
+        _steps(report),
+        _notes(report),
+    ]
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(report.endpoint)}: {escape(report.action)}</title>\n"
+        f"<style>{_CSS}</style>\n</head>\n<body>\n<main>\n"
+        + "\n".join(s for s in sections if s)
+        + "\n</main>\n</body>\n</html>\n"
+    )
+
+
+def _badge(word: str) -> str:
+    return f'<span class="badge {escape(word)}">{escape(word)}</span>'
+
+
+def _ref(entry: str) -> str:
+    return f'<span class="ref" title="{escape(entry)}"><code>{escape(short(entry))}</code></span>'
+
+
+def _figure(f: Figure | None, currency: str, *, signed: bool = False) -> str:
+    """A figure with its interval, its ledger entry in the tooltip."""
+    if f is None:
+        return "–"
+
+    def show(v: float) -> str:
+        return words.percent(v, signed=True) if signed else words.figure(v, f.unit, currency)
+
+    text = escape(show(f.value))
+    if f.low is not None and f.high is not None:
+        text += f"<small>{escape(show(f.low))} … {escape(show(f.high))}</small>"
+    return f'<span title="ledger entry {escape(f.entry)}">{text}</span>'
+
+
+def _table(head: Sequence[tuple[str, bool]], rows: Iterable[Sequence[str]]) -> str:
+    """``head``: (title, is a number); cells are HTML already."""
+    top = "".join(f"<th{' class=n' if n else ''}>{escape(t)}</th>" for t, n in head)
+    body = "".join(
+        "<tr>"
+        + "".join(
+            f"<td{' class=n' if n else ''}>{cell}</td>"
+            for cell, (_, n) in zip(row, head, strict=True)
+        )
+        + "</tr>\n"
+        for row in rows
+    )
+    table = f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<div class="scroll">{table}</div>'
+
+
+def _plot(svg: str, caption: str) -> str:
+    return f"<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>"
+
+
+def _head(r: Report) -> str:
+    facts = " · ".join(f"{escape(k)} {escape(v)}" for k, v in r.hardware.items())
+    cards = "".join(
+        f'<div class="card"><b>{words.times(s.factor)}</b>'
+        f"<span>cheaper than the {escape(s.against)} baseline, {escape(s.workload)}</span></div>"
+        for s in r.savings
+        if s.basis == "attributed"
+    )
+    generation = "nothing is current yet" if r.generation is None else f"generation {r.generation}"
+    return (
+        f'<div class="eyebrow">Headgate · {escape(r.endpoint)} · {escape(r.created_at)}</div>\n'
+        f"<h1>{escape(r.winner)} {_badge(r.action)}</h1>\n"
+        f"<p>{escape(r.because)}</p>\n"
+        f'<p class="lead">{escape(generation)} · decision {_ref(r.decision)} · variant '
+        f"{_ref(r.winner_id)}<br>{facts}</p>\n"
+        f'<div class="cards">{cards}</div>\n'
+        f"<p>{escape(r.next_why)}</p><pre><code>{escape(r.next_command)}</code></pre>"
+    )
+
+
+def _savings(r: Report) -> str:
+    if not r.savings:
+        return ""
+    rows = [
+        (
+            escape(s.workload),
+            escape(s.against),
+            escape(s.basis),
+            _figure(s.baseline_cost_per_1k, r.currency),
+            _figure(s.winner_cost_per_1k, r.currency),
+            f"<b>{words.times(s.factor)}</b>",
+        )
+        for s in r.savings
+    ]
+    head = [
+        ("workload", False),
+        ("against", False),
+        ("cost", False),
+        ("baseline / 1k", True),
+        ("winner / 1k", True),
+        ("cheaper", True),
+    ]
+    text = (
+        "<h2>What is saved</h2><p class=lead>Attributed cost counts the device seconds that the "
+        "requests used; provisioned cost counts the machines that hold the latency contract, idle "
+        "or not. Naive is fp32, one request at a time, nothing padded; tuned is fp32 with the best "
+        "engine, batch and threads.</p>" + _table(head, rows)
+    )
+    if r.shares:
+        text += _plot(
+            plots.shares(r.shares),
+            "Leave one out: the winner's cost without each optimization, everything else as it is. "
+            "The factors need not multiply to the whole: optimizations share what they save.",
+        )
+    return text
+
+
+def _candidates(r: Report) -> str:
+    if not r.candidates:
+        return ""
+    metrics = list(dict.fromkeys(m for c in r.candidates for m in c.figures))
+    head = [
+        ("candidate", False),
+        ("verdict", False),
+        *((m.replace("_", " "), True) for m in metrics),
+        ("batch invariance", False),
+        ("why", False),
+    ]
+    rows = [
+        (
+            f"<b>{escape(c.name)}</b>"
+            + (f"<small>{escape(c.forecast)}</small>" if c.forecast else ""),
+            _badge(c.verdict),
+            *(
+                _figure(
+                    c.figures.get(m),
+                    r.currency,
+                    signed=c.figures[m].unit == "points" if m in c.figures else False,
+                )
+                for m in metrics
+            ),
+            escape(c.batch_invariance.replace("_", " ")),
+            escape(c.why),
+        )
+        for c in r.candidates
+    ]
+    text = "<h2>What was tried</h2>" + _table(head, rows)
+    first = next(
+        (
+            m
+            for m in metrics
+            if any(c.figures[m].unit == "points" for c in r.candidates if m in c.figures)
+        ),
+        None,
+    )
+    if first and "cost_per_1k" in metrics:
+        margin = _margin(r, first)
+        text += _plot(
+            plots.quality_against_cost(
+                r.candidates, quality=first, cost="cost_per_1k", margin=margin, currency=r.currency
+            ),
+            "Each build on the evaluation split, paired query by query with the baseline; bars are "
+            "one-sided 95 % bounds to each side. Filled: may be promoted.",
+        )
+    return text
+
+
+def _margin(r: Report, metric: str) -> float | None:
+    for row in r.contracts:
+        if row.rule.startswith(f"{metric} not below current by "):
+            return float(row.rule.rsplit(" ", 1)[1])
+    return None
+
+
+def _contracts(r: Report) -> str:
+    if not r.contracts:
+        return ""
+    rows = [
+        (
+            f"{escape(c.rule)}<small>{escape(c.why)}</small>",
+            escape(c.axis),
+            _badge(c.verdict),
+            escape(c.because),
+            _ref(c.figure.entry) if c.figure else "",
+        )
+        for c in r.contracts
+    ]
+    head = [
+        ("contract", False),
+        ("axis", False),
+        ("verdict", False),
+        ("because", False),
+        ("entry", False),
+    ]
+    return (
+        "<h2>The winner against its contracts</h2><p class=lead>Certified on the holdout split, "
+        "which had no part in choosing it, and under real load.</p>" + _table(head, rows)
+    )
+
+
+def _load(r: Report) -> str:
+    if not r.distributions and not r.predictions:
+        return ""
+    limit = next(
+        (
+            float(c.rule.rsplit(" ", 1)[1])
+            for c in r.contracts
+            if c.rule.startswith("latency_p95 at most ")
+        ),
+        None,
+    )
+    text = "<h2>Under load, predicted and measured</h2>"
+    if r.distributions:
+        text += _plot(
+            plots.latency_distributions(r.distributions, limit_s=limit),
+            "Open-loop replay of the workload through the server, each variant at 0.7 of its own "
+            "capacity, in alternating segments; dashed is what the simulator said of the same "
+            "requests, with the same policies in virtual time.",
+        )
+    if r.predictions:
+        text += _plot(
+            plots.predicted_against_measured(r.predictions),
+            "Every prediction that can be held against a measurement.",
+        )
+    return text
+
+
+def _costs(r: Report) -> str:
+    if not r.breakdown:
+        return ""
+    plan = "".join(f"<tr><td>{escape(k)}</td><td>{escape(v)}</td></tr>" for k, v in r.plan.items())
+    return (
+        "<h2>Where the money goes</h2>"
+        + _plot(
+            plots.cost_breakdown(r.breakdown, currency=r.currency),
+            "Device time by what it was spent on.",
+        )
+        + (f"<table><tbody>{plan}</tbody></table>" if plan else "")
+    )
+
+
+def _curves(r: Report) -> str:
+    if not r.curves:
+        return ""
+    return "<h2>Service time</h2>" + _plot(
+        plots.service_curves(r.curves),
+        "Dots: measured medians, interleaved. Lines: the fitted curve that the scheduler and the "
+        "simulator use.",
+    )
+
+
+def _power(r: Report) -> str:
+    if not r.power:
+        return ""
+    rows = [
+        (
+            escape(p.rule),
+            words.count(p.n),
+            escape(p.assumed),
+            words.percent(p.power),
+            words.count(p.required_n),
+        )
+        for p in r.power
+    ]
+    head = [
+        ("contract", False),
+        ("n", True),
+        ("assumed", False),
+        ("power", True),
+        ("n for 80 %", True),
+    ]
+    return (
+        "<h2>What these contracts can tell</h2><p class=lead>Computed before anything was judged: "
+        "the chance that a candidate without any true loss is accepted.</p>" + _table(head, rows)
+    )
+
+
+def _steps(r: Report) -> str:
+    if not r.steps:
+        return ""
+    rows = [
+        (escape(s.name), "reused" if s.reused else "ran", words.seconds(s.seconds), _ref(s.entry))
+        for s in r.steps
+    ]
+    head = [("transformation", False), ("", False), ("took", True), ("entry", False)]
+    return "<h2>What was done</h2>" + _table(head, rows)
+
+
+def _notes(r: Report) -> str:
+    if not r.notes:
+        return ""
+    items = "".join(f"<li>{escape(n)}</li>" for n in r.notes)
+    return f"<h2>Before you believe it</h2><ul>{items}</ul>"

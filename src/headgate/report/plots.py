@@ -1,0 +1,322 @@
+"""The report's plots, as SVG text that is put into the page as it is.
+
+Each function takes rows of ``report.model`` and returns one ``<svg>``; the bytes are the same for
+the same rows. Knows nothing of pages.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from headgate.report import words
+from headgate.report.model import Candidate, Curve, Distribution, Figure, Prediction, Share
+
+__all__ = [
+    "cost_breakdown",
+    "latency_distributions",
+    "predicted_against_measured",
+    "quality_against_cost",
+    "service_curves",
+    "shares",
+]
+
+INK, MUTED, GRID = "#1c2733", "#66788a", "#e3e8ee"
+ACCENT, BASE, WARN = "#0b7285", "#98a4b1", "#c2410c"
+CYCLE = ("#0b7285", "#d9480f", "#5f3dc4", "#2b8a3e", "#1864ab", "#a61e4d", "#846358")
+_STYLE: dict[str, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "headgate",
+    "font.family": "sans-serif",
+    "font.sans-serif": ["Inter", "Helvetica", "Arial", "DejaVu Sans", "sans-serif"],
+    "font.size": 10.5,
+    "text.color": INK,
+    "axes.edgecolor": "#b8c2cc",
+    "axes.labelcolor": MUTED,
+    "axes.titlesize": 10.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelsize": 9.5,
+    "ytick.labelsize": 9.5,
+    "legend.frameon": False,
+    "legend.fontsize": 9.5,
+}
+
+
+class _Canvas:
+    """A figure in the house style that becomes SVG text."""
+
+    def __init__(self, width: float, height: float, columns: int = 1, **kwargs: Any) -> None:
+        import matplotlib as mpl
+        from matplotlib.figure import Figure as MplFigure
+
+        self._style = mpl.rc_context(_STYLE)
+        self._style.__enter__()
+        self.figure = MplFigure(figsize=(width, height), layout="constrained")
+        self.axes: Any = self.figure.subplots(1, columns, squeeze=False, **kwargs)[0]
+
+    def svg(self, title: str) -> str:
+        """The drawing as ``<svg>``, with ``title`` for readers that cannot see it."""
+        out = io.StringIO()
+        try:
+            self.figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
+        finally:
+            self._style.__exit__(None, None, None)
+        text = out.getvalue()
+        text = text[text.index("<svg") :]
+        head, _, rest = text.partition(">")
+        return f'{head} role="img" aria-label="{title}">{rest}'
+
+
+def quality_against_cost(
+    candidates: Sequence[Candidate], *, quality: str, cost: str, margin: float | None, currency: str
+) -> str:
+    """Quality difference (points, with interval) over money per thousand requests (log)."""
+    canvas = _Canvas(7.6, 4.0)
+    ax = canvas.axes[0]
+    drawn = [c for c in candidates if quality in c.figures and cost in c.figures]
+    if margin is not None:
+        ax.axhspan(-margin * 100, 1e3, color=ACCENT, alpha=0.05, lw=0)
+        ax.axhline(-margin * 100, color=WARN, lw=1, ls=(0, (4, 3)))
+    highest = lowest = 0.0
+    for i, c in enumerate(drawn):
+        q, x = c.figures[quality], c.figures[cost]
+        low = (q.low if q.low is not None else q.value) * 100
+        high = (q.high if q.high is not None else q.value) * 100
+        highest, lowest = max(highest, high), min(lowest, low)
+        good = c.verdict in ("accept", "warn")
+        colour = BASE if c.verdict == "baseline" else CYCLE[i % len(CYCLE)]
+        ax.plot([x.value] * 2, [low, high], color=colour, lw=2, alpha=0.5, solid_capstyle="round")
+        ax.plot(
+            x.value, q.value * 100, "o", ms=8, mec=colour, mfc=colour if good else "white", mew=2
+        )
+        ax.annotate(
+            c.name,
+            (x.value, q.value * 100),
+            xytext=(9, 5),
+            textcoords="offset points",
+            color=colour if c.verdict != "baseline" else MUTED,
+            fontsize=9.5,
+        )
+    span = max(highest - lowest, 1.0)
+    bottom = min(lowest, -(margin or 0) * 100) - 0.15 * span
+    ax.set_ylim(bottom, highest + 0.2 * span)
+    _money_axis(ax, [c.figures[cost].value for c in drawn])
+    ax.set_xlabel(f"cost of 1,000 requests, {currency} (log)")
+    ax.set_ylabel(f"{quality} against the baseline, points")
+    if margin is not None:
+        ax.annotate(
+            "margin",
+            (1, -margin * 100),
+            xycoords=("axes fraction", "data"),
+            xytext=(-4, 4),
+            textcoords="offset points",
+            ha="right",
+            color=WARN,
+            fontsize=9,
+        )
+    return canvas.svg("quality against cost")
+
+
+def _money_axis(ax: Any, values: Sequence[float]) -> None:
+    """A log axis whose few labels are plain numbers."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    ax.set_xscale("log")
+    if values:
+        low, high = min(values) / 1.5, max(values) * 2.2
+        ticks = [
+            m * 10.0**e
+            for e in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+            for m in (1, 2, 5)
+            if low <= m * 10.0**e <= high
+        ]
+        ax.set_xlim(low, high)
+        ax.xaxis.set_major_locator(FixedLocator(ticks))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:.6f}".rstrip("0").rstrip(".")))
+
+
+def latency_distributions(rows: Sequence[Distribution], *, limit_s: float | None) -> str:
+    """Share of requests answered within a time; solid measured, dashed predicted."""
+    from matplotlib.ticker import FuncFormatter
+
+    canvas = _Canvas(7.6, 3.8)
+    ax = canvas.axes[0]
+    names = list(dict.fromkeys(r.name for r in rows))
+    for row in rows:
+        colour = BASE if names.index(row.name) == 0 else CYCLE[(names.index(row.name) - 1) % 7]
+        xs = [t * 1e3 for _, t in row.quantiles if math.isfinite(t)]
+        ys = [share for share, t in row.quantiles if math.isfinite(t)]
+        ax.step(
+            xs,
+            ys,
+            where="post",
+            color=colour,
+            lw=2 if row.kind == "measured" else 1.4,
+            ls="-" if row.kind == "measured" else (0, (4, 3)),
+            label=f"{row.name}, {row.kind}",
+        )
+    ax.axhline(0.95, color=MUTED, lw=0.8)
+    ax.annotate(
+        "p95",
+        (0, 0.95),
+        xycoords=("axes fraction", "data"),
+        xytext=(4, 3),
+        textcoords="offset points",
+        color=MUTED,
+        fontsize=9,
+    )
+    if limit_s is not None:
+        ax.axvline(limit_s * 1e3, color=WARN, lw=1, ls=(0, (4, 3)))
+        ax.annotate(
+            "contract",
+            (limit_s * 1e3, 0.02),
+            xytext=(-4, 0),
+            color=WARN,
+            fontsize=9,
+            textcoords="offset points",
+            ha="right",
+        )
+    ax.set_xscale("log")
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+    ax.set_ylim(0, 1.01)
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v * 100:.0f} %"))
+    ax.set_xlabel("latency from the scheduled time, ms (log)")
+    ax.legend(loc="center right")
+    return canvas.svg("latency distributions")
+
+
+def service_curves(curves: Sequence[Curve]) -> str:
+    """Seconds of one engine call over batch size, a line a length; dots measured, lines fitted."""
+    canvas = _Canvas(7.6, 3.5, columns=max(len(curves), 1), sharey=True)
+    for ax, curve in zip(canvas.axes, curves, strict=False):
+        lengths = sorted({length for _, length, _ in curve.points})
+        for i, length in enumerate(lengths):
+            rows = sorted(
+                (n, s, f)
+                for (n, at, s), f in zip(curve.points, curve.fitted, strict=True)
+                if at == length
+            )
+            colour = CYCLE[i % len(CYCLE)]
+            ax.plot(
+                [n for n, _, _ in rows], [s * 1e3 for _, s, _ in rows], "o", ms=4.5, color=colour
+            )
+            ax.plot(
+                [n for n, _, _ in rows],
+                [f * 1e3 for _, _, f in rows],
+                color=colour,
+                lw=1.4,
+                label=f"{length} tokens",
+            )
+        ax.set_xscale("log", base=2)
+        ax.set_yscale("log")
+        sizes = sorted({n for n, _, _ in curve.points})
+        ax.set_xticks(sizes, [str(n) for n in sizes])
+        ax.set_title(curve.name, loc="left", color=INK)
+        ax.set_xlabel("batch size")
+    canvas.axes[0].set_ylabel("one engine call, ms (log)")
+    canvas.axes[0].yaxis.set_major_formatter(lambda v, _: f"{v:g}")
+    canvas.axes[0].legend(loc="upper left", fontsize=8.5)
+    return canvas.svg("service-time curves")
+
+
+def cost_breakdown(breakdown: Mapping[str, Mapping[str, Figure]], *, currency: str) -> str:
+    """Money per thousand requests by part, one bar a variant."""
+    canvas = _Canvas(7.6, 0.7 + 0.5 * max(len(breakdown), 1))
+    ax = canvas.axes[0]
+    parts = list(dict.fromkeys(part for row in breakdown.values() for part in row))
+    names = list(breakdown)
+    left = [0.0] * len(names)
+    for i, part in enumerate(parts):
+        widths = [breakdown[n][part].value if part in breakdown[n] else 0.0 for n in names]
+        ax.barh(
+            names,
+            widths,
+            left=left,
+            height=0.62,
+            label=part,
+            color=CYCLE[i % len(CYCLE)],
+            alpha=0.85,
+        )
+        left = [a + b for a, b in zip(left, widths, strict=True)]
+    for name, total in zip(names, left, strict=True):
+        ax.annotate(
+            words.money(total, ""),
+            (total, name),
+            xytext=(5, 0),
+            va="center",
+            textcoords="offset points",
+            fontsize=9.5,
+        )
+    ax.invert_yaxis()
+    ax.set_xlim(0, max(left, default=1.0) * 1.15)
+    ax.grid(axis="y", visible=False)
+    ax.set_xlabel(f"cost of 1,000 requests, {currency}")
+    ax.legend(loc="lower right", ncols=min(len(parts), 4))
+    return canvas.svg("cost breakdown")
+
+
+def predicted_against_measured(rows: Sequence[Prediction]) -> str:
+    """Relative error of each prediction; the band is 15 per cent."""
+    canvas = _Canvas(7.6, 0.8 + 0.36 * max(len(rows), 1))
+    ax = canvas.axes[0]
+    labels = [f"{r.variant}: {r.quantity}" for r in rows]
+    errors = [r.relative_error * 100 for r in rows]
+    ax.axvspan(-15, 15, color=ACCENT, alpha=0.07, lw=0)
+    ax.axvline(0, color=MUTED, lw=1)
+    ax.hlines(labels, 0, errors, color=ACCENT, lw=2, alpha=0.5)
+    ax.plot(errors, labels, "o", color=ACCENT, ms=7)
+    for label, row, error in zip(labels, rows, errors, strict=True):
+        text = (
+            f"{words.figure(row.predicted.value, row.predicted.unit)} predicted, "
+            f"{words.figure(row.measured.value, row.measured.unit)} measured"
+        )
+        ax.annotate(
+            text,
+            (error, label),
+            xytext=(9 if error >= 0 else -9, 0),
+            va="center",
+            ha="left" if error >= 0 else "right",
+            textcoords="offset points",
+            color=MUTED,
+            fontsize=8.5,
+        )
+    reach = max([30.0, *(abs(e) for e in errors)]) * 2.1
+    ax.set_xlim(-reach, reach)
+    ax.invert_yaxis()
+    ax.grid(axis="y", visible=False)
+    ax.set_xlabel("predicted against measured, % (band: ±15 %)")
+    return canvas.svg("predicted against measured")
+
+
+def shares(rows: Sequence[Share]) -> str:
+    """How many times dearer the winner is without each optimization."""
+    canvas = _Canvas(7.6, 0.7 + 0.42 * max(len(rows), 1))
+    ax = canvas.axes[0]
+    names = [r.optimization for r in rows]
+    values = [r.factor_without.value for r in rows]
+    ax.barh(names, [v - 1 for v in values], left=1, height=0.6, color=ACCENT, alpha=0.85)
+    for row, value in zip(rows, values, strict=True):
+        ax.annotate(
+            words.times(value),
+            (max(value, 1.0), row.optimization),
+            xytext=(5, 0),
+            va="center",
+            textcoords="offset points",
+            fontsize=9.5,
+        )
+    ax.axvline(1, color=MUTED, lw=1)
+    ax.set_xlim(min([0.9, *values]), max([1.5, *values]) * 1.12)
+    ax.invert_yaxis()
+    ax.grid(axis="y", visible=False)
+    ax.set_xlabel("cost without it, as a multiple of the winner's")
+    return canvas.svg("what each optimization brings")

@@ -1,0 +1,176 @@
+"""The report on a terminal: the decision, what was tried, what is saved, what to type next.
+
+Draws on any ``rich`` console, 80 columns and up; colour only repeats what words already say.
+"""
+
+from __future__ import annotations
+
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from headgate.objects import short
+from headgate.report import words
+from headgate.report.model import Candidate, Figure, Report
+
+__all__ = ["COLOURS", "print_report"]
+
+COLOURS = {
+    "accept": "bold green",
+    "pass": "green",
+    "warn": "yellow",
+    "rollback": "bold red",
+    "fail": "red",
+    "escalate": "bold red",
+    "invalid": "bold red",
+    "retrain": "magenta",
+    "unknown": "magenta",
+    "baseline": "dim",
+    "skipped": "dim",
+}
+
+
+def print_report(report: Report, console: Console) -> None:
+    """Prints everything that fits a terminal; the plots are in report.html."""
+    parts: list[RenderableType] = [_head(report)]
+    if report.candidates:
+        parts.append(_candidates(report, console.width))
+    if report.contracts:
+        parts.append(_contracts(report))
+    if report.savings:
+        parts.append(_savings(report))
+    if report.shares:
+        parts.append(_shares(report))
+    if report.predictions:
+        parts.append(_predictions(report))
+    parts.append(_next(report))
+    console.print(Group(*parts))
+
+
+def _word(word: str) -> Text:
+    return Text(word, style=COLOURS.get(word, ""))
+
+
+def _section(title: str, table: Table) -> Group:
+    return Group(Text(f"\n{title}", style="bold"), table)
+
+
+def _grid(*columns: tuple[str, bool]) -> Table:
+    """A plain table: (title, is a number)."""
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    for title, number in columns:
+        table.add_column(
+            title, justify="right" if number else "left", no_wrap=number, overflow="fold"
+        )
+    return table
+
+
+def _show(figure: Figure | None, currency: str) -> str:
+    if figure is None:
+        return "–"
+    return words.figure(figure.value, figure.unit, currency)
+
+
+def _head(r: Report) -> Group:
+    verdict = Text.assemble(
+        (r.endpoint, "bold"),
+        "  ",
+        (r.action.upper(), COLOURS.get(r.action, "bold")),
+        "  ",
+        (r.winner, "bold"),
+    )
+    where = "nothing is current yet" if r.generation is None else f"generation {r.generation}"
+    facts = f"{where} · decision {short(r.decision)} · variant {short(r.winner_id)}"
+    return Group(Text(""), verdict, Text(r.because), Text(facts, style="dim"))
+
+
+def _candidates(r: Report, width: int) -> Group:
+    shown = list(dict.fromkeys(m for c in r.candidates for m in c.figures))
+    if width < 110:
+        shown = [
+            m
+            for m in shown
+            if m in ("recall@10", "accuracy", "agreement@10", "agreement", "cost_per_1k")
+        ]
+    table = _grid(
+        ("tried", False),
+        ("verdict", False),
+        *((m.replace("_", " "), True) for m in shown),
+        ("batch", False),
+        ("why", False),
+    )
+    for c in r.candidates:
+        table.add_row(
+            Text(c.name, style="bold" if c.name == r.winner.split(" ")[0] else ""),
+            _word(c.verdict),
+            *(_show(c.figures.get(m), "") for m in shown),
+            _short_class(c),
+            c.why,
+        )
+    return _section(f"What was tried (differences to the baseline; cost in {r.currency})", table)
+
+
+def _short_class(c: Candidate) -> str:
+    return {"exact": "exact", "within_epsilon": "≤ ε", "dependent": "dependent"}.get(
+        c.batch_invariance, ""
+    )
+
+
+def _contracts(r: Report) -> Group:
+    table = _grid(("contract", False), ("verdict", False), ("because", False))
+    for row in r.contracts:
+        table.add_row(row.rule, _word(row.verdict), row.because)
+    return _section("The winner against its contracts (holdout split, real load)", table)
+
+
+def _savings(r: Report) -> Group:
+    table = _grid(
+        ("workload", False),
+        ("against", False),
+        ("cost", False),
+        ("before", True),
+        ("after", True),
+        ("cheaper", True),
+    )
+    for s in r.savings:
+        table.add_row(
+            s.workload,
+            s.against,
+            s.basis,
+            _show(s.baseline_cost_per_1k, ""),
+            _show(s.winner_cost_per_1k, ""),
+            words.times(s.factor),
+        )
+    return _section(f"What is saved ({r.currency} for 1,000 requests)", table)
+
+
+def _shares(r: Report) -> Group:
+    table = _grid(("without", False), ("cost", True), ("", False))
+    for s in r.shares:
+        table.add_row(s.optimization, words.times(s.factor_without.value), s.detail)
+    return _section("What each optimization brings (leave one out)", table)
+
+
+def _predictions(r: Report) -> Group:
+    table = _grid(
+        ("", False), ("", False), ("predicted", True), ("measured", True), ("error", True)
+    )
+    for p in r.predictions:
+        table.add_row(
+            p.variant,
+            p.quantity,
+            _show(p.predicted, ""),
+            _show(p.measured, ""),
+            words.percent(p.relative_error, signed=True),
+        )
+    return _section("Predicted and measured", table)
+
+
+def _next(r: Report) -> Group:
+    notes = [Text(f"· {n}", style="dim") for n in r.notes]
+    return Group(
+        *([Text("\nBefore you believe it", style="bold"), *notes] if notes else []),
+        Text(f"\n{r.next_why}"),
+        Padding(Text(r.next_command, style="bold"), (0, 0, 0, 2)),
+    )
