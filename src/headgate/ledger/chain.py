@@ -1,0 +1,320 @@
+"""Append-only entries, each of which names the one before it by hash, in one SQLite file.
+
+The identity of an entry is the SHA-256 of the canonical JSON of
+``{body, kind, previous, recorded_at, seq}``; so the last id commits to everything before it, and a
+change anywhere shows. What a chain alone cannot show is that somebody rewrote all of it: for that,
+compare its head with one that was kept elsewhere.
+
+The rollback journal is used instead of the write-ahead log: SQLite before 3.51.3 can corrupt a
+database on a WAL reset, and Debian 12 has 3.40.1. Journal mode ``TRUNCATE`` with
+``synchronous=FULL`` syncs the journal's end, so that an acknowledged entry survives a power cut;
+``DELETE`` would need a sync of the directory for that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import hashlib
+import json
+import re
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from headgate.errors import InputError, Tampered
+from headgate.ledger.faults import explained_database_errors
+from headgate.objects import canonical, short
+
+__all__ = ["GENESIS", "GUARDS", "Chain", "Entry", "Row", "hash_row", "utc_now"]
+
+GENESIS = "sha256:" + 64 * "0"
+"""What the first entry names as the one before it."""
+
+FORMAT = 1
+"""Format of the store. Entries are never migrated; what stands around them may be."""
+
+BUSY_TIMEOUT_S = 30.0
+"""How long a writer waits for another's transaction."""
+
+_APPLICATION_ID = 0x48444754  # "HDGT", in the file's header
+
+GUARDS: Mapping[str, str] = {
+    f"entries_refuse_{verb.lower()}": (
+        f"CREATE TRIGGER entries_refuse_{verb.lower()} BEFORE {verb} ON entries "
+        "BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END"
+    )
+    for verb in ("UPDATE", "DELETE")
+}
+"""Name -> SQL of the triggers that keep entries as they are."""
+
+_SCHEMA = (
+    # AUTOINCREMENT keeps the highest seq there ever was in a table of its own, where the removal
+    # of the last entries shows.
+    "CREATE TABLE entries (seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, "
+    "previous TEXT NOT NULL, kind TEXT NOT NULL, recorded_at TEXT NOT NULL, body TEXT NOT NULL)",
+    *GUARDS.values(),
+    "CREATE INDEX entries_by_kind ON entries (kind, seq)",
+    "CREATE INDEX artifacts_by_version ON entries (json_extract(body, '$.version')) "
+    "WHERE kind = 'artifact'",
+    "CREATE INDEX artifacts_by_id ON entries (json_extract(body, '$.id')) WHERE kind = 'artifact'",
+    "CREATE INDEX runs_by_key ON entries (json_extract(body, '$.key')) WHERE kind = 'run'",
+    # SQLite itself refuses a second winner of a generation.
+    "CREATE UNIQUE INDEX releases_by_generation ON entries "
+    "(json_extract(body, '$.endpoint'), json_extract(body, '$.generation')) "
+    "WHERE kind = 'release'",
+)
+
+Row: TypeAlias = tuple[int, str, str, str, str, bytes]
+"""(seq, id, previous, kind, recorded_at, body), exactly as stored."""
+
+# As bytes, whatever type or encoding a column was tampered into.
+_COLUMNS = "seq, " + ", ".join(
+    f"CAST({name} AS BLOB)" for name in ("id", "previous", "kind", "recorded_at", "body")
+)
+_PAGE_ROWS = 500
+_KIND = re.compile(r"[a-z][a-z0-9_.-]*")
+_RECORDED_AT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of the ledger, whose ``id`` was checked against its content when it was read."""
+
+    seq: int
+    """1, 2, 3 ... without gaps."""
+    id: str
+    """Digest of all the rest."""
+    previous: str
+    """The id of the entry before it; ``GENESIS`` for the first."""
+    kind: str
+    """artifact, run, measurement, decision, release ..."""
+    recorded_at: str
+    """UTC, ISO 8601, ending in Z."""
+    body: dict[str, Any]
+    """What was recorded, parsed from its canonical JSON."""
+
+
+def hash_row(seq: int, previous: str, kind: str, recorded_at: str, body: bytes) -> str:
+    """The id of an entry, from its stored parts.
+
+    ``body`` goes in byte for byte: a body that was edited into another spelling of the same value
+    has another id. For canonical bodies this is the digest of the whole entry as a value:
+
+    >>> from headgate.objects import digest
+    >>> parts = {"seq": 1, "previous": GENESIS, "kind": "note", "recorded_at": "2026-01-01T00:00Z"}
+    >>> hash_row(**parts, body=b'{"x":1}') == digest({**parts, "body": {"x": 1}})
+    True
+    """
+    # The keys in the order of RFC 8785. Everything after the body is quoted JSON, so no two
+    # different entries give the same bytes.
+    head = b'{"body":' + body
+    tail = (
+        f',"kind":{_quoted(kind)},"previous":{_quoted(previous)},'
+        f'"recorded_at":{_quoted(recorded_at)},"seq":{seq}}}'
+    )
+    return "sha256:" + hashlib.sha256(head + tail.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def utc_now() -> str:
+    """The time now as the ledger writes it: UTC, microseconds, Z."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")[:-6] + "Z"
+
+
+class Chain:
+    """The entries of one ``ledger.sqlite``. Safe to share between threads and processes."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path = path
+        self._connection = connection
+        # One connection for all threads; held for the whole of a transaction.
+        self._mutex = threading.RLock()
+
+    @classmethod
+    def open(cls, path: Path, *, may_create: bool) -> Chain:
+        """Open the ledger at ``path``; an empty or absent one is made where ``may_create``.
+
+        Raises ``InputError`` where there is none or it has a newer format, ``Tampered`` where it
+        is damaged.
+        """
+        mode = "rwc" if may_create else "rw"
+        uri = f"{path.absolute().as_uri()}?mode={mode}"
+        with explained_database_errors(path):
+            connection = sqlite3.connect(
+                uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+            )
+        chain = cls(path, connection)
+        try:
+            chain._prepare(may_create=may_create)
+        except BaseException:
+            connection.close()
+            raise
+        return chain
+
+    def close(self) -> None:
+        """Close the file; nothing is pending."""
+        with self._mutex:
+            self._connection.close()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All that is read and appended inside happens at once, or, on any exception, not at all.
+
+        Raises ``Busy`` where another process's transaction does not end in time.
+        """
+        with self._mutex, explained_database_errors(self.path):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._connection.execute("COMMIT")
+            except BaseException:
+                # A disk error may have rolled it back already.
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    def append(self, kind: str, body: object, recorded_at: str) -> Entry:
+        """Add one entry, inside a ``transaction``; it is durable once that has ended."""
+        assert self._connection.in_transaction
+        if not _KIND.fullmatch(kind):
+            raise ValueError(f"kind must be lower-case words, got {kind!r}")
+        if not _RECORDED_AT.fullmatch(recorded_at):
+            raise ValueError(f"recorded_at must be UTC like {utc_now()}, got {recorded_at!r}")
+        stored = canonical(body)
+        if not stored.startswith(b"{"):
+            raise TypeError(f"a body is a mapping or a dataclass, got {type(body).__name__}")
+        last_seq, previous = self.head()
+        if last_seq != self.highest_seq():
+            raise Tampered(
+                f"the last entry is {last_seq}, but {self.highest_seq()} were written",
+                where=str(self.path),
+                fix="restore the ledger from a backup: its end was cut off",
+            )
+        seq = last_seq + 1
+        entry_id = hash_row(seq, previous, kind, recorded_at, stored)
+        self._connection.execute(
+            "INSERT INTO entries (seq, id, previous, kind, recorded_at, body) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
+            (seq, entry_id, previous, kind, recorded_at, stored.decode()),
+        )
+        return Entry(seq, entry_id, previous, kind, recorded_at, json.loads(stored))
+
+    def head(self) -> tuple[int, str]:
+        """(seq, id) of the last entry; (0, ``GENESIS``) where there is none."""
+        rows = self._query("SELECT seq, id FROM entries ORDER BY seq DESC LIMIT 1")
+        return (int(rows[0][0]), str(rows[0][1])) if rows else (0, GENESIS)
+
+    def highest_seq(self) -> int:
+        """The highest seq that was ever written, whether or not its entry is still there."""
+        rows = self._query("SELECT seq FROM sqlite_sequence WHERE name = 'entries'")
+        return int(rows[0][0]) if rows else 0
+
+    def guards(self) -> Mapping[str, str]:
+        """Name -> SQL of the triggers that are there now."""
+        return dict(self._query("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'"))
+
+    def damage(self) -> list[str]:
+        """What SQLite itself finds wrong with its file; empty where nothing is."""
+        found = [str(row[0]) for row in self._query("PRAGMA integrity_check")]
+        return [] if found == ["ok"] else found
+
+    def select(
+        self, where: str = "TRUE", values: Sequence[object] = (), *, newest_first: bool = False
+    ) -> Iterator[Entry]:
+        """The entries for which the SQL condition ``where`` holds, each checked against its id."""
+        for row in self.rows(where, values, newest_first=newest_first):
+            yield self._entry(row)
+
+    def rows(
+        self, where: str = "TRUE", values: Sequence[object] = (), *, newest_first: bool = False
+    ) -> Iterator[Row]:
+        """Like ``select``, as stored, unchecked."""
+        # Page by page: a reader that held its place open would hold up every writer.
+        beyond, order = ("<", "DESC") if newest_first else (">", "ASC")
+        place = 1 << 62 if newest_first else -1 << 62
+        while True:
+            page = self._query(
+                f"SELECT {_COLUMNS} FROM entries WHERE ({where}) AND seq {beyond} ? "
+                f"ORDER BY seq {order} LIMIT {_PAGE_ROWS}",
+                (*values, place),
+            )
+            for seq, *texts, body in page:
+                entry_id, previous, kind, recorded_at = (
+                    (text or b"").decode("utf-8", "surrogateescape") for text in texts
+                )
+                yield seq, entry_id, previous, kind, recorded_at, body or b""
+            if len(page) < _PAGE_ROWS:
+                return
+            place = page[-1][0]
+
+    def _entry(self, row: Row) -> Entry:
+        seq, entry_id, previous, kind, recorded_at, body = row
+        if hash_row(seq, previous, kind, recorded_at, body) != entry_id:
+            raise Tampered(
+                f"entry {seq} ({short(entry_id)}) does not match its own id",
+                where=str(self.path),
+                fix="restore the ledger from a backup; `headgate verify` lists what is damaged",
+            )
+        return Entry(seq, entry_id, previous, kind, recorded_at, json.loads(body))
+
+    def _query(self, sql: str, values: Sequence[object] = ()) -> list[Any]:
+        with self._mutex, explained_database_errors(self.path):
+            return self._connection.execute(sql, values).fetchall()
+
+    def _prepare(self, *, may_create: bool) -> None:
+        with explained_database_errors(self.path):
+            self._connection.execute("PRAGMA journal_mode = TRUNCATE")
+            self._connection.execute("PRAGMA synchronous = FULL")
+        found = self._format()
+        if found == 0 and may_create:
+            with self.transaction():
+                found = self._format()  # another process may just have made it
+                if found == 0:
+                    self._create()
+            found = FORMAT
+        if found > FORMAT:
+            raise InputError(
+                f"the store has format {found}; this Headgate reads formats up to {FORMAT}",
+                where=str(self.path),
+                fix="install the newer Headgate that wrote it: pip install --upgrade headgate",
+                reason="store_format",
+            )
+        if found == 0:
+            raise Tampered(
+                "the ledger is empty",
+                where=str(self.path),
+                fix="restore it from a backup, or remove the store to begin a new one",
+            )
+
+    def _format(self) -> int:
+        ((version,),) = self._query("PRAGMA user_version")
+        ((application,),) = self._query("PRAGMA application_id")
+        if application not in (0, _APPLICATION_ID):
+            raise InputError(
+                "is another program's database, not a ledger of Headgate",
+                where=str(self.path),
+                fix="name another store with --store",
+                reason="store_format",
+            )
+        return int(version)
+
+    def _create(self) -> None:
+        if (self.path.parent / "artifacts").exists():
+            # The ledger is made before the artifacts, so it was here once.
+            raise Tampered(
+                "the ledger is gone, but the artifacts that it described are here",
+                where=str(self.path),
+                fix="restore it from a backup, or remove the store to begin a new one",
+            )
+        for statement in _SCHEMA:
+            self._connection.execute(statement)
+        self._connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+        self._connection.execute(f"PRAGMA user_version = {FORMAT}")
+
+
+def _quoted(text: str) -> str:
+    # Python's json escapes what RFC 8785 says (quote, backslash, controls) and nothing else.
+    return json.dumps(text, ensure_ascii=False)

@@ -1,0 +1,285 @@
+"""The store: one directory with the ledger and the artifacts, and the one interface to both.
+
+Everything that is recorded goes through :class:`Store`, so that another database can stand behind
+it. Knows of artifacts, runs and releases; every other kind of entry is a body to it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from urllib.parse import quote
+
+from headgate.errors import InputError, Refused, UsageError
+from headgate.ledger import releases
+from headgate.ledger.blobs import Blobs
+from headgate.ledger.chain import Chain, Entry, utc_now
+from headgate.ledger.faults import explained_disk_errors
+from headgate.ledger.lock import exclusive
+from headgate.ledger.verify import VerifyReport, verify
+from headgate.objects import Artifact, Release, Run, digest, jsonable, short
+
+__all__ = ["Store"]
+
+_PREFIX = re.compile(r"[0-9a-f]{4,64}")
+_CANDIDATES = 8
+
+
+class Store:
+    """A ``.headgate`` directory. Safe to share between threads; processes each open their own."""
+
+    def __init__(self, root: Path, chain: Chain, blobs: Blobs) -> None:
+        self.root = root
+        self._chain = chain
+        self._blobs = blobs
+
+    @classmethod
+    def open(cls, root: Path, *, create: bool = False) -> Store:
+        """Open the store at ``root``, making it where ``create`` and there is none.
+
+        Raises ``InputError`` where there is none, or one of a newer format; ``Tampered`` where the
+        ledger is damaged; ``Fault`` where the disk refuses.
+        """
+        ledger = root / "ledger.sqlite"
+        artifacts = root / "artifacts"
+        if create:
+            with explained_disk_errors(root, "make the store"):
+                root.mkdir(parents=True, exist_ok=True)
+        elif not ledger.exists() and not artifacts.exists():
+            raise InputError(
+                "there is no store here",
+                where=str(root),
+                fix="type `headgate optimize headgate.yaml`, which makes one, "
+                "or name another with --store",
+                reason="store_missing",
+            )
+        chain = Chain.open(ledger, may_create=create)
+        blobs = Blobs(artifacts)
+        try:
+            blobs.create()
+        except BaseException:
+            chain.close()
+            raise
+        return cls(root, chain, blobs)
+
+    def close(self) -> None:
+        """Close the ledger; nothing is pending."""
+        self._chain.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # Content
+
+    def put_bytes(self, content: bytes) -> str:
+        """Keep ``content``; its version (``sha256:...``). Raises ``Fault`` where it cannot."""
+        return self._blobs.put_bytes(content)
+
+    def put_file(self, path: Path) -> str:
+        """Keep the content of the file at ``path``; its version.
+
+        Raises ``InputError`` where the file cannot be read, ``Fault`` where it cannot be kept.
+        """
+        return self._blobs.put_file(path)
+
+    def read(self, version: str) -> bytes:
+        """The content of ``version``, verified; raises ``InputError`` or ``Tampered``."""
+        return self._blobs.read(version)
+
+    def path_of(self, version: str) -> Path:
+        """A file with the content of ``version``, verified once; never write to it.
+
+        Raises ``InputError`` where it is missing, ``Tampered`` where the content differs.
+        """
+        return self._blobs.path_of(version)
+
+    def has(self, version: str) -> bool:
+        """Whether the content of ``version`` is here; it is not looked at."""
+        return self._blobs.has(version)
+
+    # Entries
+
+    def append(self, kind: str, body: object, *, recorded_at: str | None = None) -> Entry:
+        """Record ``body`` (a mapping or a dataclass); durable when this returns."""
+        with self._chain.transaction():
+            return self._chain.append(kind, body, recorded_at or utc_now())
+
+    def append_all(self, items: Sequence[tuple[str, object]]) -> list[Entry]:
+        """Record every (kind, body), all of them or none."""
+        now = utc_now()
+        with self._chain.transaction():
+            return [self._chain.append(kind, body, now) for kind, body in items]
+
+    def get(self, id_or_prefix: str) -> Entry:
+        """The entry with this id, or the newest that registers this artifact version.
+
+        At least 4 hex digits are enough where they are unique, with or without ``sha256:``.
+        Raises ``UsageError`` (reasons ``malformed_id``, ``unknown_id``, ``ambiguous_id``).
+        """
+        digits = id_or_prefix.removeprefix("sha256:").lower()
+        if not _PREFIX.fullmatch(digits):
+            raise UsageError(
+                f"{id_or_prefix!r} is not an id",
+                fix="an id is 4 to 64 hex digits, as a report or `headgate history` shows them",
+                reason="malformed_id",
+            )
+        low = f"sha256:{digits}"
+        span = (low, low + "g")  # g follows every hex digit
+        found: dict[str, Entry] = {}
+        version = "json_extract(body, '$.version')"
+        where = f"kind = 'artifact' AND {version} >= ? AND {version} < ?"
+        for entry in self._chain.select(where, span):
+            found[entry.body["version"]] = entry
+        for entry in self._chain.select("id >= ? AND id < ?", span):
+            found[entry.id] = entry
+        if not found:
+            raise UsageError(
+                f"nothing here has an id that begins with {digits}",
+                where=str(self.root),
+                fix="take an id from a report or from `headgate history`",
+                reason="unknown_id",
+            )
+        if len({entry.id for entry in found.values()}) > 1:
+            names = [f"{short(d)} ({_name(entry)})" for d, entry in sorted(found.items())]
+            more = ", ..." if len(names) > _CANDIDATES else ""
+            raise UsageError(
+                f"{digits} begins {len(names)} ids: {', '.join(names[:_CANDIDATES])}{more}",
+                where=str(self.root),
+                fix="write more digits",
+                reason="ambiguous_id",
+            )
+        return next(iter(found.values()))
+
+    def entries(self, kind: str | None = None) -> Iterator[Entry]:
+        """All entries, or those of one kind, oldest first; raises ``Tampered`` at a changed one."""
+        return self._chain.select() if kind is None else self._chain.select("kind = ?", [kind])
+
+    def latest(self, kind: str, **body_equals: object) -> Entry | None:
+        """The newest entry of ``kind`` whose body has these values."""
+        wanted = {key: jsonable(value) for key, value in body_equals.items()}
+        for entry in self._chain.select("kind = ?", [kind], newest_first=True):
+            if all(key in entry.body and entry.body[key] == wanted[key] for key in wanted):
+                return entry
+        return None
+
+    # Artifacts and runs
+
+    def register(self, artifact: Artifact) -> Entry:
+        """Record ``artifact``, whose content must be here; once for each (id, version, lineage).
+
+        Raises ``Refused`` (reason ``artifact_missing``) where the content is not here.
+        """
+        self._require(artifact.version, f"artifact {artifact.id}")
+        with self._chain.transaction():
+            for entry in self._artifacts("version", artifact.version):
+                same_lineage = tuple(entry.body["lineage"]) == artifact.lineage
+                if entry.body["id"] == artifact.id and same_lineage:
+                    return entry
+            return self._chain.append("artifact", artifact, utc_now())
+
+    def artifact(self, version_or_id: str) -> Artifact | None:
+        """The newest artifact with this version or this id."""
+        for key in ("version", "id"):
+            for entry in self._artifacts(key, version_or_id, newest_first=True):
+                return _artifact(entry.body)
+        return None
+
+    def record_run(self, run: Run) -> Entry:
+        """Record ``run``, with the ``key`` by which ``find_run`` finds it."""
+        key = _run_key(run.transformation, run.u, run.c, run.e, run.seed)
+        return self.append("run", {**jsonable(run), "key": key})
+
+    def find_run(
+        self,
+        *,
+        transformation: str,
+        u: Mapping[str, str],
+        c: Mapping[str, object],
+        e: str,
+        seed: int,
+    ) -> tuple[Entry, Run] | None:
+        """The newest run of the same ``T(u; c, e)`` and seed whose outputs are all still here."""
+        key = _run_key(transformation, u, c, e, seed)
+        where = "kind = 'run' AND json_extract(body, '$.key') = ?"
+        for entry in self._chain.select(where, [key], newest_first=True):
+            if all(self.has(version) for version in entry.body["z"].values()):
+                return entry, Run(**{k: v for k, v in entry.body.items() if k != "key"})
+        return None
+
+    # Releases
+
+    def current(self, endpoint: str) -> Release | None:
+        """What is current for ``endpoint``; None before generation 0."""
+        return releases.current(self._chain, endpoint)
+
+    def history(self, endpoint: str) -> list[tuple[Entry, Release]]:
+        """Every promotion and rollback of ``endpoint``, oldest first, without gaps."""
+        return releases.history(self._chain, endpoint)
+
+    def promote(self, release: Release, *, expected_generation: int | None) -> Entry:
+        """Make ``release`` current if the current generation is ``expected_generation``.
+
+        ``None`` expects that there is no release yet. Exactly one of several writers wins. Raises
+        ``Refused``: ``generation_moved``, ``generation_gap``, ``decision_missing``, or
+        ``artifact_missing`` where the variant is not in the store.
+        """
+        self._require(release.variant, "variant")
+        return releases.promote(
+            self._chain, release, expected_generation=expected_generation, recorded_at=utc_now()
+        )
+
+    # The whole
+
+    def lock(self, name: str) -> AbstractContextManager[None]:
+        """Hold the lock ``name`` in this store, or raise ``Busy`` (``locked``) at once."""
+        directory = self.root / "locks"
+        with explained_disk_errors(directory, f"lock {name}"):
+            directory.mkdir(exist_ok=True)
+        return exclusive(directory / f"{quote(name, safe='')}.lock", name)
+
+    def verify(self) -> VerifyReport:
+        """Hash everything again and say what does not match."""
+        return verify(self._chain, self._blobs)
+
+    def size_bytes(self) -> int:
+        """Bytes of all files of the store."""
+        return sum(path.stat().st_size for path in self.root.rglob("*") if path.is_file())
+
+    def _artifacts(self, key: str, value: str, *, newest_first: bool = False) -> Iterator[Entry]:
+        where = f"kind = 'artifact' AND json_extract(body, '$.{key}') = ?"
+        return self._chain.select(where, [value], newest_first=newest_first)
+
+    def _require(self, version: str, role: str) -> None:
+        if not self.has(version):
+            raise Refused(
+                f"the content of {role} ({version}) is not in the store",
+                where=str(self.root),
+                fix="keep the content first (put_bytes, put_file), then record it",
+                reason="artifact_missing",
+            )
+
+
+def _artifact(body: Mapping[str, Any]) -> Artifact:
+    return Artifact(**{**body, "lineage": tuple(body["lineage"])})
+
+
+def _name(entry: Entry) -> str:
+    return f"{entry.kind} {entry.body['id']}" if entry.kind == "artifact" else entry.kind
+
+
+def _run_key(
+    transformation: str, u: Mapping[str, str], c: Mapping[str, object], e: str, seed: int
+) -> str:
+    return digest({"transformation": transformation, "u": u, "c": c, "e": e, "seed": seed})
