@@ -1,0 +1,325 @@
+"""From raw samples to the one quantity that a contract compares, with its bounds.
+
+The quantity is a difference (candidate - current) for ``not_below_current_by`` and
+``not_above_current_by``, a ratio (candidate / current) for ``ratio_to_current_at_most``, and the
+candidate's own mean for ``at_most`` and ``at_least``. Where the samples cannot carry it, the answer
+is ``NoEstimate``: *invalid* (the measurement is broken) or *unknown* (it is sound, but too little
+or too noisy). Knows nothing of actions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from headgate.objects import Bound, Contract, Direction, Verdict
+from headgate.release.samples import Blocks, PairedItems
+from headgate.theory.intervals import (
+    Interval,
+    paired_binary_interval,
+    t_interval,
+    wilson_interval,
+)
+
+__all__ = [
+    "LEVEL",
+    "MAX_ERRORED_SHARE",
+    "MIN_BLOCKS",
+    "Estimate",
+    "NoEstimate",
+    "estimate_blocks",
+    "estimate_items",
+    "mismatch",
+]
+
+LEVEL = 0.95
+"""Of each one-sided bound."""
+MAX_ERRORED_SHARE = 0.01
+"""More errored items than this, on either side, and the measurement itself is broken."""
+MIN_BLOCKS = 8
+
+_HIGHER_IS_GUARDED = (Bound.AT_LEAST, Bound.NOT_BELOW_CURRENT_BY)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """The compared quantity with its one-sided bounds, from ``n`` items or blocks."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    current: float | None
+    """Current's own mean, in the metric's unit; None where the contract does not use it."""
+    note: str = ""
+    """What a reader must know beside the numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoEstimate:
+    """Why there is none: ``INVALID`` or ``UNKNOWN``."""
+
+    verdict: Verdict
+    because: str
+    n: int
+
+
+def _invalid(because: str, n: int) -> NoEstimate:
+    return NoEstimate(Verdict.INVALID, because, n)
+
+
+def _unknown(because: str, n: int) -> NoEstimate:
+    return NoEstimate(Verdict.UNKNOWN, because, n)
+
+
+def mismatch(contract: Contract, metric: str, direction: Direction) -> str | None:
+    """Why this contract cannot be about this metric, or None.
+
+    A floor under a metric that is better low would let the worst candidate through, so the pair is
+    refused; so is a ratio limit that nothing can meet.
+    """
+    if metric != contract.metric:
+        return f"the contract is on {contract.metric}, the samples are of {metric}"
+    if (contract.bound in _HIGHER_IS_GUARDED) != (direction is Direction.HIGHER):
+        return f"{contract.bound.value} cannot guard a metric that is {direction.value}"
+    if contract.bound is Bound.RATIO_AT_MOST and contract.limit <= 0:
+        return f"a ratio is never at most {contract.limit:g}"
+    return None
+
+
+def estimate_items(
+    contract: Contract, samples: PairedItems, *, max_errored_share: float = MAX_ERRORED_SHARE
+) -> Estimate | NoEstimate:
+    """Estimate from paired items.
+
+    A pair in which either side errored counts as the greatest loss that one item can show: a
+    candidate that answers nothing gains nothing, and a current that failed flatters nobody. An
+    absolute bound does not look at current at all. Values that are all 0 or 1 use score intervals
+    (Tango; Wilson), others the t interval of the (paired) mean with the value range as the floor
+    of its spread.
+    """
+    n = len(samples.items)
+    least, greatest = samples.value_range
+    broken = _broken_items(contract, samples)
+    if broken is not None:
+        return _invalid(broken, n)
+    relative = contract.bound.needs_current
+    others = samples.current if relative else samples.candidate
+    errored = [a is None or b is None for a, b in zip(samples.candidate, others, strict=True)]
+    if sum(errored) > max_errored_share * n:
+        return _invalid(
+            f"{sum(errored)} of {n} items errored, more than {max_errored_share:.0%}", n
+        )
+    if n < max(contract.min_n, 2):
+        return _unknown(f"{n} items are fewer than the {max(contract.min_n, 2)} required", n)
+
+    worst, best = (least, greatest) if samples.direction is Direction.HIGHER else (greatest, least)
+    candidate = [worst if e else x for e, x in zip(errored, samples.candidate, strict=True)]
+    current = [best if e else x for e, x in zip(errored, others, strict=True)]
+    ours = [x for x in candidate if x is not None]
+    theirs = [x for x in current if x is not None]
+    binary = samples.value_range == (0.0, 1.0) and all(x in (0.0, 1.0) for x in ours + theirs)
+    if relative:
+        differences = [a - b for a, b in zip(ours, theirs, strict=True)]
+        gained, lost = sum(d > 0 for d in differences), sum(d < 0 for d in differences)
+        interval = (
+            paired_binary_interval(gained, lost, n, level=LEVEL)
+            if binary
+            else t_interval(differences, level=LEVEL, largest=greatest - least)
+        )
+    else:
+        interval = (
+            wilson_interval(round(sum(ours)), n, level=LEVEL)
+            if binary
+            else t_interval(ours, level=LEVEL, largest=greatest - least)
+        )
+    mean = math.fsum(theirs) / n if relative else None
+    note = f"{sum(errored)} of {n} items errored and count as lost" if any(errored) else ""
+    return Estimate(interval.value, interval.low, interval.high, n, mean, note)
+
+
+def _broken_items(contract: Contract, samples: PairedItems) -> str | None:
+    n = len(samples.items)
+    least, greatest = samples.value_range
+    if n == 0:
+        return "nothing was measured"
+    relative = contract.bound.needs_current
+    if len(samples.candidate) != n or (relative and len(samples.current) != n):
+        return (
+            f"{n} items, but {len(samples.candidate)} values of the candidate and "
+            f"{len(samples.current)} of current"
+        )
+    if samples.slices and len(samples.slices) != n:
+        return f"{n} items, but slices of {len(samples.slices)}"
+    if len(set(samples.items)) != n:
+        return "an item is there twice; repeats are not independent"
+    if not (math.isfinite(least) and math.isfinite(greatest) and least < greatest):
+        return f"the value range {least:g} to {greatest:g} is none"
+    sides = {"candidate": samples.candidate, "current": samples.current if relative else ()}
+    for side, values in sides.items():
+        for item, x in zip(samples.items, values, strict=False):
+            if x is not None and not least <= x <= greatest:
+                return (
+                    f"the {side}'s value {x:g} of item {item} is outside {least:g} to {greatest:g}"
+                )
+    if contract.bound is Bound.RATIO_AT_MOST:
+        return "a ratio to current is measured in blocks, not items"
+    if relative and contract.limit >= greatest - least:
+        return f"a margin of {contract.limit:g} lets any loss through"
+    return None
+
+
+def estimate_blocks(contract: Contract, samples: Blocks) -> Estimate | NoEstimate:
+    """Estimate from interleaved blocks, by a t interval over blocks.
+
+    A ratio is the t interval of the log ratios of neighbouring blocks (so it is a ratio of
+    geometric means); a difference that of their differences; an absolute value that of the
+    candidate's blocks. The spread is never taken to be less than the A/A blocks showed.
+
+    In this order:
+
+    1. NaN, negative, or nothing at all: *invalid*. Zero is invalid in a ratio.
+    2. Fewer than 8 blocks, or than the contract's ``min_n``: *unknown*.
+    3. Infinite on current's side (A/A included): *invalid*; the measurement broke, and a failing
+       current must not flatter the candidate.
+    4. Infinite on the candidate's side: its requests failed, honestly. The mean is infinite and the
+       contract fails.
+    5. No A/A pair before or none after, or A/A noise above half the margin: *unknown*. Noise is the
+       mean |difference| of the A/A pairs, the greater of before and after. The margin is the
+       contract's own where it has one: ``|log limit|`` of a ratio, ``|limit|`` of a difference.
+       A ratio of 1 or a difference of 0 has none, and an absolute bound neither: there it is the
+       distance between the value and the limit, with the noise scaled to the candidate's level.
+    """
+    n = len(samples.candidate)
+    broken = _broken_blocks(contract, samples)
+    if broken is not None:
+        return _invalid(broken, n)
+    if n < max(contract.min_n, MIN_BLOCKS):
+        return _unknown(f"{n} blocks are fewer than {max(contract.min_n, MIN_BLOCKS)}", n)
+    aa = (*samples.aa_before, *samples.aa_after)
+    if not all(map(math.isfinite, (*samples.current, *_flat(aa)))):
+        return _invalid("requests failed in a block of current, so there is no comparison", n)
+    if not all(map(math.isfinite, samples.candidate)):
+        failed = sum(map(math.isinf, samples.candidate))
+        note = f"requests of the candidate failed in {failed} of {n} blocks"
+        return Estimate(math.inf, math.inf, math.inf, n, None, note)
+    if not samples.aa_before or not samples.aa_after:
+        return _unknown("no A/A block before or none after, so the noise is not known", n)
+    if contract.bound is Bound.RATIO_AT_MOST:
+        return _ratio(contract, samples)
+    if contract.bound.needs_current:
+        return _difference(contract, samples)
+    return _absolute(contract, samples)
+
+
+def _broken_blocks(contract: Contract, samples: Blocks) -> str | None:
+    ratio = contract.bound is Bound.RATIO_AT_MOST
+    values = (
+        *samples.candidate,
+        *samples.current,
+        *_flat(samples.aa_before),
+        *_flat(samples.aa_after),
+    )
+    if not samples.candidate or not samples.current:
+        return "nothing was measured"
+    if len(samples.candidate) != len(samples.current):
+        return (
+            f"{len(samples.candidate)} blocks of the candidate beside {len(samples.current)} "
+            "of current: they are not interleaved"
+        )
+    if not all(x > 0 if ratio else x >= 0 for x in values):  # NaN fails both
+        return f"a block is {'not above' if ratio else 'below'} zero, or not a number"
+    if samples.direction is Direction.HIGHER and not all(map(math.isfinite, samples.candidate)):
+        return "a metric that is better high cannot be infinite"
+    return None
+
+
+def _ratio(contract: Contract, samples: Blocks) -> Estimate | NoEstimate:
+    def log_ratio(pair: tuple[float, float]) -> float:
+        return math.log(pair[1] / pair[0])
+
+    pairs = list(zip(samples.current, samples.candidate, strict=True))
+    interval = t_interval(
+        [log_ratio(p) for p in pairs],
+        level=LEVEL,
+        least_sd=_rms(log_ratio(p) for p in (*samples.aa_before, *samples.aa_after)),
+    )
+    noise = max(
+        _mean_size(log_ratio(p) for p in side) for side in (samples.aa_before, samples.aa_after)
+    )
+    margin = abs(math.log(contract.limit)) or abs(interval.value)
+    if noise > margin / 2:
+        return _noisy(math.expm1(noise), math.expm1(margin / 2), len(pairs), relative=True)
+    current = math.fsum(samples.current) / len(pairs)
+    low, value, high = (math.exp(x) for x in (interval.low, interval.value, interval.high))
+    return Estimate(value, low, high, len(pairs), current)
+
+
+def _difference(contract: Contract, samples: Blocks) -> Estimate | NoEstimate:
+    def difference(pair: tuple[float, float]) -> float:
+        return pair[1] - pair[0]
+
+    pairs = list(zip(samples.current, samples.candidate, strict=True))
+    interval = t_interval(
+        [difference(p) for p in pairs],
+        level=LEVEL,
+        least_sd=_rms(difference(p) for p in (*samples.aa_before, *samples.aa_after)),
+    )
+    noise = max(
+        _mean_size(difference(p) for p in side) for side in (samples.aa_before, samples.aa_after)
+    )
+    margin = abs(contract.limit) or abs(interval.value)
+    if noise > margin / 2:
+        return _noisy(noise, margin / 2, len(pairs), relative=False)
+    return _of(interval, current=math.fsum(samples.current) / len(pairs))
+
+
+def _absolute(contract: Contract, samples: Blocks) -> Estimate | NoEstimate:
+    value = math.fsum(samples.candidate) / len(samples.candidate)
+
+    def scaled(pair: tuple[float, float]) -> float:
+        # An A/A difference relative to its own level, at the candidate's level. 0 and 0 are equal.
+        level = (pair[0] + pair[1]) / 2
+        return (pair[1] - pair[0]) / level * value if level else 0.0
+
+    interval = t_interval(
+        samples.candidate,
+        level=LEVEL,
+        # A difference of two blocks spreads sqrt(2) times as wide as one block.
+        least_sd=_rms(scaled(p) for p in (*samples.aa_before, *samples.aa_after)) / math.sqrt(2),
+    )
+    noise = max(
+        _mean_size(scaled(p) for p in side) for side in (samples.aa_before, samples.aa_after)
+    )
+    margin = abs(contract.limit - value)
+    if noise > margin / 2:
+        return _noisy(noise, margin / 2, len(samples.candidate), relative=False)
+    return _of(interval, current=None)
+
+
+def _noisy(noise: float, allowed: float, n: int, *, relative: bool) -> NoEstimate:
+    spec = ".1%" if relative else ".4g"
+    return _unknown(
+        f"current against itself differs by {noise:{spec}}, more than half the margin "
+        f"({allowed:{spec}})",
+        n,
+    )
+
+
+def _of(interval: Interval, *, current: float | None) -> Estimate:
+    return Estimate(interval.value, interval.low, interval.high, interval.n, current)
+
+
+def _flat(pairs: Sequence[tuple[float, float]]) -> tuple[float, ...]:
+    return tuple(x for pair in pairs for x in pair)
+
+
+def _rms(values: Iterable[float]) -> float:
+    squares = [x * x for x in values]
+    return math.sqrt(math.fsum(squares) / len(squares))
+
+
+def _mean_size(values: Iterable[float]) -> float:
+    sizes = [abs(x) for x in values]
+    return math.fsum(sizes) / len(sizes)
