@@ -4,7 +4,49 @@ Everything here raises ``ConfigError`` or ``InputError`` with the file, the line
 wrong and what to write instead.
 """
 
+from headgate.config.contracts import MetricKind, default_contracts, metric_kind
+from headgate.config.data import (
+    Item,
+    LabelledSet,
+    RetrievalSet,
+    WorkloadLog,
+    check_overlap,
+    load_labelled,
+    load_retrieval,
+    load_texts,
+    load_workload,
+)
 from headgate.config.endpoint import EndpointConfig, Gap, expand_environment, load_config
+from headgate.config.functions import (
+    OwnMetric,
+    UserFunction,
+    load_function,
+    load_metric,
+    source_digest,
+)
 from headgate.config.schema import json_schema
 
-__all__ = ["EndpointConfig", "Gap", "expand_environment", "json_schema", "load_config"]
+__all__ = [
+    "EndpointConfig",
+    "Gap",
+    "Item",
+    "LabelledSet",
+    "MetricKind",
+    "OwnMetric",
+    "RetrievalSet",
+    "UserFunction",
+    "WorkloadLog",
+    "check_overlap",
+    "default_contracts",
+    "expand_environment",
+    "json_schema",
+    "load_config",
+    "load_function",
+    "load_labelled",
+    "load_metric",
+    "load_retrieval",
+    "load_texts",
+    "load_workload",
+    "metric_kind",
+    "source_digest",
+]

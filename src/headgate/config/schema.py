@@ -356,7 +356,7 @@ class EndpointFile(_Section):
     )
     postprocess: FunctionName | None = Field(
         default=None,
-        description="function(outputs: numpy.ndarray) -> numpy.ndarray of one batch.",
+        description="function(output: numpy.ndarray) -> numpy.ndarray, the output of one item.",
         examples=["text:scale"],
     )
     candidates: Annotated[
