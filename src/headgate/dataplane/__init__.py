@@ -1,1 +1,35 @@
-"""..."""
+"""The request's way from arrival to answer, pure; alone imports all five optimizations."""
+
+from headgate.dataplane.events import (
+    Action,
+    Answer,
+    Arrived,
+    Cancelled,
+    Draining,
+    Event,
+    Failed,
+    Finished,
+    Reject,
+    Run,
+    Wake,
+    Woke,
+)
+from headgate.dataplane.plane import DataPlane
+from headgate.dataplane.stats import PlaneStats
+
+__all__ = [
+    "Action",
+    "Answer",
+    "Arrived",
+    "Cancelled",
+    "DataPlane",
+    "Draining",
+    "Event",
+    "Failed",
+    "Finished",
+    "PlaneStats",
+    "Reject",
+    "Run",
+    "Wake",
+    "Woke",
+]

@@ -18,6 +18,7 @@ __all__ = [
     "Finished",
     "Reject",
     "Run",
+    "Wake",
     "Woke",
 ]
 
@@ -31,7 +32,9 @@ class Arrived:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """An instance finished a batch; ``values[i]`` answers ``batch.requests[i]``."""
+    """An instance finished a batch; ``values[i]`` answers ``batch.requests[i]``.
+
+    A value that is an ``Exception`` fails its request alone (an output contract refused it)."""
 
     batch: Batch
     instance: int
@@ -42,7 +45,7 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """An instance failed on a batch."""
+    """An instance failed on a batch: nothing of it was answered. The instance is free again."""
 
     batch: Batch
     instance: int
@@ -98,4 +101,11 @@ class Run:
     instance: int
 
 
-Action: TypeAlias = Answer | Reject | Run
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """Send ``Woke`` at ``at_s``. Only policies that hold requests back ask for it."""
+
+    at_s: float
+
+
+Action: TypeAlias = Answer | Reject | Run | Wake

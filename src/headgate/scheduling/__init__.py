@@ -1,1 +1,17 @@
-"""..."""
+"""Who is let in, where it runs, and how much capacity is needed.
+
+Pure: time comes in as ``now_s``, cost as a service-time model.
+"""
+
+from headgate.scheduling.admission import Admission, Refusal
+from headgate.scheduling.placement import InstancePlan, instance_plans, most_recently_freed
+from headgate.scheduling.queue_model import predicted_wait_s
+
+__all__ = [
+    "Admission",
+    "InstancePlan",
+    "Refusal",
+    "instance_plans",
+    "most_recently_freed",
+    "predicted_wait_s",
+]

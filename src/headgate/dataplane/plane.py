@@ -1,0 +1,393 @@
+"""A request's way, as one pure object: ``(event, now) -> actions``.
+
+::
+
+    Arrived ─ draining? ─ cached? ─ twin in flight? ─ admitted? ─ waits ─┐
+                 │           │            │               │              │ an instance is free
+               Reject      Answer       joins           Reject           ▼
+    Finished ─ fills the cache ─ Answer to all callers ◄── Run ◄── batch, placed
+    Failed   ─ split in halves, re-run ─ of one alone: its error to all callers, never cached
+
+Server, simulator and tests drive this same object; they differ in who delivers events and carries
+out actions. Knows nothing of payloads, engines, clocks or sockets.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterable
+
+from headgate.batching import BatchPolicy, TokenBudgetBatcher
+from headgate.caching import GenerationCache, make_policy
+from headgate.dataplane.events import (
+    Action,
+    Answer,
+    Arrived,
+    Cancelled,
+    Draining,
+    Event,
+    Failed,
+    Finished,
+    Reject,
+    Run,
+    Wake,
+    Woke,
+)
+from headgate.dataplane.stats import PlaneStats
+from headgate.objects import BatchInvariance, Variant
+from headgate.scheduling import Admission, most_recently_freed, predicted_wait_s
+from headgate.workload import Batch, Request, ServiceTimeModel
+
+__all__ = ["DataPlane"]
+
+
+class _Work:
+    """One computation and the callers who wait for it.
+
+    ``leader`` names the work in queues and batches, even after its own caller is gone.
+    """
+
+    __slots__ = ("callers", "leader")
+
+    def __init__(self, leader: Request) -> None:
+        self.leader = leader
+        self.callers: dict[int, Request] = {leader.id: leader}
+
+
+class _Running:
+    """A batch on an instance."""
+
+    __slots__ = ("batch", "until_s")
+
+    def __init__(self, batch: Batch, until_s: float) -> None:
+        self.batch = batch
+        self.until_s = until_s
+
+
+class DataPlane:
+    """Cache, coalescing, admission, batching, placement, completion, for one release.
+
+    ``service`` predicts; it may learn while the plane runs. ``cache`` None means neither caching
+    nor coalescing. With ``batch_invariance`` DEPENDENT an answer depends on who sat in the batch:
+    the plane then neither caches, nor coalesces, and expects a batcher that isolates tenants.
+
+    Work-conserving: an instance is never free while the batch policy offers a batch.
+    """
+
+    def __init__(
+        self,
+        *,
+        batcher: BatchPolicy,
+        service: ServiceTimeModel,
+        instances: int,
+        admission: Admission | None = None,
+        cache: GenerationCache | None = None,
+        generation: int = 0,
+        batch_invariance: BatchInvariance = BatchInvariance.EXACT,
+    ) -> None:
+        if instances < 1:
+            raise ValueError(f"a data plane needs at least one instance, got {instances}")
+        self.generation = generation
+        self.instances = instances
+        self.service = service
+        self._batcher = batcher
+        self._admission = admission or Admission()
+        self._cache = None if batch_invariance is BatchInvariance.DEPENDENT else cache
+        self._free: dict[int, float] = dict.fromkeys(range(instances), 0.0)  # index -> free since
+        self._running: dict[int, _Running] = {}  # instance -> batch
+        self._halves: deque[tuple[Request, ...]] = deque()  # of failed batches, run first
+        self._work: dict[int, _Work] = {}  # leader's request id -> work
+        self._callers: dict[int, _Work] = {}  # caller's request id -> work
+        self._twins_of: dict[tuple[str, bytes], _Work] = {}  # (tenant, key) -> work in flight
+        self._draining = False
+        self._next_batch_id = 0
+        self._wake_at_s: float | None = None
+        self._running_requests = 0
+        self._arrived = self._answered = self._errors = self._cancelled = 0
+        self._hits = self._misses = self._twins = 0
+        self._batched = self._tokens = self._padded_tokens = 0
+        self._bisections = self._fills_refused = self._stale_events = 0
+        self._rejected: Counter[str] = Counter()
+        self._sizes: Counter[int] = Counter()
+
+    @classmethod
+    def of(
+        cls,
+        variant: Variant,
+        service: ServiceTimeModel,
+        *,
+        generation: int = 0,
+        batch_invariance: BatchInvariance = BatchInvariance.EXACT,
+        cache: GenerationCache | None = None,
+    ) -> DataPlane:
+        """The plane that ``variant`` describes.
+
+        ``cache``: one that successive releases share, already fenced to ``generation``; by default
+        the plane makes its own where the variant has one.
+        """
+        if cache is None and variant.cache.capacity_bytes > 0:
+            cache = GenerationCache(make_policy(variant.cache), generation=generation)
+        dependent = batch_invariance is BatchInvariance.DEPENDENT
+        return cls(
+            batcher=TokenBudgetBatcher(variant.batching, isolate_tenants=dependent),
+            service=service,
+            instances=variant.instances,
+            admission=Admission(variant.max_queue_requests, variant.max_predicted_wait_s),
+            cache=cache if variant.cache.capacity_bytes > 0 else None,
+            generation=generation,
+            batch_invariance=batch_invariance,
+        )
+
+    @property
+    def in_flight(self) -> int:
+        """Callers who have been admitted and wait for an answer."""
+        return len(self._callers)
+
+    @property
+    def drained(self) -> bool:
+        """Draining, and nothing is left to do."""
+        return self._draining and not self._callers and not self._running
+
+    def handle(self, event: Event, now_s: float) -> list[Action]:
+        """What to do about ``event``. ``now_s`` never goes back."""
+        return self.handle_all((event,), now_s)
+
+    def handle_all(self, events: Iterable[Event], now_s: float) -> list[Action]:
+        """The same for events of one moment: all are taken in before a batch is formed, so the
+        items of one call can run together."""
+        actions: list[Action] = []
+        for event in events:
+            match event:
+                case Arrived():
+                    self._arrive(event.request, now_s, actions)
+                case Finished():
+                    self._finish(event, now_s, actions)
+                case Failed():
+                    self._fail(event, now_s, actions)
+                case Cancelled():
+                    self._cancel(event.request_id)
+                case Draining():
+                    self._draining = True
+                case Woke():
+                    pass
+        self._dispatch(now_s, actions)
+        return actions
+
+    def predicted_wait_s(self, now_s: float) -> float:
+        """Seconds until a request that arrives now would start; 0 where an instance is free."""
+        waiting = len(self._batcher)
+        if self._free and not waiting:
+            return 0.0
+        return predicted_wait_s(
+            waiting=waiting,
+            waiting_tokens=self._batcher.tokens,
+            running_s=sum(max(0.0, r.until_s - now_s) for r in self._running.values()),
+            instances=self.instances,
+            spec=self._batcher.spec,
+            service=self.service,
+        )
+
+    def stats(self) -> PlaneStats:
+        """A snapshot of gauges and counters."""
+        return PlaneStats(
+            in_flight=len(self._callers),
+            queued=len(self._batcher) + sum(len(half) for half in self._halves),
+            queued_tokens=self._batcher.tokens,
+            running=self._running_requests,
+            busy_instances=len(self._running),
+            cache_entries=len(self._cache) if self._cache is not None else 0,
+            cache_bytes=self._cache.used_bytes if self._cache is not None else 0,
+            arrived=self._arrived,
+            answered=self._answered,
+            errors=self._errors,
+            cancelled=self._cancelled,
+            rejected=dict(self._rejected),
+            hits=self._hits,
+            misses=self._misses,
+            twins=self._twins,
+            batches=self._next_batch_id,
+            batched_requests=self._batched,
+            tokens=self._tokens,
+            padded_tokens=self._padded_tokens,
+            bisections=self._bisections,
+            fills_refused=self._fills_refused,
+            stale_events=self._stale_events,
+            dispatch_sizes=dict(self._sizes),
+        )
+
+    # What can happen
+
+    def _arrive(self, request: Request, now_s: float, actions: list[Action]) -> None:
+        if request.id in self._callers:
+            raise ValueError(f"request id {request.id} is already in flight")
+        self._arrived += 1
+        if self._draining:
+            self._reject(request, "draining", None, actions)
+            return
+        if self._cache is not None:
+            value = self._cache.lookup(
+                request.key, tenant=request.tenant, generation=self.generation, now_s=now_s
+            )
+            if value is not None:
+                self._hits += 1
+                self._answered += 1
+                actions.append(Answer(request, value, "cache"))
+                return
+            self._misses += 1
+            twin = self._twins_of.get((request.tenant, request.key))
+        else:
+            twin = None
+        # Twins take no device time, but a caller who waits takes memory: the bound counts both.
+        waiting = len(self._callers) - self._running_requests
+        refusal = self._admission.refuse(
+            request,
+            waiting=max(0, waiting),
+            wait_s=0.0 if twin is not None else self.predicted_wait_s(now_s),
+            service_s=0.0 if twin is not None else self.service.predict_s(1, request.tokens),
+            now_s=now_s,
+        )
+        if refusal is not None:
+            self._reject(request, refusal.reason, refusal.retry_after_s, actions)
+        elif twin is not None:
+            self._twins += 1
+            twin.callers[request.id] = request
+            self._callers[request.id] = twin
+        else:
+            work = _Work(request)
+            self._work[request.id] = self._callers[request.id] = work
+            if self._cache is not None:
+                self._twins_of[request.tenant, request.key] = work
+            self._batcher.add(request)
+
+    def _finish(self, event: Finished, now_s: float, actions: list[Action]) -> None:
+        if not self._release(event.instance, event.batch, now_s):
+            return
+        assert len(event.values) == event.batch.size, "one value for each request of the batch"
+        for request, value in zip(event.batch.requests, event.values, strict=True):
+            if isinstance(value, Exception):
+                self._settle(request, None, value, actions)
+                continue
+            if self._cache is not None and not self._cache.insert(
+                request.key,
+                value,
+                event.value_bytes,
+                tenant=request.tenant,
+                generation=self.generation,
+                now_s=now_s,
+            ):
+                self._fills_refused += 1
+            self._settle(request, value, None, actions)
+
+    def _fail(self, event: Failed, now_s: float, actions: list[Action]) -> None:
+        if not self._release(event.instance, event.batch, now_s):
+            return
+        requests = event.batch.requests
+        if len(requests) == 1:
+            self._settle(requests[0], None, event.error, actions)
+            return
+        # One bad item must not fail its neighbours: 1 of n is found in 2*log2(n) further runs.
+        self._bisections += 1
+        middle = len(requests) // 2
+        self._halves += (requests[:middle], requests[middle:])
+
+    def _cancel(self, request_id: int) -> None:
+        work = self._callers.pop(request_id, None)
+        if work is None:
+            return  # already answered, refused or cancelled: the two crossed on their way
+        self._cancelled += 1
+        del work.callers[request_id]
+        if not work.callers and self._batcher.remove(work.leader.id):
+            self._forget(work.leader)
+
+    # What follows from it
+
+    def _dispatch(self, now_s: float, actions: list[Action]) -> None:
+        while self._free:
+            requests = (
+                self._halves.popleft()
+                if self._halves
+                else self._batcher.next_batch(now_s, self.service)
+            )
+            if requests is None:
+                break
+            requests = self._still_wanted(requests, now_s, actions)
+            if not requests:
+                continue
+            instance = most_recently_freed(self._free)
+            del self._free[instance]
+            batch = Batch(self._next_batch_id, requests)
+            size, longest = batch.size, batch.longest
+            until_s = now_s + self.service.predict_s(size, longest)
+            self._running[instance] = _Running(batch, until_s)
+            self._running_requests += size
+            self._next_batch_id += 1
+            self._sizes[size] += 1
+            self._batched += size
+            self._tokens += batch.tokens
+            self._padded_tokens += size * longest
+            actions.append(Run(batch, instance))
+        if self._free:
+            wake_at_s = self._batcher.wake_at_s()
+            if wake_at_s is not None and wake_at_s != self._wake_at_s:
+                self._wake_at_s = wake_at_s
+                actions.append(Wake(wake_at_s))
+
+    def _still_wanted(
+        self, requests: tuple[Request, ...], now_s: float, actions: list[Action]
+    ) -> tuple[Request, ...]:
+        """Without those whose callers are gone, or whose deadlines have all passed."""
+        unwanted = False
+        for request in requests:
+            callers = self._work[request.id].callers
+            late = [
+                c for c in callers.values() if c.deadline_s is not None and c.deadline_s <= now_s
+            ]
+            for caller in late:
+                del callers[caller.id], self._callers[caller.id]
+                self._reject(caller, "deadline", None, actions)
+            if not callers:
+                unwanted = True
+                self._forget(request)
+        if not unwanted:
+            return requests
+        return tuple(r for r in requests if r.id in self._work)
+
+    def _release(self, instance: int, batch: Batch, now_s: float) -> bool:
+        """Frees the instance; False where it does not run this batch."""
+        running = self._running.get(instance)
+        if running is None or running.batch.id != batch.id:
+            self._stale_events += 1
+            return False
+        del self._running[instance]
+        self._free[instance] = now_s
+        self._running_requests -= batch.size
+        return True
+
+    def _settle(
+        self, leader: Request, value: object, error: Exception | None, actions: list[Action]
+    ) -> None:
+        """Answers everybody who waits for this work."""
+        for caller in self._work[leader.id].callers.values():
+            del self._callers[caller.id]
+            if error is None:
+                self._answered += 1
+            else:
+                self._errors += 1
+            source = "engine" if caller.id == leader.id else "twin"
+            actions.append(Answer(caller, value, source, error))
+        self._forget(leader)
+
+    def _forget(self, leader: Request) -> None:
+        work = self._work.pop(leader.id)
+        if self._twins_of.get((leader.tenant, leader.key)) is work:
+            del self._twins_of[leader.tenant, leader.key]
+
+    def _reject(
+        self,
+        request: Request,
+        reason: str,
+        retry_after_s: float | None,
+        actions: list[Action],
+    ) -> None:
+        self._rejected[reason] += 1
+        actions.append(Reject(request, reason, retry_after_s))

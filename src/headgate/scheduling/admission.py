@@ -1,0 +1,60 @@
+"""Who is let in: bounded in requests and in predicted wait.
+
+A queue that only grows serves nobody in time. What would wait too long is refused at once, with
+the time after which asking again makes sense.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from headgate.errors import ConfigError
+from headgate.workload import Request
+
+__all__ = ["Admission", "Refusal"]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """``reason`` is ``deadline``, ``queue_full`` or ``predicted_wait``."""
+
+    reason: str
+    retry_after_s: float | None
+    """When everything that waits now has been started; None where asking again is no use."""
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """The bounds. Raises ``ConfigError`` for a negative one."""
+
+    max_queue_requests: int = 1024
+    max_predicted_wait_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        if self.max_queue_requests < 0 or self.max_predicted_wait_s < 0:
+            raise ConfigError(
+                f"admission bounds must not be negative, got {self}",
+                where="max_queue_requests, max_predicted_wait_s",
+                fix="write 0 to admit only what an instance is free for",
+            )
+
+    def refuse(
+        self, request: Request, *, waiting: int, wait_s: float, service_s: float, now_s: float
+    ) -> Refusal | None:
+        """None lets ``request`` in.
+
+        ``waiting`` callers wait before it, ``wait_s`` is its predicted wait (0 where an instance
+        is free) and ``service_s`` the predicted time of running it alone.
+
+        >>> Admission(max_queue_requests=2).refuse(
+        ...     Request(1, b"k", 8, 0.0), waiting=2, wait_s=0.5, service_s=0.1, now_s=0.0)
+        Refusal(reason='queue_full', retry_after_s=0.5)
+        """
+        if request.deadline_s is not None and now_s + wait_s + service_s > request.deadline_s:
+            return Refusal("deadline", None)
+        if waiting > 0 or wait_s > 0:
+            if waiting >= self.max_queue_requests:
+                return Refusal("queue_full", wait_s)
+            if wait_s > self.max_predicted_wait_s:
+                return Refusal("predicted_wait", wait_s)
+        return None
