@@ -1,0 +1,139 @@
+"""Is this file a model that can be served? Read before anything is spent on it.
+
+Knows the ONNX format and nothing of engines: a model that passes may still hold an operator that
+an engine does not have, which loading it will tell.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from headgate.engines.signature import onnx_spec
+from headgate.errors import InputError
+from headgate.quantization.facts import ModelFacts
+
+__all__ = ["check_onnx"]
+
+_PROTOBUF_LIMIT_BYTES = 2**31
+_SAME_ELEMENTS = ("Identity", "Transpose", "Cast", "Reshape", "DequantizeLinear")
+
+
+def check_onnx(path: Path) -> ModelFacts:
+    """The facts of an ONNX model in one file.
+
+    Raises ``InputError``, naming the file and where it applies the weight, for a file that is
+    missing, truncated, not ONNX, over 2 GiB, invalid, with weights in other files, or with NaN or
+    infinite weights. A single infinity is allowed: it is how attention masks are written.
+    """
+    import onnx
+
+    where = str(path)
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise InputError(
+            f"cannot be read: {error.strerror}", where=where, fix="check model: in headgate.yaml"
+        ) from error
+    if size >= _PROTOBUF_LIMIT_BYTES:
+        raise InputError(
+            f"{size} bytes; an ONNX file cannot hold 2 GiB",
+            where=where,
+            fix="export a smaller precision",
+        )
+    try:
+        model = onnx.load_model(path, format="protobuf", load_external_data=False)
+        external = [t.name for t in _tensors(model.graph) if t.data_location == t.EXTERNAL]
+        if not external:
+            onnx.checker.check_model(model)
+    except Exception as error:  # protobuf's error type is not part of onnx's interface
+        raise InputError(
+            f"truncated, or not an ONNX model: {_first_line(error)}",
+            where=where,
+            fix="export or copy the file again",
+        ) from error
+    if external:
+        raise InputError(
+            f"keeps {len(external)} weights in other files, such as {external[0]!r}",
+            where=where,
+            fix="save it as one file (onnx.save_model without external data)",
+        )
+    for tensor in _tensors(model.graph):
+        _check_finite(tensor, where)
+    weights = {w.name: w for w in model.graph.initializer}
+    sizes = {n: int(np.prod(w.dims, dtype=np.int64)) for n, w in weights.items()}
+    counted = {n: s for n, s in sizes.items() if _is_weight(weights[n])}
+    return ModelFacts(
+        inputs=tuple(onnx_spec(i) for i in model.graph.input if i.name not in weights),
+        outputs=tuple(onnx_spec(o) for o in model.graph.output),
+        parameters=sum(counted.values()),
+        weight_bytes=sum(
+            sizes[n] * onnx.helper.tensor_dtype_to_np_dtype(weights[n].data_type).itemsize
+            for n in counted
+        ),
+        opset=next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0),
+        operators=dict(sorted(Counter(n.op_type for n in _nodes(model.graph)).items())),
+        parameters_by_operator=_by_operator(model.graph, counted),
+    )
+
+
+def _by_operator(graph: Any, sizes: dict[str, int]) -> dict[str, int]:
+    # A weight's size travels with it through the operators that keep its elements.
+    carried = dict(sizes)
+    total: Counter[str] = Counter()
+    for node in graph.node:  # ONNX requires topological order
+        read = [carried[i] for i in node.input if i in carried]
+        if node.op_type in _SAME_ELEMENTS and node.input and node.input[0] in carried:
+            carried[node.output[0]] = carried[node.input[0]]
+        elif read:
+            total[node.op_type] += sum(read)
+    return dict(sorted(total.items()))
+
+
+def _check_finite(tensor: Any, where: str) -> None:
+    import onnx
+
+    if not _is_weight(tensor):
+        return
+    values = onnx.numpy_helper.to_array(tensor)
+    if values.dtype.kind in "iu" or np.isfinite(values).all():
+        return
+    if values.size == 1 and not np.isnan(values).any():
+        return
+    what = "NaN" if np.isnan(values).any() else "infinite values"
+    raise InputError(
+        f"the weight {tensor.name!r} holds {what}",
+        where=where,
+        fix="the training or the export went wrong; use an earlier checkpoint",
+    )
+
+
+def _is_weight(tensor: Any) -> bool:
+    """Floating-point or quantized; int64 tensors are shapes and indices."""
+    return tensor.data_type not in (tensor.INT64, tensor.INT32, tensor.BOOL, tensor.STRING)
+
+
+def _nodes(graph: Any) -> Iterator[Any]:
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _nodes(inner)
+
+
+def _tensors(graph: Any) -> Iterator[Any]:
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _tensors(inner)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
