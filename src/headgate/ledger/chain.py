@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from headgate.errors import InputError, Tampered
+from headgate.errors import HeadgateError, InputError, Tampered
 from headgate.ledger.faults import explained_database_errors
 from headgate.objects import canonical, short
 
@@ -137,9 +137,11 @@ class Chain:
     def open(cls, path: Path, *, may_create: bool) -> Chain:
         """Open the ledger at ``path``; an empty or absent one is made where ``may_create``.
 
-        Raises ``InputError`` where there is none or it has a newer format, ``Tampered`` where it
-        is damaged.
+        Raises ``InputError`` (``store_missing``, ``store_format``) where there is none, or one of
+        a newer format or of another program; ``Tampered`` where it is damaged or gone.
         """
+        if not may_create and not path.exists():
+            raise _no_ledger(path)
         mode = "rwc" if may_create else "rw"
         uri = f"{path.absolute().as_uri()}?mode={mode}"
         with explained_database_errors(path):
@@ -166,19 +168,20 @@ class Chain:
         Raises ``Busy`` where another process's transaction does not end in time.
         """
         with self._mutex, explained_database_errors(self.path):
-            self._connection.execute("BEGIN IMMEDIATE")
+            assert not self._in_transaction()
             try:
+                self._connection.execute("BEGIN IMMEDIATE")
                 yield
                 self._connection.execute("COMMIT")
             except BaseException:
                 # A disk error may have rolled it back already.
-                if self._connection.in_transaction:
+                if self._in_transaction():
                     self._connection.execute("ROLLBACK")
                 raise
 
     def append(self, kind: str, body: object, recorded_at: str) -> Entry:
         """Add one entry, inside a ``transaction``; it is durable once that has ended."""
-        assert self._connection.in_transaction
+        assert self._in_transaction()
         if not _KIND.fullmatch(kind):
             raise ValueError(f"kind must be lower-case words, got {kind!r}")
         if not _RECORDED_AT.fullmatch(recorded_at):
@@ -260,6 +263,9 @@ class Chain:
             )
         return Entry(seq, entry_id, previous, kind, recorded_at, json.loads(body))
 
+    def _in_transaction(self) -> bool:
+        return self._connection.in_transaction
+
     def _query(self, sql: str, values: Sequence[object] = ()) -> list[Any]:
         with self._mutex, explained_database_errors(self.path):
             return self._connection.execute(sql, values).fetchall()
@@ -268,26 +274,12 @@ class Chain:
         with explained_database_errors(self.path):
             self._connection.execute("PRAGMA journal_mode = TRUNCATE")
             self._connection.execute("PRAGMA synchronous = FULL")
-        found = self._format()
-        if found == 0 and may_create:
+        if self._format() == 0:
+            if not may_create:
+                raise _no_ledger(self.path)
             with self.transaction():
-                found = self._format()  # another process may just have made it
-                if found == 0:
+                if self._format() == 0:  # else another process has just made it
                     self._create()
-            found = FORMAT
-        if found > FORMAT:
-            raise InputError(
-                f"the store has format {found}; this Headgate reads formats up to {FORMAT}",
-                where=str(self.path),
-                fix="install the newer Headgate that wrote it: pip install --upgrade headgate",
-                reason="store_format",
-            )
-        if found == 0:
-            raise Tampered(
-                "the ledger is empty",
-                where=str(self.path),
-                fix="restore it from a backup, or remove the store to begin a new one",
-            )
 
     def _format(self) -> int:
         ((version,),) = self._query("PRAGMA user_version")
@@ -299,20 +291,42 @@ class Chain:
                 fix="name another store with --store",
                 reason="store_format",
             )
+        if version > FORMAT:
+            raise InputError(
+                f"the store has format {version}; this Headgate reads formats up to {FORMAT}",
+                where=str(self.path),
+                fix="install the newer Headgate that wrote it: pip install --upgrade headgate",
+                reason="store_format",
+            )
         return int(version)
 
     def _create(self) -> None:
-        if (self.path.parent / "artifacts").exists():
-            # The ledger is made before the artifacts, so it was here once.
-            raise Tampered(
-                "the ledger is gone, but the artifacts that it described are here",
-                where=str(self.path),
-                fix="restore it from a backup, or remove the store to begin a new one",
-            )
+        if _artifacts_of(self.path).exists():
+            raise _no_ledger(self.path)
         for statement in _SCHEMA:
             self._connection.execute(statement)
         self._connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
         self._connection.execute(f"PRAGMA user_version = {FORMAT}")
+
+
+def _artifacts_of(path: Path) -> Path:
+    return path.parent / "artifacts"
+
+
+def _no_ledger(path: Path) -> HeadgateError:
+    # The ledger is made before the artifacts: where they are, it was here once.
+    if _artifacts_of(path).exists():
+        return Tampered(
+            "the ledger is gone, but the artifacts that it described are here",
+            where=str(path),
+            fix="restore it from a backup, or remove the store to begin a new one",
+        )
+    return InputError(
+        "there is no store here",
+        where=str(path.parent),
+        fix="type `headgate optimize headgate.yaml`, which makes one, or name another with --store",
+        reason="store_missing",
+    )
 
 
 def _quoted(text: str) -> str:

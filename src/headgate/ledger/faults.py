@@ -14,6 +14,7 @@ from headgate.errors import Busy, Fault, HeadgateError, Tampered
 __all__ = ["explained_database_errors", "explained_disk_errors"]
 
 _FULL = "free space on its disk and run the command again; nothing half-written was kept"
+_CHECK = "check the disk (df, dmesg) and run the command again; nothing half-written was kept"
 _NOT_WRITABLE = "make it writable for this user, or name another store with --store"
 _DAMAGED = "restore it from a backup; `headgate verify` lists what is damaged"
 
@@ -29,7 +30,7 @@ def explained_disk_errors(path: Path, doing: str) -> Iterator[None]:
         elif error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             fix = _FULL
         else:
-            fix = "check the disk (dmesg, df) and run the command again"
+            fix = _CHECK
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise Fault(f"cannot {doing}: {reason}", where=str(path), fix=fix, reason="disk") from error
 
@@ -57,8 +58,10 @@ def _in_our_words(error: sqlite3.DatabaseError, path: Path) -> HeadgateError:
             )
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
             return Tampered(f"the ledger is damaged: {error}", where=where, fix=_DAMAGED)
-        case sqlite3.SQLITE_FULL | sqlite3.SQLITE_IOERR:
+        case sqlite3.SQLITE_FULL:
             return Fault(f"cannot write: {error}", where=where, fix=_FULL, reason="disk")
+        case sqlite3.SQLITE_IOERR:
+            return Fault(f"cannot read or write: {error}", where=where, fix=_CHECK, reason="disk")
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
             return Fault(f"cannot open: {error}", where=where, fix=_NOT_WRITABLE, reason="disk")
         case sqlite3.SQLITE_ERROR if "no such" in str(error) or "malformed" in str(error):

@@ -6,15 +6,15 @@ it. Knows of artifacts, runs and releases; every other kind of entry is a body t
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 from urllib.parse import quote
 
-from headgate.errors import InputError, Refused, UsageError
+from headgate.errors import Refused, UsageError
 from headgate.ledger import releases
 from headgate.ledger.blobs import Blobs
 from headgate.ledger.chain import Chain, Entry, utc_now
@@ -44,21 +44,11 @@ class Store:
         Raises ``InputError`` where there is none, or one of a newer format; ``Tampered`` where the
         ledger is damaged; ``Fault`` where the disk refuses.
         """
-        ledger = root / "ledger.sqlite"
-        artifacts = root / "artifacts"
         if create:
             with explained_disk_errors(root, "make the store"):
                 root.mkdir(parents=True, exist_ok=True)
-        elif not ledger.exists() and not artifacts.exists():
-            raise InputError(
-                "there is no store here",
-                where=str(root),
-                fix="type `headgate optimize headgate.yaml`, which makes one, "
-                "or name another with --store",
-                reason="store_missing",
-            )
-        chain = Chain.open(ledger, may_create=create)
-        blobs = Blobs(artifacts)
+        chain = Chain.open(root / "ledger.sqlite", may_create=create)
+        blobs = Blobs(root / "artifacts")
         try:
             blobs.create()
         except BaseException:
@@ -242,7 +232,7 @@ class Store:
 
     # The whole
 
-    def lock(self, name: str) -> AbstractContextManager[None]:
+    def lock(self, name: str) -> contextlib.AbstractContextManager[None]:
         """Hold the lock ``name`` in this store, or raise ``Busy`` (``locked``) at once."""
         directory = self.root / "locks"
         with explained_disk_errors(directory, f"lock {name}"):
@@ -255,7 +245,12 @@ class Store:
 
     def size_bytes(self) -> int:
         """Bytes of all files of the store."""
-        return sum(path.stat().st_size for path in self.root.rglob("*") if path.is_file())
+        total = 0
+        for path in self.root.rglob("*"):
+            with contextlib.suppress(FileNotFoundError):  # a writer's temporary file comes and goes
+                if path.is_file():
+                    total += path.stat().st_size
+        return total
 
     def _artifacts(self, key: str, value: str, *, newest_first: bool = False) -> Iterator[Entry]:
         where = f"kind = 'artifact' AND json_extract(body, '$.{key}') = ?"
