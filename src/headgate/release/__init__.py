@@ -5,7 +5,9 @@ clocks or engines; measuring is its callers' work and storing is the ledger's.
 """
 
 from headgate.release.gate import decide, judge
+from headgate.release.power import Assumption, PowerRow, assume, contract_power, slices_power
 from headgate.release.promotion import next_release, rollback_release, rollback_target
+from headgate.release.replay import contract_from_json, decide_again, decision_from_json
 from headgate.release.samples import (
     Blocks,
     ClassLabel,
@@ -16,15 +18,23 @@ from headgate.release.samples import (
 )
 
 __all__ = [
+    "Assumption",
     "Blocks",
     "ClassLabel",
     "PairedItems",
+    "PowerRow",
     "Samples",
     "WorstSlice",
+    "assume",
+    "contract_from_json",
+    "contract_power",
     "decide",
+    "decide_again",
+    "decision_from_json",
     "from_json",
     "judge",
     "next_release",
     "rollback_release",
     "rollback_target",
+    "slices_power",
 ]

@@ -18,8 +18,6 @@ from headgate.objects.digest import jsonable
 
 __all__ = ["Blocks", "ClassLabel", "PairedItems", "Samples", "WorstSlice", "from_json"]
 
-_INFINITIES = {"NaN": "nan", "Infinity": "inf", "-Infinity": "-inf"}
-
 
 def _kept(x: float) -> float:
     return float(f"{float(x):.12g}")
@@ -204,7 +202,7 @@ def _count(x: object) -> int:
 
 def _number(x: object) -> float:
     if isinstance(x, Mapping):  # the tag of a float that JSON has no word for
-        return float(_INFINITIES[x["$float"]])
+        return float(x["$float"])
     if not isinstance(x, int | float) or isinstance(x, bool):
         raise TypeError(f"{x!r} is not a number")
     return float(x)

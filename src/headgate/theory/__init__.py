@@ -1,1 +1,26 @@
-"""..."""
+"""Numbers in, numbers out: one function a formula, with symbols, units, range and reference.
+
+Knows nothing of models, requests or files, and imports nothing of Headgate but its errors.
+"""
+
+from headgate.theory import (
+    cost,
+    divergence,
+    hits,
+    intervals,
+    quantile,
+    queueing,
+    roofline,
+    significance,
+)
+
+__all__ = [
+    "cost",
+    "divergence",
+    "hits",
+    "intervals",
+    "quantile",
+    "queueing",
+    "roofline",
+    "significance",
+]

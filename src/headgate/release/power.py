@@ -1,0 +1,257 @@
+"""What the gate can decide, said before anything is measured.
+
+A margin that the samples cannot resolve makes every candidate *unknown*. So each contract's power
+is computed first: the chance that a candidate which is truly as assumed (no loss, unless told)
+passes with n items or blocks. Knows nothing of where an assumption comes from but its own words.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, assert_never
+
+from headgate.errors import InputError
+from headgate.objects import Bound, Contract
+from headgate.release.estimate import LEVEL, MIN_BLOCKS
+from headgate.release.samples import Blocks, PairedItems
+from headgate.theory.significance import (
+    power_paired_binary,
+    power_paired_mean,
+    required_n_paired_binary,
+    required_n_paired_mean,
+)
+
+__all__ = ["ENOUGH_POWER", "Assumption", "PowerRow", "assume", "contract_power", "slices_power"]
+
+ENOUGH_POWER = 0.8
+_ALPHA = 1 - LEVEL
+
+
+@dataclass(frozen=True, slots=True)
+class Assumption:
+    """What is believed about the samples before they exist, and by whom (``source``)."""
+
+    kind: Literal["discordance", "sd", "log_sd"]
+    """``discordance``: share of items that exactly one side gets right. ``sd``: standard deviation
+    of what is averaged (differences, or values under an absolute bound), in the metric's unit.
+    ``log_sd``: that of the log ratios of neighbouring blocks."""
+    value: float
+    source: str
+    expected: float | None = None
+    """True value of the compared quantity; None is "as current": difference 0, ratio 1."""
+    largest: float = 0.0
+    """Of items: width of the value range. Of blocks: 0."""
+
+    def describe(self) -> str:
+        """In words, for tables.
+
+        >>> Assumption("discordance", 0.04, "pilot of 300 items").describe()
+        'discordance 0.04 (pilot of 300 items)'
+        """
+        return f"{self.kind.replace('_', ' ')} {self.value:.3g} ({self.source})"
+
+
+@dataclass(frozen=True, slots=True)
+class PowerRow:
+    """One row of the power table."""
+
+    metric: str
+    n: int
+    """Planned items or blocks (of the smallest slice, for a worst-slice contract)."""
+    assumed: str
+    margin: float
+    """Distance from the assumed truth to the limit; of a ratio, its natural logarithm."""
+    power: float
+    required_n: int | None
+    """For 80 % power; None where no n suffices."""
+    can_decide: bool
+
+
+def assume(pilot: PairedItems | Blocks, *, absolute: bool = False) -> Assumption:
+    """The spread that a pilot showed, one more discordant item or full-range difference added.
+
+    Without that addition a short pilot in which nothing differed would promise certainty.
+    ``absolute`` looks at the candidate alone and expects its mean. Pairs with an error are left
+    out: a pilot plans, it does not decide. Blocks must be positive. Raises ``InputError`` with
+    fewer than two complete pairs.
+    """
+    if isinstance(pilot, Blocks):
+        spread, width, kind = "blocks", 0.0, "sd" if absolute else "log_sd"
+        pairs = list(zip(pilot.candidate, pilot.current, strict=True))
+        usable = all(0 < x < math.inf for pair in pairs for x in pair)
+    else:
+        spread, width, kind = "items", pilot.value_range[1] - pilot.value_range[0], "sd"
+        pairs = [
+            (a, b)
+            for a, b in zip(pilot.candidate, pilot.current, strict=True)
+            if a is not None and b is not None
+        ]
+        usable = all(math.isfinite(x) for pair in pairs for x in pair)
+    n = len(pairs)
+    if n < 2 or not usable:
+        raise InputError(
+            f"a pilot with {n} pairs{'' if usable else ', some without a usable value,'} shows no "
+            "spread",
+            where=f"pilot of {pilot.metric}",
+            fix="run a longer pilot",
+        )
+    source = f"pilot of {n} {spread}"
+    binary = pilot.value_range == (0.0, 1.0) if isinstance(pilot, PairedItems) else False
+    if binary and not absolute and all(x in (0.0, 1.0) for pair in pairs for x in pair):
+        return Assumption("discordance", (sum(a != b for a, b in pairs) + 1) / (n + 2), source)
+    if absolute:
+        values = [a for a, _ in pairs]
+    elif kind == "log_sd":
+        values = [math.log(a / b) for a, b in pairs]
+    else:
+        values = [a - b for a, b in pairs]
+    mean = math.fsum(values) / n
+    sd = math.sqrt((math.fsum((x - mean) ** 2 for x in values) + width**2) / (n - 1))
+    return Assumption(
+        "log_sd" if kind == "log_sd" else "sd",
+        sd,
+        source,
+        expected=mean if absolute else None,
+        largest=width,
+    )
+
+
+def contract_power(contract: Contract, n: int, assumption: Assumption | None) -> PowerRow:
+    """The power of ``contract`` with ``n`` items (or blocks) under ``assumption``.
+
+    A class contract needs no assumption: it decides from ``min_n`` items on. Raises ``InputError``
+    where the assumption does not fit the bound.
+
+    >>> from headgate.objects import Action, Axis
+    >>> contract = Contract("recall@10", Axis.QUALITY, Bound.NOT_BELOW_CURRENT_BY, 0.02, "why",
+    ...                     Action.ROLLBACK, "command:page", "previous")
+    >>> row = contract_power(contract, 1250, Assumption("discordance", 0.04, "pilot"))
+    >>> row.can_decide, row.required_n
+    (True, 695)
+    """
+    return _power(contract, n, assumption, ENOUGH_POWER)
+
+
+def slices_power(contract: Contract, sizes: Sequence[int], assumption: Assumption) -> PowerRow:
+    """The power of a worst-slice contract over slices of ``sizes`` items.
+
+    All must pass, and slices of several dimensions share items, so their chances do not multiply:
+    the power is at least ``1 - sum(1 - power_i)`` (Boole), and ``required_n`` is what each slice
+    needs for its share of that.
+    """
+    if not sizes:
+        raise InputError(
+            "no slice is large enough to be judged",
+            where=f"contracts.{contract.metric}",
+            fix="label more items, or use coarser slices",
+        )
+    target = 1 - (1 - ENOUGH_POWER) / len(sizes)
+    rows = [_power(contract, n, assumption, target) for n in sizes]
+    power = max(0.0, 1 - math.fsum(1 - row.power for row in rows))
+    smallest = min(rows, key=lambda row: row.n)
+    return PowerRow(
+        contract.metric,
+        smallest.n,
+        f"{smallest.assumed}, {len(sizes)} slices",
+        smallest.margin,
+        power,
+        smallest.required_n,
+        power >= ENOUGH_POWER,
+    )
+
+
+def _power(contract: Contract, n: int, assumption: Assumption | None, target: float) -> PowerRow:
+    if contract.bound is Bound.ONE_OF:
+        least = max(contract.min_n, 1)
+        enough = n >= least
+        return PowerRow(contract.metric, n, "none", 0.0, float(enough), least, enough)
+    if assumption is None:
+        raise _unfit(contract, "no assumption about its spread")
+    margin = _margin(contract, assumption)
+    blocks = assumption.kind == "log_sd" or assumption.largest == 0.0
+    least = max(contract.min_n, MIN_BLOCKS if blocks and assumption.kind != "discordance" else 2)
+    if assumption.kind == "discordance":
+        # Under a bound from above a gain is a fall, so the difference changes its sign.
+        sign = -1 if contract.bound is Bound.NOT_ABOVE_CURRENT_BY else 1
+        difference = sign * (assumption.expected or 0.0)
+        power = power_paired_binary(
+            max(n, 1),
+            discordance=assumption.value,
+            margin=margin - difference,
+            difference=difference,
+            alpha=_ALPHA,
+        )
+        required = required_n_paired_binary(
+            discordance=assumption.value,
+            margin=margin - difference,
+            difference=difference,
+            alpha=_ALPHA,
+            power=target,
+        )
+    else:
+        power = power_paired_mean(
+            max(n, 2),
+            sd=assumption.value,
+            margin=margin,
+            alpha=_ALPHA,
+            largest=assumption.largest,
+        )
+        required = required_n_paired_mean(
+            sd=assumption.value,
+            margin=margin,
+            alpha=_ALPHA,
+            power=target,
+            largest=assumption.largest,
+        )
+    power = power if n >= least else 0.0
+    return PowerRow(
+        contract.metric,
+        n,
+        assumption.describe(),
+        margin,
+        power,
+        None if required is None else max(required, least),
+        power >= target,
+    )
+
+
+def _margin(contract: Contract, assumption: Assumption) -> float:
+    """Distance from the expected value to the limit on the scale of the test; below 0: beyond."""
+    fits = {
+        Bound.NOT_BELOW_CURRENT_BY: ("discordance", "sd"),
+        Bound.NOT_ABOVE_CURRENT_BY: ("discordance", "sd"),
+        Bound.RATIO_AT_MOST: ("log_sd",),
+    }.get(contract.bound, ("sd",))
+    if assumption.kind not in fits:
+        raise _unfit(contract, f"{assumption.kind}, where {' or '.join(fits)} is due")
+    expected = assumption.expected
+    match contract.bound:
+        case Bound.NOT_BELOW_CURRENT_BY:
+            return contract.limit + (expected or 0.0)
+        case Bound.NOT_ABOVE_CURRENT_BY:
+            return contract.limit - (expected or 0.0)
+        case Bound.RATIO_AT_MOST:
+            ratio = 1.0 if expected is None else expected
+            if contract.limit <= 0 or ratio <= 0:
+                raise _unfit(contract, "a ratio that is not above 0")
+            return math.log(contract.limit / ratio)
+        case Bound.AT_LEAST | Bound.AT_MOST:
+            if expected is None:
+                raise _unfit(contract, "no expected value")
+            sign = 1 if contract.bound is Bound.AT_MOST else -1
+            return sign * (contract.limit - expected)
+        case Bound.ONE_OF:
+            raise AssertionError("a class has no margin")
+        case _:
+            assert_never(contract.bound)
+
+
+def _unfit(contract: Contract, what: str) -> InputError:
+    return InputError(
+        f"the power of this contract cannot be computed from {what}",
+        where=f"contracts.{contract.metric}",
+        fix="assume a spread of the kind that the bound compares, and the expected value of an "
+        "absolute bound",
+    )
