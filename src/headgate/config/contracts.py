@@ -91,7 +91,7 @@ def metric_kind(name: str, own: Mapping[str, MetricKind]) -> MetricKind:
     raise ConfigError(
         f"nothing measures a metric named {name!r}",
         reason="unknown_metric",
-        fix=nearest(name, [*own, *_NAMES]) + "; your own go under metrics or safety",
+        fix=nearest(name, [*own, *_NAMES]) + " Your own go under metrics or safety.",
     )
 
 

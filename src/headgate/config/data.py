@@ -66,8 +66,8 @@ class LabelledSet:
 
     ids: tuple[str, ...]
     inputs: tuple[Item, ...]
-    labels: NDArray[np.float64] | None
-    """Shape (n,), or None where nothing is labelled."""
+    labels: tuple[float, ...] | None
+    """One an input, or None where nothing is labelled."""
     slices: tuple[tuple[str, ...], ...]
     rows: tuple[Mapping[str, object], ...]
 
@@ -149,7 +149,7 @@ def load_labelled(path: Path) -> LabelledSet:
     return LabelledSet(
         ids=tuple(row.id for row in rows),
         inputs=tuple(items),
-        labels=np.array([row.number("label") for row in rows]) if labelled else None,
+        labels=tuple(row.number("label") for row in rows) if labelled else None,
         slices=tuple(row.slices() for row in rows),
         rows=tuple(row.value for row in rows),
     )

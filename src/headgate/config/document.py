@@ -23,6 +23,9 @@ _MAX_NODES = 50_000
 """Aliases multiply: a few lines can stand for billions of values."""
 
 
+_COLLECTIONS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
+
+
 class _Loader(yaml.SafeLoader):
     """The safe loader with YAML 1.2's core schema instead of 1.1's surprises."""
 
@@ -121,6 +124,8 @@ class _Builder:
             raise self._error(node, "an alias makes the document endless", "write it out")
         inside = (*inside, id(node))
         self._lines.setdefault(key, node.start_mark.line + 1)
+        if not isinstance(node, yaml.ScalarNode) and node.tag not in _COLLECTIONS:
+            raise self._error(node, f"the tag {node.tag!r} is not read", "write a plain value")
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, key, inside)
         if isinstance(node, yaml.SequenceNode):

@@ -92,7 +92,7 @@ def load_function(spec: str, root: Path) -> UserFunction:
     with _importing(root, {part.partition(".")[0] for part in sources}):
         try:
             module = importlib.import_module(module_name)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # the caller's code may raise anything
             raise InputError(
                 f"importing it failed: {type(error).__name__}: {error}",
                 where=f"{spec} ({sources[module_name]})",

@@ -262,7 +262,9 @@ class ContractSpec(_Section):
         default=None, description="Who is told; the owner by default."
     )
     rollback: Text = Field(
-        default="previous generation", description="What returns when it does not hold."
+        default="previous generation",
+        description="What returns when it does not hold.",
+        examples=["previous generation"],
     )
     min_n: int = Field(default=0, ge=0, description="Fewer samples than this are unknown.")
 
@@ -320,7 +322,7 @@ class EndpointFile(_Section):
         ),
     ] = Field(description="The endpoint's id.", examples=["docs-search"])
     owner: OwnerSpec = Field(
-        description="Who decides when it fails.",
+        description="Who owns the endpoint, and how they are reached.",
         examples=['{team: search, escalate: "webhook:${ONCALL_URL}"}'],
     )
     task: Literal["embed", "classify", "predict", "rerank", "generate"] = Field(

@@ -1,0 +1,316 @@
+"""Each way to get headgate.yaml wrong has one message: where, what, and what to write."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from headgate.config import load_config
+from headgate.errors import ConfigError, InputError, UsageError
+
+from .conftest import GOOD, Load, spoilt
+
+BAD = {
+    "misspelt key": (
+        spoilt("contracts:", "contract:"),
+        "unknown_key",
+        "headgate.yaml:8: contract: there is no key 'contract' here\n"
+        "  what to do: did you mean 'contracts'?",
+    ),
+    "misspelt key inside a contract": (
+        spoilt("why: goal 7", "wy: goal 7"),
+        "unknown_key",
+        "headgate.yaml:9: contracts.recall@10.wy: there is no key 'wy' here\n"
+        "  what to do: did you mean 'why'?",
+    ),
+    "key that is near to nothing": (
+        spoilt("device_second: 2e-5", "gold: 1"),
+        "unknown_key",
+        "headgate.yaml:7: prices.gold: there is no key 'gold' here\n"
+        "  what to do: known here: device_second, input_token, output_token, currency",
+    ),
+    "no owner": (
+        spoilt('owner: {team: search, escalate: "webhook:https://oncall.example/search"}\n', ""),
+        "missing_key",
+        "headgate.yaml: owner: is missing\n"
+        "  what to do: write, for example, `owner: {team: search, escalate: "
+        '"webhook:${ONCALL_URL}"}`'
+        " (Who owns the endpoint, and how they are reached)",
+    ),
+    "owner without escalation": (
+        spoilt(', escalate: "webhook:https://oncall.example/search"', ""),
+        "missing_key",
+        "headgate.yaml:2: owner.escalate: is missing\n"
+        "  what to do: write, for example, `escalate: webhook:${ONCALL_URL}` (How the team is "
+        "reached: webhook:URL or command:PROGRAM; ${NAME} is read from the environment when it is "
+        "used, so that no secret enters the ledger)",
+    ),
+    "escalation to nowhere": (
+        spoilt("webhook:https://oncall.example/search", "the team chat"),
+        "config",
+        "headgate.yaml:2: owner.escalate: 'the team chat' is not a way to reach the owner\n"
+        '  what to do: write "webhook:URL" or "command:PROGRAM ARGUMENTS"; ${NAME} is read from '
+        "the environment",
+    ),
+    "missing file": (
+        spoilt("evaluate: queries.jsonl", "evaluate: querys.jsonl"),
+        "file_missing",
+        "headgate.yaml:6: data.evaluate: there is no file 'querys.jsonl'\n"
+        "  what to do: paths are relative to ./; correct the path or add it",
+    ),
+    "missing model directory": (
+        spoilt("{onnx: model.onnx, tokenizer: tokenizer.json}", "{path: minilm}"),
+        "file_missing",
+        "headgate.yaml:4: model.path: there is no directory 'minilm'\n"
+        "  what to do: paths are relative to ./; correct the path or add it",
+    ),
+    "embedder without tokenizer": (
+        spoilt(", tokenizer: tokenizer.json", ""),
+        "missing_key",
+        "headgate.yaml:4: model.tokenizer: is missing: an embedder takes text\n"
+        "  what to do: write, for example, `tokenizer: tokenizer.json`",
+    ),
+    "two models": (
+        spoilt("onnx: model.onnx", "onnx: model.onnx, package: minilm"),
+        "wrong_value",
+        "headgate.yaml:4: model: names 2 sources: onnx, package\n"
+        "  what to do: give exactly one of onnx, path, package, sklearn",
+    ),
+    "no evaluation data": (
+        spoilt("evaluate: queries.jsonl", "train: queries.jsonl"),
+        "missing_key",
+        "headgate.yaml:6: data.evaluate: is missing\n"
+        "  what to do: write, for example, `evaluate: evaluate.jsonl` (What candidates are "
+        "measured on; labels are optional)",
+    ),
+    "key without value": (
+        spoilt("data: {evaluate: queries.jsonl}", "data:"),
+        "wrong_value",
+        "headgate.yaml:6: data: has no value\n"
+        "  what to do: write, for example, `data: {evaluate: evaluate.jsonl}` (What it is "
+        "measured, trained and calibrated on)",
+    ),
+    "contract without rationale": (
+        spoilt("why: goal 7, ", ""),
+        "missing_key",
+        "headgate.yaml:9: contracts.recall@10.why: is missing\n"
+        '  what to do: write, for example, `why: "100 ms page budget"` (The rationale of the '
+        "limit: who asked for it, and what it protects)",
+    ),
+    "contract with an empty rationale": (
+        spoilt("why: goal 7", "why: ''"),
+        "wrong_value",
+        "headgate.yaml:9: contracts.recall@10.why: is empty\n"
+        '  what to do: write, for example, `why: "100 ms page budget"` (The rationale of the '
+        "limit: who asked for it, and what it protects)",
+    ),
+    "contract without action": (
+        spoilt("{at_most: 40ms, why: 100 ms page, on_breach: rollback}", "{at_most: 1, why: w}"),
+        "missing_key",
+        "headgate.yaml:11: contracts.latency_p95.on_breach: is missing\n"
+        "  what to do: write, for example, `on_breach: rollback` (What is done when it does not "
+        "hold: warn, rollback, retrain or escalate)",
+    ),
+    "contract with another action": (
+        spoilt("on_breach: warn", "on_breach: warning"),
+        "wrong_value",
+        "headgate.yaml:12: contracts.cost_per_1k.on_breach: 'warning' is not one of warn, "
+        "rollback, retrain, escalate\n"
+        "  what to do: did you mean 'warn'?",
+    ),
+    "contract without escalation": (
+        spoilt("why: goal 7", "why: goal 7, escalate: ''"),
+        "config",
+        "headgate.yaml:9: contracts.recall@10.escalate: '' is not a way to reach the owner\n"
+        '  what to do: write "webhook:URL" or "command:PROGRAM ARGUMENTS"; ${NAME} is read from '
+        "the environment",
+    ),
+    "contract without rollback candidate": (
+        spoilt("why: goal 7", "why: goal 7, rollback: ''"),
+        "wrong_value",
+        "headgate.yaml:9: contracts.recall@10.rollback: is empty\n"
+        "  what to do: write, for example, `rollback: previous generation` (What returns when it "
+        "does not hold)",
+    ),
+    "contract without bound": (
+        spoilt("at_most: 40ms, ", ""),
+        "contract_without_bound",
+        "headgate.yaml:11: contracts.latency_p95: has no bound\n"
+        "  what to do: give exactly one of at_most, at_least, not_below_current_by, "
+        "not_above_current_by, ratio_to_current_at_most, one_of",
+    ),
+    "contract with two bounds": (
+        spoilt("at_most: 40ms", "at_most: 40ms, at_least: 1ms"),
+        "contract_with_two_bounds",
+        "headgate.yaml:11: contracts.latency_p95: has 2 bounds: at_most, at_least\n"
+        "  what to do: give exactly one of at_most, at_least, not_below_current_by, "
+        "not_above_current_by, ratio_to_current_at_most, one_of",
+    ),
+    "bound that points the wrong way": (
+        spoilt("not_below_current_by: 1%", "at_most: 0.9"),
+        "wrong_bound",
+        "headgate.yaml:9: contracts.recall@10: at_most does not fit recall@10, which is better "
+        "high\n"
+        "  what to do: write at_least or not_below_current_by",
+    ),
+    "latency in percent": (
+        spoilt("at_most: 40ms", "at_most: 40%"),
+        "config",
+        "headgate.yaml:11: contracts.latency_p95: '40%' has a unit that does not fit here\n"
+        "  what to do: write a duration, such as 40ms or 2s; units: ns, us, µs, ms, s, min, h, d",
+    ),
+    "negative margin": (
+        spoilt("not_below_current_by: 1%", "not_below_current_by: -1%"),
+        "wrong_value",
+        "headgate.yaml:9: contracts.recall@10: the limit -1% is negative\n"
+        "  what to do: a margin is how much worse it may get, 0 or more",
+    ),
+    "metric that nobody measures": (
+        spoilt("recall@10:", "recal@10:"),
+        "unknown_metric",
+        "headgate.yaml:9: contracts.recal@10: nothing measures a metric named 'recal@10'\n"
+        "  what to do: did you mean 'recall@10'? Your own go under metrics or safety.",
+    ),
+    "class that does not exist": (
+        spoilt("[exact, within_epsilon]", "[exakt]"),
+        "wrong_value",
+        "headgate.yaml:10: contracts.batch_invariance: there is no batch-invariance class 'exakt'\n"
+        "  what to do: did you mean 'exact'?",
+    ),
+    "negative price": (
+        spoilt("device_second: 2e-5", "device_second: -2e-5"),
+        "wrong_value",
+        "headgate.yaml:7: prices.device_second: -2e-05 is out of range: it must be 0 or more\n"
+        "  what to do: write, for example, `device_second: 0.00002` (One second of the whole "
+        "machine)",
+    ),
+    "price in words": (
+        spoilt("device_second: 2e-5", "device_second: cheap"),
+        "config",
+        "headgate.yaml:7: prices.device_second: 'cheap' is not a number\n"
+        "  what to do: write a plain number",
+    ),
+    "log and rate": (
+        spoilt("workload: {log: access.jsonl}", "workload: {log: access.jsonl, rate_per_s: 3}"),
+        "wrong_value",
+        "headgate.yaml:5: workload: wants either a log or a rate\n"
+        "  what to do: write `log: workload.jsonl` or `rate_per_s: 20`",
+    ),
+    "wrong id": (
+        spoilt("endpoint: docs-search", "endpoint: Docs Search"),
+        "config",
+        "headgate.yaml:1: endpoint: 'Docs Search' is not an endpoint's id\n"
+        "  what to do: use lower-case letters, digits and hyphens, at most 63",
+    ),
+    "task to come": (
+        spoilt("task: embed", "task: generate"),
+        "not_yet",
+        "headgate.yaml:3: task: 'generate' is not there yet\n"
+        "  what to do: write embed, classify or predict",
+    ),
+    "candidate that does not exist": (
+        GOOD + "candidates: [bf16, int8_dinamic]\n",
+        "config",
+        "headgate.yaml:13: candidates[1]: there is no candidate 'int8_dinamic'\n"
+        "  what to do: did you mean 'int8_dynamic'?",
+    ),
+    "prepared by no one": (
+        spoilt("log: access.jsonl", "log: 'prepared:w.jsonl'"),
+        "not_prepared",
+        "headgate.yaml:5: workload.log: 'prepared:w.jsonl' is written by no one\n"
+        "  what to do: add `prepare: module:function`, which writes it, or name a file",
+    ),
+    "prepared elsewhere": (
+        spoilt("log: access.jsonl", "log: 'prepared:../w.jsonl'") + "prepare: make:main\n",
+        "wrong_value",
+        "headgate.yaml:5: workload.log: 'prepared:../w.jsonl' is not a file name\n"
+        "  what to do: write prepared:NAME, without directories",
+    ),
+    "newer format": (
+        "format: 2\nnew_key: 1\n" + GOOD,
+        "newer_format",
+        "headgate.yaml:1: format: is written in format 2; this Headgate reads up to 1\n"
+        "  what to do: upgrade headgate: pip install --upgrade headgate",
+    ),
+    "variable outside escalate": (
+        spoilt("onnx: model.onnx", "onnx: '${MODEL}'"),
+        "environment",
+        "headgate.yaml:4: model.onnx: '${MODEL}' is not read from the environment here\n"
+        "  what to do: write the value itself; ${NAME} works under escalate only",
+    ),
+    "metric named as one of Headgate's": (
+        GOOD + "metrics: {accuracy: 'own:accuracy'}\n",
+        "wrong_value",
+        "headgate.yaml:13: metrics.accuracy: is the name of a metric of Headgate's own\n"
+        "  what to do: choose another name",
+    ),
+    "function without module": (
+        GOOD + "preprocess: clean\n",
+        "config",
+        "headgate.yaml:13: preprocess: 'clean' is not a function\n"
+        "  what to do: write module:function, the module being a file beside headgate.yaml",
+    ),
+    "duplicate key": (
+        GOOD + "task: classify\n",
+        "not_yaml",
+        "headgate.yaml:13: the key 'task' stands here and on line 3\n"
+        "  what to do: keep one of them",
+    ),
+    "not YAML": (
+        spoilt("task: embed", "task: [embed"),
+        "not_yaml",
+        "headgate.yaml:4: this is not YAML: expected ',' or ']', but got ':'\n"
+        "  what to do: check the indentation, quotes and brackets on that line",
+    ),
+    "object in disguise": (
+        GOOD + "seed: !!python/object/apply:os.getcwd []\n",
+        "not_yaml",
+        "headgate.yaml:13: the tag 'tag:yaml.org,2002:python/object/apply:os.getcwd' is not read\n"
+        "  what to do: write a plain value",
+    ),
+    "empty file": (
+        "# nothing yet\n",
+        "not_yaml",
+        "headgate.yaml: holds no keys\n  what to do: `headgate init DIR` writes one to start from",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_file_says_where_what_and_what_to_do(case: str, load: Load) -> None:
+    """One message for one mistake, exit code 2, and a reason code for machines."""
+    text, reason, message = BAD[case]
+    with pytest.raises(UsageError) as caught:
+        load(text)
+    assert str(caught.value) == message
+    assert (caught.value.exit_code, caught.value.reason) == (2, reason)
+
+
+def test_a_misspelt_key_is_named_before_the_key_that_it_leaves_missing(load: Load) -> None:
+    """`ownr` leaves `owner` missing; the cause is what the message names."""
+    with pytest.raises(ConfigError, match="did you mean 'owner'"):
+        load(GOOD.replace("owner:", "ownr:"))
+
+
+def test_a_missing_headgate_yaml_says_how_to_get_one(tmp_path: Path) -> None:
+    """The first thing that a new user does wrong."""
+    with pytest.raises(InputError) as caught:
+        load_config(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path}/headgate.yaml: there is no such file\n"
+        "  what to do: check the path, or let `headgate init DIR` write one"
+    )
+
+
+def test_a_document_that_contains_itself_is_refused(load: Load) -> None:
+    """A recursive alias ends in a message, not in a stack overflow."""
+    with pytest.raises(ConfigError, match="an alias makes the document endless"):
+        load("owner: &a {team: *a}\n")
+
+
+def test_a_file_that_is_not_utf8_is_refused(endpoint: Path) -> None:
+    """Latin-1 ends in a message."""
+    Path("headgate.yaml").write_bytes(b"endpoint: caf\xe9\n")
+    with pytest.raises(InputError, match="byte 13 is not UTF-8"):
+        load_config(Path("headgate.yaml"))
