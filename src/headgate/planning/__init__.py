@@ -3,6 +3,17 @@
 Pure: every plan is made by the policies that will serve it, in virtual time.
 """
 
+from headgate.planning.attribution import Attribution, leave_one_out
+from headgate.planning.capacity import Capacity, max_rate, rate_per_s, scale_to_rate
+from headgate.planning.search import (
+    BATCHING_GRID,
+    Candidate,
+    PlanChoice,
+    Search,
+    Skipped,
+    Trial,
+    choose,
+)
 from headgate.planning.simulate import (
     Noise,
     SimulationResult,
@@ -11,4 +22,23 @@ from headgate.planning.simulate import (
     simulate,
 )
 
-__all__ = ["Noise", "SimulationResult", "exponential_noise", "lognormal_noise", "simulate"]
+__all__ = [
+    "BATCHING_GRID",
+    "Attribution",
+    "Candidate",
+    "Capacity",
+    "Noise",
+    "PlanChoice",
+    "Search",
+    "SimulationResult",
+    "Skipped",
+    "Trial",
+    "choose",
+    "exponential_noise",
+    "leave_one_out",
+    "lognormal_noise",
+    "max_rate",
+    "rate_per_s",
+    "scale_to_rate",
+    "simulate",
+]

@@ -1,0 +1,113 @@
+"""How much a variant can take: the highest rate at which its p95 promise still holds.
+
+Found by bisection over simulations of the workload, sped up or slowed down as a whole, so that
+bursts, lengths and repeats stay what they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from headgate.dataplane import DataPlane
+from headgate.planning.simulate import Noise, SimulationResult, simulate
+from headgate.workload import Request, ServiceTimeModel
+
+__all__ = ["Capacity", "max_rate", "rate_per_s", "scale_to_rate"]
+
+_SLOWER = (1 / 2, 1 / 4, 1 / 64)
+"""Shares of a first guess that failed. At the last, requests hardly meet: a promise that fails
+there fails at any rate."""
+
+
+def rate_per_s(requests: Sequence[Request]) -> float:
+    """Arrivals a second between the first and the last. Raises ``ValueError`` for less than two
+    moments."""
+    span_s = requests[-1].arrived_at_s - requests[0].arrived_at_s if requests else 0.0
+    if span_s <= 0:
+        raise ValueError("a rate needs requests at two moments at least")
+    return (len(requests) - 1) / span_s
+
+
+def scale_to_rate(requests: Sequence[Request], target_per_s: float) -> list[Request]:
+    """The same requests at another rate: all gaps stretched alike, deadlines as long as before.
+
+    >>> a, b = scale_to_rate([Request(0, b"a", 1, 0.0), Request(1, b"b", 1, 2.0)], 4.0)
+    >>> b.arrived_at_s
+    0.25
+    """
+    stretch = rate_per_s(requests) / target_per_s
+    start_s = requests[0].arrived_at_s
+    scaled = []
+    for r in requests:
+        at_s = start_s + (r.arrived_at_s - start_s) * stretch
+        deadline_s = None if r.deadline_s is None else at_s + r.deadline_s - r.arrived_at_s
+        scaled.append(Request(r.id, r.key, r.tokens, at_s, r.tenant, deadline_s, r.group))
+    return scaled
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Capacity:
+    """The highest rate that was found to hold, and the evidence."""
+
+    rate_per_s: float
+    """0 where the promise does not hold at any rate."""
+    result: SimulationResult
+    """At ``rate_per_s``; at the lowest rate tried where none holds."""
+    simulations: int
+
+
+def max_rate(
+    make_plane: Callable[[], DataPlane],
+    requests: Sequence[Request],
+    service: ServiceTimeModel,
+    *,
+    p95_limit_s: float,
+    first_guess_per_s: float,
+    make_noise: Callable[[], Noise] | None = None,
+    value_bytes: int = 0,
+    tolerance: float = 0.02,
+) -> Capacity:
+    """The highest rate, within ``tolerance``, at which nothing is refused and p95 <= the limit.
+
+    Each simulation has a fresh plane and a fresh noise stream; give equal seeds, so that rates
+    are compared on equal luck.
+    """
+    simulations = 0
+
+    def at(rate: float) -> SimulationResult:
+        nonlocal simulations
+        simulations += 1
+        noise = make_noise() if make_noise is not None else None
+        return simulate(
+            make_plane(),
+            scale_to_rate(requests, rate),
+            service,
+            noise=noise,
+            value_bytes=value_bytes,
+        )
+
+    def holds(result: SimulationResult) -> bool:
+        return result.rejected == 0 and result.p95_s <= p95_limit_s
+
+    low = high = first_guess_per_s
+    best = at(low)
+    if holds(best):
+        while holds(result := at(high := high * 1.5)):
+            low, best = high, result
+    else:
+        for share in _SLOWER:
+            low = first_guess_per_s * share
+            if holds(best := at(low)):
+                break
+            high = low
+        else:
+            return Capacity(0.0, best, simulations)
+    while high / low > 1 + tolerance:
+        middle = (low * high) ** 0.5
+        result = at(middle)
+        if holds(result):
+            low, best = middle, result
+        else:
+            high = middle
+    return Capacity(low, best, simulations)
