@@ -203,7 +203,7 @@ class Chain:
             "VALUES (?, ?, ?, ?, ?, ?)",
             (seq, entry_id, previous, kind, recorded_at, stored.decode()),
         )
-        return Entry(seq, entry_id, previous, kind, recorded_at, json.loads(stored))
+        return Entry(seq, entry_id, previous, kind, recorded_at, _parsed(stored))
 
     def head(self) -> tuple[int, str]:
         """(seq, id) of the last entry; (0, ``GENESIS``) where there is none."""
@@ -261,7 +261,7 @@ class Chain:
                 where=str(self.path),
                 fix="restore the ledger from a backup; `headgate verify` lists what is damaged",
             )
-        return Entry(seq, entry_id, previous, kind, recorded_at, json.loads(body))
+        return Entry(seq, entry_id, previous, kind, recorded_at, _parsed(body))
 
     def _in_transaction(self) -> bool:
         return self._connection.in_transaction
@@ -327,6 +327,16 @@ def _no_ledger(path: Path) -> HeadgateError:
         fix="type `headgate optimize headgate.yaml`, which makes one, or name another with --store",
         reason="store_missing",
     )
+
+
+def _parsed(body: bytes) -> Any:
+    return json.loads(body, parse_int=_int_or_float)
+
+
+def _int_or_float(text: str) -> int | float:
+    # RFC 8785 writes the float 1e17 as an integer, but takes none beyond 2^53 - 1.
+    number = int(text)
+    return number if abs(number) < 1 << 53 else float(text)
 
 
 def _quoted(text: str) -> str:

@@ -44,6 +44,8 @@ def explained_database_errors(path: Path) -> Iterator[None]:
         raise  # a closed connection or a wrong statement is a fault of the caller's code
     except sqlite3.DatabaseError as error:
         raise _in_our_words(error, path) from error
+    except UnicodeDecodeError as error:  # SQLite quotes its damaged schema in its message
+        raise Tampered(f"the ledger is damaged: {error}", where=str(path), fix=_DAMAGED) from error
 
 
 def _in_our_words(error: sqlite3.DatabaseError, path: Path) -> HeadgateError:
@@ -56,7 +58,8 @@ def _in_our_words(error: sqlite3.DatabaseError, path: Path) -> HeadgateError:
                 where=where,
                 fix="wait until it has ended, then run the command again",
             )
-        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+        # Our statements are right, so SQLITE_ERROR means that the tables are not ours any more.
+        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_ERROR:
             return Tampered(f"the ledger is damaged: {error}", where=where, fix=_DAMAGED)
         case sqlite3.SQLITE_FULL:
             return Fault(f"cannot write: {error}", where=where, fix=_FULL, reason="disk")
@@ -64,7 +67,5 @@ def _in_our_words(error: sqlite3.DatabaseError, path: Path) -> HeadgateError:
             return Fault(f"cannot read or write: {error}", where=where, fix=_CHECK, reason="disk")
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
             return Fault(f"cannot open: {error}", where=where, fix=_NOT_WRITABLE, reason="disk")
-        case sqlite3.SQLITE_ERROR if "no such" in str(error) or "malformed" in str(error):
-            return Tampered(f"the ledger is damaged: {error}", where=where, fix=_DAMAGED)
         case _:
             return Fault(f"the ledger failed: {error}", where=where, fix=_DAMAGED)
