@@ -148,7 +148,8 @@ def power_paired_mean(
     """Power of the t interval to show non-inferiority, from the noncentral t.
 
     ``P(T'(n-1, (difference + margin)*sqrt(n)/sd) > t_(1-alpha, n-1))``, where ``sd`` is that of the
-    paired differences; ``largest`` as in ``t_interval``, whose floor costs a little power.
+    paired differences. With ``largest``, the floor of ``t_interval``, the sample's variance has a
+    constant added, and a normal approximation takes that into account (within 0.02 from n = 30).
 
     Textbook: one-sided, effect 0.5 sd, n = 27: 0.81 (Cohen, 1988).
 
@@ -157,14 +158,19 @@ def power_paired_mean(
     """
     require(sd >= 0 and largest >= 0, "spreads are at least 0")
     require(n >= 2, f"a t interval needs at least 2 pairs, got {n}")
-    z = normal_quantile(1 - alpha)
-    t = float(stdtrit(n - 1, 1 - alpha))
-    # The interval's sd is sqrt(sd^2 + floor): t stretches by that much, the true spread does not.
-    believed = math.sqrt(sd**2 + (z * largest) ** 2 / (n - 1))
+    df = n - 1
+    t = float(stdtrit(df, 1 - alpha))
     excess = (difference + margin) * math.sqrt(n)
+    believed = math.sqrt(sd**2 + (normal_quantile(1 - alpha) * largest) ** 2 / df)
     if sd == 0:
         return float(excess > t * believed)
-    return 1 - float(nctdtr(n - 1, excess / sd, t * believed / sd))
+    if largest > 0:
+        # The bound's own noise is that of the mean and that of s^2, whose variance is 2*sd^4/df.
+        noise = sd * math.sqrt(1 + (t * sd / believed) ** 2 / (2 * df))
+        return float(ndtr((excess - t * believed) / noise))
+    if abs(excess) > (40 + t) * sd:  # certain, and beyond what the noncentral t is computed for
+        return float(excess > 0)
+    return 1 - float(nctdtr(df, excess / sd, t))
 
 
 def required_n_paired_mean(
