@@ -4,7 +4,7 @@ Knows nothing of files, clocks or engines.
 """
 
 from headgate.objects.contract import Action, Axis, Bound, Contract, Direction, Verdict
-from headgate.objects.digest import canonical, digest, digest_bytes, jsonable, short
+from headgate.objects.digest import canonical, digest, digest_bytes, jsonable, parse, short
 from headgate.objects.evidence import (
     Artifact,
     ContractResult,
@@ -56,5 +56,6 @@ __all__ = [
     "digest",
     "digest_bytes",
     "jsonable",
+    "parse",
     "short",
 ]

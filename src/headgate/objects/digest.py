@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import hashlib
+import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 import rfc8785
 
-__all__ = ["canonical", "digest", "digest_bytes", "jsonable", "short"]
+__all__ = ["canonical", "digest", "digest_bytes", "jsonable", "parse", "short"]
 
 _PREFIX = "sha256:"
 
@@ -64,6 +65,19 @@ def canonical(value: object) -> bytes:
     b'{"a":2,"b":1}'
     """
     return rfc8785.dumps(jsonable(value))
+
+
+def parse(content: bytes) -> Any:
+    """The JSON value that ``canonical`` wrote, tagged floats resolved.
+
+    >>> parse(canonical({"worst": float("inf"), "n": 2}))
+    {'n': 2, 'worst': inf}
+    """
+    return json.loads(content, object_hook=_untag)
+
+
+def _untag(value: dict[str, Any]) -> Any:
+    return float(value["$float"]) if set(value) == {"$float"} else value
 
 
 def digest(value: object) -> str:

@@ -14,7 +14,10 @@ from headgate.workload import Codec, Encoded, Engine
 
 __all__ = ["Answerer", "batches_by_length"]
 
-Step = Callable[[object], object]
+Preprocess = Callable[[object], object]
+"""item -> item"""
+Postprocess = Callable[[NDArray[np.generic]], object]
+"""outputs of one batch -> outputs"""
 
 
 def batches_by_length(
@@ -48,8 +51,8 @@ class Answerer:
         codec: Codec,
         *,
         truncate: bool = False,
-        preprocess: Step | None = None,
-        postprocess: Step | None = None,
+        preprocess: Preprocess | None = None,
+        postprocess: Postprocess | None = None,
         max_padded_tokens: int = 1024,
     ) -> None:
         self.engine = engine
@@ -65,10 +68,10 @@ class Answerer:
             items = [self._preprocess(item) for item in items]
         return self.codec.encode(items, truncate=self._truncate)
 
-    def one(self, encoded: Encoded) -> NDArray[np.generic]:
-        """The raw output for one item alone, nothing padded."""
-        row: NDArray[np.generic] = self.engine.run(self.codec.collate([encoded]))[0]
-        return row
+    def run(self, encoded: Sequence[Encoded]) -> NDArray[np.generic]:
+        """The outputs of one batch, first axis as in ``encoded``."""
+        outputs = self.engine.run(self.codec.collate(encoded))
+        return outputs if self._postprocess is None else np.asarray(self._postprocess(outputs))
 
     def answer(self, items: Sequence[object]) -> NDArray[np.generic]:
         """Outputs in the order of ``items``, shape (n, ...)."""
@@ -78,9 +81,6 @@ class Answerer:
         )
         rows: list[NDArray[np.generic] | None] = [None] * len(items)
         for batch in batches:
-            outputs = self.engine.run(self.codec.collate([encoded[i] for i in batch]))
-            for i, row in zip(batch, outputs, strict=True):
+            for i, row in zip(batch, self.run([encoded[i] for i in batch]), strict=True):
                 rows[i] = row
-        if self._postprocess is not None:
-            rows = [np.asarray(self._postprocess(row)) for row in rows]
         return np.stack([row for row in rows if row is not None])

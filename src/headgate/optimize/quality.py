@@ -7,20 +7,17 @@ Knows nothing of contracts or intervals.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headgate.config import LabelledSet, RetrievalSet
+from headgate.config import LabelledSet, OwnMetric, RetrievalSet
 from headgate.objects import jsonable
 from headgate.optimize.answers import Answerer
 
-__all__ = ["Metric", "QualitySamples", "agreement", "evaluate"]
-
-Metric = Callable[[dict[str, object], NDArray[np.generic]], float]
-"""A user's own metric: (item, output) -> float."""
+__all__ = ["QualitySamples", "agreement", "evaluate"]
 
 _TOP = 10
 
@@ -59,19 +56,19 @@ def evaluate(
     answerer: Answerer,
     data: RetrievalSet | LabelledSet,
     *,
-    metrics: Mapping[str, Metric] | None = None,
+    metrics: Iterable[OwnMetric] = (),
 ) -> QualitySamples:
     """The per-item scores and answers of one build on ``data``.
 
     ``metrics`` are the user's own; one that raises marks its item as errored, never drops it.
     """
     if isinstance(data, RetrievalSet):
-        return _retrieval(answerer, data, metrics or {})
-    return _labelled(answerer, data, metrics or {})
+        return _retrieval(answerer, data, metrics)
+    return _labelled(answerer, data, metrics)
 
 
 def _retrieval(
-    answerer: Answerer, data: RetrievalSet, metrics: Mapping[str, Metric]
+    answerer: Answerer, data: RetrievalSet, metrics: Iterable[OwnMetric]
 ) -> QualitySamples:
     passages = answerer.answer(data.passages).astype(np.float32)
     queries = answerer.answer(data.queries).astype(np.float32)
@@ -93,11 +90,7 @@ def _retrieval(
         scores["mrr@10"] = tuple(
             float(1 / (hit.argmax() + 1)) if hit.any() else 0.0 for hit in hits
         )
-    for name, metric in metrics.items():
-        scores[name] = tuple(
-            _guarded(metric, {"id": i, "query": q}, output)
-            for i, q, output in zip(data.query_ids, data.queries, queries, strict=True)
-        )
+    scores |= _own_scores(metrics, data.rows, queries)
     return QualitySamples(
         tuple(data.query_ids),
         tuple(data.slices),
@@ -113,7 +106,7 @@ def _top_indices(similarity: NDArray[np.float32], k: int) -> NDArray[np.int64]:
 
 
 def _labelled(
-    answerer: Answerer, data: LabelledSet, metrics: Mapping[str, Metric]
+    answerer: Answerer, data: LabelledSet, metrics: Iterable[OwnMetric]
 ) -> QualitySamples:
     outputs = answerer.answer(data.inputs)
     predicted = outputs.reshape(len(outputs), -1)
@@ -123,18 +116,30 @@ def _labelled(
         scores["accuracy"] = tuple(
             float(a == label) for a, label in zip(answer, data.labels, strict=True)
         )
-    rows = zip(data.ids, data.inputs, data.labels or [None] * len(data.ids), outputs, strict=True)
-    items = [({"id": i, "input": x, "label": y}, output) for i, x, y, output in rows]
-    for name, metric in metrics.items():
-        scores[name] = tuple(_guarded(metric, item, output) for item, output in items)
+    scores |= _own_scores(metrics, data.rows, outputs)
     return QualitySamples(
         tuple(data.ids), tuple(data.slices), scores, tuple((float(a),) for a in answer)
     )
 
 
-def _guarded(metric: Metric, item: dict[str, object], output: NDArray[np.generic]) -> float | None:
+def _own_scores(
+    metrics: Iterable[OwnMetric],
+    rows: tuple[Mapping[str, object], ...],
+    outputs: NDArray[np.generic],
+) -> dict[str, tuple[float | None, ...]]:
+    return {
+        metric.name: tuple(
+            _guarded(metric, dict(row), output) for row, output in zip(rows, outputs, strict=True)
+        )
+        for metric in metrics
+    }
+
+
+def _guarded(
+    metric: OwnMetric, item: dict[str, object], output: NDArray[np.generic]
+) -> float | None:
     try:
-        return float(metric(item, output))
+        return metric(item, output)
     except Exception:  # a user's function may raise anything; the item counts as errored
         return None
 

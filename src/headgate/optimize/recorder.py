@@ -1,28 +1,35 @@
-"""Runs transformations and remembers them: resume, reuse and evidence are one mechanism.
+"""Runs transformations and remembers them: resume, reuse, replay and evidence are one mechanism.
 
-``Recorder.run`` executes ``z = T(u; c, e)`` unless the ledger already holds that very run with all
-of its outputs (docs/decisions/0001). Knows nothing of what the transformations do.
+A transformation is a function ``(Call) -> outputs`` under a name. ``Recorder.run`` executes it
+unless the ledger already holds that very run with all of its outputs (docs/decisions/0001);
+``Recorder.replay`` executes a recorded one again. Knows nothing of what transformations do.
 """
 
 from __future__ import annotations
 
-import ast
-import importlib.util
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
+from typing import Any
 
-from headgate.ledger import Store
-from headgate.objects import Artifact, Run, digest, digest_bytes
+from headgate.errors import Refused
+from headgate.ledger import Entry, Store
+from headgate.objects import Artifact, Run, digest_bytes, jsonable, short
+from headgate.optimize.code import code_digest
 
-__all__ = ["Output", "Recorded", "Recorder", "code_digest", "now_text"]
-
-
-def now_text() -> str:
-    """The present as the ledger writes it: UTC, ISO 8601, seconds."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+__all__ = [
+    "Call",
+    "Output",
+    "Recorded",
+    "Recorder",
+    "Replayed",
+    "Transformation",
+    "scratch",
+    "transformation",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,59 +42,84 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
+class Call:
+    """What a transformation is given: its inputs and configuration, and nothing else."""
+
+    u: Mapping[str, str]
+    """Inputs: name -> artifact version."""
+    c: Mapping[str, Any]
+    """Configuration, as plain JSON types."""
+    seed: int
+    store: Store
+    """To read inputs from; transformations never write to it."""
+    root: Path
+    """The endpoint's directory, where the user's own functions live."""
+    work_dir: Path
+    """An empty directory that is removed afterwards."""
+    progress: Callable[[float, str], None]
+    """Told the share done (0 to 1) and what is going on."""
+
+    def path(self, name: str) -> Path:
+        """The file of the input ``name``."""
+        return self.store.path_of(self.u[name])
+
+
+Work = Callable[[Call], Mapping[str, Output]]
+
+
+@dataclass(frozen=True, slots=True)
+class Transformation:
+    """``T`` of ``z = T(u; c, e)``."""
+
+    name: str
+    work: Work
+    measures: bool
+    """It measures time: executed again it gives other numbers, and replay says how different."""
+
+
+_KNOWN: dict[str, Transformation] = {}
+
+
+def transformation(name: str, *, measures: bool = False) -> Callable[[Work], Transformation]:
+    """Registers a function under ``name``, so that a recorded run can be replayed by its name."""
+
+    def register(work: Work) -> Transformation:
+        assert name not in _KNOWN, f"two transformations are called {name}"
+        _KNOWN[name] = Transformation(name, work, measures)
+        return _KNOWN[name]
+
+    return register
+
+
+@dataclass(frozen=True, slots=True)
 class Recorded:
     """A finished run: its ledger entry and the versions of its outputs."""
 
+    name: str
     entry: str
     outputs: Mapping[str, str]
     reused: bool
     seconds: float
+    ended_at: str
 
 
-@cache
-def code_digest(*modules: str) -> str:
-    """Digest of the source of ``modules`` and of all that they import inside the package.
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """A run executed again: which outputs came out the same."""
 
-    Comments count: the digest is of what a reader would read.
-    """
-    seen: dict[str, str] = {}
-    todo = list(modules)
-    while todo:
-        name = todo.pop()
-        if name in seen:
-            continue
-        spec = importlib.util.find_spec(name)
-        if spec is None or spec.origin is None:
-            continue
-        source = Path(spec.origin).read_bytes()
-        seen[name] = digest_bytes(source)
-        todo.extend(_imports_inside(source, name, is_package=bool(spec.submodule_search_locations)))
-    return digest(seen)
+    transformation: str
+    entry: str
+    same: Mapping[str, bool]
+    measures: bool
+    environment_differs: bool
+    code_differs: bool
+
+    @property
+    def identical(self) -> bool:
+        return all(self.same.values())
 
 
-def _imports_inside(source: bytes, module: str, *, is_package: bool) -> Iterable[str]:
-    root = module.partition(".")[0]
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            yield from (a.name for a in node.names if a.name.partition(".")[0] == root)
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            if node.module.partition(".")[0] != root:
-                continue
-            yield node.module
-            for alias in node.names:
-                child = f"{node.module}.{alias.name}"
-                if importlib.util.find_spec(node.module) and _is_module(child):
-                    yield child
-
-
-def _is_module(name: str) -> bool:
-    try:
-        return importlib.util.find_spec(name) is not None
-    except ModuleNotFoundError:
-        return False
-
-
-@dataclass(frozen=True)
+@dataclass
 class Recorder:
     """Executes transformations for one endpoint, against one store, in one environment."""
 
@@ -97,59 +129,99 @@ class Recorder:
     environment: str
     """Digest of ``e``."""
     seed: int
-    on_run: Callable[[str, bool], None] = lambda name, reused: None
-    """Told the name of each transformation before it runs, and whether it is reused."""
+    root: Path
+    fresh_measurements: bool = False
+    """Take every measurement again, even one that is recorded."""
+    on_start: Callable[[str, str], None] = lambda name, detail: None
+    on_progress: Callable[[float, str], None] = lambda share, detail: None
+    runs: list[Recorded] = field(default_factory=list)
+    """Everything that was asked for, in order, executed or reused."""
 
     def run(
         self,
-        transformation: str,
+        what: Transformation,
         *,
         u: Mapping[str, str],
         c: Mapping[str, object],
-        code: tuple[str, ...],
-        work: Callable[[], Mapping[str, Output]],
-        fresh: bool = False,
+        detail: str = "",
     ) -> Recorded:
-        """The outputs of ``transformation`` on ``u`` under ``c``; executes ``work`` if need be.
+        """The outputs of ``what`` on ``u`` under ``c``; executes it if need be.
 
-        ``code`` names the modules whose source decides the result. Raises whatever ``work`` raises;
-        nothing is recorded then.
+        ``detail`` is for people and no part of the run's identity. Raises whatever the work
+        raises; nothing is recorded then.
         """
-        config = {**c, "code": code_digest(*code)}
-        if not fresh:
-            found = self.store.find_run(
-                transformation=transformation, u=u, c=config, e=self.environment, seed=self.seed
-            )
-            if found is not None:
-                entry, run = found
-                self.on_run(transformation, True)
-                return Recorded(entry.id, run.z, True, _seconds_between(run))
-        self.on_run(transformation, False)
+        config = {**jsonable(c), "code": code_digest(what.work.__module__)}
+        recorded = (
+            None if self.fresh_measurements and what.measures else self._find(what, u, config)
+        )
+        if recorded is None:
+            self.on_start(what.name, detail)
+            recorded = self._execute(what, u, config)
+        self.runs.append(recorded)
+        return recorded
+
+    def _find(
+        self, what: Transformation, u: Mapping[str, str], config: Mapping[str, object]
+    ) -> Recorded | None:
+        found = self.store.find_run(
+            transformation=what.name, u=u, c=config, e=self.environment, seed=self.seed
+        )
+        if found is None:
+            return None
+        entry, run = found
+        return Recorded(what.name, entry.id, run.z, True, _seconds(run), run.ended_at)
+
+    def _execute(
+        self, what: Transformation, u: Mapping[str, str], config: Mapping[str, object]
+    ) -> Recorded:
         started = datetime.now(UTC)
-        outputs = work()
-        ended = datetime.now(UTC)
-        z = {name: self._put(output) for name, output in outputs.items()}
+        with scratch(self.store) as work_dir:
+            outputs = what.work(self._call(u, config, work_dir))
+            ended = datetime.now(UTC)
+            z = {name: self._put(output) for name, output in outputs.items()}
         run = Run(
-            transformation=transformation,
+            transformation=what.name,
             u=dict(u),
             c=config,
             e=self.environment,
             z=z,
             seed=self.seed,
-            started_at=started.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            ended_at=ended.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            started_at=_text(started),
+            ended_at=_text(ended),
         )
         entry = self.store.record_run(run)
         for name, output in outputs.items():
             self.register(
-                f"{transformation}/{name}",
+                f"{what.name}/{name}",
                 z[name],
                 kind=output.kind,
                 schema=output.schema,
                 lineage=tuple(u.values()),
                 made_by=entry.id,
             )
-        return Recorded(entry.id, z, False, (ended - started).total_seconds())
+        return Recorded(what.name, entry.id, z, False, _seconds(run), run.ended_at)
+
+    def replay(self, entry: Entry) -> Replayed:
+        """Executes a recorded run again and compares the outputs; records nothing."""
+        what = _KNOWN.get(str(entry.body.get("transformation")))
+        if entry.kind != "run" or what is None:
+            raise Refused(
+                f"{short(entry.id)} is not a run that this version can execute",
+                fix="give the id of a run or of a decision",
+                reason="not_replayable",
+            )
+        u, c, z = entry.body["u"], entry.body["c"], entry.body["z"]
+        with scratch(self.store) as work_dir:
+            outputs = what.work(self._call(u, c, work_dir))
+            again = {name: _version(output) for name, output in outputs.items()}
+        return Replayed(
+            transformation=what.name,
+            entry=entry.id,
+            same={name: again.get(name) == version for name, version in z.items()},
+            measures=what.measures,
+            environment_differs=entry.body["e"] != self.environment,
+            code_differs=c.get("code") != code_digest(what.work.__module__),
+        )
 
     def register(
         self,
@@ -174,13 +246,42 @@ class Recorder:
         )
         return self.store.register(artifact).id
 
+    def _call(self, u: Mapping[str, str], c: Mapping[str, Any], work_dir: Path) -> Call:
+        return Call(
+            u,
+            c,
+            self.seed,
+            self.store,
+            self.root,
+            work_dir,
+            lambda share, detail: self.on_progress(share, detail),
+        )
+
     def _put(self, output: Output) -> str:
         if isinstance(output.content, bytes):
             return self.store.put_bytes(output.content)
         return self.store.put_file(output.content)
 
 
-def _seconds_between(run: Run) -> float:
+@contextmanager
+def scratch(store: Store) -> Iterator[Path]:
+    """An empty directory inside the store, removed afterwards: nothing is written beside it."""
+    parent = store.root / "work"
+    parent.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=parent) as name:
+        yield Path(name)
+
+
+def _version(output: Output) -> str:
+    content = output.content
+    return digest_bytes(content if isinstance(content, bytes) else content.read_bytes())
+
+
+def _text(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _seconds(run: Run) -> float:
     start, end = (
         datetime.fromisoformat(t.replace("Z", "+00:00")) for t in (run.started_at, run.ended_at)
     )

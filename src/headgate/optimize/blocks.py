@@ -1,0 +1,155 @@
+"""Compares the speed of builds side by side: interleaved blocks, with A/A blocks around them.
+
+In every block each build answers the same items, alone and in batches, in an order that rotates
+from block to block, so that a machine that slows down slows all of them. The baseline also runs
+against itself before and after: what differs there is noise.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from headgate.config import Item
+from headgate.objects import Build, Direction, canonical, parse
+from headgate.optimize.answers import Answerer, batches_by_length
+from headgate.optimize.measure import Behaviour, build_inputs, open_answerer
+from headgate.optimize.recorder import Call, Output, Recorded, Recorder, transformation
+from headgate.optimize.servable import build_from_json
+from headgate.release import Blocks
+from headgate.theory.quantile import quantile
+from headgate.workload import Encoded
+
+__all__ = ["BlockTimes", "SpeedBlocks", "measure_blocks"]
+
+_QUANTILES = {"latency_p50": 0.5, "latency_p95": 0.95, "latency_p99": 0.99}
+
+
+@dataclass(frozen=True, slots=True)
+class BlockTimes:
+    """One build in one block."""
+
+    latencies_s: tuple[float, ...]
+    """Each item alone, nothing padded."""
+    batched_s: float
+    """All of the items, in batches of like length."""
+
+    def metric(self, name: str, *, alone: bool, price_per_s: float) -> float:
+        """A latency quantile in seconds, or the cost of a thousand items, served alone or not."""
+        if name in _QUANTILES:
+            return quantile(self.latencies_s, _QUANTILES[name])
+        if name == "latency_mean":
+            return sum(self.latencies_s) / len(self.latencies_s)
+        n = len(self.latencies_s)
+        per_1k = (sum(self.latencies_s) if alone else self.batched_s) / n * 1000
+        return per_1k * price_per_s if name.startswith("cost_per_") else per_1k
+
+
+@dataclass(frozen=True, slots=True)
+class SpeedBlocks:
+    """All blocks of all builds; the first build is the baseline, one item at a time."""
+
+    names: tuple[str, ...]
+    blocks: tuple[tuple[BlockTimes, ...], ...]
+    """[block][build]"""
+    aa_before: tuple[BlockTimes, BlockTimes]
+    aa_after: tuple[BlockTimes, BlockTimes]
+    run: Recorded
+
+    def samples(self, candidate: str, metric: str, *, price_per_s: float) -> Blocks:
+        """The candidate against the baseline, as the gate takes it."""
+        column = self.names.index(candidate)
+
+        def of(times: BlockTimes, *, alone: bool) -> float:
+            return times.metric(metric, alone=alone, price_per_s=price_per_s)
+
+        def pair(both: tuple[BlockTimes, BlockTimes]) -> tuple[float, float]:
+            return of(both[0], alone=True), of(both[1], alone=True)
+
+        return Blocks(
+            metric=metric,
+            unit="s" if metric.startswith(("latency", "device")) else "money",
+            direction=Direction.LOWER,
+            candidate=tuple(of(row[column], alone=column == 0) for row in self.blocks),
+            current=tuple(of(row[0], alone=True) for row in self.blocks),
+            aa_before=(pair(self.aa_before),),
+            aa_after=(pair(self.aa_after),),
+        )
+
+
+@transformation("measure.blocks", measures=True)
+def blocks(call: Call) -> Mapping[str, Output]:
+    """Interleaved blocks of every build in ``c``."""
+    builds = [build_from_json(b) for b in call.c["builds"]]
+    items = parse(call.store.read(call.u["items"]))
+    answerers = [open_answerer(call, b, call.c["behaviour"]) for b in builds]
+    encoded = [a.encode(items) for a in answerers]
+    n_blocks = int(call.c["blocks"])
+    for answerer, rows in zip(answerers, encoded, strict=True):
+        _time(answerer, rows)  # compile every shape before the clock counts
+    before = [_time(answerers[0], encoded[0]) for _ in range(2)]
+    table: list[list[BlockTimes]] = []
+    for i in range(n_blocks):
+        call.progress(i / n_blocks, f"block {i + 1} of {n_blocks}")
+        row: dict[int, BlockTimes] = {}
+        for k in range(len(builds)):
+            j = (i + k) % len(builds)
+            row[j] = _time(answerers[j], encoded[j])
+        table.append([row[j] for j in range(len(builds))])
+    after = [_time(answerers[0], encoded[0]) for _ in range(2)]
+    for answerer in answerers:
+        answerer.engine.close()
+    body = {"blocks": table, "aa_before": before, "aa_after": after}
+    return {"times": Output(canonical(body), "samples", "json {blocks, aa_before, aa_after}")}
+
+
+def _time(answerer: Answerer, encoded: Sequence[Encoded]) -> BlockTimes:
+    latencies = []
+    for e in encoded:
+        start = time.perf_counter()
+        answerer.run([e])
+        latencies.append(time.perf_counter() - start)
+    batches = batches_by_length([e.length for e in encoded], max_padded_tokens=512, max_items=32)
+    start = time.perf_counter()
+    for batch in batches:
+        answerer.run([encoded[i] for i in batch])
+    return BlockTimes(tuple(latencies), time.perf_counter() - start)
+
+
+def measure_blocks(
+    recorder: Recorder, builds: Sequence[Build], behaviour: Behaviour, *,
+    items: Sequence[Item], n_blocks: int, n_items: int = 64,
+) -> SpeedBlocks:  # fmt: skip
+    """Times ``builds`` (the baseline first) on ``n_items`` drawn from ``items``."""
+    rng = np.random.default_rng(recorder.seed)
+    chosen = [items[i] for i in sorted(rng.choice(len(items), min(n_items, len(items)), False))]
+    plain = [i if isinstance(i, str) else i.tolist() for i in chosen]
+    version = recorder.store.put_bytes(canonical(plain))
+    recorder.register("blocks/items", version, kind="dataset", schema="json [item]")
+    u = {"items": version}
+    for build in builds:
+        u |= {f"{build.name}/{k}": v for k, v in build_inputs(build).items()}
+    done = recorder.run(
+        blocks, u=u,
+        c={"builds": list(builds), "behaviour": behaviour, "blocks": n_blocks},
+        detail=f"{len(builds)} builds, {n_blocks} interleaved blocks",
+    )  # fmt: skip
+    body = parse(recorder.store.read(done.outputs["times"]))
+
+    def times(row: Mapping[str, object]) -> BlockTimes:
+        return BlockTimes(tuple(row["latencies_s"]), float(row["batched_s"]))  # type: ignore[arg-type]
+
+    def pair(rows: Sequence[Mapping[str, object]]) -> tuple[BlockTimes, BlockTimes]:
+        first, second = rows
+        return times(first), times(second)
+
+    return SpeedBlocks(
+        names=tuple(b.name for b in builds),
+        blocks=tuple(tuple(times(b) for b in row) for row in body["blocks"]),
+        aa_before=pair(body["aa_before"]),
+        aa_after=pair(body["aa_after"]),
+        run=done,
+    )

@@ -1,0 +1,55 @@
+"""The digest of the code that a transformation can reach: part of ``c`` in ``z = T(u; c, e)``."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+from headgate.objects import digest, digest_bytes
+
+__all__ = ["code_digest"]
+
+
+@cache
+def code_digest(module: str) -> str:
+    """Digest of the source of ``module`` and of everything that it imports inside its package.
+
+    Follows the imports in the text, those inside functions too, so nothing needs to be loaded.
+    Packages on the way count by what is named in them, not by what they re-export: importing
+    ``headgate.objects`` counts all of ``headgate.objects``.
+    """
+    root = module.partition(".")[0]
+    sources: dict[str, str] = {}
+    todo = [module]
+    while todo:
+        name = todo.pop()
+        path = _source_of(name)
+        if name in sources or path is None:
+            continue
+        source = path.read_bytes()
+        sources[name] = digest_bytes(source)
+        todo.extend(_imports(source, root))
+    return digest(sources)
+
+
+def _imports(source: bytes, root: str) -> Iterator[str]:
+    """Names imported inside the package; ``from a import b`` may mean the module ``a.b``."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (a.name for a in node.names if a.name.partition(".")[0] == root)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == root:
+            assert node.module is not None
+            yield node.module
+            yield from (f"{node.module}.{a.name}" for a in node.names)
+
+
+@cache
+def _source_of(module: str) -> Path | None:
+    try:
+        spec = importlib.util.find_spec(module)
+    except ModuleNotFoundError:  # `a.b` where b is a function of module a
+        return None
+    return Path(spec.origin) if spec is not None and spec.origin else None

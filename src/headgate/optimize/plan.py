@@ -1,0 +1,217 @@
+"""Plans in virtual time: what to run a build with, and what a variant costs on a workload.
+
+Turns a workload into the data plane's requests and drives the policies that will serve it, with
+measured service-time curves. Knows nothing of sockets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from headgate.caching import request_key
+from headgate.config import load_workload
+from headgate.dataplane import DataPlane
+from headgate.engines import codec_for
+from headgate.objects import (
+    BatchingSpec,
+    BatchInvariance,
+    Build,
+    CacheSpec,
+    Variant,
+    canonical,
+    parse,
+)
+from headgate.optimize.measure import MeasuredCurve, build_inputs
+from headgate.optimize.recorder import Call, Output, Recorded, Recorder, transformation
+from headgate.optimize.servable import build_from_json, curve_from_json, variant_from_json
+from headgate.planning import choose, scale_to_rate, simulate
+from headgate.scheduling import InstancePlan
+from headgate.workload import Request
+
+__all__ = ["Choice", "Outcome", "choose_variant", "simulate_variant"]
+
+_CACHES = (
+    CacheSpec(),
+    *(CacheSpec(policy, mib << 20) for mib in (1, 4, 16, 64) for policy in ("lru", "s3fifo")),
+)
+_QUANTILES = (*(i / 200 for i in range(1, 200)), 0.999)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What to run a build with, and the search behind it."""
+
+    variant: Variant
+    curve: MeasuredCurve
+    trials: int
+    binding: str | None
+    """What stands in the way where nothing was feasible; the variant is then the simplest."""
+    max_rate_per_s: float
+    """Of one machine, within the p95 limit."""
+    run: Recorded
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A variant on a workload, in virtual time. Machine seconds are of all effective cores."""
+
+    requests: int
+    rate_per_s: float
+    busy_machine_s_per_request: float
+    hit_ratio: float
+    padding_share: float
+    utilisation: float
+    mean_batch: float
+    p50_s: float
+    p95_s: float
+    p99_s: float
+    rejected: int
+    quantiles: tuple[tuple[float, float], ...]
+    run: Recorded
+
+
+def _requests(call: Call, build: Build, *, first: int, last: int | None) -> list[Request]:
+    """The workload as the data plane sees it: sizes, identities and times."""
+    log = load_workload(call.path("workload"))
+    items = log.items[first:last]
+    codec = codec_for(build, call.store.path_of)
+    encoded = codec.encode(items, truncate=True)
+    return [
+        Request(
+            id=i,
+            key=request_key(
+                tenant="", build="", parameters={}, content=e.content.tobytes(),
+            ),
+            tokens=e.length,
+            arrived_at_s=float(at),
+        )
+        for i, (e, at) in enumerate(zip(encoded, log.at_s[first:last], strict=True))
+    ]  # fmt: skip
+
+
+@transformation("plan.choose")
+def plan_choose(call: Call) -> Mapping[str, Output]:
+    """The cheapest batching, instances and cache within the p95 promise."""
+    c = call.c
+    build = build_from_json(c["build"])
+    call.progress(0.0, f"{build.name}: batching, instances and cache in virtual time")
+    curves = {
+        InstancePlan(p["threads"], p["instances"]): curve_from_json(p["curve"]) for p in c["plans"]
+    }
+    choice = choose(
+        _requests(call, build, first=0, last=None),
+        curves,
+        p95_limit_s=c["p95_limit_s"],
+        caches=[CacheSpec(**s) for s in c["caches"]],
+        value_bytes=c["value_bytes"],
+        batch_invariance=BatchInvariance(c["batch_invariance"]),
+        trials=c["trials"],
+        capacity_requests=c["capacity_requests"],
+    )
+    return {"choice": Output(canonical(choice), "plan", "json PlanChoice")}
+
+
+@transformation("plan.simulate")
+def plan_simulate(call: Call) -> Mapping[str, Output]:
+    """A variant on a workload, or on a part of it, at a rate."""
+    c = call.c
+    build, variant = build_from_json(c["build"]), variant_from_json(c["variant"])
+    curve = curve_from_json(c["curve"])
+    requests = _requests(call, build, first=c["first"], last=c["last"])
+    if c["rate_per_s"] is not None:
+        requests = scale_to_rate(requests, c["rate_per_s"])
+    plane = DataPlane.of(variant, curve, batch_invariance=BatchInvariance(c["batch_invariance"]))
+    result = simulate(plane, requests, curve, value_bytes=c["value_bytes"])
+    counted = slice(c["warm_up"], None)
+    latencies = result.latencies_s[counted]
+    span_s = requests[-1].arrived_at_s - requests[0].arrived_at_s
+    body = {
+        "requests": len(latencies),
+        "rate_per_s": (len(requests) - 1) / span_s if span_s else 0.0,
+        "busy_machine_s_per_request": result.busy_s_per_request * build.threads / c["cores"],
+        "hit_ratio": float(np.isin(result.sources[counted], ("cache", "twin")).mean()),
+        "padding_share": result.stats.padding_share,
+        "utilisation": result.utilisation,
+        "mean_batch": result.stats.mean_batch_size,
+        "p50_s": float(np.quantile(latencies, 0.5, method="inverted_cdf")),
+        "p95_s": float(np.quantile(latencies, 0.95, method="inverted_cdf")),
+        "p99_s": float(np.quantile(latencies, 0.99, method="inverted_cdf")),
+        "rejected": int(np.isinf(latencies).sum()),
+        "quantiles": [
+            (q, float(np.quantile(latencies, q, method="inverted_cdf"))) for q in _QUANTILES
+        ],
+    }
+    return {"outcome": Output(canonical(body), "samples", "json Outcome")}
+
+
+def choose_variant(
+    recorder: Recorder, builds: Mapping[InstancePlan, Build], curves: Sequence[MeasuredCurve], *,
+    name: str, workload: str, p95_limit_s: float, batch_invariance: BatchInvariance,
+    cached: bool, value_bytes: int, trials: int = 4, capacity_requests: int = 3000,
+) -> Choice:  # fmt: skip
+    """The cheapest way to serve a build (one per instance plan: threads are the build's)."""
+    first = next(iter(builds.values()))
+    done = recorder.run(
+        plan_choose,
+        u=_inputs(first, workload),
+        c={
+            "build": first,
+            "plans": [
+                {"threads": m.plan.threads, "instances": m.plan.instances, "curve": m.curve}
+                for m in curves
+            ],
+            "p95_limit_s": p95_limit_s,
+            "caches": list(_CACHES if cached else _CACHES[:1]),
+            "value_bytes": value_bytes,
+            "batch_invariance": batch_invariance,
+            "trials": trials,
+            "capacity_requests": capacity_requests,
+        },
+        detail=name,
+    )
+    body: dict[str, Any] = parse(recorder.store.read(done.outputs["choice"]))
+    best = body["best"]
+    if best is None:
+        plan = curves[-1].plan
+        variant = Variant(name, builds[plan].version, plan.instances, BatchingSpec(), CacheSpec())
+        rate = 0.0
+    else:
+        chosen = best["candidate"]
+        plan = InstancePlan(**chosen["plan"])
+        variant = variant_from_json(
+            {"name": name, "build": builds[plan].version, "instances": plan.instances,
+             "batching": chosen["batching"], "cache": chosen["cache"]}
+        )  # fmt: skip
+        rate = float(best["max_rate_per_s"])
+    curve = next(m for m in curves if m.plan == plan)
+    return Choice(variant, curve, len(body["trials"]), body["binding"], rate, done)
+
+
+def simulate_variant(
+    recorder: Recorder, build: Build, variant: Variant, curve: MeasuredCurve, *,
+    workload: str, cores: int, batch_invariance: BatchInvariance, value_bytes: int,
+    rate_per_s: float | None = None, first: int = 0, last: int | None = None, warm_up: int = 0,
+    detail: str = "",
+) -> Outcome:  # fmt: skip
+    """``variant`` on requests ``first`` to ``last`` of a workload; ``warm_up`` are not counted."""
+    done = recorder.run(
+        plan_simulate,
+        u=_inputs(build, workload),
+        c={
+            "build": build, "variant": variant, "curve": curve.curve, "cores": cores,
+            "batch_invariance": batch_invariance, "value_bytes": value_bytes,
+            "rate_per_s": rate_per_s, "first": first, "last": last, "warm_up": warm_up,
+        },
+        detail=detail or variant.name,
+    )  # fmt: skip
+    body = parse(recorder.store.read(done.outputs["outcome"]))
+    body["quantiles"] = tuple(map(tuple, body["quantiles"]))
+    return Outcome(**body, run=done)
+
+
+def _inputs(build: Build, workload: str) -> dict[str, str]:
+    return build_inputs(build, workload=workload)

@@ -1,0 +1,199 @@
+"""Makes the candidate builds: what each is made from, and how.
+
+The names are those of ``candidates`` in headgate.yaml. Knows nothing of how builds are judged.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from headgate.engines import codec_for, load
+from headgate.objects import Build, canonical, parse
+from headgate.optimize.answers import Answerer
+from headgate.optimize.inputs import Inputs
+from headgate.optimize.models import Source, link_files
+from headgate.optimize.recorder import Call, Output, Recorder, transformation
+from headgate.optimize.servable import build_from_json
+from headgate.workload import Tensors
+
+__all__ = ["Maker", "make_build"]
+
+_OPENVINO_PADDING = 8
+"""OpenVINO compiles for every new shape; lengths in eights keep the shapes few."""
+_CALIBRATION_ITEMS = 200
+
+
+@transformation("quantize.int8_dynamic")
+def int8_dynamic(call: Call) -> Mapping[str, Output]:
+    """int8 weights, activations quantized at run time (ONNX Runtime)."""
+    from headgate.quantization.produce import dynamic_int8
+
+    call.progress(0.0, "quantizing, dynamic int8")
+    out = dynamic_int8(call.path("model.onnx"), call.work_dir / "model.onnx")
+    return {"model.onnx": Output(out, "model", "onnx, int8 weights, dynamic activations")}
+
+
+@transformation("quantize.int8_static")
+def int8_static(call: Call) -> Mapping[str, Output]:
+    """int8 weights and activations with calibrated scales (NNCF for OpenVINO)."""
+    from headgate.quantization.produce import static_int8
+
+    call.progress(0.0, "calibrating, static int8")
+    source = build_from_json(call.c["source"])
+    codec = codec_for(source, call.store.path_of)
+    items = parse(call.store.read(call.u["calibrate"]))
+    encoded = codec.encode(items, truncate=True)
+    batches: list[Tensors] = [codec.collate([e]) for e in encoded]
+    xml, weights = static_int8(
+        call.path("model.onnx"), batches, call.work_dir,
+        samples=len(batches), transformer=source.tokenizer is not None,
+    )  # fmt: skip
+    return {
+        "model.xml": Output(xml, "model", "OpenVINO IR, int8"),
+        "model.bin": Output(weights, "model", "OpenVINO IR weights"),
+    }
+
+
+@transformation("distill.teacher_outputs")
+def teacher_outputs(call: Call) -> Mapping[str, Output]:
+    """The teacher's embedding of every training text, computed once."""
+    teacher = build_from_json(call.c["teacher"])
+    engine = load(teacher, call.store.path_of)
+    texts = parse(call.store.read(call.u["texts"]))
+    call.progress(0.0, f"teacher embeds {len(texts):,} training texts")
+    answerer = Answerer(engine, codec_for(teacher, call.store.path_of), truncate=True)
+    buffer = io.BytesIO()
+    np.save(buffer, answerer.answer(texts).astype(np.float32), allow_pickle=False)
+    engine.close()
+    return {"outputs.npy": Output(buffer.getvalue(), "samples", "npy float32 (texts, dimensions)")}
+
+
+@transformation("distill.student")
+def student(call: Call) -> Mapping[str, Output]:
+    """A student with some of the teacher's layers, trained on the teacher's outputs."""
+    from headgate.distillation.train import DEFAULT_RECIPE, train_student
+
+    encoder = link_files(call, call.work_dir / "teacher", call.c["encoder"])
+    texts = parse(call.store.read(call.u["texts"]))
+    outputs = np.load(call.path("outputs.npy"), allow_pickle=False)
+    out_dir = call.work_dir / "student"
+    out_dir.mkdir()
+    result = train_student(
+        encoder, texts, outputs, out_dir, recipe=DEFAULT_RECIPE, seed=call.seed,
+        on_progress=call.progress,
+    )  # fmt: skip
+    files = {
+        path.name: Output(path, "model", "transformers encoder of the student")
+        for path in sorted(result.encoder_dir.iterdir())
+    }
+    return {**files, "training": Output(canonical(result.record), "samples", "json: loss curve")}
+
+
+@dataclass(frozen=True, slots=True)
+class Maker:
+    """What makers of builds work with."""
+
+    recorder: Recorder
+    source: Source
+    inputs: Inputs
+    threads: int
+
+    def json_artifact(self, name: str, value: object, lineage: tuple[str, ...]) -> str:
+        """A small JSON input of a transformation, as an artifact of its own."""
+        store = self.recorder.store
+        version = store.put_bytes(canonical(value))
+        self.recorder.register(name, version, kind="dataset", schema="json", lineage=lineage)
+        return version
+
+
+def make_build(name: str, maker: Maker) -> Build:
+    """The candidate ``name``. Raises ``MissingExtra``, ``EngineError`` or ``InputError``."""
+    return _MAKERS[name](maker)
+
+
+def _fp32_openvino(maker: Maker) -> Build:
+    return replace(
+        maker.source.build, name="fp32-openvino", engine="openvino",
+        pad_to_multiple=_pad(maker.source.build),
+    )  # fmt: skip
+
+
+def _bf16(maker: Maker) -> Build:
+    return replace(
+        maker.source.build, name="bf16", engine="openvino", precision="bf16",
+        pad_to_multiple=_pad(maker.source.build),
+    )  # fmt: skip
+
+
+def _int8_dynamic(maker: Maker) -> Build:
+    files = maker.source.build.files
+    done = maker.recorder.run(int8_dynamic, u=files, c={})
+    return replace(maker.source.build, name="int8_dynamic", precision="int8", files=done.outputs)
+
+
+def _int8_static(maker: Maker) -> Build:
+    return _quantized(maker, maker.source.build, "int8_static")
+
+
+def _quantized(maker: Maker, source: Build, name: str) -> Build:
+    """Static int8 of ``source``, calibrated on texts that judge nothing."""
+    lineage = maker.inputs.versions.get("calibrate")
+    items = [
+        item if isinstance(item, str) else item.tolist()
+        for item in maker.inputs.calibrate[:_CALIBRATION_ITEMS]
+    ]
+    calibrate = maker.json_artifact(
+        "calibrate/items", items, (lineage,) if lineage is not None else ()
+    )
+    done = maker.recorder.run(
+        int8_static,
+        u={**source.files, "calibrate": calibrate},
+        c={"source": source},
+        detail=name,
+    )
+    return replace(
+        source, name=name, engine="openvino", precision="int8", files=done.outputs,
+        pad_to_multiple=_pad(source),
+    )  # fmt: skip
+
+
+def _student3(maker: Maker) -> Build:
+    from headgate.optimize.models import export
+
+    teacher = maker.source.build
+    lineage = (maker.inputs.versions["train"],)
+    texts = maker.json_artifact("train/texts", list(maker.inputs.train), lineage)
+    tokenizer = {"tokenizer.json": teacher.tokenizer} if teacher.tokenizer else {}
+    learnt = maker.recorder.run(
+        teacher_outputs, u={**teacher.files, **tokenizer, "texts": texts}, c={"teacher": teacher}
+    )
+    trained = maker.recorder.run(
+        student,
+        u={**maker.source.encoder, "texts": texts, **learnt.outputs},
+        c={"encoder": maker.source.encoder},
+    )
+    encoder = {k: v for k, v in trained.outputs.items() if k != "training"}
+    exported = maker.recorder.run(export, u=encoder, c={}, detail="the student")
+    return replace(teacher, name="student3", files={"model.onnx": exported.outputs["model.onnx"]})
+
+
+def _student3_int8(maker: Maker) -> Build:
+    return _quantized(maker, _student3(maker), "student3_int8")
+
+
+def _pad(build: Build) -> int:
+    return _OPENVINO_PADDING if build.tokenizer is not None else 1
+
+
+_MAKERS: Mapping[str, Callable[[Maker], Build]] = {
+    "fp32_openvino": _fp32_openvino,
+    "bf16": _bf16,
+    "int8_dynamic": _int8_dynamic,
+    "int8_static": _int8_static,
+    "student3": _student3,
+    "student3_int8": _student3_int8,
+}
