@@ -10,6 +10,7 @@ Knows nothing of deadlines and priorities: order is ``scheduling``'s work.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left, insort
 from collections import OrderedDict
 
@@ -107,33 +108,25 @@ class TokenBudgetBatcher:
             return first, end
         seconds = service.predict_s(1, longest)
         while size < self.spec.max_requests:
-            shorter = queue[first - 1][0] if first > 0 else None
-            longer = queue[end][0] if end < len(queue) else None
-            # Padding that each side would add: its own, or everybody else's.
-            padding_below = longest - shorter if shorter is not None else None
-            padding_above = size * (longer - longest) if longer is not None else None
-            sides = []
-            if longer is not None:
-                sides.append((padding_above, longer, True))
-            if shorter is not None:
-                sides.append((padding_below, shorter, False))
-            if len(sides) == 2 and padding_below < padding_above:  # type: ignore[operator]
-                sides.reverse()
-            for _, length, above in sides:
+            # Padding that the neighbour on either side adds: its own, or everybody else's.
+            below = longest - queue[first - 1][0] if first > 0 else math.inf
+            above = size * (queue[end][0] - longest) if end < len(queue) else math.inf
+            for position in (end, first - 1) if above <= below else (first - 1, end):
+                if not 0 <= position < len(queue):
+                    continue
+                length = queue[position][0]
                 new_longest = max(longest, length)
                 padded = (size + 1) * new_longest
-                if padded > self.spec.max_padded_tokens:
-                    continue
-                if padded - tokens - length > self.spec.max_padding_share * padded:
+                if (
+                    padded > self.spec.max_padded_tokens
+                    or padded - tokens - length > self.spec.max_padding_share * padded
+                ):
                     continue
                 new_seconds = service.predict_s(size + 1, new_longest)
                 if new_seconds - seconds > service.predict_s(1, length):
-                    continue
+                    continue  # cheaper alone
                 size, longest, tokens, seconds = size + 1, new_longest, tokens + length, new_seconds
-                if above:
-                    end += 1
-                else:
-                    first -= 1
+                first, end = min(first, position), max(end, position + 1)
                 break
             else:
                 break

@@ -31,6 +31,7 @@ from headgate.dataplane import (
     Wake,
     Woke,
 )
+from headgate.theory.quantile import quantile
 from headgate.workload import Request, ServiceTimeModel
 
 __all__ = ["Noise", "SimulationResult", "exponential_noise", "lognormal_noise", "simulate"]
@@ -130,7 +131,7 @@ class SimulationResult:
 
     def quantile_s(self, q: float) -> float:
         """``inf{t : F(t) >= q}``, the order statistic; refused requests lie at +inf."""
-        return float(np.quantile(self.latencies_s, q, method="inverted_cdf"))
+        return quantile(self.latencies_s, q)
 
 
 def simulate(

@@ -4,6 +4,7 @@ Pure: time comes in as ``now_s``, cost as a service-time model.
 """
 
 from headgate.scheduling.admission import Admission, Refusal
+from headgate.scheduling.capacity import least_instances, square_root_staffing
 from headgate.scheduling.placement import InstancePlan, instance_plans, most_recently_freed
 from headgate.scheduling.queue_model import predicted_wait_s
 
@@ -12,6 +13,8 @@ __all__ = [
     "InstancePlan",
     "Refusal",
     "instance_plans",
+    "least_instances",
     "most_recently_freed",
     "predicted_wait_s",
+    "square_root_staffing",
 ]
