@@ -63,6 +63,7 @@ class TextCodec:
             each.no_truncation()
         cut.enable_truncation(max_length=max_tokens)
         self._whole, self._cut = whole, cut
+        self._vocabulary = whole.get_vocab_size(with_added_tokens=True)
         self._dtypes = {i.name: np.dtype(i.dtype) for i in inputs}
         self._max_tokens = max_tokens
         self._multiple = pad_to_multiple
@@ -87,19 +88,31 @@ class TextCodec:
                 where=f"item {next((i for i, t in enumerate(texts) if not _is_unicode(t)), 0)}",
                 fix="send text that can be written as UTF-8",
             ) from error
+        return [self._checked(encoding.ids, i) for i, encoding in enumerate(encodings)]
+
+    def encode_ids(
+        self, items: Sequence[Sequence[int]], *, truncate: bool = False
+    ) -> list[Encoded]:
+        """Token ids as the caller made them, special tokens included. Raises as ``encode``."""
         encoded = []
-        for i, encoding in enumerate(encodings):
-            ids = encoding.ids
-            if not ids:
-                raise RequestError("a text without any token", where=f"item {i}")
-            if len(ids) > self._max_tokens:
-                raise TooLong(
-                    f"{len(ids)} tokens, and the model takes {self._max_tokens}",
-                    where=f"item {i}",
-                    fix="shorten the text, split it, or ask for truncation",
+        for i, ids in enumerate(items):
+            if any(not 0 <= t < self._vocabulary for t in ids):
+                raise RequestError(
+                    f"token ids of this model are 0 to {self._vocabulary - 1}", where=f"item {i}"
                 )
-            encoded.append(Encoded(len(ids), np.array(ids, dtype=np.int64)))
+            encoded.append(self._checked(ids[: self._max_tokens] if truncate else ids, i))
         return encoded
+
+    def _checked(self, ids: Sequence[int], index: int) -> Encoded:
+        if not ids:
+            raise RequestError("a text without any token", where=f"item {index}")
+        if len(ids) > self._max_tokens:
+            raise TooLong(
+                f"{len(ids)} tokens, and the model takes {self._max_tokens}",
+                where=f"item {index}",
+                fix="shorten the text, split it, or ask for truncation",
+            )
+        return Encoded(len(ids), np.array(ids, dtype=np.int64))
 
     def collate(self, encoded: Sequence[Encoded]) -> Tensors:
         """``input_ids``, ``attention_mask``, ``token_type_ids``, as the model has them.

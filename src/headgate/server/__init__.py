@@ -1,1 +1,10 @@
-"""..."""
+"""HTTP in front of a deployment: OpenAI embeddings and the Open Inference Protocol V2.
+
+``serve`` is the whole of ``headgate serve``; ``app`` is the ASGI callable for other servers.
+"""
+
+from headgate.server.app import App, app
+from headgate.server.http import Limits
+from headgate.server.serve import serve
+
+__all__ = ["App", "Limits", "app", "serve"]

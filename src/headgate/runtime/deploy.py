@@ -1,0 +1,247 @@
+"""A release, loaded: engines warm, codec ready, the data plane made; live once it has a loop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from headgate import engines
+from headgate.caching import request_key
+from headgate.dataplane import DataPlane
+from headgate.engines.signature import model_inputs
+from headgate.errors import EngineError, RequestError
+from headgate.objects import BatchInvariance, Build, Variant
+from headgate.runtime.instance import Postprocess
+from headgate.runtime.live import LivePlane, Plane, Preprocess
+from headgate.runtime.metrics import Metrics
+from headgate.runtime.output import rows
+from headgate.runtime.traces import Sink, TraceLog
+from headgate.runtime.warm import warm, warm_shapes
+from headgate.workload import Codec, Encoded, Engine, ServiceTimeModel
+
+__all__ = ["Deployment", "Tensor"]
+
+_CANARY_TEXT = "headgate canary"
+_OUTPUT_NAMES = {"embed": "embedding", "classify": "scores", "predict": "prediction"}
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A named tensor of the endpoint's interface, without the batch axis."""
+
+    name: str
+    dtype: str
+    """A numpy dtype's name; ``str`` for texts."""
+    shape: tuple[int, ...]
+
+
+@dataclass(eq=False, kw_only=True)
+class Deployment:
+    """One release of an endpoint, ready to be served by any protocol.
+
+    ``open`` loads and warms it (seconds; blocking); ``start`` makes it live on the running event
+    loop; ``close`` frees it. A new release is another deployment.
+    """
+
+    endpoint: str
+    generation: int
+    build: Build
+    variant: Variant
+    codec: Codec
+    engines: Sequence[Engine]
+    plane: Plane
+    input: Tensor
+    output: Tensor
+    canary: Encoded
+    """An input for which the engines are known to give an answer."""
+    truncate: bool = False
+    """Texts that are too long are cut without being asked to."""
+    preprocess: Preprocess | None = None
+    postprocess: Postprocess | None = None
+    endpoint_version: str = ""
+    owner: str = ""
+    trace_sink: Sink | None = None
+    canary_interval_s: float = 1.0
+    stale_after_s: float = 5.0
+    """An instance without progress for this long is not ready."""
+    warmed_shapes: int = 0
+    metrics: Metrics = field(default_factory=Metrics)
+    clock: Callable[[], float] = time.monotonic
+    _live: LivePlane | None = None
+    _canaries: asyncio.Task[None] | None = None
+
+    def __post_init__(self) -> None:
+        self._build_version = self.build.version  # a digest: not to be taken per request
+        self.traces = TraceLog(self.ids, self.metrics, self.trace_sink)
+
+    @classmethod
+    def open(
+        cls,
+        *,
+        endpoint: str,
+        generation: int,
+        build: Build,
+        variant: Variant,
+        service: ServiceTimeModel,
+        path_of: Callable[[str], Path],
+        batch_invariance: BatchInvariance = BatchInvariance.EXACT,
+        truncate: bool = False,
+        preprocess: Preprocess | None = None,
+        postprocess: Postprocess | None = None,
+        endpoint_version: str = "",
+        owner: str = "",
+        trace_sink: Sink | None = None,
+        warm_s: float = 20.0,
+    ) -> Deployment:
+        """Loads ``variant.instances`` engines of ``build`` and warms them for at most ``warm_s``.
+
+        ``path_of``: artifact version -> file. ``service``: the build's service-time curve on this
+        machine. Raises what loading raises, and ``EngineError`` where the build cannot answer.
+        """
+        codec = engines.codec_for(build, path_of)
+        if build.tokenizer is None:
+            spec = model_inputs(build, path_of)[0]
+            shape = tuple(d for d in spec.shape[1:] if d is not None)
+            accepts = Tensor(spec.name, spec.dtype, shape)
+            (sample,) = codec.encode([np.zeros(shape, dtype=spec.dtype)])
+        else:
+            accepts = Tensor("text", "str", ())
+            (sample,) = codec.encode([_CANARY_TEXT], truncate=True)
+        loaded: list[Engine] = []
+        try:
+            shapes = warm_shapes(build, variant.batching, fixed=build.tokenizer is None)
+            warmed = 0
+            for _ in range(variant.instances):
+                engine = engines.load(build, path_of)
+                loaded.append(engine)
+                warmed = warm(
+                    engine,
+                    codec,
+                    sample,
+                    shapes,
+                    bound_s=warm_s / variant.instances,
+                    clock=time.monotonic,
+                )
+            output = engine.run(codec.collate([sample]))
+            if postprocess is not None:
+                output = np.asarray(postprocess(output))
+            (answer,) = rows(output, 1, None)
+            if isinstance(answer, EngineError):
+                raise answer
+        except BaseException:
+            for engine in loaded:
+                engine.close()
+            raise
+        gives = Tensor(_OUTPUT_NAMES.get(build.task, "output"), str(answer.dtype), answer.shape)
+        plane = DataPlane.of(
+            variant, service, generation=generation, batch_invariance=batch_invariance
+        )
+        return cls(
+            endpoint=endpoint,
+            generation=generation,
+            build=build,
+            variant=variant,
+            codec=codec,
+            engines=loaded,
+            plane=plane,
+            input=accepts,
+            output=gives,
+            canary=sample,
+            truncate=truncate,
+            preprocess=preprocess,
+            postprocess=postprocess,
+            endpoint_version=endpoint_version,
+            owner=owner,
+            trace_sink=trace_sink,
+            warmed_shapes=warmed,
+        )
+
+    @property
+    def release(self) -> str:
+        """``endpoint@generation``: what callers are told that answered them."""
+        return f"{self.endpoint}@{self.generation}"
+
+    @property
+    def ids(self) -> Mapping[str, str]:
+        """The versions that every trace of this deployment names."""
+        return {
+            "release": self.release,
+            "endpoint_version": self.endpoint_version,
+            "build": self.build.version,
+            "variant": self.variant.version,
+        }
+
+    @property
+    def live(self) -> LivePlane:
+        assert self._live is not None, "start() first"
+        return self._live
+
+    @property
+    def started(self) -> bool:
+        return self._live is not None
+
+    @property
+    def ready(self) -> bool:
+        """Every instance has given a good answer recently, and new requests are welcome."""
+        if self._live is None or self._live.draining:
+            return False
+        oldest_s = min(instance.progressed_s for instance in self._live.instances)
+        alive = all(instance.alive for instance in self._live.instances)
+        return alive and self.clock() - oldest_s <= self.stale_after_s
+
+    def key(self, encoded: Encoded, tenant: str) -> bytes:
+        """What identifies the item: under this build two equal keys have the same answer."""
+        return request_key(
+            tenant=tenant,
+            build=self._build_version,
+            parameters={},
+            content=encoded.content.tobytes(),
+        )
+
+    def encode_ids(self, rows: Sequence[object], *, truncate: bool) -> list[Encoded]:
+        """Token ids that the caller made, special tokens included, as they are.
+
+        Raises ``RequestError`` naming the item, ``TooLong``.
+        """
+        encode = getattr(self.codec, "encode_ids", None)
+        if encode is None or self.preprocess is not None:
+            raise RequestError("this endpoint takes no token ids", fix="send texts")
+        encoded: list[Encoded] = encode(rows, truncate=truncate)
+        return encoded
+
+    async def start(self) -> None:
+        """Starts the engine threads and the canaries on the running event loop."""
+        self._live = LivePlane(
+            self.plane,
+            self.engines,
+            self.codec,
+            clock=self.clock,
+            preprocess=self.preprocess,
+            postprocess=self.postprocess,
+            item_shape=self.output.shape,
+            metrics=self.metrics,
+        )
+        self.traces.start()
+        self._canaries = asyncio.get_running_loop().create_task(self._send_canaries(self._live))
+
+    async def close(self) -> None:
+        """Ends the threads, frees the engines and writes the last traces. Drain before."""
+        if self._canaries is not None:
+            self._canaries.cancel()
+        await self.traces.close()
+        if self._live is not None:
+            await self._live.close()
+
+    async def _send_canaries(self, live: LivePlane) -> None:
+        """An instance that was idle proves itself on one item; one with traffic needs no proof."""
+        while True:
+            await asyncio.sleep(self.canary_interval_s)
+            idle_since_s = self.clock() - self.canary_interval_s
+            for instance in live.instances:
+                if instance.progressed_s < idle_since_s:
+                    instance.probe(self.canary)

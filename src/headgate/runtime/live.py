@@ -1,0 +1,263 @@
+"""The live shell of the data plane: real time, one thread an engine, callers that wait.
+
+Delivers events to the pure ``DataPlane`` and carries out what it decides. All of its state lives
+on one event loop; engine threads only compute and report back. One future a call and no task, so
+that an item costs little beside its engine time. Knows nothing of HTTP and decides nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+from headgate.dataplane.events import (
+    Action,
+    Answer,
+    Arrived,
+    Cancelled,
+    Draining,
+    Event,
+    Failed,
+    Finished,
+    Reject,
+    Run,
+    Woke,
+)
+from headgate.runtime.answers import Answers, Carried, Rejected
+from headgate.runtime.instance import Instance, Postprocess
+from headgate.runtime.metrics import Metrics
+from headgate.workload import Codec, Encoded, Engine
+
+__all__ = ["LivePlane", "Plane", "Preprocess"]
+
+_INLINE_CHARACTERS = 2_000
+"""Texts up to this many characters in all (about a millisecond of tokenizing) are encoded on the
+event loop; handing them to a thread and back would cost more than it frees."""
+_ITEM_CHARACTERS = 64
+"""What an item that is no text counts as."""
+
+
+Preprocess = Callable[[object], object]
+"""The caller's own: one item in, one item out."""
+
+
+class Plane(Protocol):
+    """What the shell needs of ``headgate.dataplane.DataPlane``."""
+
+    @property
+    def in_flight(self) -> int: ...
+
+    def handle_all(self, events: Iterable[Event], now_s: float) -> list[Action]: ...
+
+
+class LivePlane:
+    """``submit`` items, await their answers.
+
+    ``engines`` are the plane's instances, by index. ``postprocess`` and ``item_shape``: see
+    ``Instance`` and ``output.rows``. Make and use it on one running event loop.
+    """
+
+    def __init__(
+        self,
+        plane: Plane,
+        engines: Sequence[Engine],
+        codec: Codec,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        preprocess: Preprocess | None = None,
+        postprocess: Postprocess | None = None,
+        item_shape: tuple[int, ...] | None = None,
+        metrics: Metrics | None = None,
+    ) -> None:
+        self.metrics = metrics or Metrics()
+        self.metrics.in_flight = lambda: self._plane.in_flight
+        self.metrics.batches_in_flight = lambda: self._running
+        self._plane = plane
+        self._codec = codec
+        self._preprocess = preprocess
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._ids = itertools.count()
+        self._running = 0
+        self._draining = False
+        self._drained = asyncio.Event()
+        self._wake: asyncio.TimerHandle | None = None
+        self._encoder = ThreadPoolExecutor(1, thread_name_prefix="encode")
+        self.instances = [
+            Instance(
+                number,
+                engine,
+                codec,
+                self._report,
+                loop=self._loop,
+                clock=clock,
+                postprocess=postprocess,
+                item_shape=item_shape,
+            )
+            for number, engine in enumerate(engines)
+        ]
+
+    @property
+    def in_flight(self) -> int:
+        """Items that were admitted and are not answered yet."""
+        return self._plane.in_flight
+
+    @property
+    def draining(self) -> bool:
+        return self._draining
+
+    async def encode(self, items: Sequence[object], *, truncate: bool = False) -> list[Encoded]:
+        """Items as the codec encodes them: short texts here and now, others in a thread.
+
+        Raises what ``Codec.encode`` raises.
+        """
+        if self._preprocess is None:  # the caller's own code runs off the loop, always
+            size = sum(len(i) if isinstance(i, str) else _ITEM_CHARACTERS for i in items)
+            if size <= _INLINE_CHARACTERS:
+                return self._codec.encode(items, truncate=truncate)
+        return await self._loop.run_in_executor(self._encoder, self._encode, items, truncate)
+
+    async def submit(
+        self,
+        encoded: Sequence[Encoded],
+        *,
+        keys: Sequence[bytes],
+        tenant: str = "",
+        deadline_s: float | None = None,
+        group: str = "",
+    ) -> Answers:
+        """Answers all items, or raises: ``Rejected``, or the error of the first that failed.
+
+        ``keys[i]`` identifies ``encoded[i]`` (``caching.request_key``); ``deadline_s`` is absolute
+        on the plane's clock. Cancelling the caller cancels its items: those that wait never run.
+        """
+        now_s = self._clock()
+        call = Answers(len(encoded), now_s, self._loop.create_future())
+        events = []
+        for index, (payload, key) in enumerate(zip(encoded, keys, strict=True)):
+            request = Carried(
+                next(self._ids),
+                key,
+                payload.length,
+                now_s,
+                tenant,
+                deadline_s,
+                group,
+                payload=payload,
+                call=call,
+                index=index,
+            )
+            call.requests.append(request)
+            events.append(Arrived(request))
+        if not events:
+            return call
+        self._act(self._plane.handle_all(events, now_s))
+        if call.future.done():  # the cache had it all, or it was refused
+            return call.future.result()
+        timer = None
+        if deadline_s is not None:
+            timer = self._loop.call_later(max(0.0, deadline_s - now_s), self._expire, call)
+        try:
+            return await call.future
+        except asyncio.CancelledError:
+            if not call.future.cancelled():
+                call.future.exception()  # it came too late to be raised; take note of it
+            self.metrics.cancelled += len(call.requests)
+            self._abandon(call)
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    async def drain(self) -> None:
+        """Refuses new items from now on; returns when all that was admitted is answered."""
+        self._draining = True
+        self._act(self._plane.handle_all((Draining(),), self._clock()))
+        self._notice_drained()
+        await self._drained.wait()
+
+    async def close(self) -> None:
+        """Ends the threads and frees the engines. What is still in flight is not answered."""
+        self._encoder.shutdown(wait=False, cancel_futures=True)
+        if self._wake is not None:
+            self._wake.cancel()
+        for instance in self.instances:
+            await self._loop.run_in_executor(None, instance.close)
+
+    def _encode(self, items: Sequence[object], truncate: bool) -> list[Encoded]:
+        if self._preprocess is not None:
+            items = [self._preprocess(item) for item in items]
+        return self._codec.encode(items, truncate=truncate)
+
+    def _report(self, event: Finished | Failed, started_s: float, ended_s: float) -> None:
+        """An instance is through with a batch."""
+        self._running -= 1
+        batch, metrics = event.batch, self.metrics
+        size = batch.size
+        metrics.engine_s.observe(ended_s - started_s)
+        metrics.batch_size.observe(size)
+        metrics.padded_tokens.observe(batch.padded_tokens)
+        metrics.padding_share.observe(batch.padding_share)
+        if isinstance(event, Failed):
+            reason = getattr(event.error, "reason", "engine")
+            metrics.engine_failures[reason] += 1
+        for request in batch.requests:
+            assert isinstance(request, Carried)
+            metrics.queue_wait_s.observe(started_s - request.arrived_at_s)
+            request.call.ran(started_s, ended_s, size)
+        self._act(self._plane.handle_all((event,), self._clock()))
+
+    def _act(self, actions: Iterable[Action]) -> None:
+        for action in actions:
+            if isinstance(action, Run):
+                self._running += 1
+                self.instances[action.instance].run(action)
+            elif isinstance(action, Answer):
+                request = action.request
+                assert isinstance(request, Carried)
+                if request.call.future.done():
+                    continue  # its caller is gone, or another of its items failed
+                if action.error is not None:
+                    self._fail(request.call, action.error)
+                else:
+                    self.metrics.items[action.source] += 1
+                    request.call.give(request.index, action.value, action.source)
+            elif isinstance(action, Reject):
+                request = action.request
+                assert isinstance(request, Carried)
+                self.metrics.rejects[action.reason] += 1
+                if not request.call.future.done():
+                    self._fail(request.call, Rejected(action.reason, action.retry_after_s))
+            else:
+                if self._wake is not None:
+                    self._wake.cancel()
+                wait_s = max(0.0, action.at_s - self._clock())
+                self._wake = self._loop.call_later(wait_s, self._woke)
+        if self._draining:
+            self._notice_drained()
+
+    def _woke(self) -> None:
+        self._wake = None
+        self._act(self._plane.handle_all((Woke(),), self._clock()))
+
+    def _expire(self, call: Answers) -> None:
+        self.metrics.rejects["deadline"] += 1
+        self._fail(call, Rejected("deadline"))
+
+    def _fail(self, call: Answers, error: Exception) -> None:
+        if not call.future.done():
+            call.future.set_exception(error)
+            self._abandon(call)
+
+    def _abandon(self, call: Answers) -> None:
+        """Takes back what still waits. Items already answered are unknown to the plane by now."""
+        events = [Cancelled(request.id) for request in call.requests]
+        self._act(self._plane.handle_all(events, self._clock()))
+
+    def _notice_drained(self) -> None:
+        if self._draining and not self._plane.in_flight and not self._running:
+            self._drained.set()

@@ -1,0 +1,424 @@
+"""The ASGI application: routes, one request's way, and draining. Thin: protocol in, protocol out.
+
+No framework, because the server must own ``receive()``: a caller who hangs up is seen there, and
+nowhere else, and their queued work is taken back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import re
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Sequence
+
+import msgspec
+from prometheus_client import generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+
+from headgate import __version__
+from headgate.errors import EngineError, RequestError, TooLong
+from headgate.runtime import Answers, Deployment, Rejected, Trace
+from headgate.server import openai, v2
+from headgate.server.http import Exchange, HttpError, Limits, Receive, Reply, Scope, Send
+from headgate.workload import Encoded
+
+__all__ = ["App", "app"]
+
+_WATCH_AFTER_S = 0.02
+"""A request that takes longer than this is watched for its caller hanging up. Watching costs a
+task, so quick ones go without."""
+_REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
+_V2_MODEL = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?(/ready|/infer)?")
+_log = logging.getLogger("headgate.server")
+
+_Handler = Callable[[Exchange], Awaitable[Reply]]
+_ErrorForm = Callable[[HttpError], Reply]
+
+
+def app(deployment: Deployment, limits: Limits | None = None) -> App:
+    """The ASGI callable that serves ``deployment``."""
+    return App(deployment, limits or Limits())
+
+
+class App:
+    """Serves one deployment. ``drain`` refuses what is new and waits for what was accepted."""
+
+    def __init__(self, deployment: Deployment, limits: Limits) -> None:
+        self._deployment = deployment
+        self._limits = limits
+        self._draining = False
+        self._active = 0
+        self._idle = asyncio.Event()
+        self._ids = (f"{secrets.token_hex(6)}-{i:x}".encode() for i in itertools.count())
+        self._release = (b"x-headgate-release", deployment.release.encode())
+        self._created_s = int(time.time())
+        self._routes: dict[str, dict[str, _Handler]] = {
+            "/v1/embeddings": {"POST": self._embeddings},
+            "/v1/models": {"GET": self._models},
+            f"/v1/models/{deployment.endpoint}": {"GET": self._model},
+            "/v2": {"GET": self._v2_server},
+            "/v2/health/live": {"GET": self._live},
+            "/v2/health/ready": {"GET": self._ready},
+            "/health": {"GET": self._ready},
+            "/metrics": {"GET": self._metrics},
+        }
+        for path in self._v2_paths():
+            self._routes[path] = {"GET": self._v2_model}
+            self._routes[f"{path}/ready"] = {"GET": self._ready}
+            self._routes[f"{path}/infer"] = {"POST": self._infer}
+
+    def _v2_paths(self) -> tuple[str, str]:
+        model = f"/v2/models/{self._deployment.endpoint}"
+        return model, f"{model}/versions/{self._deployment.generation}"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] == "http":
+            await self._http(scope, receive, send)
+
+    async def drain(self) -> bool:
+        """From now on readiness is 503 and so are new requests. True once all that were accepted
+        are answered, False if that took longer than ``limits.drain_timeout_s``."""
+        self._draining = True
+        try:
+            async with asyncio.timeout(self._limits.drain_timeout_s):
+                if self._active:
+                    self._idle.clear()
+                    await self._idle.wait()
+                if self._deployment.started:
+                    await self._deployment.live.drain()
+        except TimeoutError:
+            return False
+        return True
+
+    # One request's way
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        deployment = self._deployment
+        headers = dict(scope["headers"])
+        given_id = headers.get(b"x-request-id", b"")
+        request_id = given_id if _REQUEST_ID.fullmatch(given_id) else next(self._ids)
+        exchange = Exchange(
+            method=scope["method"],
+            path=scope["path"],
+            headers=headers,
+            receive=receive,
+            limits=self._limits,
+            request_id=request_id.decode("ascii"),
+            started_s=deployment.clock(),
+        )
+        reply = await self._reply(exchange)
+        if reply is None:
+            return  # the caller hung up
+        head = [
+            (b"content-type", reply.content_type),
+            (b"content-length", b"%d" % len(reply.body)),
+            self._release,
+            (b"x-request-id", request_id),
+            *reply.headers,
+        ]
+        if reply.source:
+            head.append((b"x-headgate-source", reply.source.encode()))
+        if self._draining:
+            head.append((b"connection", b"close"))
+        await send({"type": "http.response.start", "status": reply.status, "headers": head})
+        body = b"" if exchange.method == "HEAD" else reply.body
+        await send({"type": "http.response.body", "body": body})
+        metrics = deployment.metrics
+        metrics.requests[reply.status, reply.source] += 1
+        if exchange.method == "POST":
+            self._trace(exchange, reply)
+
+    async def _reply(self, exchange: Exchange) -> Reply | None:
+        form = v2.error_reply if exchange.path.startswith("/v2") else openai.error_reply
+        try:
+            handler = self._route(exchange)
+            if exchange.method != "POST":
+                return await handler(exchange)
+            if self._draining:
+                raise HttpError(503, "the server is shutting down", code="draining")
+            self._active += 1
+            try:
+                return await handler(exchange)
+            finally:
+                self._active -= 1
+                if not self._active:
+                    self._idle.set()
+        except asyncio.CancelledError:
+            if not exchange.gone:
+                raise
+            if exchange.task is not None:
+                exchange.task.uncancel()
+            return None
+        except Exception as error:
+            return form(_as_http(error, exchange))
+
+    def _route(self, exchange: Exchange) -> _Handler:
+        methods = self._routes.get(exchange.path)
+        if methods is None:
+            raise self._not_found(exchange.path)
+        handler = methods.get("GET" if exchange.method == "HEAD" else exchange.method)
+        if handler is None:
+            allow = ", ".join(methods)
+            raise HttpError(
+                405,
+                f"{exchange.method} is not allowed here; use {allow}",
+                code="method_not_allowed",
+                headers=((b"allow", allow.encode()),),
+            )
+        return handler
+
+    def _not_found(self, path: str) -> HttpError:
+        deployment = self._deployment
+        if match := _V2_MODEL.fullmatch(path):
+            name, version = match[1], match[2]
+            if name != deployment.endpoint:
+                what = f"there is no model {name!r}; it is {deployment.endpoint!r}"
+            else:
+                what = f"there is no version {version!r}; it is {deployment.generation}"
+            return HttpError(404, what, code="model_not_found")
+        if path.startswith("/v1/models/"):
+            return self._no_model(path.removeprefix("/v1/models/"))
+        return HttpError(404, f"there is nothing at {path}", code="not_found")
+
+    def _no_model(self, name: str) -> HttpError:
+        return HttpError(
+            404,
+            f"model: there is no model {name!r}; it is {self._deployment.endpoint!r}",
+            code="model_not_found",
+            param="model",
+        )
+
+    # Inference
+
+    async def _embeddings(self, exchange: Exchange) -> Reply:
+        deployment = self._deployment
+        if deployment.build.task != "embed" or len(deployment.output.shape) != 1:
+            raise HttpError(
+                404,
+                f"{deployment.endpoint} does not embed; use {self._v2_paths()[0]}/infer",
+                code="not_found",
+            )
+        asked = openai.parse_embeddings(await exchange.body(), self._limits)
+        if asked.model != deployment.endpoint:
+            raise self._no_model(asked.model)
+        (dimensions,) = deployment.output.shape
+        if asked.dimensions not in (None, dimensions):
+            raise HttpError(
+                400,
+                f"dimensions: the model gives {dimensions}, not {asked.dimensions}",
+                code="invalid_value",
+                param="dimensions",
+            )
+        answers = await self._answer(
+            exchange, asked.items, truncate=asked.truncate, token_ids=asked.token_ids
+        )
+        return openai.embeddings_reply(
+            asked, answers.values, tokens=exchange.tokens, source=answers.source
+        )
+
+    async def _infer(self, exchange: Exchange) -> Reply:
+        deployment = self._deployment
+        if b"inference-header-content-length" in exchange.headers:
+            raise HttpError(
+                400, "binary tensors are not supported; send JSON", code="binary_not_supported"
+            )
+        body = await exchange.body()
+        asked = v2.parse_infer(body, deployment.input, deployment.output, self._limits)
+        answers = await self._answer(exchange, asked.items, truncate=False)
+        return v2.infer_reply(
+            asked,
+            answers.values,
+            endpoint=deployment.endpoint,
+            version=deployment.generation,
+            gives=deployment.output,
+            source=answers.source,
+        )
+
+    async def _answer(
+        self,
+        exchange: Exchange,
+        items: Sequence[object],
+        *,
+        truncate: bool,
+        token_ids: bool = False,
+    ) -> Answers:
+        deployment, live = self._deployment, self._deployment.live
+        clock = deployment.clock
+        exchange.read_s = clock()
+        deadline_s = _deadline(exchange)
+        exchange.tenant = exchange.headers.get(b"x-headgate-tenant", b"").decode("latin-1")
+        if exchange.headers.get(b"x-headgate-truncate", b"").lower() == b"true":
+            truncate = True
+        truncate = truncate or deployment.truncate
+        exchange.task = asyncio.current_task()
+        # Hanging up is noticed by a task that reads on; most requests are through before it starts.
+        watch = _Watch(exchange)
+        try:
+            encoded: list[Encoded]
+            if token_ids:
+                encoded = deployment.encode_ids(items, truncate=truncate)
+            else:
+                encoded = await live.encode(items, truncate=truncate)
+            exchange.encoded_s = clock()
+            exchange.items = len(encoded)
+            exchange.tokens = sum(e.length for e in encoded)
+            answers = await live.submit(
+                encoded,
+                keys=[deployment.key(e, exchange.tenant) for e in encoded],
+                tenant=exchange.tenant,
+                deadline_s=deadline_s,
+            )
+        finally:
+            watch.stop()
+        exchange.engine_start_s, exchange.engine_end_s = answers.started_s, answers.finished_s
+        exchange.batch_size = answers.batch_size
+        return answers
+
+    def _trace(self, exchange: Exchange, reply: Reply) -> None:
+        deployment = self._deployment
+        now_s = deployment.clock()
+        started_s = exchange.started_s
+        total_s = now_s - started_s
+        deployment.metrics.request_s.observe(total_s)
+        read_s = exchange.read_s or now_s
+        encoded_s = exchange.encoded_s or read_s
+        begun_s, ended_s = exchange.engine_start_s, exchange.engine_end_s
+        if begun_s is None or ended_s is None:
+            begun_s = ended_s = encoded_s
+        deployment.traces.record(
+            Trace(
+                request_id=exchange.request_id,
+                at_s=time.time() - total_s,
+                tenant=exchange.tenant,
+                status=reply.status,
+                source=reply.source,
+                items=exchange.items,
+                tokens=exchange.tokens,
+                batch_size=exchange.batch_size,
+                read_s=read_s - started_s,
+                encode_s=encoded_s - read_s,
+                queue_s=begun_s - encoded_s,
+                engine_s=ended_s - begun_s,
+                respond_s=now_s - ended_s,
+                total_s=total_s,
+            )
+        )
+
+    # About the server
+
+    async def _models(self, exchange: Exchange) -> Reply:
+        return _json({"object": "list", "data": [self._model_body()]})
+
+    async def _model(self, exchange: Exchange) -> Reply:
+        return _json(self._model_body())
+
+    def _model_body(self) -> dict[str, object]:
+        owner = self._deployment.owner or "headgate"
+        return openai.model_body(self._deployment.endpoint, owner, self._created_s)
+
+    async def _v2_server(self, exchange: Exchange) -> Reply:
+        return _json({"name": "headgate", "version": __version__, "extensions": []})
+
+    async def _v2_model(self, exchange: Exchange) -> Reply:
+        d = self._deployment
+        platform = f"{d.build.engine}_{d.build.precision}"
+        return _json(v2.metadata_body(d.endpoint, d.generation, platform, d.input, d.output))
+
+    async def _live(self, exchange: Exchange) -> Reply:
+        return _json({"live": True})
+
+    async def _ready(self, exchange: Exchange) -> Reply:
+        if self._draining:
+            raise HttpError(503, "the server is shutting down", code="draining")
+        if not self._deployment.ready:
+            raise HttpError(503, "an engine makes no progress", code="not_ready")
+        return _json({"ready": True, "name": self._deployment.endpoint})
+
+    async def _metrics(self, exchange: Exchange) -> Reply:
+        text = generate_latest(self._deployment.metrics.registry)
+        return Reply(text, content_type=CONTENT_TYPE_PLAIN_0_0_4.encode())
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                if not self._deployment.started:
+                    await self._deployment.start()
+                await send({"type": "lifespan.startup.complete"})
+            else:
+                await self._deployment.close()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+
+class _Watch:
+    """Cancels a request's task when its caller hangs up."""
+
+    __slots__ = ("_exchange", "_reading", "_timer")
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._reading: asyncio.Task[None] | None = None
+        self._timer = asyncio.get_running_loop().call_later(_WATCH_AFTER_S, self._begin)
+
+    def stop(self) -> None:
+        self._timer.cancel()
+        if self._reading is not None:
+            self._reading.cancel()
+
+    def _begin(self) -> None:
+        self._reading = asyncio.get_running_loop().create_task(self._read())
+
+    async def _read(self) -> None:
+        while (await self._exchange.receive())["type"] != "http.disconnect":
+            pass
+        self._exchange.gone = True
+        assert self._exchange.task is not None
+        self._exchange.task.cancel()
+
+
+def _deadline(exchange: Exchange) -> float | None:
+    given = exchange.headers.get(b"x-request-timeout-ms")
+    if given is None:
+        return None
+    if not given.isdigit() or not 0 < int(given) <= 86_400_000:
+        raise HttpError(
+            400,
+            "X-Request-Timeout-Ms: it must be a whole number of milliseconds, 1 to 86400000",
+            code="invalid_value",
+            param="X-Request-Timeout-Ms",
+        )
+    return exchange.started_s + int(given) / 1e3
+
+
+def _as_http(error: Exception, exchange: Exchange) -> HttpError:
+    """What a caller is told of ``error``."""
+    if isinstance(error, HttpError):
+        return error
+    if isinstance(error, TooLong):
+        hint = 'shorten it, or send "truncate": true (or the header X-Headgate-Truncate: true)'
+        what = f"{error.where}: {error.what}; {hint}"
+        return HttpError(422, what, code=error.reason, param="input")
+    if isinstance(error, RequestError):
+        what = f"{error.where}: {error.what}" if error.where else error.what
+        return HttpError(400, what, code=error.reason, param="input")
+    if isinstance(error, Rejected):
+        if error.reason == "draining":
+            return HttpError(503, error.what, code=error.reason)
+        if error.reason == "deadline":
+            return HttpError(504, error.what, code=error.reason)
+        return HttpError.busy(error.reason, error.what, error.retry_after_s)
+    if isinstance(error, EngineError):
+        _log.error("request %s: %s", exchange.request_id, error)
+        return HttpError(500, f"the model failed on this input: {error.what}", code=error.reason)
+    _log.exception("request %s failed", exchange.request_id, exc_info=error)
+    return HttpError(500, "an unexpected error of the server", code="internal")
+
+
+def _json(body: object) -> Reply:
+    return Reply(msgspec.json.encode(body))

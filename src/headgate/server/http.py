@@ -1,0 +1,169 @@
+"""The little HTTP that the protocols share: reading a body within limits, replies, errors.
+
+Knows nothing of embeddings or tensors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any, NoReturn, TypeVar
+
+import msgspec
+
+__all__ = ["Exchange", "HttpError", "Limits", "Receive", "Reply", "Scope", "Send", "decoded"]
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one request may ask of the server."""
+
+    max_body_bytes: int = 8 * 2**20
+    max_items: int = 2048
+    """Items of one request, as OpenAI's own limit."""
+    body_timeout_s: float = 30.0
+    """For a body that comes in pieces; a caller that stops halfway holds nothing for long."""
+    drain_timeout_s: float = 30.0
+    """From SIGTERM to giving up on what is still unanswered."""
+
+
+class HttpError(Exception):
+    """A request that gets another status than 200. ``param`` names the field at fault."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        code: str,
+        param: str | None = None,
+        headers: tuple[tuple[bytes, bytes], ...] = (),
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.code = code
+        self.param = param
+        self.headers = headers
+
+    @classmethod
+    def busy(cls, reason: str, message: str, retry_after_s: float | None) -> HttpError:
+        """429; ``Retry-After`` in whole seconds, and in milliseconds for clients that read that."""
+        wait_s = max(retry_after_s or 0.0, 0.001)
+        return cls(
+            429,
+            f"{message}; try again in {wait_s:.3g} s",
+            code=reason,
+            headers=(
+                (b"retry-after", b"%d" % math.ceil(wait_s)),
+                (b"retry-after-ms", b"%d" % math.ceil(wait_s * 1e3)),
+            ),
+        )
+
+
+@dataclass(slots=True)
+class Reply:
+    """What goes out. ``source`` is set where an inference answered."""
+
+    body: bytes
+    status: int = 200
+    content_type: bytes = b"application/json"
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    source: str = ""
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One request being answered, and the stamps of its phases on the deployment's clock."""
+
+    method: str
+    path: str
+    headers: dict[bytes, bytes]
+    receive: Receive
+    limits: Limits
+    request_id: str
+    started_s: float
+    read_s: float = 0.0
+    """When the body was read and decoded."""
+    encoded_s: float = 0.0
+    tokens: int = 0
+    items: int = 0
+    batch_size: int = 0
+    engine_start_s: float | None = None
+    engine_end_s: float | None = None
+    tenant: str = ""
+    gone: bool = False
+    """The caller hung up."""
+    task: asyncio.Task[object] | None = field(default=None)
+
+    async def body(self) -> bytes:
+        """The whole body. Raises ``HttpError`` 408 or 413; a caller who hangs up is cancelled."""
+        declared = self.headers.get(b"content-length", b"0")
+        if declared.isdigit() and int(declared) > self.limits.max_body_bytes:
+            self._too_large()
+        message = await self.receive()
+        if not message.get("more_body") and message["type"] == "http.request":
+            body: bytes = message["body"]  # nearly always: it came in one piece
+            if len(body) > self.limits.max_body_bytes:
+                self._too_large()
+            return body
+        try:
+            async with asyncio.timeout(self.limits.body_timeout_s):
+                return await self._pieces(message)
+        except TimeoutError:
+            raise HttpError(
+                408, "the body did not arrive in time", code="body_timeout", headers=_CLOSE
+            ) from None
+
+    async def _pieces(self, message: Message) -> bytes:
+        pieces, size = [], 0
+        while True:
+            if message["type"] == "http.disconnect":
+                self.gone = True
+                raise asyncio.CancelledError
+            piece = message.get("body", b"")
+            size += len(piece)
+            if size > self.limits.max_body_bytes:
+                self._too_large()
+            pieces.append(piece)
+            if not message.get("more_body"):
+                return b"".join(pieces)
+            message = await self.receive()
+
+    def _too_large(self) -> NoReturn:
+        raise HttpError(
+            413,
+            f"the body is larger than {self.limits.max_body_bytes} bytes",
+            code="body_too_large",
+            headers=_CLOSE,
+        )
+
+
+_CLOSE = ((b"connection", b"close"),)
+
+
+def decoded(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+    """``body`` as the decoder's type. Raises ``HttpError`` 400 that names the field."""
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        message, _, path = str(error).partition(" - at `")
+        field_name = path.rstrip("`").removeprefix("$.").removeprefix("$")
+        missing = message.partition("missing required field `")[2].rstrip("`")
+        field_name = ".".join(part for part in (field_name, missing) if part)
+        raise HttpError(
+            400,
+            f"{field_name}: {message}" if field_name else message,
+            code="invalid_value",
+            param=field_name or None,
+        ) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise HttpError(400, f"the body is not valid JSON: {error}", code="invalid_json") from None

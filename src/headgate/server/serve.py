@@ -1,0 +1,138 @@
+"""Runs the application under uvicorn until SIGTERM, and then lets it finish its work."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+
+from headgate.errors import Busy, Fault
+from headgate.runtime import Deployment
+from headgate.server.app import App, app
+from headgate.server.http import Limits
+
+__all__ = ["bind", "run", "serve"]
+
+_KEEP_ALIVE_S = 75
+"""Longer than what pools of clients and proxies keep, so that they close first."""
+_SWITCH_INTERVAL_S = 0.0005
+"""Engine threads wait this long for the interpreter after each call; the default is 5 ms."""
+
+
+def serve(
+    deployment: Deployment,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    limits: Limits | None = None,
+    on_listening: Callable[[str], None] | None = None,
+) -> None:
+    """Serves until SIGTERM or SIGINT, answers what was accepted, and returns.
+
+    ``on_listening`` is called with the URL once requests are accepted; port 0 takes a free one.
+    Raises ``Busy`` where the port is taken, and ``Fault`` if requests were still unanswered when
+    ``limits.drain_timeout_s`` was over.
+    """
+    import uvloop
+
+    limits = limits or Limits()
+    with bind(host, port) as listener:
+        sys.setswitchinterval(_SWITCH_INTERVAL_S)
+        gc.collect()
+        gc.freeze()  # the model and the libraries are here to stay: no collection walks them
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_until_signal(deployment, listener, limits, on_listening))
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises ``Busy`` where the port is taken, ``Fault`` where it cannot be."""
+    where = f"{host}:{port}"
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((host, port))
+            listener.listen(2048)
+        except OSError:
+            listener.close()
+            raise
+    except (OSError, OverflowError) as error:
+        if isinstance(error, OSError) and error.errno == 98:  # EADDRINUSE
+            raise Busy(
+                "another process listens on this port",
+                where=where,
+                fix=f"end it, or choose another: --port {port + 1}",
+            ) from None
+        raise Fault(
+            f"cannot listen here: {error}", where=where, fix="choose another --host or --port"
+        ) from None
+    listener.setblocking(False)
+    return listener
+
+
+async def run(
+    deployment: Deployment,
+    listener: socket.socket,
+    stop: asyncio.Event,
+    limits: Limits | None = None,
+    on_listening: Callable[[str], None] | None = None,
+) -> bool:
+    """Serves on ``listener`` until ``stop`` is set; True if all that was accepted was answered."""
+    import uvicorn
+
+    class Server(uvicorn.Server):  # type: ignore[misc]  # untyped library
+        @contextlib.contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            yield  # signals are ours: draining comes before closing
+
+    application: App = app(deployment, limits)
+    await deployment.start()
+    config = uvicorn.Config(
+        application,
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=1,
+    )
+    server = Server(config)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        if on_listening is not None:
+            host, port = listener.getsockname()[:2]
+            on_listening(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        return await application.drain()
+    finally:
+        server.should_exit = True
+        await serving
+        await deployment.close()
+
+
+async def _until_signal(
+    deployment: Deployment,
+    listener: socket.socket,
+    limits: Limits,
+    on_listening: Callable[[str], None] | None,
+) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    if not await run(deployment, listener, stop, limits, on_listening):
+        raise Fault(
+            f"requests were still unanswered {limits.drain_timeout_s:g} s after the signal",
+            reason="drain_timeout",
+            fix="allow more time, or look for an engine that hangs",
+        )

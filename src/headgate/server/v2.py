@@ -1,0 +1,189 @@
+"""The Open Inference Protocol V2 over REST: JSON tensors in, JSON tensors out.
+
+https://github.com/kserve/open-inference-protocol
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from headgate.runtime import Tensor
+from headgate.server.http import HttpError, Limits, Reply, decoded
+
+__all__ = ["InferRequest", "error_reply", "infer_reply", "metadata_body", "parse_infer"]
+
+_DATATYPES = {
+    "bool": "BOOL",
+    "uint8": "UINT8",
+    "uint16": "UINT16",
+    "uint32": "UINT32",
+    "uint64": "UINT64",
+    "int8": "INT8",
+    "int16": "INT16",
+    "int32": "INT32",
+    "int64": "INT64",
+    "float16": "FP16",
+    "float32": "FP32",
+    "float64": "FP64",
+    "str": "BYTES",
+}
+_DTYPES = {v2: dtype for dtype, v2 in _DATATYPES.items() if dtype != "str"}
+
+
+class _InputTensor(msgspec.Struct):
+    name: str
+    shape: list[int]
+    datatype: str
+    data: list[Any]
+    parameters: dict[str, Any] | None = None
+
+
+class _OutputWish(msgspec.Struct):
+    name: str
+
+
+class _Body(msgspec.Struct):
+    inputs: list[_InputTensor]
+    id: str | None = None
+    parameters: dict[str, Any] | None = None
+    outputs: list[_OutputWish] | None = None
+
+
+_decoder = msgspec.json.Decoder(_Body)
+
+
+class InferRequest(msgspec.Struct, frozen=True):
+    """A checked body: ``items`` are texts, or arrays without the batch axis."""
+
+    items: Sequence[object]
+    id: str | None
+
+
+def parse_infer(body: bytes, accepts: Tensor, gives: Tensor, limits: Limits) -> InferRequest:
+    """Raises ``HttpError`` 400 naming the field."""
+    asked = decoded(_decoder, body)
+    if len(asked.inputs) != 1:
+        raise _bad("inputs", f"{len(asked.inputs)} tensors; the model takes one")
+    tensor = asked.inputs[0]
+    if tensor.name != accepts.name:
+        raise _bad("inputs[0].name", f"there is no input {tensor.name!r}; it is {accepts.name!r}")
+    for number, output in enumerate(asked.outputs or ()):
+        if output.name != gives.name:
+            raise _bad(
+                f"outputs[{number}].name",
+                f"there is no output {output.name!r}; it is {gives.name!r}",
+            )
+    shape = tensor.shape
+    if not shape or any(d < 0 for d in shape) or shape[0] < 1:
+        raise _bad("inputs[0].shape", f"{shape} has no items; the first dimension counts them")
+    if shape[0] > limits.max_items:
+        raise _bad(
+            "inputs[0].shape", f"{shape[0]} items; at most {limits.max_items} go in one request"
+        )
+    if accepts.dtype == "str":
+        items: Sequence[object] = _texts(tensor)
+    else:
+        items = list(_array(tensor, accepts))
+    return InferRequest(items, asked.id)
+
+
+def infer_reply(
+    request: InferRequest,
+    values: Sequence[object],
+    *,
+    endpoint: str,
+    version: int,
+    gives: Tensor,
+    source: str,
+) -> Reply:
+    """``values``: one array an item."""
+    stacked = np.stack([np.asarray(value) for value in values])
+    output = {
+        "name": gives.name,
+        "datatype": _DATATYPES[stacked.dtype.name],
+        "shape": list(stacked.shape),
+        "data": stacked.ravel().tolist(),
+    }
+    body: dict[str, object] = {
+        "model_name": endpoint,
+        "model_version": str(version),
+        "outputs": [output],
+    }
+    if request.id is not None:
+        body["id"] = request.id
+    return Reply(msgspec.json.encode(body), source=source)
+
+
+def metadata_body(
+    endpoint: str, version: int, platform: str, accepts: Tensor, gives: Tensor
+) -> dict[str, object]:
+    """``GET /v2/models/{name}``; -1 is the number of items."""
+    return {
+        "name": endpoint,
+        "versions": [str(version)],
+        "platform": platform,
+        "inputs": [_tensor_body(accepts)],
+        "outputs": [_tensor_body(gives)],
+    }
+
+
+def error_reply(error: HttpError) -> Reply:
+    """The protocol's error object: a message, and no more."""
+    body = msgspec.json.encode({"error": error.message})
+    return Reply(body, status=error.status, headers=error.headers)
+
+
+def _tensor_body(tensor: Tensor) -> dict[str, object]:
+    datatype = _DATATYPES[tensor.dtype]
+    return {"name": tensor.name, "datatype": datatype, "shape": [-1, *tensor.shape]}
+
+
+def _texts(tensor: _InputTensor) -> list[object]:
+    if tensor.datatype != "BYTES":
+        raise _bad("inputs[0].datatype", f"{tensor.datatype} is no text; send BYTES")
+    texts: list[object] = tensor.data
+    while len(texts) == 1 and isinstance(texts[0], list):  # [["a", "b"]] for the shape [1, 2]
+        texts = texts[0]
+    if texts and isinstance(texts[0], list):
+        texts = [text for row in texts if isinstance(row, list) for text in row]
+    if math.prod(tensor.shape) != len(texts) or any(d != 1 for d in tensor.shape[1:]):
+        raise _bad("inputs[0].shape", f"{tensor.shape} does not fit {len(texts)} texts")
+    wrong = next((i for i, text in enumerate(texts) if not isinstance(text, str)), None)
+    if wrong is not None:
+        raise _bad(f"inputs[0].data[{wrong}]", "it is no text")
+    return texts
+
+
+def _array(tensor: _InputTensor, accepts: Tensor) -> NDArray[np.generic]:
+    expected = _DATATYPES[accepts.dtype]
+    if tensor.datatype != expected:
+        raise _bad("inputs[0].datatype", f"{tensor.datatype} instead of {expected}")
+    if tuple(tensor.shape[1:]) != accepts.shape:
+        raise _bad(
+            "inputs[0].shape", f"{tensor.shape} instead of {[tensor.shape[0], *accepts.shape]}"
+        )
+    try:
+        raw = np.asarray(tensor.data)
+        # Checked before conversion, because numpy reads "1" as a number, and true as 1.
+        if raw.dtype.kind not in ("b" if expected == "BOOL" else "iuf"):
+            raise ValueError("it holds something else than numbers")
+        if raw.size != math.prod(tensor.shape):
+            raise ValueError(f"{raw.size} values do not fit the shape {tensor.shape}")
+        dtype = np.dtype(_DTYPES[expected])
+        with np.errstate(over="ignore", invalid="ignore"):
+            values = raw.astype(dtype).reshape(tensor.shape)
+        if dtype.kind in "iu" and not np.array_equal(values.ravel(), raw.ravel()):
+            raise ValueError(f"a value is no {expected}")
+    except (ValueError, OverflowError) as error:
+        raise _bad("inputs[0].data", str(error)) from None
+    return values
+
+
+def _bad(param: str, message: str) -> HttpError:
+    return HttpError(400, f"{param}: {message}", code="invalid_value", param=param)
