@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from headgate.objects import Bound, Contract, Direction, Verdict
+from headgate.objects import Action, Bound, Contract, Direction, Verdict
 from headgate.release.samples import Blocks, PairedItems
 from headgate.theory.intervals import (
     Interval,
@@ -184,7 +184,8 @@ def estimate_blocks(contract: Contract, samples: Blocks) -> Estimate | NoEstimat
     3. Infinite on current's side (A/A included): *invalid*; the measurement broke, and a failing
        current must not flatter the candidate.
     4. Infinite on the candidate's side: its requests failed, honestly. The mean is infinite and the
-       contract fails.
+       contract fails. Where a breach only warns it is *invalid*: a warning is for a promise that
+       is not quite kept, and would promote a candidate that does not answer.
     5. No A/A pair before or none after, or A/A noise above half the margin: *unknown*. Noise is the
        mean |difference| of the A/A pairs, the greater of before and after. The margin is the
        contract's own where it has one: ``|log limit|`` of a ratio, ``|limit|`` of a difference.
@@ -203,6 +204,8 @@ def estimate_blocks(contract: Contract, samples: Blocks) -> Estimate | NoEstimat
     if not all(map(math.isfinite, samples.candidate)):
         failed = sum(map(math.isinf, samples.candidate))
         note = f"requests of the candidate failed in {failed} of {n} blocks"
+        if contract.on_breach is Action.WARN:
+            return _invalid(note, n)
         return Estimate(math.inf, math.inf, math.inf, n, None, note)
     if not samples.aa_before or not samples.aa_after:
         return _unknown("no A/A block before or none after, so the noise is not known", n)

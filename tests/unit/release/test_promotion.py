@@ -1,0 +1,132 @@
+"""Which release may come next, and where a rollback leads."""
+
+from __future__ import annotations
+
+import pytest
+
+from headgate.errors import Refused
+from headgate.objects import Action, Decision, Release
+from headgate.release import next_release, rollback_release, rollback_target
+
+BASE = Release("docs", 0, "v0", None)
+
+
+def decision(
+    candidate: str = "v1", current: str = "v0", action: Action = Action.ACCEPT
+) -> Decision:
+    return Decision(candidate, current, "evaluate", (), action, "a sentence")
+
+
+def promoted(*variants: str) -> list[Release]:
+    """A history of promotions, generation by generation."""
+    history = [
+        next_release(None, None, endpoint="docs", variant=variants[0], expected_generation=None)
+    ]
+    for variant in variants[1:]:
+        last = history[-1]
+        history.append(
+            next_release(
+                last,
+                decision(variant, last.variant),
+                endpoint="docs",
+                variant=variant,
+                expected_generation=last.generation,
+                extra={"index": f"index of {variant}"},
+            )
+        )
+    return history
+
+
+def test_the_baseline_needs_no_decision() -> None:
+    """The first release is generation 0."""
+    assert promoted("v0") == [BASE]
+
+
+@pytest.mark.parametrize("action", [Action.ACCEPT, Action.WARN])
+def test_an_accepted_candidate_is_the_next_generation(action: Action) -> None:
+    """Accept and warn promote, and the release names its decision."""
+    release = next_release(
+        BASE,
+        decision(action=action),
+        endpoint="docs",
+        variant="v1",
+        expected_generation=0,
+        decision_entry="entry-9",
+    )
+    assert (release.generation, release.variant, release.decision) == (1, "v1", "entry-9")
+
+
+@pytest.mark.parametrize(
+    ("current", "judged", "expected", "reason"),
+    [
+        (BASE, decision(), 1, "generation_moved"),
+        (BASE, decision(), None, "generation_moved"),
+        (None, decision(), 0, "generation_moved"),
+        (BASE, None, 0, "decision_not_accepted"),
+        *[
+            (BASE, decision(action=a), 0, "decision_not_accepted")
+            for a in Action
+            if a not in (Action.ACCEPT, Action.WARN)
+        ],
+        (BASE, decision("v2"), 0, "decision_of_other_candidate"),
+        (BASE, decision(current="v9"), 0, "decision_of_other_current"),
+    ],
+)
+def test_what_is_not_proven_against_what_is_current_is_refused(
+    current: Release | None, judged: Decision | None, expected: int | None, reason: str
+) -> None:
+    """Each refusal has its reason code."""
+    with pytest.raises(Refused) as refusal:
+        next_release(current, judged, endpoint="docs", variant="v1", expected_generation=expected)
+    assert refusal.value.reason == reason
+
+
+def test_a_rollback_is_a_new_generation_with_the_old_pair() -> None:
+    """The previous variant returns with what belongs to it, as the next generation."""
+    history = promoted("v0", "v1", "v2")
+    back = rollback_release(history, expected_generation=2, decision_entry="entry-5")
+    assert (back.generation, back.variant, back.decision) == (3, "v1", "entry-5")
+    assert back.extra == {"index": "index of v1", "restores": "1"}
+
+
+def test_rolling_back_again_does_not_return_to_what_was_left() -> None:
+    """After 2 was left for 1, another rollback goes to 0, and then there is nothing."""
+    history = promoted("v0", "v1", "v2")
+    for expected in ("v1", "v0"):
+        history.append(rollback_release(history, expected_generation=history[-1].generation))
+        assert history[-1].variant == expected
+    with pytest.raises(Refused) as refusal:
+        rollback_target(history)
+    assert refusal.value.reason == "nothing_to_roll_back_to"
+
+
+def test_a_promotion_after_a_rollback_returns_to_what_was_restored() -> None:
+    """v3 promoted over the restored v1 rolls back to v1, and not to v2."""
+    history = promoted("v0", "v1", "v2")
+    history.append(rollback_release(history, expected_generation=2))
+    history.append(
+        next_release(
+            history[-1],
+            decision("v3", "v1"),
+            endpoint="docs",
+            variant="v3",
+            expected_generation=3,
+        )
+    )
+    target = rollback_target(history)
+    assert (target.generation, target.variant) == (1, "v1")
+
+
+@pytest.mark.parametrize("history", [[], [BASE]])
+def test_the_baseline_cannot_be_rolled_back(history: list[Release]) -> None:
+    """Before and at generation 0 there is nothing to return to."""
+    with pytest.raises(Refused) as refusal:
+        rollback_target(history)
+    assert refusal.value.reason == "nothing_to_roll_back_to"
+
+
+def test_a_rollback_compares_before_it_swaps() -> None:
+    """A rollback of a generation that is no longer current is refused."""
+    with pytest.raises(Refused) as refusal:
+        rollback_release(promoted("v0", "v1"), expected_generation=0)
+    assert refusal.value.reason == "generation_moved"
