@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from headgate.errors import HeadgateError, Refused
 from headgate.ledger import GENESIS, Store
-from headgate.ledger.chain import GUARDS, hash_row
+from headgate.ledger.chain import GUARDS
+from headgate.ledger.entry import hash_row
 from headgate.objects import Release, canonical, digest, digest_bytes
 
 # Appending waits for the disk, so the number of examples is small and time is not judged.

@@ -6,7 +6,7 @@ and to write. Knows nothing of engines, endpoints' configuration, or what an ent
 artifacts, runs and releases.
 """
 
-from headgate.ledger.chain import GENESIS, Entry, utc_now
+from headgate.ledger.entry import GENESIS, Entry, utc_now
 from headgate.ledger.lineage import Edge, graph
 from headgate.ledger.store import Store
 from headgate.ledger.verify import Finding, VerifyReport

@@ -1,9 +1,8 @@
 """Append-only entries, each of which names the one before it by hash, in one SQLite file.
 
-The identity of an entry is the SHA-256 of the canonical JSON of
-``{body, kind, previous, recorded_at, seq}``; so the last id commits to everything before it, and a
-change anywhere shows. What a chain alone cannot show is that somebody rewrote all of it: for that,
-compare its head with one that was kept elsewhere.
+An id is a digest of its entry and of the id before it (``headgate.ledger.entry``), so the last one
+commits to everything and a change anywhere shows. What a chain alone cannot show is that somebody
+rewrote it from some entry to its end: for that, compare its head with one that was kept elsewhere.
 
 The rollback journal is used instead of the write-ahead log: SQLite before 3.51.3 can corrupt a
 database on a WAL reset, and Debian 12 has 3.40.1. Journal mode ``TRUNCATE`` with
@@ -14,25 +13,18 @@ database on a WAL reset, and Debian 12 has 3.40.1. Journal mode ``TRUNCATE`` wit
 from __future__ import annotations
 
 import contextlib
-import datetime
-import hashlib
-import json
-import re
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from headgate.errors import HeadgateError, InputError, Tampered
+from headgate.ledger.entry import GENESIS, Entry, Row, checked, hash_row, parsed
 from headgate.ledger.faults import explained_database_errors
-from headgate.objects import canonical, short
+from headgate.objects import short
 
-__all__ = ["GENESIS", "GUARDS", "Chain", "Entry", "Row", "hash_row", "utc_now"]
-
-GENESIS = "sha256:" + 64 * "0"
-"""What the first entry names as the one before it."""
+__all__ = ["GUARDS", "Chain"]
 
 FORMAT = 1
 """Format of the store. Entries are never migrated; what stands around them may be."""
@@ -68,60 +60,11 @@ _SCHEMA = (
     "WHERE kind = 'release'",
 )
 
-Row: TypeAlias = tuple[int, str, str, str, str, bytes]
-"""(seq, id, previous, kind, recorded_at, body), exactly as stored."""
-
 # As bytes, whatever type or encoding a column was tampered into.
 _COLUMNS = "seq, " + ", ".join(
     f"CAST({name} AS BLOB)" for name in ("id", "previous", "kind", "recorded_at", "body")
 )
 _PAGE_ROWS = 500
-_KIND = re.compile(r"[a-z][a-z0-9_.-]*")
-_RECORDED_AT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One entry of the ledger, whose ``id`` was checked against its content when it was read."""
-
-    seq: int
-    """1, 2, 3 ... without gaps."""
-    id: str
-    """Digest of all the rest."""
-    previous: str
-    """The id of the entry before it; ``GENESIS`` for the first."""
-    kind: str
-    """artifact, run, measurement, decision, release ..."""
-    recorded_at: str
-    """UTC, ISO 8601, ending in Z."""
-    body: dict[str, Any]
-    """What was recorded, parsed from its canonical JSON."""
-
-
-def hash_row(seq: int, previous: str, kind: str, recorded_at: str, body: bytes) -> str:
-    """The id of an entry, from its stored parts.
-
-    ``body`` goes in byte for byte: a body that was edited into another spelling of the same value
-    has another id. For canonical bodies this is the digest of the whole entry as a value:
-
-    >>> from headgate.objects import digest
-    >>> parts = {"seq": 1, "previous": GENESIS, "kind": "note", "recorded_at": "2026-01-01T00:00Z"}
-    >>> hash_row(**parts, body=b'{"x":1}') == digest({**parts, "body": {"x": 1}})
-    True
-    """
-    # The keys in the order of RFC 8785. Everything after the body is quoted JSON, so no two
-    # different entries give the same bytes.
-    head = b'{"body":' + body
-    tail = (
-        f',"kind":{_quoted(kind)},"previous":{_quoted(previous)},'
-        f'"recorded_at":{_quoted(recorded_at)},"seq":{seq}}}'
-    )
-    return "sha256:" + hashlib.sha256(head + tail.encode("utf-8", "surrogateescape")).hexdigest()
-
-
-def utc_now() -> str:
-    """The time now as the ledger writes it: UTC, microseconds, Z."""
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")[:-6] + "Z"
 
 
 class Chain:
@@ -182,13 +125,7 @@ class Chain:
     def append(self, kind: str, body: object, recorded_at: str) -> Entry:
         """Add one entry, inside a ``transaction``; it is durable once that has ended."""
         assert self._in_transaction()
-        if not _KIND.fullmatch(kind):
-            raise ValueError(f"kind must be lower-case words, got {kind!r}")
-        if not _RECORDED_AT.fullmatch(recorded_at):
-            raise ValueError(f"recorded_at must be UTC like {utc_now()}, got {recorded_at!r}")
-        stored = canonical(body)
-        if not stored.startswith(b"{"):
-            raise TypeError(f"a body is a mapping or a dataclass, got {type(body).__name__}")
+        stored = checked(kind, recorded_at, body)
         last_seq, previous = self.head()
         if last_seq != self.highest_seq():
             raise Tampered(
@@ -203,7 +140,7 @@ class Chain:
             "VALUES (?, ?, ?, ?, ?, ?)",
             (seq, entry_id, previous, kind, recorded_at, stored.decode()),
         )
-        return Entry(seq, entry_id, previous, kind, recorded_at, _parsed(stored))
+        return Entry(seq, entry_id, previous, kind, recorded_at, parsed(stored))
 
     def head(self) -> tuple[int, str]:
         """(seq, id) of the last entry; (0, ``GENESIS``) where there is none."""
@@ -261,7 +198,7 @@ class Chain:
                 where=str(self.path),
                 fix="restore the ledger from a backup; `headgate verify` lists what is damaged",
             )
-        return Entry(seq, entry_id, previous, kind, recorded_at, _parsed(body))
+        return Entry(seq, entry_id, previous, kind, recorded_at, parsed(body))
 
     def _in_transaction(self) -> bool:
         return self._connection.in_transaction
@@ -327,18 +264,3 @@ def _no_ledger(path: Path) -> HeadgateError:
         fix="type `headgate optimize headgate.yaml`, which makes one, or name another with --store",
         reason="store_missing",
     )
-
-
-def _parsed(body: bytes) -> Any:
-    return json.loads(body, parse_int=_int_or_float)
-
-
-def _int_or_float(text: str) -> int | float:
-    # RFC 8785 writes the float 1e17 as an integer, but takes none beyond 2^53 - 1.
-    number = int(text)
-    return number if abs(number) < 1 << 53 else float(text)
-
-
-def _quoted(text: str) -> str:
-    # Python's json escapes what RFC 8785 says (quote, backslash, controls) and nothing else.
-    return json.dumps(text, ensure_ascii=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from headgate.ledger.chain import Entry
+from headgate.ledger.entry import Entry
 from headgate.ledger.store import Store
 
 __all__ = ["Edge", "graph"]

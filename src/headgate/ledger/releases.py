@@ -7,7 +7,8 @@ generation, of a variant that was current before; nothing is ever taken back out
 from __future__ import annotations
 
 from headgate.errors import Refused
-from headgate.ledger.chain import Chain, Entry
+from headgate.ledger.chain import Chain
+from headgate.ledger.entry import Entry
 from headgate.objects import Release
 
 __all__ = ["current", "history", "promote"]

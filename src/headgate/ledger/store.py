@@ -17,7 +17,8 @@ from urllib.parse import quote
 from headgate.errors import Refused, UsageError
 from headgate.ledger import releases
 from headgate.ledger.blobs import Blobs
-from headgate.ledger.chain import Chain, Entry, utc_now
+from headgate.ledger.chain import Chain
+from headgate.ledger.entry import Entry, utc_now
 from headgate.ledger.faults import explained_disk_errors
 from headgate.ledger.lock import exclusive
 from headgate.ledger.verify import VerifyReport, verify

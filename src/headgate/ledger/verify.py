@@ -1,8 +1,8 @@
 """Whether the store still is what was written: offline, from the bytes, trusting no summary.
 
 Finds every change of an entry, missing or reordered entries, and content that is gone or differs.
-Does not find that a whole chain was written anew with all its hashes: compare ``head`` with one
-that was kept elsewhere.
+Does not find that the chain was written anew, hashes and all, from some entry to its end: compare
+``head`` with one that was kept elsewhere.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import Any
 
 from headgate.errors import Tampered
 from headgate.ledger.blobs import Blobs, is_version
-from headgate.ledger.chain import GENESIS, GUARDS, Chain, hash_row
+from headgate.ledger.chain import GUARDS, Chain
+from headgate.ledger.entry import GENESIS, hash_row
 from headgate.objects import short
 
 __all__ = ["Finding", "VerifyReport", "verify"]
@@ -78,15 +79,18 @@ def verify(chain: Chain, blobs: Blobs) -> VerifyReport:
             if previous != head:
                 what = f"entry {found_seq} names {short(previous)} as the one before it, which is "
                 findings.append(Finding("chain_broken", what + short(head), entry_id))
+            value = _object(body)
             if hash_row(found_seq, previous, kind, recorded_at, body) != entry_id:
                 what = f"entry {found_seq} does not match its own id"
                 findings.append(Finding("entry_changed", what, entry_id))
+            elif value is None:
+                what = f"the body of entry {found_seq} is not a JSON object"
+                findings.append(Finding("entry_changed", what, entry_id))
             seq, head = found_seq, entry_id
-            value = _parsed(body)
-            for role, version in _references(kind, value):
+            for role, version in _references(kind, value or {}):
                 referenced.setdefault(version, (entry_id, role))
             if kind == "release":
-                findings += _generation_gap(value, generations, entry_id)
+                findings += _generation_gap(value or {}, generations, entry_id)
     except Tampered as error:
         findings.append(Finding("database_damaged", error.what))
     if seq < highest:
@@ -104,12 +108,12 @@ def verify(chain: Chain, blobs: Blobs) -> VerifyReport:
     return VerifyReport(count, len(referenced), head, tuple(findings))
 
 
-def _parsed(body: bytes) -> dict[str, Any]:
+def _object(body: bytes) -> dict[str, Any] | None:
     try:
         value = json.loads(body)
-    except ValueError:  # the entry's id does not match either, which is the finding
-        return {}
-    return value if isinstance(value, dict) else {}
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def _references(kind: str, body: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -12,7 +12,8 @@ import pytest
 
 from headgate.errors import HeadgateError, Tampered
 from headgate.ledger import Entry, Store
-from headgate.ledger.chain import GUARDS, hash_row
+from headgate.ledger.chain import GUARDS
+from headgate.ledger.entry import hash_row
 from headgate.objects import Artifact, Release, Run, digest_bytes
 
 CONTENTS = {name: digest_bytes(name) for name in (b"model", b"data", b"samples", b"variant")}
@@ -130,6 +131,19 @@ def test_an_entry_that_was_rehashed_breaks_the_chain(store: Store, entries: list
     assert [(f.reason, f.entry) for f in findings if f.reason != "artifact_missing"] == [
         ("chain_broken", entries[4].id)
     ]
+
+
+def test_a_body_that_is_no_json_is_found_even_with_a_matching_id(
+    store: Store, entries: list[Entry]
+) -> None:
+    """The last entry can be re-hashed unseen, but not into something that nobody can read."""
+    last = entries[-1]
+    new_id = hash_row(last.seq, last.previous, "note", last.recorded_at, b"not json")
+    tamper(
+        store.root,
+        f"UPDATE entries SET kind = 'note', body = 'not json', id = '{new_id}' WHERE seq = 7",
+    )
+    assert reasons(store) == {"entry_changed"}
 
 
 @pytest.mark.parametrize("seq", [1, 4, 7])
