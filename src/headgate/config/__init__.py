@@ -25,6 +25,7 @@ from headgate.config.functions import (
     source_digest,
 )
 from headgate.config.schema import json_schema
+from headgate.config.template import template
 
 __all__ = [
     "EndpointConfig",
@@ -49,4 +50,5 @@ __all__ = [
     "load_workload",
     "metric_kind",
     "source_digest",
+    "template",
 ]

@@ -7,7 +7,6 @@ contract on something that nobody measures protects nobody.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -40,31 +39,30 @@ class MetricKind:
 
 
 _HIGHER, _LOWER = Direction.HIGHER, Direction.LOWER
-_QUALITY = r"(recall@\d+|mrr@\d+|agreement(@\d+)?|accuracy)"
-_KINDS: tuple[tuple[str, MetricKind], ...] = (
-    (_QUALITY, MetricKind(Axis.QUALITY, "fraction", _HIGHER)),
-    (f"worst_slice_{_QUALITY}", MetricKind(Axis.SAFETY, "fraction", _HIGHER)),
-    (r"batch_invariance", MetricKind(Axis.SAFETY, "class", None)),
-    (r"latency_(mean|p\d+)", MetricKind(Axis.LATENCY, "s", _LOWER)),
-    (r"cost_per_\w+", MetricKind(Axis.COST, "money", _LOWER)),
-    (r"device_s_per_\w+", MetricKind(Axis.COST, "s", _LOWER)),
-)
-_NAMES = (
-    "recall@10",
-    "mrr@10",
-    "agreement@10",
-    "agreement",
-    "accuracy",
-    "worst_slice_recall@10",
-    "worst_slice_accuracy",
-    "batch_invariance",
-    "latency_p50",
-    "latency_p95",
-    "latency_p99",
-    "cost_per_1k",
-    "device_s_per_1k",
-)
-"""Some of what the patterns match, for "did you mean"."""
+_QUALITY = {
+    "embed": ("recall@10", "mrr@10", "agreement@10", "agreement"),
+    "classify": ("accuracy", "agreement"),
+    "predict": ("agreement",),
+}
+_OTHERS = {
+    "batch_invariance": MetricKind(Axis.SAFETY, "class", None),
+    "latency_mean": MetricKind(Axis.LATENCY, "s", _LOWER),
+    "latency_p50": MetricKind(Axis.LATENCY, "s", _LOWER),
+    "latency_p95": MetricKind(Axis.LATENCY, "s", _LOWER),
+    "latency_p99": MetricKind(Axis.LATENCY, "s", _LOWER),
+    "cost_per_1k": MetricKind(Axis.COST, "money", _LOWER),
+    "device_s_per_1k": MetricKind(Axis.COST, "s", _LOWER),
+}
+
+
+def _builtin(task: str) -> dict[str, MetricKind]:
+    quality = _QUALITY[task]
+    return {
+        **{name: MetricKind(Axis.QUALITY, "fraction", _HIGHER) for name in quality},
+        **{f"worst_slice_{name}": MetricKind(Axis.SAFETY, "fraction", _HIGHER) for name in quality},
+        **_OTHERS,
+    }
+
 
 _PARSERS: Mapping[str, Callable[[float | str], float]] = {
     "fraction": parse_fraction,
@@ -74,25 +72,26 @@ _PARSERS: Mapping[str, Callable[[float | str], float]] = {
 }
 
 
-def metric_kind(name: str, own: Mapping[str, MetricKind]) -> MetricKind:
+def metric_kind(name: str, task: str, own: Mapping[str, MetricKind]) -> MetricKind:
     """What ``name`` is; ``own`` are the endpoint's metrics. Raises ``ConfigError``.
 
-    >>> metric_kind("latency_p95", {}).unit
+    >>> metric_kind("latency_p95", "embed", {}).unit
     's'
     """
-    if name in own:
-        return own[name]
-    base = name.removeprefix("worst_slice_")
-    if base in own and own[base].axis is Axis.QUALITY:
-        return MetricKind(Axis.SAFETY, own[base].unit, own[base].direction)
-    for pattern, kind in _KINDS:
-        if re.fullmatch(pattern, name):
-            return kind
-    raise ConfigError(
-        f"nothing measures a metric named {name!r}",
-        reason="unknown_metric",
-        fix=nearest(name, [*own, *_NAMES]) + " Your own go under metrics or safety.",
-    )
+    builtin = _builtin(task)
+    worst = {
+        f"worst_slice_{metric}": MetricKind(Axis.SAFETY, kind.unit, kind.direction)
+        for metric, kind in own.items()
+        if kind.axis is Axis.QUALITY
+    }
+    known = {**worst, **own, **builtin}
+    if name not in known:
+        raise ConfigError(
+            f"nothing measures a metric named {name!r} for the task {task}",
+            reason="unknown_metric",
+            fix=nearest(name, [*own, *builtin]) + " Your own go under metrics or safety.",
+        )
+    return known[name]
 
 
 def contract_of(metric: str, spec: ContractSpec, kind: MetricKind, owner: Owner) -> Contract:

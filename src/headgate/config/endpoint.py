@@ -265,7 +265,7 @@ def _check_new_name(kind: str, name: str, file: EndpointFile, wrong: Any) -> Non
     if kind == "safety" and name in file.metrics:
         raise wrong((kind, name), "is also under metrics", "give each metric one name")
     try:
-        metric_kind(name, {})
+        metric_kind(name, file.task, {})
     except ConfigError:
         return
     raise wrong((kind, name), "is the name of a metric of Headgate's own", "choose another name")
@@ -331,7 +331,7 @@ def _contracts(file: EndpointFile, document: Document, owner: Owner) -> tuple[Co
     for metric, specs in file.contracts.items():
         for i, spec in enumerate(specs):
             try:
-                contract = contract_of(metric, spec, metric_kind(metric, own), owner)
+                contract = contract_of(metric, spec, metric_kind(metric, file.task, own), owner)
                 check_classes(metric, contract.allowed)
             except ConfigError as error:
                 raise ConfigError(

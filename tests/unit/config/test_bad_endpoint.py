@@ -169,7 +169,8 @@ BAD = {
     "metric that nobody measures": (
         spoilt("recall@10:", "recal@10:"),
         "unknown_metric",
-        "headgate.yaml:9: contracts.recal@10: nothing measures a metric named 'recal@10'\n"
+        "headgate.yaml:9: contracts.recal@10: nothing measures a metric named 'recal@10' "
+        "for the task embed\n"
         "  what to do: did you mean 'recall@10'? Your own go under metrics or safety.",
     ),
     "class that does not exist": (
@@ -240,9 +241,9 @@ BAD = {
         "  what to do: write the value itself; ${NAME} works under escalate only",
     ),
     "metric named as one of Headgate's": (
-        GOOD + "metrics: {accuracy: 'own:accuracy'}\n",
+        GOOD + "metrics: {mrr@10: 'own:mrr'}\n",
         "wrong_value",
-        "headgate.yaml:13: metrics.accuracy: is the name of a metric of Headgate's own\n"
+        "headgate.yaml:13: metrics.mrr@10: is the name of a metric of Headgate's own\n"
         "  what to do: choose another name",
     ),
     "function without module": (

@@ -1,0 +1,49 @@
+"""``headgate optimize``: the main job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from headgate.cli.options import AsJson, ConfigArgument, StoreOption, store_root
+
+__all__ = ["optimize"]
+
+
+def optimize(
+    config: ConfigArgument,
+    promote: Annotated[
+        bool, typer.Option("--promote", help="Make the winner current where it is accepted.")
+    ] = False,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where report.html and report.json go.", show_default="beside headgate.yaml"
+        ),
+    ] = None,
+    store: StoreOption = None,
+    as_json: AsJson = False,
+) -> int:
+    """Find the cheapest way to serve that keeps every contract, and prove it."""
+    import headgate.optimize as job
+    from headgate.cli.output import print_json, stdout
+    from headgate.cli.progress import Progress
+    from headgate.report import as_json as report_json
+    from headgate.report import print_report
+
+    directory = report or (config if config.is_dir() else config.parent)
+    with Progress() as progress:
+        result = job.optimize(
+            config,
+            store_root=store_root(config, store),
+            promote=promote,
+            progress=progress,
+            report_dir=directory,
+        )
+    if as_json:
+        print_json(report_json(result.report))
+    else:
+        print_report(result.report, stdout())
+    return int(result.exit_code)

@@ -1,0 +1,96 @@
+"""``headgate promote``: what a decision accepted becomes current."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from headgate.cli.options import AsJson, FileOption, IdArgument, StoreOption, open_store
+
+if TYPE_CHECKING:
+    from headgate.ledger import Entry, Store
+    from headgate.objects import Decision, Release
+
+__all__ = ["promote"]
+
+_DECIDES = "gate.decide"
+
+
+def promote(
+    id: IdArgument, file: FileOption = None, store: StoreOption = None, as_json: AsJson = False
+) -> None:
+    """Make the candidate of a decision current; refused unless it was accepted."""
+    from headgate.cli.names import variant_name
+    from headgate.cli.output import print_json, stdout, title
+    from headgate.objects import jsonable, short
+
+    with open_store(file, store) as opened:
+        entry, release = _promote(opened, id)
+        name = variant_name(opened, release.variant)
+    if as_json:
+        print_json({"entry": entry.id, **jsonable(release), "name": name})
+        return
+    stdout().print(
+        title(
+            f"{release.endpoint} is at generation {release.generation}: {name}",
+            f"variant {short(release.variant)}",
+        )
+    )
+
+
+def _promote(store: Store, id: str) -> tuple[Entry, Release]:
+    from headgate.cli.names import content_of
+    from headgate.errors import Refused
+    from headgate.release import next_release
+
+    entry, decision = _decision(store, id)
+    servable = content_of(store, decision.candidate)
+    if not isinstance(servable, dict) or "endpoint" not in servable:
+        raise Refused(
+            "the decision is not about something that can be served",
+            where=id,
+            reason="not_servable",
+            fix="promote the decision that the report ends with",
+        )
+    endpoint = str(servable["endpoint"])
+    current = store.current(endpoint)
+    expected = None if current is None else current.generation
+    release = next_release(
+        current,
+        decision,
+        endpoint=endpoint,
+        variant=decision.candidate,
+        expected_generation=expected,
+        decision_entry=entry.id,
+    )
+    return store.promote(release, expected_generation=expected), release
+
+
+def _decision(store: Store, id: str) -> tuple[Entry, Decision]:
+    """The decision with this id, or the newest about the variant with this id."""
+    from headgate.cli.names import run_that_made
+    from headgate.errors import UsageError
+
+    entry = store.get(id)
+    run = run_that_made(store, entry)
+    if run is not None and run.body["transformation"] == _DECIDES:
+        return run, _read(store, run)
+    if entry.kind == "artifact":
+        runs = [r for r in store.entries("run") if r.body["transformation"] == _DECIDES]
+        for run in reversed(runs):
+            decision = _read(store, run)
+            if decision.candidate == entry.body["version"]:
+                return run, decision
+    raise UsageError(
+        f"{id} is neither a decision nor a variant that was judged",
+        where=str(store.root),
+        reason="no_decision",
+        fix="take the id from the report of `headgate optimize`",
+    )
+
+
+def _read(store: Store, run: Entry) -> Decision:
+    import json
+
+    from headgate.release import decision_from_json
+
+    return decision_from_json(json.loads(store.read(run.body["z"]["decision"])))

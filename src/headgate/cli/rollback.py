@@ -1,0 +1,49 @@
+"""``headgate rollback``: the previous generation returns, as a new one."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from headgate.cli.options import (
+    AsJson,
+    EndpointOption,
+    FileOption,
+    StoreOption,
+    endpoint_in,
+    open_store,
+)
+
+__all__ = ["rollback"]
+
+
+def rollback(
+    file: FileOption = None,
+    store: StoreOption = None,
+    endpoint: EndpointOption = None,
+    why: Annotated[str, typer.Option(help="The reason, kept in the ledger.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Make the previous release current again."""
+    from headgate.cli.names import variant_name
+    from headgate.cli.output import print_json, stdout, title
+    from headgate.objects import jsonable, short
+    from headgate.release import rollback_release
+
+    with open_store(file, store) as opened:
+        name = endpoint_in(opened, endpoint)
+        releases = [release for _, release in opened.history(name)]
+        current = releases[-1].generation
+        release = rollback_release(releases, expected_generation=current, note=why)
+        entry = opened.promote(release, expected_generation=current)
+        variant = variant_name(opened, release.variant)
+    if as_json:
+        print_json({"entry": entry.id, **jsonable(release), "name": variant})
+        return
+    stdout().print(
+        title(
+            f"{name} is at generation {release.generation}: {variant} again",
+            f"variant {short(release.variant)}",
+        )
+    )

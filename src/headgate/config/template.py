@@ -1,0 +1,125 @@
+"""The headgate.yaml that ``headgate init`` writes: short, commented, and valid once filled."""
+
+from __future__ import annotations
+
+import re
+
+from headgate.config.schema import nearest
+from headgate.errors import UsageError
+
+__all__ = ["template"]
+
+_TASKS = ("embed", "classify", "predict")
+
+_MODEL = {
+    "embed": """\
+# The model: an ONNX file with its tokenizer, or {path: DIR} of a transformers encoder.
+model:
+  onnx: model.onnx
+  tokenizer: tokenizer.json
+  max_tokens: 256          # longer texts are refused, unless truncate: true""",
+    "classify": """\
+# The model: an ONNX file; one input whose first axis is the batch.
+model:
+  onnx: model.onnx""",
+}
+
+_DATA = {
+    "embed": """\
+# evaluate.jsonl, one JSON object a line. Without labels:
+#   {"id": "t1", "text": "how do I read a file"}
+# or, better, with labels (and "slices": ["length:short"]):
+#   {"id": "p1", "passage": "open() returns a file object ..."}
+#   {"id": "q1", "query": "how do I read a file", "relevant": ["p1"]}""",
+    "classify": """\
+# evaluate.jsonl, one JSON object a line; label and slices are optional:
+#   {"id": "1", "input": [0.0, 5.0, 13.0], "label": 3, "slices": ["pen:thick"]}""",
+}
+
+_QUALITY = {
+    "embed": """\
+  agreement@10:            # of the ten nearest texts, how many are those of today
+    at_least: 90%
+    why: callers keep the answers that they have today
+    on_breach: rollback
+# recall@10:               # with labels, better: this instead
+#   {not_below_current_by: 0.02, why: ..., on_breach: rollback}""",
+    "classify": """\
+  agreement:               # how many answers are those of today
+    at_least: 99%
+    why: callers keep the answers that they have today
+    on_breach: rollback
+# accuracy:                # with labels, better: this instead
+#   {not_below_current_by: 1%, why: ..., on_breach: rollback}""",
+}
+for _table in (_MODEL, _DATA, _QUALITY):
+    _table["predict"] = _table["classify"]
+
+_TEXT = """\
+# An endpoint: what is promised to callers, by whom, and on which evidence.
+# `headgate optimize headgate.yaml` finds the cheapest way to keep these promises.
+# Paths are relative to this file. Every key is in `headgate schema`.
+endpoint: {endpoint}
+task: {task}
+
+# Who decides when it fails: webhook:URL or command:PROGRAM; ${{NAME}} is read from the environment.
+owner:
+  team: my-team
+  escalate: "command:logger headgate"
+
+{model}
+
+{data}
+# holdout certifies what evaluate chose; students learn from train, int8 takes its ranges from
+# calibrate ({rows}). No item may be in two.
+data:
+  evaluate: evaluate.jsonl
+# holdout: holdout.jsonl
+# train: train.jsonl
+# calibrate: calibrate.jsonl
+
+# What is asked, and when: a rate, or better a log of {{"at_s": 0.013, {asked}}}.
+workload:
+  rate_per_s: 20
+# log: workload.jsonl
+
+# What one second of the whole machine costs; needed for contracts on cost_per_1k.
+# prices: {{device_second: 0.00002}}
+
+# The promises. Each needs one bound, a why, and what is done on breach (warn, rollback, retrain
+# or escalate); a promotion needs all four axes: quality, safety, latency and cost.
+contracts:
+{quality}
+  batch_invariance:        # no answer may depend on who shared its batch
+    one_of: [exact, within_epsilon]
+    why: no caller may change another's answer
+    on_breach: rollback
+  latency_p95:             # or {{at_most: 40ms}}
+    ratio_to_current_at_most: 1.0
+    why: nobody waits longer than today
+    on_breach: rollback
+  device_s_per_1k:         # seconds of the machine for 1,000 requests
+    ratio_to_current_at_most: 1.0
+    why: it is to become cheaper
+    on_breach: rollback
+"""
+
+
+def template(task: str, *, endpoint: str) -> str:
+    """A headgate.yaml for ``task``, named after ``endpoint``. Raises ``UsageError``.
+
+    >>> "task: classify" in template("classify", endpoint="Digits 2")
+    True
+    """
+    if task not in _TASKS:
+        raise UsageError(f"there is no task {task!r}", where="--task", fix=nearest(task, _TASKS))
+    name = re.sub(r"[^a-z0-9]+", "-", endpoint.lower()).strip("-")[:63].strip("-")
+    return _TEXT.format(
+        endpoint=name or "my-endpoint",
+        task=task,
+        model=_MODEL[task],
+        data=_DATA[task],
+        quality=_QUALITY[task],
+        rows='{"id": ..., "text": ...}' if task == "embed" else "rows as above",
+        asked='"text": ...' if task == "embed" else '"input": [...]',
+    )
