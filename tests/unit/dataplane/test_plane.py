@@ -1,0 +1,316 @@
+"""A request's way through the data plane, one station at a time."""
+
+from __future__ import annotations
+
+import pytest
+
+from headgate.batching import FixedWindow
+from headgate.caching import LRU, GenerationCache
+from headgate.dataplane import (
+    Action,
+    Answer,
+    Arrived,
+    Cancelled,
+    DataPlane,
+    Draining,
+    Failed,
+    Finished,
+    Reject,
+    Run,
+    Wake,
+    Woke,
+)
+from headgate.errors import EngineError
+from headgate.objects import BatchingSpec, BatchInvariance, CacheSpec, Variant
+from headgate.workload import Batch, Request, ServiceCurve
+
+CURVE = ServiceCurve(fixed_s=0.1, item_s=0.0, token_s=0.0, square_s=0.0)
+
+
+def plane(
+    *,
+    instances: int = 1,
+    max_requests: int = 8,
+    cache_bytes: int = 100_000,
+    batch_invariance: BatchInvariance = BatchInvariance.EXACT,
+    max_queue: int = 100,
+    max_wait_s: float = 10.0,
+) -> DataPlane:
+    variant = Variant(
+        "v",
+        "build",
+        instances,
+        BatchingSpec(max_requests, 1024),
+        CacheSpec("lru", cache_bytes),
+        max_queue,
+        max_wait_s,
+    )
+    return DataPlane.of(variant, CURVE, generation=3, batch_invariance=batch_invariance)
+
+
+def ask(i: int, key: bytes = b"", *, tenant: str = "t", deadline_s: float | None = None) -> Arrived:
+    return Arrived(Request(i, key or bytes([i]), 10, 0.0, tenant, deadline_s))
+
+
+def batch_of(actions: list[Action]) -> Batch:
+    """The one batch that is run."""
+    (run,) = [a for a in actions if isinstance(a, Run)]
+    return run.batch
+
+
+def done(batch: Batch, *values: object, instance: int = 0) -> Finished:
+    return Finished(batch, instance, values or ("v",) * batch.size, 100)
+
+
+def test_a_request_on_an_idle_plane_runs_at_once() -> None:
+    """Work-conserving: a free instance does not wait for company."""
+    p = plane()
+    batch = batch_of(p.handle(ask(1), 0.0))
+    assert [r.id for r in batch.requests] == [1]
+    (answer,) = p.handle(done(batch, "one"), 0.1)
+    assert isinstance(answer, Answer)
+    assert (answer.request.id, answer.value, answer.source) == (1, "one", "engine")
+
+
+def test_who_waits_meanwhile_goes_together() -> None:
+    """What arrived during a batch is the next batch."""
+    p = plane()
+    first = batch_of(p.handle(ask(1), 0.0))
+    assert p.handle(ask(2), 0.01) == []
+    assert p.handle(ask(3), 0.02) == []
+    second = batch_of(p.handle(done(first), 0.1))
+    assert {r.id for r in second.requests} == {2, 3}
+
+
+def test_the_items_of_one_call_go_together() -> None:
+    """handle_all takes all in before it forms a batch."""
+    p = plane()
+    assert batch_of(p.handle_all([ask(1), ask(2), ask(3)], 0.0)).size == 3
+
+
+def test_an_answer_is_given_again_from_the_cache() -> None:
+    """Equal key, same tenant: no engine."""
+    p = plane()
+    p.handle(done(batch_of(p.handle(ask(1, b"k"), 0.0)), "one"), 0.1)
+    assert p.handle(ask(2, b"k"), 0.2) == [Answer(ask(2, b"k").request, "one", "cache")]
+    assert batch_of(p.handle(ask(3, b"k", tenant="u"), 0.3)).size == 1, "another tenant's is run"
+
+
+def test_twins_share_one_computation() -> None:
+    """Equal requests in flight: one run, an answer for each."""
+    p = plane()
+    batch = batch_of(p.handle(ask(1, b"k"), 0.0))
+    assert p.handle(ask(2, b"k"), 0.01) == []
+    answers = p.handle(done(batch, "one"), 0.1)
+    assert [(a.request.id, a.value, a.source) for a in answers if isinstance(a, Answer)] == [
+        (1, "one", "engine"),
+        (2, "one", "twin"),
+    ]
+    assert p.stats().twins == 1
+
+
+def test_an_error_goes_to_all_twins_and_is_never_cached() -> None:
+    """The leader's failure is everybody's, once; the next caller gets a fresh run."""
+    p = plane()
+    batch = batch_of(p.handle(ask(1, b"k"), 0.0))
+    p.handle(ask(2, b"k"), 0.01)
+    error = EngineError("broken")
+    answers = p.handle(Failed(batch, 0, error), 0.1)
+    assert [(a.request.id, a.error) for a in answers if isinstance(a, Answer)] == [
+        (1, error),
+        (2, error),
+    ]
+    assert batch_of(p.handle(ask(3, b"k"), 0.2)).size == 1
+
+
+def test_work_goes_on_for_twins_when_the_leader_leaves() -> None:
+    """A cancelled leader takes nobody with it, waiting or running."""
+    p = plane()
+    running = batch_of(p.handle(ask(1, b"a"), 0.0))
+    p.handle(ask(2, b"k"), 0.01)
+    p.handle(ask(3, b"k"), 0.02)
+    p.handle(Cancelled(2), 0.03)
+    second = batch_of(p.handle(done(running), 0.1))
+    assert [r.id for r in second.requests] == [2], "the work keeps its leader's name"
+    p.handle(ask(4, b"k"), 0.15)
+    (a, b) = p.handle(done(second, "k's"), 0.2)
+    assert isinstance(a, Answer)
+    assert isinstance(b, Answer)
+    assert [(x.request.id, x.value, x.source) for x in (a, b)] == [
+        (3, "k's", "twin"),
+        (4, "k's", "twin"),
+    ]
+
+
+def test_cancelled_while_waiting_never_runs() -> None:
+    """Nobody wants it any more, so no instance is spent on it."""
+    p = plane()
+    running = batch_of(p.handle(ask(1), 0.0))
+    p.handle(ask(2), 0.01)
+    p.handle(Cancelled(2), 0.02)
+    assert [type(a) for a in p.handle(done(running), 0.1)] == [Answer]
+    assert p.stats().cancelled == 1
+    assert p.in_flight == 0
+
+
+def test_cancelled_while_running_still_fills_the_cache() -> None:
+    """The answer was paid for: the next caller has it."""
+    p = plane()
+    batch = batch_of(p.handle(ask(1, b"k"), 0.0))
+    p.handle(Cancelled(1), 0.01)
+    assert p.handle(done(batch, "one"), 0.1) == []
+    (hit,) = p.handle(ask(2, b"k"), 0.2)
+    assert isinstance(hit, Answer)
+    assert hit.source == "cache"
+
+
+def test_one_poison_of_32_fails_alone_within_eleven_runs() -> None:
+    """Halving finds the bad item; 31 answers are given."""
+    p = plane(max_requests=32)
+    actions = p.handle_all([ask(i) for i in range(32)], 0.0)
+    runs, answers = 0, []
+    while pending := [a for a in actions if isinstance(a, Run)]:
+        (run,) = pending
+        runs += 1
+        poisoned = any(r.id == 21 for r in run.batch.requests)
+        event = Failed(run.batch, 0, EngineError("poison")) if poisoned else done(run.batch)
+        actions = p.handle(event, float(runs))
+        answers += [a for a in actions if isinstance(a, Answer)]
+    assert runs == 11
+    assert [a.request.id for a in answers if a.error is not None] == [21]
+    assert len(answers) == 32
+
+
+def test_an_item_whose_value_is_an_error_fails_alone() -> None:
+    """An output contract refuses one answer; its neighbours get theirs and it is not cached."""
+    p = plane()
+    batch = batch_of(p.handle_all([ask(1), ask(2)], 0.0))
+    error = EngineError("not finite")
+    answers = p.handle(done(batch, error, "two"), 0.1)
+    assert [(a.value, a.error) for a in answers if isinstance(a, Answer)] == [
+        (None, error),
+        ("two", None),
+    ]
+    assert p.stats().cache_entries == 1
+
+
+def test_full_and_slow_queues_refuse_with_the_time_to_come_back() -> None:
+    """429 material: a reason and the predicted drain time."""
+    p = plane(max_queue=2, max_requests=1)
+    for i in (1, 2, 3):
+        p.handle(ask(i), 0.0)
+    (full,) = p.handle(ask(4), 0.05)
+    assert isinstance(full, Reject)
+    assert full.reason == "queue_full"
+    assert full.retry_after_s == pytest.approx(0.05 + 2 * 0.1)
+    slow = plane(max_wait_s=0.15, max_requests=1)
+    for i in (1, 2):
+        slow.handle(ask(i), 0.0)
+    (refused,) = slow.handle(ask(3), 0.0)
+    assert isinstance(refused, Reject)
+    assert refused.reason == "predicted_wait"
+
+
+def test_twins_count_as_callers_who_wait() -> None:
+    """Equal requests take no device time but memory: the bound holds for them too."""
+    p = plane(max_queue=2)
+    p.handle(ask(1, b"k"), 0.0)
+    for i in (2, 3):
+        assert p.handle(ask(i, b"k"), 0.0) == []
+    (refused,) = p.handle(ask(4, b"k"), 0.0)
+    assert isinstance(refused, Reject)
+
+
+def test_deadlines_that_cannot_be_met_are_refused_at_once_or_before_running() -> None:
+    """Missed already, predicted to be missed, or missed while waiting: never computed."""
+    p = plane(max_requests=1)
+    (missed,) = p.handle(ask(1, deadline_s=0.05), 0.0)  # service alone takes 0.1 s
+    assert isinstance(missed, Reject)
+    assert missed.reason == "deadline"
+    running = batch_of(p.handle(ask(2), 0.0))
+    assert p.handle(ask(3, deadline_s=0.25), 0.0) == []
+    late = p.handle(done(running), 0.3)
+    assert [type(a) for a in late] == [Answer, Reject]
+    assert p.stats().rejected == {"deadline": 2}
+
+
+def test_draining_answers_what_was_admitted_and_nothing_else() -> None:
+    """SIGTERM: no accepted request is lost, and the plane says when it is done."""
+    p = plane()
+    batch = batch_of(p.handle(ask(1), 0.0))
+    p.handle(Draining(), 0.01)
+    (refused,) = p.handle(ask(2), 0.02)
+    assert isinstance(refused, Reject)
+    assert refused.reason == "draining"
+    assert not p.drained
+    p.handle(done(batch), 0.1)
+    assert p.drained
+
+
+def test_a_dependent_build_neither_caches_nor_mixes_tenants() -> None:
+    """Where an answer depends on its neighbours, it stays with them."""
+    p = plane(batch_invariance=BatchInvariance.DEPENDENT)
+    actions = p.handle_all([ask(1, b"k"), ask(2, b"l", tenant="u"), ask(3, b"k")], 0.0)
+    first = batch_of(actions)
+    assert {r.tenant for r in first.requests} == {"t"}
+    assert first.size == 2, "equal requests of one tenant are not coalesced"
+    second = batch_of(p.handle(done(first), 0.1))
+    assert [r.tenant for r in second.requests] == ["u"]
+    p.handle(done(second), 0.2)
+    assert p.stats().cache_entries == 0
+    assert batch_of(p.handle(ask(4, b"k"), 0.3)).size == 1
+
+
+def test_generations_share_a_cache_without_sharing_answers() -> None:
+    """After a promotion the old plane's late answer is given, but never kept."""
+    cache = GenerationCache(LRU(10_000), generation=1)
+    variant = Variant("v", "b", 1, BatchingSpec(8, 512), CacheSpec("lru", 10_000))
+    old = DataPlane.of(variant, CURVE, generation=1, cache=cache)
+    new = DataPlane.of(variant, CURVE, generation=2, cache=cache)
+    batch = batch_of(old.handle(ask(1, b"k"), 0.0))
+    cache.fence(2)
+    (answer,) = old.handle(done(batch, "old"), 0.1)
+    assert isinstance(answer, Answer)
+    assert answer.value == "old"
+    assert old.stats().fills_refused == 1
+    assert batch_of(new.handle(ask(2, b"k"), 0.2)).size == 1
+
+
+def test_late_words_of_a_restarted_instance_are_ignored() -> None:
+    """A batch that is not running cannot finish, twice least of all."""
+    p = plane()
+    batch = batch_of(p.handle(ask(1), 0.0))
+    p.handle(Failed(batch, 0, EngineError("hung")), 1.0)
+    assert p.handle(done(batch), 2.0) == []
+    assert p.stats().stale_events == 1
+
+
+def test_an_id_in_flight_cannot_be_used_again() -> None:
+    """The shell's mistake is an error, not a lost caller."""
+    p = plane()
+    p.handle(ask(1), 0.0)
+    with pytest.raises(ValueError, match="request id 1 is already in flight"):
+        p.handle(ask(1, b"other"), 0.1)
+
+
+def test_a_policy_that_holds_back_asks_to_be_woken_once() -> None:
+    """Wake comes with the window's end; waking early is harmless."""
+    p = DataPlane(
+        batcher=FixedWindow(BatchingSpec(8, 512), max_wait_s=0.5), service=CURVE, instances=1
+    )
+    assert p.handle(ask(1), 0.0) == [Wake(0.5)]
+    assert p.handle(Woke(), 0.2) == []
+    assert batch_of(p.handle(Woke(), 0.5)).size == 1
+
+
+def test_without_a_cache_twins_are_run_apart() -> None:
+    """Coalescing is part of caching: off means off."""
+    p = plane(cache_bytes=0)
+    assert batch_of(p.handle_all([ask(1, b"k"), ask(2, b"k")], 0.0)).size == 2
+    assert (p.stats().hits, p.stats().misses, p.stats().twins) == (0, 0, 0)
+
+
+def test_a_plane_needs_an_instance() -> None:
+    """Zero instances would accept and never answer."""
+    with pytest.raises(ValueError, match="at least one instance"):
+        plane(instances=0)
