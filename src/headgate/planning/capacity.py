@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from headgate.dataplane import DataPlane
 from headgate.planning.simulate import Noise, SimulationResult, simulate
+from headgate.theory.quantile import quantile
 from headgate.workload import Request, ServiceTimeModel
 
 __all__ = ["Capacity", "max_rate", "rate_per_s", "scale_to_rate"]
@@ -68,7 +69,12 @@ def max_rate(
     value_bytes: int = 0,
     tolerance: float = 0.02,
 ) -> Capacity:
-    """The highest rate, within ``tolerance``, at which nothing is refused and p95 <= the limit.
+    """The highest rate, within ``tolerance``, at which the promise holds and goes on holding.
+
+    That is: nothing is refused, the work that arrives takes less than the time in which it arrives
+    (rho < 1: a short workload could otherwise pass on what a queue can store), and p95 is within
+    the limit, over all requests and over the later half, when queues and caches have filled. Give
+    a workload that lasts many times ``p95_limit_s`` at the rates in question.
 
     Each simulation has a fresh plane and a fresh noise stream; give equal seeds, so that rates
     are compared on equal luck.
@@ -87,18 +93,23 @@ def max_rate(
             value_bytes=value_bytes,
         )
 
-    def holds(result: SimulationResult) -> bool:
-        return result.rejected == 0 and result.p95_s <= p95_limit_s
+    def holds(result: SimulationResult, rate: float) -> bool:
+        return (
+            result.rejected == 0
+            and result.device_busy_s * rate < result.instances * len(requests)
+            and result.p95_s <= p95_limit_s
+            and quantile(result.latencies_s[len(requests) // 2 :], 0.95) <= p95_limit_s
+        )
 
     low = high = first_guess_per_s
     best = at(low)
-    if holds(best):
-        while holds(result := at(high := high * 1.5)):
+    if holds(best, low):
+        while holds(result := at(high := high * 1.5), high):
             low, best = high, result
     else:
         for share in _SLOWER:
             low = first_guess_per_s * share
-            if holds(best := at(low)):
+            if holds(best := at(low), low):
                 break
             high = low
         else:
@@ -106,7 +117,7 @@ def max_rate(
     while high / low > 1 + tolerance:
         middle = (low * high) ** 0.5
         result = at(middle)
-        if holds(result):
+        if holds(result, middle):
             low, best = middle, result
         else:
             high = middle

@@ -1,0 +1,166 @@
+"""Choosing batching, instances and cache."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from headgate.objects import BatchingSpec, CacheSpec
+from headgate.planning import Candidate, PlanChoice, Search, Trial, choose, rate_per_s
+from headgate.scheduling import InstancePlan
+from headgate.testing import poisson_requests
+from headgate.workload import Request, ServiceCurve
+
+MANY = InstancePlan(1, 2)
+ONE = InstancePlan(2, 1)
+ALONE = BatchingSpec(max_requests=1)
+BATCHED = BatchingSpec(8, 512)
+NO_CACHE = CacheSpec()
+CACHE = CacheSpec("lru", 200_000)
+
+
+def trial(candidate: Candidate, provisioned: float, refused: str | None = None) -> Trial:
+    return Trial(
+        candidate=candidate,
+        predicted_machine_s=provisioned,
+        max_rate_per_s=1 / provisioned,
+        machines=1,
+        p95_s=0.01,
+        hit_ratio=0.0,
+        utilisation=0.5,
+        padding_share=0.0,
+        attributed_machine_s=provisioned,
+        provisioned_machine_s=provisioned,
+        attributed_cost=0.0,
+        provisioned_cost=0.0,
+        refused=refused,
+    )
+
+
+def test_search_asks_for_each_plans_best_first_and_nothing_twice() -> None:
+    """Cheapest prediction first, but no plan is forgotten."""
+    a, b, c = (Candidate(MANY, s, NO_CACHE) for s in (ALONE, BATCHED, BatchingSpec(4, 512)))
+    d = Candidate(ONE, ALONE, NO_CACHE)
+    search = Search({a: 3.0, b: 1.0, c: 2.0, d: 9.0})
+    assert [search.ask() for _ in range(5)] == [b, d, c, a, None]
+    assert search.untried == ()
+
+
+def test_search_gives_up_on_what_the_model_says_is_hopeless() -> None:
+    """Predicted far above the best outcome: not tried, and listed as untried."""
+    near, far = Candidate(MANY, BATCHED, NO_CACHE), Candidate(MANY, ALONE, NO_CACHE)
+    search = Search({near: 1.0, far: 2.0})
+    assert search.ask() == near
+    search.tell(trial(near, 1.1))
+    assert search.ask() is None
+    assert search.untried == (far,)
+
+
+def test_equal_costs_go_to_the_simpler_plan() -> None:
+    """Within 1 % the smaller cache wins; a refused trial never does."""
+    plain, cached, refused = (
+        Candidate(MANY, BATCHED, NO_CACHE),
+        Candidate(MANY, BATCHED, CACHE),
+        Candidate(ONE, BATCHED, NO_CACHE),
+    )
+    search = Search(dict.fromkeys((plain, cached, refused), 1.0))
+    for _ in range(3):
+        search.ask()
+    search.tell(trial(cached, 1.0))
+    search.tell(trial(refused, 0.1, "too slow"))
+    assert search.best is not None
+    assert search.best.candidate == cached
+    search.tell(trial(plain, 1.009))
+    assert search.best.candidate == plain
+
+
+def test_search_takes_answers_to_its_questions_only() -> None:
+    """Neither unasked nor twice."""
+    a = Candidate(MANY, ALONE, NO_CACHE)
+    search = Search({a: 1.0})
+    with pytest.raises(ValueError, match="not asked for"):
+        search.tell(trial(a, 1.0))
+    search.ask()
+    search.tell(trial(a, 1.0))
+    with pytest.raises(ValueError, match="told before"):
+        search.tell(replace(trial(a, 1.0), p95_s=9.0))
+
+
+CURVES = {
+    MANY: ServiceCurve(fixed_s=2e-3, item_s=0.0, token_s=4e-5, square_s=0.0),
+    ONE: ServiceCurve(fixed_s=2e-3, item_s=0.0, token_s=2.5e-5, square_s=0.0),
+}
+
+
+def workload(rate_per_s: float = 200.0, n: int = 1500) -> list[Request]:
+    rng = np.random.default_rng(6)
+    items = rng.zipf(1.4, n) % 400
+    return poisson_requests(n, rate_per_s, rng, tokens=10 + items % 30, items=items)
+
+
+def choice(requests: list[Request], p95_limit_s: float, max_machines: int | None) -> PlanChoice:
+    return choose(
+        requests,
+        CURVES,
+        p95_limit_s=p95_limit_s,
+        price_per_machine_s=2e-5,
+        batching=(ALONE, BATCHED),
+        caches=(NO_CACHE, CACHE),
+        max_machines=max_machines,
+        value_bytes=1536,
+        trials=8,
+        capacity_requests=800,
+    )
+
+
+def test_the_choice_is_the_cheapest_of_its_trials_and_says_what_it_skipped() -> None:
+    """Every point of the grid is a trial or skipped with a reason; costs are consistent."""
+    requests = workload()
+    made = choice(requests, 0.05, None)
+    assert made.best is not None
+    assert made.binding is None
+    assert made.best.candidate.batching == BATCHED
+    assert made.best.candidate.cache == CACHE
+    looked_at = [t.candidate for t in made.trials] + [s.candidate for s in made.skipped]
+    assert len(looked_at) == len(set(looked_at)) == 8
+    assert all(s.why for s in made.skipped)
+    least = min(t.provisioned_machine_s for t in made.trials)
+    assert made.best.provisioned_machine_s <= least * 1.01
+    best = made.best
+    assert best.provisioned_cost == pytest.approx(2e-5 / best.max_rate_per_s)
+    assert best.attributed_machine_s * rate_per_s(requests) <= 1.0, "a second has one second"
+    assert best.machines == np.ceil(rate_per_s(requests) / best.max_rate_per_s)
+    assert best.p95_s <= 0.05
+    assert 0.3 < best.hit_ratio < 1.0
+
+
+def test_a_limit_below_the_service_time_names_the_latency() -> None:
+    """Infeasible: no best, and the constraint that binds, with its figures."""
+    made = choice(workload(), 0.0001, None)
+    assert made.best is None
+    assert made.binding is not None
+    assert made.binding.startswith("latency_p95: ")
+    assert "0.0001 s" in made.binding
+
+
+def test_too_few_machines_names_the_machines() -> None:
+    """The promise can be held, but not with what is allowed."""
+    made = choice(workload(rate_per_s=30_000.0), 0.05, 1)
+    assert made.best is None
+    assert made.binding is not None
+    assert made.binding.startswith("machines: ")
+    assert made.binding.endswith("1 allowed")
+
+
+def test_a_candidate_becomes_a_variant() -> None:
+    """What was chosen is what will be served."""
+    variant = Candidate(MANY, BATCHED, CACHE).variant("winner", "b1")
+    assert (variant.instances, variant.batching, variant.cache) == (2, BATCHED, CACHE)
+
+
+def test_a_choice_needs_something_to_choose_from() -> None:
+    """No workload, no curves, no plan."""
+    with pytest.raises(ValueError, match="needs a workload"):
+        choose([], CURVES, p95_limit_s=1.0)
