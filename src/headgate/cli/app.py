@@ -31,7 +31,7 @@ from headgate.errors import Fault, HeadgateError, UsageError
 __all__ = ["app", "main", "run"]
 
 INTERRUPTED = 130
-BROKEN_PIPE = 141
+BROKEN_PIPE = 1
 
 app = typer.Typer(
     help="Finds the cheapest way to serve a model that still keeps its promises, proves it with "
@@ -74,7 +74,7 @@ def main() -> NoReturn:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Runs one command line; the exit code (see ``headgate.errors``). Never raises."""
+    """Runs one command line; the exit code (see ``headgate.errors``)."""
     as_json = "--json" in arguments
     debug = "--debug" in arguments or bool(os.environ.get("HEADGATE_DEBUG"))
     try:

@@ -10,6 +10,8 @@ from headgate.cli.options import AsJson, FileOption, StoreOption, open_store
 
 __all__ = ["compare"]
 
+_ROWS = 60
+
 
 def compare(
     a: Annotated[str, typer.Argument(metavar="A", help="An id.")],
@@ -19,22 +21,18 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Show what differs between two runs, artifacts, decisions or releases."""
-    from headgate.cli.names import content_of
+    from headgate.cli.names import contents
     from headgate.cli.output import grid, print_json, stdout, title
     from headgate.cli.show import flattened
     from headgate.errors import UsageError
     from headgate.objects import short
 
-    sides = []
     with open_store(file, store) as opened:
-        for each in (a, b):
-            entry = opened.get(each)
-            body = {"recorded_at": entry.recorded_at, **entry.body}
-            if entry.kind == "artifact":
-                content = content_of(opened, entry.body["version"])
-                body |= {} if content is None else {"content": content}
-            sides.append((entry, dict(flattened(body))))
-    (first, left), (second, right) = sides
+        first, second = opened.get(a), opened.get(b)
+        left, right = (
+            dict(flattened({"recorded_at": e.recorded_at, **e.body, **contents(opened, e)}))
+            for e in (first, second)
+        )
     if first.kind != second.kind:
         raise UsageError(
             f"{short(first.id)} is a {first.kind} and {short(second.id)} a {second.kind}",
@@ -43,19 +41,16 @@ def compare(
         )
     keys = [*left, *(k for k in right if k not in left)]
     differing = [k for k in keys if left.get(k) != right.get(k)]
+    same = len(keys) - len(differing)
     if as_json:
-        print_json(
-            {
-                "a": first.id,
-                "b": second.id,
-                "same": len(keys) - len(differing),
-                "differing": {k: {"a": left.get(k), "b": right.get(k)} for k in differing},
-            }
-        )
+        both = {k: {"a": left.get(k), "b": right.get(k)} for k in differing}
+        print_json({"a": first.id, "b": second.id, "same": same, "differing": both})
         return
     console = stdout()
-    console.print(title(f"Two of kind {first.kind}", f"{len(keys) - len(differing)} fields agree"))
+    console.print(title(f"Two of kind {first.kind}", f"{same} fields agree"))
     table = grid("field", f"A {short(first.id)}", f"B {short(second.id)}")
-    for key in differing:
+    for key in differing[:_ROWS]:
         table.add_row(key, left.get(key, "–"), right.get(key, "–"))
     console.print(table if differing else "Nothing differs.")
+    if len(differing) > _ROWS:
+        console.print(f"… and {len(differing) - _ROWS} more; --json has all")

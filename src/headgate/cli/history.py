@@ -42,7 +42,7 @@ def history(
             ]
         )
         return
-    table = grid(">generation", "variant", "id", "since", "decision", "note")
+    table = grid(">generation", "variant", "=id", "=since", "=decision", "note")
     for entry, release in reversed(releases):
         table.add_row(
             str(release.generation),

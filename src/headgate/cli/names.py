@@ -7,7 +7,7 @@ from typing import Any
 
 from headgate.ledger import Entry, Store
 
-__all__ = ["content_of", "run_that_made", "variant_name"]
+__all__ = ["content_of", "contents", "run_that_made", "variant_name"]
 
 _MAX_JSON_BYTES = 4_000_000
 
@@ -25,6 +25,15 @@ def content_of(store: Store, version: str) -> Any:
         return json.loads(content)
     except ValueError:
         return None
+
+
+def contents(store: Store, entry: Entry) -> dict[str, Any]:
+    """What an entry stands for, where that is JSON: an artifact's content, a run's outputs."""
+    versions = {"content": entry.body["version"]} if entry.kind == "artifact" else {}
+    if entry.kind == "run":
+        versions = {f"output {name}": version for name, version in entry.body["z"].items()}
+    found = {name: content_of(store, version) for name, version in versions.items()}
+    return {name: content for name, content in found.items() if content is not None}
 
 
 def variant_name(store: Store, version: str) -> str:

@@ -46,14 +46,16 @@ def title(text: str, note: str = "") -> Text:
 
 
 def grid(*columns: str) -> Table:
-    """A table without lines; a column whose title begins with ``>`` holds numbers."""
+    """A table without lines; a column whose title begins with ``>`` holds numbers, with ``=``
+    short words: neither is broken."""
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     for name in columns:
-        number = name.startswith(">")
         table.add_column(
-            name.removeprefix(">"), justify="right" if number else "left", no_wrap=number,
+            name.lstrip(">="),
+            justify="right" if name.startswith(">") else "left",
+            no_wrap=name.startswith((">", "=")),
             overflow="fold",
-        )  # fmt: skip
+        )
     return table
 
 

@@ -42,7 +42,8 @@ class Progress:
     ) -> None:
         if error is None:
             self._finish()
-        self._bar.stop()
+        if self._console.is_terminal:
+            self._bar.stop()
 
     def start(self, name: str, detail: str = "") -> None:
         """A step begins; the one before it is done."""

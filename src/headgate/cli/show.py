@@ -2,39 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+import re
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from headgate.cli.options import AsJson, FileOption, IdArgument, StoreOption, open_store
 
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
 __all__ = ["flattened", "show"]
+
+_ROWS = 60
+_DIGEST = re.compile(r"sha256:([0-9a-f]{12})[0-9a-f]{52}")
 
 
 def show(
     id: IdArgument, file: FileOption = None, store: StoreOption = None, as_json: AsJson = False
 ) -> None:
     """Show an entry of the ledger: artifact, run, measurement, decision or release."""
-    from headgate.cli.names import content_of
+    from headgate.cli.names import contents
     from headgate.cli.output import facts, print_json, stdout, title
     from headgate.objects import short
 
     with open_store(file, store) as opened:
         entry = opened.get(id)
-        content = content_of(opened, entry.body["version"]) if entry.kind == "artifact" else None
+        found = contents(opened, entry)
     if as_json:
-        print_json({"entry": entry, "content": content})
+        print_json({"entry": entry, "content": found})
         return
     console = stdout()
     console.print(title(f"{entry.kind} {short(entry.id)}", f"entry {entry.seq}"))
     console.print(facts([("recorded at", entry.recorded_at), *flattened(entry.body)]))
-    if content is not None:
+    for name, content in found.items():
         console.print()
-        console.print(title("Content"))
-        console.print(facts(list(flattened(content))[:40]))
+        console.print(title(name.capitalize()))
+        console.print(_readable(content))
+
+
+def _readable(content: Any) -> RenderableType:
+    """A decision as the table that it is, anything else as its leaves."""
+    from headgate.cli.output import facts
+
+    if isinstance(content, dict) and {"action", "because", "results"} <= set(content):
+        return _decision(content)
+    leaves = list(flattened(content))
+    more = [("…", f"{len(leaves) - _ROWS} more; --json has all")] if len(leaves) > _ROWS else []
+    return facts([*leaves[:_ROWS], *more])
+
+
+def _decision(content: Mapping[str, Any]) -> RenderableType:
+    from rich.console import Group
+    from rich.text import Text
+
+    from headgate.cli.output import grid
+    from headgate.report import COLOURS
+
+    table = grid("contract", "=verdict", "because")
+    for result in content["results"]:
+        verdict = str(result["verdict"])
+        table.add_row(
+            str(result["contract"]["metric"]),
+            Text(verdict, style=COLOURS.get(verdict, "")),
+            str(result["because"]),
+        )
+    action = str(content["action"])
+    head = Text.assemble(
+        (action.upper(), COLOURS.get(action, "bold")),
+        f"  on the {content['split']} split: {content['because']}",
+    )
+    return Group(head, table) if content["results"] else head
 
 
 def flattened(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Leaves as (path, text); lists of plain values in one line.
+    """Leaves as (path, text); lists of plain values in one line, digests at 12 digits.
 
     >>> list(flattened({"a": {"b": 1, "c": [2, 3]}, "d": None}))
     [('a.b', '1'), ('a.c', '2, 3'), ('d', '–')]
@@ -56,4 +97,6 @@ def _text(value: Any) -> str:
         return ", ".join(_text(v) for v in value) or "–"
     if value is None or value in ({}, ""):
         return "–"
+    if isinstance(value, str):
+        return _DIGEST.sub(r"\1", value)
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -26,8 +26,9 @@ def verify(file: FileOption = None, store: StoreOption = None, as_json: AsJson =
         console.print(title("Everything is as it was written", counted))
         console.print(f"Keep this elsewhere, to prove it later: {report.head}", soft_wrap=True)
         return 0
-    console.print(title(f"{len(report.findings)} findings in {root}", counted))
-    table = grid("reason", "what", "entry")
+    count = len(report.findings)
+    console.print(title(f"{count} finding{'s' * (count != 1)} in {root}", counted))
+    table = grid("=reason", "what", "=entry")
     for finding in report.findings:
         table.add_row(finding.reason, finding.what, short(finding.entry) if finding.entry else "")
     console.print(table)

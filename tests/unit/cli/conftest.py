@@ -1,0 +1,127 @@
+"""Runs command lines in this process, on a small store with two generations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from headgate.cli.app import run
+from headgate.ledger import Store
+from headgate.objects import (
+    Action,
+    Artifact,
+    Axis,
+    BatchingSpec,
+    BatchInvariance,
+    Bound,
+    Build,
+    CacheSpec,
+    Contract,
+    Decision,
+    Release,
+    Run,
+    Variant,
+    canonical,
+)
+from headgate.optimize.servable import Servable
+from headgate.workload import ServiceCurve
+
+TIMES = {"started_at": "2026-01-01T00:00:00.000Z", "ended_at": "2026-01-01T00:00:01.500Z"}
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command printed and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+Cli = Callable[..., Said]
+
+
+@pytest.fixture
+def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    """Runs a command line at 80 columns in an empty current directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.delenv("HEADGATE_DEBUG", raising=False)
+
+    def call(*arguments: str) -> Said:
+        code = run(arguments)
+        out, err = capsys.readouterr()
+        return Said(code, "\n".join(line.rstrip() for line in out.splitlines()), err)
+
+    return call
+
+
+@dataclass(frozen=True)
+class Ids:
+    """What is in the sample store."""
+
+    baseline: str
+    student: str
+    accepted: str
+    refused: str
+    model: str
+
+
+def servable(name: str) -> Servable:
+    """A variant that could be served, were its model there."""
+    build = Build(name, "embed", "onnxruntime", "fp32", {"model.onnx": "m"}, "t", 256, 1)
+    variant = Variant(name, build.version, 1, BatchingSpec(), CacheSpec())
+    curve = ServiceCurve(0.001, 0.001, 0.0, 0.0)
+    return Servable(
+        "docs", "embed", variant, build, curve, BatchInvariance.EXACT, False, None, None
+    )
+
+
+@pytest.fixture
+def ids(tmp_path: Path) -> Ids:
+    """A store with a baseline as generation 0, and two decisions about a student."""
+    with Store.open(tmp_path / ".headgate", create=True) as store:
+        model = store.put_bytes(b"the model")
+        store.register(Artifact("docs/model", model, "model", "onnx", "search", 9))
+        versions = {}
+        for name in ("baseline", "student"):
+            version = store.put_bytes(servable(name).content)
+            versions[name] = version
+            made = store.record_run(
+                Run(
+                    f"make.{name}",
+                    {"model": model},
+                    {"layers": 3},
+                    "env",
+                    {"out": version},
+                    0,
+                    **TIMES,
+                )
+            )
+            artifact = Artifact(
+                f"docs/variant/{name}", version, "variant", "json Servable", "search", 9, (model,),
+                made.id,
+            )  # fmt: skip
+            store.register(artifact)
+        runs = {
+            action: _decide(store, versions, action) for action in (Action.ROLLBACK, Action.ACCEPT)
+        }
+        store.promote(Release("docs", 0, versions["baseline"], None), expected_generation=None)
+    return Ids(
+        versions["baseline"], versions["student"], runs[Action.ACCEPT], runs[Action.ROLLBACK], model
+    )
+
+
+def _decide(store: Store, versions: dict[str, str], action: Action) -> str:
+    decision = Decision(
+        versions["student"], versions["baseline"], "holdout", (), action, f"it says {action}"
+    )
+    case = store.put_bytes(canonical({"action": action}))
+    z = {"decision": store.put_bytes(canonical(decision))}
+    return store.record_run(Run("gate.decide", {"case": case}, {}, "env", z, 0, **TIMES)).id
+
+
+CONTRACT = Contract("m", Axis.COST, Bound.AT_MOST, 1.0, "why", Action.WARN, "command:x", "previous")

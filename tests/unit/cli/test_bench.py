@@ -1,0 +1,102 @@
+"""bench: from a workload file to requests, and from a result to words."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from headgate.cli.bench import _print, _segment, _summary
+from headgate.cli.requests import requests_of
+from headgate.errors import InputError, UsageError
+from headgate.loadtest import LoadResult
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> Path:
+    """A log of four requests."""
+    path = tmp_path / "w.jsonl"
+    rows = [{"at_s": t, "text": f"t{t}"} for t in (0, 1, 2, 3)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def test_texts_are_asked_of_the_embeddings_route(texts: Path) -> None:
+    """A bare address gets the path; one that has a path keeps it."""
+    url, at_s, bodies = requests_of("http://h:1/", texts, model="docs")
+    assert url == "http://h:1/v1/embeddings"
+    assert at_s.tolist() == [0, 1, 2, 3]
+    assert json.loads(bodies[2])["input"] == "t2"
+    assert requests_of("http://h:1/own", texts, model="docs")[0] == "http://h:1/own"
+
+
+def test_whole_bodies_are_sent_as_they_stand(tmp_path: Path) -> None:
+    """To the URL that is given, which must name a path."""
+    path = tmp_path / "raw.jsonl"
+    path.write_text('{"at_s": 0.5, "body": {"q": [1,  2]}}\n', encoding="utf-8")
+    url, at_s, bodies = requests_of("http://h:1/x", path, model=None)
+    assert (url, at_s.tolist(), bodies) == ("http://h:1/x", [0.5], [b'{"q": [1,  2]}'])
+    with pytest.raises(InputError, match="names no path"):
+        requests_of("http://h:1", path, model=None)
+
+
+def test_a_server_that_is_not_there_is_named(texts: Path) -> None:
+    """Port 9 of this machine answers nobody."""
+    with pytest.raises(InputError, match="does not say what it serves"):
+        requests_of("http://127.0.0.1:9", texts, model=None)
+
+
+def test_seconds_cut_the_log_and_a_rate_replaces_its_times(texts: Path) -> None:
+    """Both leave the order of the items as it is."""
+    cut = _segment("http://h:1", texts, rate=None, seconds=1.5, model="m", seed=0)
+    assert cut.at_s.tolist() == [0, 1]
+    fast = _segment("http://h:1", texts, rate=100.0, seconds=2.0, model="m", seed=0)
+    assert 150 < len(fast.bodies) < 250
+    assert fast.bodies[4] == fast.bodies[0]
+    assert fast.at_s[-1] < 2.0
+    for rate, seconds in ((0.0, None), (None, 0.0)):
+        with pytest.raises(UsageError):
+            _segment("http://h:1", texts, rate=rate, seconds=seconds, model="m", seed=0)
+
+
+def result(lag_s: float) -> LoadResult:
+    """100 requests, one of which timed out; all left ``lag_s`` late."""
+    at_s = np.arange(100) / 10
+    latencies = np.full(100, 0.010)
+    statuses = np.full(100, 200, dtype=np.int16)
+    latencies[7], statuses[7] = np.inf, -1
+    fields = dict.fromkeys(LoadResult.__dataclass_fields__, 0)
+    return LoadResult(
+        **{
+            **fields,
+            "scheduled_s": at_s,
+            "sent_s": at_s + lag_s,
+            "latencies_s": latencies,
+            "statuses": statuses,
+            "sources": ("cache",) * 40 + ("engine",) * 60,
+            "duration_s": 10.0,
+        }  # type: ignore[arg-type]  # what is not said is 0
+    )
+
+
+def test_a_result_is_shown_with_failures_as_infinitely_slow(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One failure in a hundred is beyond p99, and no answer is left out."""
+    monkeypatch.setenv("COLUMNS", "80")
+    _print(result(0.0), "http://h:1/v1/embeddings")
+    out = capsys.readouterr().out
+    assert "failed       1, counted as infinitely slow" in out
+    assert "statuses     99 200, 1 timed out" in out
+    assert "sources      60 engine, 40 cache" in out
+    assert "latency p99  10.0 ms" in out
+    assert out.rstrip().endswith("The load was what was asked for: the numbers count.")
+
+
+def test_a_late_generator_is_void() -> None:
+    """The verdict is on the load, whatever the server did."""
+    summary = _summary(result(0.005))
+    assert summary["verdict"] == "VOID"
+    assert _summary(result(0.0))["verdict"] == "valid"

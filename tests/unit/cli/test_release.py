@@ -1,0 +1,128 @@
+"""promote, rollback and history: what is current, and why."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from headgate.errors import Refused
+from headgate.ledger import Store
+from headgate.objects import Release, short
+
+from .conftest import Cli, Ids
+
+
+def test_an_accepted_decision_becomes_current(cli: Cli, ids: Ids) -> None:
+    """Generation 1, with the decision that it stands on."""
+    said = cli("promote", ids.accepted)
+    assert said.code == 0
+    assert said.out == f"docs is at generation 1: student  variant {short(ids.student)}"
+    newest = json.loads(cli("history", "--json").out)[-1]
+    assert newest["variant"] == ids.student
+    assert newest["decision"] == ids.accepted
+
+
+def test_a_variant_stands_for_its_newest_decision(cli: Cli, ids: Ids) -> None:
+    """The report shows the variant's id too."""
+    assert json.loads(cli("promote", short(ids.student), "--json").out)["generation"] == 1
+
+
+def test_a_decision_that_did_not_accept_promotes_nothing(cli: Cli, ids: Ids) -> None:
+    """Exit code 3, its reason, and the history as it was."""
+    said = cli("promote", ids.refused)
+    assert said.code == 3
+    assert "it says rollback\n  what to do: only a decision to accept" in said.err
+    assert [r["generation"] for r in json.loads(cli("history", "--json").out)] == [0]
+
+
+def test_promoting_twice_is_refused(cli: Cli, ids: Ids) -> None:
+    """The decision was against generation 0, which is current no more."""
+    cli("promote", ids.accepted)
+    said = cli("promote", ids.accepted)
+    assert said.code == 3
+    assert "the decision is about the current" in said.err
+
+
+def test_something_else_cannot_be_promoted(cli: Cli, ids: Ids) -> None:
+    """A model is not a decision."""
+    said = cli("promote", ids.model)
+    assert said.code == 2
+    assert "is neither a decision nor a variant that was judged" in said.err
+
+
+def test_rollback_brings_the_previous_release_back(cli: Cli, ids: Ids) -> None:
+    """As a new generation, with the reason; the history keeps all three."""
+    cli("promote", ids.accepted)
+    said = cli("rollback", "--why", "too slow")
+    assert said.code == 0
+    assert said.out == f"docs is at generation 2: baseline again  variant {short(ids.baseline)}"
+    lines = cli("history").out.splitlines()
+    assert lines[0] == "docs  the first line is current; times are UTC"
+    assert [line.split()[:2] for line in lines[2:] if line.split()[0].isdigit()] == [
+        ["2", "baseline"],
+        ["1", "student"],
+        ["0", "baseline"],
+    ]
+
+
+def test_the_baseline_has_nothing_before_it(cli: Cli, ids: Ids) -> None:
+    """Exit code 3."""
+    assert cli("rollback").code == 3
+
+
+def test_several_endpoints_need_a_name(cli: Cli, ids: Ids) -> None:
+    """Which one is never guessed."""
+    with Store.open(Path(".headgate")) as store:
+        store.promote(Release("faq", 0, ids.baseline, None), expected_generation=None)
+    said = cli("history")
+    assert said.code == 2
+    assert said.err == (
+        "headgate: .headgate: there are 2 endpoints\n  what to do: give --endpoint, one of: docs, "
+        "faq\n"
+    )
+    assert cli("history", "--endpoint", "faq").code == 0
+    assert "there is no endpoint 'fax'" in cli("history", "--endpoint", "fax").err
+
+
+def test_a_store_without_releases_says_how_to_get_one(cli: Cli) -> None:
+    """The first command after `optimize` without --promote."""
+    with Store.open(Path(".headgate"), create=True):
+        pass
+    said = cli("serve")
+    assert said.code == 2
+    assert said.err == (
+        "headgate: .headgate: nothing was ever released here\n"
+        "  what to do: type `headgate optimize --promote headgate.yaml`\n"
+    )
+
+
+def test_the_store_is_beside_the_file_that_is_named(cli: Cli, ids: Ids) -> None:
+    """-f names headgate.yaml or its directory; --store names the store itself."""
+    Path("elsewhere").mkdir()
+    for arguments in (["-f", "headgate.yaml"], ["-f", "."], ["--store", ".headgate"]):
+        assert cli("history", *arguments).code == 0
+    assert cli("history", "-f", "elsewhere").code == 2
+
+
+def test_own_functions_that_changed_since_they_were_judged_are_not_served(tmp_path: Path) -> None:
+    """What serves must be what was measured."""
+    from dataclasses import replace
+
+    from headgate.cli.serve import _own_functions
+    from headgate.config import source_digest
+
+    from .conftest import servable
+
+    own = tmp_path / "own.py"
+    own.write_text("def clean(item):\n    return item.strip()\n", encoding="utf-8")
+    build = replace(servable("x").build, preprocess=source_digest("own:clean", tmp_path))
+    judged = replace(servable("x"), build=build, preprocess="own:clean")
+    before, after = _own_functions(judged, tmp_path)
+    assert before is not None
+    assert before(" a ") == "a"
+    assert after is None
+    own.write_text("def clean(item):\n    return item\n", encoding="utf-8")
+    with pytest.raises(Refused, match="not the source that this release was judged with"):
+        _own_functions(judged, tmp_path)
