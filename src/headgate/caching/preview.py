@@ -7,16 +7,24 @@ within the capacity (Mattson, Gecsei, Slutz and Traiger, 1970). Other policies a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headgate.caching.policy import CachePolicy, charge_bytes
-from headgate.workload.arrivals import ideal_hit_ratio
 
 __all__ = ["HitRatioCurve", "hit_ratio_curve", "ideal_hit_ratio", "replay"]
+
+
+def ideal_hit_ratio(keys: Collection[Hashable]) -> float:
+    """What an infinite cache, empty at first, answers of this stream: ``1 - distinct / all``.
+
+    >>> ideal_hit_ratio("abca")
+    0.25
+    """
+    return 1.0 - len(set(keys)) / len(keys) if keys else 0.0
 
 
 def replay(policy: CachePolicy, keys: Sequence[bytes], sizes: Sequence[int]) -> int:
