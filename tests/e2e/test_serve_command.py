@@ -1,0 +1,129 @@
+"""`headgate serve` and `headgate bench` as a user types them: real processes, a real socket."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from headgate.ledger import Store
+from headgate.objects import (
+    Artifact,
+    BatchingSpec,
+    BatchInvariance,
+    Build,
+    CacheSpec,
+    Release,
+    Variant,
+)
+from headgate.optimize.servable import Servable
+from headgate.workload import ServiceCurve
+from tests.models import tiny_embedder, tiny_tokenizer
+
+HEADGATE = [sys.executable, "-m", "headgate"]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store whose generation 0 is a tiny embedder."""
+    here = tmp_path_factory.mktemp("endpoint")
+    with Store.open(here / ".headgate", create=True) as opened:
+        model = opened.put_file(tiny_embedder(here / "model.onnx"))
+        tokenizer = opened.put_file(tiny_tokenizer(here / "tokenizer.json"))
+        build = Build(
+            "tiny", "embed", "onnxruntime", "fp32", {"model.onnx": model}, tokenizer, 64, 1
+        )
+        variant = Variant("tiny", build.version, 1, BatchingSpec(8, 256), CacheSpec("lru", 10_000))
+        curve = ServiceCurve(1e-4, 1e-4, 0.0, 0.0)
+        content = Servable(
+            "docs", "embed", variant, build, curve, BatchInvariance.EXACT, False, None, None
+        ).content
+        version = opened.put_bytes(content)
+        artifact = Artifact("docs/variant", version, "variant", "json", "search", len(content))
+        opened.register(artifact)
+        opened.promote(Release("docs", 0, version, None), expected_generation=None)
+    return here / ".headgate"
+
+
+@contextmanager
+def served(store: Path, *options: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """A running server on a free port; ended afterwards whatever happened."""
+    command = [*HEADGATE, "serve", "--store", str(store), "--port", "0", "--json", *options]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line, process.communicate()[1]
+        yield json.loads(line)["url"], process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def embed(url: str, text: str) -> tuple[str, object]:
+    """The release that answered, and its answer."""
+    body = json.dumps({"model": "docs", "input": text}).encode()
+    with urllib.request.urlopen(f"{url}/v1/embeddings", data=body, timeout=30) as answer:
+        return answer.headers["x-headgate-release"], json.load(answer)["data"][0]["embedding"]
+
+
+def test_the_current_release_is_served_and_its_traces_are_kept(store: Path) -> None:
+    """SIGTERM ends it with exit code 0; every request is in a trace file that verifies."""
+    with served(store) as (url, process):
+        release, vector = embed(url, "hello")
+        assert release == "docs@0"
+        assert embed(url, "hello") == (release, vector)
+        process.send_signal(signal.SIGTERM)
+        _, stderr = process.communicate(timeout=30)
+        assert (process.returncode, stderr) == (0, "")
+    with Store.open(store) as opened:
+        (entry,) = [e for e in opened.entries("artifact") if e.body["kind"] == "traces"]
+        traces = [json.loads(line) for line in opened.read(entry.body["version"]).splitlines()]
+        assert opened.verify().ok
+    assert [trace["source"] for trace in traces] == ["engine", "cache"]
+    assert {trace["release"] for trace in traces} == {"docs@0"}
+    assert list((store / "traces").iterdir()) == []
+
+
+def test_bench_measures_a_served_release(store: Path, tmp_path: Path) -> None:
+    """Every request is accounted for; whether the load counts is the verdict's to say."""
+    log = tmp_path / "log.jsonl"
+    log.write_text(
+        "".join(json.dumps({"at_s": i / 50, "text": f"text {i}"}) + "\n" for i in range(50)),
+        encoding="utf-8",
+    )
+    with Store.open(store) as opened:
+        current = opened.current("docs")
+    assert current is not None
+    with served(store, "--variant", current.variant) as (url, _):
+        command = [*HEADGATE, "bench", url, str(log), "--json"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    result = json.loads(done.stdout)
+    assert done.returncode == (4 if result["verdict"] == "VOID" else 0), done.stderr
+    assert (result["requests"], result["answered"]) == (50, 50)
+    assert result["sources"] == {"engine": 50}
+
+
+def test_a_port_in_use_is_one_message(store: Path) -> None:
+    """Exit code 1, the address, and what to do; the store is as it was."""
+    with Store.open(store) as opened:
+        before = len(list(opened.entries()))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        command = [*HEADGATE, "serve", "--store", str(store), "--port", str(port)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"headgate: 127.0.0.1:{port}: another process listens on this port\n"
+        f"  what to do: end it, or choose another: --port {port + 1}\n"
+    )
+    with Store.open(store) as opened:
+        assert len(list(opened.entries())) == before
