@@ -14,97 +14,72 @@ from numpy.typing import NDArray
 from scipy.optimize import bisect
 
 from headgate.errors import InputError
+from headgate.theory.hits import ideal_hit_ratio, zipf_popularity
 
 __all__ = [
     "MarkovModulatedPoisson",
     "draw_items",
-    "expected_distinct",
-    "expected_hit_ratio",
-    "ideal_hit_ratio",
+    "expected_repeat_share",
     "index_of_dispersion",
     "poisson_arrivals",
+    "repeat_share",
     "solve_zipf_exponent",
-    "zipf_popularity",
 ]
 
 _STEEPEST_EXPONENT = 8.0  # here item 0 takes 99.6 % of all draws: nothing steeper is a workload
 
 
-def zipf_popularity(n_items: int, exponent: float) -> NDArray[np.float64]:
-    """``p_i = i^-s / sum_j j^-s`` for ranks ``i = 1..n_items``; sums to 1, never increases.
-
-    ``exponent`` s >= 0; 0 is uniform. Raises ``InputError``. Source: Breslau et al., "Web caching
-    and Zipf-like distributions", INFOCOM 1999 (they find s between 0.64 and 0.83 for web pages).
-
-    >>> zipf_popularity(3, 1.0).round(4).tolist()
-    [0.5455, 0.2727, 0.1818]
-    """
-    if n_items < 1 or not exponent >= 0:
-        raise InputError(
-            f"no Zipf popularity over {n_items} items with exponent {exponent}",
-            fix="use at least one item and an exponent of 0 or more",
-        )
-    weights = np.power(np.arange(1, n_items + 1, dtype=np.float64), -exponent)
-    return np.asarray(weights / weights.sum())
-
-
-def expected_distinct(popularity: NDArray[np.float64], n_requests: int) -> float:
-    """Distinct items in ``n_requests`` independent draws: ``E[D] = sum_i 1 - (1 - p_i)^n``.
-
-    >>> expected_distinct(np.array([0.5, 0.5]), 2)
-    1.5
-    """
-    certain = popularity >= 1.0
-    others = popularity[~certain]
-    return float(-np.expm1(n_requests * np.log1p(-others)).sum() + certain.sum() * (n_requests > 0))
-
-
-def expected_hit_ratio(
-    n_items: int, n_requests: int, exponent: float, *, one_time_share: float = 0.0
-) -> float:
-    """What an infinite cache is expected to answer of ``draw_items(...)``; 0 to 1.
-
-    ``1 - (q n + E[D]) / n`` where ``q = one_time_share`` of the ``n`` requests are asked once.
-
-    >>> round(expected_hit_ratio(1000, 1000, 0.0), 4)
-    0.3677
-    """
-    once = _one_time(n_requests, one_time_share)
-    distinct = expected_distinct(zipf_popularity(n_items, exponent), n_requests - once)
-    return 1.0 - (once + distinct) / n_requests
-
-
-def ideal_hit_ratio(items: Iterable[Hashable]) -> float:
-    """``1 - distinct / total``: what an infinite cache, cold at first, answers of this stream.
+def repeat_share(items: Iterable[Hashable]) -> float:
+    """``1 - distinct / total``: what a cache that forgets nothing answers of this very stream.
 
     Raises ``InputError`` where nothing was asked.
 
-    >>> ideal_hit_ratio("abca")
+    >>> repeat_share("abca")
     0.25
     """
     asked = list(items)
     if not asked:
         raise InputError(
-            "an empty stream has no hit ratio", fix="give a workload with at least one request"
+            "an empty stream repeats nothing", fix="give a workload with at least one request"
         )
     return 1.0 - len(set(asked)) / len(asked)
+
+
+def expected_repeat_share(
+    n_items: int, n_requests: int, exponent: float, *, one_time_share: float = 0.0
+) -> float:
+    """Expected ``repeat_share`` of ``draw_items(...)``: its ideal hit ratio, 0 to 1.
+
+    Only the ``m = n - round(q n)`` requests that are no one-time queries can hit:
+    ``m/n * ideal_hit_ratio(zipf(n_items, s), m)``. Raises ``InputError``.
+
+    >>> round(expected_repeat_share(1000, 1000, 0.0), 4)
+    0.3677
+    """
+    repeated = n_requests - _one_time(n_requests, one_time_share)
+    if not repeated:
+        return 0.0
+    popularity = zipf_popularity(n_items, exponent)
+    return repeated / n_requests * ideal_hit_ratio(popularity, repeated)
 
 
 def solve_zipf_exponent(
     n_items: int, n_requests: int, hit_ratio: float, *, one_time_share: float = 0.0
 ) -> float:
-    """The exponent at which ``expected_hit_ratio`` is ``hit_ratio``, by bisection.
+    """The exponent at which ``expected_repeat_share`` is ``hit_ratio``, by bisection.
 
     The ratio grows with the exponent, so there is one answer or none. Raises ``InputError`` where
     no exponent from 0 to 8 reaches it, which says how far it can be reached.
 
     >>> s = solve_zipf_exponent(3000, 20_000, 0.45, one_time_share=0.44)
-    >>> round(expected_hit_ratio(3000, 20_000, s, one_time_share=0.44), 6)
+    >>> round(expected_repeat_share(3000, 20_000, s, one_time_share=0.44), 6)
     0.45
     """
 
     def excess(exponent: float) -> float:
-        reached = expected_hit_ratio(n_items, n_requests, exponent, one_time_share=one_time_share)
+        reached = expected_repeat_share(
+            n_items, n_requests, exponent, one_time_share=one_time_share
+        )
         return reached - hit_ratio
 
     least, most = excess(0.0) + hit_ratio, excess(_STEEPEST_EXPONENT) + hit_ratio
