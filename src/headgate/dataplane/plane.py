@@ -169,7 +169,7 @@ class DataPlane:
                 case Draining():
                     self._draining = True
                 case Woke():
-                    pass
+                    self._wake_at_s = None  # a shell's timer may be early: ask again
         self._dispatch(now_s, actions)
         return actions
 

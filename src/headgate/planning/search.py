@@ -115,8 +115,8 @@ class Search:
     Each instance plan's best comes before any plan's second best: the cost model knows
     throughput, not latency, and one plan may not hold the promise at all.
 
-    ``margins``: a candidate whose *prediction* is more than ``give_up_above`` times the cheapest
-    feasible outcome is not asked for; the model is not that wrong.
+    A candidate whose *prediction* is more than ``give_up_above`` times the cheapest feasible
+    outcome is not asked for: the model is not that wrong.
     """
 
     def __init__(

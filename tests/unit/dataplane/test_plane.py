@@ -293,14 +293,15 @@ def test_an_id_in_flight_cannot_be_used_again() -> None:
         p.handle(ask(1, b"other"), 0.1)
 
 
-def test_a_policy_that_holds_back_asks_to_be_woken_once() -> None:
-    """Wake comes with the window's end; waking early is harmless."""
+def test_a_policy_that_holds_back_asks_to_be_woken_until_its_time_has_come() -> None:
+    """Wake is asked for once, and again where the shell's timer was early."""
     p = DataPlane(
         batcher=FixedWindow(BatchingSpec(8, 512), max_wait_s=0.5), service=CURVE, instances=1
     )
     assert p.handle(ask(1), 0.0) == [Wake(0.5)]
-    assert p.handle(Woke(), 0.2) == []
-    assert batch_of(p.handle(Woke(), 0.5)).size == 1
+    assert p.handle(ask(2), 0.1) == []
+    assert p.handle(Woke(), 0.2) == [Wake(0.5)]
+    assert batch_of(p.handle(Woke(), 0.5)).size == 2
 
 
 def test_without_a_cache_twins_are_run_apart() -> None:
