@@ -44,7 +44,7 @@ REPEATED_QUERIES = 3_000
 TITLE_SHARE = 0.1
 DISTINCT_QUERIES = REPEATED_QUERIES + round(ONE_TIME_SHARE * REQUESTS)
 ARRIVALS = MarkovModulatedPoisson.of_mean(
-    50.0, burst_factor=4.0, calm_dwell_s=8.0, burst_dwell_s=2.0
+    50.0, burst_factor=2.0, calm_dwell_s=4.0, burst_dwell_s=1.0
 )
 
 Row = dict[str, object]
