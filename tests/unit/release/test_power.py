@@ -84,6 +84,19 @@ def test_an_expected_loss_costs_power_on_either_side(bound: Bound) -> None:
         assert powers[0] < 0.6
 
 
+def test_a_bound_from_above_is_the_mirror_of_one_from_below() -> None:
+    """A loss of a point is as hard to pass in a metric that is better low as in one better high."""
+    below = contract_power(
+        contract(), 900, Assumption("discordance", 0.05, "stated", expected=-0.01)
+    )
+    above = contract_power(
+        contract(bound=Bound.NOT_ABOVE_CURRENT_BY),
+        900,
+        Assumption("discordance", 0.05, "stated", expected=0.01),
+    )
+    assert above == below
+
+
 def test_absolute_bounds_measure_from_the_expected_value() -> None:
     """The margin is the distance from the expected value to the limit, on the good side."""
     for bound, expected in ((Bound.AT_LEAST, 0.93), (Bound.AT_MOST, 0.87)):

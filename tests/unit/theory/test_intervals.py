@@ -25,6 +25,16 @@ def test_t_interval_is_scipys() -> None:
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), rel=1e-12)
 
 
+def test_the_order_of_values_does_not_matter_to_the_last_bit() -> None:
+    """Sorted up, down or shuffled, the bounds are identical floats."""
+    values = np.random.default_rng(3).normal(3, 2, 500)
+    bounds = {
+        (i.low, i.high)
+        for i in (t_interval(list(v)) for v in (values, np.sort(values), np.sort(values)[::-1]))
+    }
+    assert len(bounds) == 1
+
+
 def test_paired_interval_is_scipys() -> None:
     """The paired interval is that of scipy.stats.ttest_rel, candidate first."""
     rng = np.random.default_rng(2)
