@@ -59,6 +59,8 @@ class LoadResult:
     """The answer's ``X-Headgate-Source``: engine, cache or twin."""
     duration_s: float
     generator_cpu_s: float
+    server_cpu_s: float
+    """CPU seconds of the process that ``Target.pid`` names, all its threads; NaN without one."""
     connections_opened: int
     waited_for_connection: int
     resent: int
@@ -74,6 +76,7 @@ class LoadResult:
             sources=tuple(names[i] for i in np.frombuffer(outcome.sources, dtype=np.int16)),
             duration_s=outcome.duration_s,
             generator_cpu_s=outcome.cpu_s,
+            server_cpu_s=outcome.server_cpu_s,
             connections_opened=outcome.connections_opened,
             waited_for_connection=outcome.waited_for_connection,
             resent=outcome.resent,

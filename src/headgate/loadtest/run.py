@@ -29,6 +29,8 @@ class Target:
 
     url: str
     headers: Mapping[str, str] = field(default_factory=dict)
+    pid: int | None = None
+    """The server's process, where it runs on this machine: its CPU time is measured too."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,5 +120,10 @@ def _plan(segment: Segment, index: int) -> SegmentPlan:
         raise InputError("a header contains a line break", where=f"{where}.target.headers")
     head = f"POST {path} HTTP/1.1\r\n{lines}content-length: "
     return SegmentPlan(
-        url.hostname, port, head.encode("latin-1"), at_s.tobytes(), list(segment.bodies)
+        host=url.hostname,
+        port=port,
+        head=head.encode("latin-1"),
+        at_s=at_s.tobytes(),
+        bodies=list(segment.bodies),
+        server_pid=segment.target.pid,
     )

@@ -25,6 +25,8 @@ class SegmentPlan(msgspec.Struct, frozen=True):
     """Request line and headers, up to ``content-length: ``; the generator adds the rest."""
     at_s: bytes
     bodies: list[bytes]
+    server_pid: int | None = None
+    """A process of this machine whose CPU time is read before and after."""
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -51,6 +53,8 @@ class Outcome(msgspec.Struct, frozen=True):
     """From the segment's start to its last answer."""
     cpu_s: float
     """CPU time that the generator itself used."""
+    server_cpu_s: float
+    """CPU time that the server's process used meanwhile; NaN where it was not to be read."""
     connections_opened: int
     waited_for_connection: int
     resent: int

@@ -59,6 +59,11 @@ class SpeedBlocks:
     aa_after: tuple[BlockTimes, BlockTimes]
     run: Recorded
 
+    @property
+    def baseline_p95_s(self) -> float:
+        """p95 of the baseline for lone requests, over all blocks."""
+        return quantile([s for row in self.blocks for s in row[0].latencies_s], 0.95)
+
     def samples(self, candidate: str, metric: str, *, price_per_s: float) -> Blocks:
         """The candidate against the baseline, as the gate takes it."""
         column = self.names.index(candidate)

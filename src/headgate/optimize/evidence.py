@@ -12,9 +12,9 @@ from headgate.optimize.quality import QualitySamples, agreement
 from headgate.optimize.recorder import Recorded, Recorder
 from headgate.release import Blocks, ClassLabel, PairedItems, Samples, WorstSlice, judge
 
-__all__ = ["Evidence", "OwnRange", "gather", "paired"]
+__all__ = ["MIN_SLICE", "Evidence", "OwnRange", "gather", "paired"]
 
-_MIN_SLICE = 100
+MIN_SLICE = 100
 """Smaller slices cannot carry a margin of a few points; they are named as unjudged."""
 
 
@@ -63,7 +63,7 @@ def gather(
             found: Samples | None = ClassLabel(name, invariance.invariance.value, invariance.items)
             runs[name] = invariance.run
         elif (items := paired(base, ours, theirs, own)) is not None:
-            found = items if base == name else WorstSlice(name, items, _MIN_SLICE)
+            found = items if base == name else WorstSlice(name, items, MIN_SLICE)
             runs[name] = run
         else:
             found = speed(name)

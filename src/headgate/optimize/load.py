@@ -35,11 +35,13 @@ from headgate.optimize.servable import Servable
 from headgate.release import Blocks
 from headgate.theory.quantile import quantile
 
-__all__ = ["Replay", "SegmentTimes", "Side", "measure_load", "server"]
+__all__ = ["Replay", "SegmentTimes", "ShellCost", "Side", "measure_load", "measure_shell"]
 
 _PROBE_CONNECTIONS = 16
 _PROBE_S = 2.5
 _AA_S = 2.5
+_SHELL_REQUESTS = 2000
+_LONE_REQUESTS = 100
 _START_S = 60.0
 _QUANTILES = (*(i / 200 for i in range(1, 200)), 0.999)
 _METRIC_QUANTILES = {"latency_p50": 0.5, "latency_p95": 0.95, "latency_p99": 0.99}
@@ -68,6 +70,16 @@ class SegmentTimes:
             return float(getattr(self, name.removeprefix("latency_") + "_s"))
         per_1k = self.server_cpu_s / cores / self.requests * 1000
         return per_1k * price_per_s if name.startswith("cost_per_") else per_1k
+
+
+@dataclass(frozen=True, slots=True)
+class ShellCost:
+    """What HTTP, tokenizing and the cache cost a request, engines apart."""
+
+    cpu_s_per_request: float
+    latency_s: float
+    """Of a lone request that is answered from the cache."""
+    run: Recorded
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +152,42 @@ class Replay:
             reason for side in (self.current, self.candidate) for s in side.segments
             for reason in s.void
         )  # fmt: skip
+
+
+@transformation("measure.shell", measures=True)
+def shell(call: Call) -> Mapping[str, Output]:
+    """What a request costs outside of engines: CPU time of cache hits on a real server.
+
+    A hit is parsed, tokenized, looked up and answered like any request, and never runs.
+    """
+    item = load_workload(call.path("workload")).items[0]
+    with server(call, call.u["variant"]) as running:
+        target, body = _target(running, call), _body(item, call)
+        results = [
+            run_load(
+                [Segment(target, np.zeros(n), [body] * n)],
+                timeout_s=60.0, max_connections=_PROBE_CONNECTIONS,
+            )[0]
+            for n in (64, _SHELL_REQUESTS)
+        ]  # fmt: skip
+        lone = run_load(
+            [
+                Segment(
+                    target,
+                    np.arange(_LONE_REQUESTS, dtype=np.float64) * 0.01,
+                    [body] * _LONE_REQUESTS,
+                )
+            ]
+        )[0]
+    hits = results[-1]
+    if hits.answered < hits.n or set(hits.sources) != {"cache"}:
+        raise Undecided("not every repeated request was answered from the cache")
+    body_out = {
+        "cpu_s_per_request": hits.server_cpu_s / hits.n,
+        "latency_s": lone.quantile_s(0.5),
+        "requests": hits.n,
+    }
+    return {"shell": Output(canonical(body_out), "samples", "json ShellCost")}
 
 
 @transformation("load.replay", measures=True)
@@ -325,6 +373,21 @@ def _side(
         "quantiles": [(q, quantile(latencies, q)) for q in _QUANTILES],
         "memory_bytes": memory_bytes,
     }
+
+
+def measure_shell(
+    recorder: Recorder, variant: Servable, version: str, *, workload: str,
+    tensor: Mapping[str, str] | None,
+) -> ShellCost:  # fmt: skip
+    """``variant`` must have a cache."""
+    done = recorder.run(
+        shell,
+        u={"variant": version, "workload": workload},
+        c={"endpoint": variant.endpoint, "task": variant.task, "input": tensor},
+        detail="what a request costs outside of engines",
+    )
+    body = parse(recorder.store.read(done.outputs["shell"]))
+    return ShellCost(body["cpu_s_per_request"], body["latency_s"], done)
 
 
 def measure_load(

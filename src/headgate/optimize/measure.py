@@ -7,7 +7,7 @@ builds with each other is ``blocks``'s and ``gate``'s work.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -85,6 +85,18 @@ class MeasuredCurve:
     curve: ServiceCurve
     points: tuple[CurvePoint, ...]
     run: Recorded
+
+    def with_shell(
+        self, cpu_s_per_request: float, *, cores: int, hits_per_miss: float = 0.0
+    ) -> MeasuredCurve:
+        """The curve with the CPU time of the shell in it, since both use the same cores.
+
+        An instance that has ``1/instances`` of the machine loses ``instances/cores`` of every CPU
+        second spent beside it; each request that runs also carries its share of those that hit.
+        """
+        share = self.plan.instances / cores
+        item_s = self.curve.item_s + cpu_s_per_request * (1 + hits_per_miss) * share
+        return replace(self, curve=replace(self.curve, item_s=item_s))
 
 
 def build_inputs(build: Build, **others: str) -> dict[str, str]:

@@ -38,12 +38,17 @@ class Source:
 
 @transformation("model.export")
 def export(call: Call) -> Mapping[str, Output]:
-    """A transformers encoder as ONNX; equivalence on random texts is an output."""
+    """A transformers encoder, or a student with some of its layers, as ONNX."""
     from headgate.engines.export_torch import export_embedder
 
     call.progress(0.0, "exporting the encoder to ONNX")
     out = call.work_dir / "model.onnx"
-    facts = export_embedder(link_files(call, call.work_dir / "encoder", call.u), out)
+    encoder = link_files(call, call.work_dir / "encoder", call.u)
+    state = encoder / "student.safetensors"
+    facts = export_embedder(
+        encoder, out, layers=call.c.get("layers"), state=state if state.exists() else None,
+        seed=call.seed,
+    )  # fmt: skip
     return {
         "model.onnx": Output(out, "model", "onnx {input_ids, attention_mask} -> unit vectors"),
         "equivalence": Output(canonical(facts), "samples", "json: distance to transformers"),

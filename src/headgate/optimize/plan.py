@@ -28,16 +28,12 @@ from headgate.objects import (
 from headgate.optimize.measure import MeasuredCurve, build_inputs
 from headgate.optimize.recorder import Call, Output, Recorded, Recorder, transformation
 from headgate.optimize.servable import build_from_json, curve_from_json, variant_from_json
-from headgate.planning import choose, scale_to_rate, simulate
+from headgate.planning import BATCHING_GRID, choose, scale_to_rate, simulate
 from headgate.scheduling import InstancePlan
 from headgate.workload import Request
 
 __all__ = ["Choice", "Outcome", "choose_variant", "simulate_variant"]
 
-_CACHES = (
-    CacheSpec(),
-    *(CacheSpec(policy, mib << 20) for mib in (1, 4, 16, 64) for policy in ("lru", "s3fifo")),
-)
 _QUANTILES = (*(i / 200 for i in range(1, 200)), 0.999)
 
 
@@ -110,6 +106,7 @@ def plan_choose(call: Call) -> Mapping[str, Output]:
         value_bytes=c["value_bytes"],
         batch_invariance=BatchInvariance(c["batch_invariance"]),
         trials=c["trials"],
+        batching=[BatchingSpec(**s) for s in c["batching"]],
         capacity_requests=c["capacity_requests"],
     )
     return {"choice": Output(canonical(choice), "plan", "json PlanChoice")}
@@ -151,7 +148,8 @@ def plan_simulate(call: Call) -> Mapping[str, Output]:
 def choose_variant(
     recorder: Recorder, builds: Mapping[InstancePlan, Build], curves: Sequence[MeasuredCurve], *,
     name: str, workload: str, p95_limit_s: float, batch_invariance: BatchInvariance,
-    cached: bool, value_bytes: int, trials: int = 4, capacity_requests: int = 3000,
+    caches: Sequence[CacheSpec], value_bytes: int, batching: Sequence[BatchingSpec] = BATCHING_GRID,
+    trials: int = 4, capacity_requests: int = 3000,
 ) -> Choice:  # fmt: skip
     """The cheapest way to serve a build (one per instance plan: threads are the build's)."""
     first = next(iter(builds.values()))
@@ -165,9 +163,10 @@ def choose_variant(
                 for m in curves
             ],
             "p95_limit_s": p95_limit_s,
-            "caches": list(_CACHES if cached else _CACHES[:1]),
+            "caches": list(caches),
             "value_bytes": value_bytes,
             "batch_invariance": batch_invariance,
+            "batching": list(batching),
             "trials": trials,
             "capacity_requests": capacity_requests,
         },

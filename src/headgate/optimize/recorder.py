@@ -7,6 +7,7 @@ unless the ledger already holds that very run with all of its outputs (docs/deci
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from typing import Any
 
 from headgate.errors import Refused
 from headgate.ledger import Entry, Store
-from headgate.objects import Artifact, Run, digest_bytes, jsonable, short
+from headgate.objects import Artifact, Run, digest, digest_bytes, jsonable, short
 from headgate.optimize.code import code_digest
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "Recorder",
     "Replayed",
     "Transformation",
+    "clean_scratch",
     "scratch",
     "transformation",
 ]
@@ -56,6 +58,8 @@ class Call:
     """The endpoint's directory, where the user's own functions live."""
     work_dir: Path
     """An empty directory that is removed afterwards."""
+    resume_dir: Path
+    """A directory of this very run's own: what a killed execution left is still there."""
     progress: Callable[[float, str], None]
     """Told the share done (0 to 1) and what is going on."""
 
@@ -175,8 +179,10 @@ class Recorder:
         self, what: Transformation, u: Mapping[str, str], config: Mapping[str, object]
     ) -> Recorded:
         started = datetime.now(UTC)
+        key = digest({"T": what.name, "u": u, "c": config, "e": self.environment})
+        resume_dir = self.store.root / "work" / f"resume-{short(key)}"
         with scratch(self.store) as work_dir:
-            outputs = what.work(self._call(u, config, work_dir))
+            outputs = what.work(self._call(u, config, work_dir, resume_dir))
             ended = datetime.now(UTC)
             z = {name: self._put(output) for name, output in outputs.items()}
         run = Run(
@@ -190,6 +196,7 @@ class Recorder:
             ended_at=_text(ended),
         )
         entry = self.store.record_run(run)
+        shutil.rmtree(resume_dir, ignore_errors=True)
         for name, output in outputs.items():
             self.register(
                 f"{what.name}/{name}",
@@ -212,7 +219,7 @@ class Recorder:
             )
         u, c, z = entry.body["u"], entry.body["c"], entry.body["z"]
         with scratch(self.store) as work_dir:
-            outputs = what.work(self._call(u, c, work_dir))
+            outputs = what.work(self._call(u, c, work_dir, work_dir / "again"))
             again = {name: _version(output) for name, output in outputs.items()}
         return Replayed(
             transformation=what.name,
@@ -246,7 +253,9 @@ class Recorder:
         )
         return self.store.register(artifact).id
 
-    def _call(self, u: Mapping[str, str], c: Mapping[str, Any], work_dir: Path) -> Call:
+    def _call(
+        self, u: Mapping[str, str], c: Mapping[str, Any], work_dir: Path, resume_dir: Path
+    ) -> Call:
         return Call(
             u,
             c,
@@ -254,6 +263,7 @@ class Recorder:
             self.store,
             self.root,
             work_dir,
+            resume_dir,
             lambda share, detail: self.on_progress(share, detail),
         )
 
@@ -261,6 +271,15 @@ class Recorder:
         if isinstance(output.content, bytes):
             return self.store.put_bytes(output.content)
         return self.store.put_file(output.content)
+
+
+def clean_scratch(store: Store) -> None:
+    """Removes what a killed process left, but for what it can be resumed from.
+
+    Call it only where no other job runs in the store.
+    """
+    for path in (store.root / "work").glob("tmp*"):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 @contextmanager

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from headgate.distillation import Recipe, layers_for
 from headgate.engines import codec_for, load
 from headgate.objects import Build, canonical, parse
-from headgate.optimize.answers import Answerer
 from headgate.optimize.inputs import Inputs
 from headgate.optimize.models import Source, link_files
 from headgate.optimize.recorder import Call, Output, Recorder, transformation
@@ -61,13 +61,15 @@ def int8_static(call: Call) -> Mapping[str, Output]:
 @transformation("distill.teacher_outputs")
 def teacher_outputs(call: Call) -> Mapping[str, Output]:
     """The teacher's embedding of every training text, computed once."""
+    from headgate.distillation.train import teacher_outputs as embed
+
     teacher = build_from_json(call.c["teacher"])
     engine = load(teacher, call.store.path_of)
     texts = parse(call.store.read(call.u["texts"]))
-    call.progress(0.0, f"teacher embeds {len(texts):,} training texts")
-    answerer = Answerer(engine, codec_for(teacher, call.store.path_of), truncate=True)
+    call.progress(0.0, f"the teacher embeds {len(texts):,} training texts")
     buffer = io.BytesIO()
-    np.save(buffer, answerer.answer(texts).astype(np.float32), allow_pickle=False)
+    outputs = embed(engine, codec_for(teacher, call.store.path_of), texts)
+    np.save(buffer, outputs, allow_pickle=False)
     engine.close()
     return {"outputs.npy": Output(buffer.getvalue(), "samples", "npy float32 (texts, dimensions)")}
 
@@ -75,22 +77,26 @@ def teacher_outputs(call: Call) -> Mapping[str, Output]:
 @transformation("distill.student")
 def student(call: Call) -> Mapping[str, Output]:
     """A student with some of the teacher's layers, trained on the teacher's outputs."""
-    from headgate.distillation.train import DEFAULT_RECIPE, train_student
+    from headgate.distillation.train import train_student
 
     encoder = link_files(call, call.work_dir / "teacher", call.c["encoder"])
-    texts = parse(call.store.read(call.u["texts"]))
-    outputs = np.load(call.path("outputs.npy"), allow_pickle=False)
-    out_dir = call.work_dir / "student"
-    out_dir.mkdir()
+    recipe = Recipe(**call.c["recipe"])
     result = train_student(
-        encoder, texts, outputs, out_dir, recipe=DEFAULT_RECIPE, seed=call.seed,
-        on_progress=call.progress,
-    )  # fmt: skip
-    files = {
-        path.name: Output(path, "model", "transformers encoder of the student")
-        for path in sorted(result.encoder_dir.iterdir())
+        encoder,
+        parse(call.store.read(call.u["texts"])),
+        np.load(call.path("outputs.npy"), allow_pickle=False),
+        call.resume_dir,
+        recipe=recipe,
+        seed=call.seed,
+        on_progress=lambda step, steps, loss: call.progress(
+            step / steps, f"step {step} of {steps}, loss {loss:.4f}"
+        ),
+    )
+    record = {"layers": result.layers, "steps": result.steps, "losses": result.losses}
+    return {
+        "student.safetensors": Output(result.state, "model", "safetensors of the student"),
+        "training": Output(canonical(record), "samples", "json {layers, steps, losses}"),
     }
-    return {**files, "training": Output(canonical(result.record), "samples", "json: loss curve")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +107,8 @@ class Maker:
     source: Source
     inputs: Inputs
     threads: int
+    flags: tuple[str, ...]
+    """Of the CPU, as in the hardware profile."""
 
     def json_artifact(self, name: str, value: object, lineage: tuple[str, ...]) -> str:
         """A small JSON input of a transformation, as an artifact of its own."""
@@ -171,14 +179,25 @@ def _student3(maker: Maker) -> Build:
     learnt = maker.recorder.run(
         teacher_outputs, u={**teacher.files, **tokenizer, "texts": texts}, c={"teacher": teacher}
     )
+    recipe = Recipe(
+        threads=maker.threads, bf16=bool({"avx512_bf16", "amx_bf16"} & set(maker.flags))
+    )
     trained = maker.recorder.run(
         student,
         u={**maker.source.encoder, "texts": texts, **learnt.outputs},
-        c={"encoder": maker.source.encoder},
+        c={"encoder": maker.source.encoder, "recipe": recipe},
     )
-    encoder = {k: v for k, v in trained.outputs.items() if k != "training"}
-    exported = maker.recorder.run(export, u=encoder, c={}, detail="the student")
+    state = {"student.safetensors": trained.outputs["student.safetensors"]}
+    exported = maker.recorder.run(
+        export, u={**maker.source.encoder, **state},
+        c={"layers": list(_layers(maker, recipe))}, detail="the student",
+    )  # fmt: skip
     return replace(teacher, name="student3", files={"model.onnx": exported.outputs["model.onnx"]})
+
+
+def _layers(maker: Maker, recipe: Recipe) -> tuple[int, ...]:
+    config = parse(maker.recorder.store.read(maker.source.encoder["config.json"]))
+    return layers_for(recipe.layers_kept, int(config["num_hidden_layers"]))
 
 
 def _student3_int8(maker: Maker) -> Build:

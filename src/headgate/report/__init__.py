@@ -3,6 +3,7 @@
 Knows nothing of how anything was measured: it shows values of ``report.model``.
 """
 
+from headgate.report import words
 from headgate.report.html import render_html
 from headgate.report.model import (
     Candidate,
@@ -36,4 +37,5 @@ __all__ = [
     "as_json",
     "print_report",
     "render_html",
+    "words",
 ]

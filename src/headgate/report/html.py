@@ -316,7 +316,7 @@ def _power(r: Report) -> str:
             words.count(p.n),
             escape(p.assumed),
             words.percent(p.power),
-            words.count(p.required_n),
+            "–" if p.required_n is None else words.count(p.required_n),
         )
         for p in r.power
     ]

@@ -139,7 +139,8 @@ class PowerRow:
     n: int
     assumed: str
     power: float
-    required_n: int
+    required_n: int | None
+    """For 80 % power; None where no n suffices."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,151 @@
+"""Everything that the winner is held against: naive, tuned, itself without each optimization.
+
+All of it in virtual time, by the same pricing, and the replay's own requests to check it by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from headgate.objects import Build
+from headgate.optimize.job import Job
+from headgate.optimize.plan import Outcome
+from headgate.optimize.pricing import NO_CACHE, ONE_AT_A_TIME, Offer, Priced
+from headgate.optimize.stages import Baseline, Certificate, Plans, Tried
+from headgate.optimize.variants import Maker, make_build
+from headgate.scheduling import InstancePlan
+
+__all__ = ["Comparisons", "Without", "compare"]
+
+
+@dataclass(frozen=True, slots=True)
+class Without:
+    """The winner without one optimization."""
+
+    optimization: str
+    priced: Priced
+    instead: str
+    """What runs in its place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparisons:
+    """Prices to divide, and predictions to check."""
+
+    naive_unique: Priced
+    tuned_unique: Priced
+    winner_unique: Priced
+    naive_workload: Priced
+    winner_workload: Priced
+    without: tuple[Without, ...]
+    current_replayed: Outcome
+    candidate_replayed: Outcome
+
+
+def compare(
+    job: Job, baseline: Baseline, plans: Plans, certificate: Certificate, tried: Sequence[Tried]
+) -> Comparisons:
+    """Prices the naive and the tuned baseline, the winner, and the winner without each of five."""
+    pricer, unique = plans.pricer, "unique" if "unique" in job.inputs.versions else "workload"
+    plan = InstancePlan(baseline.build.threads, 1)
+    naive = Offer("naive", {plan: baseline.build}, (baseline.curve,))
+    naive_workload = pricer.price(naive, "workload", name="naive", batching=ONE_AT_A_TIME)
+    replay = certificate.replay
+    return Comparisons(
+        naive_unique=pricer.price(naive, unique, name="naive, no repeats", batching=ONE_AT_A_TIME),
+        tuned_unique=_tuned(job, baseline, plans, unique),
+        winner_unique=pricer.price(plans.offer, unique, name=f"{plans.offer.name}, no repeats"),
+        naive_workload=naive_workload,
+        winner_workload=plans.chosen,
+        without=tuple(_leave_one_out(job, plans, baseline, tried)),
+        current_replayed=pricer.replayed(
+            naive_workload, first=replay.current.first, last=replay.current.last,
+            rate_per_s=replay.current.rate_per_s, name="the replay of the baseline",
+        ),
+        candidate_replayed=pricer.replayed(
+            plans.chosen, first=replay.candidate.first, last=replay.candidate.last,
+            rate_per_s=replay.candidate.rate_per_s, name="the replay of the winner",
+        ),
+    )  # fmt: skip
+
+
+def _tuned(job: Job, baseline: Baseline, plans: Plans, unique: str) -> Priced:
+    """fp32 on the better engine with the best batching and instances: what an expert would run."""
+    builds = [baseline.build]
+    if "openvino" in job.profile.libraries:
+        maker = Maker(job.recorder, job.source, job.inputs, job.cores, job.profile.flags)
+        builds.append(make_build("fp32_openvino", maker))
+    priced = [
+        plans.pricer.price(plans.pricer.offer(b), unique, name=f"tuned {b.name}, no repeats")
+        for b in builds
+    ]
+    return min(priced, key=lambda p: p.attributed_s)
+
+
+def _leave_one_out(
+    job: Job, plans: Plans, baseline: Baseline, tried: Sequence[Tried]
+) -> Sequence[Without]:
+    """Everything else stays as it was chosen."""
+    chosen, pricer = plans.chosen, plans.pricer
+    spec, plan = chosen.choice.variant, chosen.choice.curve.plan
+    fixed = _restricted(plans.offer, plan)
+
+    def priced(offer: Offer, name: str, **change: object) -> Priced:
+        policies = {"batching": (spec.batching,), "caches": (spec.cache,), **change}
+        return pricer.price(offer, "workload", name=f"without {name}", **policies)  # type: ignore[arg-type]
+
+    rows = [
+        Without("batching", priced(fixed, "batching", batching=ONE_AT_A_TIME), "one at a time"),
+        Without("caching", priced(fixed, "caching", caches=NO_CACHE), "no cache"),
+    ]
+    for optimization, build in _plainer_builds(job, plans.offer.name, baseline, tried):
+        offer = _restricted(pricer.offer(build), plan)
+        rows.append(Without(optimization, priced(offer, optimization), build.name))
+    default = InstancePlan(job.cores, 1)
+    rows.append(
+        Without(
+            "hardware-aware scheduling",
+            priced(_restricted(plans.offer, default), "hardware-aware scheduling"),
+            f"one instance of {job.cores} threads"
+            + (", which is what was chosen" if plan == default else ""),
+        )
+    )
+    return rows
+
+
+def _plainer_builds(
+    job: Job, winner: str, baseline: Baseline, tried: Sequence[Tried]
+) -> Sequence[tuple[str, Build]]:
+    """What the winner is without quantization, and without distillation."""
+    made: Mapping[str, Build] = {t.name: t.build for t in tried if t.build is not None}
+
+    def fp32() -> Build:
+        if "openvino" not in job.profile.libraries:
+            return baseline.build
+        return make_build(
+            "fp32_openvino",
+            Maker(job.recorder, job.source, job.inputs, job.cores, job.profile.flags),
+        )
+
+    plainer: Mapping[str, Mapping[str, Callable[[], Build | None]]] = {
+        "bf16": {"quantization": fp32},
+        "int8_dynamic": {"quantization": lambda: baseline.build},
+        "int8_static": {"quantization": fp32},
+        "student3": {"distillation": lambda: baseline.build},
+        "student3_int8": {
+            "quantization": lambda: made.get("student3"),
+            "distillation": lambda: made.get("int8_static"),
+        },
+    }
+    found = [(name, make()) for name, make in plainer[winner].items()]
+    return [(name, build) for name, build in found if build is not None]
+
+
+def _restricted(offer: Offer, plan: InstancePlan) -> Offer:
+    """``offer`` under one instance plan only."""
+    return replace(
+        offer,
+        builds={plan: offer.builds[plan]},
+        curves=tuple(c for c in offer.curves if c.plan == plan),
+    )

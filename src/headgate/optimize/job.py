@@ -1,0 +1,146 @@
+"""What the stages of the main job share: the endpoint, its inputs, its model, this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from headgate.config import EndpointConfig, Item, LabelledSet
+from headgate.engines import codec_for, load
+from headgate.engines.probe import read_profile
+from headgate.ledger import Store
+from headgate.objects import (
+    Build,
+    Contract,
+    Direction,
+    HardwareProfile,
+    Variant,
+    canonical,
+    digest,
+)
+from headgate.optimize.evidence import OwnRange
+from headgate.optimize.inputs import Inputs, register_inputs
+from headgate.optimize.measure import Behaviour, Invariance, MeasuredCurve, measure_curve
+from headgate.optimize.models import Source, import_model
+from headgate.optimize.progress import Progress
+from headgate.optimize.recorder import Recorder
+from headgate.optimize.servable import Servable
+from headgate.scheduling import InstancePlan
+from headgate.theory.quantile import quantile
+
+__all__ = ["Job", "open_job"]
+
+_CURVE_SIZES = (1, 2, 4, 8, 16, 32)
+_CURVE_BUDGET_S = 2.0
+
+
+@dataclass
+class Job:
+    """What the stages share. Filled from left to right as they go."""
+
+    config: EndpointConfig
+    store: Store
+    recorder: Recorder
+    profile: HardwareProfile
+    progress: Progress
+    inputs: Inputs
+    source: Source
+    behaviour: Behaviour
+    contracts: tuple[Contract, ...]
+    lengths: tuple[int, ...]
+    """Token lengths that service curves are measured at."""
+    value_bytes: int
+    """Size of one answer, as a cache is charged for it."""
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def cores(self) -> int:
+        return self.profile.effective_cores
+
+    @property
+    def own(self) -> Mapping[str, OwnRange]:
+        specs = {**self.config.metrics, **self.config.safety}
+        return {n: OwnRange(Direction(s.direction), *s.range) for n, s in specs.items()}
+
+    @property
+    def queries(self) -> Sequence[Item]:
+        """What callers send: the workload's items."""
+        return self.inputs.workload.items
+
+    def curve(self, build: Build, instances: int) -> MeasuredCurve:
+        """The build's service-time curve with ``instances`` side by side."""
+        return measure_curve(
+            self.recorder, build, InstancePlan(build.threads, instances),
+            sizes=_CURVE_SIZES, lengths=self.lengths, budget_s=_CURVE_BUDGET_S,
+        )  # fmt: skip
+
+    def servable(
+        self, build: Build, variant: Variant, curve: MeasuredCurve, invariance: Invariance
+    ) -> tuple[Servable, str]:
+        """The variant as an artifact: what a release names."""
+        value = Servable(
+            endpoint=self.config.endpoint,
+            task=self.config.task,
+            variant=variant,
+            build=build,
+            curve=curve.curve,
+            batch_invariance=invariance.invariance,
+            truncate=self.config.model.truncate,
+            preprocess=self.config.preprocess,
+            postprocess=self.config.postprocess,
+        )
+        version = self.store.put_bytes(value.content)
+        self.recorder.register(
+            f"variant/{variant.name}", version, kind="variant", schema="json Servable",
+            lineage=(*build.files.values(), *((build.tokenizer,) if build.tokenizer else ())),
+            made_by=curve.run.entry,
+        )  # fmt: skip
+        return value, version
+
+
+def open_job(config: EndpointConfig, store: Store, progress: Progress, *, fresh: bool) -> Job:
+    """Registers inputs and model; everything that follows works on the result."""
+    progress.start("read", "the endpoint, its data and this machine")
+    profile = read_profile()
+    environment = store.put_bytes(canonical(profile.environment))
+    recorder = Recorder(
+        store=store, endpoint=config.endpoint, owner=config.owner.team,
+        environment=digest(profile.environment), seed=config.seed, root=config.root,
+        fresh_measurements=fresh, on_start=progress.start, on_progress=progress.update,
+    )  # fmt: skip
+    recorder.register("environment", environment, kind="environment", schema="json profile")
+    described = store.put_file(config.path)
+    recorder.register("headgate.yaml", described, kind="config", schema="headgate.yaml")
+    inputs = register_inputs(config, recorder)
+    source = import_model(config, recorder, threads=profile.effective_cores)
+    labelled = (
+        inputs.evaluate.labels
+        if isinstance(inputs.evaluate, LabelledSet)
+        else inputs.evaluate.relevant
+    ) is not None
+    return Job(
+        config=config, store=store, recorder=recorder, profile=profile, progress=progress,
+        inputs=inputs, source=source, behaviour=Behaviour.of(config),
+        contracts=config.contracts_for(labelled=labelled),
+        lengths=_lengths(source.build, inputs, recorder),
+        value_bytes=_value_bytes(source.build, inputs, recorder),
+    )  # fmt: skip
+
+
+def _lengths(build: Build, inputs: Inputs, recorder: Recorder) -> tuple[int, ...]:
+    """Lengths that span the workload's: eighths of tokens from the shortest to the longest."""
+    if build.tokenizer is None:
+        return (1,)
+    codec = codec_for(build, recorder.store.path_of)
+    lengths = [e.length for e in codec.encode(inputs.workload.items[:2000], truncate=True)]
+    spread = {quantile(lengths, q) for q in (0.05, 0.5, 0.95, 1.0)}
+    return tuple(sorted({min(-(-int(n) // 8) * 8, build.max_tokens) for n in spread}))
+
+
+def _value_bytes(build: Build, inputs: Inputs, recorder: Recorder) -> int:
+    """Bytes of one answer, from one answer."""
+    engine = load(build, recorder.store.path_of)
+    codec = codec_for(build, recorder.store.path_of)
+    output = engine.run(codec.collate(codec.encode(inputs.workload.items[:1], truncate=True)))
+    engine.close()
+    return int(output[0].nbytes)

@@ -1,0 +1,176 @@
+"""``optimize``: the whole job, from headgate.yaml to a decision, a report and the next command."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from headgate.config import load_config
+from headgate.errors import Fault
+from headgate.ledger import Store
+from headgate.objects import Action, Release
+from headgate.optimize.comparisons import compare
+from headgate.optimize.job import Job, open_job
+from headgate.optimize.power import plan_power
+from headgate.optimize.preview import preview
+from headgate.optimize.progress import Progress, Silent
+from headgate.optimize.recorder import clean_scratch
+from headgate.optimize.result import Findings, build_report
+from headgate.optimize.stages import (
+    Baseline,
+    Tried,
+    certify,
+    judge_candidates,
+    make_candidates,
+    make_plans,
+    measure_baseline,
+    p95_limit_s,
+    winner_of,
+)
+from headgate.release import next_release
+from headgate.report import Report, as_json, render_html
+
+__all__ = ["OptimizeResult", "exit_code_of", "optimize"]
+
+
+@dataclass(frozen=True, slots=True)
+class OptimizeResult:
+    """What the job came to."""
+
+    action: Action
+    report: Report
+    paths: tuple[Path, ...]
+    """report.html and report.json."""
+
+    @property
+    def exit_code(self) -> int:
+        return exit_code_of(self.action)
+
+    @property
+    def next_command(self) -> str:
+        return self.report.next_command
+
+
+def exit_code_of(action: Action) -> int:
+    """0 accept or warn; 3 an outcome that stops; 4 unknown or invalid."""
+    if action in (Action.ACCEPT, Action.WARN):
+        return 0
+    return 4 if action in (Action.UNKNOWN, Action.INVALID) else 3
+
+
+def optimize(
+    config_path: Path,
+    *,
+    store_root: Path | None = None,
+    promote: bool = False,
+    progress: Progress | None = None,
+    report_dir: Path | None = None,
+    fresh: bool = False,
+) -> OptimizeResult:
+    """Finds the cheapest way to serve the endpoint that keeps its promises, and proves it.
+
+    ``store_root`` defaults to ``.headgate`` beside the file, ``report_dir`` to its directory.
+    ``fresh`` takes measurements of time again. Raises ``HeadgateError``; whatever was finished
+    until then is kept and reused by the next call.
+    """
+    config = load_config(config_path)
+    root = store_root if store_root is not None else config.root / ".headgate"
+    with Store.open(root, create=True) as store, store.lock(f"optimize-{config.endpoint}"):
+        clean_scratch(store)
+        job = open_job(config, store, progress or Silent(), fresh=fresh)
+        baseline = measure_baseline(job)
+        made, speed = make_candidates(job, baseline, preview(job))
+        power = plan_power(job, baseline, made, speed)
+        tried = judge_candidates(job, baseline, made, speed)
+        winner = winner_of(tried, speed)
+        findings = None
+        if winner is not None:
+            plans = make_plans(job, baseline, winner, p95_limit_s(job.contracts, speed))
+            certificate = certify(job, baseline, plans)
+            comparisons = compare(job, baseline, plans, certificate, tried)
+            findings = Findings(winner, plans, certificate, comparisons)
+        action, because, decision = _outcome(tried, findings, fallback=power.entry)
+        may_promote = promote and not config.gaps
+        generation = _promote(job, baseline, findings, promote=may_promote)
+        report = build_report(
+            job, baseline, tried, speed, power, generation=generation, promoted=may_promote,
+            findings=findings, action=action, because=because, decision=decision,
+        )  # fmt: skip
+    directory = report_dir if report_dir is not None else config.root
+    return OptimizeResult(action, report, _write(directory, report))
+
+
+def _outcome(
+    tried: Sequence[Tried], findings: Findings | None, *, fallback: str
+) -> tuple[Action, str, str]:
+    """Action, reason and ledger entry of the job: the certificate's, or the best refusal's."""
+    if findings is not None:
+        decision = findings.certificate.decision
+        return decision.action, decision.because, findings.certificate.run.entry
+    judged = [t for t in tried if t.decision is not None and t.decision_run is not None]
+    # Not knowing goes before a refusal: more data may still find something.
+    judged.sort(key=lambda t: t.decision.action not in (Action.UNKNOWN, Action.INVALID))  # type: ignore[union-attr]
+    if not judged:
+        return Action.UNKNOWN, "no candidate could be made; the baseline stays", fallback
+    best = judged[0]
+    assert best.decision is not None
+    assert best.decision_run is not None
+    because = f"no candidate is accepted; {best.name}: {best.decision.because}"
+    return best.decision.action, because, best.decision_run.entry
+
+
+def _promote(
+    job: Job, baseline: Baseline, findings: Findings | None, *, promote: bool
+) -> int | None:
+    """Makes the winner current if it is accepted; the generation that is then current.
+
+    The first promotion makes the baseline generation 0, so that there is always something to roll
+    back to.
+    """
+    endpoint, store = job.config.endpoint, job.store
+    current = store.current(endpoint)
+    if not promote:
+        return current.generation if current is not None else None
+    if current is None:
+        current = Release(endpoint, 0, baseline.version, None, "the unoptimized baseline")
+        store.promote(current, expected_generation=None)
+    certificate = findings.certificate if findings is not None else None
+    if (
+        certificate is None
+        or not certificate.decision.accepted
+        or current.variant == certificate.version
+    ):
+        return current.generation
+    release = next_release(
+        current, certificate.decision, endpoint=endpoint, variant=certificate.version,
+        expected_generation=current.generation, decision_entry=certificate.run.entry,
+        note=certificate.decision.because,
+    )  # fmt: skip
+    store.promote(release, expected_generation=current.generation)
+    return release.generation
+
+
+def _write(directory: Path, report: Report) -> tuple[Path, ...]:
+    files = {
+        "report.html": render_html(report),
+        "report.json": json.dumps(as_json(report), indent=1, ensure_ascii=False) + "\n",
+    }
+    paths = []
+    for name, text in files.items():
+        path = directory / name
+        try:
+            with tempfile.NamedTemporaryFile(
+                "w", encoding="utf-8", dir=directory, prefix=f".{name}-", delete=False
+            ) as file:
+                file.write(text)
+            Path(file.name).replace(path)
+        except OSError as error:
+            raise Fault(
+                f"the report cannot be written: {error.strerror}", where=str(path),
+                fix="name another directory with --report",
+            ) from None  # fmt: skip
+        paths.append(path)
+    return tuple(paths)

@@ -1,0 +1,123 @@
+"""What serving costs, in virtual time: one way of pricing for all that is compared.
+
+A price is that of a build on a workload with the best of a grid of policies, at 0.7 of the rate
+that still holds the p95 promise. Engine time comes from measured curves, the shell's from real
+servers; both count in *machine seconds*, seconds of all effective cores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from headgate.caching import ideal_hit_ratio
+from headgate.config import Item
+from headgate.objects import BatchingSpec, BatchInvariance, Build, CacheSpec
+from headgate.optimize.job import Job
+from headgate.optimize.load import ShellCost
+from headgate.optimize.measure import MeasuredCurve
+from headgate.optimize.plan import Choice, Outcome, choose_variant, simulate_variant
+from headgate.planning import BATCHING_GRID
+from headgate.scheduling import InstancePlan, instance_plans
+
+__all__ = ["CACHES", "LOAD", "NO_CACHE", "ONE_AT_A_TIME", "Offer", "Priced", "Pricer"]
+
+LOAD = 0.7
+"""Share of the highest rate within the promise at which attributed cost is taken."""
+NO_CACHE = (CacheSpec(),)
+CACHES = (
+    *NO_CACHE,
+    *(CacheSpec(policy, mib << 20) for mib in (1, 4, 16, 64) for policy in ("lru", "s3fifo")),
+)
+ONE_AT_A_TIME = (BatchingSpec(max_requests=1),)
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A build under every instance plan that may serve it, with the curve of each."""
+
+    name: str
+    builds: Mapping[InstancePlan, Build]
+    curves: tuple[MeasuredCurve, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Priced:
+    """An offer on a workload: what was chosen, and what it costs."""
+
+    name: str
+    choice: Choice
+    build: Build
+    outcome: Outcome
+
+    @property
+    def attributed_s(self) -> float:
+        """Machine seconds that a request uses."""
+        return self.outcome.busy_machine_s_per_request
+
+    @property
+    def provisioned_s(self) -> float:
+        """Machine seconds that pass per request on machines loaded up to the promise."""
+        rate = self.choice.max_rate_per_s
+        return 1 / rate if rate else float("inf")
+
+
+@dataclass(frozen=True)
+class Pricer:
+    """Prices offers for one job, all by the same rules."""
+
+    job: Job
+    shell: ShellCost
+    p95_limit_s: float
+    batch_invariance: BatchInvariance
+
+    def offer(self, build: Build) -> Offer:
+        """``build`` under every instance plan of this machine, its curves measured."""
+        plans = instance_plans(self.job.cores)
+        builds = {p: replace(build, threads=p.threads) for p in plans}
+        return Offer(
+            build.name, builds, tuple(self.job.curve(builds[p], p.instances) for p in plans)
+        )
+
+    def price(
+        self, offer: Offer, workload: str, *, name: str,
+        batching: Sequence[BatchingSpec] = BATCHING_GRID,
+        caches: Sequence[CacheSpec] = NO_CACHE,
+    ) -> Priced:  # fmt: skip
+        """The cheapest policies for ``offer`` on ``workload`` (``workload`` or ``unique``)."""
+        version = self.job.inputs.versions[workload]
+        curves = [self._with_shell(c, cached=caches != NO_CACHE) for c in offer.curves]
+        choice = choose_variant(
+            self.job.recorder, offer.builds, curves, name=name, workload=version,
+            p95_limit_s=self.p95_limit_s, batch_invariance=self.batch_invariance,
+            caches=caches, batching=batching, value_bytes=self.job.value_bytes,
+        )  # fmt: skip
+        build = offer.builds[choice.curve.plan]
+        outcome = simulate_variant(
+            self.job.recorder, build, choice.variant, choice.curve, workload=version,
+            cores=self.job.cores, batch_invariance=self.batch_invariance,
+            value_bytes=self.job.value_bytes, rate_per_s=LOAD * choice.max_rate_per_s or None,
+            detail=name,
+        )  # fmt: skip
+        return Priced(name, choice, build, outcome)
+
+    def replayed(
+        self, priced: Priced, *, first: int, last: int, rate_per_s: float, name: str
+    ) -> Outcome:
+        """The very requests of a replay, at its rate; those before ``first`` only warm up."""
+        return simulate_variant(
+            self.job.recorder, priced.build, priced.choice.variant, priced.choice.curve,
+            workload=self.job.inputs.versions["workload"], cores=self.job.cores,
+            batch_invariance=self.batch_invariance, value_bytes=self.job.value_bytes,
+            rate_per_s=rate_per_s, first=0, last=last, warm_up=first, detail=name,
+        )  # fmt: skip
+
+    def _with_shell(self, curve: MeasuredCurve, *, cached: bool) -> MeasuredCurve:
+        hits = ideal_hit_ratio([*map(_identity, self.job.inputs.workload.items)]) if cached else 0.0
+        return curve.with_shell(
+            self.shell.cpu_s_per_request, cores=self.job.cores, hits_per_miss=hits / (1 - hits)
+        )
+
+
+def _identity(item: Item) -> str | bytes:
+    return item if isinstance(item, str) else item.tobytes()

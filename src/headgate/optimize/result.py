@@ -1,0 +1,357 @@
+"""From what the stages found to the report: which number goes where, and where it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from headgate.objects import Action, Axis, Bound, ContractResult
+from headgate.optimize.blocks import SpeedBlocks
+from headgate.optimize.comparisons import Comparisons
+from headgate.optimize.job import Job
+from headgate.optimize.load import Side
+from headgate.optimize.measure import MeasuredCurve
+from headgate.optimize.plan import Outcome
+from headgate.optimize.power import Power
+from headgate.optimize.pricing import Priced
+from headgate.optimize.stages import Baseline, Certificate, Plans, Tried
+from headgate.report import (
+    Candidate,
+    ContractRow,
+    Curve,
+    Distribution,
+    Figure,
+    PowerRow,
+    Prediction,
+    Report,
+    Saving,
+    Share,
+    Step,
+    words,
+)
+from headgate.theory.intervals import t_interval
+
+__all__ = ["Findings", "build_report"]
+
+_RELATIVE = (Bound.NOT_BELOW_CURRENT_BY, Bound.NOT_ABOVE_CURRENT_BY)
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What there is once a winner was planned and certified."""
+
+    winner: Tried
+    plans: Plans
+    certificate: Certificate
+    comparisons: Comparisons
+
+
+def build_report(
+    job: Job, baseline: Baseline, tried: Sequence[Tried], speed: SpeedBlocks, power: Power, *,
+    generation: int | None, promoted: bool, findings: Findings | None, action: Action,
+    because: str, decision: str,
+) -> Report:  # fmt: skip
+    """The whole report; ``findings`` is None where no candidate was accepted."""
+    show = _Show(job)
+    command, why = _next(job, action, promoted, generation, decision)
+    certificate = findings.certificate if findings is not None else None
+    return Report(
+        endpoint=job.config.endpoint,
+        task=job.config.task,
+        action=action.value,
+        because=because,
+        decision=decision,
+        winner=findings.winner.name if findings is not None else "baseline",
+        winner_id=certificate.version if certificate is not None else baseline.version,
+        generation=generation,
+        hardware={
+            "cores": str(job.cores),
+            "memory": words.size(job.profile.memory_bytes),
+            "flags": " ".join(job.profile.flags),
+            **{k: v for k, v in job.profile.libraries.items() if k in ("onnxruntime", "openvino")},
+        },
+        created_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        next_command=command,
+        next_why=why,
+        candidates=tuple(show.candidates(baseline, tried, speed)),
+        contracts=tuple(map(show.contract, certificate.decision.results)) if certificate else (),
+        savings=tuple(show.savings(findings)) if findings else (),
+        shares=tuple(show.shares(findings.comparisons)) if findings else (),
+        predictions=tuple(show.predictions(findings)) if findings else (),
+        curves=tuple(show.curves(baseline, findings)),
+        distributions=tuple(show.distributions(findings)) if findings else (),
+        power=tuple(
+            PowerRow(r.rule, r.n, r.assumed, r.power, r.required_n) for r in power.rows
+        ),
+        breakdown=show.breakdown(findings) if findings else {},
+        plan=_plan(findings) if findings else {},
+        steps=tuple(Step(r.name, r.entry, r.seconds, r.reused) for r in job.recorder.runs),
+        notes=tuple(_notes(job, baseline, tried, findings)),
+        currency=job.config.prices.currency,
+    )  # fmt: skip
+
+
+class _Show:
+    """Figures in this job's unit of cost: money where there is a price, machine seconds else."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._price = job.config.prices.device_second
+        self.cost_metric = "cost_per_1k" if self._price else "device_s_per_1k"
+
+    def cost(self, machine_s: float, entry: str, low: float | None = None,
+             high: float | None = None) -> Figure:  # fmt: skip
+        """The cost of a thousand requests of ``machine_s`` each."""
+        scale, unit = (1000 * self._price, "money_per_1k") if self._price else (1000.0, "s")
+
+        def scaled(x: float | None) -> float | None:
+            return None if x is None else x * scale
+
+        return Figure(machine_s * scale, unit, entry, scaled(low), scaled(high))
+
+    def candidates(
+        self, baseline: Baseline, tried: Sequence[Tried], speed: SpeedBlocks
+    ) -> list[Candidate]:
+        relative = [
+            c for c in self._job.contracts if c.axis is Axis.QUALITY and c.bound in _RELATIVE
+        ]
+        zero = {
+            c.metric: Figure(0.0, "points", baseline.quality_run.entry, 0.0, 0.0) for c in relative
+        }
+        known = ", ".join(
+            f"{name} {words.percent(_mean(values))}"
+            for name, values in baseline.quality.scores.items()
+        )
+        rows = [
+            Candidate(
+                "fp32", True, f"as it is: {known}" if known else "as it is", "baseline",
+                {**zero, **self._speed(speed, "fp32")},
+                baseline.invariance.invariance.value,
+            )
+        ]  # fmt: skip
+        return [*rows, *(self._candidate(t, speed) for t in tried)]
+
+    def _candidate(self, t: Tried, speed: SpeedBlocks) -> Candidate:
+        if t.decision is None or t.invariance is None:
+            return Candidate(t.name, False, t.skipped, "skipped", {}, "", t.forecast.why)
+        assert t.decision_run is not None
+        quality = {
+            r.contract.metric: Figure(
+                r.value, "points" if r.contract.bound in _RELATIVE else "share",
+                r.measurement or t.decision_run.entry, r.low, r.high,
+            )
+            for r in t.decision.results
+            if r.contract.axis is Axis.QUALITY and r.value == r.value  # NaN: nothing to show
+        }  # fmt: skip
+        return Candidate(
+            t.name, True, t.decision.because, t.decision.action.value,
+            {**quality, **self._speed(speed, t.name)},
+            t.invariance.invariance.value, t.forecast.expected,
+        )  # fmt: skip
+
+    def _speed(self, speed: SpeedBlocks, name: str) -> Mapping[str, Figure]:
+        column = speed.names.index(name)
+        latency = [row[column].metric("latency_p95", alone=True, price_per_s=0.0)
+                   for row in speed.blocks]  # fmt: skip
+        seconds = [row[column].metric("device_s_per_1k", alone=column == 0, price_per_s=0.0) / 1000
+                   for row in speed.blocks]  # fmt: skip
+        p95, cost = t_interval(latency), t_interval(seconds)
+        entry = speed.run.entry
+        return {
+            "latency_p95": Figure(p95.value, "s", entry, p95.low, p95.high),
+            self.cost_metric: self.cost(cost.value, entry, cost.low, cost.high),
+        }
+
+    def contract(self, r: ContractResult) -> ContractRow:
+        figure = None
+        if r.measurement is not None and r.value == r.value:
+            figure = Figure(r.value, "", r.measurement, r.low, r.high)
+        return ContractRow(
+            r.contract.describe(), r.contract.axis.value, r.verdict.value, r.because, figure,
+            r.contract.rationale,
+        )  # fmt: skip
+
+    def savings(self, f: Findings) -> list[Saving]:
+        c = f.comparisons
+        pairs: list[tuple[str, str, Priced, Priced]] = [
+            ("no repeats, cache off", "naive", c.naive_unique, c.winner_unique),
+            ("no repeats, cache off", "tuned", c.tuned_unique, c.winner_unique),
+            ("the workload, cache on", "naive", c.naive_workload, c.winner_workload),
+        ]
+        rows = []
+        for workload, against, before, after in pairs:
+            rows.append(
+                Saving(
+                    workload, against, "attributed",
+                    self.cost(before.attributed_s, before.outcome.run.entry),
+                    self.cost(after.attributed_s, after.outcome.run.entry),
+                )
+            )  # fmt: skip
+            rows.append(
+                Saving(
+                    workload, against, "provisioned",
+                    self.cost(before.provisioned_s, before.choice.run.entry),
+                    self.cost(after.provisioned_s, after.choice.run.entry),
+                )
+            )  # fmt: skip
+        replay = f.certificate.replay
+        rows.append(
+            Saving(
+                "the replay, measured", "naive", "measured",
+                self.cost(replay.current.cpu_s_per_request / replay.cores, replay.run.entry),
+                self.cost(replay.candidate.cpu_s_per_request / replay.cores, replay.run.entry),
+            )
+        )  # fmt: skip
+        return rows
+
+    def shares(self, c: Comparisons) -> list[Share]:
+        full = c.winner_workload.attributed_s
+        return [
+            Share(
+                w.optimization,
+                Figure(w.priced.attributed_s / full, "times", w.priced.outcome.run.entry),
+                w.instead,
+            )
+            for w in c.without
+        ]
+
+    def predictions(self, f: Findings) -> list[Prediction]:
+        replay, c = f.certificate.replay, f.comparisons
+        rows: list[Prediction] = []
+        for name, side, outcome in (
+            ("baseline", replay.current, c.current_replayed),
+            (f.winner.name, replay.candidate, c.candidate_replayed),
+        ):
+            rows += self._predicted(name, side, outcome, replay.run.entry, replay.cores)
+        return rows
+
+    def _predicted(
+        self, name: str, side: Side, outcome: Outcome, entry: str, cores: int
+    ) -> list[Prediction]:
+        made = outcome.run.entry
+        rows = [
+            Prediction(
+                name, "p50", Figure(outcome.p50_s, "s", made),
+                Figure(side.quantile_s(0.5), "s", entry),
+            ),
+            Prediction(
+                name, "p95", Figure(outcome.p95_s, "s", made),
+                Figure(side.quantile_s(0.95), "s", entry),
+            ),
+            Prediction(
+                name, "cost of 1,000", self.cost(outcome.busy_machine_s_per_request, made),
+                self.cost(side.cpu_s_per_request / cores, entry),
+            ),
+        ]  # fmt: skip
+        if outcome.hit_ratio:
+            rows.append(
+                Prediction(
+                    name, "hits", Figure(outcome.hit_ratio, "share", made),
+                    Figure(side.hit_share, "share", entry),
+                )
+            )  # fmt: skip
+        return rows
+
+    def curves(self, baseline: Baseline, findings: Findings | None) -> list[Curve]:
+        rows = [("fp32, ONNX Runtime", baseline.curve)]
+        if findings is not None:
+            plan = findings.plans.chosen.choice.curve.plan
+            curve = next(c for c in findings.plans.offer.curves if c.plan == plan)
+            rows.append((f"{findings.winner.name}, {plan.instances} x {plan.threads}", curve))
+        return [_curve(name, measured) for name, measured in rows]
+
+    def distributions(self, f: Findings) -> list[Distribution]:
+        replay, c = f.certificate.replay, f.comparisons
+        rows = []
+        for name, side, outcome in (
+            ("baseline", replay.current, c.current_replayed),
+            (f.winner.name, replay.candidate, c.candidate_replayed),
+        ):
+            rows.append(Distribution(name, replay.run.entry, "measured", side.quantiles))
+            rows.append(Distribution(name, outcome.run.entry, "predicted", outcome.quantiles))
+        return rows
+
+    def breakdown(self, f: Findings) -> Mapping[str, Mapping[str, Figure]]:
+        c = f.comparisons
+        named = {
+            "naive": c.naive_workload, "tuned, no repeats": c.tuned_unique,
+            f"{f.winner.name}, no repeats": c.winner_unique, f.winner.name: c.winner_workload,
+        }  # fmt: skip
+        shell_s = f.plans.pricer.shell.cpu_s_per_request / self._job.cores
+        return {name: self._parts(priced, shell_s) for name, priced in named.items()}
+
+    def _parts(self, priced: Priced, shell_s: float) -> Mapping[str, Figure]:
+        entry = priced.outcome.run.entry
+        model_s = max(priced.attributed_s - shell_s, 0.0)
+        padding_s = model_s * priced.outcome.padding_share
+        return {
+            "model, tokens asked for": self.cost(model_s - padding_s, entry),
+            "model, padding": self.cost(padding_s, entry),
+            "HTTP, tokenizing, cache": self.cost(min(shell_s, priced.attributed_s), entry),
+        }
+
+
+def _curve(name: str, measured: MeasuredCurve) -> Curve:
+    return Curve(
+        name, measured.run.entry,
+        tuple((p.size, p.longest, p.seconds) for p in measured.points),
+        tuple(measured.curve.predict_s(p.size, p.longest) for p in measured.points),
+    )  # fmt: skip
+
+
+def _plan(f: Findings) -> Mapping[str, str]:
+    choice = f.plans.chosen.choice
+    spec = choice.variant
+    batching = spec.batching
+    return {
+        "instances": f"{spec.instances} of {choice.curve.plan.threads} thread(s)",
+        "batching": "one at a time" if batching.max_requests == 1 else
+        f"at most {batching.max_requests} requests and {batching.max_padded_tokens} padded tokens",
+        "cache": "none" if not spec.cache.capacity_bytes else
+        f"{spec.cache.policy}, {words.size(spec.cache.capacity_bytes)}",
+        "highest rate within the p95 promise": f"{choice.max_rate_per_s:,.0f} requests/s a machine",
+        "plans simulated": str(choice.trials),
+        "memory of the server": words.size(f.certificate.replay.candidate.memory_bytes)
+        + f" (baseline {words.size(f.certificate.replay.current.memory_bytes)})",
+    }  # fmt: skip
+
+
+def _next(
+    job: Job, action: Action, promoted: bool, generation: int | None, decision: str
+) -> tuple[str, str]:
+    path = job.config.path
+    if action in (Action.ACCEPT, Action.WARN):
+        if promoted:
+            return f"headgate serve -f {path}", f"Generation {generation} is current. Serve it:"
+        return (
+            f"headgate optimize --promote {path}",
+            "The winner is accepted but not current. Everything is kept; make it current:",
+        )
+    return (
+        f"headgate show {decision.removeprefix('sha256:')[:12]} -f {path}",
+        "Nothing was promoted. Look at the numbers behind the decision:",
+    )
+
+
+def _notes(
+    job: Job, baseline: Baseline, tried: Sequence[Tried], findings: Findings | None
+) -> list[str]:
+    notes = [f"{gap.key}: {gap.what}; to promote, {gap.fix}" for gap in job.config.gaps]
+    if not baseline.quality.scores:
+        notes.append("There are no labels: quality here is agreement with the current release.")
+    if "holdout" not in job.inputs.versions:
+        notes.append("There is no holdout split: the winner was chosen and certified on the same.")
+    if findings is not None:
+        notes += [f"Load test: {reason}" for reason in findings.certificate.replay.void]
+        binding = findings.plans.chosen.choice.binding
+        if binding:
+            notes.append(f"No plan is feasible: {binding}")
+        notes.append(
+            f"Load generator and server shared {job.cores} cores; read ratios before absolutes."
+        )
+    return notes
+
+
+def _mean(values: Sequence[float | None]) -> float:
+    return sum(v or 0.0 for v in values) / max(len(values), 1)

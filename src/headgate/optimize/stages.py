@@ -1,0 +1,277 @@
+"""The stages of the main job, one function each, in the order in which they run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from headgate.engines.signature import model_inputs
+from headgate.errors import EngineError, InputError, MissingExtra
+from headgate.objects import (
+    Action,
+    BatchingSpec,
+    Bound,
+    Build,
+    CacheSpec,
+    Contract,
+    Decision,
+    Variant,
+)
+from headgate.optimize.blocks import SpeedBlocks, measure_blocks
+from headgate.optimize.evidence import gather
+from headgate.optimize.gate import judge_candidate
+from headgate.optimize.job import Job
+from headgate.optimize.load import Replay, measure_load, measure_shell
+from headgate.optimize.measure import (
+    Invariance,
+    MeasuredCurve,
+    measure_invariance,
+    measure_quality,
+)
+from headgate.optimize.preview import Forecast
+from headgate.optimize.pricing import CACHES, Offer, Priced, Pricer
+from headgate.optimize.quality import QualitySamples
+from headgate.optimize.recorder import Recorded
+from headgate.optimize.servable import Servable
+from headgate.optimize.variants import Maker, make_build
+
+__all__ = [
+    "Baseline",
+    "Certificate",
+    "Plans",
+    "Tried",
+    "certify",
+    "judge_candidates",
+    "make_candidates",
+    "make_plans",
+    "measure_baseline",
+    "p95_limit_s",
+    "winner_of",
+]
+
+_BLOCKS = 9
+_V2_TYPES = {"float32": "FP32", "float64": "FP64", "int64": "INT64", "int32": "INT32"}
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """What a user has without us: fp32, ONNX Runtime, one request at a time, no cache."""
+
+    build: Build
+    quality: QualitySamples
+    quality_run: Recorded
+    invariance: Invariance
+    curve: MeasuredCurve
+    servable: Servable
+    version: str
+    """Artifact version of the servable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """One candidate build: measured and judged, or the reason why not."""
+
+    name: str
+    forecast: Forecast
+    build: Build | None = None
+    quality: QualitySamples | None = None
+    quality_run: Recorded | None = None
+    invariance: Invariance | None = None
+    decision: Decision | None = None
+    decision_run: Recorded | None = None
+    skipped: str = ""
+
+    @property
+    def accepted(self) -> bool:
+        return self.decision is not None and self.decision.accepted
+
+
+@dataclass(frozen=True, slots=True)
+class Plans:
+    """What the winner runs with, and how everything else is priced beside it."""
+
+    pricer: Pricer
+    offer: Offer
+    chosen: Priced
+    """On the workload, with a cache if it pays."""
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """The winner's own decision: on the split that did not choose it, and under real load."""
+
+    build: Build
+    servable: Servable
+    version: str
+    decision: Decision
+    run: Recorded
+    replay: Replay
+    split: str
+    invariance: Invariance
+
+
+def measure_baseline(job: Job) -> Baseline:
+    """Quality, batch invariance and service times of the model as it is."""
+    build = job.source.build
+    quality, run = measure_quality(
+        job.recorder, build, job.behaviour,
+        dataset=job.inputs.versions["evaluate"], split="evaluate",
+    )  # fmt: skip
+    invariance = measure_invariance(job.recorder, build, job.behaviour, items=job.queries)
+    curve = job.curve(build, instances=1)
+    variant = Variant("baseline", build.version, 1, BatchingSpec(max_requests=1), CacheSpec())
+    servable, version = job.servable(build, variant, curve, invariance)
+    return Baseline(build, quality, run, invariance, curve, servable, version)
+
+
+def make_candidates(
+    job: Job, baseline: Baseline, forecasts: Sequence[Forecast]
+) -> tuple[list[Tried], SpeedBlocks]:
+    """Makes and measures every candidate that the preview did not skip; judges none."""
+    maker = Maker(job.recorder, job.source, job.inputs, job.cores, job.profile.flags)
+    tried = [_measured(job, maker, forecast) for forecast in forecasts]
+    made = [t.build for t in tried if t.build is not None]
+    speed = measure_blocks(
+        job.recorder, [baseline.build, *made], job.behaviour, items=job.queries, n_blocks=_BLOCKS
+    )
+    return tried, speed
+
+
+def judge_candidates(
+    job: Job, baseline: Baseline, tried: Sequence[Tried], speed: SpeedBlocks
+) -> list[Tried]:
+    """The gate on every candidate that was made, on the evaluation split."""
+    return [_judged(job, baseline, t, speed) for t in tried]
+
+
+def _measured(job: Job, maker: Maker, forecast: Forecast) -> Tried:
+    if forecast.skip:
+        return Tried(forecast.name, forecast, skipped=forecast.skip)
+    try:
+        build = make_build(forecast.name, maker)
+        quality, run = measure_quality(
+            job.recorder, build, job.behaviour,
+            dataset=job.inputs.versions["evaluate"], split="evaluate",
+        )  # fmt: skip
+        invariance = measure_invariance(job.recorder, build, job.behaviour, items=job.queries)
+    except (EngineError, MissingExtra, InputError) as error:
+        # One candidate that cannot be made must not cost the others.
+        return Tried(forecast.name, forecast, skipped=error.what)
+    return Tried(forecast.name, forecast, build, quality, run, invariance)
+
+
+def _judged(job: Job, baseline: Baseline, tried: Tried, speed: SpeedBlocks) -> Tried:
+    if tried.build is None or tried.quality is None:
+        return tried
+    assert tried.quality_run is not None
+    assert tried.invariance is not None
+    build = tried.build
+    evidence = gather(
+        job.recorder,
+        job.contracts,
+        candidate=build.version,
+        dataset=job.inputs.versions["evaluate"],
+        quality=(tried.quality, baseline.quality, tried.quality_run),
+        invariance=tried.invariance,
+        speed=lambda metric: speed.samples(
+            build.name, metric, price_per_s=job.config.prices.device_second
+        ),
+        speed_run=speed.run,
+        own=job.own,
+    )
+    decision, run = judge_candidate(
+        job.recorder, candidate=build.version, current=baseline.build.version, split="evaluate",
+        contracts=job.contracts, samples=evidence.samples, measurements=evidence.measurements,
+        detail=build.name,
+    )  # fmt: skip
+    return replace(tried, decision=decision, decision_run=run)
+
+
+def winner_of(tried: Sequence[Tried], speed: SpeedBlocks) -> Tried | None:
+    """The cheapest of the accepted, by machine seconds a request over all blocks."""
+    accepted = [t for t in tried if t.accepted and t.build is not None]
+
+    def seconds(t: Tried) -> float:
+        column = speed.names.index(t.build.name if t.build is not None else "")
+        return sum(row[column].batched_s for row in speed.blocks)
+
+    return min(accepted, key=seconds, default=None)
+
+
+def p95_limit_s(contracts: Sequence[Contract], speed: SpeedBlocks) -> float:
+    """What the plan must keep: the tightest contract on p95, absolute or through the baseline's.
+
+    Without any, ten times the baseline's own p95 for a lone request: a stated default.
+    """
+    baseline_p95_s = speed.baseline_p95_s
+    limits = []
+    for c in contracts:
+        if c.metric != "latency_p95":
+            continue
+        if c.bound is Bound.AT_MOST:
+            limits.append(c.limit)
+        elif c.bound is Bound.NOT_ABOVE_CURRENT_BY:
+            limits.append(baseline_p95_s + c.limit)
+    return min(limits, default=10 * baseline_p95_s)
+
+
+def make_plans(job: Job, baseline: Baseline, winner: Tried, limit_s: float) -> Plans:
+    """Batching, instances and cache for the winner."""
+    assert winner.build is not None
+    assert winner.invariance is not None
+    cached = replace(baseline.servable.variant, name="cached", cache=CacheSpec("lru", 1 << 24))
+    servable, version = job.servable(baseline.build, cached, baseline.curve, baseline.invariance)
+    shell = measure_shell(
+        job.recorder, servable, version, workload=job.inputs.versions["workload"],
+        tensor=_tensor(job, baseline.build),
+    )  # fmt: skip
+    pricer = Pricer(job, shell, limit_s, winner.invariance.invariance)
+    offer = pricer.offer(winner.build)
+    return Plans(
+        pricer, offer, pricer.price(offer, "workload", name=winner.build.name, caches=CACHES)
+    )
+
+
+def certify(job: Job, baseline: Baseline, plans: Plans) -> Certificate:
+    """Judges the chosen variant on the holdout split and under real load."""
+    build = plans.chosen.build
+    held = job.inputs.versions.get("holdout")
+    split = "holdout" if held is not None else "evaluate"
+    dataset = held or job.inputs.versions["evaluate"]
+    ours, run = measure_quality(job.recorder, build, job.behaviour, dataset=dataset, split=split)
+    theirs, _ = measure_quality(
+        job.recorder, baseline.build, job.behaviour, dataset=dataset, split=split
+    )
+    invariance = measure_invariance(job.recorder, build, job.behaviour, items=job.queries)
+    variant = plans.chosen.choice.variant
+    curve = next(c for c in plans.offer.curves if c.plan == plans.chosen.choice.curve.plan)
+    servable, version = job.servable(build, variant, curve, invariance)
+    replay = measure_load(
+        job.recorder, current=baseline.servable, candidate=servable,
+        versions=(baseline.version, version), workload=job.inputs.versions["workload"],
+        seconds=job.config.replay.seconds, blocks=job.config.replay.blocks,
+        load=job.config.replay.load, cores=job.cores, tensor=_tensor(job, build),
+    )  # fmt: skip
+    price = job.config.prices.device_second
+    evidence = gather(
+        job.recorder, job.contracts, candidate=version, dataset=dataset,
+        quality=(ours, theirs, run), invariance=invariance,
+        speed=lambda metric: replay.samples(metric, price_per_s=price),
+        speed_run=replay.run, own=job.own,
+    )  # fmt: skip
+    decision, decided = judge_candidate(
+        job.recorder, candidate=version, current=baseline.version, split=split,
+        contracts=job.contracts, samples=evidence.samples, measurements=evidence.measurements,
+        detail=f"{variant.name} on {split} and under load",
+    )  # fmt: skip
+    if replay.void and decision.accepted:
+        decision = replace(decision, action=Action.INVALID, because=f"VOID: {replay.void[0]}")
+    return Certificate(build, servable, version, decision, decided, replay, split, invariance)
+
+
+def _tensor(job: Job, build: Build) -> Mapping[str, str] | None:
+    """Name and V2 datatype of the model's input; None where callers send text."""
+    if build.tokenizer is not None:
+        return None
+    spec = model_inputs(build, job.store.path_of)[0]
+    return {"name": spec.name, "datatype": _V2_TYPES.get(spec.dtype, "FP32")}
