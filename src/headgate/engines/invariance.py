@@ -1,7 +1,13 @@
 """Does an answer depend on who sat in the same batch? Measured for a build, never assumed.
 
-Each item is answered alone, and again among neighbours: batches of several sizes, with a longer
-one (so that the item is padded), in another order. The largest difference gives the class.
+Two questions that are often taken for one:
+
+- Does it depend on the *shape* of the batch: its size, its padding, the row? Kernels sum in
+  another order for another shape; in fp32 that is 1e-7, and in int8 a difference of 1e-7 now and
+  then crosses a rounding boundary and becomes a whole step.
+- Does it depend on what the *neighbours say*, in the same row of the same shape? Then strangers
+  can change an answer, and a cached answer holds something of theirs. Fixed scales rule it out;
+  one scale for the whole batch (dynamic int8) makes it the rule.
 """
 
 from __future__ import annotations
@@ -16,35 +22,49 @@ from headgate.errors import Undecided
 from headgate.objects import BatchInvariance
 from headgate.workload import Codec, Encoded, Engine
 
-__all__ = ["InvarianceReport", "batch_invariance", "largest_component_difference"]
+__all__ = [
+    "InvarianceReport",
+    "batch_invariance",
+    "cosine_distance",
+    "largest_component_difference",
+]
 
 Difference = Callable[[NDArray[np.generic], NDArray[np.generic]], float]
 
 
 @dataclass(frozen=True, slots=True)
 class InvarianceReport:
-    """The class, the largest difference seen, and what it was seen on."""
+    """The class, and the largest differences that it follows from."""
 
     invariance: BatchInvariance
-    max_abs_difference: float
+    max_difference: float
+    """Largest difference between an item alone and the same item in a batch."""
+    max_neighbour_difference: float
+    """Largest difference between two batches of one shape, the item in the same row of both."""
     items: int
     comparisons: int
+    """Answers in batches that were compared with the answer alone."""
+    neighbour_comparisons: int
     padded: int
     """Comparisons in which the item was padded."""
     epsilon: float
 
 
-def largest_component_difference(
-    alone: NDArray[np.generic], together: NDArray[np.generic]
-) -> float:
-    """max |a_i - b_i|; for unit vectors it bounds the change of a cosine per component.
+def largest_component_difference(a: NDArray[np.generic], b: NDArray[np.generic]) -> float:
+    """max |a_i - b_i|. Answers that are not numbers (string labels) differ by 0 or 1."""
+    if a.dtype.kind not in "fiub":
+        return float(not np.array_equal(a, b))
+    return float(np.abs(a.astype(np.float64) - b.astype(np.float64)).max(initial=0.0))
 
-    Answers that are not numbers (string labels) differ by 0 or 1.
+
+def cosine_distance(a: NDArray[np.generic], b: NDArray[np.generic]) -> float:
+    """1 - cos(a, b), 0 to 2: what a search over embeddings sees of a difference.
+
+    >>> cosine_distance(np.array([1.0, 0.0]), np.array([0.0, 2.0]))
+    1.0
     """
-    if alone.dtype.kind not in "fiub":
-        return float(not np.array_equal(alone, together))
-    difference = np.abs(alone.astype(np.float64) - together.astype(np.float64))
-    return float(difference.max(initial=0.0))
+    x, y = a.astype(np.float64).ravel(), b.astype(np.float64).ravel()
+    return float(1.0 - x @ y / (np.linalg.norm(x) * np.linalg.norm(y)))
 
 
 def batch_invariance(
@@ -57,12 +77,13 @@ def batch_invariance(
     sizes: Sequence[int] = (2, 8, 32),
     difference: Difference = largest_component_difference,
 ) -> InvarianceReport:
-    """The batch-invariance class of ``engine`` on ``items`` (200 are a fair sample, 2 the least).
+    """The batch-invariance class of ``engine`` on ``items`` (200 are a fair sample).
 
-    For each size, the items are shuffled into batches of that size, twice: once with whoever
-    comes, once each batch with the longest item there is, so that all others are padded. Bitwise
-    equal everywhere is EXACT; a difference up to ``epsilon`` (in the unit of ``difference``)
-    EPSILON; more, or a NaN, DEPENDENT. Raises ``Undecided`` with fewer than two items.
+    For each size the items, shuffled, form batches three times: with whoever comes; with the
+    longest item there is, so that all others are padded; and so again with other neighbours in
+    the same shape. Bitwise equal everywhere is EXACT; a difference up to ``epsilon`` (in the unit
+    of ``difference``) EPSILON; more, or a NaN, DEPENDENT. Raises ``Undecided`` with fewer than
+    two items.
     """
     encoded = codec.encode(items, truncate=True)
     if len(encoded) < 2:
@@ -71,46 +92,90 @@ def batch_invariance(
             where=f"{len(encoded)} items",
             fix="give it about 200 inputs of the workload",
         )
-    alone = [engine.run(codec.collate([e]))[0] for e in encoded]
-    longest = max(range(len(encoded)), key=lambda i: encoded[i].length)
-    exact, largest, comparisons, padded = True, 0.0, 0, 0
+    widths = [_width(codec, [e]) for e in encoded]
+    longest = int(np.argmax(widths))
+    shape_seen, neighbours_seen, padded = _Seen(difference), _Seen(difference), 0
+
+    def run(batch: Sequence[int]) -> NDArray[np.generic]:
+        return engine.run(codec.collate([encoded[i] for i in batch]))
+
+    alone = [run([i])[0] for i in range(len(encoded))]
+
+    def against_alone(batch: Sequence[int]) -> NDArray[np.generic]:
+        nonlocal padded
+        answers = run(batch)
+        for i, answer in zip(batch, answers, strict=True):
+            shape_seen.compare(alone[i], answer)
+            padded += max(widths[j] for j in batch) > widths[i]
+        return answers
+
     for size in sizes:
-        for with_longest in (False, True):
-            for batch in _batches(rng.permutation(len(encoded)), size, longest, with_longest):
-                width = _width(codec, [encoded[i] for i in batch])
-                answers = engine.run(codec.collate([encoded[i] for i in batch]))
-                for i, together in zip(batch, answers, strict=True):
-                    comparisons += 1
-                    padded += width > _width(codec, [encoded[i]])
-                    if not _bitwise_equal(alone[i], together):
-                        exact = False
-                        far = difference(alone[i], together)
-                        largest = max(largest, np.inf if np.isnan(far) else far)
-    if exact:
+        order = [int(i) for i in rng.permutation(len(encoded))]
+        for batch in _chunks(order, size):
+            if len(batch) > 1:  # alone again would tell nothing
+                against_alone(batch)
+        others = [i for i in order if i != longest]
+        padding = [[*chunk, longest] for chunk in _chunks(others, max(size - 1, 1))]
+        answers = {
+            i: answer
+            for batch in padding
+            for i, answer in zip(batch, against_alone(batch), strict=True)
+        }
+        for batch in _other_neighbours(padding):
+            for i, answer in zip(batch[:-1], run(batch), strict=False):
+                neighbours_seen.compare(answers[i], answer)
+    largest = max(shape_seen.largest, neighbours_seen.largest)
+    if shape_seen.exact and neighbours_seen.exact:
         invariance = BatchInvariance.EXACT
+    elif largest <= epsilon:
+        invariance = BatchInvariance.EPSILON
     else:
-        within = largest <= epsilon
-        invariance = BatchInvariance.EPSILON if within else BatchInvariance.DEPENDENT
-    return InvarianceReport(invariance, largest, len(encoded), comparisons, padded, epsilon)
+        invariance = BatchInvariance.DEPENDENT
+    return InvarianceReport(
+        invariance,
+        shape_seen.largest,
+        neighbours_seen.largest,
+        len(encoded),
+        shape_seen.count,
+        neighbours_seen.count,
+        padded,
+        epsilon,
+    )
 
 
-def _batches(
-    order: NDArray[np.int64], size: int, longest: int, with_longest: bool
-) -> list[list[int]]:
-    if not with_longest:
-        batches = [order[k : k + size].tolist() for k in range(0, len(order), size)]
-    else:
-        others = [int(i) for i in order if i != longest]
-        step = max(size - 1, 1)
-        batches = [[*others[k : k + step], longest] for k in range(0, len(others), step)]
-    return [b for b in batches if len(b) > 1]  # alone again tells nothing
+class _Seen:
+    """Comparisons so far: how many, whether all were bitwise equal, the largest difference."""
+
+    def __init__(self, difference: Difference) -> None:
+        self._difference = difference
+        self.count, self.exact, self.largest = 0, True, 0.0
+
+    def compare(self, a: NDArray[np.generic], b: NDArray[np.generic]) -> None:
+        self.count += 1
+        if a.shape == b.shape and a.tobytes() == b.tobytes():
+            return
+        self.exact = False
+        far = self._difference(a, b) if a.shape == b.shape else np.inf
+        self.largest = max(self.largest, np.inf if np.isnan(far) else far)
+
+
+def _chunks(order: Sequence[int], size: int) -> list[list[int]]:
+    return [list(order[k : k + size]) for k in range(0, len(order), size)]
+
+
+def _other_neighbours(batches: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Full batches with every column moved down by its own index: same rows, other company.
+
+    [[a, b, c], [d, e, f], [g, h, i]] -> [[a, h, f], [d, b, i], [g, e, c]]
+    """
+    full = [b for b in batches if len(b) == len(batches[0])]
+    rows, columns = len(full), len(full[0])
+    if rows < 2 or columns < 3:  # the last column is the same item throughout
+        return []
+    return [[full[(r - c) % rows][c] for c in range(columns)] for r in range(rows)]
 
 
 def _width(codec: Codec, encoded: Sequence[Encoded]) -> int:
     """The padded length of a batch, whatever the codec rounds to."""
     tensor = next(iter(codec.collate(encoded).values()))
     return int(tensor.shape[1]) if tensor.ndim > 1 else 1
-
-
-def _bitwise_equal(a: NDArray[np.generic], b: NDArray[np.generic]) -> bool:
-    return a.shape == b.shape and a.tobytes() == b.tobytes()

@@ -1,0 +1,145 @@
+"""Measures engines: service times over batch shapes, side-by-side blocks, memory.
+
+Every comparison is interleaved: what is compared runs in turn within seconds, in an order that
+rotates, so that a machine that gets slower gets slower for all. The clock comes in as an argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headgate.errors import InputError
+from headgate.workload import Codec, CurvePoint, Encoded, Engine, Tensors
+
+__all__ = ["interleave", "load_memory", "sample_batches", "service_points"]
+
+Clock = Callable[[], float]
+"""Seconds, monotonic; in production ``time.perf_counter``."""
+T = TypeVar("T")
+
+
+def sample_batches(
+    codec: Codec, sample: Sequence[Encoded], rng: np.random.Generator
+) -> Callable[[int, int], Tensors]:
+    """A maker of batches of any shape out of real items: (size, longest) -> tensors.
+
+    Texts are cut from the sample's tokens laid end to end, so that ids occur as often as they do
+    in it; items of a fixed shape are drawn from the sample.
+    """
+    if not sample:
+        raise InputError("no items to make batches of", where="sample")
+    fixed = all(e.length == 1 for e in sample)
+    stream = None if fixed else np.concatenate([e.content for e in sample])
+
+    def make(size: int, longest: int) -> Tensors:
+        if stream is None:
+            return codec.collate([sample[i] for i in rng.integers(len(sample), size=size)])
+        starts = rng.integers(len(stream), size=size)
+        return codec.collate(
+            [Encoded(longest, stream.take(range(s, s + longest), mode="wrap")) for s in starts]
+        )
+
+    return make
+
+
+def service_points(
+    instances: Sequence[Engine],
+    make: Callable[[int, int], Tensors],
+    *,
+    sizes: Sequence[int],
+    lengths: Sequence[int],
+    clock: Clock,
+    budget_s: float = 5.0,
+    min_repeats: int = 3,
+    max_repeats: int = 50,
+) -> list[CurvePoint]:
+    """The median time of one call for every size x length.
+
+    Shapes take turns, in rotated order, until ``budget_s`` is spent or each ran ``max_repeats``
+    times; each runs at least ``min_repeats`` times, after two calls that are not counted (an
+    engine compiles for a new shape). With several ``instances`` all of them run the same shape at
+    the same time, each in a thread of its own, because two engines on one machine slow each other
+    down; then the median is over all their calls. A length is that of the tensors that come out
+    of ``make``: where a codec pads to a multiple, pass such lengths.
+    """
+    shapes = [(n, length) for n in sizes for length in lengths]
+    batches = {shape: make(*shape) for shape in shapes}
+    times: dict[tuple[int, int], list[float]] = {shape: [] for shape in shapes}
+
+    def call(engine: Engine, tensors: Tensors) -> float:
+        start = clock()
+        engine.run(tensors)
+        return clock() - start
+
+    with ThreadPoolExecutor(len(instances)) as pool:
+
+        def together(shape: tuple[int, int]) -> list[float]:
+            tensors = batches[shape]
+            return list(pool.map(call, instances, [tensors] * len(instances)))
+
+        for shape in shapes:
+            together(shape)
+            together(shape)
+        start = clock()
+        for repeat in range(max_repeats):
+            if repeat >= min_repeats and clock() - start >= budget_s:
+                break
+            for shape in _rotated(shapes, repeat):
+                times[shape].extend(together(shape))
+    return [CurvePoint(n, length, float(np.median(times[n, length]))) for n, length in shapes]
+
+
+def interleave(
+    candidates: Mapping[str, Sequence[Callable[[], object]]],
+    *,
+    blocks: int,
+    clock: Clock,
+    warm_up: bool = True,
+) -> dict[str, NDArray[np.float64]]:
+    """Seconds of each call: candidate -> array (blocks, calls).
+
+    A candidate is its list of calls, such as the same batches in each build's own padding. In
+    each block every candidate runs its whole list once; the order of candidates rotates from
+    block to block, so that none always runs first, or always after the same other one. With
+    ``warm_up`` every call runs once before, uncounted.
+    """
+    if warm_up:
+        for calls in candidates.values():
+            for each in calls:
+                each()
+    names = list(candidates)
+    seconds = {n: np.empty((blocks, len(candidates[n]))) for n in names}
+    for block in range(blocks):
+        # Reversed every other round too: rotation alone keeps each one's predecessor.
+        order = _rotated(names, block)
+        for name in reversed(order) if block // len(names) % 2 else order:
+            for k, each in enumerate(candidates[name]):
+                start = clock()
+                each()
+                seconds[name][block, k] = clock() - start
+    return seconds
+
+
+def load_memory(load: Callable[[], Engine], first_call: Tensors) -> tuple[Engine, int]:
+    """The engine, and by how many bytes this process grew to load it and run it once.
+
+    Rough: what the allocator kept from before is not seen, so an engine that is loaded after
+    another one was freed looks small. Load in a fresh process for a figure to rely on.
+    """
+    import psutil
+
+    process = psutil.Process()
+    before = process.memory_info().rss
+    engine = load()
+    engine.run(first_call)
+    return engine, max(process.memory_info().rss - before, 0)
+
+
+def _rotated(items: Sequence[T], by: int) -> list[T]:
+    k = by % len(items)
+    return [*items[k:], *items[:k]]
