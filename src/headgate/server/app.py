@@ -52,7 +52,8 @@ class App:
         self._draining = False
         self._active = 0
         self._idle = asyncio.Event()
-        self._ids = (f"{secrets.token_hex(6)}-{i:x}".encode() for i in itertools.count())
+        prefix = secrets.token_hex(6)
+        self._ids = (f"{prefix}-{i:x}".encode() for i in itertools.count())
         self._release = (b"x-headgate-release", deployment.release.encode())
         self._created_s = int(time.time())
         self._routes: dict[str, dict[str, _Handler]] = {

@@ -58,7 +58,7 @@ def bind(host: str, port: int) -> socket.socket:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind((host, port))
             listener.listen(2048)
-        except OSError:
+        except (OSError, OverflowError):
             listener.close()
             raise
     except (OSError, OverflowError) as error:

@@ -1,0 +1,180 @@
+"""What serving tests share: engines to hold, to fail or to lie, and a server on a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headgate.dataplane import DataPlane
+from headgate.errors import EngineError, RequestError, TooLong
+from headgate.objects import BatchingSpec, Build, CacheSpec, Variant
+from headgate.runtime import Deployment, Tensor
+from headgate.server import Limits
+from headgate.server.serve import bind, run
+from headgate.workload import Encoded, ServiceCurve, Tensors
+
+__all__ = ["POISON", "Served", "WordCodec", "WordEngine", "deployment", "expected"]
+
+POISON = 666
+MAX_TOKENS = 16
+SPEC = BatchingSpec(max_requests=8, max_padded_tokens=128)
+
+
+class WordCodec:
+    """One token a word: its length. The word ``poison`` is one that engines fail on."""
+
+    def encode(self, items: Sequence[object], *, truncate: bool = False) -> list[Encoded]:
+        encoded = []
+        for i, item in enumerate(items):
+            if not isinstance(item, str):
+                raise RequestError("it is no text", where=f"item {i}")
+            ids = [POISON if w == "poison" else len(w) for w in item.split()] or [0]
+            if len(ids) > MAX_TOKENS and not truncate:
+                raise TooLong(f"{len(ids)} tokens, and the model takes 16", where=f"item {i}")
+            ids = ids[:MAX_TOKENS]
+            encoded.append(Encoded(len(ids), np.array(ids, dtype=np.int64)))
+        return encoded
+
+    def collate(self, encoded: Sequence[Encoded]) -> Tensors:
+        ids = np.zeros((len(encoded), max(e.length for e in encoded)), dtype=np.int64)
+        for row, e in enumerate(encoded):
+            ids[row, : e.length] = e.content
+        return {"ids": ids}
+
+
+def expected(text: str) -> list[float]:
+    """What ``WordEngine`` answers: number of letters, number of words."""
+    return [float(sum(map(len, text.split()))), float(len(text.split()))]
+
+
+class WordEngine:
+    """Answers each row alone. Can be held until released, and can be made to misbehave."""
+
+    def __init__(self, change: Callable[[NDArray[np.float32]], object] | None = None) -> None:
+        self.batches: list[NDArray[np.generic]] = []
+        self.open = threading.Event()
+        self.open.set()
+        self.entered = threading.Semaphore(0)
+        self.closed = False
+        self._change = change
+
+    def run(self, tensors: Tensors) -> NDArray[np.generic]:
+        ids = tensors["ids"]
+        self.batches.append(ids)
+        self.entered.release()
+        assert self.open.wait(30)
+        if (ids == POISON).any():
+            raise EngineError("poison")
+        out = np.stack([ids.sum(axis=1), (ids > 0).sum(axis=1)], axis=1).astype(np.float32)
+        return out if self._change is None else np.asarray(self._change(out))
+
+    def close(self) -> None:
+        self.closed = True
+
+    @property
+    def rows_run(self) -> int:
+        return sum(len(b) for b in self.batches)
+
+
+def deployment(
+    *engines: WordEngine,
+    batching: BatchingSpec = SPEC,
+    cache_bytes: int = 0,
+    max_queue_requests: int = 1024,
+    max_predicted_wait_s: float = 10.0,
+    **options: object,
+) -> Deployment:
+    """``words@3`` on the given engines (one that behaves by default)."""
+    build = Build(
+        name="words",
+        task="embed",
+        engine="fake",
+        precision="fp32",
+        files={},
+        tokenizer="sha256:words",
+        max_tokens=MAX_TOKENS,
+        threads=1,
+    )
+    engines = engines or (WordEngine(),)
+    variant = Variant(
+        "words",
+        build.version,
+        len(engines),
+        batching,
+        CacheSpec(capacity_bytes=cache_bytes),
+        max_queue_requests,
+        max_predicted_wait_s,
+    )
+    codec = WordCodec()
+    return Deployment(
+        endpoint="words",
+        generation=3,
+        build=build,
+        variant=variant,
+        codec=codec,
+        engines=engines,
+        # Batching must pay, or the batcher does not batch: the call costs much, the item little.
+        plane=DataPlane.of(variant, ServiceCurve(1e-3, 1e-5, 1e-6, 0.0), generation=3),
+        input=Tensor("text", "str", ()),
+        output=Tensor("embedding", "float32", (2,)),
+        canary=codec.encode(["a canary"])[0],
+        **options,  # type: ignore[arg-type]  # a test's own keywords
+    )
+
+
+class Served:
+    """A deployment served on a free port of this machine, on a loop in a thread of its own."""
+
+    def __init__(self, deployed: Deployment | None = None, limits: Limits | None = None) -> None:
+        self.deployment = deployed or deployment()
+        self._limits = limits
+        self._listening: Future[tuple[str, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+        self._drained: Future[bool] = Future()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self) -> None:
+        async def serving() -> bool:
+            stop, loop = asyncio.Event(), asyncio.get_running_loop()
+            listening = self._listening
+            return await run(
+                self.deployment,
+                bind("127.0.0.1", 0),
+                stop,
+                self._limits,
+                lambda url: listening.set_result((url, loop, stop)),
+            )
+
+        try:
+            self._drained.set_result(asyncio.run(serving()))
+        except BaseException as error:
+            for waiting in (self._listening, self._drained):
+                if not waiting.done():
+                    waiting.set_exception(error)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self.url, self._loop, self._stop = self._listening.result(20)
+        return self
+
+    def stop(self) -> None:
+        """What SIGTERM does; returns at once."""
+        self._loop.call_soon_threadsafe(self._stop.set)
+
+    def drained(self) -> bool:
+        """Waits for the end; whether everything that was accepted was answered."""
+        return self._drained.result(30)
+
+    def __exit__(self, *_: object) -> None:
+        for engine in self.deployment.engines:
+            if isinstance(engine, WordEngine):
+                engine.open.set()
+        if not self._drained.done():
+            self.stop()
+        self.drained()
+        self._thread.join(20)

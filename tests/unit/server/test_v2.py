@@ -1,0 +1,130 @@
+"""Open Inference Protocol bodies: tensors in, tensors out, fields named."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headgate.runtime import Tensor
+from headgate.server import Limits
+from headgate.server.http import HttpError
+from headgate.server.v2 import infer_reply, metadata_body, parse_infer
+
+LIMITS = Limits(max_items=8)
+TEXT = Tensor("text", "str", ())
+IMAGE = Tensor("x", "float32", (2, 2))
+COUNTS = Tensor("x", "int8", (1,))
+SCORES = Tensor("scores", "float32", (3,))
+
+
+def body(tensor: dict[str, Any], **more: object) -> bytes:
+    return json.dumps({"inputs": [tensor], **more}).encode()
+
+
+def text(**changes: object) -> dict[str, Any]:
+    return {"name": "text", "shape": [2], "datatype": "BYTES", "data": ["a", "b"], **changes}
+
+
+def image(**changes: object) -> dict[str, Any]:
+    zeros = {"name": "x", "shape": [1, 2, 2], "datatype": "FP32", "data": [0, 1.5, 2, 3]}
+    return {**zeros, **changes}
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [text(), text(shape=[2, 1], data=[["a"], ["b"]]), text(shape=[2, 1])],
+)
+def test_texts_may_be_flat_or_nested(tensor: dict[str, Any]) -> None:
+    """The protocol allows both; [n] and [n, 1] are n texts."""
+    assert list(parse_infer(body(tensor), TEXT, SCORES, LIMITS).items) == ["a", "b"]
+
+
+@given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=8, max_size=8))
+def test_flat_and_nested_tensors_are_the_same(values: list[float]) -> None:
+    """Whatever the nesting, item i has the i-th four values."""
+    expected = np.array(values, np.float32).reshape(2, 2, 2)
+    for data in (values, expected.tolist()):
+        tensor = image(shape=[2, 2, 2], data=data)
+        items = parse_infer(body(tensor), IMAGE, SCORES, LIMITS).items
+        np.testing.assert_array_equal(np.stack(items), expected)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("tensor", "accepts", "param"),
+    [
+        (text(name="other"), TEXT, "inputs[0].name"),
+        (text(datatype="FP32"), TEXT, "inputs[0].datatype"),
+        (text(shape=[3]), TEXT, "inputs[0].shape"),
+        (text(shape=[1, 2]), TEXT, "inputs[0].shape"),
+        (text(shape=[]), TEXT, "inputs[0].shape"),
+        (text(shape=[0], data=[]), TEXT, "inputs[0].shape"),
+        (text(shape=[-2]), TEXT, "inputs[0].shape"),
+        (text(shape=[9], data=["a"] * 9), TEXT, "inputs[0].shape"),
+        (text(data=["a", 1]), TEXT, "inputs[0].data[1]"),
+        (text(data="ab"), TEXT, "inputs[0].data"),
+        ({"name": "text", "shape": [1], "datatype": "BYTES"}, TEXT, "inputs[0].data"),
+        (image(datatype="FP64"), IMAGE, "inputs[0].datatype"),
+        (image(shape=[1, 4]), IMAGE, "inputs[0].shape"),
+        (image(data=[1, 2, 3]), IMAGE, "inputs[0].data"),
+        (image(data=["1", "2", "3", "4"]), IMAGE, "inputs[0].data"),
+        (image(data=[True, False, True, True]), IMAGE, "inputs[0].data"),
+        (image(data=[None, 1, 2, 3]), IMAGE, "inputs[0].data"),
+        (image(data=[[1], [2, 3], [4]]), IMAGE, "inputs[0].data"),
+        (
+            {"name": "x", "shape": [1, 1], "datatype": "INT8", "data": [300]},
+            COUNTS,
+            "inputs[0].data",
+        ),
+        (
+            {"name": "x", "shape": [1, 1], "datatype": "INT8", "data": [0.5]},
+            COUNTS,
+            "inputs[0].data",
+        ),
+        (
+            {"name": "x", "shape": [1, 1], "datatype": "INT8", "data": [10**30]},
+            COUNTS,
+            "inputs[0].data",
+        ),
+    ],
+)
+def test_a_bad_field_is_named(tensor: dict[str, Any], accepts: Tensor, param: str) -> None:
+    """400, and the message begins with the field."""
+    with pytest.raises(HttpError) as refused:
+        parse_infer(body(tensor), accepts, SCORES, LIMITS)
+    assert refused.value.status == 400
+    assert refused.value.message.startswith(param)
+
+
+def test_unknown_outputs_and_more_inputs_are_refused() -> None:
+    """A wish that cannot be met is not ignored."""
+    with pytest.raises(HttpError, match=r"outputs\[0\]\.name"):
+        parse_infer(body(text(), outputs=[{"name": "logits"}]), TEXT, SCORES, LIMITS)
+    with pytest.raises(HttpError, match="2 tensors"):
+        parse_infer(json.dumps({"inputs": [text(), text()]}).encode(), TEXT, SCORES, LIMITS)
+
+
+def test_the_reply_has_name_type_shape_and_data() -> None:
+    """With the request's id, where it had one."""
+    request = parse_infer(body(text(), id="42"), TEXT, SCORES, LIMITS)
+    values = [np.array([1, 2, 3], np.float32), np.array([4, 5, 6], np.float32)]
+    reply = infer_reply(request, values, endpoint="e", version=7, gives=SCORES, source="engine")
+    assert json.loads(reply.body) == {
+        "model_name": "e",
+        "model_version": "7",
+        "id": "42",
+        "outputs": [
+            {"name": "scores", "datatype": "FP32", "shape": [2, 3], "data": [1, 2, 3, 4, 5, 6]}
+        ],
+    }
+
+
+def test_metadata_says_what_the_model_takes() -> None:
+    """-1 stands for the number of items."""
+    described = metadata_body("e", 7, "p", IMAGE, SCORES)
+    assert described["inputs"] == [{"name": "x", "datatype": "FP32", "shape": [-1, 2, 2]}]
+    assert described["outputs"] == [{"name": "scores", "datatype": "FP32", "shape": [-1, 3]}]
