@@ -23,27 +23,33 @@ def optimize(
             help="Where report.html and report.json go.", show_default="beside headgate.yaml"
         ),
     ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Measure times again, even those that are recorded.")
+    ] = False,
     store: StoreOption = None,
     as_json: AsJson = False,
 ) -> int:
     """Find the cheapest way to serve that keeps every contract, and prove it."""
-    import headgate.optimize as job
-    from headgate.cli.output import print_json, stdout
+    from headgate.cli.output import print_json, say, stdout
     from headgate.cli.progress import Progress
+    from headgate.optimize import optimize as run_job
     from headgate.report import as_json as report_json
     from headgate.report import print_report
 
     directory = report or (config if config.is_dir() else config.parent)
     with Progress() as progress:
-        result = job.optimize(
+        result = run_job(
             config,
             store_root=store_root(config, store),
             promote=promote,
             progress=progress,
             report_dir=directory,
+            fresh=fresh,
         )
+    for path in result.paths:
+        say(f"written: {path}")
     if as_json:
         print_json(report_json(result.report))
     else:
         print_report(result.report, stdout())
-    return int(result.exit_code)
+    return result.exit_code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headgate.cli.options import AsJson, FileOption, IdArgument, StoreOption, open_store
@@ -24,6 +25,7 @@ def promote(
     from headgate.objects import jsonable, short
 
     with open_store(file, store) as opened:
+        _refuse_gaps(file or opened.root.absolute().parent)
         entry, release = _promote(opened, id)
         name = variant_name(opened, release.variant)
     if as_json:
@@ -37,9 +39,28 @@ def promote(
     )
 
 
+def _refuse_gaps(config: Path) -> None:
+    """What the endpoint's file leaves open stops a promotion, here as in ``optimize``."""
+    from headgate.config import load_config
+    from headgate.errors import Refused
+
+    path = config / "headgate.yaml" if config.is_dir() else config
+    if not path.exists():
+        return
+    gaps = load_config(path).gaps
+    if gaps:
+        raise Refused(
+            "; ".join(f"{gap.key}: {gap.what}" for gap in gaps),
+            where=str(path),
+            reason="gaps",
+            fix="; ".join(dict.fromkeys(gap.fix for gap in gaps)),
+        )
+
+
 def _promote(store: Store, id: str) -> tuple[Entry, Release]:
     from headgate.cli.names import content_of
     from headgate.errors import Refused
+    from headgate.objects import Release
     from headgate.release import next_release
 
     entry, decision = _decision(store, id)
@@ -52,17 +73,20 @@ def _promote(store: Store, id: str) -> tuple[Entry, Release]:
             fix="promote the decision that the report ends with",
         )
     endpoint = str(servable["endpoint"])
-    current = store.current(endpoint)
-    expected = None if current is None else current.generation
+    first = Release(endpoint, 0, decision.current, None, "the unoptimized baseline")
+    current = store.current(endpoint) or first
     release = next_release(
         current,
         decision,
         endpoint=endpoint,
         variant=decision.candidate,
-        expected_generation=expected,
+        expected_generation=current.generation,
         decision_entry=entry.id,
+        note=decision.because,
     )
-    return store.promote(release, expected_generation=expected), release
+    if current is first:  # so that there is always something to roll back to
+        store.promote(first, expected_generation=None)
+    return store.promote(release, expected_generation=current.generation), release
 
 
 def _decision(store: Store, id: str) -> tuple[Entry, Decision]:

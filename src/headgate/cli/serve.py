@@ -125,14 +125,7 @@ def _own_functions(
             )
         found.append(function)
     before, after = found
-    return before, None if after is None else _by_item(after)
-
-
-def _by_item(function: Callable[[Any], object]) -> Callable[[Any], object]:
-    """A function of one output as a function of a batch of outputs."""
-    import numpy as np
-
-    return lambda outputs: np.stack([np.asarray(function(row)) for row in outputs])
+    return before, after
 
 
 def _announce(deployment: Deployment, version: str, url: str, *, as_json: bool) -> None:

@@ -358,7 +358,7 @@ class EndpointFile(_Section):
     )
     postprocess: FunctionName | None = Field(
         default=None,
-        description="function(output: numpy.ndarray) -> numpy.ndarray, the output of one item.",
+        description="function(outputs: numpy.ndarray) -> as many outputs; the first axis is the batch.",
         examples=["text:scale"],
     )
     candidates: Annotated[

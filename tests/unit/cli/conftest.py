@@ -13,13 +13,10 @@ from headgate.ledger import Store
 from headgate.objects import (
     Action,
     Artifact,
-    Axis,
     BatchingSpec,
     BatchInvariance,
-    Bound,
     Build,
     CacheSpec,
-    Contract,
     Decision,
     Release,
     Run,
@@ -107,7 +104,7 @@ def ids(tmp_path: Path) -> Ids:
             )  # fmt: skip
             store.register(artifact)
         runs = {
-            action: _decide(store, versions, action) for action in (Action.ROLLBACK, Action.ACCEPT)
+            action: decide(store, versions, action) for action in (Action.ROLLBACK, Action.ACCEPT)
         }
         store.promote(Release("docs", 0, versions["baseline"], None), expected_generation=None)
     return Ids(
@@ -115,13 +112,11 @@ def ids(tmp_path: Path) -> Ids:
     )
 
 
-def _decide(store: Store, versions: dict[str, str], action: Action) -> str:
+def decide(store: Store, versions: dict[str, str], action: Action) -> str:
+    """The entry of a decision about the student against the baseline."""
     decision = Decision(
         versions["student"], versions["baseline"], "holdout", (), action, f"it says {action}"
     )
     case = store.put_bytes(canonical({"action": action}))
     z = {"decision": store.put_bytes(canonical(decision))}
     return store.record_run(Run("gate.decide", {"case": case}, {}, "env", z, 0, **TIMES)).id
-
-
-CONTRACT = Contract("m", Axis.COST, Bound.AT_MOST, 1.0, "why", Action.WARN, "command:x", "previous")

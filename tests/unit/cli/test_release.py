@@ -9,9 +9,9 @@ import pytest
 
 from headgate.errors import Refused
 from headgate.ledger import Store
-from headgate.objects import Release, short
+from headgate.objects import Action, Release, canonical, short
 
-from .conftest import Cli, Ids
+from .conftest import Cli, Ids, decide
 
 
 def test_an_accepted_decision_becomes_current(cli: Cli, ids: Ids) -> None:
@@ -22,6 +22,40 @@ def test_an_accepted_decision_becomes_current(cli: Cli, ids: Ids) -> None:
     newest = json.loads(cli("history", "--json").out)[-1]
     assert newest["variant"] == ids.student
     assert newest["decision"] == ids.accepted
+
+
+def test_the_first_promotion_makes_the_baseline_generation_0(cli: Cli, ids: Ids) -> None:
+    """So that there is something to roll back to; a decision that was refused makes neither."""
+    with Store.open(Path(".headgate")) as store:
+        newer = json.loads(store.read(ids.student)) | {"endpoint": "fresh"}
+        versions = {
+            "student": store.put_bytes(canonical(newer)),
+            "baseline": ids.baseline,
+        }
+        refused = decide(store, versions, Action.ROLLBACK)
+        accepted = decide(store, versions, Action.ACCEPT)
+    assert cli("promote", refused).code == 3
+    assert cli("history", "--endpoint", "fresh").code == 2
+    assert cli("promote", accepted).code == 0
+    releases = json.loads(cli("history", "--endpoint", "fresh", "--json").out)
+    assert [(r["generation"], r["name"]) for r in releases] == [(0, "baseline"), (1, "student")]
+
+
+def test_what_the_endpoint_leaves_open_stops_a_promotion(cli: Cli, ids: Ids) -> None:
+    """A gap of headgate.yaml counts here as it does in `optimize --promote`."""
+    for name in ("model.onnx", "evaluate.jsonl"):
+        Path(name).touch()
+    Path("headgate.yaml").write_text(
+        "endpoint: docs\nowner: {team: t, escalate: 'command:x'}\ntask: classify\n"
+        "model: {onnx: model.onnx}\ndata: {evaluate: evaluate.jsonl}\n"
+        "workload: {rate_per_s: 1}\n",
+        encoding="utf-8",
+    )
+    said = cli("promote", ids.accepted)
+    assert said.code == 3
+    assert said.err.startswith(
+        f"headgate: {Path.cwd()}/headgate.yaml: contracts: none is declared; stated defaults were "
+    )
 
 
 def test_a_variant_stands_for_its_newest_decision(cli: Cli, ids: Ids) -> None:
