@@ -15,7 +15,7 @@ import numpy as np
 
 from headgate.engines.signature import onnx_spec
 from headgate.errors import InputError
-from headgate.quantization.facts import ModelFacts
+from headgate.quantization.facts import PRODUCTS, ModelFacts
 
 __all__ = ["check_onnx"]
 
@@ -67,6 +67,7 @@ def check_onnx(path: Path) -> ModelFacts:
     weights = {w.name: w for w in model.graph.initializer}
     sizes = {n: int(np.prod(w.dims, dtype=np.int64)) for n, w in weights.items()}
     counted = {n: s for n, s in sizes.items() if _is_weight(weights[n])}
+    by_operator, weighted_products = _by_operator(model.graph, counted)
     return ModelFacts(
         inputs=tuple(onnx_spec(i) for i in model.graph.input if i.name not in weights),
         outputs=tuple(onnx_spec(o) for o in model.graph.output),
@@ -77,21 +78,25 @@ def check_onnx(path: Path) -> ModelFacts:
         ),
         opset=next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0),
         operators=dict(sorted(Counter(n.op_type for n in _nodes(model.graph)).items())),
-        parameters_by_operator=_by_operator(model.graph, counted),
+        parameters_by_operator=by_operator,
+        weighted_products=weighted_products,
     )
 
 
-def _by_operator(graph: Any, sizes: dict[str, int]) -> dict[str, int]:
+def _by_operator(graph: Any, sizes: dict[str, int]) -> tuple[dict[str, int], int]:
+    """Weight elements by the operator that reads them, and products with a weight matrix."""
     # A weight's size travels with it through the operators that keep its elements.
     carried = dict(sizes)
     total: Counter[str] = Counter()
+    weighted_products = 0
     for node in graph.node:  # ONNX requires topological order
         read = [carried[i] for i in node.input if i in carried]
         if node.op_type in _SAME_ELEMENTS and node.input and node.input[0] in carried:
             carried[node.output[0]] = carried[node.input[0]]
         elif read:
             total[node.op_type] += sum(read)
-    return dict(sorted(total.items()))
+            weighted_products += node.op_type in PRODUCTS
+    return dict(sorted(total.items())), weighted_products
 
 
 def _check_finite(tensor: Any, where: str) -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["ModelFacts", "TensorSpec"]
+__all__ = ["PRODUCTS", "ModelFacts", "TensorSpec"]
+
+PRODUCTS = ("Conv", "Gemm", "MatMul")
+"""The operators that quantization speeds up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +38,5 @@ class ModelFacts:
     Transposes, casts and reshapes in between are looked through, and a weight that two operators
     read counts for both.
     """
+    weighted_products: int = 0
+    """Nodes that multiply by a weight matrix (``PRODUCTS``), of those in ``operators``."""
