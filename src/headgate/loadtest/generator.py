@@ -296,7 +296,7 @@ class _Segment:
 
     def _expire(self, i: int) -> None:
         carrying = next((c for c in self._connections.values() if c.request == i), None)
-        self._finish(i, NOT_SENT if carrying is None else TIMED_OUT)
+        self._finish(i, NOT_SENT if math.isnan(self._sent[i]) else TIMED_OUT)
         if carrying is not None:
             self._close(carrying)
             self._next_waiting(None)

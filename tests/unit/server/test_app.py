@@ -250,6 +250,7 @@ def test_the_phases_of_a_trace_add_up() -> None:
     """read + encode + queue + engine + respond is the whole."""
     with Served() as s, httpx.Client(base_url=s.url) as client:
         embed(client, ["a b", "c"], headers={"x-headgate-tenant": "blue"})
+        client.get("/health")  # on the same connection: by then the trace is there
         (record,) = s.deployment.traces.recent()
         phases = [record[f"{p}_s"] for p in ("read", "encode", "queue", "engine", "respond")]
         assert all(isinstance(p, float) and p >= 0 for p in phases)
