@@ -38,7 +38,7 @@ def bench(
     seed: Annotated[int, typer.Option(help="Of the arrivals.")] = 0,
     as_json: AsJson = False,
 ) -> int:
-    """Load an endpoint at scheduled times; VOID where the load was not what was asked for."""
+    """Put open-loop load on an endpoint, and judge the load itself."""
     from headgate.cli.output import print_json
     from headgate.cli.progress import Progress
     from headgate.loadtest import run_load

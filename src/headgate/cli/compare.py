@@ -20,7 +20,7 @@ def compare(
     store: StoreOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what differs between two runs, artifacts, decisions or releases."""
+    """Show what differs between two things that have ids."""
     from headgate.cli.names import contents
     from headgate.cli.output import grid, print_json, stdout, title
     from headgate.cli.show import flattened

@@ -29,7 +29,7 @@ def optimize(
     store: StoreOption = None,
     as_json: AsJson = False,
 ) -> int:
-    """Find the cheapest way to serve that keeps every contract, and prove it."""
+    """Find the cheapest way to serve that keeps every contract."""
     from headgate.cli.output import print_json, say, stdout
     from headgate.cli.progress import Progress
     from headgate.optimize import optimize as run_job

@@ -26,7 +26,7 @@ __all__ = [
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 ConfigArgument = Annotated[
-    Path, typer.Argument(help="headgate.yaml, or the directory that holds it.")
+    Path, typer.Argument(metavar="CONFIG", help="headgate.yaml, or the directory that holds it.")
 ]
 EndpointOption = Annotated[
     str | None,
@@ -37,7 +37,10 @@ FileOption = Annotated[
     typer.Option("-f", "--file", help="headgate.yaml; the store is beside it."),
 ]
 IdArgument = Annotated[
-    str, typer.Argument(help="An id from a report or `headgate history`; 4 digits are enough.")
+    str,
+    typer.Argument(
+        metavar="ID", help="An id from a report or `headgate history`; 4 digits are enough."
+    ),
 ]
 StoreOption = Annotated[
     Path | None,

@@ -37,7 +37,9 @@ def print_json(value: object) -> None:
 
 def say(text: str) -> None:
     """One line for a person, on stderr."""
-    stderr().print(Text(text), soft_wrap=True)
+    console = stderr()
+    # On a terminal at word boundaries; in a log a message stays on its line.
+    console.print(Text(text), soft_wrap=not console.is_terminal)
 
 
 def title(text: str, note: str = "") -> Text:
@@ -75,7 +77,8 @@ def print_error(error: HeadgateError, *, as_json: bool) -> None:
     message = Text.assemble(("headgate: ", "bold red"), first)
     if rest:
         message.append("\n" + rest, style="cyan")
-    stderr().print(message, soft_wrap=True)
+    console = stderr()
+    console.print(message, soft_wrap=not console.is_terminal)
     if as_json:
         body = {
             "reason": error.reason,

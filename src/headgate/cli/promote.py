@@ -19,7 +19,7 @@ _DECIDES = "gate.decide"
 def promote(
     id: IdArgument, file: FileOption = None, store: StoreOption = None, as_json: AsJson = False
 ) -> None:
-    """Make the candidate of a decision current; refused unless it was accepted."""
+    """Make current what a decision accepted."""
     from headgate.cli.names import variant_name
     from headgate.cli.output import print_json, stdout, title
     from headgate.objects import jsonable, short

@@ -19,7 +19,7 @@ DIFFERS = 3
 def replay(
     id: IdArgument, file: FileOption = None, store: StoreOption = None, as_json: AsJson = False
 ) -> int:
-    """Execute a run again and compare what comes out with what was recorded."""
+    """Execute a run or a decision again, and compare."""
     from headgate.cli.output import grid, print_json, stdout, title
     from headgate.cli.progress import Progress
     from headgate.objects import short
@@ -53,8 +53,8 @@ def _replay(store: Store, id: str, progress: Progress) -> Replayed:
     run = run_that_made(store, entry)
     if run is None:
         raise UsageError(
-            f"{id} is a {entry.kind} that no run made",
-            where=str(store.root),
+            f"no run made it; it is an entry of kind {entry.kind}",
+            where=id,
             reason="not_replayable",
             fix="give the id of a run, of a decision, or of something that a run made",
         )

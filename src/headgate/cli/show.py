@@ -20,7 +20,7 @@ _DIGEST = re.compile(r"sha256:([0-9a-f]{12})[0-9a-f]{52}")
 def show(
     id: IdArgument, file: FileOption = None, store: StoreOption = None, as_json: AsJson = False
 ) -> None:
-    """Show an entry of the ledger: artifact, run, measurement, decision or release."""
+    """Show anything that has an id."""
     from headgate.cli.names import contents
     from headgate.cli.output import facts, print_json, stdout, title
     from headgate.objects import short

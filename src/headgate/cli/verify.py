@@ -10,7 +10,7 @@ FINDINGS = 3
 
 
 def verify(file: FileOption = None, store: StoreOption = None, as_json: AsJson = False) -> int:
-    """Check every entry and every artifact of the store against its digest."""
+    """Check every entry and artifact against its digest."""
     from headgate.cli.output import grid, print_json, stdout, title
     from headgate.objects import short
 

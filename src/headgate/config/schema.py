@@ -358,7 +358,7 @@ class EndpointFile(_Section):
     )
     postprocess: FunctionName | None = Field(
         default=None,
-        description="function(outputs: numpy.ndarray) -> as many outputs; the first axis is the batch.",
+        description="function(outputs: numpy.ndarray) -> as many outputs; axis 0 is the batch.",
         examples=["text:scale"],
     )
     candidates: Annotated[
