@@ -1,1 +1,34 @@
-"""..."""
+"""Smaller students: what they learn, from what, and a forecast before they are paid for.
+
+Pure: losses, curricula, which layers a student takes, forecasts and advice. The effectful half,
+``headgate.distillation.train`` and ``headgate.distillation.encoder``, is imported by name.
+"""
+
+from headgate.distillation.curriculum import batches, distinct, learning_rate_share, pieces
+from headgate.distillation.forecast import Anchor, Forecast, forecast
+from headgate.distillation.losses import embedding_regression, relational, soft_target
+from headgate.distillation.preview import Advice, StudentPreview, break_even_requests, preview
+from headgate.distillation.recipe import Recipe
+from headgate.distillation.students import Gap, gaps, layers_for, validate_layers
+
+__all__ = [
+    "Advice",
+    "Anchor",
+    "Forecast",
+    "Gap",
+    "Recipe",
+    "StudentPreview",
+    "batches",
+    "break_even_requests",
+    "distinct",
+    "embedding_regression",
+    "forecast",
+    "gaps",
+    "layers_for",
+    "learning_rate_share",
+    "pieces",
+    "preview",
+    "relational",
+    "soft_target",
+    "validate_layers",
+]
