@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -127,3 +128,26 @@ def test_a_policy_keeps_what_its_model_keeps(
         assert {k for k in universe if k in policy} == model.keys()
     if isinstance(model, ModelS3FIFO):
         assert policy.used_bytes == model.used()
+
+
+@pytest.mark.parametrize(("make", "make_model"), [(LRU, ModelLRU), (S3FIFO, ModelS3FIFO)])
+@pytest.mark.parametrize("overwrites", [0.0, 0.3])
+def test_a_policy_keeps_what_its_model_keeps_over_a_long_life(
+    make: Callable[[int], CachePolicy],
+    make_model: Callable[[int], ModelLRU | ModelS3FIFO],
+    overwrites: float,
+) -> None:
+    """4,000 popular and unpopular keys through a dozen entries: ages, ghosts and all."""
+    rng = np.random.default_rng(13)
+    policy, model = make(5000), make_model(5000)
+    for item in rng.zipf(1.2, 4000) % 40:
+        key = bytes([item]) * 3
+        hit = policy.get(key, 0.0) is not None
+        assert hit == model.get(key)
+        if not hit or rng.random() < overwrites:
+            size = int(rng.integers(0, 150))
+            policy.put(key, True, size, 0.0)
+            model.put(key, size)
+        kept = model.keys()
+        assert len(policy) == len(kept)
+        assert all(k in policy for k in kept)

@@ -40,3 +40,10 @@ def test_every_field_counts() -> None:
         key("t", "b", {"p": "1"}, b"d"),
     }
     assert len(keys) == 7
+
+
+def test_fields_that_read_alike_when_glued_together_differ() -> None:
+    """The boundary between two fields is part of the key."""
+    assert key("a", "bc", {}, b"") != key("ab", "c", {}, b"")
+    assert key("a", "b", {"c": "de"}, b"") != key("a", "b", {"cd": "e"}, b"")
+    assert key("a", "b", {"c": "d"}, b"e") != key("a", "b", {"c": "de"}, b"")

@@ -282,7 +282,12 @@ def test_late_words_of_a_restarted_instance_are_ignored() -> None:
     batch = batch_of(p.handle(ask(1), 0.0))
     p.handle(Failed(batch, 0, EngineError("hung")), 1.0)
     assert p.handle(done(batch), 2.0) == []
-    assert p.stats().stale_events == 1
+    current = batch_of(p.handle(ask(2), 3.0))
+    assert p.handle(done(batch, "late"), 3.1) == [], "the instance runs another batch by now"
+    assert p.stats().stale_events == 2
+    (answer,) = p.handle(done(current, "two"), 3.2)
+    assert isinstance(answer, Answer)
+    assert answer.value == "two"
 
 
 def test_an_id_in_flight_cannot_be_used_again() -> None:

@@ -59,9 +59,15 @@ def test_hits_and_twins_cost_the_device_nothing() -> None:
 
 
 def test_arrivals_of_one_moment_are_one_call() -> None:
-    """They meet in one batch; a completion of that moment comes first."""
+    """They meet in one batch."""
     result = simulate(plane(max_requests=8), make_requests([0.0, 0.0, 1.0, 1.0]), SECOND)
     assert result.stats.dispatch_sizes == {2: 2}
+
+
+def test_a_completion_comes_before_an_arrival_of_the_same_moment() -> None:
+    """What is finished at 1 s is in the cache for who asks at 1 s."""
+    result = simulate(plane(cache=True), make_requests([0.0, 1.0], items=[7, 7]), SECOND)
+    assert result.sources.tolist() == ["engine", "cache"]
 
 
 def test_a_window_is_woken_in_virtual_time() -> None:
