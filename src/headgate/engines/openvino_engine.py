@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,12 +64,20 @@ class OpenVinoEngine:
                 fix="serve an fp32 or int8 build here; `headgate doctor` shows the CPU's flags",
             )
         self._model = model
+        self._alike = _alike(compiled.inputs)
         self._request = compiled.create_infer_request()
 
     def run(self, tensors: Tensors) -> NDArray[np.generic]:
         """The model's first output for one batch, copied out. Raises ``EngineError``."""
         if self._request is None:
             raise EngineError("run after close", where=str(self._model))
+        for names in self._alike:
+            shapes = {tensors[n].shape for n in names if n in tensors}
+            if len(shapes) > 1:
+                raise EngineError(
+                    f"{', '.join(names)} differ in shape: {', '.join(map(str, sorted(shapes)))}",
+                    where=str(self._model),
+                )
         try:
             # Sharing is safe: infer() returns only when it no longer reads the inputs.
             self._request.infer(dict(tensors), share_inputs=True)
@@ -80,3 +89,15 @@ class OpenVinoEngine:
     def close(self) -> None:
         """Frees the compiled model; harmless when repeated."""
         self._request = None
+
+
+def _alike(inputs: Any) -> list[list[str]]:
+    """Names of inputs declared with one shape, such as ids and their mask.
+
+    OpenVINO does not keep ONNX's named dimensions, so it would take a mask of another length than
+    its ids, and read past the end of the shorter one.
+    """
+    names: dict[str, list[str]] = {}
+    for each in inputs:
+        names.setdefault(str(each.partial_shape), []).append(each.any_name)
+    return [group for group in names.values() if len(group) > 1]

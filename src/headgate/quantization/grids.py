@@ -31,13 +31,14 @@ class Grid:
 
     def quantize(self, x: Floats) -> NDArray[np.int64]:
         """The nearest grid point's integer, half to even; outside the range, the range's end."""
-        nearest: Floats = np.rint(np.asarray(x, dtype=np.float64) / self.scale) + self.zero_point
-        return np.clip(nearest, self.low, self.high).astype(np.int64)
+        nearest = np.rint(np.asarray(x, dtype=np.float64) / self.scale) + self.zero_point
+        clipped: NDArray[np.int64] = np.clip(nearest, self.low, self.high).astype(np.int64)
+        return clipped
 
     def dequantize(self, q: NDArray[np.int64]) -> Floats:
         """The reals that the integers stand for."""
-        reals: Floats = (q - self.zero_point) * np.asarray(self.scale, dtype=np.float64)
-        return reals
+        steps: Floats = (q - self.zero_point).astype(np.float64)
+        return steps * self.scale
 
     def round(self, x: Floats) -> Floats:
         """What is left of ``x``: quantized and back.

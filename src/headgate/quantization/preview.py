@@ -176,7 +176,8 @@ def quality_loss(
 
     ``differences`` are candidate less baseline on n pilot items. The prediction interval of a
     mean of N further items is ``mean +- t_(n-1) * s * sqrt(1/n + 1/N)``. Mean and variance count
-    half an item more each way and one more tie (Agresti and Min, 2005): a pilot without a single difference has not shown that there is none.
+    half an item more each way and one more tie (Agresti and Min, 2005): a pilot without a single
+    difference has not shown that there is none.
 
     >>> loss, meets = quality_loss(np.zeros(98), evaluation_items=1250, margin=0.02)
     >>> round(loss.high, 4), round(meets, 2)
