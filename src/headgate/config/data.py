@@ -14,17 +14,15 @@ everywhere. A workload's rows have ``at_s`` instead of an id. Unknown keys are r
 
 from __future__ import annotations
 
-import json
-import math
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from headgate.config.rows import Item, Row, read_rows, unique_ids
 from headgate.config.schema import nearest
 from headgate.errors import InputError, Refused
 
@@ -39,9 +37,6 @@ __all__ = [
     "load_texts",
     "load_workload",
 ]
-
-Item: TypeAlias = str | NDArray[np.float64]
-"""What a caller sends: a text, or numbers of one shape."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +82,11 @@ def load_retrieval(path: Path) -> RetrievalSet:
     Raises ``InputError``; besides those of every file: ``label_points_nowhere``,
     ``partly_labelled``, ``mixed_rows``.
     """
-    queries: list[_Row] = []
-    passages: list[_Row] = []
-    texts: list[_Row] = []
+    queries: list[Row] = []
+    passages: list[Row] = []
+    texts: list[Row] = []
     kinds = {"query": queries, "passage": passages, "text": texts}
-    for row in _unique_ids(_rows(path)):
+    for row in unique_ids(read_rows(path)):
         kind = next((k for k in kinds if k in row.value), None)
         if kind is None:
             row.fail("has no query, passage or text", "missing_key", "give it one of them")
@@ -133,7 +128,7 @@ def load_labelled(path: Path) -> LabelledSet:
 
     Raises ``InputError``; besides those of every file: ``wrong_shape``, ``partly_labelled``.
     """
-    rows = list(_unique_ids(_rows(path)))
+    rows = list(unique_ids(read_rows(path)))
     items: list[Item] = []
     for row in rows:
         row.only("id", "input", "label", "slices", "meta")
@@ -158,7 +153,7 @@ def load_labelled(path: Path) -> LabelledSet:
 def load_texts(path: Path) -> list[str]:
     """Unlabelled texts, to train on or to calibrate with. Raises ``InputError``."""
     texts: list[str] = []
-    for row in _unique_ids(_rows(path)):
+    for row in unique_ids(read_rows(path)):
         row.only("id", "text", "slices", "meta")
         texts.append(row.text("text"))
     return texts
@@ -169,7 +164,7 @@ def load_workload(path: Path) -> WorkloadLog:
     at_s: list[float] = []
     items: list[Item] = []
     tenants: list[str] = []
-    for row in _rows(path):
+    for row in read_rows(path):
         row.only("at_s", "text", "input", "tenant")
         at = row.number("at_s")
         if at < (at_s[-1] if at_s else 0.0):
@@ -222,96 +217,8 @@ def _shorten(item: Item) -> str:
     return repr(text if len(text) <= 48 else text[:47] + "…")
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """One line of a file, and the errors that name it."""
-
-    path: Path
-    line: int
-    value: dict[str, Any]
-
-    def fail(self, what: str, reason: str, fix: str, key: str | None = None) -> NoReturn:
-        where = f"{self.path}:{self.line}" + (f": {key}" if key else "")
-        raise InputError(what, where=where, reason=reason, fix=fix)
-
-    def only(self, *keys: str) -> None:
-        for key in self.value:
-            if key not in keys:
-                self.fail(f"there is no key {key!r} here", "unknown_key", nearest(key, keys))
-
-    def need(self, key: str) -> Any:
-        if key not in self.value:
-            self.fail("is missing", "missing_key", f'give every row "{key}"', key)
-        return self.value[key]
-
-    @property
-    def id(self) -> str:
-        return self.text("id")
-
-    def text(self, key: str) -> str:
-        value = self.need(key)
-        if not isinstance(value, str):
-            self.fail(f"{_shown(value)} is not text", "wrong_type", "quote it", key)
-        if not value.strip() and key != "tenant":
-            self.fail("is empty", "empty_text", "remove the row, or fill it", key)
-        return value
-
-    def number(self, key: str) -> float:
-        value = self.need(key)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            fix = "write the index of the class" if key == "label" else "write a number"
-            self.fail(f"{_shown(value)} is not a number", "wrong_type", fix, key)
-        return float(value)
-
-    def strings(self, key: str) -> list[str]:
-        value = self.value.get(key, [])
-        if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
-            self.fail(f"{_shown(value)} is not a list of texts", "wrong_type", 'write ["…"]', key)
-        return value
-
-    def slices(self) -> tuple[str, ...]:
-        for name in (slices := self.strings("slices")):
-            dimension, _, value = name.partition(":")
-            if not dimension or not value:
-                self.fail(
-                    f"{name!r} is not a slice",
-                    "wrong_type",
-                    "write dimension:value, for example length:short",
-                    "slices",
-                )
-        return tuple(slices)
-
-    def item(self, key: str, like: Item | None) -> Item:
-        value = self.need(key)
-        if isinstance(value, str):
-            item: Item = self.text(key)
-        else:
-            try:
-                array = np.array(value)
-            except ValueError:
-                array = np.array(None)
-            if array.dtype.kind not in "if" or array.size == 0:
-                self.fail(
-                    f"{_shown(value)} is neither text nor numbers of one shape",
-                    "wrong_type",
-                    "write a text, or a list of numbers",
-                    key,
-                )
-            item = array.astype(np.float64)
-            if not np.isfinite(item).all():
-                self.fail("holds a number beyond a float", "not_finite", "correct it", key)
-        if like is not None and np.shape(item) != np.shape(like):
-            self.fail(
-                f"has shape {np.shape(item)}; the first row has {np.shape(like)}",
-                "wrong_shape",
-                "give all rows the same shape",
-                key,
-            )
-        return item
-
-
 def _relevant(
-    queries: Sequence[_Row], index: Mapping[str, int]
+    queries: Sequence[Row], index: Mapping[str, int]
 ) -> tuple[tuple[int, ...], ...] | None:
     labelled = [row for row in queries if "relevant" in row.value]
     if not labelled:
@@ -338,84 +245,3 @@ def _relevant(
                 )
         result.append(tuple(dict.fromkeys(index[name] for name in names)))
     return tuple(result)
-
-
-def _unique_ids(rows: Iterator[_Row]) -> Iterator[_Row]:
-    first: dict[str, int] = {}
-    for row in rows:
-        if row.id in first:
-            row.fail(
-                f"{row.id!r} is also the id of line {first[row.id]}",
-                "duplicate_id",
-                "give every row its own id",
-                "id",
-            )
-        first[row.id] = row.line
-        yield row
-
-
-def _rows(path: Path) -> Iterator[_Row]:
-    """The rows of ``path``; blank lines are skipped. Raises ``InputError``."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"cannot be read: {error.strerror}",
-            where=str(path),
-            reason="file_missing" if isinstance(error, FileNotFoundError) else "file_unreadable",
-            fix="check the path",
-        ) from None
-    found = False
-    for number, line in enumerate(content.split(b"\n"), start=1):
-        if not line.strip():
-            continue
-        found = True
-        yield _Row(path, number, _object(path, number, line))
-    if not found:
-        raise InputError(
-            "holds no rows", where=str(path), reason="empty_split", fix="add one JSON object a line"
-        )
-
-
-def _object(path: Path, number: int, line: bytes) -> dict[str, Any]:
-    where = f"{path}:{number}"
-
-    def refuse(constant: str) -> NoReturn:
-        raise InputError(
-            f"{constant} is not a number that JSON knows",
-            where=where,
-            reason="not_finite",
-            fix="write a finite number, or leave the row out",
-        )
-
-    try:
-        value = json.loads(line.decode("utf-8"), parse_constant=refuse)
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"byte {error.start} of the line is not UTF-8",
-            where=where,
-            reason="not_json",
-            fix="save the file as UTF-8",
-        ) from None
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise InputError(
-            f"this is not JSON: {getattr(error, 'msg', 'too deeply nested')}",
-            where=where,
-            reason="not_json",
-            fix="write one JSON object a line",
-        ) from None
-    if not isinstance(value, dict):
-        raise InputError(
-            f"{_shown(value)} is not an object",
-            where=where,
-            reason="not_json",
-            fix='write {"id": ..., ...}',
-        )
-    if any(isinstance(v, float) and not math.isfinite(v) for v in value.values()):
-        refuse("a number beyond a float")
-    return value
-
-
-def _shown(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 40 else text[:39] + "…"

@@ -52,7 +52,24 @@ _QUALITY = {
 # accuracy:                # with labels, better: this instead
 #   {not_below_current_by: 1%, why: ..., on_breach: rollback}""",
 }
-for _table in (_MODEL, _DATA, _QUALITY):
+_SPLITS = {
+    "embed": """\
+# holdout certifies what evaluate chose; students learn from train and int8 takes its ranges from
+# calibrate, both {"id": ..., "text": ...}. No item may be in two.
+data:
+  evaluate: evaluate.jsonl
+# holdout: holdout.jsonl
+# train: train.jsonl
+# calibrate: calibrate.jsonl""",
+    "classify": """\
+# holdout certifies what evaluate chose; int8 takes its ranges from calibrate. Both have rows as
+# above, and no item may be in two.
+data:
+  evaluate: evaluate.jsonl
+# holdout: holdout.jsonl
+# calibrate: calibrate.jsonl""",
+}
+for _table in (_MODEL, _DATA, _SPLITS, _QUALITY):
     _table["predict"] = _table["classify"]
 
 _TEXT = """\
@@ -70,13 +87,7 @@ owner:
 {model}
 
 {data}
-# holdout certifies what evaluate chose; students learn from train, int8 takes its ranges from
-# calibrate ({rows}). No item may be in two.
-data:
-  evaluate: evaluate.jsonl
-# holdout: holdout.jsonl
-# train: train.jsonl
-# calibrate: calibrate.jsonl
+{splits}
 
 # What is asked, and when: a rate, or better a log of {{"at_s": 0.013, {asked}}}.
 workload:
@@ -120,6 +131,6 @@ def template(task: str, *, endpoint: str) -> str:
         model=_MODEL[task],
         data=_DATA[task],
         quality=_QUALITY[task],
-        rows='{"id": ..., "text": ...}' if task == "embed" else "rows as above",
+        splits=_SPLITS[task],
         asked='"text": ...' if task == "embed" else '"input": [...]',
     )

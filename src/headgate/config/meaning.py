@@ -1,0 +1,156 @@
+"""What the shape of a headgate.yaml cannot say: keys that exclude each other, files that exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from headgate.config.contracts import metric_kind
+from headgate.config.document import Document, KeyPath
+from headgate.config.schema import FORMAT, DataFiles, EndpointFile, WorkloadSource
+from headgate.errors import ConfigError, InputError
+
+__all__ = [
+    "PREPARED",
+    "VARIABLE",
+    "check_files",
+    "check_format",
+    "check_meaning",
+    "check_variables",
+]
+
+PREPARED = "prepared:"
+"""Begins the name of a file that the endpoint's ``prepare`` function writes."""
+
+VARIABLE = re.compile(r"\$\{([^}]*)\}")
+
+
+def check_format(document: Document) -> None:
+    given = document.value.get("format", FORMAT)
+    if isinstance(given, int) and given > FORMAT:
+        raise ConfigError(
+            f"is written in format {given}; this Headgate reads up to {FORMAT}",
+            where=document.where(("format",)),
+            reason="newer_format",
+            fix="upgrade headgate: pip install --upgrade headgate",
+        )
+
+
+def check_variables(document: Document, loc: KeyPath, value: Any) -> None:
+    """``${NAME}`` is read under ``escalate`` alone; elsewhere it would be taken literally."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            check_variables(document, (*loc, key), inner)
+    elif isinstance(value, list):
+        for i, inner in enumerate(value):
+            check_variables(document, (*loc, i), inner)
+    elif isinstance(value, str) and VARIABLE.search(value) and loc[-1] != "escalate":
+        raise ConfigError(
+            f"{value!r} is not read from the environment here",
+            where=document.where(loc),
+            reason="environment",
+            fix="write the value itself; ${NAME} works under escalate only",
+        )
+
+
+def check_meaning(file: EndpointFile, document: Document) -> None:
+    """What the shape of the file cannot say."""
+
+    def wrong(loc: KeyPath, what: str, fix: str, reason: str = "wrong_value") -> ConfigError:
+        return ConfigError(what, where=document.where(loc), reason=reason, fix=fix)
+
+    if file.task in ("rerank", "generate"):
+        raise wrong(
+            ("task",),
+            f"{file.task!r} is not there yet",
+            "write embed, classify or predict",
+            "not_yet",
+        )
+    sources = file.model.kinds
+    if len(sources) != 1:
+        raise wrong(
+            ("model",),
+            f"names {len(sources)} sources: {', '.join(sources)}" if sources else "has no source",
+            "give exactly one of onnx, path, package, sklearn",
+        )
+    if file.task == "embed" and sources == ("onnx",) and file.model.tokenizer is None:
+        raise wrong(
+            ("model", "tokenizer"),
+            "is missing: an embedder takes text",
+            "write, for example, `tokenizer: tokenizer.json`",
+            "missing_key",
+        )
+    if file.workload is not None:
+        _check_workload(file.workload, wrong)
+    for kind in ("metrics", "safety"):
+        for name, spec in getattr(file, kind).items():
+            if spec.range[0] >= spec.range[1]:
+                raise wrong((kind, name, "range"), "is empty", "write [lowest, highest]")
+            _check_new_name(kind, name, file, wrong)
+
+
+def _check_workload(workload: WorkloadSource, wrong: Any) -> None:
+    if (workload.log is None) == (workload.rate_per_s is None):
+        raise wrong(
+            ("workload",),
+            "wants either a log or a rate",
+            "write `log: workload.jsonl` or `rate_per_s: 20`",
+        )
+    if workload.unique is not None and workload.log is None:
+        raise wrong(("workload", "unique"), "stands beside no log", "add `log: workload.jsonl`")
+
+
+def _check_new_name(kind: str, name: str, file: EndpointFile, wrong: Any) -> None:
+    if kind == "safety" and name in file.metrics:
+        raise wrong((kind, name), "is also under metrics", "give each metric one name")
+    try:
+        metric_kind(name, file.task, {})
+    except ConfigError:
+        return
+    raise wrong((kind, name), "is the name of a metric of Headgate's own", "choose another name")
+
+
+def _files(file: EndpointFile) -> dict[KeyPath, str]:
+    """Every key that names a file, with the name."""
+    sections: dict[str, tuple[str, ...]] = {
+        "model": ("onnx", "path", "tokenizer"),
+        "data": tuple(DataFiles.model_fields),
+        "workload": ("log", "unique"),
+    }
+    return {
+        (section, key): name
+        for section, keys in sections.items()
+        for key in keys
+        if (name := getattr(getattr(file, section), key, None)) is not None
+    }
+
+
+def check_files(file: EndpointFile, document: Document, root: Path) -> None:
+    for loc, name in _files(file).items():
+        where = document.where(loc)
+        if name.startswith(PREPARED):
+            bare = name.removeprefix(PREPARED)
+            if file.prepare is None:
+                raise ConfigError(
+                    f"{name!r} is written by no one",
+                    where=where,
+                    reason="not_prepared",
+                    fix="add `prepare: module:function`, which writes it, or name a file",
+                )
+            if not bare or Path(bare).name != bare or bare in (".", ".."):
+                raise ConfigError(
+                    f"{name!r} is not a file name",
+                    where=where,
+                    reason="wrong_value",
+                    fix="write prepared:NAME, without directories",
+                )
+            continue
+        directory = loc == ("model", "path")
+        if not ((root / name).is_dir() if directory else (root / name).is_file()):
+            raise InputError(
+                f"there is no {'directory' if directory else 'file'} {name!r}",
+                where=where,
+                reason="file_missing",
+                fix=f"paths are relative to {document.path.parent}/; correct the path or add it",
+            )
