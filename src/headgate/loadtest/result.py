@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headgate.loadtest.wire import NOT_SENT, Outcome
+from headgate.theory.quantile import quantile
 
 __all__ = ["LoadResult", "LoadVerdict"]
 
@@ -103,7 +104,7 @@ class LoadResult:
 
     def quantile_s(self, q: float) -> float:
         """The latency's order statistic ``inf{t : F(t) >= q}``, failures at infinity."""
-        return _order_statistic(self.latencies_s, q)
+        return quantile(self.latencies_s, q)
 
     @property
     def p95_s(self) -> float:
@@ -114,10 +115,11 @@ class LoadResult:
         is at most max(1 ms, 1 % of p95), and every request was sent and is accounted for."""
         broken: list[str] = []
         lag_s = np.where(np.isnan(self.sent_s), math.inf, self.sent_s - self.scheduled_s)
-        lag_p99_s = _order_statistic(lag_s, 0.99)
+        lag_p99_s = quantile(lag_s, 0.99)
         p95_s = self.p95_s
         # An overloaded server has an infinite p95; it must not excuse a late generator.
-        limit_s = max(_LAG_FLOOR_S, _LAG_SHARE_OF_P95 * p95_s) if math.isfinite(p95_s) else 0.001
+        share_s = _LAG_SHARE_OF_P95 * p95_s if math.isfinite(p95_s) else 0.0
+        limit_s = max(_LAG_FLOOR_S, share_s)
         scheduled, achieved = _rate(self.scheduled_s), _rate(self.sent_s)
         if abs(achieved - scheduled) > _RATE_TOLERANCE * scheduled:
             broken.append(
@@ -137,10 +139,6 @@ class LoadResult:
         if unsent or lost:
             broken.append(f"of {self.n} requests {unsent} were never sent and {lost} are lost")
         return LoadVerdict(tuple(broken), scheduled, achieved, lag_p99_s, limit_s)
-
-
-def _order_statistic(values: NDArray[np.float64], q: float) -> float:
-    return float(np.sort(values)[max(0, math.ceil(q * len(values)) - 1)])
 
 
 def _rate(times_s: NDArray[np.float64]) -> float:

@@ -30,7 +30,9 @@ __all__ = ["App", "app"]
 _WATCH_AFTER_S = 0.02
 """A request that takes longer than this is watched for its caller hanging up. Watching costs a
 task, so quick ones go without."""
-_REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
+_CLIENT_CLOSED = 499
+"""In metrics and traces alone, as nginx has it: nobody is left to be told."""
+_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _V2_MODEL = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?(/ready|/infer)?")
 _log = logging.getLogger("headgate.server")
 
@@ -53,7 +55,7 @@ class App:
         self._active = 0
         self._idle = asyncio.Event()
         prefix = secrets.token_hex(6)
-        self._ids = (f"{prefix}-{i:x}".encode() for i in itertools.count())
+        self._ids = (f"{prefix}-{i:x}" for i in itertools.count())
         self._release = (b"x-headgate-release", deployment.release.encode())
         self._created_s = int(time.time())
         self._routes: dict[str, dict[str, _Handler]] = {
@@ -101,25 +103,31 @@ class App:
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         deployment = self._deployment
         headers = dict(scope["headers"])
-        given_id = headers.get(b"x-request-id", b"")
-        request_id = given_id if _REQUEST_ID.fullmatch(given_id) else next(self._ids)
+        request_id = headers.get(b"x-request-id", b"").decode("latin-1")
+        if not _REQUEST_ID.fullmatch(request_id):
+            request_id = next(self._ids)
         exchange = Exchange(
             method=scope["method"],
             path=scope["path"],
             headers=headers,
             receive=receive,
             limits=self._limits,
-            request_id=request_id.decode("ascii"),
+            request_id=request_id,
             started_s=deployment.clock(),
         )
         reply = await self._reply(exchange)
-        if reply is None:
-            return  # the caller hung up
+        if not exchange.gone:
+            await self._send(send, exchange, reply)
+        deployment.metrics.requests[reply.status, reply.source] += 1
+        if exchange.method == "POST":
+            self._trace(exchange, reply)
+
+    async def _send(self, send: Send, exchange: Exchange, reply: Reply) -> None:
         head = [
             (b"content-type", reply.content_type),
             (b"content-length", b"%d" % len(reply.body)),
             self._release,
-            (b"x-request-id", request_id),
+            (b"x-request-id", exchange.request_id.encode()),
             *reply.headers,
         ]
         if reply.source:
@@ -129,12 +137,8 @@ class App:
         await send({"type": "http.response.start", "status": reply.status, "headers": head})
         body = b"" if exchange.method == "HEAD" else reply.body
         await send({"type": "http.response.body", "body": body})
-        metrics = deployment.metrics
-        metrics.requests[reply.status, reply.source] += 1
-        if exchange.method == "POST":
-            self._trace(exchange, reply)
 
-    async def _reply(self, exchange: Exchange) -> Reply | None:
+    async def _reply(self, exchange: Exchange) -> Reply:
         form = v2.error_reply if exchange.path.startswith("/v2") else openai.error_reply
         try:
             handler = self._route(exchange)
@@ -154,7 +158,7 @@ class App:
                 raise
             if exchange.task is not None:
                 exchange.task.uncancel()
-            return None
+            return Reply(b"", status=_CLIENT_CLOSED)
         except Exception as error:
             return form(_as_http(error, exchange))
 

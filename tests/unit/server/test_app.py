@@ -51,6 +51,13 @@ def test_every_answer_says_who_gave_it() -> None:
         assert "x-headgate-source" not in missing.headers
 
 
+def test_a_request_id_that_could_break_headers_is_replaced() -> None:
+    """Only visible ASCII comes back."""
+    with Served() as s, httpx.Client(base_url=s.url) as client:
+        answer = embed(client, "a", headers={"x-request-id": "a b"})
+        assert answer.headers["x-request-id"] != "a b"
+
+
 @pytest.mark.parametrize("path", ["/v2/models/words", "/v2/models/words/versions/3"])
 def test_the_open_inference_protocol_answers(path: str) -> None:
     """Metadata, readiness and inference, with and without a version."""
@@ -198,7 +205,10 @@ def test_who_hangs_up_is_not_computed_for() -> None:
             assert running.result().status_code == 200
         assert embed(client, "after").status_code == 200
         assert engine.rows_run == 2
-        assert "headgate_cancelled_total 2.0" in client.get("/metrics").text
+        scraped = client.get("/metrics").text
+        assert "headgate_cancelled_total 2.0" in scraped
+        assert 'headgate_requests_total{source="",status="499"} 1.0' in scraped
+        assert 499 in [record["status"] for record in s.deployment.traces.recent()]
 
 
 def _until_metric(url: str, line: str) -> None:
