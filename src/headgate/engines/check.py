@@ -52,7 +52,7 @@ def check_onnx(path: Path) -> ModelFacts:
             onnx.checker.check_model(model)
     except Exception as error:  # protobuf's error type is not part of onnx's interface
         raise InputError(
-            f"truncated, or not an ONNX model: {_first_line(error)}",
+            f"truncated, or not a valid ONNX model: {_first_line(error)}",
             where=where,
             fix="export or copy the file again",
         ) from error

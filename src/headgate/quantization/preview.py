@@ -152,13 +152,14 @@ def speedup_by_pilot(speedups: NDArray[np.float64]) -> Range:
     Times are products of many causes, so their ratios are summarised as logarithms; the interval
     is Student's for a mean of as many blocks again. Raises ``Undecided`` with fewer than two.
     """
-    logs = np.log(np.asarray(speedups, dtype=np.float64))
-    if len(logs) < 2 or not np.isfinite(logs).all():
+    ratios = np.asarray(speedups, dtype=np.float64)
+    if len(ratios) < 2 or not (np.isfinite(ratios) & (ratios > 0)).all():
         raise Undecided(
             "a pilot needs at least two blocks with positive times",
-            where=f"{len(logs)} blocks",
+            where=f"{len(ratios)} blocks",
             fix="measure more blocks",
         )
+    logs = np.log(ratios)
     n = len(logs)
     half = float(stats.t.ppf(0.95, n - 1) * logs.std(ddof=1) * math.sqrt(2 / n))
     middle = float(logs.mean())

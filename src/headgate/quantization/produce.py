@@ -64,10 +64,11 @@ def static_int8(
     """int8 weights and activations with fixed scales (NNCF): ``out_dir``/model.xml and model.bin.
 
     ``calibration`` is read several times, one batch in memory at a time, up to ``samples``
-    batches of it. Give single items or small batches with their true masks: padding that is not
-    masked would be calibrated as if it were text. ``transformer`` smooths activation outliers into
-    the weights before quantizing (SmoothQuant, arXiv 2211.10438). Raises ``InputError`` for
-    calibration data that is empty or can be read only once; ``EngineError``; ``MissingExtra``.
+    batches of it. Give single items: what padding activates is calibrated with the rest, even
+    where the mask hides it from the answer. ``transformer`` smooths activation outliers into the
+    weights before quantizing (SmoothQuant, arXiv 2211.10438). Raises ``InputError`` for calibration
+    data that is empty, lacks one of the model's inputs (a dropped attention mask goes unnoticed
+    otherwise), or can be read only once; ``EngineError``; ``MissingExtra``.
     """
     openvino, nncf = load_openvino("static int8"), load_nncf("static int8")
     first = iter(calibration)
@@ -77,9 +78,17 @@ def static_int8(
             where=str(source),
             fix="pass a list, or an object whose __iter__ starts anew",
         )
-    if next(first, None) is None:
+    batch = next(first, None)
+    if batch is None:
         raise InputError("no calibration data", where=str(source), fix="declare data: calibrate")
     graph = _read(openvino, source)
+    missing = [i.any_name for i in graph.inputs if i.any_name not in batch]
+    if missing:
+        raise InputError(
+            f"calibration data without {', '.join(missing)}",
+            where=str(source),
+            fix="calibrate on what the codec makes of texts or tensors",
+        )
     try:
         # NNCF draws progress bars on stdout, where the result of --json belongs.
         with contextlib.redirect_stdout(io.StringIO()):

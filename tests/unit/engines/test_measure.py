@@ -1,0 +1,162 @@
+"""Measurements, with clocks that say what they are told to."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from headgate import engines
+from headgate.engines.measure import interleave, load_memory, sample_batches, service_points
+from headgate.errors import InputError
+from headgate.objects import Build
+from headgate.workload import Tensors
+
+
+class CostlyEngine:
+    """Moves its own clock forward by ``1 + padded tokens`` a call; the first call is slow."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.shapes: list[tuple[int, ...]] = []
+
+    def clock(self) -> float:
+        return self.now
+
+    def run(self, tensors: Tensors) -> NDArray[np.generic]:
+        shape = tensors["x"].shape
+        self.now += (1 + shape[0] * shape[1]) * (100 if shape not in self.shapes else 1)
+        self.shapes.append(shape)
+        return np.zeros(shape[0])
+
+    def close(self) -> None:
+        pass
+
+
+def zeros(size: int, longest: int) -> Tensors:
+    return {"x": np.zeros((size, longest))}
+
+
+def measure(engine: CostlyEngine, **options: float) -> dict[tuple[int, int], float]:
+    points = service_points(
+        [engine], zeros, sizes=(1, 4), lengths=(8, 16), clock=engine.clock, **options
+    )
+    return {(p.size, p.longest): p.seconds for p in points}
+
+
+def test_times_are_those_of_the_shape_without_its_first_calls() -> None:
+    """The median of each shape, with compilation left out."""
+    assert measure(CostlyEngine()) == {(1, 8): 9, (1, 16): 17, (4, 8): 33, (4, 16): 65}
+
+
+def test_shapes_take_turns_in_rotated_order() -> None:
+    """No shape runs twice in a row while others wait, and none always runs first."""
+    engine = CostlyEngine()
+    measure(engine, budget_s=0, min_repeats=4, max_repeats=4)
+    rounds = [engine.shapes[8 + 4 * k : 12 + 4 * k] for k in range(4)]
+    assert all(len(set(r)) == 4 for r in rounds)
+    assert len({r[0] for r in rounds}) == 4
+
+
+def test_the_budget_ends_it_but_not_before_the_least() -> None:
+    """A budget of nothing still measures three times; a large one stops at the most repeats."""
+    engine = CostlyEngine()
+    measure(engine, budget_s=0)
+    assert len(engine.shapes) == 4 * (2 + 3)
+    engine = CostlyEngine()
+    measure(engine, budget_s=1e9, max_repeats=7)
+    assert len(engine.shapes) == 4 * (2 + 7)
+
+
+def test_instances_run_at_the_same_time() -> None:
+    """With two instances each call waits for the other to have begun: they truly overlap."""
+    meeting = threading.Barrier(2, timeout=30)
+
+    class Meets(CostlyEngine):
+        def run(self, tensors: Tensors) -> NDArray[np.generic]:
+            meeting.wait()
+            return super().run(tensors)
+
+    first, second = Meets(), Meets()
+    points = service_points(
+        [first, second], zeros, sizes=(2,), lengths=(8,), clock=first.clock, max_repeats=3
+    )
+    assert len(first.shapes) == len(second.shapes) == 5
+    assert len(points) == 1
+
+
+def test_blocks_hold_every_call_of_every_candidate() -> None:
+    """Each block runs each list once, times go to their own cell, and warm-ups are not counted."""
+    now = 0.0
+    log: list[str] = []
+
+    def call(name: str, seconds: float) -> None:
+        nonlocal now
+        now += seconds
+        log.append(name)
+
+    seconds = interleave(
+        {
+            "slow": [partial(call, "s1", 3.0), partial(call, "s2", 4.0)],
+            "fast": [partial(call, "f", 1.0)],
+        },
+        blocks=4,
+        clock=lambda: now,
+    )
+    assert seconds["slow"].tolist() == [[3.0, 4.0]] * 4
+    assert seconds["fast"].tolist() == [[1.0]] * 4
+    assert log[:3] == ["s1", "s2", "f"]
+    assert [log[3 + 3 * b] for b in range(4)] == ["s1", "f", "f", "s1"]
+
+
+def test_no_candidate_always_follows_the_same_one() -> None:
+    """Over six blocks of three candidates, each runs first twice and each pair in both orders."""
+    log: list[str] = []
+    interleave(
+        {n: [partial(log.append, n)] for n in "abc"}, blocks=6, clock=lambda: 0.0, warm_up=False
+    )
+    orders = ["".join(log[k : k + 3]) for k in range(0, 18, 3)]
+    assert sorted(orders) == ["abc", "acb", "bac", "bca", "cab", "cba"]
+
+
+def test_batches_are_cut_from_real_tokens(
+    text_build: Build, path_of: Callable[[str], Path]
+) -> None:
+    """Any shape can be made, of ids that the sample has, unpadded."""
+    codec = engines.codec_for(text_build, path_of)
+    make = sample_batches(codec, codec.encode(["abc", "xy"]), np.random.default_rng(0))
+    batch = make(3, 12)
+    assert batch["input_ids"].shape == (3, 12)
+    assert batch["attention_mask"].all()
+    known = np.concatenate([e.content for e in codec.encode(["abc", "xy"])])
+    assert set(batch["input_ids"].ravel()) <= set(known)
+
+
+def test_fixed_shapes_are_drawn_from_the_sample(
+    tensor_build: Build, path_of: Callable[[str], Path]
+) -> None:
+    """Items of a fixed shape keep it; only their number changes."""
+    codec = engines.codec_for(tensor_build, path_of)
+    make = sample_batches(codec, codec.encode([[1, 2, 3, 4]]), np.random.default_rng(0))
+    assert make(5, 1)["x"].tolist() == [[1, 2, 3, 4]] * 5
+
+
+def test_without_items_there_is_nothing_to_measure(
+    tensor_build: Build, path_of: Callable[[str], Path]
+) -> None:
+    """An empty sample is an error, not an empty batch."""
+    with pytest.raises(InputError):
+        sample_batches(engines.codec_for(tensor_build, path_of), [], np.random.default_rng(0))
+
+
+def test_memory_comes_with_the_engine(tensor_build: Build, path_of: Callable[[str], Path]) -> None:
+    """The engine is loaded, has run once, and its growth is not negative."""
+    batch = {"x": np.zeros((1, 4), dtype=np.float32)}
+    engine, grown = load_memory(lambda: engines.load(tensor_build, path_of), batch)
+    assert grown >= 0
+    assert engine.run(batch).shape == (1, 3)

@@ -1,0 +1,67 @@
+"""The hardware profile, and what is missing."""
+
+from __future__ import annotations
+
+import importlib.metadata
+
+import pytest
+
+from headgate.engines import probe
+from headgate.engines.probe import (
+    missing_extras,
+    parse_cpu_flags,
+    parse_gpus,
+    parse_memory_bytes,
+    read_profile,
+)
+
+
+def test_flags_are_those_that_change_kernels_and_all_processors_have() -> None:
+    """A flag of one processor alone is no flag of the machine; unknown flags are left out."""
+    text = "flags\t\t: fpu avx2 avx512_vnni sse4_2\n\nflags\t\t: avx2 fpu\nbugs : avx512f\n"
+    assert parse_cpu_flags(text) == ("avx2",)
+
+
+def test_arm_calls_them_features() -> None:
+    """arm64 lists its flags under another name."""
+    assert parse_cpu_flags("Features\t: fp asimd asimddp i8mm\n") == ("asimd", "asimddp", "i8mm")
+
+
+def test_nothing_known_is_nothing() -> None:
+    """Empty texts give no flags, no memory, no devices."""
+    assert parse_cpu_flags("") == ()
+    assert parse_memory_bytes("") == 0
+    assert parse_gpus("\n") == ()
+
+
+def test_the_profile_of_this_machine_is_whole_and_repeatable() -> None:
+    """Two readings agree, and the facts are possible ones."""
+    profile = read_profile()
+    assert profile == read_profile()
+    assert profile.effective_cores >= 1
+    assert profile.memory_bytes > 2**26
+    assert profile.devices[0] == "cpu"
+    assert profile.libraries["onnxruntime"] == importlib.metadata.version("onnxruntime")
+
+
+def test_missing_extras_name_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An extra of which any package is absent is listed, with the pip command that brings it."""
+
+    def version(package: str) -> str:
+        if package == "nncf":
+            raise importlib.metadata.PackageNotFoundError(package)
+        return "1.0"
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    assert [(m.extra, m.command) for m in missing_extras()] == [
+        ("openvino", "pip install 'headgate[openvino]'")
+    ]
+    assert "nncf" not in read_profile().libraries
+
+
+def test_a_gpu_tool_without_a_driver_is_no_device(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: object
+) -> None:
+    """nvidia-smi that fails, as it does without a driver, leaves the CPU alone."""
+    monkeypatch.setattr(probe.shutil, "which", lambda name: "/bin/false")
+    assert read_profile().devices == ("cpu",)
