@@ -25,6 +25,8 @@ from headgate.workload import Encoded
 
 __all__ = ["BlockTimes", "SpeedBlocks", "measure_blocks"]
 
+_LEAST_PASS_S = 0.03
+_MOST_REPEATS = 50
 _QUANTILES = {"latency_p50": 0.5, "latency_p95": 0.95, "latency_p99": 0.99}
 
 
@@ -35,7 +37,7 @@ class BlockTimes:
     latencies_s: tuple[float, ...]
     """Each item alone, nothing padded."""
     batched_s: float
-    """All of the items, in batches of like length."""
+    """As many items, in batches of like length."""
 
     def metric(self, name: str, *, alone: bool, price_per_s: float) -> float:
         """A latency quantile in seconds, or the cost of a thousand items, served alone or not."""
@@ -93,41 +95,58 @@ def blocks(call: Call) -> Mapping[str, Output]:
     answerers = [open_answerer(call, b, call.c["behaviour"]) for b in builds]
     encoded = [a.encode(items) for a in answerers]
     n_blocks = int(call.c["blocks"])
-    for answerer, rows in zip(answerers, encoded, strict=True):
-        _time(answerer, rows)  # compile every shape before the clock counts
-    before = [_time(answerers[0], encoded[0]) for _ in range(2)]
+    # Every shape is compiled before the clock counts, and it shows how long a pass takes.
+    repeats = [_repeats(a, rows) for a, rows in zip(answerers, encoded, strict=True)]
+
+    def timed(j: int) -> BlockTimes:
+        return _time(answerers[j], encoded[j], repeats[j])
+
+    before = [timed(0) for _ in range(2)]
     table: list[list[BlockTimes]] = []
     for i in range(n_blocks):
         call.progress(i / n_blocks, f"block {i + 1} of {n_blocks}")
         row: dict[int, BlockTimes] = {}
         for k in range(len(builds)):
             j = (i + k) % len(builds)
-            row[j] = _time(answerers[j], encoded[j])
+            row[j] = timed(j)
         table.append([row[j] for j in range(len(builds))])
-    after = [_time(answerers[0], encoded[0]) for _ in range(2)]
+    after = [timed(0) for _ in range(2)]
     for answerer in answerers:
         answerer.engine.close()
     body = {"blocks": table, "aa_before": before, "aa_after": after}
     return {"times": Output(canonical(body), "samples", "json {blocks, aa_before, aa_after}")}
 
 
-def _time(answerer: Answerer, encoded: Sequence[Encoded]) -> BlockTimes:
+def _repeats(answerer: Answerer, encoded: Sequence[Encoded]) -> int:
+    """How often the items are repeated for one pass to last long enough to be timed."""
+    _time(answerer, encoded, 1)
+    return min(max(1, round(_LEAST_PASS_S / _time(answerer, encoded, 1).batched_s)), _MOST_REPEATS)
+
+
+def _time(answerer: Answerer, encoded: Sequence[Encoded], repeats: int) -> BlockTimes:
     latencies = []
-    for e in encoded:
-        start = time.perf_counter()
-        answerer.run([e])
-        latencies.append(time.perf_counter() - start)
+    for _ in range(repeats):
+        for e in encoded:
+            start = time.perf_counter()
+            answerer.run([e])
+            latencies.append(time.perf_counter() - start)
     batches = batches_by_length([e.length for e in encoded], max_padded_tokens=512, max_items=32)
     start = time.perf_counter()
-    for batch in batches:
-        answerer.run([encoded[i] for i in batch])
+    for _ in range(repeats):
+        for batch in batches:
+            answerer.run([encoded[i] for i in batch])
     return BlockTimes(tuple(latencies), time.perf_counter() - start)
 
 
 def measure_blocks(
-    recorder: Recorder, builds: Sequence[Build], behaviour: Behaviour, *,
-    items: Sequence[Item], n_blocks: int, n_items: int = 64,
-) -> SpeedBlocks:  # fmt: skip
+    recorder: Recorder,
+    builds: Sequence[Build],
+    behaviour: Behaviour,
+    *,
+    items: Sequence[Item],
+    n_blocks: int,
+    n_items: int = 64,
+) -> SpeedBlocks:
     """Times ``builds`` (the baseline first) on ``n_items`` drawn from ``items``."""
     rng = np.random.default_rng(recorder.seed)
     chosen = [items[i] for i in sorted(rng.choice(len(items), min(n_items, len(items)), False))]
@@ -138,10 +157,11 @@ def measure_blocks(
     for build in builds:
         u |= {f"{build.name}/{k}": v for k, v in build_inputs(build).items()}
     done = recorder.run(
-        blocks, u=u,
+        blocks,
+        u=u,
         c={"builds": list(builds), "behaviour": behaviour, "blocks": n_blocks},
         detail=f"{len(builds)} builds, {n_blocks} interleaved blocks",
-    )  # fmt: skip
+    )
     body = parse(recorder.store.read(done.outputs["times"]))
 
     def times(row: Mapping[str, object]) -> BlockTimes:

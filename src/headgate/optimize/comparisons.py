@@ -5,10 +5,11 @@ All of it in virtual time, by the same pricing, and the replay's own requests to
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from headgate.objects import Build
+from headgate.errors import EngineError
 from headgate.optimize.job import Job
 from headgate.optimize.plan import Outcome
 from headgate.optimize.pricing import NO_CACHE, ONE_AT_A_TIME, Offer, Priced
@@ -60,27 +61,39 @@ def compare(
         winner_workload=plans.chosen,
         without=tuple(_leave_one_out(job, plans, baseline, tried)),
         current_replayed=pricer.replayed(
-            naive_workload, first=replay.current.first, last=replay.current.last,
-            rate_per_s=replay.current.rate_per_s, name="the replay of the baseline",
+            naive_workload,
+            first=replay.current.first,
+            last=replay.current.last,
+            rate_per_s=replay.current.rate_per_s,
+            name="the replay of the baseline",
         ),
         candidate_replayed=pricer.replayed(
-            plans.chosen, first=replay.candidate.first, last=replay.candidate.last,
-            rate_per_s=replay.candidate.rate_per_s, name="the replay of the winner",
+            plans.chosen,
+            first=replay.candidate.first,
+            last=replay.candidate.last,
+            rate_per_s=replay.candidate.rate_per_s,
+            name="the replay of the winner",
         ),
-    )  # fmt: skip
+    )
 
 
 def _tuned(job: Job, baseline: Baseline, plans: Plans, unique: str) -> Priced:
     """fp32 on the better engine with the best batching and instances: what an expert would run."""
-    builds = [baseline.build]
-    if "openvino" in job.profile.libraries:
-        maker = Maker(job.recorder, job.source, job.inputs, job.cores, job.profile.flags)
-        builds.append(make_build("fp32_openvino", maker))
     priced = [
-        plans.pricer.price(plans.pricer.offer(b), unique, name=f"tuned {b.name}, no repeats")
-        for b in builds
+        plans.pricer.price(offer, unique, name=f"tuned {offer.name}, no repeats")
+        for offer in _fp32_offers(job, baseline, plans)
     ]
     return min(priced, key=lambda p: p.attributed_s)
+
+
+def _fp32_offers(job: Job, baseline: Baseline, plans: Plans) -> list[Offer]:
+    """The unquantized model on every engine that can run it; the baseline's engine first."""
+    offers = [plans.pricer.offer(baseline.build)]
+    if "openvino" in job.profile.libraries:
+        maker = Maker(job.recorder, job.source, job.inputs, job.cores, job.profile.flags)
+        with contextlib.suppress(EngineError):  # an operator that OpenVINO does not have
+            offers.append(plans.pricer.offer(make_build("fp32_openvino", maker)))
+    return offers
 
 
 def _leave_one_out(
@@ -99,9 +112,10 @@ def _leave_one_out(
         Without("batching", priced(fixed, "batching", batching=ONE_AT_A_TIME), "one at a time"),
         Without("caching", priced(fixed, "caching", caches=NO_CACHE), "no cache"),
     ]
-    for optimization, build in _plainer_builds(job, plans.offer.name, baseline, tried):
-        offer = _restricted(pricer.offer(build), plan)
-        rows.append(Without(optimization, priced(offer, optimization), build.name))
+    for optimization, offer in _plainer(job, plans, baseline, tried):
+        rows.append(
+            Without(optimization, priced(_restricted(offer, plan), optimization), offer.name)
+        )
     default = InstancePlan(job.cores, 1)
     rows.append(
         Without(
@@ -114,32 +128,31 @@ def _leave_one_out(
     return rows
 
 
-def _plainer_builds(
-    job: Job, winner: str, baseline: Baseline, tried: Sequence[Tried]
-) -> Sequence[tuple[str, Build]]:
+def _plainer(
+    job: Job, plans: Plans, baseline: Baseline, tried: Sequence[Tried]
+) -> list[tuple[str, Offer]]:
     """What the winner is without quantization, and without distillation."""
-    made: Mapping[str, Build] = {t.name: t.build for t in tried if t.build is not None}
+    made = {t.name: t.build for t in tried if t.build is not None}
 
-    def fp32() -> Build:
-        if "openvino" not in job.profile.libraries:
-            return baseline.build
-        return make_build(
-            "fp32_openvino",
-            Maker(job.recorder, job.source, job.inputs, job.cores, job.profile.flags),
-        )
+    def plain() -> Offer:
+        """fp32, on the winner's engine where that can run it."""
+        return _fp32_offers(job, baseline, plans)[-1]
 
-    plainer: Mapping[str, Mapping[str, Callable[[], Build | None]]] = {
-        "bf16": {"quantization": fp32},
-        "int8_dynamic": {"quantization": lambda: baseline.build},
-        "int8_static": {"quantization": fp32},
-        "student3": {"distillation": lambda: baseline.build},
+    def candidate(name: str) -> Offer | None:
+        return plans.pricer.offer(made[name]) if name in made else None
+
+    plainer: Mapping[str, Mapping[str, Callable[[], Offer | None]]] = {
+        "bf16": {"quantization": plain},
+        "int8_dynamic": {"quantization": lambda: plans.pricer.offer(baseline.build)},
+        "int8_static": {"quantization": plain},
+        "student3": {"distillation": lambda: plans.pricer.offer(baseline.build)},
         "student3_int8": {
-            "quantization": lambda: made.get("student3"),
-            "distillation": lambda: made.get("int8_static"),
+            "quantization": lambda: candidate("student3"),
+            "distillation": lambda: candidate("int8_static"),
         },
     }
-    found = [(name, make()) for name, make in plainer[winner].items()]
-    return [(name, build) for name, build in found if build is not None]
+    found = [(name, make()) for name, make in plainer[plans.offer.name].items()]
+    return [(name, offer) for name, offer in found if offer is not None]
 
 
 def _restricted(offer: Offer, plan: InstancePlan) -> Offer:

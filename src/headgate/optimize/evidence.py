@@ -121,9 +121,13 @@ def _entry(store: Store, measurement: Measurement) -> str:
 
 
 def _measurement(
-    contract: Contract, samples: Samples, candidate: str, dataset: str,
-    runs: Mapping[str, Recorded], recorder: Recorder,
-) -> Measurement:  # fmt: skip
+    contract: Contract,
+    samples: Samples,
+    candidate: str,
+    dataset: str,
+    runs: Mapping[str, Recorded],
+    recorder: Recorder,
+) -> Measurement:
     result = judge(contract, samples)
     items = samples.items if isinstance(samples, WorstSlice) else samples
     attempted, errored = result.n, 0

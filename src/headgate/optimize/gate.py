@@ -54,8 +54,11 @@ def judge_candidate(
     }
     version = recorder.store.put_bytes(canonical(case))
     recorder.register(
-        f"case/{split}", version, kind="samples", schema="json case of the gate",
+        f"case/{split}",
+        version,
+        kind="samples",
+        schema="json case of the gate",
         lineage=(candidate, current),
-    )  # fmt: skip
+    )
     done = recorder.run(gate, u={"case": version}, c={}, detail=detail)
     return decision_from_json(parse(recorder.store.read(done.outputs["decision"]))), done

@@ -68,6 +68,20 @@ def prepare(call: Call) -> Mapping[str, Output]:
     }
 
 
+@transformation("workload.draw")
+def draw_workload(call: Call) -> Mapping[str, Output]:
+    """Poisson arrivals at the stated rate, items drawn from the evaluation inputs."""
+    split = load_split(str(call.c["task"]), call.path("evaluate"))
+    items = split.inputs if isinstance(split, LabelledSet) else split.queries
+    rng, n = np.random.default_rng(call.seed), int(call.c["requests"])
+    at_s = poisson_arrivals(n, rate_per_s=float(call.c["rate_per_s"]), rng=rng)
+    lines = [
+        canonical({"at_s": at, "text" if isinstance(items[i], str) else "input": items[i]})
+        for at, i in zip(at_s, rng.integers(0, len(items), n), strict=True)
+    ]
+    return {"workload": Output(b"\n".join(lines) + b"\n", "workload", _WORKLOAD)}
+
+
 def load_split(task: str, path: Path) -> Split:
     """An evaluation or holdout file of the endpoint's task."""
     return load_retrieval(path) if task == "embed" else load_labelled(path)
@@ -96,30 +110,32 @@ def register_inputs(config: EndpointConfig, recorder: Recorder) -> Inputs:
                 if items
             }
         )
-        workload = (
-            load_workload(paths["workload"])
-            if "workload" in paths
-            else _assumed_workload(config, evaluate)
-        )
         unique = load_workload(paths["unique"]) if "unique" in paths else None
         versions = {
             role: _register_file(recorder, role, path, config.task, made_by)
             for role, path in paths.items()
         }
     if "workload" not in versions:
-        versions["workload"] = _register_value(
-            recorder, "workload",
-            {"rate_per_s": config.workload.rate_per_s, "requests": config.workload.requests,
-             "drawn_from": versions["evaluate"], "seed": config.seed},
-            _WORKLOAD,
-        )  # fmt: skip
+        drawn = recorder.run(
+            draw_workload,
+            u={"evaluate": versions["evaluate"]},
+            c={
+                "task": config.task,
+                "rate_per_s": config.workload.rate_per_s,
+                "requests": config.workload.requests,
+            },
+        )
+        versions["workload"] = drawn.outputs["workload"]
+    workload = load_workload(recorder.store.path_of(versions["workload"]))
     versions["prices"] = _register_value(
         recorder, "prices", config.prices.model_dump(), "json {device_second, ..., currency}"
     )
     versions["contracts"] = _register_value(
-        recorder, "contracts",
-        config.contracts_for(labelled=_labelled(evaluate)), "json [contract]",
-    )  # fmt: skip
+        recorder,
+        "contracts",
+        config.contracts_for(labelled=_labelled(evaluate)),
+        "json [contract]",
+    )
     return Inputs(evaluate, holdout, train, calibrate, workload, unique, versions)
 
 
@@ -136,10 +152,13 @@ def _prepare(config: EndpointConfig, recorder: Recorder, directory: Path) -> str
 
 def _given_files(config: EndpointConfig) -> dict[str, str]:
     files = {
-        "evaluate": config.data.evaluate, "holdout": config.data.holdout,
-        "train": config.data.train, "calibrate": config.data.calibrate,
-        "workload": config.workload.log, "unique": config.workload.unique,
-    }  # fmt: skip
+        "evaluate": config.data.evaluate,
+        "holdout": config.data.holdout,
+        "train": config.data.train,
+        "calibrate": config.data.calibrate,
+        "workload": config.workload.log,
+        "unique": config.workload.unique,
+    }
     return {role: name for role, name in files.items() if name is not None}
 
 
@@ -162,27 +181,15 @@ def _labelled(split: Split) -> bool:
     return labels is not None
 
 
-def _assumed_workload(config: EndpointConfig, evaluate: Split) -> WorkloadLog:
-    """Poisson arrivals at the stated rate, items drawn from the evaluation inputs."""
-    rng = np.random.default_rng(config.seed)
-    items = evaluate.inputs if isinstance(evaluate, LabelledSet) else evaluate.queries
-    n = config.workload.requests
-    assert config.workload.rate_per_s is not None, "the configuration has a log or a rate"
-    chosen = rng.integers(0, len(items), n)
-    return WorkloadLog(
-        poisson_arrivals(n, rate_per_s=config.workload.rate_per_s, rng=rng),
-        tuple(items[i] for i in chosen),
-        ("",) * n,
-    )
-
-
 def _register_file(
     recorder: Recorder, role: str, path: Path, task: str, made_by: str | None
 ) -> str:
     kind, schema = {
-        "workload": ("workload", _WORKLOAD), "unique": ("workload", _WORKLOAD),
-        "train": ("dataset", _TEXTS), "calibrate": ("dataset", _TEXTS),
-    }.get(role, ("dataset", _SCHEMAS[task]))  # fmt: skip
+        "workload": ("workload", _WORKLOAD),
+        "unique": ("workload", _WORKLOAD),
+        "train": ("dataset", _TEXTS),
+        "calibrate": ("dataset", _TEXTS),
+    }.get(role, ("dataset", _SCHEMAS[task]))
     version = recorder.store.put_file(path.resolve())
     recorder.register(role, version, kind=kind, schema=schema, made_by=made_by)
     return version

@@ -70,9 +70,14 @@ class Job:
     def curve(self, build: Build, instances: int) -> MeasuredCurve:
         """The build's service-time curve with ``instances`` side by side."""
         return measure_curve(
-            self.recorder, build, InstancePlan(build.threads, instances),
-            sizes=_CURVE_SIZES, lengths=self.lengths, budget_s=_CURVE_BUDGET_S,
-        )  # fmt: skip
+            self.recorder,
+            build,
+            InstancePlan(build.threads, instances),
+            items=self.queries,
+            sizes=_CURVE_SIZES,
+            lengths=self.lengths,
+            budget_s=_CURVE_BUDGET_S,
+        )
 
     def servable(
         self, build: Build, variant: Variant, curve: MeasuredCurve, invariance: Invariance
@@ -91,10 +96,13 @@ class Job:
         )
         version = self.store.put_bytes(value.content)
         self.recorder.register(
-            f"variant/{variant.name}", version, kind="variant", schema="json Servable",
+            f"variant/{variant.name}",
+            version,
+            kind="variant",
+            schema="json Servable",
             lineage=(*build.files.values(), *((build.tokenizer,) if build.tokenizer else ())),
             made_by=curve.run.entry,
-        )  # fmt: skip
+        )
         return value, version
 
 
@@ -104,10 +112,16 @@ def open_job(config: EndpointConfig, store: Store, progress: Progress, *, fresh:
     profile = read_profile()
     environment = store.put_bytes(canonical(profile.environment))
     recorder = Recorder(
-        store=store, endpoint=config.endpoint, owner=config.owner.team,
-        environment=digest(profile.environment), seed=config.seed, root=config.root,
-        fresh_measurements=fresh, on_start=progress.start, on_progress=progress.update,
-    )  # fmt: skip
+        store=store,
+        endpoint=config.endpoint,
+        owner=config.owner.team,
+        environment=digest(profile.environment),
+        seed=config.seed,
+        root=config.root,
+        fresh_measurements=fresh,
+        on_start=progress.start,
+        on_progress=progress.update,
+    )
     recorder.register("environment", environment, kind="environment", schema="json profile")
     described = store.put_file(config.path)
     recorder.register("headgate.yaml", described, kind="config", schema="headgate.yaml")
@@ -119,12 +133,18 @@ def open_job(config: EndpointConfig, store: Store, progress: Progress, *, fresh:
         else inputs.evaluate.relevant
     ) is not None
     return Job(
-        config=config, store=store, recorder=recorder, profile=profile, progress=progress,
-        inputs=inputs, source=source, behaviour=Behaviour.of(config),
+        config=config,
+        store=store,
+        recorder=recorder,
+        profile=profile,
+        progress=progress,
+        inputs=inputs,
+        source=source,
+        behaviour=Behaviour.of(config),
         contracts=config.contracts_for(labelled=labelled),
         lengths=_lengths(source.build, inputs, recorder),
         value_bytes=_value_bytes(source.build, inputs, recorder),
-    )  # fmt: skip
+    )
 
 
 def _lengths(build: Build, inputs: Inputs, recorder: Recorder) -> tuple[int, ...]:

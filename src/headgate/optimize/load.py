@@ -149,9 +149,11 @@ class Replay:
     def void(self) -> tuple[str, ...]:
         """What the generator holds against its own run, if anything."""
         return tuple(
-            reason for side in (self.current, self.candidate) for s in side.segments
+            reason
+            for side in (self.current, self.candidate)
+            for s in side.segments
             for reason in s.void
-        )  # fmt: skip
+        )
 
 
 @transformation("measure.shell", measures=True)
@@ -166,10 +168,11 @@ def shell(call: Call) -> Mapping[str, Output]:
         results = [
             run_load(
                 [Segment(target, np.zeros(n), [body] * n)],
-                timeout_s=60.0, max_connections=_PROBE_CONNECTIONS,
+                timeout_s=60.0,
+                max_connections=_PROBE_CONNECTIONS,
             )[0]
             for n in (64, _SHELL_REQUESTS)
-        ]  # fmt: skip
+        ]
         lone = run_load(
             [
                 Segment(
@@ -231,10 +234,22 @@ class _Server:
 def server(call: Call, variant: str) -> Iterator[_Server]:
     """A server process of ``variant`` on a free port of 127.0.0.1, ready; ended afterwards."""
     command = [
-        sys.executable, "-m", "headgate", "serve", "--variant", variant,
-        "--store", str(call.store.root), "--root", str(call.root),
-        "--host", "127.0.0.1", "--port", "0", "--json",
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "headgate",
+        "serve",
+        "--variant",
+        variant,
+        "--store",
+        str(call.store.root),
+        "--root",
+        str(call.root),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        "0",
+        "--json",
+    ]
     log = call.work_dir / f"serve-{short(variant)}.log"
     with log.open("wb") as stderr:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr)
@@ -291,8 +306,9 @@ def _probe(s: _Server, items: Sequence[Item], call: Call) -> tuple[float, int]:
         if not result.answered:
             raise Undecided(
                 "the server answered none of the requests that look for its capacity",
-                where=s.url, fix="run the load test by hand: headgate bench",
-            )  # fmt: skip
+                where=s.url,
+                fix="run the load test by hand: headgate bench",
+            )
         used, rate = used + n, result.rate_per_s
         n = max(64, round(rate * _PROBE_S))
     return rate, used
@@ -302,9 +318,14 @@ class _Schedule:
     """Cuts a workload, sped up to a rate, into consecutive segments."""
 
     def __init__(
-        self, s: _Server, at_s: NDArray[np.float64], items: Sequence[Item], start: int,
-        rate_per_s: float, call: Call,
-    ) -> None:  # fmt: skip
+        self,
+        s: _Server,
+        at_s: NDArray[np.float64],
+        items: Sequence[Item],
+        start: int,
+        rate_per_s: float,
+        call: Call,
+    ) -> None:
         span_s = float(at_s[-1] - at_s[0])
         self._stretch = ((len(at_s) - 1) / span_s) / rate_per_s if span_s else 0.0
         self._at_s, self._items, self._call = at_s, items, call
@@ -359,9 +380,13 @@ def _times(r: LoadResult) -> SegmentTimes:
 
 
 def _side(
-    index: int, segments: Sequence[tuple[int, Segment]], results: Sequence[LoadResult],
-    probe: tuple[float, int], plan: _Schedule, memory_bytes: int,
-) -> Mapping[str, Any]:  # fmt: skip
+    index: int,
+    segments: Sequence[tuple[int, Segment]],
+    results: Sequence[LoadResult],
+    probe: tuple[float, int],
+    plan: _Schedule,
+    memory_bytes: int,
+) -> Mapping[str, Any]:
     own = [r for (i, _), r in list(zip(segments, results, strict=True))[2:-2] if i == index]
     latencies = np.concatenate([r.latencies_s for r in own]).tolist()
     return {
@@ -376,9 +401,13 @@ def _side(
 
 
 def measure_shell(
-    recorder: Recorder, variant: Servable, version: str, *, workload: str,
+    recorder: Recorder,
+    variant: Servable,
+    version: str,
+    *,
+    workload: str,
     tensor: Mapping[str, str] | None,
-) -> ShellCost:  # fmt: skip
+) -> ShellCost:
     """``variant`` must have a cache."""
     done = recorder.run(
         shell,
@@ -391,21 +420,33 @@ def measure_shell(
 
 
 def measure_load(
-    recorder: Recorder, *, current: Servable, candidate: Servable, versions: tuple[str, str],
-    workload: str, seconds: float, blocks: int, load: float, cores: int,
+    recorder: Recorder,
+    *,
+    current: Servable,
+    candidate: Servable,
+    versions: tuple[str, str],
+    workload: str,
+    seconds: float,
+    blocks: int,
+    load: float,
+    cores: int,
     tensor: Mapping[str, str] | None,
-) -> Replay:  # fmt: skip
+) -> Replay:
     """Replays ``workload`` on both; ``versions`` are the artifacts of (current, candidate)."""
     u = {"current": versions[0], "candidate": versions[1], "workload": workload}
     done = recorder.run(
         replay,
         u=u,
         c={
-            "endpoint": current.endpoint, "task": current.task, "seconds": seconds,
-            "blocks": blocks, "load": load, "input": tensor,
+            "endpoint": current.endpoint,
+            "task": current.task,
+            "seconds": seconds,
+            "blocks": blocks,
+            "load": load,
+            "input": tensor,
         },
         detail=f"{current.variant.name} and {candidate.variant.name}, {seconds:g} s each",
-    )  # fmt: skip
+    )
     body = parse(recorder.store.read(done.outputs["load"]))
     first, second = (_side_from_json(s) for s in body["sides"])
     before, after = (tuple(map(_times_from_json, body[k])) for k in ("aa_before", "aa_after"))

@@ -82,7 +82,7 @@ def optimize(
         clean_scratch(store)
         job = open_job(config, store, progress or Silent(), fresh=fresh)
         baseline = measure_baseline(job)
-        made, speed = make_candidates(job, baseline, preview(job))
+        made, speed = make_candidates(job, baseline, preview(job, baseline.curve))
         power = plan_power(job, baseline, made, speed)
         tried = judge_candidates(job, baseline, made, speed)
         winner = winner_of(tried, speed)
@@ -96,9 +96,18 @@ def optimize(
         may_promote = promote and not config.gaps
         generation = _promote(job, baseline, findings, promote=may_promote)
         report = build_report(
-            job, baseline, tried, speed, power, generation=generation, promoted=may_promote,
-            findings=findings, action=action, because=because, decision=decision,
-        )  # fmt: skip
+            job,
+            baseline,
+            tried,
+            speed,
+            power,
+            generation=generation,
+            promoted=may_promote,
+            findings=findings,
+            action=action,
+            because=because,
+            decision=decision,
+        )
     directory = report_dir if report_dir is not None else config.root
     return OptimizeResult(action, report, _write(directory, report))
 
@@ -145,10 +154,14 @@ def _promote(
     ):
         return current.generation
     release = next_release(
-        current, certificate.decision, endpoint=endpoint, variant=certificate.version,
-        expected_generation=current.generation, decision_entry=certificate.run.entry,
+        current,
+        certificate.decision,
+        endpoint=endpoint,
+        variant=certificate.version,
+        expected_generation=current.generation,
+        decision_entry=certificate.run.entry,
         note=certificate.decision.because,
-    )  # fmt: skip
+    )
     store.promote(release, expected_generation=current.generation)
     return release.generation
 
@@ -169,8 +182,9 @@ def _write(directory: Path, report: Report) -> tuple[Path, ...]:
             Path(file.name).replace(path)
         except OSError as error:
             raise Fault(
-                f"the report cannot be written: {error.strerror}", where=str(path),
+                f"the report cannot be written: {error.strerror}",
+                where=str(path),
                 fix="name another directory with --report",
-            ) from None  # fmt: skip
+            ) from None
         paths.append(path)
     return tuple(paths)

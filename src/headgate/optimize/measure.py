@@ -6,6 +6,7 @@ builds with each other is ``blocks``'s and ``gate``'s work.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,7 +15,13 @@ import numpy as np
 
 from headgate.config import EndpointConfig, Item, load_function, load_metric, source_digest
 from headgate.config.schema import MetricSpec
-from headgate.engines import batch_invariance, codec_for, load, service_points
+from headgate.engines import codec_for, load
+from headgate.engines.invariance import (
+    batch_invariance,
+    cosine_distance,
+    largest_component_difference,
+)
+from headgate.engines.measure import sample_batches, service_points
 from headgate.objects import BatchInvariance, Build, canonical, parse
 from headgate.optimize.answers import Answerer
 from headgate.optimize.inputs import load_split
@@ -35,10 +42,10 @@ __all__ = [
     "open_answerer",
 ]
 
-_INVARIANCE_ITEMS = 200
+_SAMPLE_ITEMS = 200
 _EPSILON = 1e-3
-"""Largest component difference of a unit vector, or of a score, that still counts as the same
-answer: about the rounding of one bf16 operation, and far below what reorders a ranking."""
+"""Largest cosine distance of an embedding, or difference of a score, that still counts as the
+same answer: about the rounding of one bf16 operation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +79,7 @@ class Invariance:
     """The batch-invariance class of a build, and what it was seen on."""
 
     invariance: BatchInvariance
-    max_abs_difference: float
+    max_difference: float
     items: int
     run: Recorded
 
@@ -144,9 +151,14 @@ def invariance(call: Call) -> Mapping[str, Output]:
     answerer = open_answerer(call, build, behaviour)
     items = parse(call.store.read(call.u["items"]))
     report = batch_invariance(
-        answerer.engine, answerer.codec, items,
-        rng=np.random.default_rng(call.seed), epsilon=call.c["epsilon"], sizes=(2, 8),
-    )  # fmt: skip
+        answerer.engine,
+        answerer.codec,
+        items,
+        rng=np.random.default_rng(call.seed),
+        epsilon=call.c["epsilon"],
+        difference=cosine_distance if build.task == "embed" else largest_component_difference,
+        sizes=(2, 8),
+    )
     answerer.engine.close()
     return {"report": Output(canonical(report), "samples", "json InvarianceReport")}
 
@@ -159,10 +171,15 @@ def service_curve(call: Call) -> Mapping[str, Output]:
     call.progress(0.0, f"{build.name}, {instances} x {build.threads} threads")
     codec = codec_for(build, call.store.path_of)
     engines = [load(build, call.store.path_of) for _ in range(instances)]
+    sample = codec.encode(parse(call.store.read(call.u["items"])), truncate=True)
     points = service_points(
-        engines, codec, sizes=call.c["sizes"], lengths=call.c["lengths"],
-        budget_s=float(call.c["budget_s"]), seed=call.seed,
-    )  # fmt: skip
+        engines,
+        sample_batches(codec, sample, np.random.default_rng(call.seed)),
+        sizes=call.c["sizes"],
+        lengths=call.c["lengths"],
+        clock=time.perf_counter,
+        budget_s=float(call.c["budget_s"]),
+    )
     for engine in engines:
         engine.close()
     return {"points": Output(canonical(points), "samples", "json [CurvePoint]")}
@@ -185,38 +202,54 @@ def measure_invariance(
     recorder: Recorder, build: Build, behaviour: Behaviour, *, items: Sequence[Item]
 ) -> Invariance:
     """The batch-invariance class of ``build`` on up to 200 of ``items``."""
-    chosen = [i if isinstance(i, str) else i.tolist() for i in items[:_INVARIANCE_ITEMS]]
-    version = recorder.store.put_bytes(canonical(chosen))
-    recorder.register("invariance/items", version, kind="dataset", schema="json [item]")
     done = recorder.run(
         invariance,
-        u=build_inputs(build, items=version),
+        u=build_inputs(build, items=_sample(recorder, items)),
         c={"build": build, "behaviour": behaviour, "epsilon": _EPSILON},
         detail=build.name,
     )
     body = _json(recorder, done, "report")
     return Invariance(
         BatchInvariance(body["invariance"]),
-        body["max_abs_difference"],
+        body["max_difference"],
         body["items"],
         done,
     )
 
 
 def measure_curve(
-    recorder: Recorder, build: Build, plan: InstancePlan, *, sizes: Sequence[int],
-    lengths: Sequence[int], budget_s: float,
-) -> MeasuredCurve:  # fmt: skip
+    recorder: Recorder,
+    build: Build,
+    plan: InstancePlan,
+    *,
+    items: Sequence[Item],
+    sizes: Sequence[int],
+    lengths: Sequence[int],
+    budget_s: float,
+) -> MeasuredCurve:
     """The service-time curve of ``build`` when ``plan.instances`` of it run side by side."""
     done = recorder.run(
         service_curve,
-        u=build_inputs(build),
-        c={"build": build, "instances": plan.instances, "sizes": list(sizes),
-           "lengths": list(lengths), "budget_s": budget_s},
+        u=build_inputs(build, items=_sample(recorder, items)),
+        c={
+            "build": build,
+            "instances": plan.instances,
+            "sizes": list(sizes),
+            "lengths": list(lengths),
+            "budget_s": budget_s,
+        },
         detail=f"{build.name}, {plan.instances} x {plan.threads} threads",
-    )  # fmt: skip
+    )
     points = tuple(CurvePoint(**p) for p in _json(recorder, done, "points"))
     return MeasuredCurve(plan, ServiceCurve.fit(points), points, done)
+
+
+def _sample(recorder: Recorder, items: Sequence[Item]) -> str:
+    """The first of ``items`` as an artifact."""
+    chosen = [i if isinstance(i, str) else i.tolist() for i in items[:_SAMPLE_ITEMS]]
+    version = recorder.store.put_bytes(canonical(chosen))
+    recorder.register("sample", version, kind="dataset", schema="json [item]")
+    return version
 
 
 def _json(recorder: Recorder, done: Recorded, name: str) -> Any:

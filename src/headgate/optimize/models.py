@@ -46,9 +46,12 @@ def export(call: Call) -> Mapping[str, Output]:
     encoder = link_files(call, call.work_dir / "encoder", call.u)
     state = encoder / "student.safetensors"
     facts = export_embedder(
-        encoder, out, layers=call.c.get("layers"), state=state if state.exists() else None,
+        encoder,
+        out,
+        layers=call.c.get("layers"),
+        state=state if state.exists() else None,
         seed=call.seed,
-    )  # fmt: skip
+    )
     return {
         "model.onnx": Output(out, "model", "onnx {input_ids, attention_mask} -> unit vectors"),
         "equivalence": Output(canonical(facts), "samples", "json: distance to transformers"),

@@ -80,13 +80,16 @@ def _requests(call: Call, build: Build, *, first: int, last: int | None) -> list
         Request(
             id=i,
             key=request_key(
-                tenant="", build="", parameters={}, content=e.content.tobytes(),
+                tenant="",
+                build="",
+                parameters={},
+                content=e.content.tobytes(),
             ),
             tokens=e.length,
             arrived_at_s=float(at),
         )
         for i, (e, at) in enumerate(zip(encoded, log.at_s[first:last], strict=True))
-    ]  # fmt: skip
+    ]
 
 
 @transformation("plan.choose")
@@ -146,11 +149,20 @@ def plan_simulate(call: Call) -> Mapping[str, Output]:
 
 
 def choose_variant(
-    recorder: Recorder, builds: Mapping[InstancePlan, Build], curves: Sequence[MeasuredCurve], *,
-    name: str, workload: str, p95_limit_s: float, batch_invariance: BatchInvariance,
-    caches: Sequence[CacheSpec], value_bytes: int, batching: Sequence[BatchingSpec] = BATCHING_GRID,
-    trials: int = 4, capacity_requests: int = 3000,
-) -> Choice:  # fmt: skip
+    recorder: Recorder,
+    builds: Mapping[InstancePlan, Build],
+    curves: Sequence[MeasuredCurve],
+    *,
+    name: str,
+    workload: str,
+    p95_limit_s: float,
+    batch_invariance: BatchInvariance,
+    caches: Sequence[CacheSpec],
+    value_bytes: int,
+    batching: Sequence[BatchingSpec] = BATCHING_GRID,
+    trials: int = 4,
+    capacity_requests: int = 3000,
+) -> Choice:
     """The cheapest way to serve a build (one per instance plan: threads are the build's)."""
     first = next(iter(builds.values()))
     done = recorder.run(
@@ -182,31 +194,53 @@ def choose_variant(
         chosen = best["candidate"]
         plan = InstancePlan(**chosen["plan"])
         variant = variant_from_json(
-            {"name": name, "build": builds[plan].version, "instances": plan.instances,
-             "batching": chosen["batching"], "cache": chosen["cache"]}
-        )  # fmt: skip
+            {
+                "name": name,
+                "build": builds[plan].version,
+                "instances": plan.instances,
+                "batching": chosen["batching"],
+                "cache": chosen["cache"],
+            }
+        )
         rate = float(best["max_rate_per_s"])
     curve = next(m for m in curves if m.plan == plan)
     return Choice(variant, curve, len(body["trials"]), body["binding"], rate, done)
 
 
 def simulate_variant(
-    recorder: Recorder, build: Build, variant: Variant, curve: MeasuredCurve, *,
-    workload: str, cores: int, batch_invariance: BatchInvariance, value_bytes: int,
-    rate_per_s: float | None = None, first: int = 0, last: int | None = None, warm_up: int = 0,
+    recorder: Recorder,
+    build: Build,
+    variant: Variant,
+    curve: MeasuredCurve,
+    *,
+    workload: str,
+    cores: int,
+    batch_invariance: BatchInvariance,
+    value_bytes: int,
+    rate_per_s: float | None = None,
+    first: int = 0,
+    last: int | None = None,
+    warm_up: int = 0,
     detail: str = "",
-) -> Outcome:  # fmt: skip
+) -> Outcome:
     """``variant`` on requests ``first`` to ``last`` of a workload; ``warm_up`` are not counted."""
     done = recorder.run(
         plan_simulate,
         u=_inputs(build, workload),
         c={
-            "build": build, "variant": variant, "curve": curve.curve, "cores": cores,
-            "batch_invariance": batch_invariance, "value_bytes": value_bytes,
-            "rate_per_s": rate_per_s, "first": first, "last": last, "warm_up": warm_up,
+            "build": build,
+            "variant": variant,
+            "curve": curve.curve,
+            "cores": cores,
+            "batch_invariance": batch_invariance,
+            "value_bytes": value_bytes,
+            "rate_per_s": rate_per_s,
+            "first": first,
+            "last": last,
+            "warm_up": warm_up,
         },
         detail=detail or variant.name,
-    )  # fmt: skip
+    )
     body = parse(recorder.store.read(done.outputs["outcome"]))
     body["quantiles"] = tuple(map(tuple, body["quantiles"]))
     return Outcome(**body, run=done)

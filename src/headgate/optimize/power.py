@@ -46,17 +46,26 @@ def plan_power(job: Job, baseline: Baseline, tried: Sequence[Tried], speed: Spee
     """
     pilot = next((t for t in tried if t.quality is not None), None)
     split = job.inputs.holdout or job.inputs.evaluate
-    rows = [] if pilot is None else [
-        row for c in job.contracts
-        if (row := _row(job, c, pilot, baseline, speed, split.slices)) is not None
-    ]  # fmt: skip
+    rows = (
+        []
+        if pilot is None
+        else [
+            row
+            for c in job.contracts
+            if (row := _row(job, c, pilot, baseline, speed, split.slices)) is not None
+        ]
+    )
     return Power(tuple(rows), job.store.append("power", {"rows": rows}).id)
 
 
 def _row(
-    job: Job, contract: Contract, pilot: Tried, baseline: Baseline, speed: SpeedBlocks,
+    job: Job,
+    contract: Contract,
+    pilot: Tried,
+    baseline: Baseline,
+    speed: SpeedBlocks,
     slices: Sequence[Sequence[str]],
-) -> Row | None:  # fmt: skip
+) -> Row | None:
     absolute = not contract.bound.needs_current
     base = contract.metric.removeprefix("worst_slice_")
     n = len(slices)
@@ -86,14 +95,21 @@ def _row(
             assumption = replace(assumption, expected=sum(ratios) / len(ratios))
         power = contract_power(contract, job.config.replay.blocks, assumption)
     return Row(
-        contract.describe(), power.n, power.assumed, power.power, power.required_n,
+        contract.describe(),
+        power.n,
+        power.assumed,
+        power.power,
+        power.required_n,
         power.can_decide,
-    )  # fmt: skip
+    )
 
 
 def _head(items: PairedItems) -> PairedItems:
     k = _PILOT_ITEMS
     return replace(
-        items, items=items.items[:k], candidate=items.candidate[:k], current=items.current[:k],
+        items,
+        items=items.items[:k],
+        candidate=items.candidate[:k],
+        current=items.current[:k],
         slices=items.slices[:k],
-    )  # fmt: skip
+    )

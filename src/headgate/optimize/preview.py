@@ -1,13 +1,42 @@
-"""Looks at every candidate before it is paid for: what applies here, what does not, and why."""
+"""Looks at every candidate before it is paid for: what applies here, what is expected, what not.
+
+Forecasts come from the pure previews of ``quantization`` and ``distillation``; this module knows
+what the endpoint has (data, extras, an encoder) and asks them. Each forecast is an entry of the
+ledger, so that it can be held against what was measured.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from headgate.distillation import Recipe, break_even_requests
+from headgate.engines import codec_for
+from headgate.engines.check import check_onnx
+from headgate.objects import jsonable
 from headgate.optimize.job import Job
+from headgate.optimize.measure import MeasuredCurve
+from headgate.quantization import (
+    BF16,
+    INT8_DYNAMIC,
+    INT8_STATIC,
+    ModelFacts,
+    QuantizationForecast,
+    Scheme,
+    forecast,
+)
+from headgate.report import words
 
 __all__ = ["Forecast", "preview"]
+
+_SCHEMES: Mapping[str, Scheme] = {
+    "bf16": BF16,
+    "int8_dynamic": INT8_DYNAMIC,
+    "int8_static": INT8_STATIC,
+    "student3_int8": INT8_STATIC,
+}
+_BACKWARD = 2.0
+"""A backward pass costs about two forward passes (Kaplan et al., arXiv 2001.08361, section 2.1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,62 +44,82 @@ class Forecast:
     """What is expected of a candidate; ``skip`` says why it is not tried, if so."""
 
     name: str
-    why: str
-    skip: str = ""
-    expected: str = ""
-    """In words: how fast, how large."""
+    skip: str
+    expected: str
+    """In words: how fast, how large, what making it costs."""
+    warnings: tuple[str, ...]
+    entry: str
+    """Of the ledger."""
 
 
-def preview(job: Job) -> Sequence[Forecast]:
-    """A forecast for each candidate that the endpoint names, in that order."""
-    return [_look_at(job, name) for name in job.config.candidates]
+def preview(job: Job, curve: MeasuredCurve) -> Sequence[Forecast]:
+    """A forecast for each candidate that the endpoint names; ``curve`` is the baseline's."""
+    facts = check_onnx(job.store.path_of(job.source.build.files["model.onnx"]))
+    return [_look_at(job, name, facts, curve) for name in job.config.candidates]
 
 
-def _look_at(job: Job, name: str) -> Forecast:
-    missing = [m for m in (need(job) for need in _NEEDS[name]) if m]
-    return Forecast(name, _WHY[name], "; ".join(missing))
+def _look_at(job: Job, name: str, facts: ModelFacts, curve: MeasuredCurve) -> Forecast:
+    lacks = [*_lacks(job, name)]
+    expected: list[str] = []
+    warnings: tuple[str, ...] = ()
+    body: dict[str, object] = {}
+    scheme = _SCHEMES.get(name)
+    if scheme is not None:
+        quantized = _quantized(job, scheme, facts)
+        if not quantized.applies:
+            lacks.append(quantized.reason)
+        speed = quantized.speedup
+        expected.append(f"{speed.low:.1f}x to {speed.high:.1f}x the speed")
+        expected.append(words.size(quantized.file_bytes))
+        warnings = quantized.warnings
+        body["quantization"] = quantized
+    if name.startswith("student") and not lacks:
+        expected.append(_student(job, curve, body))
+    skip = "; ".join(lacks)
+    said = "" if skip else ", ".join(expected)
+    body |= {"candidate": name, "skip": skip, "expected": said}
+    known = job.store.latest("forecast", candidate=name, skip=skip, expected=said)
+    entry = known or job.store.append("forecast", jsonable(body))
+    return Forecast(name, skip, said, warnings, entry.id)
 
 
-def _openvino(job: Job) -> str:
-    return "" if "openvino" in job.profile.libraries else "needs: pip install 'headgate[openvino]'"
+def _lacks(job: Job, name: str) -> Sequence[str]:
+    """What the endpoint or the machine does not have, that the candidate needs."""
+    needs: list[tuple[bool, str]] = []
+    if name != "int8_dynamic" and name != "student3":
+        needs.append(("openvino" in job.profile.libraries, "pip install 'headgate[openvino]'"))
+    if "int8_static" in name or name.endswith("3_int8"):
+        needs.append((bool(job.inputs.calibrate), "data: calibrate is not declared"))
+    if name.startswith("student"):
+        needs += [
+            (bool(job.source.encoder), "a student takes the layers of a transformers encoder"),
+            ("torch" in job.profile.libraries, "pip install 'headgate[train]'"),
+            (bool(job.inputs.train), "data: train is not declared"),
+        ]
+    return [what for there, what in needs if not there]
 
 
-def _nncf(job: Job) -> str:
-    return "" if "nncf" in job.profile.libraries else "needs: pip install 'headgate[openvino]'"
+def _quantized(job: Job, scheme: Scheme, facts: ModelFacts) -> QuantizationForecast:
+    model = job.source.build.files["model.onnx"]
+    size = job.store.path_of(model).stat().st_size
+    return forecast(
+        scheme, facts, job.profile.flags, source_file_bytes=size, baseline_memory_bytes=size
+    )
 
 
-def _torch(job: Job) -> str:
-    return "" if "torch" in job.profile.libraries else "needs: pip install 'headgate[train]'"
-
-
-def _encoder(job: Job) -> str:
-    return "" if job.source.encoder else "a student takes layers of a transformers encoder"
-
-
-def _train(job: Job) -> str:
-    return "" if job.inputs.train else "data: train is not declared"
-
-
-def _calibrate(job: Job) -> str:
-    return "" if job.inputs.calibrate else "data: calibrate is not declared"
-
-
-def _bf16(job: Job) -> str:
-    fast = {"avx512_bf16", "amx_bf16", "bf16"} & set(job.profile.flags)
-    return "" if fast else "this CPU has no bf16 instructions (avx512_bf16, amx_bf16)"
-
-
-_NEEDS: Mapping[str, tuple[Callable[[Job], str], ...]] = {
-    "bf16": (_bf16, _openvino),
-    "int8_dynamic": (),
-    "int8_static": (_nncf, _calibrate),
-    "student3": (_encoder, _torch, _train),
-    "student3_int8": (_encoder, _torch, _train, _nncf, _calibrate),
-}
-_WHY: Mapping[str, str] = {
-    "bf16": "half the bits of every multiplication",
-    "int8_dynamic": "a quarter of the bits; scales found at run time",
-    "int8_static": "a quarter of the bits; scales calibrated once",
-    "student3": "half the layers",
-    "student3_int8": "half the layers, a quarter of the bits",
-}
+def _student(job: Job, curve: MeasuredCurve, body: dict[str, object]) -> str:
+    """Half the layers: what training costs, and after how many requests it has paid for itself."""
+    recipe = Recipe()
+    codec = codec_for(job.source.build, job.store.path_of)
+    sample = codec.encode(job.inputs.train[:500], truncate=True)
+    length = round(sum(e.length for e in sample) / len(sample))
+    forward_s = curve.curve.predict_s(recipe.batch_texts, length) / 2
+    once_s = curve.curve.predict_s(32, length) * len(job.inputs.train) / 32
+    training_s = recipe.steps * forward_s * (1 + _BACKWARD) + once_s
+    request_s = curve.curve.predict_s(1, job.lengths[len(job.lengths) // 2])
+    requests = break_even_requests(training_s, request_s, request_s / 2)
+    body["student"] = {"training_device_s": training_s, "break_even_requests": requests}
+    return (
+        f"half the layers; training takes about {words.seconds(training_s)}, "
+        f"earned back by {words.count(requests)} requests"
+    )

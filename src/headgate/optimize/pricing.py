@@ -80,25 +80,42 @@ class Pricer:
         )
 
     def price(
-        self, offer: Offer, workload: str, *, name: str,
+        self,
+        offer: Offer,
+        workload: str,
+        *,
+        name: str,
         batching: Sequence[BatchingSpec] = BATCHING_GRID,
         caches: Sequence[CacheSpec] = NO_CACHE,
-    ) -> Priced:  # fmt: skip
+    ) -> Priced:
         """The cheapest policies for ``offer`` on ``workload`` (``workload`` or ``unique``)."""
         version = self.job.inputs.versions[workload]
         curves = [self._with_shell(c, cached=caches != NO_CACHE) for c in offer.curves]
         choice = choose_variant(
-            self.job.recorder, offer.builds, curves, name=name, workload=version,
-            p95_limit_s=self.p95_limit_s, batch_invariance=self.batch_invariance,
-            caches=caches, batching=batching, value_bytes=self.job.value_bytes,
-        )  # fmt: skip
+            self.job.recorder,
+            offer.builds,
+            curves,
+            name=name,
+            workload=version,
+            p95_limit_s=self.p95_limit_s,
+            batch_invariance=self.batch_invariance,
+            caches=caches,
+            batching=batching,
+            value_bytes=self.job.value_bytes,
+        )
         build = offer.builds[choice.curve.plan]
         outcome = simulate_variant(
-            self.job.recorder, build, choice.variant, choice.curve, workload=version,
-            cores=self.job.cores, batch_invariance=self.batch_invariance,
-            value_bytes=self.job.value_bytes, rate_per_s=LOAD * choice.max_rate_per_s or None,
+            self.job.recorder,
+            build,
+            choice.variant,
+            choice.curve,
+            workload=version,
+            cores=self.job.cores,
+            batch_invariance=self.batch_invariance,
+            value_bytes=self.job.value_bytes,
+            rate_per_s=LOAD * choice.max_rate_per_s or None,
             detail=name,
-        )  # fmt: skip
+        )
         return Priced(name, choice, build, outcome)
 
     def replayed(
@@ -106,11 +123,20 @@ class Pricer:
     ) -> Outcome:
         """The very requests of a replay, at its rate; those before ``first`` only warm up."""
         return simulate_variant(
-            self.job.recorder, priced.build, priced.choice.variant, priced.choice.curve,
-            workload=self.job.inputs.versions["workload"], cores=self.job.cores,
-            batch_invariance=self.batch_invariance, value_bytes=self.job.value_bytes,
-            rate_per_s=rate_per_s, first=0, last=last, warm_up=first, detail=name,
-        )  # fmt: skip
+            self.job.recorder,
+            priced.build,
+            priced.choice.variant,
+            priced.choice.curve,
+            workload=self.job.inputs.versions["workload"],
+            cores=self.job.cores,
+            batch_invariance=self.batch_invariance,
+            value_bytes=self.job.value_bytes,
+            rate_per_s=rate_per_s,
+            first=0,
+            last=last,
+            warm_up=first,
+            detail=name,
+        )
 
     def _with_shell(self, curve: MeasuredCurve, *, cached: bool) -> MeasuredCurve:
         hits = ideal_hit_ratio([*map(_identity, self.job.inputs.workload.items)]) if cached else 0.0

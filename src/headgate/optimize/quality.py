@@ -73,10 +73,10 @@ def _retrieval(
     passages = answerer.answer(data.passages).astype(np.float32)
     queries = answerer.answer(data.queries).astype(np.float32)
     similarity = queries @ passages.T
-    if data.relevant is None:
-        # Every text is its own passage: finding oneself says nothing.
+    itself = data.queries == data.passages
+    if itself:  # every text is its own passage: finding oneself says nothing
         np.fill_diagonal(similarity, -np.inf)
-    top = _top_indices(similarity, min(_TOP, similarity.shape[1] - (data.relevant is None)))
+    top = _top_indices(similarity, min(_TOP, similarity.shape[1] - itself))
     scores: dict[str, tuple[float | None, ...]] = {}
     if data.relevant is not None:
         hits = [

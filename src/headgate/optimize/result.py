@@ -48,10 +48,19 @@ class Findings:
 
 
 def build_report(
-    job: Job, baseline: Baseline, tried: Sequence[Tried], speed: SpeedBlocks, power: Power, *,
-    generation: int | None, promoted: bool, findings: Findings | None, action: Action,
-    because: str, decision: str,
-) -> Report:  # fmt: skip
+    job: Job,
+    baseline: Baseline,
+    tried: Sequence[Tried],
+    speed: SpeedBlocks,
+    power: Power,
+    *,
+    generation: int | None,
+    promoted: bool,
+    findings: Findings | None,
+    action: Action,
+    because: str,
+    decision: str,
+) -> Report:
     """The whole report; ``findings`` is None where no candidate was accepted."""
     show = _Show(job)
     command, why = _next(job, action, promoted, generation, decision)
@@ -81,15 +90,13 @@ def build_report(
         predictions=tuple(show.predictions(findings)) if findings else (),
         curves=tuple(show.curves(baseline, findings)),
         distributions=tuple(show.distributions(findings)) if findings else (),
-        power=tuple(
-            PowerRow(r.rule, r.n, r.assumed, r.power, r.required_n) for r in power.rows
-        ),
+        power=tuple(PowerRow(r.rule, r.n, r.assumed, r.power, r.required_n) for r in power.rows),
         breakdown=show.breakdown(findings) if findings else {},
         plan=_plan(findings) if findings else {},
         steps=tuple(Step(r.name, r.entry, r.seconds, r.reused) for r in job.recorder.runs),
         notes=tuple(_notes(job, baseline, tried, findings)),
         currency=job.config.prices.currency,
-    )  # fmt: skip
+    )
 
 
 class _Show:
@@ -100,8 +107,9 @@ class _Show:
         self._price = job.config.prices.device_second
         self.cost_metric = "cost_per_1k" if self._price else "device_s_per_1k"
 
-    def cost(self, machine_s: float, entry: str, low: float | None = None,
-             high: float | None = None) -> Figure:  # fmt: skip
+    def cost(
+        self, machine_s: float, entry: str, low: float | None = None, high: float | None = None
+    ) -> Figure:
         """The cost of a thousand requests of ``machine_s`` each."""
         scale, unit = (1000 * self._price, "money_per_1k") if self._price else (1000.0, "s")
 
@@ -125,37 +133,50 @@ class _Show:
         )
         rows = [
             Candidate(
-                "fp32", True, f"as it is: {known}" if known else "as it is", "baseline",
+                "fp32",
+                True,
+                f"as it is: {known}" if known else "as it is",
+                "baseline",
                 {**zero, **self._speed(speed, "fp32")},
                 baseline.invariance.invariance.value,
             )
-        ]  # fmt: skip
+        ]
         return [*rows, *(self._candidate(t, speed) for t in tried)]
 
     def _candidate(self, t: Tried, speed: SpeedBlocks) -> Candidate:
         if t.decision is None or t.invariance is None:
-            return Candidate(t.name, False, t.skipped, "skipped", {}, "", t.forecast.why)
+            return Candidate(t.name, False, t.skipped, "skipped", {}, "")
         assert t.decision_run is not None
         quality = {
             r.contract.metric: Figure(
-                r.value, "points" if r.contract.bound in _RELATIVE else "share",
-                r.measurement or t.decision_run.entry, r.low, r.high,
+                r.value,
+                "points" if r.contract.bound in _RELATIVE else "share",
+                r.measurement or t.decision_run.entry,
+                r.low,
+                r.high,
             )
             for r in t.decision.results
             if r.contract.axis is Axis.QUALITY and r.value == r.value  # NaN: nothing to show
-        }  # fmt: skip
+        }
         return Candidate(
-            t.name, True, t.decision.because, t.decision.action.value,
+            t.name,
+            True,
+            t.decision.because,
+            t.decision.action.value,
             {**quality, **self._speed(speed, t.name)},
-            t.invariance.invariance.value, t.forecast.expected,
-        )  # fmt: skip
+            t.invariance.invariance.value,
+            t.forecast.expected,
+        )
 
     def _speed(self, speed: SpeedBlocks, name: str) -> Mapping[str, Figure]:
         column = speed.names.index(name)
-        latency = [row[column].metric("latency_p95", alone=True, price_per_s=0.0)
-                   for row in speed.blocks]  # fmt: skip
-        seconds = [row[column].metric("device_s_per_1k", alone=column == 0, price_per_s=0.0) / 1000
-                   for row in speed.blocks]  # fmt: skip
+        latency = [
+            row[column].metric("latency_p95", alone=True, price_per_s=0.0) for row in speed.blocks
+        ]
+        seconds = [
+            row[column].metric("device_s_per_1k", alone=column == 0, price_per_s=0.0) / 1000
+            for row in speed.blocks
+        ]
         p95, cost = t_interval(latency), t_interval(seconds)
         entry = speed.run.entry
         return {
@@ -168,9 +189,13 @@ class _Show:
         if r.measurement is not None and r.value == r.value:
             figure = Figure(r.value, "", r.measurement, r.low, r.high)
         return ContractRow(
-            r.contract.describe(), r.contract.axis.value, r.verdict.value, r.because, figure,
+            r.contract.describe(),
+            r.contract.axis.value,
+            r.verdict.value,
+            r.because,
+            figure,
             r.contract.rationale,
-        )  # fmt: skip
+        )
 
     def savings(self, f: Findings) -> list[Saving]:
         c = f.comparisons
@@ -183,26 +208,32 @@ class _Show:
         for workload, against, before, after in pairs:
             rows.append(
                 Saving(
-                    workload, against, "attributed",
+                    workload,
+                    against,
+                    "attributed",
                     self.cost(before.attributed_s, before.outcome.run.entry),
                     self.cost(after.attributed_s, after.outcome.run.entry),
                 )
-            )  # fmt: skip
+            )
             rows.append(
                 Saving(
-                    workload, against, "provisioned",
+                    workload,
+                    against,
+                    "provisioned",
                     self.cost(before.provisioned_s, before.choice.run.entry),
                     self.cost(after.provisioned_s, after.choice.run.entry),
                 )
-            )  # fmt: skip
+            )
         replay = f.certificate.replay
         rows.append(
             Saving(
-                "the replay, measured", "naive", "measured",
+                "the replay, measured",
+                "naive",
+                "measured",
                 self.cost(replay.current.cpu_s_per_request / replay.cores, replay.run.entry),
                 self.cost(replay.candidate.cpu_s_per_request / replay.cores, replay.run.entry),
             )
-        )  # fmt: skip
+        )
         return rows
 
     def shares(self, c: Comparisons) -> list[Share]:
@@ -232,25 +263,33 @@ class _Show:
         made = outcome.run.entry
         rows = [
             Prediction(
-                name, "p50", Figure(outcome.p50_s, "s", made),
+                name,
+                "p50",
+                Figure(outcome.p50_s, "s", made),
                 Figure(side.quantile_s(0.5), "s", entry),
             ),
             Prediction(
-                name, "p95", Figure(outcome.p95_s, "s", made),
+                name,
+                "p95",
+                Figure(outcome.p95_s, "s", made),
                 Figure(side.quantile_s(0.95), "s", entry),
             ),
             Prediction(
-                name, "cost of 1,000", self.cost(outcome.busy_machine_s_per_request, made),
+                name,
+                "cost of 1,000",
+                self.cost(outcome.busy_machine_s_per_request, made),
                 self.cost(side.cpu_s_per_request / cores, entry),
             ),
-        ]  # fmt: skip
+        ]
         if outcome.hit_ratio:
             rows.append(
                 Prediction(
-                    name, "hits", Figure(outcome.hit_ratio, "share", made),
+                    name,
+                    "hits",
+                    Figure(outcome.hit_ratio, "share", made),
                     Figure(side.hit_share, "share", entry),
                 )
-            )  # fmt: skip
+            )
         return rows
 
     def curves(self, baseline: Baseline, findings: Findings | None) -> list[Curve]:
@@ -275,9 +314,11 @@ class _Show:
     def breakdown(self, f: Findings) -> Mapping[str, Mapping[str, Figure]]:
         c = f.comparisons
         named = {
-            "naive": c.naive_workload, "tuned, no repeats": c.tuned_unique,
-            f"{f.winner.name}, no repeats": c.winner_unique, f.winner.name: c.winner_workload,
-        }  # fmt: skip
+            "naive": c.naive_workload,
+            "tuned, no repeats": c.tuned_unique,
+            f"{f.winner.name}, no repeats": c.winner_unique,
+            f.winner.name: c.winner_workload,
+        }
         shell_s = f.plans.pricer.shell.cpu_s_per_request / self._job.cores
         return {name: self._parts(priced, shell_s) for name, priced in named.items()}
 
@@ -294,27 +335,29 @@ class _Show:
 
 def _curve(name: str, measured: MeasuredCurve) -> Curve:
     return Curve(
-        name, measured.run.entry,
+        name,
+        measured.run.entry,
         tuple((p.size, p.longest, p.seconds) for p in measured.points),
         tuple(measured.curve.predict_s(p.size, p.longest) for p in measured.points),
-    )  # fmt: skip
+    )
 
 
 def _plan(f: Findings) -> Mapping[str, str]:
-    choice = f.plans.chosen.choice
-    spec = choice.variant
-    batching = spec.batching
+    choice, replay = f.plans.chosen.choice, f.certificate.replay
+    batching, cache = choice.variant.batching, choice.variant.cache
+    threads = choice.curve.plan.threads
+    batches = f"at most {batching.max_requests} requests, {batching.max_padded_tokens} tokens"
     return {
-        "instances": f"{spec.instances} of {choice.curve.plan.threads} thread(s)",
-        "batching": "one at a time" if batching.max_requests == 1 else
-        f"at most {batching.max_requests} requests and {batching.max_padded_tokens} padded tokens",
-        "cache": "none" if not spec.cache.capacity_bytes else
-        f"{spec.cache.policy}, {words.size(spec.cache.capacity_bytes)}",
+        "instances": f"{choice.variant.instances}, with {threads} threads each",
+        "batching": batches if batching.max_requests > 1 else "one at a time",
+        "cache": f"{cache.policy}, {words.size(cache.capacity_bytes)}"
+        if cache.capacity_bytes
+        else "none",
         "highest rate within the p95 promise": f"{choice.max_rate_per_s:,.0f} requests/s a machine",
         "plans simulated": str(choice.trials),
-        "memory of the server": words.size(f.certificate.replay.candidate.memory_bytes)
-        + f" (baseline {words.size(f.certificate.replay.current.memory_bytes)})",
-    }  # fmt: skip
+        "memory of the server": f"{words.size(replay.candidate.memory_bytes)} "
+        f"(baseline {words.size(replay.current.memory_bytes)})",
+    }
 
 
 def _next(

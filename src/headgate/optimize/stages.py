@@ -114,9 +114,12 @@ def measure_baseline(job: Job) -> Baseline:
     """Quality, batch invariance and service times of the model as it is."""
     build = job.source.build
     quality, run = measure_quality(
-        job.recorder, build, job.behaviour,
-        dataset=job.inputs.versions["evaluate"], split="evaluate",
-    )  # fmt: skip
+        job.recorder,
+        build,
+        job.behaviour,
+        dataset=job.inputs.versions["evaluate"],
+        split="evaluate",
+    )
     invariance = measure_invariance(job.recorder, build, job.behaviour, items=job.queries)
     curve = job.curve(build, instances=1)
     variant = Variant("baseline", build.version, 1, BatchingSpec(max_requests=1), CacheSpec())
@@ -150,13 +153,16 @@ def _measured(job: Job, maker: Maker, forecast: Forecast) -> Tried:
     try:
         build = make_build(forecast.name, maker)
         quality, run = measure_quality(
-            job.recorder, build, job.behaviour,
-            dataset=job.inputs.versions["evaluate"], split="evaluate",
-        )  # fmt: skip
+            job.recorder,
+            build,
+            job.behaviour,
+            dataset=job.inputs.versions["evaluate"],
+            split="evaluate",
+        )
         invariance = measure_invariance(job.recorder, build, job.behaviour, items=job.queries)
     except (EngineError, MissingExtra, InputError) as error:
         # One candidate that cannot be made must not cost the others.
-        return Tried(forecast.name, forecast, skipped=error.what)
+        return Tried(forecast.name, forecast, skipped=error.what.splitlines()[0])
     return Tried(forecast.name, forecast, build, quality, run, invariance)
 
 
@@ -180,10 +186,15 @@ def _judged(job: Job, baseline: Baseline, tried: Tried, speed: SpeedBlocks) -> T
         own=job.own,
     )
     decision, run = judge_candidate(
-        job.recorder, candidate=build.version, current=baseline.build.version, split="evaluate",
-        contracts=job.contracts, samples=evidence.samples, measurements=evidence.measurements,
+        job.recorder,
+        candidate=build.version,
+        current=baseline.build.version,
+        split="evaluate",
+        contracts=job.contracts,
+        samples=evidence.samples,
+        measurements=evidence.measurements,
         detail=build.name,
-    )  # fmt: skip
+    )
     return replace(tried, decision=decision, decision_run=run)
 
 
@@ -222,9 +233,12 @@ def make_plans(job: Job, baseline: Baseline, winner: Tried, limit_s: float) -> P
     cached = replace(baseline.servable.variant, name="cached", cache=CacheSpec("lru", 1 << 24))
     servable, version = job.servable(baseline.build, cached, baseline.curve, baseline.invariance)
     shell = measure_shell(
-        job.recorder, servable, version, workload=job.inputs.versions["workload"],
+        job.recorder,
+        servable,
+        version,
+        workload=job.inputs.versions["workload"],
         tensor=_tensor(job, baseline.build),
-    )  # fmt: skip
+    )
     pricer = Pricer(job, shell, limit_s, winner.invariance.invariance)
     offer = pricer.offer(winner.build)
     return Plans(
@@ -247,23 +261,39 @@ def certify(job: Job, baseline: Baseline, plans: Plans) -> Certificate:
     curve = next(c for c in plans.offer.curves if c.plan == plans.chosen.choice.curve.plan)
     servable, version = job.servable(build, variant, curve, invariance)
     replay = measure_load(
-        job.recorder, current=baseline.servable, candidate=servable,
-        versions=(baseline.version, version), workload=job.inputs.versions["workload"],
-        seconds=job.config.replay.seconds, blocks=job.config.replay.blocks,
-        load=job.config.replay.load, cores=job.cores, tensor=_tensor(job, build),
-    )  # fmt: skip
+        job.recorder,
+        current=baseline.servable,
+        candidate=servable,
+        versions=(baseline.version, version),
+        workload=job.inputs.versions["workload"],
+        seconds=job.config.replay.seconds,
+        blocks=job.config.replay.blocks,
+        load=job.config.replay.load,
+        cores=job.cores,
+        tensor=_tensor(job, build),
+    )
     price = job.config.prices.device_second
     evidence = gather(
-        job.recorder, job.contracts, candidate=version, dataset=dataset,
-        quality=(ours, theirs, run), invariance=invariance,
+        job.recorder,
+        job.contracts,
+        candidate=version,
+        dataset=dataset,
+        quality=(ours, theirs, run),
+        invariance=invariance,
         speed=lambda metric: replay.samples(metric, price_per_s=price),
-        speed_run=replay.run, own=job.own,
-    )  # fmt: skip
+        speed_run=replay.run,
+        own=job.own,
+    )
     decision, decided = judge_candidate(
-        job.recorder, candidate=version, current=baseline.version, split=split,
-        contracts=job.contracts, samples=evidence.samples, measurements=evidence.measurements,
+        job.recorder,
+        candidate=version,
+        current=baseline.version,
+        split=split,
+        contracts=job.contracts,
+        samples=evidence.samples,
+        measurements=evidence.measurements,
         detail=f"{variant.name} on {split} and under load",
-    )  # fmt: skip
+    )
     if replay.void and decision.accepted:
         decision = replace(decision, action=Action.INVALID, because=f"VOID: {replay.void[0]}")
     return Certificate(build, servable, version, decision, decided, replay, split, invariance)

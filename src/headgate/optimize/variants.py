@@ -49,9 +49,12 @@ def int8_static(call: Call) -> Mapping[str, Output]:
     encoded = codec.encode(items, truncate=True)
     batches: list[Tensors] = [codec.collate([e]) for e in encoded]
     xml, weights = static_int8(
-        call.path("model.onnx"), batches, call.work_dir,
-        samples=len(batches), transformer=source.tokenizer is not None,
-    )  # fmt: skip
+        call.path("model.onnx"),
+        batches,
+        call.work_dir,
+        samples=len(batches),
+        transformer=source.tokenizer is not None,
+    )
     return {
         "model.xml": Output(xml, "model", "OpenVINO IR, int8"),
         "model.bin": Output(weights, "model", "OpenVINO IR weights"),
@@ -125,16 +128,21 @@ def make_build(name: str, maker: Maker) -> Build:
 
 def _fp32_openvino(maker: Maker) -> Build:
     return replace(
-        maker.source.build, name="fp32-openvino", engine="openvino",
+        maker.source.build,
+        name="fp32-openvino",
+        engine="openvino",
         pad_to_multiple=_pad(maker.source.build),
-    )  # fmt: skip
+    )
 
 
 def _bf16(maker: Maker) -> Build:
     return replace(
-        maker.source.build, name="bf16", engine="openvino", precision="bf16",
+        maker.source.build,
+        name="bf16",
+        engine="openvino",
+        precision="bf16",
         pad_to_multiple=_pad(maker.source.build),
-    )  # fmt: skip
+    )
 
 
 def _int8_dynamic(maker: Maker) -> Build:
@@ -164,9 +172,13 @@ def _quantized(maker: Maker, source: Build, name: str) -> Build:
         detail=name,
     )
     return replace(
-        source, name=name, engine="openvino", precision="int8", files=done.outputs,
+        source,
+        name=name,
+        engine="openvino",
+        precision="int8",
+        files=done.outputs,
         pad_to_multiple=_pad(source),
-    )  # fmt: skip
+    )
 
 
 def _student3(maker: Maker) -> Build:
@@ -189,9 +201,11 @@ def _student3(maker: Maker) -> Build:
     )
     state = {"student.safetensors": trained.outputs["student.safetensors"]}
     exported = maker.recorder.run(
-        export, u={**maker.source.encoder, **state},
-        c={"layers": list(_layers(maker, recipe))}, detail="the student",
-    )  # fmt: skip
+        export,
+        u={**maker.source.encoder, **state},
+        c={"layers": list(_layers(maker, recipe))},
+        detail="the student",
+    )
     return replace(teacher, name="student3", files={"model.onnx": exported.outputs["model.onnx"]})
 
 

@@ -15,6 +15,13 @@ from headgate.report import words
 from headgate.report.model import Candidate, Curve, Distribution, Figure, Prediction, Share
 
 __all__ = [
+    "ACCENT",
+    "BASE",
+    "CYCLE",
+    "INK",
+    "MUTED",
+    "STYLE",
+    "WARN",
     "cost_breakdown",
     "latency_distributions",
     "predicted_against_measured",
@@ -26,7 +33,7 @@ __all__ = [
 INK, MUTED, GRID = "#1c2733", "#66788a", "#e3e8ee"
 ACCENT, BASE, WARN = "#0b7285", "#98a4b1", "#c2410c"
 CYCLE = ("#0b7285", "#d9480f", "#5f3dc4", "#2b8a3e", "#1864ab", "#a61e4d", "#846358")
-_STYLE: dict[str, Any] = {
+STYLE: Mapping[str, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "headgate",
     "font.family": "sans-serif",
@@ -58,7 +65,7 @@ class _Canvas:
         import matplotlib as mpl
         from matplotlib.figure import Figure as MplFigure
 
-        self._style = mpl.rc_context(_STYLE)
+        self._style = mpl.rc_context(STYLE)
         self._style.__enter__()
         self.figure = MplFigure(figsize=(width, height), layout="constrained")
         self.axes: Any = self.figure.subplots(1, columns, squeeze=False, **kwargs)[0]
