@@ -7,7 +7,7 @@ measured service-time curves. Knows nothing of sockets.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -69,13 +69,29 @@ class Outcome:
     quantiles: tuple[tuple[float, float], ...]
     run: Recorded
 
+    def later_by(self, seconds: float) -> Outcome:
+        """The same, every request taking ``seconds`` more: the way through the shell."""
+        return replace(
+            self,
+            p50_s=self.p50_s + seconds,
+            p95_s=self.p95_s + seconds,
+            p99_s=self.p99_s + seconds,
+            quantiles=tuple((q, t + seconds) for q, t in self.quantiles),
+        )
+
 
 def _requests(call: Call, build: Build, *, first: int, last: int | None) -> list[Request]:
-    """The workload as the data plane sees it: sizes, identities and times."""
+    """The workload as the data plane sees it: sizes, identities and times.
+
+    Beyond its end it begins anew, as a replay of it does.
+    """
     log = load_workload(call.path("workload"))
-    items = log.items[first:last]
+    n = len(log.items)
     codec = codec_for(build, call.store.path_of)
-    encoded = codec.encode(items, truncate=True)
+    encoded = codec.encode(log.items, truncate=True)
+    gaps_s = np.diff(log.at_s, prepend=log.at_s[0])
+    indices = [i % n for i in range(first, n if last is None else last)]
+    at_s = np.cumsum(gaps_s[indices])
     return [
         Request(
             id=i,
@@ -88,7 +104,7 @@ def _requests(call: Call, build: Build, *, first: int, last: int | None) -> list
             tokens=e.length,
             arrived_at_s=float(at),
         )
-        for i, (e, at) in enumerate(zip(encoded, log.at_s[first:last], strict=True))
+        for i, (e, at) in enumerate(zip((encoded[k] for k in indices), at_s, strict=True))
     ]
 
 

@@ -122,7 +122,7 @@ class Pricer:
         self, priced: Priced, *, first: int, last: int, rate_per_s: float, name: str
     ) -> Outcome:
         """The very requests of a replay, at its rate; those before ``first`` only warm up."""
-        return simulate_variant(
+        outcome = simulate_variant(
             self.job.recorder,
             priced.build,
             priced.choice.variant,
@@ -137,6 +137,7 @@ class Pricer:
             warm_up=first,
             detail=name,
         )
+        return outcome.later_by(self.shell.latency_s)
 
     def _with_shell(self, curve: MeasuredCurve, *, cached: bool) -> MeasuredCurve:
         hits = ideal_hit_ratio([*map(_identity, self.job.inputs.workload.items)]) if cached else 0.0

@@ -85,6 +85,7 @@ def build_report(
         next_why=why,
         candidates=tuple(show.candidates(baseline, tried, speed)),
         contracts=tuple(map(show.contract, certificate.decision.results)) if certificate else (),
+        certified_on=certificate.split if certificate is not None else "",
         savings=tuple(show.savings(findings)) if findings else (),
         shares=tuple(show.shares(findings.comparisons)) if findings else (),
         predictions=tuple(show.predictions(findings)) if findings else (),

@@ -174,6 +174,8 @@ class Report:
     next_why: str
     candidates: tuple[Candidate, ...] = ()
     contracts: tuple[ContractRow, ...] = ()
+    certified_on: str = ""
+    """The split on which the contracts were judged."""
     savings: tuple[Saving, ...] = ()
     shares: tuple[Share, ...] = ()
     predictions: tuple[Prediction, ...] = ()

@@ -121,7 +121,7 @@ def _contracts(r: Report) -> Group:
     table = _grid(("contract", False), ("verdict", False), ("because", False))
     for row in r.contracts:
         table.add_row(row.rule, _word(row.verdict), row.because)
-    return _section("The winner against its contracts (holdout split, real load)", table)
+    return _section(f"The winner against its contracts ({r.certified_on} split, real load)", table)
 
 
 def _savings(r: Report) -> Group:
