@@ -132,6 +132,22 @@ class ContractResult:
     """The ledger entry of the measurement."""
     current_value: float | None = None
 
+    @property
+    def action(self) -> Action:
+        """What this contract alone asks for; a release needs all axes (``release.decide``).
+
+        A breach asks for what the contract declares, and not knowing for nothing but to know.
+        """
+        match self.verdict:
+            case Verdict.PASS:
+                return Action.ACCEPT
+            case Verdict.FAIL | Verdict.WARN:
+                return self.contract.on_breach
+            case Verdict.UNKNOWN:
+                return Action.UNKNOWN
+            case Verdict.INVALID:
+                return Action.INVALID
+
 
 @dataclass(frozen=True, slots=True)
 class Decision:
