@@ -24,7 +24,7 @@ from headgate.objects import (
     Release,
     Variant,
 )
-from headgate.optimize.servable import Servable
+from headgate.runtime.servable import Servable
 from headgate.workload import ServiceCurve
 from tests.models import tiny_embedder, tiny_tokenizer
 

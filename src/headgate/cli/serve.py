@@ -20,8 +20,8 @@ from headgate.cli.options import (
 
 if TYPE_CHECKING:
     from headgate.ledger import Store
-    from headgate.optimize.servable import Servable
     from headgate.runtime import Deployment
+    from headgate.runtime.servable import Servable
 
 __all__ = ["serve"]
 
@@ -82,8 +82,8 @@ def _deployment(
     store: Store, version: str, *, generation: int, root: Path, sink: Any
 ) -> Deployment:
     """Loads and warms the variant. Raises what reading and loading raise."""
-    from headgate.optimize.servable import Servable
     from headgate.runtime import Deployment
+    from headgate.runtime.servable import Servable
 
     servable = Servable.load(store, version)
     artifact = store.artifact(version)

@@ -18,8 +18,8 @@ from headgate.objects import Build, Direction, canonical, parse
 from headgate.optimize.answers import Answerer, batches_by_length
 from headgate.optimize.measure import Behaviour, build_inputs, open_answerer
 from headgate.optimize.recorder import Call, Output, Recorded, Recorder, transformation
-from headgate.optimize.servable import build_from_json
 from headgate.release import Blocks
+from headgate.runtime.servable import build_from_json
 from headgate.theory.quantile import quantile
 from headgate.workload import Encoded
 

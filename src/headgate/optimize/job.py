@@ -24,7 +24,7 @@ from headgate.optimize.measure import Behaviour, Invariance, MeasuredCurve, meas
 from headgate.optimize.models import Source, import_model
 from headgate.optimize.progress import Progress
 from headgate.optimize.recorder import Recorder
-from headgate.optimize.servable import Servable
+from headgate.runtime.servable import Servable
 from headgate.scheduling import InstancePlan
 from headgate.theory.quantile import quantile
 

@@ -31,8 +31,8 @@ from headgate.loadtest import (
 )
 from headgate.objects import Direction, canonical, parse, short
 from headgate.optimize.recorder import Call, Output, Recorded, Recorder, transformation
-from headgate.optimize.servable import Servable
 from headgate.release import Blocks
+from headgate.runtime.servable import Servable
 from headgate.theory.quantile import quantile
 
 __all__ = ["Replay", "SegmentTimes", "ShellCost", "Side", "measure_load", "measure_shell"]

@@ -27,7 +27,7 @@ from headgate.optimize.answers import Answerer
 from headgate.optimize.inputs import load_split
 from headgate.optimize.quality import QualitySamples, evaluate
 from headgate.optimize.recorder import Call, Output, Recorded, Recorder, transformation
-from headgate.optimize.servable import build_from_json
+from headgate.runtime.servable import build_from_json
 from headgate.scheduling import InstancePlan
 from headgate.workload import CurvePoint, ServiceCurve
 

@@ -27,8 +27,8 @@ from headgate.objects import (
 )
 from headgate.optimize.measure import MeasuredCurve, build_inputs
 from headgate.optimize.recorder import Call, Output, Recorded, Recorder, transformation
-from headgate.optimize.servable import build_from_json, curve_from_json, variant_from_json
 from headgate.planning import BATCHING_GRID, choose, scale_to_rate, simulate
+from headgate.runtime.servable import build_from_json, curve_from_json, variant_from_json
 from headgate.scheduling import InstancePlan
 from headgate.workload import Request
 

@@ -32,8 +32,8 @@ from headgate.optimize.preview import Forecast
 from headgate.optimize.pricing import CACHES, Offer, Priced, Pricer
 from headgate.optimize.quality import QualitySamples
 from headgate.optimize.recorder import Recorded
-from headgate.optimize.servable import Servable
 from headgate.optimize.variants import Maker, make_build
+from headgate.runtime.servable import Servable
 
 __all__ = [
     "Baseline",

@@ -17,7 +17,7 @@ from headgate.objects import Build, canonical, parse
 from headgate.optimize.inputs import Inputs
 from headgate.optimize.models import Source, link_files
 from headgate.optimize.recorder import Call, Output, Recorder, transformation
-from headgate.optimize.servable import build_from_json
+from headgate.runtime.servable import build_from_json
 from headgate.workload import Tensors
 
 __all__ = ["Maker", "make_build"]

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
-from scipy.optimize import nnls
 
 from headgate.errors import InputError
 
 __all__ = ["CurvePoint", "ServiceCurve", "ServiceTimeModel"]
-
-from typing import Protocol
 
 
 class ServiceTimeModel(Protocol):
@@ -62,6 +60,8 @@ class ServiceCurve:
                 where=f"{len(points)} points",
                 fix="measure more batch shapes",
             )
+        from scipy.optimize import nnls  # only calibration pays for importing it
+
         n = np.array([p.size for p in points], dtype=float)
         length = np.array([p.longest for p in points], dtype=float)
         seconds = np.array([p.seconds for p in points])

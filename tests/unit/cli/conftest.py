@@ -23,7 +23,7 @@ from headgate.objects import (
     Variant,
     canonical,
 )
-from headgate.optimize.servable import Servable
+from headgate.runtime.servable import Servable
 from headgate.workload import ServiceCurve
 
 TIMES = {"started_at": "2026-01-01T00:00:00.000Z", "ended_at": "2026-01-01T00:00:01.500Z"}
