@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import stdtr, stdtrit
 
 from headgate.errors import Undecided
 from headgate.quantization.facts import ModelFacts
@@ -161,7 +161,7 @@ def speedup_by_pilot(speedups: NDArray[np.float64]) -> Range:
         )
     logs = np.log(ratios)
     n = len(logs)
-    half = float(stats.t.ppf(0.95, n - 1) * logs.std(ddof=1) * math.sqrt(2 / n))
+    half = float(stdtrit(n - 1, 0.95) * logs.std(ddof=1) * math.sqrt(2 / n))
     middle = float(logs.mean())
     return Range(math.exp(middle), math.exp(middle - half), math.exp(middle + half))
 
@@ -193,8 +193,8 @@ def quality_loss(
         )
     mean, variance = _smoothed(differences, metric_range)
     spread = math.sqrt(variance * (1 / n + 1 / evaluation_items))
-    half = float(stats.t.ppf(0.95, n - 1)) * spread
-    meets = float(stats.t.cdf((margin + mean) / spread, n - 1))
+    half = float(stdtrit(n - 1, 0.95)) * spread
+    meets = float(stdtr(n - 1, (margin + mean) / spread))
     return Range(-mean, -mean - half, -mean + half), meets
 
 

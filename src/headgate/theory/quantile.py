@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binom
+from scipy.special import bdtr, bdtrc
 
 from headgate.theory._domain import require
 from headgate.theory.intervals import Interval
@@ -67,8 +67,8 @@ def quantile_interval(
     require(0 < q < 1 and 0 < level < 1, "a quantile and a level lie between 0 and 1")
     ordered, n = _ordered(values, failed)
     # sf(l - 1) = P(B >= l) falls with l and cdf(u - 1) rises with u.
-    lower = int(np.searchsorted(-binom.sf(np.arange(n), n, q), -level, side="right"))
-    upper = 1 + int(np.searchsorted(binom.cdf(np.arange(n), n, q), level, side="left"))
+    lower = int(np.searchsorted(-bdtrc(np.arange(n), n, q), -level, side="right"))
+    upper = 1 + int(np.searchsorted(bdtr(np.arange(n), n, q), level, side="left"))
     return Interval(
         value=_at(ordered, _rank(q, n)),
         low=_at(ordered, lower) if lower >= 1 else -math.inf,
