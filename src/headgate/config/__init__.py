@@ -20,6 +20,7 @@ from headgate.config.endpoint import EndpointConfig, Gap, expand_environment, lo
 from headgate.config.functions import (
     OwnMetric,
     UserFunction,
+    guarded,
     load_function,
     load_metric,
     source_digest,
@@ -40,6 +41,7 @@ __all__ = [
     "check_overlap",
     "default_contracts",
     "expand_environment",
+    "guarded",
     "json_schema",
     "load_config",
     "load_function",

@@ -182,12 +182,12 @@ def load_workload(path: Path) -> WorkloadLog:
     return WorkloadLog(np.array(at_s), tuple(items), tuple(tenants))
 
 
-def check_overlap(splits: Mapping[str, Sequence[Item]]) -> None:
+def check_overlap(splits: Mapping[str, Sequence[Item]], *, path: Path | None = None) -> None:
     """Refuses splits that share an item: what was learnt from or tuned on judges nothing.
 
-    ``splits`` maps a split's name to its items. Texts are compared after NFKC, case folding and
-    collapsing of white space; numbers exactly. Raises ``Refused`` (reason ``split_overlap``),
-    naming examples.
+    ``splits`` maps a split's name to its items; ``path`` is the file that names them. Texts are
+    compared after NFKC, case folding and collapsing of white space; numbers exactly. Raises
+    ``Refused`` (reason ``split_overlap``), naming examples.
     """
     seen: dict[object, str] = {}
     for name, items in splits.items():
@@ -198,7 +198,7 @@ def check_overlap(splits: Mapping[str, Sequence[Item]]) -> None:
                 examples = "; ".join(_shorten(item) for item in shared[:3])
                 raise Refused(
                     f"{len(shared)} items of {name} are also in {other}: {examples}",
-                    where=f"data.{name}",
+                    where=f"data.{name}" if path is None else f"{path}: data.{name}",
                     reason="split_overlap",
                     fix="remove them from one of the two; what was learnt from judges nothing",
                 )

@@ -24,7 +24,7 @@ from headgate.config.schema import MetricSpec, nearest
 from headgate.errors import InputError
 from headgate.objects import Direction, digest, digest_bytes
 
-__all__ = ["OwnMetric", "UserFunction", "load_function", "load_metric", "source_digest"]
+__all__ = ["OwnMetric", "UserFunction", "guarded", "load_function", "load_metric", "source_digest"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,26 @@ class UserFunction:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.function(*args, **kwargs)
+
+
+def guarded(function: UserFunction) -> Callable[..., Any]:
+    """``function``, whose exceptions become ``InputError`` (reason ``function_failed``).
+
+    What a caller's own code raises is theirs to mend, and no fault of Headgate.
+    """
+
+    def call(*args: Any) -> Any:
+        try:
+            return function(*args)
+        except Exception as error:  # the caller's code may raise anything
+            raise InputError(
+                f"it raised {type(error).__name__}: {error}",
+                where=function.spec,
+                reason="function_failed",
+                fix="call it yourself with the same argument, and correct it",
+            ) from error
+
+    return call
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from headgate.config import (
     RetrievalSet,
     WorkloadLog,
     check_overlap,
+    guarded,
     load_function,
     load_labelled,
     load_retrieval,
@@ -25,7 +26,9 @@ from headgate.config import (
     load_workload,
     source_digest,
 )
+from headgate.errors import ConfigError, InputError
 from headgate.objects import canonical
+from headgate.optimize.accept import Acceptance
 from headgate.optimize.recorder import Call, Output, Recorder, scratch, transformation
 from headgate.workload.arrivals import poisson_arrivals
 
@@ -48,8 +51,10 @@ class Inputs:
 
     evaluate: Split
     holdout: Split | None
-    train: tuple[str, ...]
+    train: tuple[Item, ...]
+    """As the model takes them: after the endpoint's own ``preprocess``."""
     calibrate: tuple[Item, ...]
+    """The same."""
     workload: WorkloadLog
     unique: WorkloadLog | None
     versions: Mapping[str, str]
@@ -60,7 +65,7 @@ class Inputs:
 def prepare(call: Call) -> Mapping[str, Output]:
     """Runs the endpoint's own ``prepare`` function; its files are the outputs."""
     call.progress(0.0, "preparing the input files")
-    load_function(str(call.c["function"]), call.root)(call.work_dir)
+    guarded(load_function(str(call.c["function"]), call.root))(call.work_dir)
     return {
         path.name: Output(path, "prepared", "as the endpoint's prepare function wrote it")
         for path in sorted(call.work_dir.iterdir())
@@ -87,8 +92,18 @@ def load_split(task: str, path: Path) -> Split:
     return load_retrieval(path) if task == "embed" else load_labelled(path)
 
 
-def register_inputs(config: EndpointConfig, recorder: Recorder) -> Inputs:
-    """Loads, checks and registers every input. Raises ``InputError`` and ``Refused``."""
+def register_inputs(config: EndpointConfig, recorder: Recorder, acceptance: Acceptance) -> Inputs:
+    """Loads and checks every input, and only then registers any.
+
+    Raises ``InputError``, ``ConfigError`` and ``Refused``; the store is then as it was, but for
+    what the endpoint's own ``prepare`` function wrote.
+    """
+    if config.workload.log is None and config.workload.requests < 2:
+        raise ConfigError(
+            "a rate needs two requests at least",
+            where=f"{config.path}: workload.requests",
+            fix="leave it out, or write how many to draw",
+        )
     with scratch(recorder.store) as prepared:
         made_by = _prepare(config, recorder, prepared)
         paths = {
@@ -108,9 +123,21 @@ def register_inputs(config: EndpointConfig, recorder: Recorder) -> Inputs:
                     "calibrate": calibrate,
                 }.items()
                 if items
-            }
+            },
+            path=config.path,
         )
-        unique = load_workload(paths["unique"]) if "unique" in paths else None
+        unique = _workload(paths["unique"]) if "unique" in paths else None
+        logged = _workload(paths["workload"]) if "workload" in paths else None
+        for role, split in (("evaluate", evaluate), ("holdout", holdout)):
+            if split is not None:
+                acceptance.check(paths[role], *_named(split))
+        for role, log in (("workload", logged), ("unique", unique)):
+            if log is not None:
+                names = [f"request {i + 1}" for i in range(len(log.items))]
+                acceptance.check(paths[role], log.items, names)
+        for role, items in (("train", train), ("calibrate", calibrate)):
+            names = [f"row {i + 1}" for i in range(len(items))]
+            acceptance.check(paths.get(role, config.path), items, names, cut=True)
         versions = {
             role: _register_file(recorder, role, path, config.task, made_by)
             for role, path in paths.items()
@@ -126,7 +153,7 @@ def register_inputs(config: EndpointConfig, recorder: Recorder) -> Inputs:
             },
         )
         versions["workload"] = drawn.outputs["workload"]
-    workload = load_workload(recorder.store.path_of(versions["workload"]))
+    workload = logged or load_workload(recorder.store.path_of(versions["workload"]))
     versions["prices"] = _register_value(
         recorder, "prices", config.prices.model_dump(), "json {device_second, ..., currency}"
     )
@@ -136,7 +163,15 @@ def register_inputs(config: EndpointConfig, recorder: Recorder) -> Inputs:
         config.contracts_for(labelled=_labelled(evaluate)),
         "json [contract]",
     )
-    return Inputs(evaluate, holdout, train, calibrate, workload, unique, versions)
+    return Inputs(
+        evaluate,
+        holdout,
+        acceptance.prepared(train),
+        acceptance.prepared(calibrate),
+        workload,
+        unique,
+        versions,
+    )
 
 
 def _prepare(config: EndpointConfig, recorder: Recorder, directory: Path) -> str | None:
@@ -168,6 +203,25 @@ def _calibration(config: EndpointConfig, paths: Mapping[str, Path]) -> tuple[Ite
     if config.task == "embed":
         return tuple(load_texts(paths["calibrate"]))
     return load_labelled(paths["calibrate"]).inputs
+
+
+def _workload(path: Path) -> WorkloadLog:
+    log = load_workload(path)
+    if log.at_s[0] == log.at_s[-1]:
+        raise InputError(
+            "all requests come at one moment, so there is no rate",
+            where=f"{path}: at_s",
+            reason="no_rate",
+            fix="write when each came, in seconds from the first, or give a rate_per_s instead",
+        )
+    return log
+
+
+def _named(split: Split) -> tuple[Sequence[Item], Sequence[str]]:
+    """All that a model is asked of a split, and what each is called there."""
+    if isinstance(split, LabelledSet):
+        return split.inputs, split.ids
+    return (*split.queries, *split.passages), (*split.query_ids, *split.passage_ids)
 
 
 def _items(split: Split) -> Sequence[Item]:

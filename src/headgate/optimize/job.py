@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from headgate.config import EndpointConfig, Item, LabelledSet
+from headgate.config import EndpointConfig, Item, LabelledSet, guarded, load_function
 from headgate.engines import codec_for, load
 from headgate.engines.probe import read_profile
 from headgate.ledger import Store
@@ -18,10 +18,11 @@ from headgate.objects import (
     canonical,
     digest,
 )
+from headgate.optimize.accept import Acceptance
 from headgate.optimize.evidence import OwnRange
 from headgate.optimize.inputs import Inputs, register_inputs
 from headgate.optimize.measure import Behaviour, Invariance, MeasuredCurve, measure_curve
-from headgate.optimize.models import Source, import_model
+from headgate.optimize.models import Source, check_source, import_model
 from headgate.optimize.progress import Progress
 from headgate.optimize.recorder import Recorder
 from headgate.runtime.servable import Servable
@@ -110,7 +111,6 @@ def open_job(config: EndpointConfig, store: Store, progress: Progress, *, fresh:
     """Registers inputs and model; everything that follows works on the result."""
     progress.start("read", "the endpoint, its data and this machine")
     profile = read_profile()
-    environment = store.put_bytes(canonical(profile.environment))
     recorder = Recorder(
         store=store,
         endpoint=config.endpoint,
@@ -122,11 +122,24 @@ def open_job(config: EndpointConfig, store: Store, progress: Progress, *, fresh:
         on_start=progress.start,
         on_progress=progress.update,
     )
+    behaviour = Behaviour.of(config)
+    # Bad input is refused before the store absorbs any of it. Only the inputs of an estimator are
+    # unknown until it is converted.
+    converted = (
+        import_model(config, recorder, threads=profile.effective_cores)
+        if config.model.sklearn is not None
+        else None
+    )
+    codec = codec_for(converted.build, store.path_of) if converted else check_source(config)
+    preprocess = (
+        guarded(load_function(config.preprocess, config.root)) if config.preprocess else None
+    )
+    inputs = register_inputs(config, recorder, Acceptance(codec, preprocess, config.model.truncate))
+    environment = store.put_bytes(canonical(profile.environment))
     recorder.register("environment", environment, kind="environment", schema="json profile")
     described = store.put_file(config.path)
     recorder.register("headgate.yaml", described, kind="config", schema="headgate.yaml")
-    inputs = register_inputs(config, recorder)
-    source = import_model(config, recorder, threads=profile.effective_cores)
+    source = converted or import_model(config, recorder, threads=profile.effective_cores)
     labelled = (
         inputs.evaluate.labels
         if isinstance(inputs.evaluate, LabelledSet)
@@ -140,7 +153,7 @@ def open_job(config: EndpointConfig, store: Store, progress: Progress, *, fresh:
         progress=progress,
         inputs=inputs,
         source=source,
-        behaviour=Behaviour.of(config),
+        behaviour=behaviour,
         contracts=config.contracts_for(labelled=labelled),
         lengths=_lengths(source.build, inputs, recorder),
         value_bytes=_value_bytes(source.build, inputs, recorder),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import tempfile
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +78,8 @@ def optimize(
     until then is kept and reused by the next call.
     """
     config = load_config(config_path)
+    directory = report_dir if report_dir is not None else config.root
+    _write(directory, ".headgate-report", "").unlink()  # said now, and not after all the work
     root = store_root if store_root is not None else config.root / ".headgate"
     with Store.open(root, create=True) as store, store.lock(f"optimize-{config.endpoint}"):
         clean_scratch(store)
@@ -108,8 +111,12 @@ def optimize(
             because=because,
             decision=decision,
         )
-    directory = report_dir if report_dir is not None else config.root
-    return OptimizeResult(action, report, _write(directory, report))
+    files = {
+        "report.html": render_html(report),
+        "report.json": json.dumps(as_json(report), indent=1, ensure_ascii=False) + "\n",
+    }
+    paths = tuple(_write(directory, name, text) for name, text in files.items())
+    return OptimizeResult(action, report, paths)
 
 
 def _outcome(
@@ -166,25 +173,19 @@ def _promote(
     return release.generation
 
 
-def _write(directory: Path, report: Report) -> tuple[Path, ...]:
-    files = {
-        "report.html": render_html(report),
-        "report.json": json.dumps(as_json(report), indent=1, ensure_ascii=False) + "\n",
-    }
-    paths = []
-    for name, text in files.items():
-        path = directory / name
-        try:
-            with tempfile.NamedTemporaryFile(
-                "w", encoding="utf-8", dir=directory, prefix=f".{name}-", delete=False
-            ) as file:
-                file.write(text)
-            Path(file.name).replace(path)
-        except OSError as error:
-            raise Fault(
-                f"the report cannot be written: {error.strerror}",
-                where=str(path),
-                fix="name another directory with --report",
-            ) from None
-        paths.append(path)
-    return tuple(paths)
+def _write(directory: Path, name: str, text: str) -> Path:
+    """The file, whole or not at all. Raises ``Fault``."""
+    path, unfinished = directory / name, directory / f".{name}-{os.getpid()}"
+    try:
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+        raise Fault(
+            f"the report cannot be written: {error.strerror}",
+            where=str(directory),
+            reason="report_unwritable",
+            fix="name another directory with --report",
+        ) from None
+    return path

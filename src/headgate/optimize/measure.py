@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from headgate.config import EndpointConfig, Item, load_function, load_metric, source_digest
+from headgate.config import EndpointConfig, Item, guarded, load_function, load_metric
 from headgate.config.schema import MetricSpec
 from headgate.engines import codec_for, load
 from headgate.engines.invariance import (
@@ -68,7 +68,10 @@ class Behaviour:
             config.preprocess,
             config.postprocess,
             {
-                name: {**spec.model_dump(), "source": source_digest(spec.function, config.root)}
+                name: {
+                    **spec.model_dump(),
+                    "source": load_function(spec.function, config.root).version,
+                }
                 for name, spec in own.items()
             },
         )
@@ -115,7 +118,7 @@ def build_inputs(build: Build, **others: str) -> dict[str, str]:
 def open_answerer(call: Call, build: Build, behaviour: Mapping[str, object]) -> Answerer:
     """The build loaded from the store, with the user's own functions around it."""
     pre, post = (
-        load_function(str(spec), call.root).function if spec is not None else None
+        guarded(load_function(str(spec), call.root)) if spec is not None else None
         for spec in (behaviour["preprocess"], behaviour["postprocess"])
     )
     return Answerer(

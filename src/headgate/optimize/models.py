@@ -12,13 +12,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from headgate.config import EndpointConfig, load_function, source_digest
+from headgate.config import EndpointConfig, guarded, load_function, source_digest
 from headgate.engines.check import check_onnx
+from headgate.engines.codec import TensorCodec, TextCodec
 from headgate.errors import InputError, MissingExtra
 from headgate.objects import Build, canonical
 from headgate.optimize.recorder import Call, Output, Recorder, transformation
+from headgate.quantization import TensorSpec
+from headgate.workload import Codec
 
-__all__ = ["Source", "import_model"]
+__all__ = ["Source", "check_source", "import_model"]
 
 _ENCODER_FILES = ("config.json", "model.safetensors", "tokenizer.json")
 _OPTIONAL_FILES = ("sentence_bert_config.json",)
@@ -66,7 +69,7 @@ def convert_sklearn(call: Call) -> Mapping[str, Output]:
         from skl2onnx.common.data_types import FloatTensorType
     except ModuleNotFoundError as error:
         raise MissingExtra.of("sklearn", needed_for="a scikit-learn model") from error
-    estimator = load_function(str(call.c["function"]), call.root)()
+    estimator = guarded(load_function(str(call.c["function"]), call.root))()
     shape = FloatTensorType([None, int(estimator.n_features_in_)])
     options = {"zipmap": False} if hasattr(estimator, "predict_proba") else None
     graph = to_onnx(estimator, initial_types=[("input", shape)], options=options, target_opset=18)
@@ -83,6 +86,28 @@ def link_files(call: Call, directory: Path, files: Mapping[str, str]) -> Path:
     for name, version in files.items():
         (directory / name).symlink_to(call.store.path_of(version).absolute())
     return directory
+
+
+def check_source(config: EndpointConfig) -> Codec:
+    """Checks a model in files where it lies; the codec of its items. Records nothing.
+
+    Raises ``InputError`` as ``import_model`` does, ``MissingExtra`` where it could not be exported.
+    """
+    model = config.model
+    if model.onnx is not None:
+        inputs = check_onnx(config.resolve(model.onnx)).inputs
+        if model.tokenizer is None:
+            return TensorCodec(inputs)
+        max_tokens = model.max_tokens or _need_max_tokens(config)
+        return TextCodec(config.resolve(model.tokenizer), inputs, max_tokens=max_tokens)
+    directory = _encoder_directory(config)
+    if importlib.util.find_spec("torch") is None:
+        raise MissingExtra.of("train", needed_for="a transformers encoder")
+    return TextCodec(
+        directory / "tokenizer.json",
+        [TensorSpec("input_ids", "int64", (None, None))],
+        max_tokens=model.max_tokens or _encoder_max_tokens(directory),
+    )
 
 
 def import_model(config: EndpointConfig, recorder: Recorder, *, threads: int) -> Source:
