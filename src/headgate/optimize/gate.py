@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from headgate.objects import Contract, Decision, canonical, jsonable, parse
+from headgate.objects import Action, Contract, Decision, canonical, jsonable, parse
 from headgate.optimize.recorder import Call, Output, Recorded, Recorder, transformation
 from headgate.release import (
     Samples,
@@ -19,7 +20,10 @@ __all__ = ["gate", "judge_candidate"]
 
 @transformation("gate.decide")
 def gate(call: Call) -> Mapping[str, Output]:
-    """The release gate on stored samples: pure, so a replay gives the same bytes anywhere."""
+    """The release gate on stored samples: pure, so a replay gives the same bytes anywhere.
+
+    What a void load test would accept is invalid.
+    """
     case = parse(call.store.read(call.u["case"]))
     decision = decide(
         candidate=case["candidate"],
@@ -29,6 +33,8 @@ def gate(call: Call) -> Mapping[str, Output]:
         samples={metric: from_json(s) for metric, s in case["samples"].items()},
         measurements=case["measurements"],
     )
+    if case["void"] and decision.accepted:
+        decision = replace(decision, action=Action.INVALID, because=f"VOID: {case['void'][0]}")
     return {"decision": Output(canonical(decision), "decision", "json Decision")}
 
 
@@ -41,9 +47,13 @@ def judge_candidate(
     contracts: Sequence[Contract],
     samples: Mapping[str, Samples],
     measurements: Mapping[str, str],
+    void: Sequence[str] = (),
     detail: str = "",
 ) -> tuple[Decision, Recorded]:
-    """Stores the whole case, decides it, and records the decision under its own entry."""
+    """Stores the whole case, decides it, and records the decision under its own entry.
+
+    ``void``: what the load generator holds against its own run.
+    """
     case = {
         "candidate": candidate,
         "current": current,
@@ -51,6 +61,7 @@ def judge_candidate(
         "contracts": jsonable(list(contracts)),
         "samples": {metric: s.to_json() for metric, s in samples.items()},
         "measurements": dict(measurements),
+        "void": list(void),
     }
     version = recorder.store.put_bytes(canonical(case))
     recorder.register(

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from headgate.engines.signature import model_inputs
 from headgate.errors import EngineError, InputError, MissingExtra
 from headgate.objects import (
-    Action,
     BatchingSpec,
     Bound,
     Build,
@@ -292,10 +291,9 @@ def certify(job: Job, baseline: Baseline, plans: Plans) -> Certificate:
         contracts=job.contracts,
         samples=evidence.samples,
         measurements=evidence.measurements,
+        void=replay.void,
         detail=f"{variant.name} on {split} and under load",
     )
-    if replay.void and decision.accepted:
-        decision = replace(decision, action=Action.INVALID, because=f"VOID: {replay.void[0]}")
     return Certificate(build, servable, version, decision, decided, replay, split, invariance)
 
 
