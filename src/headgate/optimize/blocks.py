@@ -66,8 +66,11 @@ class SpeedBlocks:
         """p95 of the baseline for lone requests, over all blocks."""
         return quantile([s for row in self.blocks for s in row[0].latencies_s], 0.95)
 
-    def samples(self, candidate: str, metric: str, *, price_per_s: float) -> Blocks:
-        """The candidate against the baseline, as the gate takes it."""
+    def samples(self, candidate: str, metric: str, *, price_per_s: float) -> Blocks | None:
+        """The candidate against the baseline, as the gate takes it; None where it is no metric of
+        speed."""
+        if not metric.startswith(("latency_", "cost_per_", "device_s_per_")):
+            return None
         column = self.names.index(candidate)
 
         def of(times: BlockTimes, *, alone: bool) -> float:

@@ -16,6 +16,7 @@ __all__ = ["MIN_SLICE", "Evidence", "OwnRange", "gather", "paired"]
 
 MIN_SLICE = 100
 """Smaller slices cannot carry a margin of a few points; they are named as unjudged."""
+_AGREEMENT = ("agreement", "agreement@10")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ def paired(
     metric: str, ours: QualitySamples, theirs: QualitySamples, own: Mapping[str, OwnRange]
 ) -> PairedItems | None:
     """The metric's paired per-item values, or None where neither build was scored on it."""
-    if metric.startswith("agreement"):
+    if metric in _AGREEMENT:
         shared = agreement(ours, theirs)
         values, others = shared, (1.0,) * len(shared)
     elif metric in ours.scores:

@@ -11,7 +11,7 @@ from headgate.optimize.blocks import SpeedBlocks
 from headgate.optimize.evidence import MIN_SLICE, paired
 from headgate.optimize.job import Job
 from headgate.optimize.stages import Baseline, Tried
-from headgate.release import Blocks, PairedItems, assume, contract_power, slices_power
+from headgate.release import PairedItems, assume, contract_power, slices_power
 
 __all__ = ["Power", "Row", "plan_power"]
 
@@ -84,10 +84,10 @@ def _row(
             power = contract_power(contract, n, assumption)
     else:
         assert pilot.build is not None
-        blocks: Blocks = speed.samples(
+        blocks = speed.samples(
             pilot.build.name, contract.metric, price_per_s=job.config.prices.device_second
         )
-        if not all(blocks.candidate):
+        if blocks is None or not all(blocks.candidate):
             return None
         assumption = assume(blocks, absolute=absolute)
         if contract.bound is Bound.RATIO_AT_MOST:

@@ -135,7 +135,7 @@ class Recorder:
     seed: int
     root: Path
     fresh_measurements: bool = False
-    """Take every measurement again, even one that is recorded."""
+    """Take every measurement again, once, even where it is recorded."""
     on_start: Callable[[str, str], None] = lambda name, detail: None
     on_progress: Callable[[float, str], None] = lambda share, detail: None
     runs: list[Recorded] = field(default_factory=list)
@@ -155,10 +155,9 @@ class Recorder:
         raises; nothing is recorded then.
         """
         config = {**jsonable(c), "code": code_digest(what.work.__module__)}
-        recorded = (
-            None if self.fresh_measurements and what.measures else self._find(what, u, config)
-        )
-        if recorded is None:
+        recorded = self._find(what, u, config)
+        taken_before = recorded is not None and recorded.entry not in {r.entry for r in self.runs}
+        if recorded is None or (self.fresh_measurements and what.measures and taken_before):
             self.on_start(what.name, detail)
             recorded = self._execute(what, u, config)
         self.runs.append(recorded)
