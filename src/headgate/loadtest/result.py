@@ -7,6 +7,7 @@ rate that was asked for, says nothing about the server's latency and is VOID.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,6 +82,26 @@ class LoadResult:
             connections_opened=outcome.connections_opened,
             waited_for_connection=outcome.waited_for_connection,
             resent=outcome.resent,
+        )
+
+    @classmethod
+    def joined(cls, results: Sequence[LoadResult]) -> LoadResult:
+        """Several segments on one server as one run, laid end to end without the gaps."""
+        starts = np.cumsum([0.0, *(r.duration_s for r in results[:-1])])
+        return cls(
+            scheduled_s=np.concatenate(
+                [r.scheduled_s + t for r, t in zip(results, starts, strict=True)]
+            ),
+            sent_s=np.concatenate([r.sent_s + t for r, t in zip(results, starts, strict=True)]),
+            latencies_s=np.concatenate([r.latencies_s for r in results]),
+            statuses=np.concatenate([r.statuses for r in results]),
+            sources=tuple(s for r in results for s in r.sources),
+            duration_s=sum(r.duration_s for r in results),
+            generator_cpu_s=sum(r.generator_cpu_s for r in results),
+            server_cpu_s=sum(r.server_cpu_s for r in results),
+            connections_opened=sum(r.connections_opened for r in results),
+            waited_for_connection=sum(r.waited_for_connection for r in results),
+            resent=sum(r.resent for r in results),
         )
 
     @property

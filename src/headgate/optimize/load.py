@@ -61,8 +61,6 @@ class SegmentTimes:
     hit_share: float
     server_cpu_s: float
     """CPU seconds of the server's process, all threads."""
-    void: tuple[str, ...]
-    """Why the generator's own verdict is VOID; empty where it is valid."""
 
     def metric(self, name: str, *, cores: int, price_per_s: float) -> float:
         """A latency in seconds, or machine seconds or money for a thousand requests."""
@@ -98,6 +96,8 @@ class Side:
     """Latency of all replayed requests: (share, seconds)."""
     memory_bytes: int
     """Resident memory of the server at the end."""
+    void: tuple[str, ...]
+    """Why the generator's verdict on itself is VOID, over all segments; empty where valid."""
 
     def quantile_s(self, q: float) -> float:
         """The latency that a share ``q`` of the replayed requests kept."""
@@ -148,12 +148,7 @@ class Replay:
     @property
     def void(self) -> tuple[str, ...]:
         """What the generator holds against its own run, if anything."""
-        return tuple(
-            reason
-            for side in (self.current, self.candidate)
-            for s in side.segments
-            for reason in s.void
-        )
+        return (*self.current.void, *self.candidate.void)
 
 
 @transformation("measure.shell", measures=True)
@@ -375,7 +370,6 @@ def _times(r: LoadResult) -> SegmentTimes:
         mean_s=float(np.mean(finite)),
         hit_share=hits / r.n,
         server_cpu_s=r.server_cpu_s,
-        void=r.verdict().broken,
     )
 
 
@@ -388,15 +382,16 @@ def _side(
     memory_bytes: int,
 ) -> Mapping[str, Any]:
     own = [r for (i, _), r in list(zip(segments, results, strict=True))[2:-2] if i == index]
-    latencies = np.concatenate([r.latencies_s for r in own]).tolist()
+    whole = LoadResult.joined(own)
     return {
         "capacity_per_s": probe[0],
         "rate_per_s": plan.rate_per_s,
         "first": plan.first,
         "last": plan.last,
         "segments": [_times(r) for r in own],
-        "quantiles": [(q, quantile(latencies, q)) for q in _QUANTILES],
+        "quantiles": [(q, quantile(whole.latencies_s, q)) for q in _QUANTILES],
         "memory_bytes": memory_bytes,
+        "void": whole.verdict().broken,
     }
 
 
@@ -459,9 +454,10 @@ def _side_from_json(body: Mapping[str, Any]) -> Side:
             **body,
             "segments": tuple(map(_times_from_json, body["segments"])),
             "quantiles": tuple(map(tuple, body["quantiles"])),
+            "void": tuple(body["void"]),
         }
     )
 
 
 def _times_from_json(body: Mapping[str, Any]) -> SegmentTimes:
-    return SegmentTimes(**{**body, "void": tuple(body["void"])})
+    return SegmentTimes(**body)

@@ -31,7 +31,10 @@ class QualitySamples:
     scores: Mapping[str, tuple[float | None, ...]]
     """Metric -> one value an item; None where the item errored."""
     answers: tuple[tuple[float, ...], ...]
-    """What agreement compares: the top-10 passage indices, or the predicted class or value."""
+    """What agreement compares: the top-10 passage indices, or the predicted class or value.
+
+    Empty where the item errored: no answer agrees with nothing.
+    """
 
     def to_json(self) -> object:
         return jsonable(self)
@@ -60,7 +63,8 @@ def evaluate(
 ) -> QualitySamples:
     """The per-item scores and answers of one build on ``data``.
 
-    ``metrics`` are the user's own; one that raises marks its item as errored, never drops it.
+    ``metrics`` are the user's own; one that raises marks its item as errored, never drops it. So
+    does an output that is not finite: a server refuses to give it to a caller.
     """
     if isinstance(data, RetrievalSet):
         return _retrieval(answerer, data, metrics)
@@ -72,7 +76,8 @@ def _retrieval(
 ) -> QualitySamples:
     passages = answerer.answer(data.passages).astype(np.float32)
     queries = answerer.answer(data.queries).astype(np.float32)
-    similarity = queries @ passages.T
+    known, found = _finite(queries), _finite(passages)
+    similarity = np.where(found, queries @ np.where(found[:, None], passages, 0).T, -np.inf)
     itself = data.queries == data.passages
     if itself:  # every text is its own passage: finding oneself says nothing
         np.fill_diagonal(similarity, -np.inf)
@@ -84,19 +89,26 @@ def _retrieval(
             for row, wanted in zip(top, data.relevant, strict=True)
         ]
         scores["recall@10"] = tuple(
-            float(hit.sum() / min(len(wanted), _TOP))
-            for hit, wanted in zip(hits, data.relevant, strict=True)
+            float(hit.sum() / min(len(wanted), _TOP)) if ok else None
+            for hit, wanted, ok in zip(hits, data.relevant, known, strict=True)
         )
         scores["mrr@10"] = tuple(
-            float(1 / (hit.argmax() + 1)) if hit.any() else 0.0 for hit in hits
+            (float(1 / (hit.argmax() + 1)) if hit.any() else 0.0) if ok else None
+            for hit, ok in zip(hits, known, strict=True)
         )
-    scores |= _own_scores(metrics, data.rows, queries)
+    scores |= _own_scores(metrics, data.rows, queries, known)
     return QualitySamples(
         tuple(data.query_ids),
         tuple(data.slices),
         scores,
-        tuple(tuple(float(i) for i in row) for row in top),
+        tuple(tuple(map(float, row)) if ok else () for row, ok in zip(top, known, strict=True)),
     )
+
+
+def _finite(outputs: NDArray[np.generic]) -> NDArray[np.bool_]:
+    """Which rows hold numbers only, shape (n,)."""
+    finite: NDArray[np.bool_] = np.isfinite(outputs.reshape(len(outputs), -1)).all(axis=1)
+    return finite
 
 
 def _top_indices(similarity: NDArray[np.float32], k: int) -> NDArray[np.int64]:
@@ -111,25 +123,28 @@ def _labelled(
     outputs = answerer.answer(data.inputs)
     predicted = outputs.reshape(len(outputs), -1)
     answer = predicted.argmax(axis=1) if predicted.shape[1] > 1 else predicted[:, 0]
+    known = _finite(outputs)
     scores: dict[str, tuple[float | None, ...]] = {}
     if data.labels is not None:
         scores["accuracy"] = tuple(
-            float(a == label) for a, label in zip(answer, data.labels, strict=True)
+            float(a == label) if ok else None
+            for a, label, ok in zip(answer, data.labels, known, strict=True)
         )
-    scores |= _own_scores(metrics, data.rows, outputs)
-    return QualitySamples(
-        tuple(data.ids), tuple(data.slices), scores, tuple((float(a),) for a in answer)
-    )
+    scores |= _own_scores(metrics, data.rows, outputs, known)
+    answers = tuple((float(a),) if ok else () for a, ok in zip(answer, known, strict=True))
+    return QualitySamples(tuple(data.ids), tuple(data.slices), scores, answers)
 
 
 def _own_scores(
     metrics: Iterable[OwnMetric],
     rows: tuple[Mapping[str, object], ...],
     outputs: NDArray[np.generic],
+    known: NDArray[np.bool_],
 ) -> dict[str, tuple[float | None, ...]]:
     return {
         metric.name: tuple(
-            _guarded(metric, dict(row), output) for row, output in zip(rows, outputs, strict=True)
+            _guarded(metric, dict(row), output) if ok else None
+            for row, output, ok in zip(rows, outputs, known, strict=True)
         )
         for metric in metrics
     }
