@@ -41,7 +41,7 @@ class OnnxRuntimeEngine:
             raise EngineError(
                 f"ONNX Runtime cannot load it: {error}",
                 where=str(model),
-                fix="check the file with `headgate doctor`, or export the model again",
+                fix="check that the file is whole, or export the model again",
             ) from error
         self._model = model
         self._session = session
