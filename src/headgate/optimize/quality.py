@@ -77,7 +77,8 @@ def _retrieval(
     passages = answerer.answer(data.passages).astype(np.float32)
     queries = answerer.answer(data.queries).astype(np.float32)
     known, found = _finite(queries), _finite(passages)
-    similarity = np.where(found, queries @ np.where(found[:, None], passages, 0).T, -np.inf)
+    similarity = np.where(known[:, None], queries, 0) @ np.where(found[:, None], passages, 0).T
+    similarity[:, ~found] = -np.inf
     itself = data.queries == data.passages
     if itself:  # every text is its own passage: finding oneself says nothing
         np.fill_diagonal(similarity, -np.inf)
