@@ -48,8 +48,16 @@ def _imports(source: bytes, root: str) -> Iterator[str]:
 
 @cache
 def _source_of(module: str) -> Path | None:
-    try:
-        spec = importlib.util.find_spec(module)
-    except ModuleNotFoundError:  # `a.b` where b is a function of module a
-        return None
-    return Path(spec.origin) if spec is not None and spec.origin else None
+    """The file of ``module``; None where it is a name inside one, as ``a.b`` for a function b of a.
+
+    Found by path: asking the import system for ``a.b`` would run ``a``.
+    """
+    root, *inner = module.split(".")
+    spec = importlib.util.find_spec(root)
+    assert spec is not None
+    assert spec.origin is not None, f"{root} is a package with an __init__.py"
+    path = Path(spec.origin).parent.joinpath(*inner)
+    for candidate in (path / "__init__.py", path.with_name(path.name + ".py")):
+        if candidate.is_file():
+            return candidate
+    return None

@@ -42,10 +42,10 @@ __all__ = [
     "open_answerer",
 ]
 
-_SAMPLE_ITEMS = 200
+_SAMPLE_ITEMS = 64
 _EPSILON = 1e-3
 """Largest cosine distance of an embedding, or difference of a score, that still counts as the
-same answer: about the rounding of one bf16 operation."""
+same answer (docs/decisions/0004-what-counts-as-the-same-answer.md)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +160,7 @@ def invariance(call: Call) -> Mapping[str, Output]:
         rng=np.random.default_rng(call.seed),
         epsilon=call.c["epsilon"],
         difference=cosine_distance if build.task == "embed" else largest_component_difference,
-        sizes=(2, 8),
+        sizes=(8, 32),
     )
     answerer.engine.close()
     return {"report": Output(canonical(report), "samples", "json InvarianceReport")}
@@ -204,7 +204,7 @@ def measure_quality(
 def measure_invariance(
     recorder: Recorder, build: Build, behaviour: Behaviour, *, items: Sequence[Item]
 ) -> Invariance:
-    """The batch-invariance class of ``build`` on up to 200 of ``items``."""
+    """The batch-invariance class of ``build`` on up to 64 of ``items``."""
     done = recorder.run(
         invariance,
         u=build_inputs(build, items=_sample(recorder, items)),

@@ -24,7 +24,7 @@ __all__ = ["Maker", "make_build"]
 
 _OPENVINO_PADDING = 8
 """OpenVINO compiles for every new shape; lengths in eights keep the shapes few."""
-_CALIBRATION_ITEMS = 200
+_CALIBRATION_ITEMS = 150
 
 
 @transformation("quantize.int8_dynamic")
