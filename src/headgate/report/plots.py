@@ -33,7 +33,7 @@ __all__ = [
 INK, MUTED, GRID = "#1c2733", "#66788a", "#e3e8ee"
 ACCENT, BASE, WARN = "#0b7285", "#98a4b1", "#c2410c"
 CYCLE = ("#0b7285", "#d9480f", "#5f3dc4", "#2b8a3e", "#1864ab", "#a61e4d", "#846358")
-STYLE: Mapping[str, Any] = {
+STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "headgate",
     "font.family": "sans-serif",
