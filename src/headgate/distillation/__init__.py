@@ -4,18 +4,23 @@ Pure: losses, curricula, which layers a student takes, forecasts and advice. The
 ``headgate.distillation.train`` and ``headgate.distillation.encoder``, is imported by name.
 """
 
-from headgate.distillation.curriculum import batches, distinct, learning_rate_share, pieces
+from headgate.distillation.curriculum import (
+    batches,
+    distinct,
+    learning_rate_share,
+    pieces,
+    subset,
+)
 from headgate.distillation.forecast import Anchor, Forecast, forecast
 from headgate.distillation.losses import embedding_regression, relational, soft_target
 from headgate.distillation.preview import Advice, StudentPreview, break_even_requests, preview
 from headgate.distillation.recipe import Recipe
-from headgate.distillation.students import Gap, gaps, layers_for, validate_layers
+from headgate.distillation.students import layers_for, targets, validate_layers
 
 __all__ = [
     "Advice",
     "Anchor",
     "Forecast",
-    "Gap",
     "Recipe",
     "StudentPreview",
     "batches",
@@ -23,12 +28,13 @@ __all__ = [
     "distinct",
     "embedding_regression",
     "forecast",
-    "gaps",
     "layers_for",
     "learning_rate_share",
     "pieces",
     "preview",
     "relational",
     "soft_target",
+    "subset",
+    "targets",
     "validate_layers",
 ]

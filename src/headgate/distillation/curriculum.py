@@ -5,6 +5,7 @@ Randomness comes in as a ``numpy`` generator: one generator state, one curriculu
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["batches", "distinct", "learning_rate_share", "pieces"]
+__all__ = ["batches", "distinct", "learning_rate_share", "pieces", "subset"]
 
 _SENTENCE = re.compile(r"(?<=[.!?;:])\s+")
 
@@ -29,6 +30,21 @@ def distinct(texts: Iterable[str]) -> Iterator[str]:
         if key and key not in seen:
             seen.add(key)
             yield text
+
+
+def subset(texts: Iterable[str], count: int) -> list[str]:
+    """At most ``count`` of ``texts``, chosen by the hash of each, so that the choice is stable.
+
+    A teacher answers every training text once, which costs about as much as learning from it:
+    more texts than the training will get through are not worth their answers. A text added to a
+    set displaces at most one other, and of ``count`` texts the ``count - 1`` are a part.
+
+    >>> few, more = subset("abcdefgh", 3), subset("abcdefgh", 4)
+    >>> len(few), set(few) < set(more)
+    (3, True)
+    """
+    by_hash = sorted(texts, key=lambda t: hashlib.sha256(t.encode()).digest())
+    return by_hash[:count]
 
 
 def pieces(texts: Iterable[str], *, max_words: int, sentences: bool = True) -> list[str]:

@@ -8,8 +8,9 @@ with ``N`` and ``S`` of the run that is asked about, so that its loss is ``e + a
 cannot identify five parameters, so none is chosen: many laws are drawn (the exponents and the
 shares of ``e``, ``a`` and ``b`` at random, the scale fitted), and each votes with the weight at
 which it explains the anchors (Bayes' rule by importance sampling). What the pilots leave open
-shows as a wide interval. On simulated students a nominal 90 % held in 85 to 89 % of cases. The form is that of Hoffmann et al., "Training Compute-Optimal Large
-Language Models" (2022). Knows nothing of models, clocks or files.
+shows as a wide interval. On simulated students a nominal 90 % held in 85 to 89 % of cases. The
+form is that of Hoffmann et al., "Training Compute-Optimal Large Language Models" (2022). Knows
+nothing of models, clocks or files.
 """
 
 from __future__ import annotations

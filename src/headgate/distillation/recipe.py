@@ -25,12 +25,10 @@ class Recipe:
     """Share of the steps in which the rate rises linearly; it then falls to 0 as a cosine."""
     weight_decay: float = 0.01
     gradient_norm_limit: float = 1.0
-    relational_weight: float = 10.0
-    """Of the similarity loss, beside the regression loss with weight 1."""
-    bridge_texts: int = 700
-    """Texts for the closed-form start; 0 leaves the jumps as they are."""
-    bridge_ridge: float = 1e-3
-    """Ridge penalty, as a share of the mean squared activation."""
+    bridge_texts: int = 900
+    """Texts for the closed-form start; 0 leaves the teacher's layers as they are."""
+    bridge_ridge: float = 0.03
+    """Pull towards the teacher's own weights, as a share of the mean squared activation."""
     bf16: bool = True
     """Matrix products in bfloat16 (weights stay float32): for CPUs with avx512_bf16 or amx_bf16."""
     threads: int = 2
@@ -44,7 +42,7 @@ class Recipe:
                 raise ConfigError(
                     f"{name} must be above 0, got {getattr(self, name)}", where="distillation"
                 )
-        for name in ("weight_decay", "relational_weight", "bridge_texts"):
+        for name in ("weight_decay", "bridge_texts"):
             if getattr(self, name) < 0:
                 raise ConfigError(
                     f"{name} must be at least 0, got {getattr(self, name)}", where="distillation"

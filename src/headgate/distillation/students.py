@@ -9,29 +9,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from headgate.errors import ConfigError
 
-__all__ = ["Gap", "gaps", "layers_for", "validate_layers"]
-
-
-@dataclass(frozen=True, slots=True)
-class Gap:
-    """A jump: the student's layer ``student_layer`` must do the work of several teacher layers.
-
-    It was the teacher's layer ``first``, and what it hands on should be what the teacher's layer
-    ``last`` hands on, so that the student's next layer meets the input that it was made for.
-    """
-
-    student_layer: int
-    first: int
-    last: int
-
-    @property
-    def dropped(self) -> int:
-        """Teacher layers that the jump replaces."""
-        return self.last - self.first
+__all__ = ["layers_for", "targets", "validate_layers"]
 
 
 def layers_for(kept: int, of: int) -> tuple[int, ...]:
@@ -74,18 +55,14 @@ def validate_layers(layers: Sequence[int], of: int) -> tuple[int, ...]:
     return chosen
 
 
-def gaps(layers: Sequence[int], of: int) -> tuple[Gap, ...]:
-    """The jumps of a student that keeps ``layers`` of ``of``, in the order in which they are met.
+def targets(layers: Sequence[int], of: int) -> tuple[int, ...]:
+    """The teacher layers whose outputs a student's layers should hand on, one for each.
 
-    >>> gaps((0, 4, 5), of=6)
-    (Gap(student_layer=0, first=0, last=3),)
-    >>> gaps((0, 2, 4), of=6)[-1]
-    Gap(student_layer=2, first=4, last=5)
+    Each does its own work and that of the layers dropped behind it, so that the next one meets the
+    input that it was made for.
+
+    >>> targets((0, 4, 5), of=6)
+    (3, 4, 5)
     """
     chosen = validate_layers(layers, of)
-    following = (*chosen[1:], of)
-    return tuple(
-        Gap(student, first, after - 1)
-        for student, (first, after) in enumerate(zip(chosen, following, strict=True))
-        if after - 1 > first
-    )
+    return tuple(following - 1 for following in (*chosen[1:], of))

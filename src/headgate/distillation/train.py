@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from headgate.distillation.curriculum import batches, learning_rate_share
 from headgate.distillation.encoder import layers_of, load_encoder, max_tokens, pooled
 from headgate.distillation.recipe import Recipe
-from headgate.distillation.students import Gap, gaps, layers_for
+from headgate.distillation.students import layers_for, targets
 from headgate.errors import InputError
 from headgate.objects import digest, digest_bytes
 from headgate.workload import Codec, Engine
@@ -128,7 +128,7 @@ def train_student(
 
     out_dir.mkdir(parents=True, exist_ok=True)
     ids = _token_ids(teacher_dir, texts)
-    targets = torch.from_numpy(np.ascontiguousarray(teacher_outputs, dtype=np.float32))
+    answers = torch.from_numpy(np.ascontiguousarray(teacher_outputs, dtype=np.float32))
     plan = batches(
         [len(i) for i in ids],
         batch_size=recipe.batch_texts,
@@ -139,7 +139,7 @@ def train_student(
         {
             "teacher": digest_bytes((teacher_dir / "model.safetensors").read_bytes()),
             "texts": digest(list(texts)),
-            "outputs": digest_bytes(targets.numpy().tobytes()),
+            "outputs": digest_bytes(answers.numpy().tobytes()),
             "recipe": recipe,
             "seed": seed,
         }
@@ -173,7 +173,7 @@ def train_student(
             tokens, mask = _padded([ids[i] for i in chosen])
             with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16):
                 hidden = student(input_ids=tokens, attention_mask=mask).last_hidden_state
-            loss = _loss(pooled(hidden.float(), mask), targets[chosen], recipe.relational_weight)
+            loss = _loss(pooled(hidden.float(), mask), answers[chosen])
             loss.backward()
             torch.nn.utils.clip_grad_norm_(trained, recipe.gradient_norm_limit)
             optimizer.step()
@@ -194,11 +194,9 @@ def train_student(
     return TrainingResult(state, layers, len(losses), wall_s, cpu_s, tuple(losses))
 
 
-def _loss(student: torch.Tensor, teacher: torch.Tensor, relational_weight: float) -> torch.Tensor:
-    """``losses.embedding_regression + weight * losses.relational``, with gradients."""
-    regression = ((student - teacher) ** 2).sum(dim=1).mean()
-    relational = ((student @ student.T - teacher @ teacher.T) ** 2).mean()
-    return regression + relational_weight * relational
+def _loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+    """``losses.embedding_regression``, with gradients."""
+    return ((student - teacher) ** 2).sum(dim=1).mean()
 
 
 # --- the closed-form start --------------------------------------------------------------------
@@ -211,13 +209,13 @@ def _bridge(
     ids: Sequence[NDArray[np.int64]],
     recipe: Recipe,
 ) -> None:
-    """Makes each layer before a gap hand on what the teacher's layer before the next one does.
+    """Refits the end of each student layer, so that it hands on what its target layer does.
 
-    Such a layer ends in ``LayerNorm(a + W g + b)``: ``a`` enters its feed-forward half, ``g`` is
-    the activation inside. With ``u`` the sum that the teacher's last dropped layer normalises,
-    ridge regression of ``u - a`` on ``g`` gives ``W`` and ``b``, and the LayerNorm is that layer's.
-    Gaps are closed in order, so that a later one sees what an earlier one left over.
-    Layers that are not built like BERT's are left as they are.
+    A layer ends in ``LayerNorm(a + W g + b)``: ``a`` enters its feed-forward half, ``g`` is the
+    activation inside. With ``u`` the sum that the target layer normalises, ridge regression of
+    ``u - a`` on ``g`` towards the teacher's own weights gives ``W`` and ``b``; the LayerNorm is
+    the target's. Layers are refitted in order, each on what the refitted ones before it give, so
+    that it also makes good some of what they missed. Layers not built like BERT's are left alone.
     """
     import torch
 
@@ -225,60 +223,52 @@ def _bridge(
     stack, full = layers_of(student), layers_of(teacher)
     if not all(hasattr(layer, "intermediate") and hasattr(layer, "output") for layer in full):
         return
+    wanted = [full[t].output.LayerNorm for t in targets(layers, len(full))]
     ids = sorted(ids, key=len)
-    for gap in gaps(layers, len(full)):
-        end, goal = stack[gap.student_layer].output, full[gap.last].output
-        features = end.dense.in_features + 1
-        gram = torch.zeros(features, features, dtype=torch.float64)
-        moment = torch.zeros(features, end.dense.out_features, dtype=torch.float64)
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16):
-            for start in range(0, len(ids), 64):
-                tokens, mask = _padded(ids[start : start + 64])
-                x, y = _bridge_rows(teacher, student, gap, tokens, mask)
-                with torch.autocast("cpu", enabled=False):
-                    gram += x.T @ x
-                    moment += x.T @ y
-        with torch.no_grad():
-            penalty = recipe.bridge_ridge * gram.diagonal().mean()
-            solution = torch.linalg.solve(
-                gram + penalty * torch.eye(features, dtype=torch.float64), moment
+    groups = [_padded(ids[start : start + 64]) for start in range(0, len(ids), 64)]
+    autocast = {"device_type": "cpu", "dtype": torch.bfloat16, "enabled": recipe.bf16}
+    with torch.no_grad():
+        with torch.autocast(**autocast):
+            sums = [_inputs(teacher, wanted, *group) for group in groups]
+        for i, layer in enumerate(stack):
+            end = layer.output
+            own = torch.cat([end.dense.weight.T, end.dense.bias[None]]).double()
+            gram = torch.zeros(len(own), len(own), dtype=torch.float64)
+            moment = torch.zeros_like(own)
+            for group, u in zip(groups, sums, strict=True):
+                with torch.autocast(**autocast):
+                    g, a = _inputs(student, (end.dense, layer.intermediate), *group)
+                x = torch.cat([g, torch.ones(len(g), 1)], dim=1)
+                gram += (x.T @ x).double()
+                moment += (x.T @ (u[i] - a)).double()
+            penalty = recipe.bridge_ridge * gram.diagonal()[:-1].mean()
+            change = torch.linalg.solve(
+                gram + penalty * torch.eye(len(own), dtype=torch.float64), moment - gram @ own
             )
-            end.dense.weight.copy_(solution[:-1].T)
-            end.dense.bias.copy_(solution[-1])
-            end.LayerNorm.load_state_dict(goal.LayerNorm.state_dict())
+            end.dense.weight.copy_((own + change)[:-1].T)
+            end.dense.bias.copy_((own + change)[-1])
+            end.LayerNorm.load_state_dict(wanted[i].state_dict())
 
 
-def _bridge_rows(
-    teacher: torch.nn.Module,
-    student: torch.nn.Module,
-    gap: Gap,
+def _inputs(
+    model: torch.nn.Module,
+    modules: Sequence[torch.nn.Module],
     tokens: torch.Tensor,
     mask: torch.Tensor,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """(g, 1) and u - a of the tokens of one batch, float64, a row per real token."""
-    import torch
+) -> list[torch.Tensor]:
+    """What enters each of ``modules`` as ``model`` runs: float32, a row per real token."""
+    seen: dict[int, torch.Tensor] = {}
 
-    stack, full = layers_of(student), layers_of(teacher)
-    layer = stack[gap.student_layer]
-    seen: dict[str, torch.Tensor] = {}
+    def watch(place: int) -> Callable[[torch.nn.Module, tuple[torch.Tensor, ...]], None]:
+        return lambda _, inputs: seen.update({place: inputs[0]})
 
-    def keep(name: str) -> Callable[[torch.nn.Module, tuple[torch.Tensor, ...]], None]:
-        return lambda _, inputs: seen.update({name: inputs[0]})
-
-    hooks = [
-        full[gap.last].output.LayerNorm.register_forward_pre_hook(keep("u")),
-        layer.intermediate.register_forward_pre_hook(keep("a")),
-        layer.output.dense.register_forward_pre_hook(keep("g")),
-    ]
+    hooks = [m.register_forward_pre_hook(watch(i)) for i, m in enumerate(modules)]
     try:
-        teacher(input_ids=tokens, attention_mask=mask)
-        student(input_ids=tokens, attention_mask=mask)
+        model(input_ids=tokens, attention_mask=mask)
     finally:
         for hook in hooks:
             hook.remove()
-    real = mask.bool()
-    u, a, g = (seen[name][real].double() for name in ("u", "a", "g"))
-    return torch.cat([g, torch.ones(len(g), 1, dtype=torch.float64)], dim=1), u - a
+    return [seen[i][mask.bool()].float() for i in range(len(modules))]
 
 
 # --- tokens, files, determinism -----------------------------------------------------------------

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headgate.distillation import batches, distinct, learning_rate_share, pieces
+from headgate.distillation import batches, distinct, learning_rate_share, pieces, subset
 
 
 @given(
@@ -99,3 +99,12 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero(steps: int, warmu
     top = int(np.argmax(shares))
     assert shares[:top] == sorted(shares[:top])
     assert shares[top:] == sorted(shares[top:], reverse=True)
+
+
+@given(st.lists(st.text(max_size=5), unique=True, max_size=20), st.integers(0, 25))
+def test_a_subset_does_not_depend_on_the_order_of_the_texts(texts: list[str], count: int) -> None:
+    """The same texts in another order give the same subset, and a larger one contains it."""
+    chosen = subset(texts, count)
+    assert len(chosen) == min(count, len(texts))
+    assert subset(reversed(texts), count) == chosen
+    assert set(chosen) <= set(subset(texts, count + 1)) <= set(texts)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headgate.distillation import gaps, layers_for, validate_layers
+from headgate.distillation import layers_for, targets, validate_layers
 from headgate.errors import ConfigError
 
 
@@ -23,15 +23,15 @@ def test_layers_for_keeps_as_many_as_asked_and_starts_at_the_embeddings(
 
 
 @given(st.sets(st.integers(0, 11), min_size=1).map(sorted))
-def test_kept_and_jumped_layers_account_for_the_rest_of_the_teacher(layers: list[int]) -> None:
-    """Every teacher layer after the first kept one is either kept or jumped over once."""
-    jumped = [d for g in gaps(layers, 12) for d in range(g.first + 1, g.last + 1)]
-    assert sorted(jumped + layers) == list(range(layers[0], 12))
+def test_a_student_s_targets_end_where_the_next_layer_begins(layers: list[int]) -> None:
+    """Each layer hands on what the next kept one expects, and the last one the teacher's answer."""
+    aims = targets(layers, 12)
+    assert [a + 1 for a in aims] == [*layers[1:], 12]
 
 
-def test_a_whole_teacher_has_no_gap() -> None:
-    """Keeping every layer leaves nothing to bridge."""
-    assert gaps(range(6), 6) == ()
+def test_a_whole_teacher_s_layers_are_their_own_targets() -> None:
+    """Keeping every layer changes nobody's work."""
+    assert targets(range(6), 6) == tuple(range(6))
 
 
 @pytest.mark.parametrize("layers", [[], [0, 0], [2, 1], [-1, 3], [0, 6]])

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headgate.distillation import Recipe, embedding_regression, relational
+from headgate.distillation import Recipe, embedding_regression
 from headgate.errors import ConfigError, InputError
 from headgate.workload import Encoded, Tensors
 
@@ -123,12 +123,25 @@ def test_training_restores_torch_s_settings(lesson: Lesson, tmp_path: Path) -> N
     assert not torch.are_deterministic_algorithms_enabled()
 
 
-def test_the_loss_is_the_sum_of_its_definitions() -> None:
-    """torch's loss equals the numpy definitions, the similarity loss with its weight."""
+def test_the_loss_is_the_embedding_regression() -> None:
+    """torch's loss equals the numpy definition."""
     rng = np.random.default_rng(0)
     s, t = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in rng.standard_normal((2, 5, 4)))
-    got = _loss(torch.from_numpy(s), torch.from_numpy(t), 7.0).item()
-    assert got == pytest.approx(embedding_regression(s, t) + 7 * relational(s, t))
+    got = _loss(torch.from_numpy(s), torch.from_numpy(t)).item()
+    assert got == pytest.approx(embedding_regression(s, t))
+
+
+def test_the_closed_form_start_is_nearer_to_the_teacher(lesson: Lesson, tmp_path: Path) -> None:
+    """On its first batch a bridged student loses clearly less than one that was only cut."""
+    bridged = train(lesson, tmp_path / "a", dataclasses.replace(RECIPE, bf16=False))
+    cut = train(lesson, tmp_path / "b", dataclasses.replace(RECIPE, bf16=False, bridge_texts=0))
+    assert bridged.losses[0] < 0.7 * cut.losses[0]
+
+
+def test_a_start_from_all_layers_is_the_teacher(lesson: Lesson, tmp_path: Path) -> None:
+    """Refitting layers that already do their target's work changes nothing but rounding."""
+    recipe = dataclasses.replace(RECIPE, layers_kept=4, steps=1, bf16=False)
+    assert train(lesson, tmp_path, recipe).losses[0] == pytest.approx(0, abs=1e-6)
 
 
 def test_texts_without_outputs_are_refused(lesson: Lesson, tmp_path: Path) -> None:
