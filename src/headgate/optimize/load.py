@@ -43,6 +43,8 @@ _AA_S = 2.5
 _SHELL_REQUESTS = 2000
 _LONE_REQUESTS = 100
 _START_S = 60.0
+_TEXT = {"name": "text", "datatype": "BYTES"}
+"""The V2 input of a model that takes text."""
 _QUANTILES = (*(i / 200 for i in range(1, 200)), 0.999)
 _METRIC_QUANTILES = {"latency_p50": 0.5, "latency_p95": 0.95, "latency_p99": 0.99}
 
@@ -282,7 +284,7 @@ def _body(item: Item, call: Call) -> bytes:
     if call.c["task"] == "embed":
         assert isinstance(item, str)
         return embeddings_body(item, model=call.c["endpoint"])
-    tensor = call.c["input"]
+    tensor = call.c["input"] or _TEXT
     value: object = item if isinstance(item, str) else item.tolist()
     return infer_body([value], name=tensor["name"], datatype=tensor["datatype"])
 
@@ -322,7 +324,8 @@ class _Schedule:
         call: Call,
     ) -> None:
         span_s = float(at_s[-1] - at_s[0])
-        self._stretch = ((len(at_s) - 1) / span_s) / rate_per_s if span_s else 0.0
+        assert span_s > 0, "inputs refuse a workload at one moment"
+        self._stretch = ((len(at_s) - 1) / span_s) / rate_per_s
         self._at_s, self._items, self._call = at_s, items, call
         self._target = _target(s, call)
         self.first = self.last = min(start, len(items) // 2)
