@@ -16,6 +16,8 @@ from pathlib import Path
 __all__ = ["Documented", "Library", "normalise", "pieces", "read", "sentences", "words"]
 
 _TESTS = frozenset({"idle_test", "test", "tests"})
+_MOST_TEST_DOCSTRINGS = 1000
+"""Files of tests are many and say little: after so many docstrings the rest is not read."""
 _FOREIGN = frozenset({"dist-packages", "site-packages"})
 _PARAGRAPH = re.compile(r"\n[ \t]*\n")
 _SENTENCE_END = re.compile(r"[.!?][\"')\]]*(?=\s)")
@@ -43,7 +45,7 @@ class Library:
 
     documented: list[Documented] = field(default_factory=list)
     tests: list[str] = field(default_factory=list)
-    """Docstrings of the ``test`` packages; a distribution may leave these out."""
+    """The first docstrings of the ``test`` packages; a distribution may leave these out."""
     topics: dict[str, str] = field(default_factory=dict)
     """Title and text of what ``help('...')`` shows."""
     remarks: list[str] = field(default_factory=list)
@@ -51,17 +53,20 @@ class Library:
 
 
 def read(root: Path) -> Library:
-    """Everything under the standard library's directory ``root``, tests and all."""
+    """Everything under the standard library's directory ``root``, and some of its tests."""
     library = Library()
     for path in sorted(root.rglob("*.py")):
         parts = path.relative_to(root).with_suffix("").parts
-        if not _FOREIGN.isdisjoint(parts):
+        of_tests = not _TESTS.isdisjoint(parts)
+        if not _FOREIGN.isdisjoint(parts) or (
+            of_tests and len(library.tests) >= _MOST_TEST_DOCSTRINGS
+        ):
             continue
         source = path.read_bytes()
         tree = _parse(source)
         if parts == ("pydoc_data", "topics"):
             library.topics.update(sorted(_topics(tree)))
-        elif not _TESTS.isdisjoint(parts):
+        elif of_tests:
             library.tests.extend(d.text for d in _documented(tree, "test") if d.text)
         else:
             module = ".".join(parts).removesuffix(".__init__")
