@@ -1,0 +1,59 @@
+"""Items that the model does not take are named by file and row, before anything is recorded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from headgate.config import UserFunction, guarded
+from headgate.errors import InputError
+from headgate.optimize.accept import Acceptance
+from tests.serving import WordCodec
+
+FILE = Path("evaluate.jsonl")
+LONG = "word " * 17
+
+
+def acceptance(function: object = None, *, truncate: bool = False) -> Acceptance:
+    """Of a model that takes 16 words, after an own step if there is one."""
+    own = None if function is None else guarded(UserFunction("own:clean", function, "v"))  # type: ignore[arg-type]
+    return Acceptance(WordCodec(), own, truncate)
+
+
+def refused(accepts: Acceptance, *items: object) -> InputError:
+    names = [f"row {k + 1}" for k in range(len(items))]
+    with pytest.raises(InputError) as caught:
+        accepts.check(FILE, items, names)  # type: ignore[arg-type]
+    return caught.value
+
+
+def test_a_text_that_is_too_long_is_named_and_may_be_cut() -> None:
+    """The endpoint says whether; what only teaches or calibrates is always cut."""
+    error = refused(acceptance(), "fine", LONG, LONG)
+    assert (error.where, error.reason) == ("evaluate.jsonl: row 2", "too_long")
+    assert "truncate: true" in str(error.fix)
+    acceptance(truncate=True).check(FILE, ["fine", LONG], ["a", "b"])
+    acceptance().check(FILE, ["fine", LONG], ["a", "b"], cut=True)
+
+
+def test_an_item_of_another_kind_is_named() -> None:
+    """What the codec says of it, and where it is."""
+    error = refused(acceptance(), "fine", 7)
+    assert (error.where, error.reason) == ("evaluate.jsonl: row 2", "bad_request")
+    assert error.what == "it is no text"
+
+
+def test_the_own_step_comes_before_the_model() -> None:
+    """What it makes of an item is what must fit; what it raises is the caller's, and is named."""
+    acceptance(lambda text: text[:20]).check(FILE, [LONG], ["a"])
+    error = refused(acceptance(lambda text: {"fine": "x"}[text]), "fine", "else")
+    assert error.where == "evaluate.jsonl: row 2: own:clean"
+    assert error.what == "it raised KeyError: 'else'"
+    assert error.reason == "function_failed"
+
+
+def test_items_are_prepared_one_by_one() -> None:
+    """As a server of the model would; without an own step they are as they were."""
+    assert acceptance(str.upper).prepared(["a", "b"]) == ("A", "B")
+    assert acceptance().prepared(["a", "b"]) == ("a", "b")

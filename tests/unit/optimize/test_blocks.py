@@ -1,0 +1,106 @@
+"""Interleaved blocks: which time stands for what, and real builds measured side by side."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from headgate.ledger import Store
+from headgate.objects import Build, Direction
+from headgate.optimize.blocks import BlockTimes, SpeedBlocks, measure_blocks
+from headgate.optimize.measure import Behaviour
+from headgate.optimize.recorder import Recorded, Recorder
+from tests.models import tiny_classifier
+
+RUN = Recorded("measure.blocks", "sha256:entry", {}, False, 1.0, "")
+PRICE = 0.5
+
+
+def times(scale: float, batched_s: float) -> BlockTimes:
+    """Twenty requests of ``scale`` to ``20 * scale`` seconds."""
+    return BlockTimes(tuple(scale * k for k in range(1, 21)), batched_s)
+
+
+SPEED = SpeedBlocks(
+    names=("fp32", "int8"),
+    blocks=((times(1.0, 40.0), times(0.5, 10.0)), (times(2.0, 80.0), times(0.25, 5.0))),
+    aa_before=(times(1.0, 41.0), times(1.1, 42.0)),
+    aa_after=(times(1.2, 43.0), times(1.3, 44.0)),
+    run=RUN,
+)
+
+
+@pytest.mark.parametrize(
+    ("metric", "one"),
+    [("latency_p50", 10.0), ("latency_p95", 19.0), ("latency_p99", 20.0), ("latency_mean", 10.5)],
+)
+def test_latency_is_that_of_lone_requests(metric: str, one: float) -> None:
+    """The order statistic of each block; A/A pairs are the baseline's own."""
+    blocks = SPEED.samples("int8", metric, price_per_s=PRICE)
+    assert blocks is not None
+    assert (blocks.unit, blocks.direction) == ("s", Direction.LOWER)
+    assert blocks.candidate == pytest.approx((0.5 * one, 0.25 * one))
+    assert blocks.current == pytest.approx((one, 2.0 * one))
+    assert blocks.aa_before[0] == pytest.approx((one, 1.1 * one))
+    assert blocks.aa_after[0] == pytest.approx((1.2 * one, 1.3 * one))
+
+
+def test_cost_is_the_candidate_in_batches_against_the_baseline_alone() -> None:
+    """What a user has today answers one request at a time: 1 + ... + 20 = 210 s for 20."""
+    seconds = SPEED.samples("int8", "device_s_per_1k", price_per_s=PRICE)
+    money = SPEED.samples("int8", "cost_per_1k", price_per_s=PRICE)
+    assert seconds is not None
+    assert money is not None
+    assert seconds.candidate == (500.0, 250.0)
+    assert seconds.current == (10_500.0, 21_000.0)
+    assert seconds.aa_before == ((10_500.0, 11_550.0),)
+    assert money.unit == "money"
+    assert money.candidate == tuple(PRICE * s for s in seconds.candidate)
+    assert money.current == tuple(PRICE * s for s in seconds.current)
+
+
+def test_the_baseline_against_itself_is_alone_on_both_sides() -> None:
+    """Its column of the table is what every ratio divides by."""
+    blocks = SPEED.samples("fp32", "device_s_per_1k", price_per_s=PRICE)
+    assert blocks is not None
+    assert blocks.candidate == blocks.current
+
+
+@pytest.mark.parametrize("metric", ["recall@10", "agreement", "worst_slice_mine", "mine"])
+def test_a_metric_of_quality_is_not_measured_in_seconds(metric: str) -> None:
+    """Where nothing scored it, there is nothing to judge, and the gate says so."""
+    assert SPEED.samples("int8", metric, price_per_s=PRICE) is None
+
+
+def test_the_baselines_p95_is_over_all_blocks() -> None:
+    """The 38th of 40 lone requests: 20 up to 20 s, 20 up to 40 s."""
+    assert SPEED.baseline_p95_s == 36.0
+
+
+def test_builds_are_timed_on_the_same_items_and_remembered(
+    store: Store, recorder: Recorder, tmp_path: Path
+) -> None:
+    """Each build in each block, as often as it takes to be timed; asked again, nothing runs."""
+    model = store.put_file(tiny_classifier(tmp_path / "model.onnx"))
+    build = Build("fp32", "classify", "onnxruntime", "fp32", {"model.onnx": model}, None, 1, 1)
+    builds = [build, replace(build, name="again")]
+    behaviour = Behaviour("classify", False, None, None, {})
+    items = [np.full(4, k, dtype=np.float64) for k in range(10)]
+
+    def measured() -> SpeedBlocks:
+        return measure_blocks(recorder, builds, behaviour, items=items, n_blocks=2, n_items=5)
+
+    speed = measured()
+    assert speed.names == ("fp32", "again")
+    assert [len(row) for row in speed.blocks] == [2, 2]
+    cells = [*speed.blocks[0], *speed.blocks[1], *speed.aa_before, *speed.aa_after]
+    for cell in cells:
+        assert len(cell.latencies_s) % 5 == 0
+        assert cell.latencies_s
+        assert min(*cell.latencies_s, cell.batched_s) > 0
+    again = measured()
+    assert (speed.run.reused, again.run.reused) == (False, True)
+    assert again.blocks == speed.blocks

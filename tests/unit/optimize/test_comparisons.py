@@ -1,0 +1,156 @@
+"""Leave one out: for each winner, what runs where one optimization is taken away."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from headgate.config.schema import CANDIDATES
+from headgate.objects import BatchingSpec, Build, CacheSpec
+from headgate.optimize.comparisons import Without, _leave_one_out, _tuned
+from headgate.optimize.job import Job
+from headgate.optimize.pricing import NO_CACHE, ONE_AT_A_TIME, Offer, Priced
+from headgate.optimize.stages import Baseline, Plans, Tried
+from headgate.scheduling import InstancePlan
+
+from .fakes import build, curve, priced, tried
+
+MANY, ONE = InstancePlan(1, 2), InstancePlan(2, 1)
+BATCHING, CACHE = BatchingSpec(8, 256), CacheSpec("lru", 1 << 20)
+
+
+def offer_of(made: Build) -> Offer:
+    curves = (curve(1, 2), curve(2, 1))
+    return Offer(made.name, {m.plan: replace(made, threads=m.plan.threads) for m in curves}, curves)
+
+
+@dataclass
+class FakePricer:
+    """Notes what was asked for; a build's price is the length of its name."""
+
+    asked: list[tuple[Offer, str, dict[str, object]]] = field(default_factory=list)
+
+    def offer(self, made: Build) -> Offer:
+        return offer_of(made)
+
+    def price(self, offer: Offer, workload: str, *, name: str, **policies: object) -> Priced:
+        self.asked.append((offer, workload, policies))
+        found = priced(name, offer.curves[0], CacheSpec(), BatchingSpec())
+        seconds = float(len(offer.name))
+        return replace(found, outcome=replace(found.outcome, busy_machine_s_per_request=seconds))
+
+
+def rows(
+    winner: str,
+    *,
+    chosen: InstancePlan = MANY,
+    made: Sequence[Tried] | None = None,
+    libraries: tuple[str, ...] = ("openvino",),
+) -> tuple[list[Without], FakePricer]:
+    """The rows for ``winner``, where every candidate was made unless ``made`` says otherwise."""
+    pricer = FakePricer()
+    offer = offer_of(build(winner))
+    at = next(c for c in offer.curves if c.plan == chosen)
+    plans = SimpleNamespace(pricer=pricer, offer=offer, chosen=priced(winner, at, CACHE, BATCHING))
+    job = SimpleNamespace(
+        cores=2,
+        profile=SimpleNamespace(libraries=libraries, flags=()),
+        recorder=None,
+        source=SimpleNamespace(build=build("fp32")),
+        inputs=None,
+    )
+    baseline = SimpleNamespace(build=build("fp32"))
+    candidates = made if made is not None else [tried(n) for n in CANDIDATES]
+    found = _leave_one_out(
+        cast("Job", job), cast("Plans", plans), cast("Baseline", baseline), candidates
+    )
+    return list(found), pricer
+
+
+ALWAYS = [
+    ("batching", "one at a time"),
+    ("caching", "no cache"),
+    ("hardware-aware scheduling", "one instance of 2 threads"),
+]
+
+
+@pytest.mark.parametrize(
+    ("winner", "expected"),
+    [
+        ("bf16", [("quantization", "fp32-openvino")]),
+        ("int8_dynamic", [("quantization", "fp32")]),
+        ("int8_static", [("quantization", "fp32-openvino")]),
+        ("student3", [("distillation", "fp32")]),
+        ("student3_int8", [("quantization", "student3"), ("distillation", "int8_static")]),
+    ],
+)
+def test_each_winner_is_held_against_itself_without_one_optimization(
+    winner: str, expected: list[tuple[str, str]]
+) -> None:
+    """The plainer build on the same engine; whatever else there is stays."""
+    found, _ = rows(winner)
+    assert [(w.optimization, w.instead) for w in found] == [*ALWAYS[:2], *expected, ALWAYS[2]]
+
+
+def test_every_candidate_that_can_win_has_its_rows() -> None:
+    """A new candidate must say what it is without its optimization."""
+    for winner in CANDIDATES:
+        assert {"quantization", "distillation"} & {w.optimization for w in rows(winner)[0]}
+
+
+def test_without_openvino_int8_is_held_against_onnx_runtime() -> None:
+    """An engine that is not there cannot be what an expert would have run."""
+    found, _ = rows("int8_static", libraries=())
+    assert ("quantization", "fp32") in [(w.optimization, w.instead) for w in found]
+
+
+def test_a_plainer_build_that_was_not_made_has_no_row() -> None:
+    """student3_int8 alone among the candidates: neither half was measured."""
+    found, _ = rows("student3_int8", made=[tried("student3_int8"), tried("student3", None)])
+    assert [(w.optimization, w.instead) for w in found] == ALWAYS
+
+
+def test_one_thing_is_changed_and_the_rest_stays() -> None:
+    """Batching, cache and instance plan are the winner's but for the one that is left out."""
+    _, pricer = rows("int8_dynamic")
+    policies = [(offer.curves[0].plan, p["batching"], p["caches"]) for offer, _, p in pricer.asked]
+    assert policies == [
+        (MANY, ONE_AT_A_TIME, (CACHE,)),
+        (MANY, (BATCHING,), NO_CACHE),
+        (MANY, (BATCHING,), (CACHE,)),
+        (ONE, (BATCHING,), (CACHE,)),
+    ]
+    assert {workload for _, workload, _ in pricer.asked} == {"workload"}
+    assert all(len(offer.curves) == len(offer.builds) == 1 for offer, _, _ in pricer.asked)
+
+
+def test_where_one_instance_was_chosen_the_row_says_so() -> None:
+    """Nothing is gained by scheduling that chose what everybody has."""
+    found, _ = rows("int8_dynamic", chosen=ONE)
+    assert found[-1].instead == "one instance of 2 threads, which is what was chosen"
+
+
+def test_the_tuned_baseline_is_the_better_engine() -> None:
+    """fp32 on each engine that can run it, batched; the cheapest of them is what we beat."""
+    pricer = FakePricer()
+    job = SimpleNamespace(
+        cores=2,
+        profile=SimpleNamespace(libraries=("openvino",), flags=()),
+        recorder=None,
+        source=SimpleNamespace(build=build("fp32")),
+        inputs=None,
+    )
+    plans = SimpleNamespace(pricer=pricer)
+    tuned = _tuned(
+        cast("Job", job), cast("Baseline", SimpleNamespace(build=build("fp32"))),
+        cast("Plans", plans), "unique",
+    )  # fmt: skip
+    assert [(offer.name, workload) for offer, workload, _ in pricer.asked] == [
+        ("fp32", "unique"),
+        ("fp32-openvino", "unique"),
+    ]
+    assert tuned.name == "tuned fp32, no repeats"

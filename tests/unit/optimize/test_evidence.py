@@ -1,0 +1,113 @@
+"""Which samples a contract is judged on, and the measurements that stand for them."""
+
+from __future__ import annotations
+
+import pytest
+
+from headgate.ledger import Store
+from headgate.objects import BatchInvariance, Bound, Direction
+from headgate.optimize.evidence import Evidence, OwnRange, gather, paired
+from headgate.optimize.quality import QualitySamples
+from headgate.optimize.recorder import Recorder
+from headgate.release import Blocks, ClassLabel, PairedItems, WorstSlice
+
+from .fakes import RUN, contract, invariance, quality, speed
+
+N = 400
+OURS = quality({"recall@10": (1.0,) * N, "mine": (0.25,) * N}, N, ("length:short",))
+THEIRS = quality({"recall@10": (1.0,) * N, "mine": (0.5,) * N}, N, ("length:short",))
+OWN = {"mine": OwnRange(Direction.LOWER, -1.0, 2.0)}
+TIMES = speed({"fp32": 10.0, "int8": 1.0})
+
+
+def test_a_metric_is_paired_item_by_item() -> None:
+    """Candidate and current, slices and all; an own metric with its direction and range."""
+    items = paired("mine", OURS, THEIRS, OWN)
+    assert items is not None
+    assert (items.candidate, items.current) == ((0.25,) * N, (0.5,) * N)
+    assert (items.direction, items.value_range) == (Direction.LOWER, (-1.0, 2.0))
+    assert items.slices == (("length:short",),) * N
+    builtin = paired("recall@10", OURS, THEIRS, OWN)
+    assert builtin is not None
+    assert (builtin.direction, builtin.value_range) == (Direction.HIGHER, (0.0, 1.0))
+
+
+@pytest.mark.parametrize("metric", ["agreement", "agreement@10"])
+def test_agreement_compares_answers_and_current_agrees_with_itself(metric: str) -> None:
+    """Its current side is 1 by definition."""
+    items = paired(metric, OURS, THEIRS, {})
+    assert items is not None
+    assert (items.candidate, items.current) == ((1.0,) * N, (1.0,) * N)
+
+
+def test_an_own_metric_may_begin_with_agreement() -> None:
+    """It is the user's, and is not replaced by the overlap of answers."""
+    name = "agreement_with_people"
+    ours, theirs = quality({name: (0.5,) * N}), quality({name: (0.75,) * N})
+    items = paired(name, ours, theirs, {})
+    assert items is not None
+    assert set(items.candidate) == {0.5}
+
+
+def test_what_neither_build_was_scored_on_has_no_pairs() -> None:
+    """Recall without labels, for one."""
+    unlabelled = QualitySamples(OURS.items, OURS.slices, {}, OURS.answers)
+    assert paired("recall@10", unlabelled, unlabelled, {}) is None
+
+
+def evidence(recorder: Recorder, store: Store, *metrics: str) -> Evidence:
+    """Gathered for one contract a metric."""
+    dataset = store.put_bytes(b"data")
+    candidate = store.put_bytes(b"candidate")
+    contracts = [
+        contract(m, Bound.ONE_OF, 0.0, allowed=("exact",))
+        if m == "batch_invariance"
+        else contract(
+            m, Bound.AT_MOST if m.startswith(("latency", "cost", "mine")) else Bound.AT_LEAST, 0.5
+        )
+        for m in metrics
+    ]
+    return gather(
+        recorder,
+        contracts,
+        candidate=candidate,
+        dataset=dataset,
+        quality=(OURS, THEIRS, RUN),
+        invariance=invariance(BatchInvariance.EXACT),
+        speed=lambda metric: TIMES.samples("int8", metric, price_per_s=1.0),
+        speed_run=RUN,
+        own=OWN,
+    )
+
+
+def test_each_metric_gets_its_kind_of_samples(recorder: Recorder, store: Store) -> None:
+    """Pairs, the worst slice of pairs, blocks, a class: and one measurement entry for each."""
+    metrics = {
+        "recall@10": PairedItems,
+        "worst_slice_recall@10": WorstSlice,
+        "latency_p95": Blocks,
+        "cost_per_1k": Blocks,
+        "batch_invariance": ClassLabel,
+    }
+    found = evidence(recorder, store, *metrics)
+    assert {m: type(s) for m, s in found.samples.items()} == metrics
+    assert set(found.measurements) == set(metrics)
+    for metric, entry in found.measurements.items():
+        body = store.get(entry).body
+        assert (body["metric"], body["run"], body["seed"]) == (metric, RUN.entry, 0)
+    recall = store.get(found.measurements["recall@10"]).body
+    assert (recall["value"], recall["n"], recall["attempted"], recall["errored"]) == (1, N, N, 0)
+
+
+def test_what_was_measured_already_is_not_entered_again(recorder: Recorder, store: Store) -> None:
+    """A second job on the same samples names the same measurements."""
+    first = evidence(recorder, store, "recall@10", "latency_p95")
+    entries = len(list(store.entries()))
+    assert evidence(recorder, store, "recall@10", "latency_p95").measurements == first.measurements
+    assert len(list(store.entries())) == entries
+
+
+def test_a_contract_that_nothing_measured_has_no_samples(recorder: Recorder, store: Store) -> None:
+    """It has no measurement either, and the gate will not accept."""
+    found = evidence(recorder, store, "accuracy")
+    assert (found.samples, found.measurements) == ({}, {})

@@ -1,0 +1,97 @@
+"""The recorded decision: from one stored case, the same bytes whenever it is replayed."""
+
+from __future__ import annotations
+
+import pytest
+
+from headgate.ledger import Store
+from headgate.objects import Action, Bound, Decision, Direction, parse
+from headgate.optimize.gate import judge_candidate
+from headgate.optimize.recorder import Recorded, Recorder
+from headgate.release import Blocks, ClassLabel, PairedItems, Samples, decision_from_json
+
+from .fakes import contract
+
+CONTRACTS = [
+    contract("accuracy", Bound.AT_LEAST, 0.9),
+    contract("batch_invariance", Bound.ONE_OF, 0.0, allowed=("exact",)),
+    contract("latency_p95", Bound.AT_MOST, 1.0),
+    contract("cost_per_1k", Bound.RATIO_AT_MOST, 1.0),
+]
+
+
+def samples(correct: float = 1.0) -> dict[str, Samples]:
+    """Everything that the contracts want, without noise."""
+    n = 400
+    items = tuple(f"i{k}" for k in range(n))
+    values = tuple(float(k < correct * n) for k in range(n))
+
+    def blocks(metric: str, candidate: float) -> Blocks:
+        aa = ((1.0, 1.0),)
+        ours, theirs = (candidate,) * 9, (1.0,) * 9
+        return Blocks(metric, "s", Direction.LOWER, ours, theirs, aa, aa)
+
+    return {
+        "accuracy": PairedItems(
+            "accuracy", Direction.HIGHER, items, values, (1.0,) * n, ((),) * n, (0.0, 1.0)
+        ),
+        "batch_invariance": ClassLabel("batch_invariance", "exact", 64),
+        "latency_p95": blocks("latency_p95", 0.5),
+        "cost_per_1k": blocks("cost_per_1k", 0.25),
+    }
+
+
+def judge(
+    recorder: Recorder, given: dict[str, Samples], void: tuple[str, ...] = ()
+) -> tuple[Decision, Recorded]:
+    return judge_candidate(
+        recorder,
+        candidate=recorder.store.put_bytes(b"candidate"),
+        current=recorder.store.put_bytes(b"current"),
+        split="holdout",
+        contracts=CONTRACTS,
+        samples=given,
+        measurements={},
+        void=void,
+    )
+
+
+@pytest.mark.parametrize("correct", [1.0, 0.5])
+def test_a_decision_is_recorded_and_replays_to_the_same_bytes(
+    recorder: Recorder, store: Store, correct: float
+) -> None:
+    """Whoever has the case can calculate it again."""
+    decision, run = judge(recorder, samples(correct))
+    assert decision.action is (Action.ACCEPT if correct == 1.0 else Action.ROLLBACK)
+    assert decision_from_json(parse(store.read(run.outputs["decision"]))) == decision
+    assert recorder.replay(store.get(run.entry)).identical
+    again, same = judge(recorder, samples(correct))
+    assert (again, same.entry, same.reused) == (decision, run.entry, True)
+
+
+def test_an_accepted_candidate_of_a_void_load_test_is_invalid(
+    recorder: Recorder, store: Store
+) -> None:
+    """In the record itself, so that no hand can promote it either."""
+    _, sound = judge(recorder, samples())
+    decision, run = judge(recorder, samples(), void=("requests left late",))
+    assert (decision.action, decision.because) == (Action.INVALID, "VOID: requests left late")
+    assert run.entry != sound.entry
+    recorded = decision_from_json(parse(store.read(run.outputs["decision"])))
+    assert not recorded.accepted
+    assert recorder.replay(store.get(run.entry)).identical
+
+
+def test_what_fails_under_a_void_load_test_still_fails(recorder: Recorder) -> None:
+    """Quality is measured without load: a void load test does not excuse it."""
+    decision, _ = judge(recorder, samples(0.5), void=("requests left late",))
+    assert decision.action is Action.ROLLBACK
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "batch_invariance", "latency_p95", "cost_per_1k"])
+def test_a_contract_without_samples_is_never_accepted(recorder: Recorder, metric: str) -> None:
+    """What nothing measured is not known."""
+    given = samples()
+    del given[metric]
+    decision, _ = judge(recorder, given)
+    assert not decision.accepted

@@ -1,0 +1,170 @@
+"""What the whole job comes to: the winner, the limit of its plan, exit codes, promotion."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from headgate.errors import Fault
+from headgate.ledger import Store
+from headgate.objects import Action, Bound, Contract, Decision, Release
+from headgate.optimize import main
+from headgate.optimize.job import Job
+from headgate.optimize.main import exit_code_of
+from headgate.optimize.result import Findings
+from headgate.optimize.stages import Baseline, Tried, p95_limit_s, winner_of
+
+from .fakes import RUN, contract, speed, tried
+
+AT_MOST, ABOVE, RATIO = Bound.AT_MOST, Bound.NOT_ABOVE_CURRENT_BY, Bound.RATIO_AT_MOST
+
+
+@pytest.mark.parametrize(
+    ("action", "code"),
+    [
+        (Action.ACCEPT, 0),
+        (Action.WARN, 0),
+        (Action.ROLLBACK, 3),
+        (Action.RETRAIN, 3),
+        (Action.ESCALATE, 3),
+        (Action.UNKNOWN, 4),
+        (Action.INVALID, 4),
+    ],
+)
+def test_every_action_has_its_exit_code(action: Action, code: int) -> None:
+    """0 goes on, 3 stops, 4 does not know."""
+    assert exit_code_of(action) == code
+
+
+def test_the_winner_is_the_cheapest_of_the_accepted() -> None:
+    """By the time of its batches; one that is cheaper and not accepted is none."""
+    seconds = speed({"fp32": 9.0, "bf16": 5.0, "int8_dynamic": 2.0, "int8_static": 3.0})
+    candidates = [
+        tried("bf16"),
+        tried("int8_dynamic", Action.ROLLBACK),
+        tried("int8_static", Action.WARN),
+        tried("student3", None),
+    ]
+    winner = winner_of(candidates, seconds)
+    assert winner is not None
+    assert winner.name == "int8_static"
+
+
+@pytest.mark.parametrize("action", [Action.UNKNOWN, Action.INVALID, Action.ESCALATE, None])
+def test_without_an_accepted_candidate_nobody_wins(action: Action | None) -> None:
+    """Not knowing is never an acceptance."""
+    assert winner_of([tried("bf16", action)], speed({"fp32": 9.0, "bf16": 1.0})) is None
+
+
+@pytest.mark.parametrize(
+    ("contracts", "limit_s"),
+    [
+        ([contract("latency_p95", AT_MOST, 0.04)], 0.04),
+        ([contract("latency_p95", AT_MOST, 0.04), contract("latency_p95", AT_MOST, 0.03)], 0.03),
+        ([contract("latency_p95", ABOVE, 0.005)], 2.005),
+        ([contract("latency_p95", AT_MOST, 9.0), contract("latency_p95", ABOVE, 1.0)], 3.0),
+        ([contract("latency_p99", AT_MOST, 0.01)], 20.0),
+        ([contract("latency_p95", RATIO, 1.0)], 20.0),
+        ([], 20.0),
+    ],
+)
+def test_the_plan_keeps_the_tightest_promise_on_p95(
+    contracts: list[Contract], limit_s: float
+) -> None:
+    """Absolute, or above a baseline of 2 s; without one, ten times the baseline."""
+    times = speed({"fp32": 1.0}, alone_s=2.0)
+    assert p95_limit_s(contracts, times) == pytest.approx(limit_s)
+
+
+def outcome(tries: list[Tried], findings: object = None) -> tuple[Action, str, str]:
+    return main._outcome(tries, cast("Findings | None", findings), fallback="sha256:power")
+
+
+def findings(store: Store, action: Action) -> object:
+    """A certified winner in the store, and the decision about it."""
+    version = store.put_bytes(b"the winner")
+    current = store.put_bytes(b"the baseline")
+    judged = Decision(version, current, "holdout", (), action, f"it says {action.value}")
+    run = replace(RUN, entry=store.append("run", {"decided": action.value}).id)
+    return SimpleNamespace(certificate=SimpleNamespace(decision=judged, version=version, run=run))
+
+
+def test_the_jobs_decision_is_that_of_the_certificate(store: Store) -> None:
+    """Not that of the split which chose the winner."""
+    action, because, entry = outcome([tried("bf16")], findings(store, Action.ROLLBACK))
+    assert (action, because) == (Action.ROLLBACK, "it says rollback")
+    assert store.get(entry).body == {"decided": "rollback"}
+
+
+def test_without_a_winner_not_knowing_goes_before_a_refusal() -> None:
+    """More data may still find something; a refusal will stay one."""
+    tries = [
+        tried("bf16", Action.ROLLBACK),
+        tried("student3", None),
+        tried("int8_static", Action.UNKNOWN),
+    ]
+    action, because, entry = outcome(tries)
+    assert (action, entry) == (Action.UNKNOWN, RUN.entry)
+    assert because == "no candidate is accepted; int8_static: it says unknown"
+
+
+def test_where_nothing_could_be_made_the_baseline_stays() -> None:
+    """Nothing was decided, so the report names the last entry before a decision."""
+    action, because, entry = outcome([tried("bf16", None)])
+    assert (action, entry) == (Action.UNKNOWN, "sha256:power")
+    assert because == "no candidate could be made; the baseline stays"
+
+
+def promoted(store: Store, found: object, *, promote: bool = True) -> int | None:
+    job = SimpleNamespace(config=SimpleNamespace(endpoint="docs"), store=store)
+    baseline = SimpleNamespace(version=store.put_bytes(b"the baseline"))
+    return main._promote(
+        cast("Job", job),
+        cast("Baseline", baseline),
+        cast("Findings | None", found),
+        promote=promote,
+    )
+
+
+def test_an_accepted_winner_becomes_generation_1_over_the_baseline(store: Store) -> None:
+    """There is always something to roll back to; asked again, nothing is added."""
+    found = findings(store, Action.ACCEPT)
+    assert promoted(store, found) == 1
+    assert promoted(store, found) == 1
+    releases = [release for _, release in store.history("docs")]
+    assert [r.variant for r in releases] == [
+        store.put_bytes(b"the baseline"),
+        store.put_bytes(b"the winner"),
+    ]
+    assert store.get(str(releases[1].decision)).body == {"decided": "accept"}
+
+
+@pytest.mark.parametrize("action", [Action.ROLLBACK, Action.UNKNOWN, Action.INVALID])
+def test_what_is_not_accepted_is_not_promoted(store: Store, action: Action) -> None:
+    """The baseline is generation 0, and stays."""
+    assert promoted(store, findings(store, action)) == 0
+    assert len(store.history("docs")) == 1
+
+
+def test_nothing_is_released_unless_it_is_asked_for(store: Store) -> None:
+    """Without --promote there is no release, or the one that was there before."""
+    found = findings(store, Action.ACCEPT)
+    assert promoted(store, found, promote=False) is None
+    store.promote(Release("docs", 0, store.put_bytes(b"mine"), None), expected_generation=None)
+    assert promoted(store, found, promote=False) == 0
+
+
+def test_a_report_that_cannot_be_written_is_a_fault_that_names_the_place(tmp_path: Path) -> None:
+    """And nothing of it stays behind."""
+    with pytest.raises(Fault) as caught:
+        main._write(tmp_path / "nowhere", "report.json", "{}")
+    assert caught.value.where == str(tmp_path / "nowhere")
+    assert caught.value.fix == "name another directory with --report"
+    (tmp_path / "report.json").mkdir()  # a directory cannot be replaced by a file
+    with pytest.raises(Fault):
+        main._write(tmp_path, "report.json", "{}")
+    assert [p.name for p in tmp_path.iterdir()] == ["report.json"]

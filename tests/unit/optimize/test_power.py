@@ -1,0 +1,99 @@
+"""What each contract can tell, said before anything is judged."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from headgate.ledger import Store
+from headgate.objects import BatchInvariance, Bound, Contract
+from headgate.optimize.evidence import MIN_SLICE
+from headgate.optimize.job import Job
+from headgate.optimize.power import Power, plan_power
+from headgate.optimize.stages import Baseline
+
+from .fakes import contract, invariance, quality, speed, tried
+
+N = 400
+BELOW, ONE_OF, RATIO = Bound.NOT_BELOW_CURRENT_BY, Bound.ONE_OF, Bound.RATIO_AT_MOST
+SCORES = {"accuracy": tuple(float(k % 20 != 0) for k in range(N))}
+TIMES = speed({"fp32": 10.0, "bf16": 2.0})
+PILOT = tried("bf16", quality=quality(SCORES, N), invariance=invariance(BatchInvariance.EXACT))
+
+
+def power(
+    store: Store,
+    *contracts: Contract,
+    tries: tuple[object, ...] = (PILOT,),
+    slices: tuple[tuple[str, ...], ...] = ((),) * N,
+    price: float = 2e-5,
+) -> Power:
+    split = SimpleNamespace(slices=slices)
+    job = SimpleNamespace(
+        store=store,
+        contracts=contracts,
+        own={},
+        inputs=SimpleNamespace(holdout=None, evaluate=split),
+        config=SimpleNamespace(
+            prices=SimpleNamespace(device_second=price), replay=SimpleNamespace(blocks=9)
+        ),
+    )
+    baseline = SimpleNamespace(quality=quality({"accuracy": (1.0,) * N}, N))
+    return plan_power(cast("Job", job), cast("Baseline", baseline), tries, TIMES)  # type: ignore[arg-type]
+
+
+def test_each_contract_has_a_row_with_its_rule_and_its_n(store: Store) -> None:
+    """Items for quality, blocks for latency and cost, inputs for the class."""
+    rows = power(
+        store,
+        contract("accuracy", BELOW, 0.05),
+        contract("batch_invariance", ONE_OF, 0.0, allowed=("exact",)),
+        contract("latency_p95", Bound.AT_MOST, 0.04),
+        contract("cost_per_1k", RATIO, 1.0),
+    ).rows
+    assert [(r.rule, r.n) for r in rows] == [
+        ("accuracy not below current by 0.05", N),
+        ("batch_invariance one of exact", 64),
+        ("latency_p95 at most 0.04", 9),
+        ("cost_per_1k ratio to current at most 1", 9),
+    ]
+    assert all(0.0 <= r.power <= 1.0 for r in rows)
+
+
+def test_a_wider_margin_is_easier_to_show(store: Store) -> None:
+    """And a margin that n items cannot resolve says how many would."""
+    narrow, wide = (
+        power(store, contract("accuracy", BELOW, margin)).rows[0] for margin in (0.001, 0.1)
+    )
+    assert narrow.power < wide.power
+    assert not narrow.can_decide
+    assert narrow.required_n is None or narrow.required_n > N
+
+
+@pytest.mark.parametrize("metric", ["worst_slice_accuracy", "accuracy"])
+def test_the_worst_slice_is_as_large_as_the_slice(store: Store, metric: str) -> None:
+    """Slices below the smallest that can be judged do not count."""
+    slices = tuple(("pen:thick",) if k < MIN_SLICE + 50 else ("pen:thin",) for k in range(N))
+    small = tuple((*s, "rare:yes") if k < 5 else s for k, s in enumerate(slices))
+    (row,) = power(store, contract(metric, BELOW, 0.05), slices=small).rows
+    assert row.n == (MIN_SLICE + 50 if metric.startswith("worst") else N)
+
+
+def test_a_contract_that_nothing_measures_has_no_row(store: Store) -> None:
+    """Neither recall without labels, nor a cost without a price."""
+    rows = power(
+        store,
+        contract("recall@10", BELOW, 0.02),
+        contract("cost_per_1k", RATIO, 1.0),
+        price=0.0,
+    ).rows
+    assert rows == ()
+
+
+def test_the_table_is_in_the_ledger_even_where_it_is_empty(store: Store) -> None:
+    """It is what a decision names where no candidate could be made."""
+    found = power(store, contract("accuracy", BELOW, 0.05), tries=(tried("bf16", None),))
+    assert found.rows == ()
+    assert store.get(found.entry).body == {"rows": []}

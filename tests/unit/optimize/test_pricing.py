@@ -1,0 +1,77 @@
+"""What a request costs: engine time by curve, the shell's by measurement, all of one machine."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headgate.objects import BatchingSpec, BatchInvariance, CacheSpec
+from headgate.optimize.job import Job
+from headgate.optimize.load import ShellCost
+from headgate.optimize.pricing import CACHES, NO_CACHE, Pricer
+
+from .fakes import RUN, curve, priced
+
+SHELL_S = 2e-4
+
+
+def test_an_instance_alone_on_the_machine_pays_the_shells_time_by_its_share() -> None:
+    """One instance on 4 cores loses a quarter of each CPU second spent beside it."""
+    plain = curve(threads=4, instances=1)
+    loaded = plain.with_shell(SHELL_S, cores=4)
+    assert loaded.curve.item_s == pytest.approx(plain.curve.item_s + SHELL_S / 4)
+    assert loaded.plan == plain.plan
+    assert (loaded.curve.fixed_s, loaded.curve.token_s) == (plain.curve.fixed_s, 0.0)
+
+
+def test_each_of_as_many_instances_as_cores_pays_all_of_its_own_requests() -> None:
+    """Four of one thread: each handles a quarter of the requests, on a quarter of the cores."""
+    plain = curve(threads=1, instances=4)
+    loaded = plain.with_shell(SHELL_S, cores=4)
+    assert loaded.curve.item_s == pytest.approx(plain.curve.item_s + SHELL_S)
+
+
+@given(st.sampled_from([(1, 4), (2, 2), (4, 1)]), st.floats(0, 1e-2), st.floats(0, 20))
+def test_machine_seconds_of_the_shell_are_the_same_under_every_plan(
+    plan: tuple[int, int], cpu_s: float, hits_per_miss: float
+) -> None:
+    """CPU seconds over cores, for the request that runs and for those that hit beside it."""
+    threads, instances = plan
+    plain = curve(threads, instances)
+    loaded = plain.with_shell(cpu_s, cores=4, hits_per_miss=hits_per_miss)
+    machine_s = (loaded.curve.item_s - plain.curve.item_s) / instances
+    assert machine_s == pytest.approx(cpu_s * (1 + hits_per_miss) / 4, abs=1e-12)
+
+
+def pricer(items: tuple[str, ...]) -> Pricer:
+    workload = SimpleNamespace(items=items)
+    job = SimpleNamespace(cores=2, inputs=SimpleNamespace(workload=workload))
+    return Pricer(cast("Job", job), ShellCost(SHELL_S, 1e-4, RUN), 0.04, BatchInvariance.EXACT)
+
+
+def test_requests_that_hit_are_paid_by_those_that_run() -> None:
+    """Three of four repeat: each that runs carries three hits through the shell."""
+    plain = curve(threads=2, instances=1)
+    loaded = pricer(("a", "a", "a", "a"))._with_shell(plain, cached=True)
+    assert loaded.curve.item_s == pytest.approx(plain.curve.item_s + 4 * SHELL_S / 2)
+    alone = pricer(("a", "a", "a", "a"))._with_shell(plain, cached=False)
+    assert alone.curve.item_s == pytest.approx(plain.curve.item_s + SHELL_S / 2)
+
+
+def test_no_cache_is_among_the_caches() -> None:
+    """A cache must pay for itself against none."""
+    assert set(NO_CACHE) < set(CACHES)
+    assert len(set(CACHES)) == len(CACHES)
+
+
+def test_provisioned_cost_is_the_time_between_requests_at_the_highest_rate() -> None:
+    """And infinite where no rate keeps the promise."""
+    price = priced("x", curve(), CacheSpec(), BatchingSpec())
+    assert price.provisioned_s == pytest.approx(1 / price.choice.max_rate_per_s)
+    never = replace(price, choice=replace(price.choice, max_rate_per_s=0.0))
+    assert never.provisioned_s == float("inf")

@@ -1,0 +1,208 @@
+"""Per-item quality: against a naive reimplementation, without labels, with own metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from headgate.config import LabelledSet, OwnMetric, RetrievalSet, UserFunction
+from headgate.objects import Direction, canonical, parse
+from headgate.optimize.answers import Answerer
+from headgate.optimize.quality import QualitySamples, agreement, evaluate
+
+
+class Table(Answerer):
+    """Answers from a table; small whole numbers, so that sums are exact and ties are ties."""
+
+    def __init__(self, answers: dict[str, Sequence[float]]) -> None:
+        self._answers = answers
+
+    def answer(self, items: Sequence[object]) -> NDArray[np.generic]:
+        return np.array([self._answers[str(item)] for item in items], dtype=np.float32)
+
+
+Vectors = list[list[int]]
+vectors = st.lists(st.lists(st.integers(-3, 3), min_size=2, max_size=2), min_size=1, max_size=25)
+
+
+@st.composite
+def labelled(draw: st.DrawFn) -> tuple[Vectors, Vectors, list[list[int]]]:
+    """Queries, passages, and the passages that answer each query."""
+    queries, passages = draw(vectors), draw(vectors)
+    index = st.integers(0, len(passages) - 1)
+    wanted = [
+        draw(st.lists(index, min_size=1, max_size=14, unique=True)) for _ in range(len(queries))
+    ]
+    return queries, passages, wanted
+
+
+def retrieval(
+    queries: Vectors, passages: Vectors, wanted: list[list[int]] | None
+) -> tuple[Table, RetrievalSet]:
+    ids = tuple(f"q{i}" for i in range(len(queries)))
+    names = tuple(f"p{i}" for i in range(len(passages)))
+    data = RetrievalSet(
+        query_ids=ids,
+        queries=ids,
+        relevant=None if wanted is None else tuple(map(tuple, wanted)),
+        passage_ids=names,
+        passages=names,
+        slices=((),) * len(ids),
+        rows=tuple({"id": i} for i in ids),
+    )
+    table = {**dict(zip(ids, queries, strict=True)), **dict(zip(names, passages, strict=True))}
+    return Table(table), data
+
+
+def naive_ranking(query: Sequence[int], passages: Vectors) -> list[int]:
+    """All passages, best first; the earlier of equals first."""
+    scores = [sum(a * b for a, b in zip(query, p, strict=True)) for p in passages]
+    return sorted(range(len(passages)), key=lambda i: (-scores[i], i))
+
+
+@given(labelled())
+def test_recall_and_mrr_are_what_their_definitions_say(
+    case: tuple[Vectors, Vectors, list[list[int]]],
+) -> None:
+    """recall@10 = found / min(wanted, 10); mrr@10 = 1 / rank of the first found, 0 if none is."""
+    queries, passages, wanted = case
+    samples = evaluate(*retrieval(queries, passages, wanted))
+    for i, query in enumerate(queries):
+        top = naive_ranking(query, passages)[:10]
+        ranks = [rank for rank, p in enumerate(top, start=1) if p in wanted[i]]
+        assert samples.answers[i] == tuple(map(float, top))
+        assert samples.scores["recall@10"][i] == len(ranks) / min(len(wanted[i]), 10)
+        assert samples.scores["mrr@10"][i] == (1 / ranks[0] if ranks else 0.0)
+
+
+@given(st.lists(st.lists(st.integers(-3, 3), min_size=2, max_size=2), min_size=2, max_size=25))
+def test_without_labels_a_text_never_finds_itself(texts: Vectors) -> None:
+    """Each text is query and passage; there are answers to compare, and no scores."""
+    table, data = retrieval(texts, texts, None)
+    same = RetrievalSet(
+        data.query_ids, data.queries, None, data.query_ids, data.queries, data.slices, data.rows
+    )
+    samples = evaluate(table, same)
+    assert samples.scores == {}
+    for i, text in enumerate(texts):
+        others = [p for p in naive_ranking(text, texts) if p != i][:10]
+        assert samples.answers[i] == tuple(map(float, others))
+    assert agreement(samples, samples) == (1.0,) * len(texts)
+
+
+answers = st.lists(st.integers(0, 30).map(float), max_size=10, unique=True).map(tuple)
+
+
+@given(st.lists(st.tuples(answers, answers), min_size=1, max_size=5))
+def test_agreement_is_the_share_of_currents_answers_that_are_kept(
+    pairs: list[tuple[tuple[float, ...], tuple[float, ...]]],
+) -> None:
+    """Between 0 and 1, whatever the order; 1 only where all are there."""
+
+    def samples(rows: Sequence[tuple[float, ...]]) -> QualitySamples:
+        ids = tuple(map(str, range(len(rows))))
+        return QualitySamples(ids, ((),) * len(rows), {}, tuple(rows))
+
+    ours, theirs = zip(*pairs, strict=True)
+    for share, a, b in zip(agreement(samples(ours), samples(theirs)), ours, theirs, strict=True):
+        assert share == (sum(x in a for x in b) / len(b) if b else 0.0)
+
+
+def classes(outputs: Sequence[Sequence[float]], labels: Sequence[float] | None) -> LabelledSet:
+    ids = tuple(f"i{k}" for k in range(len(outputs)))
+    rows = tuple({"id": i, "input": i, "meta": {"k": k}} for k, i in enumerate(ids))
+    given_labels = None if labels is None else tuple(labels)
+    return LabelledSet(ids, ids, given_labels, (("pen:thick",),) * len(ids), rows)
+
+
+SCORES = ((0.1, 0.9), (0.8, 0.2), (0.3, 0.7))
+
+
+def test_accuracy_is_the_likeliest_class_against_the_label() -> None:
+    """A row of scores gives the index of the highest; a single number is the class itself."""
+    data = classes(SCORES, [1, 1, 1])
+    scored = evaluate(Table(dict(zip(data.ids, SCORES, strict=True))), data)
+    assert scored.scores == {"accuracy": (1.0, 0.0, 1.0)}
+    assert scored.answers == ((1.0,), (0.0,), (1.0,))
+    assert scored.slices == (("pen:thick",),) * 3
+    single = evaluate(Table({"i0": [1], "i1": [0], "i2": [1]}), data)
+    assert single == scored
+
+
+def test_without_labels_predictions_are_only_compared() -> None:
+    """No accuracy is made up."""
+    data = classes(SCORES, None)
+    assert evaluate(Table(dict(zip(data.ids, SCORES, strict=True))), data).scores == {}
+
+
+def own(name: str, function: object) -> OwnMetric:
+    user = UserFunction(f"own:{name}", function, "sha256:v")  # type: ignore[arg-type]
+    return OwnMetric(name, user, Direction.HIGHER, 0.0, 1.0)
+
+
+def test_an_own_metric_sees_the_row_and_its_output() -> None:
+    """One value an item, in the order of the file."""
+    data = classes(SCORES, None)
+
+    def margin(item: dict[str, object], output: NDArray[np.generic]) -> float:
+        assert item["meta"] == {"k": int(str(item["id"])[1:])}
+        return float(output.max())
+
+    scores = evaluate(
+        Table(dict(zip(data.ids, SCORES, strict=True))), data, metrics=[own("margin", margin)]
+    ).scores
+    assert scores["margin"] == pytest.approx((0.9, 0.8, 0.7))
+
+
+def test_an_item_whose_metric_fails_counts_as_errored() -> None:
+    """Raising or out of range: the item stays, without a value, and the others keep theirs."""
+
+    def picky(item: dict[str, object], output: NDArray[np.generic]) -> object:
+        match item["id"]:
+            case "i0":
+                raise ZeroDivisionError
+            case "i1":
+                return 7.0
+        return 0.5
+
+    data = classes(SCORES, None)
+    scores = evaluate(
+        Table(dict(zip(data.ids, SCORES, strict=True))), data, metrics=[own("picky", picky)]
+    ).scores
+    assert scores["picky"] == (None, None, 0.5)
+
+
+def test_an_output_that_is_not_finite_is_an_error_and_no_answer() -> None:
+    """argmax of NaN is a class like any other; a caller would have been given an error."""
+    data = classes(SCORES, [0, 0, 0])
+    broken = Table({"i0": [np.nan, 0.0], "i1": [0.8, 0.2], "i2": [0.0, np.inf]})
+    always = own("always", lambda item, output: 1.0)
+    samples = evaluate(broken, data, metrics=[always])
+    assert samples.scores == {"accuracy": (None, 1.0, None), "always": (None, 1.0, None)}
+    assert samples.answers == ((), (0.0,), ())
+    whole = evaluate(Table(dict(zip(data.ids, SCORES, strict=True))), data)
+    assert agreement(samples, whole) == (0.0, 1.0, 0.0)
+
+
+def test_a_query_or_a_passage_without_numbers_spoils_no_other() -> None:
+    """The query errored; the passage is never found before one that has numbers."""
+    passages = [[i, 1] for i in range(12)]
+    table, data = retrieval([[1, 0], [1, 0]], passages, [[11], [11]])
+    table._answers["q0"] = [np.nan, 0.0]
+    table._answers["p10"] = [np.inf, np.nan]
+    samples = evaluate(table, data)
+    assert samples.scores["recall@10"] == (None, 1.0)
+    assert samples.scores["mrr@10"] == (None, 1.0)
+    assert samples.answers[0] == ()
+    assert 10.0 not in samples.answers[1]
+
+
+def test_samples_survive_the_store() -> None:
+    """What is read back is what was scored, missing values included."""
+    samples = QualitySamples(("a", "b"), (("x:1",), ()), {"m": (0.25, None)}, ((1.0, 2.0), (3.0,)))
+    assert QualitySamples.from_json(parse(canonical(samples))) == samples

@@ -1,0 +1,254 @@
+"""Runs are executed once, resumed, replayed and remembered."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from headgate.errors import Refused
+from headgate.ledger import Store
+from headgate.optimize.recorder import (
+    Call,
+    Output,
+    Recorder,
+    clean_scratch,
+    scratch,
+    transformation,
+)
+
+from .conftest import NewRecorder
+
+
+@dataclass
+class World:
+    """What the transformations below see and do, for one test."""
+
+    calls: list[str] = field(default_factory=list)
+    fails: bool = False
+    answer: bytes = b"the answer"
+
+
+WORLD = World()
+
+
+@pytest.fixture(autouse=True)
+def world() -> World:
+    """A world as new."""
+    WORLD.calls.clear()
+    WORLD.fails, WORLD.answer = False, b"the answer"
+    return WORLD
+
+
+@transformation("test.make")
+def make(call: Call) -> Mapping[str, Output]:
+    """Writes a file and returns it, with some bytes; may be told to fail half-way."""
+    WORLD.calls.append("make")
+    (call.work_dir / "half").write_bytes(b"half")
+    call.resume_dir.mkdir(parents=True, exist_ok=True)
+    steps = call.resume_dir / "steps"
+    steps.write_text((steps.read_text() if steps.exists() else "") + "i")
+    if WORLD.fails:
+        raise RuntimeError("the power went")
+    out = call.work_dir / "out"
+    out.write_bytes(WORLD.answer + call.store.read(call.u["in"]))
+    return {
+        "file": Output(out, "model", "bytes"),
+        "steps": Output(steps.read_bytes(), "samples", "text"),
+    }
+
+
+@transformation("test.time", measures=True)
+def time(call: Call) -> Mapping[str, Output]:
+    """Never the same twice, as a clock."""
+    WORLD.calls.append("time")
+    return {"seconds": Output(os.urandom(8), "samples", "bytes")}
+
+
+def runs(store: Store) -> list[str]:
+    """What the ledger says was executed."""
+    return [str(e.body["transformation"]) for e in store.entries("run")]
+
+
+def test_a_run_is_executed_once_and_then_reused(
+    store: Store, new_recorder: NewRecorder, world: World
+) -> None:
+    """By the same process or by another one; each asks, and each gets the same outputs."""
+    u = {"in": store.put_bytes(b"!")}
+    started: list[tuple[str, str]] = []
+    first = new_recorder(on_start=lambda *said: started.append(said))
+    done = first.run(make, u=u, c={"k": 1}, detail="once")
+    again = first.run(make, u=u, c={"k": 1}, detail="for people only")
+    elsewhere = new_recorder().run(make, u=u, c={"k": 1})
+    assert world.calls == ["make"]
+    assert runs(store) == ["test.make"]
+    assert started == [("test.make", "once")]
+    assert (done.reused, again.reused, elsewhere.reused) == (False, True, True)
+    assert done.entry == again.entry == elsewhere.entry
+    assert done.outputs == elsewhere.outputs
+    assert store.read(done.outputs["file"]) == b"the answer!"
+    assert first.runs == [done, again]
+
+
+def test_outputs_are_registered_with_owner_lineage_and_maker(
+    store: Store, recorder: Recorder
+) -> None:
+    """Nothing that a run made is without an owner or a past."""
+    u = {"in": store.put_bytes(b"!")}
+    done = recorder.run(make, u=u, c={})
+    artifact = store.artifact(done.outputs["file"])
+    assert artifact is not None
+    assert (artifact.id, artifact.owner, artifact.made_by, artifact.lineage) == (
+        "docs/test.make/file",
+        "search",
+        done.entry,
+        (u["in"],),
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["u", "c", "environment", "seed", "code"],
+)
+def test_whatever_can_change_an_output_makes_it_another_run(
+    change: str, store: Store, new_recorder: NewRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """z = T(u; c, e) and the seed: each of them is part of what a run is found by."""
+    u, c = {"in": store.put_bytes(b"!")}, {"k": 1}
+    before = new_recorder().run(make, u=u, c=c)
+    fields: dict[str, object] = {}
+    if change == "u":
+        u = {"in": store.put_bytes(b"?")}
+    elif change == "c":
+        c = {"k": 2}
+    elif change == "code":
+        monkeypatch.setattr("headgate.optimize.recorder.code_digest", lambda module: "sha256:new")
+    else:
+        fields = {"environment": "sha256:there"} if change == "environment" else {"seed": 1}
+    after = new_recorder(**fields).run(make, u=u, c=c)
+    assert not after.reused
+    assert after.entry != before.entry
+
+
+def test_a_run_whose_output_is_gone_is_executed_again(
+    store: Store, recorder: Recorder, world: World
+) -> None:
+    """An entry without its artifact is no result."""
+    u = {"in": store.put_bytes(b"!")}
+    done = recorder.run(make, u=u, c={})
+    store.path_of(done.outputs["file"]).unlink()
+    assert not recorder.run(make, u=u, c={}).reused
+    assert world.calls == ["make", "make"]
+
+
+def test_fresh_takes_measurements_of_time_again_once(
+    store: Store, new_recorder: NewRecorder, world: World
+) -> None:
+    """What does not measure time is reused; what was taken in this very job is not taken again."""
+    u = {"in": store.put_bytes(b"!")}
+    new_recorder().run(make, u=u, c={})
+    old = new_recorder().run(time, u=u, c={})
+    world.calls.clear()
+    fresh = new_recorder(fresh_measurements=True)
+    fresh.run(make, u=u, c={})
+    first, second = fresh.run(time, u=u, c={}), fresh.run(time, u=u, c={})
+    assert world.calls == ["time"]
+    assert old.entry != first.entry == second.entry
+    assert new_recorder().run(time, u=u, c={}).entry == first.entry
+
+
+def test_what_fails_is_not_recorded_and_can_be_resumed(
+    store: Store, recorder: Recorder, world: World
+) -> None:
+    """No entry, no scratch; what it saved to resume from is there for the next try, then gone."""
+    u = {"in": store.put_bytes(b"!")}
+    work = store.root / "work"
+    world.fails = True
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="the power went"):
+            recorder.run(make, u=u, c={})
+    assert runs(store) == recorder.runs == []
+    assert [p.name.partition("-")[0] for p in work.iterdir()] == ["resume"]
+    world.fails = False
+    done = recorder.run(make, u=u, c={})
+    assert store.read(done.outputs["steps"]) == b"iii"
+    assert list(work.iterdir()) == []
+
+
+def test_another_run_has_another_place_to_resume_from(
+    store: Store, recorder: Recorder, world: World
+) -> None:
+    """Half of one run must never become half of another."""
+    u = {"in": store.put_bytes(b"!")}
+    world.fails = True
+    with pytest.raises(RuntimeError):
+        recorder.run(make, u=u, c={"k": 1})
+    world.fails = False
+    done = recorder.run(make, u=u, c={"k": 2})
+    assert store.read(done.outputs["steps"]) == b"i"
+
+
+def test_what_a_killed_process_left_is_cleaned_but_for_what_it_resumes_from(
+    store: Store,
+) -> None:
+    """kill -9 leaves scratch behind."""
+    work = store.root / "work"
+    for name in ("tmpabc", "resume-123"):
+        (work / name).mkdir(parents=True)
+        (work / name / "half").touch()
+    clean_scratch(store)
+    assert [p.name for p in work.iterdir()] == ["resume-123"]
+
+
+def test_scratch_lies_in_the_store_and_goes(store: Store) -> None:
+    """Nothing is written beside the store, not even for a moment."""
+    with scratch(store) as directory:
+        assert directory.is_relative_to(store.root)
+        assert list(directory.iterdir()) == []
+    assert not directory.exists()
+
+
+def test_a_replay_tells_which_outputs_are_the_same(
+    store: Store, recorder: Recorder, world: World
+) -> None:
+    """Executed again on the same inputs, compared output by output, and nothing is recorded."""
+    done = recorder.run(make, u={"in": store.put_bytes(b"!")}, c={})
+    before = [e.id for e in store.entries()]
+    same = recorder.replay(store.get(done.entry))
+    assert same.identical
+    assert (same.transformation, same.entry, same.measures) == ("test.make", done.entry, False)
+    world.answer = b"another answer"
+    different = recorder.replay(store.get(done.entry))
+    assert not different.identical
+    assert different.same == {"file": False, "steps": True}
+    assert [e.id for e in store.entries()] == before
+    assert list((store.root / "work").iterdir()) == []
+
+
+def test_a_replay_says_what_differs_from_the_recorded_machine_and_code(
+    store: Store, new_recorder: NewRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other bytes under another environment or other code are no surprise."""
+    done = new_recorder().run(time, u={}, c={})
+    entry = store.get(done.entry)
+    here = new_recorder().replay(entry)
+    assert (here.identical, here.measures) == (False, True)
+    assert (here.environment_differs, here.code_differs) == (False, False)
+    assert new_recorder(environment="sha256:there").replay(entry).environment_differs
+    monkeypatch.setattr("headgate.optimize.recorder.code_digest", lambda module: "sha256:new")
+    assert new_recorder().replay(entry).code_differs
+
+
+def test_only_runs_of_known_transformations_can_be_replayed(
+    store: Store, recorder: Recorder, tmp_path: Path
+) -> None:
+    """Anything else is refused with its id."""
+    note = store.append("note", {"transformation": "test.make"})
+    with pytest.raises(Refused) as caught:
+        recorder.replay(note)
+    assert caught.value.reason == "not_replayable"
+    with pytest.raises(AssertionError, match=r"two transformations are called test\.make"):
+        transformation("test.make")(make.work)
