@@ -1,0 +1,72 @@
+"""Small endpoints as a user has them: a directory with headgate.yaml, a model and data."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from tests.models import tiny_classifier, tiny_embedder, tiny_tokenizer
+
+__all__ = ["change", "classifier", "content_of", "embedder", "write_rows"]
+
+_HEAD = """\
+endpoint: {endpoint}
+owner: {{team: search, escalate: "command:true"}}
+task: {task}
+data: {{evaluate: evaluate.jsonl}}
+workload: {{rate_per_s: 50, requests: 60}}
+prices: {{device_second: 0.00002}}
+candidates: [int8_dynamic]
+"""
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, object]]) -> Path:
+    """JSON lines."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def classifier(here: Path) -> Path:
+    """Numbers in, classes out, with labels; returns its headgate.yaml."""
+    tiny_classifier(here / "model.onnx")
+    rng = np.random.default_rng(0)
+    write_rows(
+        here / "evaluate.jsonl",
+        ({"id": f"i{k}", "input": rng.normal(size=4).tolist(), "label": k % 3} for k in range(40)),
+    )
+    yaml = here / "headgate.yaml"
+    head = _HEAD.format(endpoint="digits", task="classify")
+    yaml.write_text(head + "model: {onnx: model.onnx}\n", encoding="utf-8")
+    return yaml
+
+
+def embedder(here: Path) -> Path:
+    """Short texts in, vectors out, without labels; the model takes 12 tokens."""
+    tiny_embedder(here / "model.onnx")
+    tiny_tokenizer(here / "tokenizer.json")
+    write_rows(here / "evaluate.jsonl", ({"id": f"t{k}", "text": f"text {k}"} for k in range(40)))
+    yaml = here / "headgate.yaml"
+    head = _HEAD.format(endpoint="docs", task="embed")
+    model = "model: {onnx: model.onnx, tokenizer: tokenizer.json, max_tokens: 12}\n"
+    yaml.write_text(head + model, encoding="utf-8")
+    return yaml
+
+
+def change(yaml: Path, old: str, new: str) -> None:
+    """The file with one thing changed."""
+    text = yaml.read_text(encoding="utf-8")
+    assert text.count(old) == 1, f"{old!r} is not in {yaml} once"
+    yaml.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def content_of(root: Path) -> dict[str, str]:
+    """Every file under ``root`` with the hash of its bytes; locks, always empty, aside."""
+    return {
+        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(root.rglob("*"))
+        if path.is_file() and path.parent.name != "locks"
+    }
