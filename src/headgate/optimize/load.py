@@ -6,7 +6,9 @@ one of the two is asked at a time, so they share nothing but the machine's mood.
 
 from __future__ import annotations
 
+import ctypes
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -43,6 +45,8 @@ _AA_S = 2.5
 _SHELL_REQUESTS = 2000
 _LONE_REQUESTS = 100
 _START_S = 60.0
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
 _TEXT = {"name": "text", "datatype": "BYTES"}
 """The V2 input of a model that takes text."""
 _QUANTILES = (*(i / 200 for i in range(1, 200)), 0.999)
@@ -249,7 +253,9 @@ def server(call: Call, variant: str) -> Iterator[_Server]:
     ]
     log = call.work_dir / f"serve-{short(variant)}.log"
     with log.open("wb") as stderr:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr)
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=stderr, preexec_fn=_end_with_parent
+        )
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
@@ -266,6 +272,13 @@ def server(call: Call, variant: str) -> Iterator[_Server]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def _end_with_parent() -> None:
+    """Asks the kernel to end this process with its parent, so that kill -9 leaves no server."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _last_line(path: Path) -> str:

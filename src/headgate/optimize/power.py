@@ -42,7 +42,7 @@ def plan_power(job: Job, baseline: Baseline, tried: Sequence[Tried], speed: Spee
     """The power of every contract at the sizes of the certifying split.
 
     The spread comes from a pilot: the first 300 items, and the blocks, of the first candidate that
-    could be made. Appended to the ledger before the first decision.
+    could be made. In the ledger before the first decision.
     """
     pilot = next((t for t in tried if t.quality is not None), None)
     split = job.inputs.holdout or job.inputs.evaluate
@@ -55,7 +55,9 @@ def plan_power(job: Job, baseline: Baseline, tried: Sequence[Tried], speed: Spee
             if (row := _row(job, c, pilot, baseline, speed, split.slices)) is not None
         ]
     )
-    return Power(tuple(rows), job.store.append("power", {"rows": rows}).id)
+    known = job.store.latest("power", rows=rows)
+    entry = known or job.store.append("power", {"rows": rows})
+    return Power(tuple(rows), entry.id)
 
 
 def _row(
