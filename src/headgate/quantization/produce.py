@@ -117,7 +117,10 @@ def _read(openvino: Any, source: Path) -> Any:
     try:
         return openvino.Core().read_model(str(source))
     except RuntimeError as error:
-        raise EngineError(f"OpenVINO cannot read it: {error}", where=str(source)) from error
+        # Where in its source it stopped comes first; what the model has that it has not, last.
+        lines = [line.strip("- ") for line in str(error).splitlines() if line.strip()]
+        what = lines[-1] if lines else "it does not say why"
+        raise EngineError(f"OpenVINO cannot read it: {what}", where=str(source)) from error
 
 
 def _save(openvino: Any, model: Any, out_dir: Path) -> tuple[Path, Path]:
