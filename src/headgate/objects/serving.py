@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from headgate.errors import ConfigError
-from headgate.objects.digest import digest
+from headgate.objects.digest import canonical, digest, digest_bytes
 
 __all__ = ["BatchInvariance", "BatchingSpec", "Build", "CacheSpec", "Variant"]
 
@@ -55,9 +55,14 @@ class Build:
             raise ConfigError(f"threads must be at least 1, got {self.threads}", where=self.name)
 
     @property
+    def content(self) -> bytes:
+        """The canonical bytes of all of it but the name."""
+        return canonical({f: getattr(self, f) for f in self.__slots__ if f != "name"})
+
+    @property
     def version(self) -> str:
-        """Digest of all of it but the name."""
-        return digest({f: getattr(self, f) for f in self.__slots__ if f != "name"})
+        """The digest of ``content``."""
+        return digest_bytes(self.content)
 
 
 @dataclass(frozen=True, slots=True)

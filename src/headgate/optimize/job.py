@@ -80,6 +80,16 @@ class Job:
             budget_s=_CURVE_BUDGET_S,
         )
 
+    def register_build(self, build: Build) -> None:
+        """The build as an artifact: what measurements and decisions of it name."""
+        self.recorder.register(
+            f"build/{build.name}",
+            self.store.put_bytes(build.content),
+            kind="build",
+            schema="json Build",
+            lineage=_files_of(build),
+        )
+
     def servable(
         self, build: Build, variant: Variant, curve: MeasuredCurve, invariance: Invariance
     ) -> tuple[Servable, str]:
@@ -101,7 +111,7 @@ class Job:
             version,
             kind="variant",
             schema="json Servable",
-            lineage=(*build.files.values(), *((build.tokenizer,) if build.tokenizer else ())),
+            lineage=_files_of(build),
             made_by=curve.run.entry,
         )
         return value, version
@@ -158,6 +168,10 @@ def open_job(config: EndpointConfig, store: Store, progress: Progress, *, fresh:
         lengths=_lengths(source.build, inputs, recorder),
         value_bytes=_value_bytes(source.build, inputs, recorder),
     )
+
+
+def _files_of(build: Build) -> tuple[str, ...]:
+    return (*build.files.values(), *((build.tokenizer,) if build.tokenizer else ()))
 
 
 def _lengths(build: Build, inputs: Inputs, recorder: Recorder) -> tuple[int, ...]:

@@ -112,6 +112,7 @@ class Certificate:
 def measure_baseline(job: Job) -> Baseline:
     """Quality, batch invariance and service times of the model as it is."""
     build = job.source.build
+    job.register_build(build)
     quality, run = measure_quality(
         job.recorder,
         build,
@@ -151,6 +152,7 @@ def _measured(job: Job, maker: Maker, forecast: Forecast) -> Tried:
         return Tried(forecast.name, forecast, skipped=forecast.skip)
     try:
         build = make_build(forecast.name, maker)
+        job.register_build(build)
         quality, run = measure_quality(
             job.recorder,
             build,
