@@ -18,7 +18,9 @@ class Recipe:
 
     layers_kept: int = 3
     """Layers of the student; which of the teacher's, ``students.layers_for`` says."""
-    steps: int = 800
+    max_texts: int = 8000
+    """Texts to learn from, at most: ``curriculum.subset`` takes them before the teacher answers."""
+    steps: int = 430
     batch_texts: int = 32
     peak_learning_rate: float = 5e-4
     warmup_share: float = 0.1
@@ -35,8 +37,17 @@ class Recipe:
     checkpoint_every_steps: int = 100
 
     def __post_init__(self) -> None:
-        positive = ("layers_kept", "steps", "batch_texts", "threads", "checkpoint_every_steps",
-                    "peak_learning_rate", "gradient_norm_limit", "bridge_ridge")  # fmt: skip
+        positive = (
+            "layers_kept",
+            "max_texts",
+            "steps",
+            "batch_texts",
+            "peak_learning_rate",
+            "gradient_norm_limit",
+            "bridge_ridge",
+            "threads",
+            "checkpoint_every_steps",
+        )
         for name in positive:
             if not getattr(self, name) > 0:
                 raise ConfigError(

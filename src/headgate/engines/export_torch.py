@@ -8,7 +8,6 @@ against transformers.
 from __future__ import annotations
 
 import contextlib
-import gc
 import hashlib
 import logging
 import os
@@ -204,17 +203,11 @@ def _reference(model: torch.nn.Module, text: torch.Tensor) -> NDArray[np.float32
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps the exporter's chatter from the caller's terminal, and spares the garbage collector.
-
-    Tracing makes millions of small objects that all live to its end; collecting among them is
-    a third of its time.
-    """
+    """Keeps the exporter's chatter from the caller's terminal."""
     loggers = [logging.getLogger(n) for n in ("torch.onnx", "torch.export", "onnxscript")]
     levels = [each.level for each in loggers]
-    collecting = gc.isenabled()
     for each in loggers:
         each.setLevel(logging.CRITICAL)
-    gc.disable()
     try:
         with (
             warnings.catch_warnings(),
@@ -224,7 +217,5 @@ def _quiet() -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     finally:
-        if collecting:
-            gc.enable()
         for each, level in zip(loggers, levels, strict=True):
             each.setLevel(level)
