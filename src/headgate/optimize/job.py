@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from headgate.config import EndpointConfig, Item, LabelledSet, guarded, load_function
 from headgate.engines import codec_for, load
 from headgate.engines.probe import read_profile
+from headgate.errors import InputError
 from headgate.ledger import Store
 from headgate.objects import (
     Build,
@@ -190,4 +191,11 @@ def _value_bytes(build: Build, inputs: Inputs, recorder: Recorder) -> int:
     codec = codec_for(build, recorder.store.path_of)
     output = engine.run(codec.collate(codec.encode(inputs.workload.items[:1], truncate=True)))
     engine.close()
+    if output.dtype.kind not in "biuf":
+        raise InputError(
+            f"the model answers {output[0]!r}, which is no number",
+            where=f"model {build.name}",
+            reason="output_not_numbers",
+            fix="let its first output be class indices, scores or vectors; train on label indices",
+        )
     return int(output[0].nbytes)
