@@ -41,6 +41,9 @@ def serve(
             help="Where the endpoint's own functions are.", show_default="beside the store"
         ),
     ] = None,
+    warm_s: Annotated[
+        float, typer.Option(help="Seconds of warming at most, before requests are accepted.", min=0)
+    ] = 20.0,
     traces: Annotated[
         bool, typer.Option(help="Keep a record of every request in the store.")
     ] = True,
@@ -60,6 +63,7 @@ def serve(
                 generation=generation,
                 root=root or opened.root.absolute().parent,
                 sink=trace_file.write if keeps else None,
+                warm_s=warm_s,
             )
             serve_deployment(
                 deployment,
@@ -79,7 +83,7 @@ def _chosen(store: Store, endpoint: str | None, variant: str | None) -> tuple[in
 
 
 def _deployment(
-    store: Store, version: str, *, generation: int, root: Path, sink: Any
+    store: Store, version: str, *, generation: int, root: Path, sink: Any, warm_s: float
 ) -> Deployment:
     """Loads and warms the variant. Raises what reading and loading raise."""
     from headgate.runtime import Deployment
@@ -102,6 +106,7 @@ def _deployment(
         endpoint_version=version,
         owner=artifact.owner if artifact is not None else "",
         trace_sink=sink,
+        warm_s=warm_s,
     )
 
 

@@ -54,11 +54,12 @@ def service_points(
     sizes: Sequence[int],
     lengths: Sequence[int],
     clock: Clock,
+    max_padded_tokens: int | None = None,
     budget_s: float = 5.0,
     min_repeats: int = 3,
     max_repeats: int = 50,
 ) -> list[CurvePoint]:
-    """The median time of one call for every size x length.
+    """The median time of one call for every size x length of at most ``max_padded_tokens``.
 
     Shapes take turns, in rotated order, until ``budget_s`` is spent or each ran ``max_repeats``
     times; each runs at least ``min_repeats`` times, after two calls that are not counted (an
@@ -67,7 +68,12 @@ def service_points(
     down; then the median is over all their calls. A length is that of the tensors that come out
     of ``make``: where a codec pads to a multiple, pass such lengths.
     """
-    shapes = [(n, length) for n in sizes for length in lengths]
+    shapes = [
+        (n, length)
+        for n in sizes
+        for length in lengths
+        if n == 1 or max_padded_tokens is None or n * length <= max_padded_tokens
+    ]
     batches = {shape: make(*shape) for shape in shapes}
     times: dict[tuple[int, int], list[float]] = {shape: [] for shape in shapes}
 

@@ -149,7 +149,7 @@ def measure_blocks(
     *,
     items: Sequence[Item],
     n_blocks: int,
-    n_items: int = 64,
+    n_items: int = 48,
 ) -> SpeedBlocks:
     """Times ``builds`` (the baseline first) on ``n_items`` drawn from ``items``."""
     rng = np.random.default_rng(recorder.seed)

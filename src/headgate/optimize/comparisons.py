@@ -90,7 +90,7 @@ def _fp32_offers(job: Job, baseline: Baseline, plans: Plans) -> list[Offer]:
     """The unquantized model on every engine that can run it; the baseline's engine first."""
     offers = [plans.pricer.offer(baseline.build)]
     if "openvino" in job.profile.libraries:
-        maker = Maker(job.recorder, job.source, job.inputs, job.cores, job.profile.flags)
+        maker = Maker(job.recorder, job.source, job.inputs, job.profile)
         with contextlib.suppress(EngineError):  # an operator that OpenVINO does not have
             offers.append(plans.pricer.offer(make_build("fp32_openvino", maker)))
     return offers

@@ -32,8 +32,8 @@ from headgate.theory.quantile import quantile
 
 __all__ = ["Job", "open_job"]
 
-_CURVE_SIZES = (1, 2, 4, 8, 16, 32)
-_CURVE_BUDGET_S = 2.0
+_CURVE_SIZES = (1, 4, 8, 16, 32)
+_CURVE_BUDGET_S = 1.5
 
 
 @dataclass

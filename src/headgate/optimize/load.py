@@ -42,6 +42,7 @@ __all__ = ["Replay", "SegmentTimes", "ShellCost", "Side", "measure_load", "measu
 _PROBE_CONNECTIONS = 16
 _PROBE_S = 2.5
 _AA_S = 2.5
+_WARM_S = 6.0
 _SHELL_REQUESTS = 2000
 _LONE_REQUESTS = 100
 _START_S = 60.0
@@ -164,7 +165,8 @@ def shell(call: Call) -> Mapping[str, Output]:
     A hit is parsed, tokenized, looked up and answered like any request, and never runs.
     """
     item = load_workload(call.path("workload")).items[0]
-    with server(call, call.u["variant"]) as running:
+    with _process(call, call.u["variant"]) as process:
+        running = _ready(process)
         target, body = _target(running, call), _body(item, call)
         results = [
             run_load(
@@ -200,8 +202,8 @@ def replay(call: Call) -> Mapping[str, Output]:
     c = call.c
     log = load_workload(call.path("workload"))
     sides = [call.u["current"], call.u["candidate"]]
-    with server(call, sides[0]) as first, server(call, sides[1]) as second:
-        servers = [first, second]
+    with _process(call, sides[0]) as first, _process(call, sides[1]) as second:
+        servers = [_ready(first), _ready(second)]  # both load and warm at the same time
         call.progress(0.02, "finding each server's capacity")
         probes = [_probe(s, log.items, call) for s in servers]
         rates = [c["load"] * capacity for capacity, _ in probes]
@@ -231,25 +233,20 @@ class _Server:
     process: psutil.Process
 
 
+@dataclass(frozen=True, slots=True)
+class _Starting:
+    process: subprocess.Popen[bytes]
+    variant: str
+    log: Path
+
+
 @contextmanager
-def server(call: Call, variant: str) -> Iterator[_Server]:
-    """A server process of ``variant`` on a free port of 127.0.0.1, ready; ended afterwards."""
+def _process(call: Call, variant: str) -> Iterator[_Starting]:
+    """A server process of ``variant`` on a free port of 127.0.0.1; ended afterwards."""
     command = [
-        sys.executable,
-        "-m",
-        "headgate",
-        "serve",
-        "--variant",
-        variant,
-        "--store",
-        str(call.store.root),
-        "--root",
-        str(call.root),
-        "--host",
-        "127.0.0.1",
-        "--port",
-        "0",
-        "--json",
+        *(sys.executable, "-m", "headgate", "serve", "--variant", variant),
+        *("--store", str(call.store.root), "--root", str(call.root)),
+        *("--host", "127.0.0.1", "--port", "0", "--warm-s", str(_WARM_S), "--json"),
     ]
     log = call.work_dir / f"serve-{short(variant)}.log"
     with log.open("wb") as stderr:
@@ -257,14 +254,7 @@ def server(call: Call, variant: str) -> Iterator[_Server]:
             command, stdout=subprocess.PIPE, stderr=stderr, preexec_fn=_end_with_parent
         )
     try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        if not line:
-            raise Fault(
-                f"the server of variant {short(variant)} did not start: {_last_line(log)}",
-                fix=f"type: headgate serve --variant {short(variant)}",
-            )
-        yield _Server(str(json.loads(line)["url"]), psutil.Process(process.pid))
+        yield _Starting(process, variant, log)
     finally:
         process.terminate()
         try:
@@ -274,6 +264,19 @@ def server(call: Call, variant: str) -> Iterator[_Server]:
             process.wait()
         if process.stdout is not None:
             process.stdout.close()
+
+
+def _ready(starting: _Starting) -> _Server:
+    """Waits for the server to accept requests. Raises ``Fault`` where it ends instead."""
+    assert starting.process.stdout is not None
+    line = starting.process.stdout.readline()
+    if not line:
+        name = short(starting.variant)
+        raise Fault(
+            f"the server of variant {name} did not start: {_last_line(starting.log)}",
+            fix=f"type: headgate serve --variant {name}",
+        )
+    return _Server(str(json.loads(line)["url"]), psutil.Process(starting.process.pid))
 
 
 def _end_with_parent() -> None:

@@ -43,6 +43,8 @@ __all__ = [
 ]
 
 _SAMPLE_ITEMS = 64
+_CURVE_TOKENS = 1024
+"""Larger batches are on the fitted line, and cost more to measure than they tell."""
 _EPSILON = 1e-3
 """Largest cosine distance of an embedding, or difference of a score, that still counts as the
 same answer (docs/decisions/0004-what-counts-as-the-same-answer.md)."""
@@ -181,6 +183,7 @@ def service_curve(call: Call) -> Mapping[str, Output]:
         sizes=call.c["sizes"],
         lengths=call.c["lengths"],
         clock=time.perf_counter,
+        max_padded_tokens=int(call.c["max_padded_tokens"]),
         budget_s=float(call.c["budget_s"]),
     )
     for engine in engines:
@@ -239,6 +242,7 @@ def measure_curve(
             "instances": plan.instances,
             "sizes": list(sizes),
             "lengths": list(lengths),
+            "max_padded_tokens": _CURVE_TOKENS,
             "budget_s": budget_s,
         },
         detail=f"{build.name}, {plan.instances} x {plan.threads} threads",

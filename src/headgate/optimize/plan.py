@@ -11,11 +11,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from headgate.caching import request_key
 from headgate.config import load_workload
 from headgate.dataplane import DataPlane
 from headgate.engines import codec_for
+from headgate.ledger import Store
 from headgate.objects import (
     BatchingSpec,
     BatchInvariance,
@@ -85,27 +87,37 @@ def _requests(call: Call, build: Build, *, first: int, last: int | None) -> list
 
     Beyond its end it begins anew, as a replay of it does.
     """
-    log = load_workload(call.path("workload"))
-    n = len(log.items)
-    codec = codec_for(build, call.store.path_of)
-    encoded = codec.encode(log.items, truncate=True)
-    gaps_s = np.diff(log.at_s, prepend=log.at_s[0])
+    gaps_s, keys, tokens = _workload(
+        call.store, call.u["workload"], build.tokenizer, build.max_tokens, build
+    )
+    n = len(keys)
     indices = [i % n for i in range(first, n if last is None else last)]
-    at_s = np.cumsum(gaps_s[indices])
+    at_s = np.cumsum(gaps_s[indices]).tolist()
     return [
-        Request(
-            id=i,
-            key=request_key(
-                tenant="",
-                build="",
-                parameters={},
-                content=e.content.tobytes(),
-            ),
-            tokens=e.length,
-            arrived_at_s=float(at),
-        )
-        for i, (e, at) in enumerate(zip((encoded[k] for k in indices), at_s, strict=True))
+        Request(id=i, key=keys[k], tokens=tokens[k], arrived_at_s=at)
+        for i, (k, at) in enumerate(zip(indices, at_s, strict=True))
     ]
+
+
+_Sizes = tuple[NDArray[np.float64], tuple[bytes, ...], tuple[int, ...]]
+_KNOWN: dict[tuple[str, str | None, int], _Sizes] = {}
+
+
+def _workload(
+    store: Store, version: str, tokenizer: str | None, max_tokens: int, build: Build
+) -> _Sizes:
+    """Gaps, keys and lengths of a workload; tokenized once a process, since all are digests."""
+    known = (version, tokenizer, max_tokens)
+    if known not in _KNOWN:
+        log = load_workload(store.path_of(version))
+        encoded = codec_for(build, store.path_of).encode(log.items, truncate=True)
+        keys = tuple(
+            request_key(tenant="", build="", parameters={}, content=e.content.tobytes())
+            for e in encoded
+        )
+        gaps_s = np.diff(log.at_s, prepend=log.at_s[0])
+        _KNOWN[known] = gaps_s, keys, tuple(e.length for e in encoded)
+    return _KNOWN[known]
 
 
 @transformation("plan.choose")
@@ -176,8 +188,8 @@ def choose_variant(
     caches: Sequence[CacheSpec],
     value_bytes: int,
     batching: Sequence[BatchingSpec] = BATCHING_GRID,
-    trials: int = 4,
-    capacity_requests: int = 3000,
+    trials: int = 3,
+    capacity_requests: int = 2000,
 ) -> Choice:
     """The cheapest way to serve a build (one per instance plan: threads are the build's)."""
     first = next(iter(builds.values()))

@@ -114,7 +114,7 @@ def _student(job: Job, curve: MeasuredCurve, body: dict[str, object]) -> str:
     sample = codec.encode(job.inputs.train[:500], truncate=True)
     length = round(sum(e.length for e in sample) / len(sample))
     forward_s = curve.curve.predict_s(recipe.batch_texts, length) / 2
-    once_s = curve.curve.predict_s(32, length) * len(job.inputs.train) / 32
+    once_s = curve.curve.predict_s(32, length) * min(len(job.inputs.train), recipe.max_texts) / 32
     training_s = recipe.steps * forward_s * (1 + _BACKWARD) + once_s
     request_s = curve.curve.predict_s(1, job.lengths[len(job.lengths) // 2])
     requests = break_even_requests(training_s, request_s, request_s / 2)

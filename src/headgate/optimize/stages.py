@@ -131,7 +131,7 @@ def make_candidates(
     job: Job, baseline: Baseline, forecasts: Sequence[Forecast]
 ) -> tuple[list[Tried], SpeedBlocks]:
     """Makes and measures every candidate that the preview did not skip; judges none."""
-    maker = Maker(job.recorder, job.source, job.inputs, job.cores, job.profile.flags)
+    maker = Maker(job.recorder, job.source, job.inputs, job.profile)
     tried = [_measured(job, maker, forecast) for forecast in forecasts]
     made = [t.build for t in tried if t.build is not None]
     speed = measure_blocks(

@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from headgate.distillation import Recipe, layers_for
+from headgate.distillation import Recipe, layers_for, subset
 from headgate.engines import codec_for, load
-from headgate.objects import Build, canonical, parse
+from headgate.objects import Build, HardwareProfile, canonical, parse
 from headgate.optimize.inputs import Inputs
+from headgate.optimize.measure import build_inputs
 from headgate.optimize.models import Source, link_files
 from headgate.optimize.recorder import Call, Output, Recorder, transformation
 from headgate.runtime.servable import build_from_json
@@ -109,9 +110,7 @@ class Maker:
     recorder: Recorder
     source: Source
     inputs: Inputs
-    threads: int
-    flags: tuple[str, ...]
-    """Of the CPU, as in the hardware profile."""
+    profile: HardwareProfile
 
     def json_artifact(self, name: str, value: object, lineage: tuple[str, ...]) -> str:
         """A small JSON input of a transformation, as an artifact of its own."""
@@ -184,15 +183,19 @@ def _quantized(maker: Maker, source: Build, name: str) -> Build:
 def _student3(maker: Maker) -> Build:
     from headgate.optimize.models import export
 
-    teacher = maker.source.build
-    lineage = (maker.inputs.versions["train"],)
-    texts = maker.json_artifact("train/texts", list(maker.inputs.train), lineage)
-    tokenizer = {"tokenizer.json": teacher.tokenizer} if teacher.tokenizer else {}
-    learnt = maker.recorder.run(
-        teacher_outputs, u={**teacher.files, **tokenizer, "texts": texts}, c={"teacher": teacher}
+    fast_bf16 = bool({"avx512_bf16", "amx_bf16"} & set(maker.profile.flags))
+    recipe = Recipe(threads=maker.profile.effective_cores, bf16=fast_bf16)
+    # The teacher may answer in bf16: that moves an embedding by a cosine distance under 1e-5
+    # (docs/decisions/0004), a hundredth of what a student of three layers is off by.
+    openvino = "openvino" in maker.profile.libraries
+    teacher = _bf16(maker) if fast_bf16 and openvino else maker.source.build
+    texts = maker.json_artifact(
+        "train/texts",
+        subset([t for t in maker.inputs.train if isinstance(t, str)], recipe.max_texts),
+        (maker.inputs.versions["train"],),
     )
-    recipe = Recipe(
-        threads=maker.threads, bf16=bool({"avx512_bf16", "amx_bf16"} & set(maker.flags))
+    learnt = maker.recorder.run(
+        teacher_outputs, u=build_inputs(teacher, texts=texts), c={"teacher": teacher}
     )
     trained = maker.recorder.run(
         student,
@@ -206,7 +209,9 @@ def _student3(maker: Maker) -> Build:
         c={"layers": list(_layers(maker, recipe))},
         detail="the student",
     )
-    return replace(teacher, name="student3", files={"model.onnx": exported.outputs["model.onnx"]})
+    return replace(
+        maker.source.build, name="student3", files={"model.onnx": exported.outputs["model.onnx"]}
+    )
 
 
 def _layers(maker: Maker, recipe: Recipe) -> tuple[int, ...]:
