@@ -298,6 +298,20 @@ def test_a_missing_extra_of_one_candidate_costs_that_candidate_alone(
     assert "Everything is as it was written" in capsys.readouterr().out
 
 
+def test_a_model_that_answers_in_words_is_told_so(capsys: pytest.CaptureFixture[str]) -> None:
+    """scikit-learn gives back the labels that it was trained on."""
+    change(classifier(HERE), "{onnx: model.onnx}", "{sklearn: own:estimator}")
+    Path("own.py").write_text(
+        "from sklearn.naive_bayes import GaussianNB\n"
+        "def estimator():\n"
+        "    return GaussianNB().fit([[0, 0, 0, k] for k in range(6)], list('ababab'))\n",
+        encoding="utf-8",
+    )
+    assert run(["optimize", "headgate.yaml"]) == 2
+    err = capsys.readouterr().err
+    assert_one_message(err, "model fp32", "which is no number", "train on label indices")
+
+
 def test_a_report_that_has_nowhere_to_go_is_told_before_the_work(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -104,3 +104,16 @@ def test_builds_are_timed_on_the_same_items_and_remembered(
     again = measured()
     assert (speed.run.reused, again.run.reused) == (False, True)
     assert again.blocks == speed.blocks
+
+
+def test_own_steps_are_timed_with_the_items_that_they_know(
+    store: Store, recorder: Recorder, tmp_path: Path
+) -> None:
+    """Numbers come to them as an array, as they do from a data file and from a caller."""
+    (tmp_path / "own.py").write_text("def halve(item):\n    return item / 2\n", encoding="utf-8")
+    model = store.put_file(tiny_classifier(tmp_path / "model.onnx"))
+    build = Build("fp32", "classify", "onnxruntime", "fp32", {"model.onnx": model}, None, 1, 1)
+    behaviour = Behaviour("classify", False, "own:halve", None, {})
+    items = [np.full(4, k, dtype=np.float64) for k in range(5)]
+    speed = measure_blocks(recorder, [build], behaviour, items=items, n_blocks=1)
+    assert len(speed.blocks) == 1
