@@ -26,7 +26,7 @@ def batches_by_length(
     """Indices of ``lengths`` in batches of near-equal length, each within the token budget.
 
     >>> batches_by_length([9, 2, 3, 8], max_padded_tokens=16)
-    [[0], [3], [2, 1]]
+    [[0], [3, 2], [1]]
     """
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
     batches: list[list[int]] = []

@@ -57,7 +57,7 @@ def expected_repeat_share(
     0.3677
     """
     repeated = n_requests - _one_time(n_requests, one_time_share)
-    if not repeated:
+    if repeated < 2:  # one request repeats nothing, whatever the rounding of its popularity says
         return 0.0
     popularity = zipf_popularity(n_items, exponent)
     return repeated / n_requests * ideal_hit_ratio(popularity, repeated)
