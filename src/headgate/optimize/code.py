@@ -14,16 +14,16 @@ __all__ = ["code_digest"]
 
 
 @cache
-def code_digest(module: str) -> str:
-    """Digest of the source of ``module`` and of everything that it imports inside its package.
+def code_digest(*modules: str) -> str:
+    """Digest of the source of ``modules`` and of everything that they import inside their package.
 
     Follows the imports in the text, those inside functions too, so nothing needs to be loaded.
     Packages on the way count by what is named in them, not by what they re-export: importing
     ``headgate.objects`` counts all of ``headgate.objects``.
     """
-    root = module.partition(".")[0]
+    root = modules[0].partition(".")[0]
     sources: dict[str, str] = {}
-    todo = [module]
+    todo = [*modules]
     while todo:
         name = todo.pop()
         path = _source_of(name)

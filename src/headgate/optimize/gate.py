@@ -22,7 +22,8 @@ __all__ = ["gate", "judge_candidate"]
 def gate(call: Call) -> Mapping[str, Output]:
     """The release gate on stored samples: pure, so a replay gives the same bytes anywhere.
 
-    What a void load test would accept is invalid.
+    A void load test has measured nothing: its samples are left out, and what is then neither
+    refused nor accepted for other reasons is invalid.
     """
     case = parse(call.store.read(call.u["case"]))
     decision = decide(
@@ -30,10 +31,14 @@ def gate(call: Call) -> Mapping[str, Output]:
         current=case["current"],
         split=case["split"],
         contracts=[contract_from_json(c) for c in case["contracts"]],
-        samples={metric: from_json(s) for metric, s in case["samples"].items()},
+        samples={
+            metric: from_json(s)
+            for metric, s in case["samples"].items()
+            if not (case["void"] and s["kind"] == "Blocks")
+        },
         measurements=case["measurements"],
     )
-    if case["void"] and decision.accepted:
+    if case["void"] and decision.action in (Action.ACCEPT, Action.WARN, Action.UNKNOWN):
         decision = replace(decision, action=Action.INVALID, because=f"VOID: {case['void'][0]}")
     return {"decision": Output(canonical(decision), "decision", "json Decision")}
 

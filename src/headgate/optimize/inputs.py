@@ -104,7 +104,7 @@ def register_inputs(config: EndpointConfig, recorder: Recorder, acceptance: Acce
             where=f"{config.path}: workload.requests",
             fix="leave it out, or write how many to draw",
         )
-    with scratch(recorder.store) as prepared:
+    with scratch(recorder.store, recorder.endpoint) as prepared:
         made_by = _prepare(config, recorder, prepared)
         paths = {
             role: config.resolve(given, prepared) for role, given in _given_files(config).items()

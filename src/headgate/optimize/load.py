@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import select
 import signal
 import subprocess
 import sys
@@ -43,6 +44,8 @@ _PROBE_CONNECTIONS = 16
 _PROBE_S = 2.5
 _AA_S = 2.5
 _WARM_S = 6.0
+_SERVER_CODE = ("headgate.cli.serve", "headgate.server", "headgate.loadtest.generator")
+"""What runs in the processes that are started here: part of the code that a run depends on."""
 _SHELL_REQUESTS = 2000
 _LONE_REQUESTS = 100
 _START_S = 60.0
@@ -51,7 +54,6 @@ _PR_SET_PDEATHSIG = 1
 _TEXT = {"name": "text", "datatype": "BYTES"}
 """The V2 input of a model that takes text."""
 _QUANTILES = (*(i / 200 for i in range(1, 200)), 0.999)
-_METRIC_QUANTILES = {"latency_p50": 0.5, "latency_p95": 0.95, "latency_p99": 0.99}
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +160,7 @@ class Replay:
         return (*self.current.void, *self.candidate.void)
 
 
-@transformation("measure.shell", measures=True)
+@transformation("measure.shell", measures=True, also=_SERVER_CODE)
 def shell(call: Call) -> Mapping[str, Output]:
     """What a request costs outside of engines: CPU time of cache hits on a real server.
 
@@ -196,7 +198,7 @@ def shell(call: Call) -> Mapping[str, Output]:
     return {"shell": Output(canonical(body_out), "samples", "json ShellCost")}
 
 
-@transformation("load.replay", measures=True)
+@transformation("load.replay", measures=True, also=_SERVER_CODE)
 def replay(call: Call) -> Mapping[str, Output]:
     """Alternating open-loop segments on the servers of two variants."""
     c = call.c
@@ -211,10 +213,12 @@ def replay(call: Call) -> Mapping[str, Output]:
             _Schedule(s, log.at_s, log.items, start, rate, call)
             for s, (_, start), rate in zip(servers, probes, rates, strict=True)
         ]
-        seconds = c["seconds"] / c["blocks"]
+        # A log that ends sooner is not begun anew: a cache would answer all of it.
+        lasts = [min(c["seconds"], plan.remaining_s) / c["blocks"] for plan in plans]
         segments: list[tuple[int, Segment]] = [(0, plans[0].aside(_AA_S)) for _ in range(2)]
-        for _ in range(c["blocks"]):
-            segments += [(i, plan.next(seconds)) for i, plan in enumerate(plans)]
+        for block in range(c["blocks"]):
+            order = (0, 1) if block % 2 == 0 else (1, 0)
+            segments += [(i, plans[i].next(lasts[i])) for i in order]
         segments += [(0, plans[0].aside(_AA_S)) for _ in range(2)]
         call.progress(0.1, f"replaying at {rates[0]:.0f} and {rates[1]:.0f} requests/s")
         results = run_load([s for _, s in segments], timeout_s=10.0)
@@ -269,7 +273,8 @@ def _process(call: Call, variant: str) -> Iterator[_Starting]:
 def _ready(starting: _Starting) -> _Server:
     """Waits for the server to accept requests. Raises ``Fault`` where it ends instead."""
     assert starting.process.stdout is not None
-    line = starting.process.stdout.readline()
+    said, _, _ = select.select([starting.process.stdout], [], [], _START_S)
+    line = starting.process.stdout.readline() if said else b""
     if not line:
         name = short(starting.variant)
         raise Fault(
@@ -347,6 +352,11 @@ class _Schedule:
         self.first = self.last = min(start, len(items) // 2)
         self.rate_per_s = rate_per_s
 
+    @property
+    def remaining_s(self) -> float:
+        """How long the rest of the workload takes at this rate."""
+        return float(self._at_s[-1] - self._at_s[self.last]) * self._stretch
+
     def next(self, seconds: float) -> Segment:
         """The next ``seconds`` of the workload; it begins anew where it ends."""
         segment = self._cut(self.last, seconds)
@@ -378,7 +388,6 @@ class _Schedule:
 
 def _times(r: LoadResult) -> SegmentTimes:
     hits = sum(s in ("cache", "twin") for s in r.sources)
-    finite = r.latencies_s
     return SegmentTimes(
         requests=r.n,
         failed=r.failed,
@@ -386,7 +395,7 @@ def _times(r: LoadResult) -> SegmentTimes:
         p50_s=r.quantile_s(0.5),
         p95_s=r.p95_s,
         p99_s=r.quantile_s(0.99),
-        mean_s=float(np.mean(finite)),
+        mean_s=float(np.mean(r.latencies_s)),
         hit_share=hits / r.n,
         server_cpu_s=r.server_cpu_s,
     )

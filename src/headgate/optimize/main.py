@@ -82,7 +82,7 @@ def optimize(
     _write(directory, ".headgate-report", "").unlink()  # said now, and not after all the work
     root = store_root if store_root is not None else config.root / ".headgate"
     with Store.open(root, create=True) as store, store.lock(f"optimize-{config.endpoint}"):
-        clean_scratch(store)
+        clean_scratch(store, config.endpoint)
         job = open_job(config, store, progress or Silent(), fresh=fresh)
         baseline = measure_baseline(job)
         made, speed = make_candidates(job, baseline, preview(job, baseline.curve))
@@ -148,18 +148,17 @@ def _promote(
     """
     endpoint, store = job.config.endpoint, job.store
     current = store.current(endpoint)
-    if not promote:
+    certificate = findings.certificate if findings is not None else None
+    if (
+        not promote
+        or certificate is None
+        or not certificate.decision.accepted
+        or (current is not None and current.variant == certificate.version)
+    ):
         return current.generation if current is not None else None
     if current is None:
         current = Release(endpoint, 0, baseline.version, None, "the unoptimized baseline")
         store.promote(current, expected_generation=None)
-    certificate = findings.certificate if findings is not None else None
-    if (
-        certificate is None
-        or not certificate.decision.accepted
-        or current.variant == certificate.version
-    ):
-        return current.generation
     release = next_release(
         current,
         certificate.decision,

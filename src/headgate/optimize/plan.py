@@ -29,7 +29,7 @@ from headgate.objects import (
 )
 from headgate.optimize.measure import MeasuredCurve, build_inputs
 from headgate.optimize.recorder import Call, Output, Recorded, Recorder, transformation
-from headgate.planning import BATCHING_GRID, choose, scale_to_rate, simulate
+from headgate.planning import BATCHING_GRID, choose, simulate
 from headgate.runtime.servable import build_from_json, curve_from_json, variant_from_json
 from headgate.scheduling import InstancePlan
 from headgate.workload import Request
@@ -82,17 +82,21 @@ class Outcome:
         )
 
 
-def _requests(call: Call, build: Build, *, first: int, last: int | None) -> list[Request]:
+def _requests(
+    call: Call, build: Build, *, first: int, last: int | None, rate_per_s: float | None = None
+) -> list[Request]:
     """The workload as the data plane sees it: sizes, identities and times.
 
-    Beyond its end it begins anew, as a replay of it does.
+    ``rate_per_s`` stretches it as a whole, as a replay does, whatever part is taken. Beyond its
+    end it begins anew.
     """
     gaps_s, keys, tokens = _workload(
         call.store, call.u["workload"], build.tokenizer, build.max_tokens, build
     )
     n = len(keys)
     indices = [i % n for i in range(first, n if last is None else last)]
-    at_s = np.cumsum(gaps_s[indices]).tolist()
+    stretch = 1.0 if rate_per_s is None else (n - 1) / float(gaps_s.sum()) / rate_per_s
+    at_s = (np.cumsum(gaps_s[indices]) * stretch).tolist()
     return [
         Request(id=i, key=keys[k], tokens=tokens[k], arrived_at_s=at)
         for i, (k, at) in enumerate(zip(indices, at_s, strict=True))
@@ -149,9 +153,7 @@ def plan_simulate(call: Call) -> Mapping[str, Output]:
     c = call.c
     build, variant = build_from_json(c["build"]), variant_from_json(c["variant"])
     curve = curve_from_json(c["curve"])
-    requests = _requests(call, build, first=c["first"], last=c["last"])
-    if c["rate_per_s"] is not None:
-        requests = scale_to_rate(requests, c["rate_per_s"])
+    requests = _requests(call, build, first=c["first"], last=c["last"], rate_per_s=c["rate_per_s"])
     plane = DataPlane.of(variant, curve, batch_invariance=BatchInvariance(c["batch_invariance"]))
     result = simulate(plane, requests, curve, value_bytes=c["value_bytes"])
     counted = slice(c["warm_up"], None)

@@ -91,7 +91,8 @@ def _row(
         )
         if blocks is None or not all(blocks.candidate):
             return None
-        assumption = assume(blocks, absolute=absolute)
+        difference = contract.bound is Bound.NOT_ABOVE_CURRENT_BY
+        assumption = assume(blocks, absolute=absolute, difference=difference)
         if contract.bound is Bound.RATIO_AT_MOST:
             ratios = [a / b for a, b in zip(blocks.candidate, blocks.current, strict=True)]
             assumption = replace(assumption, expected=sum(ratios) / len(ratios))

@@ -88,9 +88,30 @@ class Pricer:
         batching: Sequence[BatchingSpec] = BATCHING_GRID,
         caches: Sequence[CacheSpec] = NO_CACHE,
     ) -> Priced:
-        """The cheapest policies for ``offer`` on ``workload`` (``workload`` or ``unique``)."""
+        """The cheapest policies for ``offer`` on ``workload`` (``workload`` or ``unique``).
+
+        With and without a cache are searched apart, because hits cost shell time too.
+        """
+        cached = [c for c in caches if c.capacity_bytes]
+        plain = [c for c in caches if not c.capacity_bytes]
+        priced = [
+            self._price(offer, workload, name, batching, group)
+            for group in (cached, plain)
+            if group
+        ]
+        return min(priced, key=lambda p: p.provisioned_s)
+
+    def _price(
+        self,
+        offer: Offer,
+        workload: str,
+        name: str,
+        batching: Sequence[BatchingSpec],
+        caches: Sequence[CacheSpec],
+    ) -> Priced:
         version = self.job.inputs.versions[workload]
-        curves = [self._with_shell(c, cached=caches != NO_CACHE) for c in offer.curves]
+        cached = caches[0].capacity_bytes > 0
+        curves = [self._with_shell(c, cached=cached) for c in offer.curves]
         choice = choose_variant(
             self.job.recorder,
             offer.builds,

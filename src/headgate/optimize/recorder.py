@@ -7,6 +7,7 @@ unless the ledger already holds that very run with all of its outputs (docs/deci
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -79,17 +80,29 @@ class Transformation:
     work: Work
     measures: bool
     """It measures time: executed again it gives other numbers, and replay says how different."""
+    also: tuple[str, ...] = ()
+    """Modules that run in processes of its own."""
+
+    @property
+    def code(self) -> str:
+        """Digest of the source that decides what comes out."""
+        return code_digest(self.work.__module__, *self.also)
 
 
 _KNOWN: dict[str, Transformation] = {}
 
 
-def transformation(name: str, *, measures: bool = False) -> Callable[[Work], Transformation]:
-    """Registers a function under ``name``, so that a recorded run can be replayed by its name."""
+def transformation(
+    name: str, *, measures: bool = False, also: tuple[str, ...] = ()
+) -> Callable[[Work], Transformation]:
+    """Registers a function under ``name``, so that a recorded run can be replayed by its name.
+
+    ``also`` names modules that it runs without importing them, in processes of their own.
+    """
 
     def register(work: Work) -> Transformation:
         assert name not in _KNOWN, f"two transformations are called {name}"
-        _KNOWN[name] = Transformation(name, work, measures)
+        _KNOWN[name] = Transformation(name, work, measures, also)
         return _KNOWN[name]
 
     return register
@@ -154,7 +167,7 @@ class Recorder:
         ``detail`` is for people and no part of the run's identity. Raises whatever the work
         raises; nothing is recorded then.
         """
-        config = {**jsonable(c), "code": code_digest(what.work.__module__)}
+        config = {**jsonable(c), "code": what.code}
         recorded = self._find(what, u, config)
         taken_before = recorded is not None and recorded.entry not in {r.entry for r in self.runs}
         if recorded is None or (self.fresh_measurements and what.measures and taken_before):
@@ -179,8 +192,8 @@ class Recorder:
     ) -> Recorded:
         started = datetime.now(UTC)
         key = digest({"T": what.name, "u": u, "c": config, "e": self.environment})
-        resume_dir = self.store.root / "work" / f"resume-{short(key)}"
-        with scratch(self.store) as work_dir:
+        resume_dir = _work(self.store, self.endpoint) / f"resume-{short(key)}"
+        with scratch(self.store, self.endpoint) as work_dir:
             outputs = what.work(self._call(u, config, work_dir, resume_dir))
             ended = datetime.now(UTC)
             z = {name: self._put(output) for name, output in outputs.items()}
@@ -217,7 +230,7 @@ class Recorder:
                 reason="not_replayable",
             )
         u, c, z = entry.body["u"], entry.body["c"], entry.body["z"]
-        with scratch(self.store) as work_dir:
+        with scratch(self.store, f"replay-{os.getpid()}") as work_dir:
             outputs = what.work(self._call(u, c, work_dir, work_dir / "again"))
             again = {name: _version(output) for name, output in outputs.items()}
         return Replayed(
@@ -226,7 +239,7 @@ class Recorder:
             same={name: again.get(name) == version for name, version in z.items()},
             measures=what.measures,
             environment_differs=entry.body["e"] != self.environment,
-            code_differs=c.get("code") != code_digest(what.work.__module__),
+            code_differs=c.get("code") != what.code,
         )
 
     def register(
@@ -272,20 +285,24 @@ class Recorder:
         return self.store.put_file(output.content)
 
 
-def clean_scratch(store: Store) -> None:
-    """Removes what a killed process left, but for what it can be resumed from.
+def _work(store: Store, owner: str) -> Path:
+    return store.root / "work" / owner
 
-    Call it only where no other job runs in the store.
+
+def clean_scratch(store: Store, owner: str) -> None:
+    """Removes what a killed process of ``owner`` left, but for what it can be resumed from.
+
+    Call it only where no other job of the same owner runs.
     """
-    for path in (store.root / "work").glob("tmp*"):
+    for path in _work(store, owner).glob("tmp*"):
         shutil.rmtree(path, ignore_errors=True)
 
 
 @contextmanager
-def scratch(store: Store) -> Iterator[Path]:
+def scratch(store: Store, owner: str) -> Iterator[Path]:
     """An empty directory inside the store, removed afterwards: nothing is written beside it."""
-    parent = store.root / "work"
-    parent.mkdir(exist_ok=True)
+    parent = _work(store, owner)
+    parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=parent) as name:
         yield Path(name)
 

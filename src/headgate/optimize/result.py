@@ -229,7 +229,7 @@ class _Show:
         rows.append(
             Saving(
                 "the replay, measured",
-                "naive",
+                "naive" if f.certificate.against == "baseline" else f.certificate.against,
                 "measured",
                 self.cost(replay.current.cpu_s_per_request / replay.cores, replay.run.entry),
                 self.cost(replay.candidate.cpu_s_per_request / replay.cores, replay.run.entry),
@@ -249,12 +249,9 @@ class _Show:
         ]
 
     def predictions(self, f: Findings) -> list[Prediction]:
-        replay, c = f.certificate.replay, f.comparisons
+        replay = f.certificate.replay
         rows: list[Prediction] = []
-        for name, side, outcome in (
-            ("baseline", replay.current, c.current_replayed),
-            (f.winner.name, replay.candidate, c.candidate_replayed),
-        ):
+        for name, side, outcome in _replayed(f):
             rows += self._predicted(name, side, outcome, replay.run.entry, replay.cores)
         return rows
 
@@ -302,12 +299,9 @@ class _Show:
         return [_curve(name, measured) for name, measured in rows]
 
     def distributions(self, f: Findings) -> list[Distribution]:
-        replay, c = f.certificate.replay, f.comparisons
+        replay = f.certificate.replay
         rows = []
-        for name, side, outcome in (
-            ("baseline", replay.current, c.current_replayed),
-            (f.winner.name, replay.candidate, c.candidate_replayed),
-        ):
+        for name, side, outcome in _replayed(f):
             rows.append(Distribution(name, replay.run.entry, "measured", side.quantiles))
             rows.append(Distribution(name, outcome.run.entry, "predicted", outcome.quantiles))
         return rows
@@ -332,6 +326,15 @@ class _Show:
             "model, padding": self.cost(padding_s, entry),
             "HTTP, tokenizing, cache": self.cost(min(shell_s, priced.attributed_s), entry),
         }
+
+
+def _replayed(f: Findings) -> list[tuple[str, Side, Outcome]]:
+    """What was replayed and simulated; a current release other than the baseline is not."""
+    replay, c = f.certificate.replay, f.comparisons
+    rows = [(f.winner.name, replay.candidate, c.candidate_replayed)]
+    if f.certificate.against == "baseline":
+        rows.insert(0, ("baseline", replay.current, c.current_replayed))
+    return rows
 
 
 def _curve(name: str, measured: MeasuredCurve) -> Curve:
@@ -391,6 +394,19 @@ def _notes(
         binding = findings.plans.chosen.choice.binding
         if binding:
             notes.append(f"No plan is feasible: {binding}")
+        notes.append(
+            "latency_p95 of the contract is the mean of the blocks' p95; under predicted and "
+            "measured it is that of all requests."
+        )
+        replayed = findings.certificate.replay
+        asked_s = job.config.replay.seconds
+        for name, side in (("current", replayed.current), ("winner", replayed.candidate)):
+            ran_s = sum(s.duration_s for s in side.segments)
+            if ran_s < 0.9 * asked_s:
+                notes.append(
+                    f"The workload's log lasted {ran_s:.0f} s of {asked_s:g} s at the rate of the "
+                    f"{name}, {side.rate_per_s:.0f} requests/s."
+                )
         notes.append(
             f"Load generator and server shared {job.cores} cores; read ratios before absolutes."
         )

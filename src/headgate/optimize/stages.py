@@ -107,6 +107,8 @@ class Certificate:
     replay: Replay
     split: str
     invariance: Invariance
+    against: str
+    """``baseline``, or the generation that was current: ``generation 1``."""
 
 
 def measure_baseline(job: Job) -> Baseline:
@@ -254,18 +256,19 @@ def certify(job: Job, baseline: Baseline, plans: Plans) -> Certificate:
     split = "holdout" if held is not None else "evaluate"
     dataset = held or job.inputs.versions["evaluate"]
     ours, run = measure_quality(job.recorder, build, job.behaviour, dataset=dataset, split=split)
-    theirs, _ = measure_quality(
-        job.recorder, baseline.build, job.behaviour, dataset=dataset, split=split
-    )
     invariance = measure_invariance(job.recorder, build, job.behaviour, items=job.queries)
     variant = plans.chosen.choice.variant
     curve = next(c for c in plans.offer.curves if c.plan == plans.chosen.choice.curve.plan)
     servable, version = job.servable(build, variant, curve, invariance)
+    against, current, current_version = _current(job, baseline, version)
+    theirs, _ = measure_quality(
+        job.recorder, current.build, job.behaviour, dataset=dataset, split=split
+    )
     replay = measure_load(
         job.recorder,
-        current=baseline.servable,
+        current=current,
         candidate=servable,
-        versions=(baseline.version, version),
+        versions=(current_version, version),
         workload=job.inputs.versions["workload"],
         seconds=job.config.replay.seconds,
         blocks=job.config.replay.blocks,
@@ -288,7 +291,7 @@ def certify(job: Job, baseline: Baseline, plans: Plans) -> Certificate:
     decision, decided = judge_candidate(
         job.recorder,
         candidate=version,
-        current=baseline.version,
+        current=current_version,
         split=split,
         contracts=job.contracts,
         samples=evidence.samples,
@@ -296,7 +299,21 @@ def certify(job: Job, baseline: Baseline, plans: Plans) -> Certificate:
         void=replay.void,
         detail=f"{variant.name} on {split} and under load",
     )
-    return Certificate(build, servable, version, decision, decided, replay, split, invariance)
+    return Certificate(
+        build, servable, version, decision, decided, replay, split, invariance, against
+    )
+
+
+def _current(job: Job, baseline: Baseline, candidate: str) -> tuple[str, Servable, str]:
+    """What the candidate would replace: the current release, or the baseline before any.
+
+    A candidate that is already current is held against the baseline, as when it was promoted.
+    """
+    release = job.store.current(job.config.endpoint)
+    if release is None or release.variant in (candidate, baseline.version):
+        return "baseline", baseline.servable, baseline.version
+    servable = Servable.load(job.store, release.variant)
+    return f"generation {release.generation}", servable, release.variant
 
 
 def _tensor(job: Job, build: Build) -> Mapping[str, str] | None:

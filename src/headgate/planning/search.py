@@ -215,7 +215,7 @@ def choose(
                 gain = forecast(curve, spec, lengths[:2000] or [1])
                 miss_share = len(lengths) / len(workload)
                 seconds = miss_share / gain.batched_per_s * plan.threads / cores
-                if spec.max_requests > 1 and not gain.pays:
+                if spec.max_requests > 1 and not gain.pays and len(batching) > 1:
                     skipped.append(Skipped(candidate, seconds, gain.reason))
                 else:
                     predicted[candidate] = seconds

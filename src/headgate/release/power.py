@@ -69,16 +69,20 @@ class PowerRow:
     can_decide: bool
 
 
-def assume(pilot: PairedItems | Blocks, *, absolute: bool = False) -> Assumption:
+def assume(
+    pilot: PairedItems | Blocks, *, absolute: bool = False, difference: bool = False
+) -> Assumption:
     """The spread that a pilot showed, one more discordant item or full-range difference added.
 
     Without that addition a short pilot in which nothing differed would promise certainty.
-    ``absolute`` looks at the candidate alone and expects its mean. Pairs with an error are left
+    ``absolute`` looks at the candidate alone and expects its mean; ``difference`` takes blocks by
+    their differences and not by their ratios. Pairs with an error are left
     out: a pilot plans, it does not decide. Blocks must be positive. Raises ``InputError`` with
     fewer than two complete pairs.
     """
     if isinstance(pilot, Blocks):
-        spread, width, kind = "blocks", 0.0, "sd" if absolute else "log_sd"
+        spread, width = "blocks", 0.0
+        kind = "sd" if absolute or difference else "log_sd"
         pairs = list(zip(pilot.candidate, pilot.current, strict=True))
         usable = all(0 < x < math.inf for pair in pairs for x in pair)
     else:
