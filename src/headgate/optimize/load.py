@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import math
 import select
 import signal
 import subprocess
@@ -44,6 +45,7 @@ _PROBE_CONNECTIONS = 16
 _PROBE_S = 2.5
 _AA_S = 2.5
 _WARM_S = 6.0
+_MOST_FAILED_SHARE = 0.01
 _SERVER_CODE = ("headgate.cli.serve", "headgate.server", "headgate.loadtest.generator")
 """What runs in the processes that are started here: part of the code that a run depends on."""
 _SHELL_REQUESTS = 2000
@@ -72,10 +74,16 @@ class SegmentTimes:
     """CPU seconds of the server's process, all threads."""
 
     def metric(self, name: str, *, cores: int, price_per_s: float) -> float:
-        """A latency in seconds, or machine seconds or money for a thousand requests."""
+        """A latency in seconds, or machine seconds or money for a thousand answered requests.
+
+        A server that fails more than one request in a hundred has no latency: it is infinite.
+        """
         if name.startswith("latency_"):
+            if self.failed > _MOST_FAILED_SHARE * self.requests:
+                return math.inf
             return float(getattr(self, name.removeprefix("latency_") + "_s"))
-        per_1k = self.server_cpu_s / cores / self.requests * 1000
+        answered = self.requests - self.failed
+        per_1k = self.server_cpu_s / cores / answered * 1000 if answered else math.inf
         return per_1k * price_per_s if name.startswith("cost_per_") else per_1k
 
 

@@ -7,7 +7,6 @@ unless the ledger already holds that very run with all of its outputs (docs/deci
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -230,7 +229,7 @@ class Recorder:
                 reason="not_replayable",
             )
         u, c, z = entry.body["u"], entry.body["c"], entry.body["z"]
-        with scratch(self.store, f"replay-{os.getpid()}") as work_dir:
+        with scratch(self.store, ".replay") as work_dir:
             outputs = what.work(self._call(u, c, work_dir, work_dir / "again"))
             again = {name: _version(output) for name, output in outputs.items()}
         return Replayed(

@@ -86,6 +86,7 @@ def _head(r: Report) -> Group:
 
 
 def _candidates(r: Report, width: int) -> Group:
+    """One row a candidate, and the reasons as lines of their own."""
     shown = list(dict.fromkeys(m for c in r.candidates for m in c.figures))
     if width < 110:
         shown = [
@@ -98,17 +99,20 @@ def _candidates(r: Report, width: int) -> Group:
         ("verdict", False),
         *((m.replace("_", " "), True) for m in shown),
         ("batch", False),
-        ("why", False),
     )
+    table.columns[0].no_wrap = True
     for c in r.candidates:
         table.add_row(
-            Text(c.name, style="bold" if c.name == r.winner.split(" ")[0] else ""),
+            Text(c.name, style="bold" if c.name == r.winner else ""),
             _word(c.verdict),
             *(_show(c.figures.get(m), "") for m in shown),
             _short_class(c),
-            c.why,
         )
-    return _section(f"What was tried (differences to the baseline; cost in {r.currency})", table)
+    reasons = [Text(f"{c.name}: {c.why}", style="dim") for c in r.candidates if c.why]
+    return Group(
+        _section(f"What was tried (differences to the baseline; cost in {r.currency})", table),
+        *reasons,
+    )
 
 
 def _short_class(c: Candidate) -> str:

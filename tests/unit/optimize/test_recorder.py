@@ -165,7 +165,7 @@ def test_what_fails_is_not_recorded_and_can_be_resumed(
 ) -> None:
     """No entry, no scratch; what it saved to resume from is there for the next try, then gone."""
     u = {"in": store.put_bytes(b"!")}
-    work = store.root / "work"
+    work = store.root / "work" / recorder.endpoint
     world.fails = True
     for _ in range(2):
         with pytest.raises(RuntimeError, match="the power went"):
@@ -196,16 +196,17 @@ def test_what_a_killed_process_left_is_cleaned_but_for_what_it_resumes_from(
 ) -> None:
     """kill -9 leaves scratch behind."""
     work = store.root / "work"
-    for name in ("tmpabc", "resume-123"):
+    for name in ("docs/tmpabc", "docs/resume-123", "others/tmpabc"):
         (work / name).mkdir(parents=True)
         (work / name / "half").touch()
-    clean_scratch(store)
-    assert [p.name for p in work.iterdir()] == ["resume-123"]
+    clean_scratch(store, "docs")
+    assert [p.name for p in (work / "docs").iterdir()] == ["resume-123"]
+    assert [p.name for p in (work / "others").iterdir()] == ["tmpabc"]
 
 
 def test_scratch_lies_in_the_store_and_goes(store: Store) -> None:
     """Nothing is written beside the store, not even for a moment."""
-    with scratch(store) as directory:
+    with scratch(store, "docs") as directory:
         assert directory.is_relative_to(store.root)
         assert list(directory.iterdir()) == []
     assert not directory.exists()
@@ -225,7 +226,7 @@ def test_a_replay_tells_which_outputs_are_the_same(
     assert not different.identical
     assert different.same == {"file": False, "steps": True}
     assert [e.id for e in store.entries()] == before
-    assert list((store.root / "work").iterdir()) == []
+    assert not any(p.is_file() for p in (store.root / "work").rglob("*"))
 
 
 def test_a_replay_says_what_differs_from_the_recorded_machine_and_code(
