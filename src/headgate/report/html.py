@@ -16,7 +16,7 @@ _CSS = """
 * { box-sizing: border-box }
 body { margin:0; color:var(--ink); background:#fff;
   font:15px/1.55 Inter,"Helvetica Neue",Helvetica,Arial,"DejaVu Sans",sans-serif }
-main { max-width:880px; margin:0 auto; padding:44px 28px 80px }
+main { max-width:980px; margin:0 auto; padding:44px 28px 80px }
 h1 { font-size:27px; line-height:1.25; margin:2px 0 8px; letter-spacing:-.01em }
 h2 { font-size:18px; margin:46px 0 6px }
 p { margin:6px 0 12px; max-width:72ch }
@@ -43,8 +43,9 @@ code { font:12.5px/1.5 ui-monospace,"SF Mono",Menlo,"DejaVu Sans Mono",monospace
 .ref { color:var(--muted); font-size:11.5px }
 pre { background:var(--soft); border:1px solid var(--line); border-radius:8px; padding:12px 14px;
   overflow-x:auto; margin:8px 0 }
-figure { margin:10px 0 4px } figure svg { width:100%; height:auto; max-width:760px }
+figure { margin:10px 0 4px } figure svg { width:100%; height:auto; max-width:820px }
 figcaption { color:var(--muted); font-size:13px; max-width:80ch }
+.reasons { font-size:13.5px } .reasons small { color:var(--muted); display:block }
 ul { padding-left:20px; max-width:76ch } li { margin:4px 0 }
 @media print { main { padding:0 } h2 { break-after:avoid } figure, table { break-inside:avoid } }
 """
@@ -182,12 +183,10 @@ def _candidates(r: Report) -> str:
         ("verdict", False),
         *((m.replace("_", " "), True) for m in metrics),
         ("batch invariance", False),
-        ("why", False),
     ]
     rows = [
         (
-            f"<b>{escape(c.name)}</b>"
-            + (f"<small>{escape(c.forecast)}</small>" if c.forecast else ""),
+            f"<b>{escape(c.name)}</b>",
             _badge(c.verdict),
             *(
                 _figure(
@@ -198,11 +197,16 @@ def _candidates(r: Report) -> str:
                 for m in metrics
             ),
             escape(c.batch_invariance.replace("_", " ")),
-            escape(c.why),
         )
         for c in r.candidates
     ]
-    text = "<h2>What was tried</h2>" + _table(head, rows)
+    reasons = "".join(
+        f"<li><b>{escape(c.name)}</b>: {escape(c.why or 'no reason was recorded')}"
+        + (f"<small>expected: {escape(c.forecast)}</small>" if c.forecast else "")
+        + "</li>"
+        for c in r.candidates
+    )
+    text = "<h2>What was tried</h2>" + _table(head, rows) + f"<ul class=reasons>{reasons}</ul>"
     first = next(
         (
             m

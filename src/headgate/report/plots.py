@@ -238,7 +238,7 @@ def service_curves(curves: Sequence[Curve]) -> str:
 
 def cost_breakdown(breakdown: Mapping[str, Mapping[str, Figure]], *, currency: str) -> str:
     """Money per thousand requests by part, one bar a variant."""
-    canvas = _Canvas(7.6, 0.7 + 0.5 * max(len(breakdown), 1))
+    canvas = _Canvas(7.6, 1.1 + 0.5 * max(len(breakdown), 1))
     ax = canvas.axes[0]
     parts = list(dict.fromkeys(part for row in breakdown.values() for part in row))
     names = list(breakdown)
@@ -268,7 +268,7 @@ def cost_breakdown(breakdown: Mapping[str, Mapping[str, Figure]], *, currency: s
     ax.set_xlim(0, max(left, default=1.0) * 1.15)
     ax.grid(axis="y", visible=False)
     ax.set_xlabel(f"cost of 1,000 requests, {currency}")
-    ax.legend(loc="lower right", ncols=min(len(parts), 4))
+    canvas.figure.legend(loc="outside lower center", ncols=min(len(parts), 4))
     return canvas.svg("cost breakdown")
 
 
@@ -282,26 +282,26 @@ def predicted_against_measured(rows: Sequence[Prediction]) -> str:
     ax.axvline(0, color=MUTED, lw=1)
     ax.hlines(labels, 0, errors, color=ACCENT, lw=2, alpha=0.5)
     ax.plot(errors, labels, "o", color=ACCENT, ms=7)
-    for label, row, error in zip(labels, rows, errors, strict=True):
+    for label, row in zip(labels, rows, strict=True):
         text = (
-            f"{words.figure(row.predicted.value, row.predicted.unit)} predicted, "
-            f"{words.figure(row.measured.value, row.measured.unit)} measured"
+            f"{words.figure(row.predicted.value, row.predicted.unit, '')} / "
+            f"{words.figure(row.measured.value, row.measured.unit, '')}"
         )
         ax.annotate(
             text,
-            (error, label),
-            xytext=(9 if error >= 0 else -9, 0),
+            (1.0, label),
+            xycoords=("axes fraction", "data"),
+            xytext=(8, 0),
             va="center",
-            ha="left" if error >= 0 else "right",
             textcoords="offset points",
             color=MUTED,
             fontsize=8.5,
         )
-    reach = max([30.0, *(abs(e) for e in errors)]) * 2.1
+    reach = max([30.0, *(abs(e) for e in errors)]) * 1.15
     ax.set_xlim(-reach, reach)
     ax.invert_yaxis()
     ax.grid(axis="y", visible=False)
-    ax.set_xlabel("predicted against measured, % (band: ±15 %)")
+    ax.set_xlabel("error of the prediction, % (band: ±15 %); at the right: predicted / measured")
     return canvas.svg("predicted against measured")
 
 
