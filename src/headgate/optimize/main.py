@@ -148,17 +148,18 @@ def _promote(
     """
     endpoint, store = job.config.endpoint, job.store
     current = store.current(endpoint)
-    certificate = findings.certificate if findings is not None else None
-    if (
-        not promote
-        or certificate is None
-        or not certificate.decision.accepted
-        or (current is not None and current.variant == certificate.version)
-    ):
+    if not promote:
         return current.generation if current is not None else None
     if current is None:
         current = Release(endpoint, 0, baseline.version, None, "the unoptimized baseline")
         store.promote(current, expected_generation=None)
+    certificate = findings.certificate if findings is not None else None
+    if (
+        certificate is None
+        or not certificate.decision.accepted
+        or current.variant == certificate.version
+    ):
+        return current.generation
     release = next_release(
         current,
         certificate.decision,

@@ -377,7 +377,7 @@ def _next(
         )
     return (
         f"headgate show {decision.removeprefix('sha256:')[:12]} -f {path}",
-        "Nothing was promoted. Look at the numbers behind the decision:",
+        "No candidate was promoted. Look at the numbers behind the decision:",
     )
 
 

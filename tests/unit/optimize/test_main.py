@@ -145,9 +145,9 @@ def test_an_accepted_winner_becomes_generation_1_over_the_baseline(store: Store)
 
 @pytest.mark.parametrize("action", [Action.ROLLBACK, Action.UNKNOWN, Action.INVALID])
 def test_what_is_not_accepted_is_not_promoted(store: Store, action: Action) -> None:
-    """Not even the baseline becomes a release."""
-    assert promoted(store, findings(store, action)) is None
-    assert store.history("docs") == []
+    """The baseline is generation 0, and stays."""
+    assert promoted(store, findings(store, action)) == 0
+    assert len(store.history("docs")) == 1
 
 
 def test_nothing_is_released_unless_it_is_asked_for(store: Store) -> None:
