@@ -7,6 +7,8 @@ against itself before and after: what differs there is noise.
 
 from __future__ import annotations
 
+import math
+import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ from headgate.optimize.recorder import Call, Output, Recorded, Recorder, transfo
 from headgate.release import Blocks
 from headgate.runtime.servable import build_from_json
 from headgate.theory.quantile import quantile
+from headgate.theory.queueing import mg1_mean_wait_s
 from headgate.workload import Encoded
 
 __all__ = ["BlockTimes", "SpeedBlocks", "measure_blocks"]
@@ -64,7 +67,23 @@ class SpeedBlocks:
     @property
     def baseline_p95_s(self) -> float:
         """p95 of the baseline for lone requests, over all blocks."""
-        return quantile([s for row in self.blocks for s in row[0].latencies_s], 0.95)
+        return quantile(self._lone_s, 0.95)
+
+    def loaded_p95_s(self, load: float) -> float:
+        """p95 of the baseline at ``load`` (0 to 1) of its capacity, as a replay would see it.
+
+        One server, Poisson arrivals, the measured service times: their mean, and the 0.95 quantile
+        of a wait with ``P(W > t) = load exp(-load t / E[W])``, ``E[W]`` by Pollaczek and Khinchine.
+        Exact for exponential service times, else Kingman's heavy-traffic approximation (1961).
+        """
+        mean_s = statistics.fmean(self._lone_s)
+        squared_cv = statistics.pvariance(self._lone_s, mean_s) / mean_s**2
+        wait_s = mg1_mean_wait_s(load / mean_s, mean_s, squared_cv)
+        return max(self.baseline_p95_s, mean_s + wait_s / load * math.log(load / 0.05))
+
+    @property
+    def _lone_s(self) -> list[float]:
+        return [s for row in self.blocks for s in row[0].latencies_s]
 
     def samples(self, candidate: str, metric: str, *, price_per_s: float) -> Blocks | None:
         """The candidate against the baseline, as the gate takes it; None where it is no metric of

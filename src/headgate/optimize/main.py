@@ -91,7 +91,8 @@ def optimize(
         winner = winner_of(tried, speed)
         findings = None
         if winner is not None:
-            plans = make_plans(job, baseline, winner, p95_limit_s(job.contracts, speed))
+            limit_s = p95_limit_s(job.contracts, speed, load=config.replay.load)
+            plans = make_plans(job, baseline, winner, limit_s)
             certificate = certify(job, baseline, plans)
             comparisons = compare(job, baseline, plans, certificate, tried)
             findings = Findings(winner, plans, certificate, comparisons)

@@ -212,21 +212,24 @@ def winner_of(tried: Sequence[Tried], speed: SpeedBlocks) -> Tried | None:
     return min(accepted, key=seconds, default=None)
 
 
-def p95_limit_s(contracts: Sequence[Contract], speed: SpeedBlocks) -> float:
-    """What the plan must keep: the tightest contract on p95, absolute or through the baseline's.
+def p95_limit_s(contracts: Sequence[Contract], speed: SpeedBlocks, *, load: float) -> float:
+    """What the plan must keep: the tightest of the contracts on ``latency_p95``.
 
-    Without any, ten times the baseline's own p95 for a lone request: a stated default.
+    ``at_most`` is itself the limit. A bound relative to current is taken from the baseline's p95 at
+    ``load`` of its capacity, since that is where the gate compares the two: times the ratio, or
+    plus the margin. Without any such contract, ten times the baseline's p95 for a lone request: a
+    stated default.
     """
-    baseline_p95_s = speed.baseline_p95_s
-    limits = []
-    for c in contracts:
-        if c.metric != "latency_p95":
-            continue
-        if c.bound is Bound.AT_MOST:
-            limits.append(c.limit)
-        elif c.bound is Bound.NOT_ABOVE_CURRENT_BY:
-            limits.append(baseline_p95_s + c.limit)
-    return min(limits, default=10 * baseline_p95_s)
+    loaded_s = speed.loaded_p95_s(load)
+    of = {
+        Bound.AT_MOST: lambda limit: limit,
+        Bound.NOT_ABOVE_CURRENT_BY: lambda limit: loaded_s + limit,
+        Bound.RATIO_AT_MOST: lambda limit: loaded_s * limit,
+    }
+    limits = [
+        of[c.bound](c.limit) for c in contracts if c.metric == "latency_p95" and c.bound in of
+    ]
+    return min(limits, default=10 * speed.baseline_p95_s)
 
 
 def make_plans(job: Job, baseline: Baseline, winner: Tried, limit_s: float) -> Plans:

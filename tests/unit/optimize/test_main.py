@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ from headgate.errors import Fault
 from headgate.ledger import Store
 from headgate.objects import Action, Bound, Contract, Decision, Release
 from headgate.optimize import main
+from headgate.optimize.blocks import BlockTimes
 from headgate.optimize.job import Job
 from headgate.optimize.main import exit_code_of
 from headgate.optimize.result import Findings
@@ -20,6 +22,8 @@ from headgate.optimize.stages import Baseline, Tried, p95_limit_s, winner_of
 
 from .fakes import RUN, contract, speed, tried
 
+LOADED_S = 2.0 + 2.0 / 0.6 * math.log(0.7 / 0.05)
+"""p95 of a server that takes 2 s for each request, at 0.7 of its capacity: E[W] = rho S / 0.6."""
 AT_MOST, ABOVE, RATIO = Bound.AT_MOST, Bound.NOT_ABOVE_CURRENT_BY, Bound.RATIO_AT_MOST
 
 
@@ -65,19 +69,37 @@ def test_without_an_accepted_candidate_nobody_wins(action: Action | None) -> Non
     [
         ([contract("latency_p95", AT_MOST, 0.04)], 0.04),
         ([contract("latency_p95", AT_MOST, 0.04), contract("latency_p95", AT_MOST, 0.03)], 0.03),
-        ([contract("latency_p95", ABOVE, 0.005)], 2.005),
-        ([contract("latency_p95", AT_MOST, 9.0), contract("latency_p95", ABOVE, 1.0)], 3.0),
+        ([contract("latency_p95", ABOVE, 0.5)], LOADED_S + 0.5),
+        ([contract("latency_p95", RATIO, 1.0)], LOADED_S),
+        ([contract("latency_p95", RATIO, 0.5)], LOADED_S / 2),
+        (
+            [contract("latency_p95", AT_MOST, 9.0), contract("latency_p95", RATIO, 0.5)],
+            LOADED_S / 2,
+        ),
+        ([contract("latency_p95", AT_MOST, 9.0), contract("latency_p95", ABOVE, 1.0)], 9.0),
         ([contract("latency_p99", AT_MOST, 0.01)], 20.0),
-        ([contract("latency_p95", RATIO, 1.0)], 20.0),
+        ([contract("latency_p99", RATIO, 0.5)], 20.0),
         ([], 20.0),
     ],
 )
 def test_the_plan_keeps_the_tightest_promise_on_p95(
     contracts: list[Contract], limit_s: float
 ) -> None:
-    """Absolute, or above a baseline of 2 s; without one, ten times the baseline."""
+    """Absolute, or through a baseline of 2 s under load; without one, ten times the baseline."""
     times = speed({"fp32": 1.0}, alone_s=2.0)
-    assert p95_limit_s(contracts, times) == pytest.approx(limit_s)
+    assert p95_limit_s(contracts, times, load=0.7) == pytest.approx(limit_s)
+
+
+def test_the_loaded_baseline_waits_as_the_formula_of_its_queue_says() -> None:
+    """Exponential services at 0.7 of capacity: p95 of the stay is ln(20) / 0.3 of a service.
+
+    And an idle server has the p95 of a lone request.
+    """
+    n = 4000
+    services = tuple(-math.log(1 - (k + 0.5) / n) for k in range(n))
+    times = replace(speed({"fp32": 1.0}), blocks=((BlockTimes(services, 1.0),),))
+    assert times.loaded_p95_s(0.7) == pytest.approx(math.log(20) / 0.3, rel=0.03)
+    assert times.loaded_p95_s(0.01) == times.baseline_p95_s
 
 
 def outcome(tries: list[Tried], findings: object = None) -> tuple[Action, str, str]:
