@@ -5,7 +5,7 @@ Used for quality, for teacher outputs and for pilots. Knows nothing of what the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +13,6 @@ from numpy.typing import NDArray
 from headgate.workload import Codec, Encoded, Engine
 
 __all__ = ["Answerer", "batches_by_length"]
-
-Preprocess = Callable[[object], object]
-"""item -> item"""
-Postprocess = Callable[[NDArray[np.generic]], object]
-"""outputs of one batch -> outputs"""
 
 
 def batches_by_length(
@@ -43,7 +38,7 @@ def batches_by_length(
 
 
 class Answerer:
-    """An engine with its codec and the caller's own pre- and postprocessing."""
+    """An engine with its codec, as they are served."""
 
     def __init__(
         self,
@@ -51,27 +46,20 @@ class Answerer:
         codec: Codec,
         *,
         truncate: bool = False,
-        preprocess: Preprocess | None = None,
-        postprocess: Postprocess | None = None,
         max_padded_tokens: int = 1024,
     ) -> None:
         self.engine = engine
         self.codec = codec
         self._truncate = truncate
-        self._preprocess = preprocess
-        self._postprocess = postprocess
         self._max_padded_tokens = max_padded_tokens
 
     def encode(self, items: Sequence[object]) -> list[Encoded]:
         """The items as the model takes them; raises ``RequestError`` naming the item."""
-        if self._preprocess is not None:
-            items = [self._preprocess(item) for item in items]
         return self.codec.encode(items, truncate=self._truncate)
 
     def run(self, encoded: Sequence[Encoded]) -> NDArray[np.generic]:
         """The outputs of one batch, first axis as in ``encoded``."""
-        outputs = self.engine.run(self.codec.collate(encoded))
-        return outputs if self._postprocess is None else np.asarray(self._postprocess(outputs))
+        return self.engine.run(self.codec.collate(encoded))
 
     def answer(self, items: Sequence[object]) -> NDArray[np.generic]:
         """Outputs in the order of ``items``, shape (n, ...)."""

@@ -20,6 +20,7 @@ from headgate.objects import Build, Direction, canonical, parse
 from headgate.optimize.answers import Answerer, batches_by_length
 from headgate.optimize.measure import Behaviour, build_inputs, open_answerer
 from headgate.optimize.recorder import Call, Output, Recorded, Recorder, transformation
+from headgate.optimize.served import as_items, as_json
 from headgate.release import Blocks
 from headgate.runtime.servable import build_from_json
 from headgate.theory.quantile import quantile
@@ -113,9 +114,9 @@ class SpeedBlocks:
 def blocks(call: Call) -> Mapping[str, Output]:
     """Interleaved blocks of every build in ``c``."""
     builds = [build_from_json(b) for b in call.c["builds"]]
-    plain = parse(call.store.read(call.u["items"]))
-    items = [i if isinstance(i, str) else np.array(i) for i in plain]  # as own steps know them
-    answerers = [open_answerer(call, b, call.c["behaviour"]) for b in builds]
+    items = as_items(parse(call.store.read(call.u["items"])))
+    behaviour = Behaviour(**call.c["behaviour"])
+    answerers = [open_answerer(b, behaviour, call.store.path_of, call.root) for b in builds]
     encoded = [a.encode(items) for a in answerers]
     n_blocks = int(call.c["blocks"])
     # Every shape is compiled before the clock counts, and it shows how long a pass takes.
@@ -173,8 +174,7 @@ def measure_blocks(
     """Times ``builds`` (the baseline first) on ``n_items`` drawn from ``items``."""
     rng = np.random.default_rng(recorder.seed)
     chosen = [items[i] for i in sorted(rng.choice(len(items), min(n_items, len(items)), False))]
-    plain = [i if isinstance(i, str) else i.tolist() for i in chosen]
-    version = recorder.store.put_bytes(canonical(plain))
+    version = recorder.store.put_bytes(canonical(as_json(chosen)))
     recorder.register("blocks/items", version, kind="dataset", schema="json [item]")
     u = {"items": version}
     for build in builds:

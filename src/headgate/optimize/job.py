@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from headgate.config import EndpointConfig, Item, LabelledSet, guarded, load_function
-from headgate.engines import codec_for, load
+from headgate.engines import codec_for
 from headgate.engines.probe import read_profile
 from headgate.errors import InputError
 from headgate.ledger import Store
@@ -22,10 +22,17 @@ from headgate.objects import (
 from headgate.optimize.accept import Acceptance
 from headgate.optimize.evidence import OwnRange
 from headgate.optimize.inputs import Inputs, register_inputs
-from headgate.optimize.measure import Behaviour, Invariance, MeasuredCurve, measure_curve
+from headgate.optimize.measure import (
+    Behaviour,
+    Invariance,
+    MeasuredCurve,
+    measure_curve,
+    open_answerer,
+)
 from headgate.optimize.models import Source, check_source, import_model
 from headgate.optimize.progress import Progress
 from headgate.optimize.recorder import Recorder
+from headgate.optimize.served import served_codec
 from headgate.runtime.servable import Servable
 from headgate.scheduling import InstancePlan
 from headgate.theory.quantile import quantile
@@ -75,6 +82,7 @@ class Job:
             self.recorder,
             build,
             InstancePlan(build.threads, instances),
+            self.behaviour,
             items=self.queries,
             sizes=_CURVE_SIZES,
             lengths=self.lengths,
@@ -166,8 +174,8 @@ def open_job(config: EndpointConfig, store: Store, progress: Progress, *, fresh:
         source=source,
         behaviour=behaviour,
         contracts=config.contracts_for(labelled=labelled),
-        lengths=_lengths(source.build, inputs, recorder),
-        value_bytes=_value_bytes(source.build, inputs, recorder),
+        lengths=_lengths(source.build, behaviour, inputs, recorder),
+        value_bytes=_value_bytes(source.build, behaviour, inputs, recorder),
     )
 
 
@@ -175,22 +183,25 @@ def _files_of(build: Build) -> tuple[str, ...]:
     return (*build.files.values(), *((build.tokenizer,) if build.tokenizer else ()))
 
 
-def _lengths(build: Build, inputs: Inputs, recorder: Recorder) -> tuple[int, ...]:
+def _lengths(
+    build: Build, behaviour: Behaviour, inputs: Inputs, recorder: Recorder
+) -> tuple[int, ...]:
     """Lengths that span the workload's: eighths of tokens from the shortest to the longest."""
     if build.tokenizer is None:
         return (1,)
-    codec = codec_for(build, recorder.store.path_of)
+    codec = served_codec(
+        build, recorder.store.path_of, preprocess=behaviour.preprocess, root=recorder.root
+    )
     lengths = [e.length for e in codec.encode(inputs.workload.items[:2000], truncate=True)]
     spread = {quantile(lengths, q) for q in (0.05, 0.5, 0.95, 1.0)}
     return tuple(sorted({min(-(-int(n) // 8) * 8, build.max_tokens) for n in spread}))
 
 
-def _value_bytes(build: Build, inputs: Inputs, recorder: Recorder) -> int:
+def _value_bytes(build: Build, behaviour: Behaviour, inputs: Inputs, recorder: Recorder) -> int:
     """Bytes of one answer, from one answer."""
-    engine = load(build, recorder.store.path_of)
-    codec = codec_for(build, recorder.store.path_of)
-    output = engine.run(codec.collate(codec.encode(inputs.workload.items[:1], truncate=True)))
-    engine.close()
+    answerer = open_answerer(build, behaviour, recorder.store.path_of, recorder.root)
+    output = answerer.run(answerer.codec.encode(inputs.workload.items[:1], truncate=True))
+    answerer.engine.close()
     if output.dtype.kind not in "biuf":
         raise InputError(
             f"the model answers {output[0]!r}, which is no number",

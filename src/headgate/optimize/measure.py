@@ -7,15 +7,15 @@ builds with each other is ``blocks``'s and ``gate``'s work.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from headgate.config import EndpointConfig, Item, guarded, load_function, load_metric
+from headgate.config import EndpointConfig, Item, load_function, load_metric
 from headgate.config.schema import MetricSpec
-from headgate.engines import codec_for, load
 from headgate.engines.invariance import (
     batch_invariance,
     cosine_distance,
@@ -27,6 +27,7 @@ from headgate.optimize.answers import Answerer
 from headgate.optimize.inputs import load_split
 from headgate.optimize.quality import QualitySamples, evaluate
 from headgate.optimize.recorder import Call, Output, Recorded, Recorder, transformation
+from headgate.optimize.served import as_items, as_json, served_codec, served_engine
 from headgate.runtime.servable import build_from_json
 from headgate.scheduling import InstancePlan
 from headgate.workload import CurvePoint, ServiceCurve
@@ -58,7 +59,7 @@ class Behaviour:
     truncate: bool
     preprocess: str | None
     postprocess: str | None
-    metrics: Mapping[str, object]
+    metrics: Mapping[str, Mapping[str, object]]
     """Own metric -> its specification, with ``source``: the digest of its code."""
 
     @classmethod
@@ -117,30 +118,26 @@ def build_inputs(build: Build, **others: str) -> dict[str, str]:
     return {**build.files, **tokenizer, **others}
 
 
-def open_answerer(call: Call, build: Build, behaviour: Mapping[str, object]) -> Answerer:
+def open_answerer(
+    build: Build, behaviour: Behaviour, path_of: Callable[[str], Path], root: Path
+) -> Answerer:
     """The build loaded from the store, with the user's own functions around it."""
-    pre, post = (
-        guarded(load_function(str(spec), call.root)) if spec is not None else None
-        for spec in (behaviour["preprocess"], behaviour["postprocess"])
-    )
     return Answerer(
-        load(build, call.store.path_of),
-        codec_for(build, call.store.path_of),
-        truncate=bool(behaviour["truncate"]),
-        preprocess=pre,
-        postprocess=post,
+        served_engine(build, path_of, postprocess=behaviour.postprocess, root=root),
+        served_codec(build, path_of, preprocess=behaviour.preprocess, root=root),
+        truncate=behaviour.truncate,
     )
 
 
 @transformation("measure.quality")
 def quality(call: Call) -> Mapping[str, Output]:
     """Per-item scores and answers of a build on a split."""
-    build, behaviour = build_from_json(call.c["build"]), call.c["behaviour"]
+    build, behaviour = build_from_json(call.c["build"]), Behaviour(**call.c["behaviour"])
     call.progress(0.0, build.name)
-    answerer = open_answerer(call, build, behaviour)
-    split = load_split(behaviour["task"], call.path("dataset"))
+    answerer = open_answerer(build, behaviour, call.store.path_of, call.root)
+    split = load_split(behaviour.task, call.path("dataset"))
     own = []
-    for name, spec in behaviour["metrics"].items():
+    for name, spec in behaviour.metrics.items():
         declared = {k: v for k, v in spec.items() if k != "source"}
         own.append(load_metric(name, MetricSpec.model_validate(declared), call.root))
     samples = evaluate(answerer, split, metrics=own)
@@ -151,10 +148,10 @@ def quality(call: Call) -> Mapping[str, Output]:
 @transformation("measure.batch_invariance")
 def invariance(call: Call) -> Mapping[str, Output]:
     """Answers alone against answers in random company."""
-    build, behaviour = build_from_json(call.c["build"]), call.c["behaviour"]
+    build, behaviour = build_from_json(call.c["build"]), Behaviour(**call.c["behaviour"])
     call.progress(0.0, build.name)
-    answerer = open_answerer(call, build, behaviour)
-    items = parse(call.store.read(call.u["items"]))
+    answerer = open_answerer(build, behaviour, call.store.path_of, call.root)
+    items = as_items(parse(call.store.read(call.u["items"])))
     report = batch_invariance(
         answerer.engine,
         answerer.codec,
@@ -174,9 +171,13 @@ def service_curve(call: Call) -> Mapping[str, Output]:
     build = build_from_json(call.c["build"])
     instances = int(call.c["instances"])
     call.progress(0.0, f"{build.name}, {instances} x {build.threads} threads")
-    codec = codec_for(build, call.store.path_of)
-    engines = [load(build, call.store.path_of) for _ in range(instances)]
-    sample = codec.encode(parse(call.store.read(call.u["items"])), truncate=True)
+    own, path_of = call.c["own"], call.store.path_of
+    codec = served_codec(build, path_of, preprocess=own["preprocess"], root=call.root)
+    engines = [
+        served_engine(build, path_of, postprocess=own["postprocess"], root=call.root)
+        for _ in range(instances)
+    ]
+    sample = codec.encode(as_items(parse(call.store.read(call.u["items"]))), truncate=True)
     points = service_points(
         engines,
         sample_batches(codec, sample, np.random.default_rng(call.seed)),
@@ -227,6 +228,7 @@ def measure_curve(
     recorder: Recorder,
     build: Build,
     plan: InstancePlan,
+    behaviour: Behaviour,
     *,
     items: Sequence[Item],
     sizes: Sequence[int],
@@ -239,6 +241,7 @@ def measure_curve(
         u=build_inputs(build, items=_sample(recorder, items)),
         c={
             "build": build,
+            "own": {"preprocess": behaviour.preprocess, "postprocess": behaviour.postprocess},
             "instances": plan.instances,
             "sizes": list(sizes),
             "lengths": list(lengths),
@@ -253,8 +256,7 @@ def measure_curve(
 
 def _sample(recorder: Recorder, items: Sequence[Item]) -> str:
     """The first of ``items`` as an artifact."""
-    chosen = [i if isinstance(i, str) else i.tolist() for i in items[:_SAMPLE_ITEMS]]
-    version = recorder.store.put_bytes(canonical(chosen))
+    version = recorder.store.put_bytes(canonical(as_json(items[:_SAMPLE_ITEMS])))
     recorder.register("sample", version, kind="dataset", schema="json [item]")
     return version
 

@@ -18,6 +18,7 @@ from headgate.optimize.inputs import Inputs
 from headgate.optimize.measure import build_inputs
 from headgate.optimize.models import Source, link_files
 from headgate.optimize.recorder import Call, Output, Recorder, transformation
+from headgate.optimize.served import as_json
 from headgate.runtime.servable import build_from_json
 from headgate.workload import Tensors
 
@@ -157,10 +158,7 @@ def _int8_static(maker: Maker) -> Build:
 def _quantized(maker: Maker, source: Build, name: str) -> Build:
     """Static int8 of ``source``, calibrated on texts that judge nothing."""
     lineage = maker.inputs.versions.get("calibrate")
-    items = [
-        item if isinstance(item, str) else item.tolist()
-        for item in maker.inputs.calibrate[:_CALIBRATION_ITEMS]
-    ]
+    items = as_json(maker.inputs.calibrate[:_CALIBRATION_ITEMS])
     calibrate = maker.json_artifact(
         "calibrate/items", items, (lineage,) if lineage is not None else ()
     )

@@ -56,14 +56,6 @@ def test_rows_come_back_in_the_order_of_the_items() -> None:
     assert answers.tolist() == [expected(t) for t in texts]
 
 
-def test_own_steps_stand_around_the_model() -> None:
-    """``preprocess`` sees an item, ``postprocess`` a batch of outputs."""
-    answers = answerer(
-        preprocess=lambda text: f"{text} more", postprocess=lambda outputs: outputs[:, 1:]
-    ).answer(["a", "b c"])
-    assert answers.tolist() == [[2.0], [3.0]]
-
-
 @pytest.mark.parametrize("truncate", [False, True])
 def test_texts_that_are_too_long_are_refused_unless_they_may_be_cut(truncate: bool) -> None:
     """The endpoint's own rule, as its server applies it."""
