@@ -23,11 +23,16 @@ from headgate.objects import BatchInvariance
 from headgate.workload import Codec, Encoded, Engine
 
 __all__ = [
+    "EPSILON",
     "InvarianceReport",
     "batch_invariance",
     "cosine_distance",
-    "largest_component_difference",
+    "largest_difference",
 ]
+
+EPSILON = 1e-3
+"""Largest ``cosine_distance`` of an embedding, or ``largest_difference`` of scores and predictions,
+that still counts as the same answer (docs/decisions/0004-what-counts-as-the-same-answer.md)."""
 
 Difference = Callable[[NDArray[np.generic], NDArray[np.generic]], float]
 
@@ -50,11 +55,20 @@ class InvarianceReport:
     epsilon: float
 
 
-def largest_component_difference(a: NDArray[np.generic], b: NDArray[np.generic]) -> float:
-    """max |a_i - b_i|. Answers that are not numbers (string labels) differ by 0 or 1."""
-    if a.dtype.kind not in "fiub":
+def largest_difference(a: NDArray[np.generic], b: NDArray[np.generic]) -> float:
+    """max |a_i - b_i| / max(1, |a_i|, |b_i|): absolute for scores, relative for large predictions.
+
+    A price of 200,000 is a hundredth off by float32 rounding alone, so no absolute epsilon fits
+    both. Answers that are not numbers (string labels), or of other shapes, differ by 0 or 1.
+
+    >>> largest_difference(np.array([0.25, 2000.0]), np.array([0.25, 1996.0]))
+    0.002
+    """
+    if a.dtype.kind not in "fiub" or a.shape != b.shape:
         return float(not np.array_equal(a, b))
-    return float(np.abs(a.astype(np.float64) - b.astype(np.float64)).max(initial=0.0))
+    x, y = a.astype(np.float64), b.astype(np.float64)
+    size = np.maximum(np.maximum(np.abs(x), np.abs(y)), 1.0)
+    return float((np.abs(x - y) / size).max(initial=0.0))
 
 
 def cosine_distance(a: NDArray[np.generic], b: NDArray[np.generic]) -> float:
@@ -75,7 +89,7 @@ def batch_invariance(
     rng: np.random.Generator,
     epsilon: float = 1e-4,
     sizes: Sequence[int] = (2, 8, 32),
-    difference: Difference = largest_component_difference,
+    difference: Difference = largest_difference,
 ) -> InvarianceReport:
     """The batch-invariance class of ``engine`` on ``items`` (200 are a fair sample).
 

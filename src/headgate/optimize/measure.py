@@ -17,9 +17,10 @@ import numpy as np
 from headgate.config import EndpointConfig, Item, load_function, load_metric
 from headgate.config.schema import MetricSpec
 from headgate.engines.invariance import (
+    EPSILON,
     batch_invariance,
     cosine_distance,
-    largest_component_difference,
+    largest_difference,
 )
 from headgate.engines.measure import sample_batches, service_points
 from headgate.objects import BatchInvariance, Build, canonical, parse
@@ -46,9 +47,6 @@ __all__ = [
 _SAMPLE_ITEMS = 64
 _CURVE_TOKENS = 1024
 """Larger batches are on the fitted line, and cost more to measure than they tell."""
-_EPSILON = 1e-3
-"""Largest cosine distance of an embedding, or difference of a score, that still counts as the
-same answer (docs/decisions/0004-what-counts-as-the-same-answer.md)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +138,7 @@ def quality(call: Call) -> Mapping[str, Output]:
     for name, spec in behaviour.metrics.items():
         declared = {k: v for k, v in spec.items() if k != "source"}
         own.append(load_metric(name, MetricSpec.model_validate(declared), call.root))
-    samples = evaluate(answerer, split, metrics=own)
+    samples = evaluate(answerer, split, task=behaviour.task, metrics=own)
     answerer.engine.close()
     return {"samples": Output(canonical(samples), "samples", "json QualitySamples")}
 
@@ -158,7 +156,7 @@ def invariance(call: Call) -> Mapping[str, Output]:
         items,
         rng=np.random.default_rng(call.seed),
         epsilon=call.c["epsilon"],
-        difference=cosine_distance if build.task == "embed" else largest_component_difference,
+        difference=cosine_distance if build.task == "embed" else largest_difference,
         sizes=(8, 32),
     )
     answerer.engine.close()
@@ -212,7 +210,7 @@ def measure_invariance(
     done = recorder.run(
         invariance,
         u=build_inputs(build, items=_sample(recorder, items)),
-        c={"build": build, "behaviour": behaviour, "epsilon": _EPSILON},
+        c={"build": build, "behaviour": behaviour, "epsilon": EPSILON},
         detail=build.name,
     )
     body = _json(recorder, done, "report")

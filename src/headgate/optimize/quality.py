@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headgate.config import LabelledSet, OwnMetric, RetrievalSet
+from headgate.engines.invariance import EPSILON, largest_difference
 from headgate.objects import jsonable
 from headgate.optimize.answers import Answerer
 
@@ -31,10 +32,12 @@ class QualitySamples:
     scores: Mapping[str, tuple[float | None, ...]]
     """Metric -> one value an item; None where the item errored."""
     answers: tuple[tuple[float, ...], ...]
-    """What agreement compares: the top-10 passage indices, or the predicted class or value.
+    """What agreement compares: the top-10 passage indices, the class, or the predicted values.
 
     Empty where the item errored: no answer agrees with nothing.
     """
+    values: bool = False
+    """Answers are predicted values, which agree within ``EPSILON``, and not indices or classes."""
 
     def to_json(self) -> object:
         return jsonable(self)
@@ -52,6 +55,7 @@ class QualitySamples:
             slices=rows(body["slices"]),  # type: ignore[arg-type]  # written by to_json
             scores={name: tuple(values) for name, values in scores.items()},
             answers=rows(body["answers"]),  # type: ignore[arg-type]  # written by to_json
+            values=bool(body["values"]),
         )
 
 
@@ -59,16 +63,21 @@ def evaluate(
     answerer: Answerer,
     data: RetrievalSet | LabelledSet,
     *,
+    task: str,
     metrics: Iterable[OwnMetric] = (),
 ) -> QualitySamples:
     """The per-item scores and answers of one build on ``data``.
+
+    ``task``: outputs of ``predict`` are values as they stand, and are never held against labels:
+    how far off is too far, only the endpoint's own metric knows. Those of ``classify`` are scores,
+    of which the highest is the class, or the class itself.
 
     ``metrics`` are the user's own; one that raises marks its item as errored, never drops it. So
     does an output that is not finite: a server refuses to give it to a caller.
     """
     if isinstance(data, RetrievalSet):
         return _retrieval(answerer, data, metrics)
-    return _labelled(answerer, data, metrics)
+    return _labelled(answerer, data, metrics, values=task == "predict")
 
 
 def _retrieval(
@@ -119,21 +128,24 @@ def _top_indices(similarity: NDArray[np.float32], k: int) -> NDArray[np.int64]:
 
 
 def _labelled(
-    answerer: Answerer, data: LabelledSet, metrics: Iterable[OwnMetric]
+    answerer: Answerer, data: LabelledSet, metrics: Iterable[OwnMetric], *, values: bool
 ) -> QualitySamples:
     outputs = answerer.answer(data.inputs)
-    predicted = outputs.reshape(len(outputs), -1)
-    answer = predicted.argmax(axis=1) if predicted.shape[1] > 1 else predicted[:, 0]
+    rows = outputs.reshape(len(outputs), -1)
+    if not values and rows.shape[1] > 1:
+        rows = rows.argmax(axis=1, keepdims=True)
     known = _finite(outputs)
     scores: dict[str, tuple[float | None, ...]] = {}
-    if data.labels is not None:
+    if data.labels is not None and not values:
         scores["accuracy"] = tuple(
-            float(a == label) if ok else None
-            for a, label, ok in zip(answer, data.labels, known, strict=True)
+            float(row[0] == label) if ok else None
+            for row, label, ok in zip(rows, data.labels, known, strict=True)
         )
     scores |= _own_scores(metrics, data.rows, outputs, known)
-    answers = tuple((float(a),) if ok else () for a, ok in zip(answer, known, strict=True))
-    return QualitySamples(tuple(data.ids), tuple(data.slices), scores, answers)
+    answers = tuple(
+        tuple(map(float, row)) if ok else () for row, ok in zip(rows, known, strict=True)
+    )
+    return QualitySamples(tuple(data.ids), tuple(data.slices), scores, answers, values)
 
 
 def _own_scores(
@@ -163,12 +175,18 @@ def _guarded(
 def agreement(candidate: QualitySamples, current: QualitySamples) -> tuple[float, ...]:
     """Share of each item's answers that both give: top-10 overlap, or 1.0 for the same prediction.
 
+    Predicted values are the same where no ``largest_difference`` is above ``EPSILON``, as for
+    batch invariance (docs/decisions/0004-what-counts-as-the-same-answer.md).
+
     >>> a = QualitySamples(("q",), ((),), {}, ((1.0, 2.0),))
     >>> b = QualitySamples(("q",), ((),), {}, ((2.0, 3.0),))
     >>> agreement(a, b)
     (0.5,)
     """
-    return tuple(
-        len(set(a) & set(b)) / max(len(b), 1)
-        for a, b in zip(candidate.answers, current.answers, strict=True)
-    )
+    pairs = zip(candidate.answers, current.answers, strict=True)
+    if current.values:
+        return tuple(
+            float(len(a) > 0 and largest_difference(np.array(a), np.array(b)) <= EPSILON)
+            for a, b in pairs
+        )
+    return tuple(len(set(a) & set(b)) / max(len(b), 1) for a, b in pairs)

@@ -65,7 +65,7 @@ def test_a_small_dependence_is_within_epsilon() -> None:
     """1e-6 for every item in the batch stays below 1e-4, and is not exact."""
     name, shape, _ = classify(lambda ids: 1e-6 * len(ids))
     assert name == "within_epsilon"
-    assert shape == pytest.approx(31e-6)
+    assert shape == pytest.approx(31e-6, rel=1e-3)
 
 
 def test_epsilon_is_an_argument() -> None:

@@ -71,7 +71,7 @@ def test_recall_and_mrr_are_what_their_definitions_say(
 ) -> None:
     """recall@10 = found / min(wanted, 10); mrr@10 = 1 / rank of the first found, 0 if none is."""
     queries, passages, wanted = case
-    samples = evaluate(*retrieval(queries, passages, wanted))
+    samples = evaluate(*retrieval(queries, passages, wanted), task="embed")
     for i, query in enumerate(queries):
         top = naive_ranking(query, passages)[:10]
         ranks = [rank for rank, p in enumerate(top, start=1) if p in wanted[i]]
@@ -87,7 +87,7 @@ def test_without_labels_a_text_never_finds_itself(texts: Vectors) -> None:
     same = RetrievalSet(
         data.query_ids, data.queries, None, data.query_ids, data.queries, data.slices, data.rows
     )
-    samples = evaluate(table, same)
+    samples = evaluate(table, same, task="embed")
     assert samples.scores == {}
     for i, text in enumerate(texts):
         others = [p for p in naive_ranking(text, texts) if p != i][:10]
@@ -126,18 +126,64 @@ SCORES = ((0.1, 0.9), (0.8, 0.2), (0.3, 0.7))
 def test_accuracy_is_the_likeliest_class_against_the_label() -> None:
     """A row of scores gives the index of the highest; a single number is the class itself."""
     data = classes(SCORES, [1, 1, 1])
-    scored = evaluate(Table(dict(zip(data.ids, SCORES, strict=True))), data)
+    scored = evaluate(Table(dict(zip(data.ids, SCORES, strict=True))), data, task="classify")
     assert scored.scores == {"accuracy": (1.0, 0.0, 1.0)}
     assert scored.answers == ((1.0,), (0.0,), (1.0,))
     assert scored.slices == (("pen:thick",),) * 3
-    single = evaluate(Table({"i0": [1], "i1": [0], "i2": [1]}), data)
+    single = evaluate(Table({"i0": [1], "i1": [0], "i2": [1]}), data, task="classify")
     assert single == scored
 
 
 def test_without_labels_predictions_are_only_compared() -> None:
     """No accuracy is made up."""
     data = classes(SCORES, None)
-    assert evaluate(Table(dict(zip(data.ids, SCORES, strict=True))), data).scores == {}
+    assert (
+        evaluate(Table(dict(zip(data.ids, SCORES, strict=True))), data, task="classify").scores
+        == {}
+    )
+
+
+VALUES = ((0.2, -1.0), (250_000.0, 3.0), (0.0, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("changed", "same"),
+    [
+        ((0.2009, -1.0), 1.0),  # rounding of a small prediction
+        ((0.2011, -1.0), 0.0),
+        ((0.2, 1.0), 0.0),  # the second value counts as much as the first
+    ],
+)
+def test_predicted_values_agree_within_epsilon(changed: tuple[float, float], same: float) -> None:
+    """And no value is taken for a class, whichever is the largest."""
+    data = classes(VALUES, None)
+
+    def predicted(rows: Sequence[Sequence[float]]) -> QualitySamples:
+        return evaluate(Table(dict(zip(data.ids, rows, strict=True))), data, task="predict")
+
+    current = predicted(VALUES)
+    assert current.answers[2] == (0.0, 0.0)
+    assert agreement(predicted((changed, *VALUES[1:])), current) == (same, 1.0, 1.0)
+    # A quarter of a million may be off by 250: a thousandth.
+    assert agreement(predicted((VALUES[0], (250_200.0, 3.0), VALUES[2])), current)[1] == 1.0
+    assert agreement(predicted((VALUES[0], (250_300.0, 3.0), VALUES[2])), current)[1] == 0.0
+    broken = predicted((VALUES[0], VALUES[1], (np.nan, 0.0)))
+    assert agreement(broken, broken) == (1.0, 1.0, 0.0)
+
+
+def test_classes_agree_only_where_they_are_equal() -> None:
+    """Class 5000 is not class 5001, however near the numbers are; values are never accurate."""
+    data = classes(((5000.0,), (5001.0,)), [5000.0, 5001.0])
+    table = Table(dict(zip(data.ids, ((5000.0,), (5000.0,)), strict=True)))
+    found, right = (
+        evaluate(table, data, task="classify"),
+        evaluate(
+            Table(dict(zip(data.ids, ((5000.0,), (5001.0,)), strict=True))), data, task="classify"
+        ),
+    )
+    assert agreement(found, right) == (1.0, 0.0)
+    assert found.scores == {"accuracy": (1.0, 0.0)}
+    assert evaluate(table, data, task="predict").scores == {}
 
 
 def own(name: str, function: object) -> OwnMetric:
@@ -154,7 +200,10 @@ def test_an_own_metric_sees_the_row_and_its_output() -> None:
         return float(output.max())
 
     scores = evaluate(
-        Table(dict(zip(data.ids, SCORES, strict=True))), data, metrics=[own("margin", margin)]
+        Table(dict(zip(data.ids, SCORES, strict=True))),
+        data,
+        task="classify",
+        metrics=[own("margin", margin)],
     ).scores
     assert scores["margin"] == pytest.approx((0.9, 0.8, 0.7))
 
@@ -172,7 +221,10 @@ def test_an_item_whose_metric_fails_counts_as_errored() -> None:
 
     data = classes(SCORES, None)
     scores = evaluate(
-        Table(dict(zip(data.ids, SCORES, strict=True))), data, metrics=[own("picky", picky)]
+        Table(dict(zip(data.ids, SCORES, strict=True))),
+        data,
+        task="classify",
+        metrics=[own("picky", picky)],
     ).scores
     assert scores["picky"] == (None, None, 0.5)
 
@@ -182,10 +234,10 @@ def test_an_output_that_is_not_finite_is_an_error_and_no_answer() -> None:
     data = classes(SCORES, [0, 0, 0])
     broken = Table({"i0": [np.nan, 0.0], "i1": [0.8, 0.2], "i2": [0.0, np.inf]})
     always = own("always", lambda item, output: 1.0)
-    samples = evaluate(broken, data, metrics=[always])
+    samples = evaluate(broken, data, task="classify", metrics=[always])
     assert samples.scores == {"accuracy": (None, 1.0, None), "always": (None, 1.0, None)}
     assert samples.answers == ((), (0.0,), ())
-    whole = evaluate(Table(dict(zip(data.ids, SCORES, strict=True))), data)
+    whole = evaluate(Table(dict(zip(data.ids, SCORES, strict=True))), data, task="classify")
     assert agreement(samples, whole) == (0.0, 1.0, 0.0)
 
 
@@ -195,7 +247,7 @@ def test_a_query_or_a_passage_without_numbers_spoils_no_other() -> None:
     table, data = retrieval([[1, 0], [1, 0]], passages, [[11], [11]])
     table._answers["q0"] = [np.nan, 0.0]
     table._answers["p10"] = [np.inf, np.nan]
-    samples = evaluate(table, data)
+    samples = evaluate(table, data, task="embed")
     assert samples.scores["recall@10"] == (None, 1.0)
     assert samples.scores["mrr@10"] == (None, 1.0)
     assert samples.answers[0] == ()
@@ -204,5 +256,7 @@ def test_a_query_or_a_passage_without_numbers_spoils_no_other() -> None:
 
 def test_samples_survive_the_store() -> None:
     """What is read back is what was scored, missing values included."""
-    samples = QualitySamples(("a", "b"), (("x:1",), ()), {"m": (0.25, None)}, ((1.0, 2.0), (3.0,)))
+    samples = QualitySamples(
+        ("a", "b"), (("x:1",), ()), {"m": (0.25, None)}, ((1.0, 2.0), (3.0,)), True
+    )
     assert QualitySamples.from_json(parse(canonical(samples))) == samples
