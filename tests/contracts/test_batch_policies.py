@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -13,12 +14,15 @@ from headgate.objects import BatchingSpec
 from headgate.workload import Batch, Request, ServiceCurve
 
 CURVE = ServiceCurve(fixed_s=2e-3, item_s=1e-4, token_s=3e-5, square_s=1e-8)
-SPEC = BatchingSpec(max_requests=4, max_padded_tokens=128, max_padding_share=0.25)
+SPEC = BatchingSpec(max_requests=4, max_padded_tokens=128)
 
 POLICIES: dict[str, Callable[[bool], BatchPolicy]] = {
     "token_budget": lambda isolate: TokenBudgetBatcher(SPEC, isolate_tenants=isolate),
     "greedy": lambda isolate: Greedy(SPEC, isolate_tenants=isolate),
     "fixed_window": lambda isolate: FixedWindow(SPEC, max_wait_s=5.0, isolate_tenants=isolate),
+    "patient": lambda isolate: TokenBudgetBatcher(
+        replace(SPEC, max_wait_s=5.0), isolate_tenants=isolate
+    ),
 }
 WORK_CONSERVING = ("greedy", "token_budget")
 

@@ -9,14 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from headgate.batching.token_budget import TokenBudgetBatcher
+from headgate.batching.token_budget import MIN_SPEED_UP, TokenBudgetBatcher
 from headgate.objects import BatchingSpec
 from headgate.workload import Request, ServiceTimeModel
 
 __all__ = ["MIN_SPEED_UP", "BatchingForecast", "forecast", "pays"]
-
-MIN_SPEED_UP = 1.05
-"""Below this, batching is not worth the latency that it adds, and is turned off."""
 
 
 @dataclass(frozen=True, slots=True)

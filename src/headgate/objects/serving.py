@@ -71,8 +71,9 @@ class BatchingSpec:
 
     max_requests: int = 1
     max_padded_tokens: int = 512
-    max_padding_share: float = 0.25
-    """Largest share of a batch's padded tokens that may be padding."""
+    max_wait_s: float = 0.0
+    """How long a free instance may be held for company, counted from the oldest's arrival and
+    only while the curve says that company pays; 0 is work-conserving."""
 
 
 @dataclass(frozen=True, slots=True)

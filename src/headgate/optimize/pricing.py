@@ -17,13 +17,11 @@ from headgate.optimize.job import Job
 from headgate.optimize.load import ShellCost
 from headgate.optimize.measure import MeasuredCurve
 from headgate.optimize.plan import Choice, Outcome, choose_variant, simulate_variant
-from headgate.planning import BATCHING_GRID
+from headgate.planning import BATCHING_GRID, LOAD
 from headgate.scheduling import InstancePlan, instance_plans
 
-__all__ = ["CACHES", "LOAD", "NO_CACHE", "ONE_AT_A_TIME", "Offer", "Priced", "Pricer"]
+__all__ = ["CACHES", "NO_CACHE", "ONE_AT_A_TIME", "Offer", "Priced", "Pricer"]
 
-LOAD = 0.7
-"""Share of the highest rate within the promise at which attributed cost is taken."""
 NO_CACHE = (CacheSpec(),)
 CACHES = (
     *NO_CACHE,

@@ -351,6 +351,8 @@ def _plan(f: Findings) -> Mapping[str, str]:
     batching, cache = choice.variant.batching, choice.variant.cache
     threads = choice.curve.plan.threads
     batches = f"at most {batching.max_requests} requests, {batching.max_padded_tokens} tokens"
+    if batching.max_wait_s:
+        batches += f"; held for company up to {batching.max_wait_s * 1000:.3g} ms where it pays"
     return {
         "instances": f"{choice.variant.instances}, with {threads} threads each",
         "batching": batches if batching.max_requests > 1 else "one at a time",

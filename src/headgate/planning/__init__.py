@@ -3,10 +3,11 @@
 Pure: every plan is made by the policies that will serve it, in virtual time.
 """
 
-from headgate.planning.attribution import Attribution, leave_one_out
 from headgate.planning.capacity import Capacity, max_rate, rate_per_s, scale_to_rate
 from headgate.planning.search import (
     BATCHING_GRID,
+    LOAD,
+    WAITS,
     Candidate,
     PlanChoice,
     Search,
@@ -24,7 +25,8 @@ from headgate.planning.simulate import (
 
 __all__ = [
     "BATCHING_GRID",
-    "Attribution",
+    "LOAD",
+    "WAITS",
     "Candidate",
     "Capacity",
     "Noise",
@@ -35,7 +37,6 @@ __all__ = [
     "Trial",
     "choose",
     "exponential_noise",
-    "leave_one_out",
     "lognormal_noise",
     "max_rate",
     "rate_per_s",

@@ -8,7 +8,7 @@ from headgate.batching import MIN_SPEED_UP, forecast, pays
 from headgate.objects import BatchingSpec
 from headgate.workload import ServiceCurve
 
-SPEC = BatchingSpec(max_requests=8, max_padded_tokens=1024, max_padding_share=0.25)
+SPEC = BatchingSpec(max_requests=8, max_padded_tokens=1024)
 
 
 def test_cheap_calls_turn_batching_off_and_say_so() -> None:

@@ -26,30 +26,77 @@ def first_batch(
 
 def test_the_oldest_takes_its_nearest_in_length() -> None:
     """Neighbours in length join, not neighbours in time."""
-    spec = BatchingSpec(max_requests=3, max_padded_tokens=1000, max_padding_share=0.5)
+    spec = BatchingSpec(max_requests=3, max_padded_tokens=1000)
     assert first_batch([50, 10, 90, 49, 11, 51], spec) == [0, 3, 5]
 
 
 def test_the_token_budget_counts_padding() -> None:
     """The longest times the number of requests is what is bounded."""
-    spec = BatchingSpec(max_requests=8, max_padded_tokens=40, max_padding_share=1.0)
+    spec = BatchingSpec(max_requests=8, max_padded_tokens=40)
     assert first_batch([10, 10, 10, 10, 10], spec) == [0, 1, 2, 3]
     assert first_batch([10, 10, 14, 14], spec) == [0, 1]  # 3 * 14 is over 40
 
 
-def test_the_padding_share_is_bounded() -> None:
-    """A batch of 10 and 5 is a quarter padding."""
-    half = BatchingSpec(max_requests=8, max_padded_tokens=100, max_padding_share=0.25)
-    less = BatchingSpec(max_requests=8, max_padded_tokens=100, max_padding_share=0.24)
-    assert first_batch([10, 5], half) == [0, 1]
-    assert first_batch([10, 5], less) == [0]
-
-
 def test_a_neighbour_that_is_cheaper_alone_stays_out() -> None:
     """Padding is paid only while it costs less than a call of its own."""
-    spec = BatchingSpec(max_requests=8, max_padded_tokens=1000, max_padding_share=1.0)
+    spec = BatchingSpec(max_requests=8, max_padded_tokens=1000)
     assert first_batch([100, 10], spec, DEAR_CALLS) == [0, 1]
     assert first_batch([100, 10], spec, CHEAP_CALLS) == [0]
+
+
+def test_padding_is_weighed_against_a_batch_of_ones_like() -> None:
+    """In a large batch the call is shared already: what joins must pad less than it would save."""
+    spec = BatchingSpec(max_requests=8, max_padded_tokens=1000)
+    curve = ServiceCurve(fixed_s=1.0, item_s=0.0, token_s=1e-2, square_s=0.0)
+    # Alone a request of 10 takes 1.1 s; padded to 100 it adds 1 s to any batch of these.
+    assert first_batch([100, 10], spec, curve) == [0, 1]
+    # Beside three it would have to beat a quarter of a call and its own tokens: 0.35 s.
+    assert first_batch([100, 100, 100, 10], spec, curve) == [0, 1, 2]
+
+
+def waiting(
+    spec: BatchingSpec, *arrivals_s: float, deadline_s: float | None = None
+) -> TokenBudgetBatcher:
+    """A batcher with equal requests that arrived at these times."""
+    batcher = TokenBudgetBatcher(spec)
+    for i, at_s in enumerate(arrivals_s):
+        batcher.add(Request(i, b"", 10, at_s, deadline_s=deadline_s))
+    return batcher
+
+
+PATIENT = BatchingSpec(max_requests=4, max_padded_tokens=1000, max_wait_s=1.0)
+
+
+def test_the_oldest_waits_for_company_that_pays() -> None:
+    """Ten a second arrive and a call is dear: held until the wait is over, then all run."""
+    batcher = waiting(PATIENT, 0.0, 0.1, 0.2)
+    assert batcher.next_batch(0.2, DEAR_CALLS) is None
+    assert batcher.wake_at_s() == 1.0
+    formed = batcher.next_batch(1.0, DEAR_CALLS)
+    assert formed is not None
+    assert len(formed) == 3
+    assert batcher.next_batch(1.0, DEAR_CALLS) is None
+    assert batcher.wake_at_s() is None
+
+
+def test_nobody_is_held_where_waiting_brings_nothing() -> None:
+    """A full batch, a curve without a fixed part, arrivals too rare, a deadline, no patience."""
+    assert waiting(PATIENT, 0.0, 0.1, 0.2, 0.3).next_batch(0.3, DEAR_CALLS) is not None
+    assert waiting(PATIENT, 0.0, 0.1, 0.2).next_batch(0.2, CHEAP_CALLS) is not None
+    rare = waiting(PATIENT, 0.0, 5.0)
+    rare.remove(0)
+    assert rare.next_batch(5.0, DEAR_CALLS) is not None
+    hurried = waiting(PATIENT, 0.0, 0.1, 0.2, deadline_s=3.0)
+    assert hurried.next_batch(0.2, DEAR_CALLS) is not None
+    assert waiting(BatchingSpec(4, 1000), 0.0, 0.1, 0.2).next_batch(0.2, DEAR_CALLS) is not None
+
+
+def test_a_deadline_that_leaves_lets_the_others_wait_again() -> None:
+    """Only while it waits does it keep the batcher from holding the oldest."""
+    batcher = waiting(PATIENT, 0.0, 0.1)
+    batcher.add(Request(9, b"", 10, 0.2, deadline_s=3.0))
+    assert batcher.remove(9)
+    assert batcher.next_batch(0.2, DEAR_CALLS) is None
 
 
 def test_longer_than_the_budget_runs_alone() -> None:
@@ -69,7 +116,7 @@ def test_one_at_a_time_is_first_come_first_served() -> None:
 
 def test_of_equal_shorter_requests_the_oldest_joins() -> None:
     """Where only some of one length fit, the youngest wait."""
-    spec = BatchingSpec(max_requests=3, max_padded_tokens=1000, max_padding_share=0.5)
+    spec = BatchingSpec(max_requests=3, max_padded_tokens=1000)
     assert first_batch([20, 18, 18, 18, 18], spec) == [0, 1, 2]
 
 
