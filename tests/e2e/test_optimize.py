@@ -408,7 +408,11 @@ def test_own_texts_steps_and_metrics_go_all_the_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Judged with them, released with them, served with them, and with no others."""
-    for name, short in (("_AA_S", 0.3), ("_PROBE_S", 0.3), ("_SHELL_REQUESTS", 200)):
+    for name, short in (
+        ("replay._AA_S", 0.3),
+        ("probe._PROBE_S", 0.3),
+        ("probe._SHELL_REQUESTS", 200),
+    ):
         monkeypatch.setattr(f"headgate.optimize.load.{name}", short)
     yaml = texts(tmp_path)
     change(yaml, "seconds: 4.5", "seconds: 0.9")

@@ -61,18 +61,10 @@ def compare(
         winner_workload=plans.chosen,
         without=tuple(_leave_one_out(job, plans, baseline, tried)),
         current_replayed=pricer.replayed(
-            naive_workload,
-            first=replay.current.first,
-            last=replay.current.last,
-            rate_per_s=replay.current.rate_per_s,
-            name="the replay of the baseline",
+            naive_workload, replay.current, name="the replay of the baseline"
         ),
         candidate_replayed=pricer.replayed(
-            plans.chosen,
-            first=replay.candidate.first,
-            last=replay.candidate.last,
-            rate_per_s=replay.candidate.rate_per_s,
-            name="the replay of the winner",
+            plans.chosen, replay.candidate, name="the replay of the winner"
         ),
     )
 

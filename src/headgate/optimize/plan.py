@@ -17,7 +17,6 @@ from headgate.caching import request_key
 from headgate.config import load_workload
 from headgate.dataplane import DataPlane
 from headgate.engines import codec_for
-from headgate.ledger import Store
 from headgate.objects import (
     BatchingSpec,
     BatchInvariance,
@@ -29,7 +28,7 @@ from headgate.objects import (
 )
 from headgate.optimize.measure import MeasuredCurve, build_inputs
 from headgate.optimize.recorder import Call, Output, Recorded, Recorder, transformation
-from headgate.planning import BATCHING_GRID, choose, simulate
+from headgate.planning import BATCHING_GRID, SimulationResult, choose, simulate
 from headgate.runtime.servable import build_from_json, curve_from_json, variant_from_json
 from headgate.scheduling import InstancePlan
 from headgate.workload import Request
@@ -82,39 +81,16 @@ class Outcome:
         )
 
 
-def _requests(
-    call: Call, build: Build, *, first: int, last: int | None, rate_per_s: float | None = None
-) -> list[Request]:
-    """The workload as the data plane sees it: sizes, identities and times.
-
-    ``rate_per_s`` stretches it as a whole, as a replay does, whatever part is taken. Beyond its
-    end it begins anew.
-    """
-    gaps_s, keys, tokens = _workload(
-        call.store, call.u["workload"], build.tokenizer, build.max_tokens, build
-    )
-    n = len(keys)
-    indices = [i % n for i in range(first, n if last is None else last)]
-    stretch = 1.0 if rate_per_s is None else (n - 1) / float(gaps_s.sum()) / rate_per_s
-    at_s = (np.cumsum(gaps_s[indices]) * stretch).tolist()
-    return [
-        Request(id=i, key=keys[k], tokens=tokens[k], arrived_at_s=at)
-        for i, (k, at) in enumerate(zip(indices, at_s, strict=True))
-    ]
-
-
 _Sizes = tuple[NDArray[np.float64], tuple[bytes, ...], tuple[int, ...]]
 _KNOWN: dict[tuple[str, str | None, int], _Sizes] = {}
 
 
-def _workload(
-    store: Store, version: str, tokenizer: str | None, max_tokens: int, build: Build
-) -> _Sizes:
+def _workload(call: Call, build: Build) -> _Sizes:
     """Gaps, keys and lengths of a workload; tokenized once a process, since all are digests."""
-    known = (version, tokenizer, max_tokens)
+    known = (call.u["workload"], build.tokenizer, build.max_tokens)
     if known not in _KNOWN:
-        log = load_workload(store.path_of(version))
-        encoded = codec_for(build, store.path_of).encode(log.items, truncate=True)
+        log = load_workload(call.path("workload"))
+        encoded = codec_for(build, call.store.path_of).encode(log.items, truncate=True)
         keys = tuple(
             request_key(tenant="", build="", parameters={}, content=e.content.tobytes())
             for e in encoded
@@ -122,6 +98,23 @@ def _workload(
         gaps_s = np.diff(log.at_s, prepend=log.at_s[0])
         _KNOWN[known] = gaps_s, keys, tuple(e.length for e in encoded)
     return _KNOWN[known]
+
+
+def _requests(
+    sizes: _Sizes, first: int, last: int, *, stretch: float = 1.0, start_s: float = 0.0
+) -> list[Request]:
+    """Requests ``first`` to ``last``, the last not included, as the data plane sees them.
+
+    The first arrives at ``start_s``, the others after the workload's own gaps, ``stretch`` times
+    as long. Beyond its end the workload begins anew.
+    """
+    gaps_s, keys, tokens = sizes
+    indices = np.arange(first, last) % len(keys)
+    at_s = start_s + stretch * np.cumsum(np.append(0.0, gaps_s[indices[1:]]))
+    return [
+        Request(id=i, key=keys[k], tokens=tokens[k], arrived_at_s=at)
+        for i, (k, at) in enumerate(zip(indices.tolist(), at_s.tolist(), strict=True))
+    ]
 
 
 @transformation("plan.choose")
@@ -133,8 +126,9 @@ def plan_choose(call: Call) -> Mapping[str, Output]:
     curves = {
         InstancePlan(p["threads"], p["instances"]): curve_from_json(p["curve"]) for p in c["plans"]
     }
+    sizes = _workload(call, build)
     choice = choose(
-        _requests(call, build, first=0, last=None),
+        _requests(sizes, 0, len(sizes[0])),
         curves,
         p95_limit_s=c["p95_limit_s"],
         caches=[CacheSpec(**s) for s in c["caches"]],
@@ -149,31 +143,66 @@ def plan_choose(call: Call) -> Mapping[str, Output]:
 
 @transformation("plan.simulate")
 def plan_simulate(call: Call) -> Mapping[str, Output]:
-    """A variant on a workload, or on a part of it, at a rate."""
+    """A variant on a workload at a rate, or on segments of it as a replay sends them.
+
+    Each segment begins at its own time 0 on an idle plane, ``drain_s`` after the last one was
+    answered, and what was asked during ``warm_up`` is in the cache: the same requests, one after
+    another. Engine calls take what the curve says, and beside that, free of charge, ``handover_s``
+    each and ``beside_s`` for each request in it.
+    """
     c = call.c
     build, variant = build_from_json(c["build"]), variant_from_json(c["variant"])
     curve = curve_from_json(c["curve"])
-    requests = _requests(call, build, first=c["first"], last=c["last"], rate_per_s=c["rate_per_s"])
+    takes = replace(
+        curve, fixed_s=curve.fixed_s + c["handover_s"], item_s=curve.item_s + c["beside_s"]
+    )
+    sizes = _workload(call, build)
+    n, span_s = len(sizes[0]), float(sizes[0].sum())
+    stretch = (n - 1) / span_s / c["rate_per_s"] if c["rate_per_s"] else 1.0
     plane = DataPlane.of(variant, curve, batch_invariance=BatchInvariance(c["batch_invariance"]))
-    result = simulate(plane, requests, curve, value_bytes=c["value_bytes"])
-    counted = slice(c["warm_up"], None)
-    latencies = result.latencies_s[counted]
-    span_s = requests[-1].arrived_at_s - requests[0].arrived_at_s
+    now_s = 0.0
+
+    def run(first: int, last: int) -> SimulationResult:
+        nonlocal now_s
+        requests = _requests(sizes, first, last, stretch=stretch, start_s=now_s)
+        result = simulate(plane, requests, takes, value_bytes=c["value_bytes"])
+        now_s += result.makespan_s + c["drain_s"]
+        return result
+
+    for first, last in c["warm_up"]:
+        for i in range(first, last):
+            run(i, i + 1)
+    before = plane.stats()
+    results = [run(first, last) for first, last in c["segments"] or [(0, n)]]
+    after = plane.stats()
+    batches, batched = (
+        after.batches - before.batches,
+        after.batched_requests - before.batched_requests,
+    )
+    padded = after.padded_tokens - before.padded_tokens
+    latencies = np.concatenate([r.latencies_s for r in results])
+    sources = np.concatenate([r.sources for r in results])
+    busy_s = sum(r.device_busy_s for r in results)
+    charged_s = busy_s - batches * c["handover_s"] - batched * c["beside_s"]
+    passed_s = sum(r.makespan_s for r in results)
+    answered = after.answered - before.answered
+
+    def latency_s(q: float) -> float:
+        return float(np.quantile(latencies, q, method="inverted_cdf"))
+
     body = {
         "requests": len(latencies),
-        "rate_per_s": (len(requests) - 1) / span_s if span_s else 0.0,
-        "busy_machine_s_per_request": result.busy_s_per_request * build.threads / c["cores"],
-        "hit_ratio": float(np.isin(result.sources[counted], ("cache", "twin")).mean()),
-        "padding_share": result.stats.padding_share,
-        "utilisation": result.utilisation,
-        "mean_batch": result.stats.mean_batch_size,
-        "p50_s": float(np.quantile(latencies, 0.5, method="inverted_cdf")),
-        "p95_s": float(np.quantile(latencies, 0.95, method="inverted_cdf")),
-        "p99_s": float(np.quantile(latencies, 0.99, method="inverted_cdf")),
+        "rate_per_s": len(latencies) / passed_s if passed_s else 0.0,
+        "busy_machine_s_per_request": charged_s * build.threads / c["cores"] / max(answered, 1),
+        "hit_ratio": float(np.isin(sources, ("cache", "twin")).mean()),
+        "padding_share": 1 - (after.tokens - before.tokens) / padded if padded else 0.0,
+        "utilisation": busy_s / (variant.instances * passed_s) if passed_s else 0.0,
+        "mean_batch": batched / batches if batches else 0.0,
+        "p50_s": latency_s(0.5),
+        "p95_s": latency_s(0.95),
+        "p99_s": latency_s(0.99),
         "rejected": int(np.isinf(latencies).sum()),
-        "quantiles": [
-            (q, float(np.quantile(latencies, q, method="inverted_cdf"))) for q in _QUANTILES
-        ],
+        "quantiles": [(q, latency_s(q)) for q in _QUANTILES],
     }
     return {"outcome": Output(canonical(body), "samples", "json Outcome")}
 
@@ -248,12 +277,17 @@ def simulate_variant(
     batch_invariance: BatchInvariance,
     value_bytes: int,
     rate_per_s: float | None = None,
-    first: int = 0,
-    last: int | None = None,
-    warm_up: int = 0,
+    segments: Sequence[tuple[int, int]] = (),
+    warm_up: Sequence[tuple[int, int]] = (),
+    drain_s: float = 0.0,
+    handover_s: float = 0.0,
+    beside_s: float = 0.0,
     detail: str = "",
 ) -> Outcome:
-    """``variant`` on requests ``first`` to ``last`` of a workload; ``warm_up`` are not counted."""
+    """``variant`` on a workload, or on ranges [first, last) of it: see ``plan_simulate``.
+
+    ``rate_per_s`` stretches the workload as a whole, whatever part of it is taken.
+    """
     done = recorder.run(
         plan_simulate,
         u=_inputs(build, workload),
@@ -265,9 +299,11 @@ def simulate_variant(
             "batch_invariance": batch_invariance,
             "value_bytes": value_bytes,
             "rate_per_s": rate_per_s,
-            "first": first,
-            "last": last,
-            "warm_up": warm_up,
+            "segments": list(segments),
+            "warm_up": list(warm_up),
+            "drain_s": drain_s,
+            "handover_s": handover_s,
+            "beside_s": beside_s,
         },
         detail=detail or variant.name,
     )

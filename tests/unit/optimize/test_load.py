@@ -1,4 +1,4 @@
-"""A replay's schedule, and that the simulator predicts the very requests that are replayed."""
+"""What a replay sends, that the simulator is given the very same, and what is made of it."""
 
 from __future__ import annotations
 
@@ -6,28 +6,31 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from headgate.caching import request_key
-from headgate.config import load_workload
 from headgate.engines import codec_for
 from headgate.ledger import Store
-from headgate.objects import Build, canonical
-from headgate.optimize.load import Replay, SegmentTimes, Side, _Schedule, _Server
-from headgate.optimize.plan import _requests
+from headgate.objects import BatchingSpec, Build, CacheSpec, Variant, canonical, jsonable, parse
+from headgate.optimize.load import Replay, SegmentTimes, Side
+from headgate.optimize.load.outcome import replay_from_json
+from headgate.optimize.load.schedule import Schedule
+from headgate.optimize.load.servers import Server, body_of, target_of
+from headgate.optimize.plan import _requests, _workload, plan_simulate
 from headgate.optimize.recorder import Call
-from headgate.workload import Request
+from headgate.workload import ServiceCurve
 from tests.models import tiny_classifier
 
 from .fakes import RUN
 
 TENSOR = {"name": "x", "datatype": "FP32"}
-SERVER = _Server("http://127.0.0.1:1", psutil.Process())
 
 
 @pytest.fixture(scope="module")
@@ -39,11 +42,14 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Store, 
         yield store, Build("fp32", "classify", "onnxruntime", "fp32", files, None, 1, 1)
 
 
-def call_of(store: Store, gaps_s: list[float], **config: object) -> Call:
-    """A call on a workload with these gaps; item k holds k four times."""
+def call_of(
+    store: Store, gaps_s: list[float], items: list[int] | None = None, **config: object
+) -> Call:
+    """A call on a workload with these gaps; request k holds ``items[k]``, or k, four times."""
+    times_s = np.cumsum([0.0, *gaps_s])
     rows = [
         canonical({"at_s": float(at), "input": [float(k)] * 4})
-        for k, at in enumerate(np.cumsum([0.0, *gaps_s]))
+        for k, at in zip(items or range(len(times_s)), times_s, strict=True)
     ]
     workload = store.put_bytes(b"\n".join(rows) + b"\n")
     c = {"task": "classify", "endpoint": "digits", "input": TENSOR, **config}
@@ -51,33 +57,20 @@ def call_of(store: Store, gaps_s: list[float], **config: object) -> Call:
     return Call({"workload": workload}, c, 0, store, here, here, here, lambda share, detail: None)
 
 
-def schedule(call: Call, start: int, rate_per_s: float) -> _Schedule:
-    log = load_workload(call.path("workload"))
-    return _Schedule(SERVER, log.at_s, log.items, start, rate_per_s, call)
-
-
-def item(body: bytes) -> int:
-    """Which item of the workload a request's body holds."""
-    (tensor,) = json.loads(body)["inputs"]
-    assert (tensor["name"], tensor["datatype"], tensor["shape"]) == ("x", "FP32", [1, 4])
-    return int(tensor["data"][0])
+def at_s_of(gaps_s: list[float]) -> NDArray[np.float64]:
+    return np.cumsum([0.0, *gaps_s])
 
 
 gaps = st.lists(st.sampled_from([0.0, 0.5, 1.0, 3.0]), min_size=1, max_size=12).filter(any)
 
 
 @given(gaps, st.integers(0, 40), st.sampled_from([0.5, 1.0, 7.0]), st.integers(1, 4))
-def test_segments_cut_the_workload_into_consecutive_pieces(
-    endpoint: tuple[Store, Build],
-    gaps_s: list[float],
-    start: int,
-    rate_per_s: float,
-    pieces: int,
+def test_pieces_cut_the_workload_one_after_the_other(
+    gaps_s: list[float], start: int, rate_per_s: float, pieces: int
 ) -> None:
     """Each begins at 0, lasts as long as it may, and goes on where the last one ended, round and
     round; gaps are the workload's own, sped up to the rate."""
-    call = call_of(endpoint[0], gaps_s)
-    plan = schedule(call, start, rate_per_s)
+    plan = Schedule(at_s_of(gaps_s), start, rate_per_s)
     n = len(gaps_s) + 1
     stretch = (len(gaps_s) / sum(gaps_s)) / rate_per_s
     wrapped = np.array([0.0, *gaps_s]) * stretch
@@ -85,74 +78,131 @@ def test_segments_cut_the_workload_into_consecutive_pieces(
     seconds = 2.5 / rate_per_s
     i = plan.first
     for _ in range(pieces):
-        segment = plan.next(seconds)
-        size = len(segment.bodies)
-        assert [item(b) for b in segment.bodies] == [(i + k) % n for k in range(size)]
-        assert segment.at_s[0] == 0.0
-        assert np.allclose(np.diff(segment.at_s), [wrapped[(i + k) % n] for k in range(1, size)])
-        i += size
-        assert segment.at_s[-1] <= seconds < segment.at_s[-1] + wrapped[i % n] + 1e-9
-        assert plan.last == i
+        piece = plan.next(seconds)
+        assert piece.first == i
+        assert piece.at_s[0] == 0.0
+        i += len(piece.at_s)
+        assert plan.last == piece.last == i
+        assert np.allclose(np.diff(piece.at_s), [wrapped[k % n] for k in range(piece.first + 1, i)])
+        assert piece.at_s[-1] <= seconds < piece.at_s[-1] + wrapped[i % n] + 1e-9
 
 
-@given(gaps, st.integers(0, 40), st.integers(1, 4))
-def test_the_simulator_predicts_the_requests_that_are_replayed(
-    endpoint: tuple[Store, Build], gaps_s: list[float], start: int, pieces: int
-) -> None:
-    """The same items in the same order with the same gaps, beyond the workload's end too; what
-    came before warms caches in both."""
-    store, build = endpoint
-    call = call_of(store, gaps_s)
-    plan = schedule(call, start, 1.0)
-    segments = [plan.next(2.5) for _ in range(pieces)]
-    simulated = _requests(call, build, first=0, last=plan.last)
-    codec = codec_for(build, store.path_of)
-
-    items = codec.encode([np.full(4, float(k)) for k in range(len(gaps_s) + 1)])
-    keys = [
-        request_key(tenant="", build="", parameters={}, content=e.content.tobytes()) for e in items
-    ]
-    counted: list[Request] = simulated[plan.first :]
-    replayed = [item(b) for s in segments for b in s.bodies]
-    assert [r.key for r in counted] == [keys[k] for k in replayed]
-    stretch = len(gaps_s) / sum(gaps_s)
-    at_s = np.array([r.arrived_at_s for r in counted])
-    begin = 0
-    for segment in segments:
-        end = begin + len(segment.bodies)
-        assert np.allclose(np.diff(at_s[begin:end]) * stretch, np.diff(segment.at_s))
-        begin = end
-
-
-def test_a_noise_segment_is_the_same_requests_each_time(endpoint: tuple[Store, Build]) -> None:
+def test_a_piece_for_noise_is_the_same_requests_each_time() -> None:
     """And it takes nothing from what is replayed."""
-    plan = schedule(call_of(endpoint[0], [1.0] * 9), 3, 1.0)
+    plan = Schedule(at_s_of([1.0] * 9), 3, 1.0)
     first, second = plan.aside(2.5), plan.aside(2.5)
-    assert [item(b) for b in first.bodies] == [item(b) for b in second.bodies] == [3, 4, 5]
+    assert (first.first, first.last) == (second.first, second.last) == (3, 6)
     assert np.array_equal(first.at_s, second.at_s)
     assert plan.last == plan.first == 3
 
 
-def test_texts_are_asked_as_texts(tmp_path: Path) -> None:
-    """An embedder through the OpenAI API, a text classifier through V2, in its own encoding."""
-    with Store.open(tmp_path / ".headgate", create=True) as store:
-        rows = [canonical({"at_s": k, "text": f"text {k}"}) for k in range(2)]
-        u = {"workload": store.put_bytes(b"\n".join(rows) + b"\n")}
-        call = replace(call_of(store, [1.0], input=None), u=u)
-        (tensor,) = json.loads(schedule(call, 0, 1.0).next(0.5).bodies[0])["inputs"]
-        assert (tensor["datatype"], tensor["data"]) == ("BYTES", ["text 0"])
-        embed = replace(call, c={"task": "embed", "endpoint": "docs", "input": None})
-        body = json.loads(schedule(embed, 0, 1.0).next(0.5).bodies[0])
-        assert (body["model"], body["input"]) == ("docs", "text 0")
+@given(gaps, st.integers(0, 40), st.sampled_from([0.5, 1.0, 7.0]), st.floats(0.0, 100.0))
+def test_the_simulator_is_given_the_requests_that_are_sent(
+    endpoint: tuple[Store, Build],
+    gaps_s: list[float],
+    start: int,
+    rate_per_s: float,
+    start_s: float,
+) -> None:
+    """The same items in the same order at the same times from the segment's start, beyond the
+    workload's end too."""
+    store, build = endpoint
+    n = len(gaps_s) + 1
+    piece = Schedule(at_s_of(gaps_s), start, rate_per_s).next(2.5 / rate_per_s)
+    stretch = (n - 1) / sum(gaps_s) / rate_per_s
+    sizes = _workload(call_of(store, gaps_s), build)
+    simulated = _requests(sizes, piece.first, piece.last, stretch=stretch, start_s=start_s)
+
+    items = codec_for(build, store.path_of).encode([np.full(4, float(k)) for k in range(n)])
+    keys = [
+        request_key(tenant="", build="", parameters={}, content=e.content.tobytes()) for e in items
+    ]
+    assert [r.key for r in simulated] == [keys[k % n] for k in range(piece.first, piece.last)]
+    assert np.allclose([r.arrived_at_s - start_s for r in simulated], piece.at_s)
+
+
+def simulated(endpoint: tuple[Store, Build], items: list[int], **config: object) -> dict[str, Any]:
+    """Requests a second apart on one instance that takes 3 s a call, one request at a time."""
+    store, build = endpoint
+    variant = Variant("v", "sha256:b", 1, BatchingSpec(max_requests=1), CacheSpec("lru", 1 << 20))
+    c = {
+        "build": build,
+        "variant": variant,
+        "curve": ServiceCurve(3.0, 0.0, 0.0, 0.0),
+        "cores": 2,
+        "batch_invariance": "exact",
+        "value_bytes": 8,
+        "rate_per_s": None,
+        "segments": [],
+        "warm_up": [],
+        "drain_s": 0.5,
+        "handover_s": 0.0,
+        "beside_s": 0.0,
+    } | config
+    call = call_of(store, [1.0] * (len(items) - 1), items, **jsonable(c))
+    return parse(plan_simulate.work(call)["outcome"].content)
+
+
+def test_every_segment_begins_on_an_idle_plane(endpoint: tuple[Store, Build]) -> None:
+    """One after the other the queue would grow to the end; cut in two, each second waits 2 s."""
+    whole = simulated(endpoint, [0, 1, 2, 3])
+    cut = simulated(endpoint, [0, 1, 2, 3], segments=[(0, 2), (2, 4)])
+    assert dict(map(tuple, whole["quantiles"]))[0.999] == pytest.approx(9.0)
+    assert (cut["p50_s"], cut["p99_s"]) == pytest.approx((3.0, 5.0))
+    assert cut["requests"] == 4
+    assert cut["utilisation"] == pytest.approx(1.0)
+
+
+def test_what_was_asked_before_is_in_the_cache_and_not_counted(
+    endpoint: tuple[Store, Build],
+) -> None:
+    """However many are asked at once, the cache has them all before the first segment."""
+    cold = simulated(endpoint, [0, 1, 0, 1], segments=[(2, 4)])
+    warm = simulated(endpoint, [0, 1, 0, 1], segments=[(2, 4)], warm_up=[(0, 2)])
+    assert (cold["hit_ratio"], warm["hit_ratio"]) == (0.0, 1.0)
+    assert warm["requests"] == 2
+    assert warm["p99_s"] == warm["busy_machine_s_per_request"] == 0.0
+
+
+def test_what_delays_engines_is_not_charged(endpoint: tuple[Store, Build]) -> None:
+    """Handing over and what runs beside cost time in the queue; the engine's own time is paid."""
+    plain = simulated(endpoint, [0, 1])
+    slow = simulated(endpoint, [0, 1], handover_s=0.25, beside_s=0.5)
+    assert (plain["p50_s"], slow["p50_s"]) == pytest.approx((3.0, 3.75))
+    assert slow["p99_s"] == pytest.approx(2 * 3.75 - 1)
+    for outcome in (plain, slow):
+        assert outcome["busy_machine_s_per_request"] == pytest.approx(3.0 / 2)
+
+
+def test_a_tensor_is_asked_as_a_tensor(endpoint: tuple[Store, Build]) -> None:
+    """Under the model's own name for it."""
+    call = call_of(endpoint[0], [1.0])
+    (tensor,) = json.loads(body_of(np.full(4, 2.0), call))["inputs"]
+    assert (tensor["name"], tensor["datatype"], tensor["shape"]) == ("x", "FP32", [1, 4])
+    assert tensor["data"] == [2.0] * 4
+
+
+def test_texts_are_asked_as_texts(endpoint: tuple[Store, Build]) -> None:
+    """An embedder through the OpenAI API, a text classifier through V2, each at its own path."""
+    server = Server("http://127.0.0.1:1", psutil.Process())
+    call = call_of(endpoint[0], [1.0], input=None)
+    (tensor,) = json.loads(body_of("hello", call))["inputs"]
+    assert (tensor["datatype"], tensor["data"]) == ("BYTES", ["hello"])
+    assert target_of(server, call).url == "http://127.0.0.1:1/v2/models/digits/infer"
+    embed = replace(call, c={"task": "embed", "endpoint": "docs", "input": None})
+    body = json.loads(body_of("hello", embed))
+    assert (body["model"], body["input"]) == ("docs", "hello")
+    assert target_of(server, embed).url == "http://127.0.0.1:1/v1/embeddings"
 
 
 def times(p95_s: float, requests: int = 10, cpu_s: float = 2.0) -> SegmentTimes:
-    return SegmentTimes(requests, 0, 1.0, p95_s / 2, p95_s, 2 * p95_s, p95_s / 3, 0.5, cpu_s)
+    seconds = (p95_s / 2, p95_s, 2 * p95_s, p95_s / 4)
+    return SegmentTimes(7, requests, 0, 1.0, *seconds, 0.5, cpu_s, cpu_s / 4)
 
 
 def side(*segments: SegmentTimes, void: tuple[str, ...] = ()) -> Side:
     quantiles = ((0.5, 1.0), (0.95, 2.0), (0.999, 3.0))
-    return Side(100.0, 70.0, 5, 25, segments, quantiles, 1 << 20, void)
+    return Side(100.0, 70.0, ((0, 7),), segments, quantiles, 1 << 20, void)
 
 
 REPLAY = Replay(
@@ -160,6 +210,7 @@ REPLAY = Replay(
     candidate=side(times(1.0, cpu_s=1.0), times(2.0, cpu_s=0.5), void=("late",)),
     aa_before=(times(4.1), times(4.2)),
     aa_after=(times(4.3), times(4.4)),
+    aa_void=(),
     cores=2,
     run=RUN,
 )
@@ -197,12 +248,33 @@ def test_a_side_is_the_sum_of_its_segments() -> None:
     """Requests weigh alike, whichever segment they were in."""
     assert REPLAY.current.requests == 40
     assert REPLAY.current.cpu_s_per_request == pytest.approx(4.0 / 40)
+    assert REPLAY.current.generator_cpu_s_per_request == pytest.approx(1.0 / 40)
     assert REPLAY.current.hit_share == pytest.approx(0.5)
     assert [REPLAY.current.quantile_s(q) for q in (0.5, 0.6, 0.95)] == [1.0, 2.0, 2.0]
 
 
-def test_what_voids_one_side_voids_the_replay() -> None:
-    """Every reason is kept."""
-    assert REPLAY.void == ("late",)
-    other = replace(REPLAY, current=side(times(1.0), void=("slow",)))
-    assert other.void == ("slow", "late")
+def test_a_segment_knows_what_it_sent() -> None:
+    """Indices of the workload, the last not included."""
+    assert times(1.0, requests=3).sent == (7, 10)
+
+
+def test_what_voids_a_part_voids_the_replay() -> None:
+    """Every reason is kept and says which server was asked; the noise counts too."""
+    assert REPLAY.void == ("on the candidate: late",)
+    other = replace(REPLAY, current=side(times(1.0), void=("slow",)), aa_void=("early",))
+    assert other.void == (
+        "on the current: slow",
+        "on the candidate: late",
+        "on the current, against itself: early",
+    )
+
+
+def test_a_replay_is_read_back_as_it_was() -> None:
+    """From its artifact, apart from what is no part of it."""
+    body = {
+        "sides": [REPLAY.current, REPLAY.candidate],
+        "aa_before": REPLAY.aa_before,
+        "aa_after": REPLAY.aa_after,
+        "aa_void": REPLAY.aa_void,
+    }
+    assert replay_from_json(parse(canonical(body)), cores=2, run=RUN) == REPLAY

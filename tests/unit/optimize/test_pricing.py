@@ -51,7 +51,9 @@ def test_machine_seconds_of_the_shell_are_the_same_under_every_plan(
 def pricer(items: tuple[str, ...]) -> Pricer:
     workload = SimpleNamespace(items=items)
     job = SimpleNamespace(cores=2, inputs=SimpleNamespace(workload=workload))
-    return Pricer(cast("Job", job), ShellCost(SHELL_S, 1e-4, RUN), 0.04, BatchInvariance.EXACT)
+    return Pricer(
+        cast("Job", job), ShellCost(SHELL_S, 1e-4, 3e-4, RUN), 0.04, BatchInvariance.EXACT
+    )
 
 
 def test_requests_that_hit_are_paid_by_those_that_run() -> None:

@@ -1,0 +1,140 @@
+"""What a server can do, closed loop: its capacity, and what its shell costs a request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from headgate.config import Item, load_workload
+from headgate.errors import Undecided
+from headgate.loadtest import Segment, run_load
+from headgate.objects import canonical, parse
+from headgate.optimize.load.servers import (
+    SERVER_CODE,
+    Server,
+    body_of,
+    ready,
+    server_process,
+    target_of,
+)
+from headgate.optimize.recorder import Call, Output, Recorded, Recorder, transformation
+from headgate.runtime.servable import Servable
+
+__all__ = ["Saturated", "ShellCost", "measure_shell", "saturate"]
+
+_CONNECTIONS = 16
+_FIRST_REQUESTS = 64
+_PROBE_S = 2.5
+_SHELL_REQUESTS = 2000
+_LONE_REQUESTS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class ShellCost:
+    """What HTTP, tokenizing and the cache cost a request, engines apart."""
+
+    cpu_s_per_request: float
+    latency_s: float
+    """Of a lone request that is answered from the cache."""
+    handover_s: float
+    """From one engine call to the next on an instance for which requests wait: its thread reports
+    to the event loop, the plane decides, the thread wakes up again."""
+    run: Recorded
+
+
+@dataclass(frozen=True, slots=True)
+class Saturated:
+    """A server under more load than it can take."""
+
+    rate_per_s: float
+    requests: int
+    """Sent, from the first of the workload on."""
+    idle_s_per_call: float
+    """Time in which no engine ran, for each engine call; means little with several instances."""
+
+
+def saturate(server: Server, items: Sequence[Item], call: Call) -> Saturated:
+    """A closed loop of 16 connections for about 2.5 s.
+
+    A first short loop finds how many requests that is; the second is the measurement.
+    """
+    n, used, rate, idle_s = _FIRST_REQUESTS, 0, 0.0, 0.0
+    for _ in range(2):
+        chosen = [items[(used + i) % len(items)] for i in range(n)]
+        bodies = [body_of(item, call) for item in chosen]
+        calls, busy_s = server.engine_calls()
+        segment = Segment(target_of(server, call), np.zeros(n), bodies)
+        (result,) = run_load([segment], timeout_s=60.0, max_connections=_CONNECTIONS)
+        if not result.answered:
+            raise Undecided(
+                "the server answered none of the requests that look for its capacity",
+                where=server.url,
+                fix="run the load test by hand: headgate bench",
+            )
+        calls_now, busy_now_s = server.engine_calls()
+        if calls_now > calls:
+            idle_s = (result.duration_s - (busy_now_s - busy_s)) / (calls_now - calls)
+        used, rate = used + n, result.rate_per_s
+        n = max(_FIRST_REQUESTS, round(rate * _PROBE_S))
+    return Saturated(rate, used, max(idle_s, 0.0))
+
+
+@transformation("measure.shell", measures=True, also=SERVER_CODE)
+def shell(call: Call) -> Mapping[str, Output]:
+    """What a request costs outside of engines, on a real server with one instance and a cache.
+
+    A hit is parsed, tokenized, looked up and answered like any request, and never runs: its CPU
+    time and its latency are the shell's. Requests that were never seen before, more than can be
+    served, show how long the engine stands idle between two calls.
+    """
+    log = load_workload(call.path("workload"))
+    distinct = list({_identity(item): item for item in log.items}.values())
+    with server_process(call, call.u["variant"]) as process:
+        server = ready(process)
+        target, body = target_of(server, call), body_of(log.items[0], call)
+        saturated = saturate(server, distinct, call)
+        results = [
+            run_load(
+                [Segment(target, np.zeros(n), [body] * n)],
+                timeout_s=60.0,
+                max_connections=_CONNECTIONS,
+            )[0]
+            for n in (_FIRST_REQUESTS, _SHELL_REQUESTS)
+        ]
+        due_s = np.arange(_LONE_REQUESTS, dtype=np.float64) * 0.01
+        lone = run_load([Segment(target, due_s, [body] * _LONE_REQUESTS)])[0]
+    hits = results[-1]
+    if hits.answered < hits.n or set(hits.sources) != {"cache"}:
+        raise Undecided("not every repeated request was answered from the cache")
+    body_out = {
+        "cpu_s_per_request": hits.server_cpu_s / hits.n,
+        "latency_s": lone.quantile_s(0.5),
+        "handover_s": saturated.idle_s_per_call,
+        "requests": hits.n,
+    }
+    return {"shell": Output(canonical(body_out), "samples", "json ShellCost")}
+
+
+def _identity(item: Item) -> str | bytes:
+    return item if isinstance(item, str) else item.tobytes()
+
+
+def measure_shell(
+    recorder: Recorder,
+    variant: Servable,
+    version: str,
+    *,
+    workload: str,
+    tensor: Mapping[str, str] | None,
+) -> ShellCost:
+    """``variant`` must have a cache, one instance, and take one request at a time."""
+    done = recorder.run(
+        shell,
+        u={"variant": version, "workload": workload},
+        c={"endpoint": variant.endpoint, "task": variant.task, "input": tensor},
+        detail="what a request costs outside of engines",
+    )
+    body = parse(recorder.store.read(done.outputs["shell"]))
+    return ShellCost(body["cpu_s_per_request"], body["latency_s"], body["handover_s"], done)

@@ -1,0 +1,148 @@
+"""The replay: alternating open-loop segments on two servers, with the current against itself.
+
+What was sent is recorded as ranges of the workload, so that the very same can be simulated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from headgate.config import load_workload
+from headgate.loadtest import LoadResult, Segment, run_load
+from headgate.objects import canonical, parse
+from headgate.optimize.load.outcome import DRAIN_S, Replay, SegmentTimes, replay_from_json
+from headgate.optimize.load.probe import saturate
+from headgate.optimize.load.schedule import Piece, Schedule
+from headgate.optimize.load.servers import (
+    SERVER_CODE,
+    body_of,
+    ready,
+    server_process,
+    target_of,
+)
+from headgate.optimize.recorder import Call, Output, Recorder, transformation
+from headgate.runtime.servable import Servable
+from headgate.theory.quantile import quantile
+
+__all__ = ["measure_load"]
+
+_AA_S = 2.5
+_QUANTILES = (*(i / 200 for i in range(1, 200)), 0.999)
+
+
+@transformation("load.replay", measures=True, also=SERVER_CODE)
+def replay(call: Call) -> Mapping[str, Output]:
+    """Alternating open-loop segments on the servers of two variants."""
+    c = call.c
+    log = load_workload(call.path("workload"))
+    variants = [call.u["current"], call.u["candidate"]]
+    with server_process(call, variants[0]) as first, server_process(call, variants[1]) as second:
+        servers = [ready(first), ready(second)]  # both load and warm at the same time
+        call.progress(0.02, "finding each server's capacity")
+        probes = [saturate(s, log.items, call) for s in servers]
+        plans = [Schedule(log.at_s, p.requests, c["load"] * p.rate_per_s) for p in probes]
+        # A log that ends sooner is not begun anew: a cache would answer all of it.
+        lasts = [min(c["seconds"], plan.remaining_s) / c["blocks"] for plan in plans]
+        pieces: list[tuple[int, Piece]] = [(0, plans[0].aside(_AA_S)) for _ in range(2)]
+        for block in range(c["blocks"]):
+            order = (0, 1) if block % 2 == 0 else (1, 0)
+            pieces += [(i, plans[i].next(lasts[i])) for i in order]
+        pieces += [(0, plans[0].aside(_AA_S)) for _ in range(2)]
+        rates = [plan.rate_per_s for plan in plans]
+        call.progress(0.1, f"replaying at {rates[0]:.0f} and {rates[1]:.0f} requests/s")
+        bodies = [body_of(item, call) for item in log.items]
+        targets = [target_of(s, call) for s in servers]
+        segments = [
+            Segment(targets[i], p.at_s, [bodies[k % len(bodies)] for k in range(p.first, p.last)])
+            for i, p in pieces
+        ]
+        results = run_load(segments, timeout_s=10.0, gap_s=DRAIN_S)
+        memory = [s.process.memory_info().rss for s in servers]
+    ran = [(i, p, r) for (i, p), r in zip(pieces, results, strict=True)]
+    noise = ran[:2] + ran[-2:]
+    asides = [_range(p) for _, p, _ in ran[:2]]
+    times = [_times(p, r) for _, p, r in noise]
+    sides = []
+    for i, (probe, plan) in enumerate(zip(probes, plans, strict=True)):
+        own = [(p, r) for k, p, r in ran[2:-2] if k == i]
+        sides.append(
+            {
+                "capacity_per_s": probe.rate_per_s,
+                "rate_per_s": plan.rate_per_s,
+                "before": [(0, probe.requests), *(asides if i == 0 else [])],
+                "memory_bytes": memory[i],
+                **_measured(own),
+            }
+        )
+    body = {
+        "aa_before": times[:2],
+        "aa_after": times[2:],
+        "aa_void": LoadResult.joined([r for _, _, r in noise]).verdict().broken,
+        "sides": sides,
+    }
+    return {"load": Output(canonical(body), "samples", "json {sides, aa_*}")}
+
+
+def _measured(own: Sequence[tuple[Piece, LoadResult]]) -> Mapping[str, Any]:
+    """One side's segments, and all of them together."""
+    whole = LoadResult.joined([r for _, r in own])
+    return {
+        "segments": [_times(p, r) for p, r in own],
+        "quantiles": [(q, quantile(whole.latencies_s, q)) for q in _QUANTILES],
+        "void": whole.verdict().broken,
+    }
+
+
+def _times(piece: Piece, r: LoadResult) -> SegmentTimes:
+    hits = sum(s in ("cache", "twin") for s in r.sources)
+    return SegmentTimes(
+        first=piece.first,
+        requests=r.n,
+        failed=r.failed,
+        duration_s=r.duration_s,
+        p50_s=r.quantile_s(0.5),
+        p95_s=r.p95_s,
+        p99_s=r.quantile_s(0.99),
+        mean_s=float(np.mean(r.latencies_s)),
+        hit_share=hits / r.n,
+        server_cpu_s=r.server_cpu_s,
+        generator_cpu_s=r.generator_cpu_s,
+    )
+
+
+def _range(piece: Piece) -> tuple[int, int]:
+    return piece.first, piece.last
+
+
+def measure_load(
+    recorder: Recorder,
+    *,
+    current: Servable,
+    candidate: Servable,
+    versions: tuple[str, str],
+    workload: str,
+    seconds: float,
+    blocks: int,
+    load: float,
+    cores: int,
+    tensor: Mapping[str, str] | None,
+) -> Replay:
+    """Replays ``workload`` on both; ``versions`` are the artifacts of (current, candidate)."""
+    u = {"current": versions[0], "candidate": versions[1], "workload": workload}
+    done = recorder.run(
+        replay,
+        u=u,
+        c={
+            "endpoint": current.endpoint,
+            "task": current.task,
+            "seconds": seconds,
+            "blocks": blocks,
+            "load": load,
+            "input": tensor,
+        },
+        detail=f"{current.variant.name} and {candidate.variant.name}, {seconds:g} s each",
+    )
+    return replay_from_json(parse(recorder.store.read(done.outputs["load"])), cores=cores, run=done)

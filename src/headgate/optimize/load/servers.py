@@ -1,0 +1,133 @@
+"""Server processes to be loaded: started, waited for, asked, and ended whatever happens."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import select
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from prometheus_client.parser import text_string_to_metric_families
+
+from headgate.config import Item
+from headgate.errors import Fault
+from headgate.loadtest import Target, embeddings_body, infer_body
+from headgate.objects import short
+from headgate.optimize.recorder import Call
+
+__all__ = ["SERVER_CODE", "Server", "body_of", "ready", "server_process", "target_of"]
+
+SERVER_CODE = ("headgate.cli.serve", "headgate.server", "headgate.loadtest.generator")
+"""What runs in the processes that are started here: part of the code that a run depends on."""
+_WARM_S = 6.0
+_START_S = 60.0
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
+_TEXT = {"name": "text", "datatype": "BYTES"}
+"""The V2 input of a model that takes text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server that accepts requests."""
+
+    url: str
+    process: psutil.Process
+
+    def engine_calls(self) -> tuple[int, float]:
+        """Engine calls since it started, and their seconds in all, by its own count."""
+        with urllib.request.urlopen(f"{self.url}/metrics", timeout=10) as reply:
+            text = reply.read().decode()
+        values = {
+            sample.name: sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if family.name == "headgate_engine_seconds"
+        }
+        return (
+            int(values["headgate_engine_seconds_count"]),
+            values["headgate_engine_seconds_sum"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Starting:
+    process: subprocess.Popen[bytes]
+    variant: str
+    log: Path
+
+
+@contextmanager
+def server_process(call: Call, variant: str) -> Iterator[_Starting]:
+    """A server process of ``variant`` on a free port of 127.0.0.1; ended afterwards."""
+    command = [
+        *(sys.executable, "-m", "headgate", "serve", "--variant", variant),
+        *("--store", str(call.store.root), "--root", str(call.root)),
+        *("--host", "127.0.0.1", "--port", "0", "--warm-s", str(_WARM_S), "--json"),
+    ]
+    log = call.work_dir / f"serve-{short(variant)}.log"
+    with log.open("wb") as stderr:
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=stderr, preexec_fn=_end_with_parent
+        )
+    try:
+        yield _Starting(process, variant, log)
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def ready(starting: _Starting) -> Server:
+    """Waits for the server to accept requests. Raises ``Fault`` where it ends instead."""
+    assert starting.process.stdout is not None
+    said, _, _ = select.select([starting.process.stdout], [], [], _START_S)
+    line = starting.process.stdout.readline() if said else b""
+    if not line:
+        name = short(starting.variant)
+        raise Fault(
+            f"the server of variant {name} did not start: {_last_line(starting.log)}",
+            fix=f"type: headgate serve --variant {name}",
+        )
+    return Server(str(json.loads(line)["url"]), psutil.Process(starting.process.pid))
+
+
+def target_of(server: Server, call: Call) -> Target:
+    """Where the endpoint's requests go."""
+    path = (
+        "/v1/embeddings" if call.c["task"] == "embed" else f"/v2/models/{call.c['endpoint']}/infer"
+    )
+    return Target(server.url + path, pid=server.process.pid)
+
+
+def body_of(item: Item, call: Call) -> bytes:
+    """The request that asks for ``item``."""
+    if call.c["task"] == "embed":
+        assert isinstance(item, str)
+        return embeddings_body(item, model=call.c["endpoint"])
+    tensor = call.c["input"] or _TEXT
+    value: object = item if isinstance(item, str) else item.tolist()
+    return infer_body([value], name=tensor["name"], datatype=tensor["datatype"])
+
+
+def _end_with_parent() -> None:
+    """Asks the kernel to end this process with its parent, so that kill -9 leaves no server."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _last_line(path: Path) -> str:
+    lines = path.read_text(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "it said nothing"
