@@ -83,14 +83,21 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """A metric's value with its interval, on an artifact version, by a run, on a data set version.
+    """A metric of an artifact version and of current, by a run, on a data set version.
 
-    ``low`` and ``high`` are one-sided 95 % bounds each (together a 90 % interval).
+    ``compared`` is the quantity that a contract looks at, and ``statistic`` says which; ``low`` and
+    ``high`` are one-sided 95 % bounds of it each (together a 90 % interval).
     """
 
     metric: str
     unit: str
+    """Of ``value`` and ``current``: fraction, number, s, money, class."""
     value: float
+    """Of the artifact itself; of a class 1 where it is allowed, else 0."""
+    statistic: str
+    """``value``, ``difference`` (value - current), ``ratio`` (value / current, of the geometric
+    means of blocks)."""
+    compared: float
     low: float
     high: float
     n: int
@@ -101,6 +108,10 @@ class Measurement:
     run: str
     """The ledger entry of the run that measured it."""
     seed: int
+    current: float | None = None
+    """Of what it is compared with; None where the contract does not look at it."""
+    current_run: str | None = None
+    """The ledger entry of the run that measured current; None where the samples hold none of it."""
     samples: str | None = None
     """The artifact with the raw samples, from which all of this can be calculated again."""
     attempted: int = 0

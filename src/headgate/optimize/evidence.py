@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from headgate.ledger import Store
-from headgate.objects import Contract, Direction, Measurement, jsonable
+from headgate.objects import Bound, Contract, ContractResult, Direction, Measurement, jsonable
 from headgate.optimize.measure import Invariance
 from headgate.optimize.quality import QualitySamples, agreement
 from headgate.optimize.recorder import Recorded, Recorder
 from headgate.release import Blocks, ClassLabel, PairedItems, Samples, WorstSlice, judge
 
-__all__ = ["MIN_SLICE", "Evidence", "OwnRange", "gather", "paired"]
+__all__ = ["MIN_SLICE", "Evidence", "OwnRange", "Scored", "gather", "paired"]
+
+Scored = tuple[QualitySamples, Recorded]
+"""Per-item results, and the run that they came from."""
 
 MIN_SLICE = 100
 """Smaller slices cannot carry a margin of a few points; they are named as unjudged."""
 _AGREEMENT = ("agreement", "agreement@10")
+_STATISTIC = {
+    Bound.NOT_BELOW_CURRENT_BY: "difference",
+    Bound.NOT_ABOVE_CURRENT_BY: "difference",
+    Bound.RATIO_AT_MOST: "ratio",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +35,20 @@ class OwnRange:
     direction: Direction
     low: float
     high: float
+
+    @property
+    def unit(self) -> str:
+        """``fraction`` where it lies between 0 and 1, so that per cent say it; else ``number``."""
+        return "fraction" if (self.low, self.high) == (0.0, 1.0) else "number"
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Where the samples of a metric come from."""
+
+    dataset: str
+    run: Recorded
+    current: Recorded | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +66,8 @@ def gather(
     *,
     candidate: str,
     dataset: str,
-    quality: tuple[QualitySamples, QualitySamples, Recorded],
+    workload: str,
+    quality: tuple[Scored, Scored],
     invariance: Invariance,
     speed: Callable[[str], Blocks | None],
     speed_run: Recorded,
@@ -51,24 +75,24 @@ def gather(
 ) -> Evidence:
     """Samples of every metric that a contract names, and one measurement entry for each.
 
-    ``quality`` is (candidate, current, the candidate's run). A metric that nothing measured has no
-    samples, and the gate will say so.
+    ``quality`` is (candidate, current) on ``dataset``; all else was measured on ``workload``. A
+    metric that nothing measured has no samples, and the gate will say so.
     """
-    ours, theirs, run = quality
+    (ours, run), (theirs, current_run) = quality
     samples: dict[str, Samples] = {}
-    runs: dict[str, Recorded] = {}
+    sources: dict[str, _Source] = {}
     for contract in contracts:
         name = contract.metric
         base = name.removeprefix("worst_slice_")
         if name == "batch_invariance":
             found: Samples | None = ClassLabel(name, invariance.invariance.value, invariance.items)
-            runs[name] = invariance.run
+            sources[name] = _Source(workload, invariance.run, None)
         elif (items := paired(base, ours, theirs, own)) is not None:
             found = items if base == name else WorstSlice(name, items, MIN_SLICE)
-            runs[name] = run
+            sources[name] = _Source(dataset, run, current_run)
         else:
             found = speed(name)
-            runs[name] = speed_run
+            sources[name] = _Source(workload, speed_run, speed_run)
         if found is not None:
             samples[name] = found
     return Evidence(
@@ -76,7 +100,9 @@ def gather(
         {
             c.metric: _entry(
                 recorder.store,
-                _measurement(c, samples[c.metric], candidate, dataset, runs, recorder),
+                _measurement(
+                    c, samples[c.metric], candidate, sources[c.metric], own, recorder.seed
+                ),
             )
             for c in contracts
             if c.metric in samples
@@ -115,6 +141,8 @@ def _entry(store: Store, measurement: Measurement) -> str:
         artifact=measurement.artifact,
         dataset=measurement.dataset,
         run=measurement.run,
+        current_run=measurement.current_run,
+        statistic=measurement.statistic,
     )
     if known is not None and known.body == jsonable(measurement):
         return known.id
@@ -125,34 +153,49 @@ def _measurement(
     contract: Contract,
     samples: Samples,
     candidate: str,
-    dataset: str,
-    runs: Mapping[str, Recorded],
-    recorder: Recorder,
+    source: _Source,
+    own: Mapping[str, OwnRange],
+    seed: int,
 ) -> Measurement:
     result = judge(contract, samples)
     items = samples.items if isinstance(samples, WorstSlice) else samples
     attempted, errored = result.n, 0
-    direction = Direction.HIGHER
+    direction, unit = Direction.HIGHER, "class"
     if isinstance(items, PairedItems):
         attempted = len(items.items)
         errored = sum(value is None for value in items.candidate)
         direction = items.direction
+        unit = own[items.metric].unit if items.metric in own else "fraction"
     elif isinstance(items, Blocks):
-        direction = items.direction
-    run = runs[contract.metric]
+        direction, unit = items.direction, items.unit
     return Measurement(
         metric=contract.metric,
-        unit=items.unit if isinstance(items, Blocks) else "",
-        value=result.value,
+        unit=unit,
+        value=_own_value(contract, items, result),
+        statistic=_STATISTIC.get(contract.bound, "value"),
+        compared=result.value,
         low=result.low,
         high=result.high,
         n=result.n,
         direction=direction,
         artifact=candidate,
-        dataset=dataset,
-        run=run.entry,
-        seed=recorder.seed,
-        samples=next(iter(run.outputs.values())),
+        dataset=source.dataset,
+        run=source.run.entry,
+        seed=seed,
+        current=result.current_value,
+        current_run=source.current.entry if source.current is not None else None,
+        samples=next(iter(source.run.outputs.values())),
         attempted=attempted,
         errored=errored,
     )
+
+
+def _own_value(contract: Contract, items: Samples, result: ContractResult) -> float:
+    """The candidate's own mean, in the metric's unit; NaN where there is no estimate."""
+    match _STATISTIC.get(contract.bound):
+        case None:
+            return result.value
+        case _ if isinstance(items, Blocks) and not math.isnan(result.value):
+            return math.fsum(items.candidate) / len(items.candidate)
+        case _:  # the mean difference is the difference of the means, in the worst slice too
+            return result.value + (result.current_value or 0.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from headgate.config import EndpointConfig, Item, LabelledSet, guarded, load_function
+from headgate.config import EndpointConfig, Item, LabelledSet, guarded, load_function, metric_kind
 from headgate.engines import codec_for
 from headgate.engines.probe import read_profile
 from headgate.errors import InputError
@@ -70,6 +70,13 @@ class Job:
     def own(self) -> Mapping[str, OwnRange]:
         specs = {**self.config.metrics, **self.config.safety}
         return {n: OwnRange(Direction(s.direction), *s.range) for n, s in specs.items()}
+
+    def unit(self, metric: str) -> str:
+        """``fraction``, ``number``, ``s``, ``money`` or ``class``: how a metric's values read."""
+        base = metric.removeprefix("worst_slice_")
+        if base in self.own:
+            return self.own[base].unit
+        return metric_kind(metric, self.config.task, {}).unit
 
     @property
     def queries(self) -> Sequence[Item]:

@@ -180,7 +180,11 @@ def _judged(job: Job, baseline: Baseline, tried: Tried, speed: SpeedBlocks) -> T
         job.contracts,
         candidate=build.version,
         dataset=job.inputs.versions["evaluate"],
-        quality=(tried.quality, baseline.quality, tried.quality_run),
+        workload=job.inputs.versions["workload"],
+        quality=(
+            (tried.quality, tried.quality_run),
+            (baseline.quality, baseline.quality_run),
+        ),
         invariance=tried.invariance,
         speed=lambda metric: speed.samples(
             build.name, metric, price_per_s=job.config.prices.device_second
@@ -258,13 +262,13 @@ def certify(job: Job, baseline: Baseline, plans: Plans) -> Certificate:
     held = job.inputs.versions.get("holdout")
     split = "holdout" if held is not None else "evaluate"
     dataset = held or job.inputs.versions["evaluate"]
-    ours, run = measure_quality(job.recorder, build, job.behaviour, dataset=dataset, split=split)
+    ours = measure_quality(job.recorder, build, job.behaviour, dataset=dataset, split=split)
     invariance = measure_invariance(job.recorder, build, job.behaviour, items=job.queries)
     variant = plans.chosen.choice.variant
     curve = next(c for c in plans.offer.curves if c.plan == plans.chosen.choice.curve.plan)
     servable, version = job.servable(build, variant, curve, invariance)
     against, current, current_version = _current(job, baseline, version)
-    theirs, _ = measure_quality(
+    theirs = measure_quality(
         job.recorder, current.build, job.behaviour, dataset=dataset, split=split
     )
     replay = measure_load(
@@ -285,7 +289,8 @@ def certify(job: Job, baseline: Baseline, plans: Plans) -> Certificate:
         job.contracts,
         candidate=version,
         dataset=dataset,
-        quality=(ours, theirs, run),
+        workload=job.inputs.versions["workload"],
+        quality=(ours, theirs),
         invariance=invariance,
         speed=lambda metric: replay.samples(metric, price_per_s=price),
         speed_run=replay.run,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import pytest
 
 from headgate.ledger import Store
-from headgate.objects import BatchInvariance, Bound, Direction
+from headgate.objects import BatchInvariance, Bound, Contract, Direction
 from headgate.optimize.evidence import Evidence, OwnRange, gather, paired
 from headgate.optimize.quality import QualitySamples
 from headgate.optimize.recorder import Recorder
@@ -17,6 +20,7 @@ N = 400
 OURS = quality({"recall@10": (1.0,) * N, "mine": (0.25,) * N}, N, ("length:short",))
 THEIRS = quality({"recall@10": (1.0,) * N, "mine": (0.5,) * N}, N, ("length:short",))
 OWN = {"mine": OwnRange(Direction.LOWER, -1.0, 2.0)}
+CURRENT = replace(RUN, entry="sha256:current")
 TIMES = speed({"fp32": 10.0, "int8": 1.0})
 
 
@@ -55,11 +59,13 @@ def test_what_neither_build_was_scored_on_has_no_pairs() -> None:
     assert paired("recall@10", unlabelled, unlabelled, {}) is None
 
 
-def evidence(recorder: Recorder, store: Store, *metrics: str) -> Evidence:
-    """Gathered for one contract a metric."""
+def evidence(
+    recorder: Recorder, store: Store, *metrics: str, contracts: Sequence[Contract] = ()
+) -> Evidence:
+    """Gathered for one contract a metric, or for ``contracts``."""
     dataset = store.put_bytes(b"data")
     candidate = store.put_bytes(b"candidate")
-    contracts = [
+    contracts = contracts or [
         contract(m, Bound.ONE_OF, 0.0, allowed=("exact",))
         if m == "batch_invariance"
         else contract(
@@ -72,7 +78,8 @@ def evidence(recorder: Recorder, store: Store, *metrics: str) -> Evidence:
         contracts,
         candidate=candidate,
         dataset=dataset,
-        quality=(OURS, THEIRS, RUN),
+        workload=store.put_bytes(b"workload"),
+        quality=((OURS, RUN), (THEIRS, CURRENT)),
         invariance=invariance(BatchInvariance.EXACT),
         speed=lambda metric: TIMES.samples("int8", metric, price_per_s=1.0),
         speed_run=RUN,
@@ -97,6 +104,63 @@ def test_each_metric_gets_its_kind_of_samples(recorder: Recorder, store: Store) 
         assert (body["metric"], body["run"], body["seed"]) == (metric, RUN.entry, 0)
     recall = store.get(found.measurements["recall@10"]).body
     assert (recall["value"], recall["n"], recall["attempted"], recall["errored"]) == (1, N, N, 0)
+
+
+def test_a_measurement_says_what_its_number_is(recorder: Recorder, store: Store) -> None:
+    """The candidate's own value, current's, what is compared and how, and the run of each.
+
+    Ten lone requests of a second against one of 0.1 s in batches: 100 s against 1,000 s.
+    """
+    found = evidence(
+        recorder,
+        store,
+        contracts=[
+            contract("mine", Bound.NOT_ABOVE_CURRENT_BY, 0.1),
+            contract("recall@10", Bound.AT_LEAST, 0.5),
+            contract("device_s_per_1k", Bound.RATIO_AT_MOST, 1.0),
+            contract("batch_invariance", Bound.ONE_OF, 0.0, allowed=("exact",)),
+        ],
+    )
+    told = {m: store.get(entry).body for m, entry in found.measurements.items()}
+    fields = ("unit", "statistic", "value", "current", "compared", "run", "current_run")
+    assert {m: tuple(body[f] for f in fields) for m, body in told.items()} == {
+        "mine": ("number", "difference", 0.25, 0.5, -0.25, RUN.entry, CURRENT.entry),
+        "recall@10": ("fraction", "value", 1, None, 1, RUN.entry, CURRENT.entry),
+        "device_s_per_1k": ("s", "ratio", 100, 1000, 0.1, RUN.entry, RUN.entry),
+        "batch_invariance": ("class", "value", 1, None, 1, RUN.entry, None),
+    }
+    data, workload = store.put_bytes(b"data"), store.put_bytes(b"workload")
+    assert {m: body["dataset"] for m, body in told.items()} == {
+        "mine": data,
+        "recall@10": data,
+        "device_s_per_1k": workload,
+        "batch_invariance": workload,
+    }
+
+
+def test_the_value_of_the_worst_slice_is_that_slices(recorder: Recorder, store: Store) -> None:
+    """Not the whole's: current is 1 and the candidate 0.9 where it lost."""
+    half = N // 2
+    slices = tuple(("length:short",) if k < half else ("length:long",) for k in range(N))
+    lost = tuple(0.9 if k < half else 1.0 for k in range(N))
+    ours = QualitySamples(OURS.items, slices, {"recall@10": lost}, OURS.answers)
+    theirs = QualitySamples(OURS.items, slices, {"recall@10": (1.0,) * N}, OURS.answers)
+    found = gather(
+        recorder,
+        [contract("worst_slice_recall@10", Bound.NOT_BELOW_CURRENT_BY, 0.2)],
+        candidate="sha256:candidate",
+        dataset="sha256:data",
+        workload="sha256:workload",
+        quality=((ours, RUN), (theirs, CURRENT)),
+        invariance=invariance(BatchInvariance.EXACT),
+        speed=lambda metric: None,
+        speed_run=RUN,
+        own={},
+    )
+    body = store.get(found.measurements["worst_slice_recall@10"]).body
+    assert body["value"] == pytest.approx(0.9)
+    assert body["current"] == 1
+    assert body["compared"] == pytest.approx(-0.1)
 
 
 def test_what_was_measured_already_is_not_entered_again(recorder: Recorder, store: Store) -> None:
