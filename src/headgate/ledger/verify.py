@@ -27,7 +27,7 @@ class Finding:
 
     reason: str
     """For machines: database_damaged, guard_missing, seq_gap, chain_broken, entry_changed,
-    end_missing, artifact_missing, artifact_changed, generation_gap."""
+    end_missing, parent_missing, artifact_missing, artifact_changed, generation_gap."""
     what: str
     entry: str | None = None
     """The entry that it was found at, where there is one."""
@@ -68,6 +68,7 @@ def verify(chain: Chain, blobs: Blobs) -> VerifyReport:
     seq, head, count = 0, GENESIS, 0
     referenced: dict[str, tuple[str, str]] = {}  # version -> (first entry, its role there)
     generations: dict[str, int] = {}
+    ids: set[str] = set()
     try:
         for found_seq, entry_id, previous, kind, recorded_at, body in chain.rows():
             count += 1
@@ -87,6 +88,11 @@ def verify(chain: Chain, blobs: Blobs) -> VerifyReport:
                 what = f"the body of entry {found_seq} is not a JSON object"
                 findings.append(Finding("entry_changed", what, entry_id))
             seq, head = found_seq, entry_id
+            for role, parent in _parents(kind, value or {}):
+                if parent not in ids:
+                    what = f"{role} {short(parent)} of entry {found_seq} is no earlier entry"
+                    findings.append(Finding("parent_missing", what, entry_id))
+            ids.add(entry_id)
             for role, version in _references(kind, value or {}):
                 referenced.setdefault(version, (entry_id, role))
             if kind == "release":
@@ -133,6 +139,21 @@ def _references(kind: str, body: Mapping[str, Any]) -> Iterator[tuple[str, str]]
     for role, version in named:
         if isinstance(version, str) and is_version(version):
             yield role, version
+
+
+_PARENTS = {
+    "artifact": ("made_by",),
+    "measurement": ("run", "current_run"),
+    "release": ("decision",),
+}
+"""Kind -> fields of its body that name an earlier entry, where they are there."""
+
+
+def _parents(kind: str, body: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """(role, id) of the entries that an entry stands on."""
+    for role in _PARENTS.get(kind, ()):
+        if body.get(role) is not None:
+            yield role, str(body[role])
 
 
 def _generation_gap(

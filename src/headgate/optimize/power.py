@@ -55,8 +55,8 @@ def plan_power(job: Job, baseline: Baseline, tried: Sequence[Tried], speed: Spee
             if (row := _row(job, c, pilot, baseline, speed, split.slices)) is not None
         ]
     )
-    known = job.store.latest("power", rows=rows)
-    entry = known or job.store.append("power", {"rows": rows})
+    body = {"endpoint": job.config.endpoint, "rows": rows}
+    entry = job.store.latest("power", **body) or job.store.append("power", body)
     return Power(tuple(rows), entry.id)
 
 

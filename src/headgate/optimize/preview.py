@@ -77,9 +77,14 @@ def _look_at(job: Job, name: str, facts: ModelFacts, curve: MeasuredCurve) -> Fo
         expected.append(_student(job, curve, body))
     skip = "; ".join(lacks)
     said = "" if skip else ", ".join(expected)
-    body |= {"candidate": name, "skip": skip, "expected": said}
-    known = job.store.latest("forecast", candidate=name, skip=skip, expected=said)
-    entry = known or job.store.append("forecast", jsonable(body))
+    said_of = {
+        "endpoint": job.config.endpoint,
+        "candidate": name,
+        "skip": skip,
+        "expected": said,
+    }
+    known = job.store.latest("forecast", **said_of)
+    entry = known or job.store.append("forecast", jsonable(body | said_of))
     return Forecast(name, skip, said, warnings, entry.id)
 
 

@@ -314,6 +314,30 @@ def test_zeroed_pages_never_go_unnoticed(store: Store, entries: list[Entry]) -> 
         assert restored.verify().ok
 
 
+@pytest.mark.parametrize(
+    ("kind", "role"),
+    [
+        ("artifact", "made_by"),
+        ("measurement", "run"),
+        ("measurement", "current_run"),
+        ("release", "decision"),
+    ],
+)
+def test_an_entry_that_stands_on_one_that_is_not_there_is_found(
+    store: Store, entries: list[Entry], kind: str, role: str
+) -> None:
+    """And one whose parent is there is in order."""
+    model = CONTENTS[b"model"]
+    body = {"id": "x", "version": model, "lineage": [], "endpoint": "other", "generation": 0}
+    body |= {"variant": model}
+    store.append(kind, {**body, role: entries[3].id})
+    assert store.verify().ok
+    missing = store.append(kind, {**body, "endpoint": "third", role: "sha256:" + "1" * 64})
+    (finding,) = store.verify().findings
+    assert (finding.reason, finding.entry) == ("parent_missing", missing.id)
+    assert role in finding.what
+
+
 def test_what_is_no_version_is_not_looked_for(store: Store, run_of: Callable[..., Run]) -> None:
     """Names in a run's inputs that are no digests are not artifacts."""
     store.record_run(run_of({"url": "https://example.org/model"}, {}))

@@ -37,7 +37,9 @@ def power(
         own={},
         inputs=SimpleNamespace(holdout=None, evaluate=split),
         config=SimpleNamespace(
-            prices=SimpleNamespace(device_second=price), replay=SimpleNamespace(blocks=9)
+            endpoint="docs",
+            prices=SimpleNamespace(device_second=price),
+            replay=SimpleNamespace(blocks=9),
         ),
     )
     baseline = SimpleNamespace(quality=quality({"accuracy": (1.0,) * N}, N))
@@ -96,4 +98,4 @@ def test_the_table_is_in_the_ledger_even_where_it_is_empty(store: Store) -> None
     """It is what a decision names where no candidate could be made."""
     found = power(store, contract("accuracy", BELOW, 0.05), tries=(tried("bf16", None),))
     assert found.rows == ()
-    assert store.get(found.entry).body == {"rows": []}
+    assert store.get(found.entry).body == {"endpoint": "docs", "rows": []}

@@ -44,7 +44,7 @@ def look(store: Store, build: Build, **changes: object) -> dict[str, Forecast]:
     job = SimpleNamespace(
         store=store,
         source=SimpleNamespace(build=build, encoder=has["encoder"]),
-        config=SimpleNamespace(candidates=has["candidates"]),
+        config=SimpleNamespace(endpoint="docs", candidates=has["candidates"]),
         profile=SimpleNamespace(libraries=has["libraries"], flags=has["flags"]),
         inputs=SimpleNamespace(calibrate=has["calibrate"], train=has["train"]),
         lengths=(8, 16),
