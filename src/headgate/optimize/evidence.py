@@ -57,7 +57,7 @@ class Evidence:
 
     samples: Mapping[str, Samples]
     measurements: Mapping[str, str]
-    """Metric -> ledger entry."""
+    """The contract in words (``Contract.describe``) -> ledger entry."""
 
 
 def gather(
@@ -73,7 +73,7 @@ def gather(
     speed_run: Recorded,
     own: Mapping[str, OwnRange],
 ) -> Evidence:
-    """Samples of every metric that a contract names, and one measurement entry for each.
+    """Samples of every metric that a contract names, and a measurement entry for each contract.
 
     ``quality`` is (candidate, current) on ``dataset``; all else was measured on ``workload``. A
     metric that nothing measured has no samples, and the gate will say so.
@@ -98,7 +98,7 @@ def gather(
     return Evidence(
         samples,
         {
-            c.metric: _entry(
+            c.describe(): _entry(
                 recorder.store,
                 _measurement(
                     c, samples[c.metric], candidate, sources[c.metric], own, recorder.seed

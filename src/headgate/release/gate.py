@@ -86,8 +86,9 @@ def decide(
 ) -> Decision:
     """All contracts on their samples, and the one next action.
 
-    ``candidate`` and ``current`` are versions of what is compared, ``samples`` and ``measurements``
-    (ledger entries) go by metric. The first of these that applies:
+    ``candidate`` and ``current`` are versions of what is compared. ``samples`` go by metric;
+    ``measurements`` (ledger entries) by the rule in words (``Contract.describe``), because two
+    contracts on one metric may compare it in two ways. The first of these that applies:
 
     1. an axis without a contract: *unknown*, naming the axes;
     2. a measurement that is broken: *invalid*;
@@ -96,7 +97,9 @@ def decide(
     5. a breached contract that only warns: *warn*;
     6. *accept*.
     """
-    results = tuple(judge(c, samples.get(c.metric), measurements.get(c.metric)) for c in contracts)
+    results = tuple(
+        judge(c, samples.get(c.metric), measurements.get(c.describe())) for c in contracts
+    )
     covered = {c.axis for c in contracts}
     missing = tuple(axis for axis in Axis if axis not in covered)
     action, because = _outcome(results, missing, split)

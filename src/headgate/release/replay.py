@@ -61,7 +61,9 @@ def decide_again(decision: Decision, samples: Mapping[str, Samples]) -> Decision
         contracts=[r.contract for r in decision.results],
         samples=samples,
         measurements={
-            r.contract.metric: r.measurement for r in decision.results if r.measurement is not None
+            r.contract.describe(): r.measurement
+            for r in decision.results
+            if r.measurement is not None
         },
     )
 

@@ -6,10 +6,11 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 
-from headgate.objects import Action, Axis, Contract, Decision, Verdict, canonical, digest
+from headgate.objects import Action, Axis, Bound, Contract, Decision, Verdict, canonical, digest
 from headgate.release import (
     ClassLabel,
     Samples,
@@ -28,7 +29,7 @@ def outcome(contracts: list[Contract], samples: Mapping[str, Samples]) -> Decisi
         split="evaluate",
         contracts=contracts,
         samples=samples,
-        measurements={"recall": "entry-1"},
+        measurements={contracts[0].describe(): "entry-1"} if contracts else {},
     )
 
 
@@ -42,6 +43,23 @@ def test_all_contracts_kept_on_all_axes_is_accepted() -> None:
     assert decision.results[0].measurement == "entry-1"
     assert decision.results[1].measurement is None
     assert decision.because == "all 5 contracts are kept on evaluate"
+
+
+def test_two_contracts_on_one_metric_name_their_own_measurements() -> None:
+    """One looks at the value, the other at a ratio; calculated again, they still do."""
+    contracts, samples = sound()
+    cost = next(c for c in contracts if c.metric == "cost")
+    both = [cost, replace(cost, bound=Bound.AT_MOST, limit=1e9)]
+    decision = decide(
+        candidate="sha256:new",
+        current="sha256:old",
+        split="evaluate",
+        contracts=both,
+        samples=samples,
+        measurements={both[0].describe(): "entry-1", both[1].describe(): "entry-2"},
+    )
+    assert [r.measurement for r in decision.results] == ["entry-1", "entry-2"]
+    assert canonical(decide_again(decision, samples)) == canonical(decision)
 
 
 @pytest.mark.parametrize("axis", list(Axis))
