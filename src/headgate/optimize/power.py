@@ -11,7 +11,16 @@ from headgate.optimize.blocks import SpeedBlocks
 from headgate.optimize.evidence import MIN_SLICE, paired
 from headgate.optimize.job import Job
 from headgate.optimize.stages import Baseline, Tried
-from headgate.release import PairedItems, assume, contract_power, slices_power
+from headgate.release import (
+    Blocks,
+    NoEstimate,
+    PairedItems,
+    PowerRow,
+    assume,
+    contract_power,
+    estimate_blocks,
+    slices_power,
+)
 
 __all__ = ["Power", "Row", "plan_power"]
 
@@ -42,7 +51,10 @@ def plan_power(job: Job, baseline: Baseline, tried: Sequence[Tried], speed: Spee
     """The power of every contract at the sizes of the certifying split.
 
     The spread comes from a pilot: the first 300 items, and the blocks, of the first candidate that
-    could be made. In the ledger before the first decision.
+    could be made. Those blocks are without load, one request at a time on the current side, so of
+    the replay they promise no more than that its blocks are as even; ``assumed`` says so. Where
+    the gate would already call them unknown, or has no slice to judge, the power is 0. In the
+    ledger before the first decision.
     """
     pilot = next((t for t in tried if t.quality is not None), None)
     split = job.inputs.holdout or job.inputs.evaluate
@@ -68,35 +80,55 @@ def _row(
     speed: SpeedBlocks,
     slices: Sequence[Sequence[str]],
 ) -> Row | None:
-    absolute = not contract.bound.needs_current
     base = contract.metric.removeprefix("worst_slice_")
-    n = len(slices)
     if contract.bound is Bound.ONE_OF:
         assert pilot.invariance is not None
-        power = contract_power(contract, pilot.invariance.items, None)
-    elif pilot.quality is not None and (
+        return _of(contract, contract_power(contract, pilot.invariance.items, None))
+    if pilot.quality is not None and (
         items := paired(base, pilot.quality, baseline.quality, job.own)
     ):
-        assumption = assume(_head(items), absolute=absolute)
-        sizes = Counter(name for names in slices for name in names)
-        large = [size for size in sizes.values() if size >= MIN_SLICE]
-        if base != contract.metric and large:
-            power = slices_power(contract, large, assumption)
-        else:
-            power = contract_power(contract, n, assumption)
-    else:
-        assert pilot.build is not None
-        blocks = speed.samples(
-            pilot.build.name, contract.metric, price_per_s=job.config.prices.device_second
-        )
-        if blocks is None or not all(blocks.candidate):
-            return None
-        difference = contract.bound is Bound.NOT_ABOVE_CURRENT_BY
-        assumption = assume(blocks, absolute=absolute, difference=difference)
-        if contract.bound is Bound.RATIO_AT_MOST:
-            ratios = [a / b for a, b in zip(blocks.candidate, blocks.current, strict=True)]
-            assumption = replace(assumption, expected=sum(ratios) / len(ratios))
-        power = contract_power(contract, job.config.replay.blocks, assumption)
+        return _items_row(contract, items, slices, worst=base != contract.metric)
+    assert pilot.build is not None
+    blocks = speed.samples(
+        pilot.build.name, contract.metric, price_per_s=job.config.prices.device_second
+    )
+    if blocks is None or not all(blocks.candidate):
+        return None
+    return _blocks_row(contract, blocks, job.config.replay.blocks)
+
+
+def _items_row(
+    contract: Contract, items: PairedItems, slices: Sequence[Sequence[str]], *, worst: bool
+) -> Row:
+    assumption = assume(_head(items), absolute=not contract.bound.needs_current)
+    if not worst:
+        return _of(contract, contract_power(contract, len(slices), assumption))
+    sizes = Counter(name for names in slices for name in set(names))
+    least = max(MIN_SLICE, contract.min_n)
+    large = [size for size in sizes.values() if size >= least]
+    if not large:
+        n = max(sizes.values(), default=0)
+        return Row(contract.describe(), n, f"no slice has {least} items", 0.0, least, False)
+    return _of(contract, slices_power(contract, large, assumption))
+
+
+def _blocks_row(contract: Contract, blocks: Blocks, n: int) -> Row:
+    judged = estimate_blocks(replace(contract, min_n=0), blocks)
+    if isinstance(judged, NoEstimate):  # such as noise above half the margin, whatever n is
+        because = f"{judged.verdict.value} in a pilot without load: {judged.because}"
+        return Row(contract.describe(), n, because, 0.0, None, False)
+    assumption = assume(
+        blocks,
+        absolute=not contract.bound.needs_current,
+        difference=contract.bound is Bound.NOT_ABOVE_CURRENT_BY,
+    )
+    if contract.bound is Bound.RATIO_AT_MOST:
+        assumption = replace(assumption, expected=judged.value)
+    assumption = replace(assumption, source=f"{assumption.source} without load")
+    return _of(contract, contract_power(contract, n, assumption))
+
+
+def _of(contract: Contract, power: PowerRow) -> Row:
     return Row(
         contract.describe(),
         power.n,

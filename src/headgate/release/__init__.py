@@ -4,6 +4,7 @@ Pure: raw samples and contracts in, verdicts, decisions and next releases out. K
 clocks or engines; measuring is its callers' work and storing is the ledger's.
 """
 
+from headgate.release.estimate import NoEstimate, estimate_blocks
 from headgate.release.gate import decide, judge
 from headgate.release.power import Assumption, PowerRow, assume, contract_power, slices_power
 from headgate.release.promotion import next_release, rollback_release, rollback_target
@@ -21,6 +22,7 @@ __all__ = [
     "Assumption",
     "Blocks",
     "ClassLabel",
+    "NoEstimate",
     "PairedItems",
     "PowerRow",
     "Samples",
@@ -31,6 +33,7 @@ __all__ = [
     "decide",
     "decide_again",
     "decision_from_json",
+    "estimate_blocks",
     "from_json",
     "judge",
     "next_release",

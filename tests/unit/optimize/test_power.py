@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import cast
 
@@ -9,6 +10,7 @@ import pytest
 
 from headgate.ledger import Store
 from headgate.objects import BatchInvariance, Bound, Contract
+from headgate.optimize.blocks import BlockTimes, SpeedBlocks
 from headgate.optimize.evidence import MIN_SLICE
 from headgate.optimize.job import Job
 from headgate.optimize.power import Power, plan_power
@@ -29,6 +31,7 @@ def power(
     tries: tuple[object, ...] = (PILOT,),
     slices: tuple[tuple[str, ...], ...] = ((),) * N,
     price: float = 2e-5,
+    times: SpeedBlocks = TIMES,
 ) -> Power:
     split = SimpleNamespace(slices=slices)
     job = SimpleNamespace(
@@ -43,7 +46,7 @@ def power(
         ),
     )
     baseline = SimpleNamespace(quality=quality({"accuracy": (1.0,) * N}, N))
-    return plan_power(cast("Job", job), cast("Baseline", baseline), tries, TIMES)  # type: ignore[arg-type]
+    return plan_power(cast("Job", job), cast("Baseline", baseline), tries, times)  # type: ignore[arg-type]
 
 
 def test_each_contract_has_a_row_with_its_rule_and_its_n(store: Store) -> None:
@@ -81,6 +84,35 @@ def test_the_worst_slice_is_as_large_as_the_slice(store: Store, metric: str) -> 
     small = tuple((*s, "rare:yes") if k < 5 else s for k, s in enumerate(slices))
     (row,) = power(store, contract(metric, BELOW, 0.05), slices=small).rows
     assert row.n == (MIN_SLICE + 50 if metric.startswith("worst") else N)
+
+
+@pytest.mark.parametrize(
+    ("slices", "n", "words"),
+    [
+        ((("pen:thin",),) * (MIN_SLICE - 1) + ((),) * (N - MIN_SLICE + 1), MIN_SLICE - 1, "100"),
+        (((),) * N, 0, "100"),
+        ((("pen:thin",),) * 150 + ((),) * (N - 150), 150, "200"),  # min_n asks for 200
+    ],
+)
+def test_where_no_slice_can_be_judged_nothing_can_be_decided(
+    store: Store, slices: tuple[tuple[str, ...], ...], n: int, words: str
+) -> None:
+    """The gate would say unknown, so the power is 0, and the row says why."""
+    wanted = contract("worst_slice_accuracy", BELOW, 0.1, min_n=int(words))
+    (row,) = power(store, wanted, slices=slices).rows
+    assert (row.power, row.can_decide, row.n) == (0.0, False, n)
+    assert (row.assumed, row.required_n) == (f"no slice has {words} items", int(words))
+
+
+def test_noise_above_half_the_margin_decides_nothing(store: Store) -> None:
+    """As the gate would say of the replay: blocks that differ from themselves are no evidence."""
+    noisy = replace(TIMES, aa_after=(TIMES.aa_after[0], BlockTimes((1.3,) * 10, 1.0)))
+    wanted = contract("latency_p95", RATIO, 1.5)
+    (calm,), (row,) = power(store, wanted).rows, power(store, wanted, times=noisy).rows
+    assert calm.can_decide
+    assert "9 blocks without load" in calm.assumed
+    assert (row.power, row.can_decide, row.required_n) == (0.0, False, None)
+    assert row.assumed.startswith("unknown in a pilot without load: current against itself differs")
 
 
 def test_a_contract_that_nothing_measures_has_no_row(store: Store) -> None:
