@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,12 +19,13 @@ from numpy.typing import NDArray
 
 from headgate.caching import request_key
 from headgate.engines import codec_for
+from headgate.errors import Fault
 from headgate.ledger import Store
 from headgate.objects import BatchingSpec, Build, CacheSpec, Variant, canonical, jsonable, parse
 from headgate.optimize.load import Replay, SegmentTimes, Side
 from headgate.optimize.load.outcome import replay_from_json
 from headgate.optimize.load.schedule import Schedule
-from headgate.optimize.load.servers import Server, body_of, target_of
+from headgate.optimize.load.servers import Server, Starting, body_of, ready, target_of
 from headgate.optimize.plan import _requests, _workload, plan_simulate
 from headgate.optimize.recorder import Call
 from headgate.workload import ServiceCurve
@@ -193,6 +196,19 @@ def test_texts_are_asked_as_texts(endpoint: tuple[Store, Build]) -> None:
     body = json.loads(body_of("hello", embed))
     assert (body["model"], body["input"]) == ("docs", "hello")
     assert target_of(server, embed).url == "http://127.0.0.1:1/v1/embeddings"
+
+
+@pytest.mark.parametrize("said", ["", """print('{"error": {')"""])
+def test_a_server_that_ends_instead_is_a_fault(tmp_path: Path, said: str) -> None:
+    """Whether it said nothing or began an error; the last line of its log says why."""
+    log = tmp_path / "log"
+    log.write_text("first\nno such model\n")
+    command = [sys.executable, "-c", said]
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE) as process,
+        pytest.raises(Fault, match="no such model"),
+    ):
+        ready(Starting(process, "sha256:" + "0" * 64, log))
 
 
 def times(p95_s: float, requests: int = 10, cpu_s: float = 2.0) -> SegmentTimes:

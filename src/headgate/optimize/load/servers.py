@@ -23,7 +23,7 @@ from headgate.loadtest import Target, embeddings_body, infer_body
 from headgate.objects import short
 from headgate.optimize.recorder import Call
 
-__all__ = ["SERVER_CODE", "Server", "body_of", "ready", "server_process", "target_of"]
+__all__ = ["SERVER_CODE", "Server", "Starting", "body_of", "ready", "server_process", "target_of"]
 
 SERVER_CODE = ("headgate.cli.serve", "headgate.server", "headgate.loadtest.generator")
 """What runs in the processes that are started here: part of the code that a run depends on."""
@@ -59,14 +59,16 @@ class Server:
 
 
 @dataclass(frozen=True, slots=True)
-class _Starting:
+class Starting:
+    """A server process that may not accept requests yet."""
+
     process: subprocess.Popen[bytes]
     variant: str
     log: Path
 
 
 @contextmanager
-def server_process(call: Call, variant: str) -> Iterator[_Starting]:
+def server_process(call: Call, variant: str) -> Iterator[Starting]:
     """A server process of ``variant`` on a free port of 127.0.0.1; ended afterwards."""
     command = [
         *(sys.executable, "-m", "headgate", "serve", "--variant", variant),
@@ -79,7 +81,7 @@ def server_process(call: Call, variant: str) -> Iterator[_Starting]:
             command, stdout=subprocess.PIPE, stderr=stderr, preexec_fn=_end_with_parent
         )
     try:
-        yield _Starting(process, variant, log)
+        yield Starting(process, variant, log)
     finally:
         process.terminate()
         try:
@@ -91,18 +93,20 @@ def server_process(call: Call, variant: str) -> Iterator[_Starting]:
             process.stdout.close()
 
 
-def ready(starting: _Starting) -> Server:
+def ready(starting: Starting) -> Server:
     """Waits for the server to accept requests. Raises ``Fault`` where it ends instead."""
     assert starting.process.stdout is not None
     said, _, _ = select.select([starting.process.stdout], [], [], _START_S)
     line = starting.process.stdout.readline() if said else b""
-    if not line:
+    try:
+        url = str(json.loads(line)["url"])
+    except ValueError:  # nothing, or the first line of an error
         name = short(starting.variant)
         raise Fault(
             f"the server of variant {name} did not start: {_last_line(starting.log)}",
             fix=f"type: headgate serve --variant {name}",
-        )
-    return Server(str(json.loads(line)["url"]), psutil.Process(starting.process.pid))
+        ) from None
+    return Server(url, psutil.Process(starting.process.pid))
 
 
 def target_of(server: Server, call: Call) -> Target:
