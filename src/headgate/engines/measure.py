@@ -1,22 +1,21 @@
-"""Measures engines: service times over batch shapes, side-by-side blocks, memory.
+"""Measures engines: service times over batch shapes, with batches made of real items.
 
-Every comparison is interleaved: what is compared runs in turn within seconds, in an order that
-rotates, so that a machine that gets slower gets slower for all. The clock comes in as an argument.
+Shapes run in turn within seconds, in an order that rotates, so that a machine that gets slower
+gets slower for all. The clock comes in as an argument.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from headgate.errors import InputError
 from headgate.workload import Codec, CurvePoint, Encoded, Engine, Tensors
 
-__all__ = ["interleave", "load_memory", "sample_batches", "service_points"]
+__all__ = ["sample_batches", "service_points"]
 
 Clock = Callable[[], float]
 """Seconds, monotonic; in production ``time.perf_counter``."""
@@ -98,52 +97,6 @@ def service_points(
             for shape in _rotated(shapes, repeat):
                 times[shape].extend(together(shape))
     return [CurvePoint(n, length, float(np.median(times[n, length]))) for n, length in shapes]
-
-
-def interleave(
-    candidates: Mapping[str, Sequence[Callable[[], object]]],
-    *,
-    blocks: int,
-    clock: Clock,
-    warm_up: bool = True,
-) -> dict[str, NDArray[np.float64]]:
-    """Seconds of each call: candidate -> array (blocks, calls).
-
-    A candidate is its list of calls, such as the same batches in each build's own padding. In
-    each block every candidate runs its whole list once; the order of candidates rotates from
-    block to block, so that none always runs first, or always after the same other one. With
-    ``warm_up`` every call runs once before, uncounted.
-    """
-    if warm_up:
-        for calls in candidates.values():
-            for each in calls:
-                each()
-    names = list(candidates)
-    seconds = {n: np.empty((blocks, len(candidates[n]))) for n in names}
-    for block in range(blocks):
-        # Reversed every other round too: rotation alone keeps each one's predecessor.
-        order = _rotated(names, block)
-        for name in reversed(order) if block // len(names) % 2 else order:
-            for k, each in enumerate(candidates[name]):
-                start = clock()
-                each()
-                seconds[name][block, k] = clock() - start
-    return seconds
-
-
-def load_memory(load: Callable[[], Engine], first_call: Tensors) -> tuple[Engine, int]:
-    """The engine, and by how many bytes this process grew to load it and run it once.
-
-    Rough: what the allocator kept from before is not seen, so an engine that is loaded after
-    another one was freed looks small. Load in a fresh process for a figure to rely on.
-    """
-    import psutil
-
-    process = psutil.Process()
-    before = process.memory_info().rss
-    engine = load()
-    engine.run(first_call)
-    return engine, max(process.memory_info().rss - before, 0)
 
 
 def _rotated(items: Sequence[T], by: int) -> list[T]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from headgate import engines
-from headgate.engines.measure import interleave, load_memory, sample_batches, service_points
+from headgate.engines.measure import sample_batches, service_points
 from headgate.errors import InputError
 from headgate.objects import Build
 from headgate.workload import Tensors
@@ -90,40 +89,6 @@ def test_instances_run_at_the_same_time() -> None:
     assert len(points) == 1
 
 
-def test_blocks_hold_every_call_of_every_candidate() -> None:
-    """Each block runs each list once, times go to their own cell, and warm-ups are not counted."""
-    now = 0.0
-    log: list[str] = []
-
-    def call(name: str, seconds: float) -> None:
-        nonlocal now
-        now += seconds
-        log.append(name)
-
-    seconds = interleave(
-        {
-            "slow": [partial(call, "s1", 3.0), partial(call, "s2", 4.0)],
-            "fast": [partial(call, "f", 1.0)],
-        },
-        blocks=4,
-        clock=lambda: now,
-    )
-    assert seconds["slow"].tolist() == [[3.0, 4.0]] * 4
-    assert seconds["fast"].tolist() == [[1.0]] * 4
-    assert log[:3] == ["s1", "s2", "f"]
-    assert [log[3 + 3 * b] for b in range(4)] == ["s1", "f", "f", "s1"]
-
-
-def test_no_candidate_always_follows_the_same_one() -> None:
-    """Over six blocks of three candidates, each runs first twice and each pair in both orders."""
-    log: list[str] = []
-    interleave(
-        {n: [partial(log.append, n)] for n in "abc"}, blocks=6, clock=lambda: 0.0, warm_up=False
-    )
-    orders = ["".join(log[k : k + 3]) for k in range(0, 18, 3)]
-    assert sorted(orders) == ["abc", "acb", "bac", "bca", "cab", "cba"]
-
-
 def test_batches_are_cut_from_real_tokens(
     text_build: Build, path_of: Callable[[str], Path]
 ) -> None:
@@ -152,11 +117,3 @@ def test_without_items_there_is_nothing_to_measure(
     """An empty sample is an error, not an empty batch."""
     with pytest.raises(InputError):
         sample_batches(engines.codec_for(tensor_build, path_of), [], np.random.default_rng(0))
-
-
-def test_memory_comes_with_the_engine(tensor_build: Build, path_of: Callable[[str], Path]) -> None:
-    """The engine is loaded, has run once, and its growth is not negative."""
-    batch = {"x": np.zeros((1, 4), dtype=np.float32)}
-    engine, grown = load_memory(lambda: engines.load(tensor_build, path_of), batch)
-    assert grown >= 0
-    assert engine.run(batch).shape == (1, 3)
