@@ -73,8 +73,14 @@ class GenerationCache:
         return len(self._policy)
 
     def fence(self, generation: int) -> None:
-        """Makes ``generation`` the one that is served. Entries of others stay until they are
-        evicted, and a rollback to theirs finds them again."""
+        """Makes ``generation``, a later one, the one that is served.
+
+        Entries of those before it stay until they are evicted and are never found again: a
+        rollback is a generation of its own (``release.promotion``). Raises ``ValueError`` for an
+        earlier generation, which would bring back what was fenced off.
+        """
+        if generation < self._generation:
+            raise ValueError(f"generation {generation} is before {self._generation}")
         self._generation = generation
 
     def lookup(self, key: bytes, *, tenant: str, generation: int, now_s: float) -> object | None:

@@ -10,15 +10,17 @@ from headgate.errors import ConfigError
 from headgate.objects import CacheSpec
 
 
-def test_promotion_hides_and_rollback_revives() -> None:
-    """Entries of another generation miss; going back finds them again."""
+def test_neither_promotion_nor_rollback_finds_what_was_fenced_off() -> None:
+    """A rollback is generation 3, of the same build as 1, and begins empty; 1 never returns."""
     cache = GenerationCache(LRU(10_000), generation=1)
     assert cache.insert(b"k", "one", 10, tenant="t", generation=1, now_s=0.0)
-    cache.fence(2)
-    assert cache.lookup(b"k", tenant="t", generation=2, now_s=1.0) is None
-    assert cache.lookup(b"k", tenant="t", generation=1, now_s=1.0) is None
-    cache.fence(1)
-    assert cache.lookup(b"k", tenant="t", generation=1, now_s=2.0) == "one"
+    for later in (2, 3):
+        cache.fence(later)
+        assert cache.lookup(b"k", tenant="t", generation=later, now_s=1.0) is None
+        assert cache.lookup(b"k", tenant="t", generation=1, now_s=1.0) is None
+    with pytest.raises(ValueError, match="generation 1 is before 3"):
+        cache.fence(1)
+    assert cache.generation == 3
 
 
 def test_a_late_fill_of_the_old_generation_is_refused() -> None:
@@ -44,9 +46,10 @@ def test_no_stale_hit_in_many_swaps() -> None:
     current, hits = 0, 0
     for step in range(20_000):
         if step % 200 == 199:
-            current = int(rng.integers(0, 5))
+            current += 1
             cache.fence(current)
-        generation = int(rng.integers(0, 5)) if rng.random() < 0.3 else current
+        stale = max(current - int(rng.integers(0, 5)), 0)
+        generation = stale if rng.random() < 0.3 else current
         key = bytes([int(rng.integers(0, 60))])
         tenant = "ab"[int(rng.integers(0, 2))]
         value = cache.lookup(key, tenant=tenant, generation=generation, now_s=float(step))
