@@ -43,9 +43,11 @@ class ServiceCurve:
     item_s: float
     token_s: float
     square_s: float
+    length_multiple: int = 1
+    """The build pads every batch up to a multiple of this, and computes what it pads."""
 
     @classmethod
-    def fit(cls, points: Sequence[CurvePoint]) -> ServiceCurve:
+    def fit(cls, points: Sequence[CurvePoint], *, length_multiple: int = 1) -> ServiceCurve:
         """Weighted non-negative least squares on relative errors (Lawson and Hanson, 1974).
 
         Raises ``InputError`` with fewer than four points or a time that is not positive.
@@ -64,16 +66,18 @@ class ServiceCurve:
 
         n = np.array([p.size for p in points], dtype=float)
         length = np.array([p.longest for p in points], dtype=float)
+        length = np.ceil(length / length_multiple) * length_multiple
         seconds = np.array([p.seconds for p in points])
         columns = np.stack([np.ones_like(n), n, n * length, n * length**2], axis=1)
         scale = columns.max(axis=0)
         solution, _ = nnls(columns / scale / seconds[:, None], np.ones_like(seconds))
-        return cls(*(float(x) for x in solution / scale))
+        return cls(*(float(x) for x in solution / scale), length_multiple)
 
     def predict_s(self, size: int, longest: int) -> float:
-        """Seconds of one engine call on ``size`` items padded to ``longest`` tokens."""
+        """Seconds of one engine call on ``size`` items, the longest of ``longest`` tokens."""
+        length = -(-longest // self.length_multiple) * self.length_multiple
         return self.fixed_s + size * (
-            self.item_s + longest * (self.token_s + longest * self.square_s)
+            self.item_s + length * (self.token_s + length * self.square_s)
         )
 
     def relative_error(self, points: Sequence[CurvePoint]) -> float:
