@@ -44,7 +44,7 @@ class Build:
     """The longest input that the model takes; 1 where items have a fixed shape."""
     threads: int
     pad_to_multiple: int = 1
-    """Lengths are padded up to a multiple of this: engines that compile for each shape want 8."""
+    """Lengths are padded up to a multiple of this: engines that compile for each shape want few."""
     preprocess: str | None = None
     """Digest of the caller's own preprocessing source, if any."""
     postprocess: str | None = None

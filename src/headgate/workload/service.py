@@ -71,7 +71,8 @@ class ServiceCurve:
         columns = np.stack([np.ones_like(n), n, n * length, n * length**2], axis=1)
         scale = columns.max(axis=0)
         solution, _ = nnls(columns / scale / seconds[:, None], np.ones_like(seconds))
-        return cls(*(float(x) for x in solution / scale), length_multiple)
+        fixed_s, item_s, token_s, square_s = (float(x) for x in solution / scale)
+        return cls(fixed_s, item_s, token_s, square_s, length_multiple)
 
     def predict_s(self, size: int, longest: int) -> float:
         """Seconds of one engine call on ``size`` items, the longest of ``longest`` tokens."""
