@@ -249,7 +249,9 @@ def measure_curve(
         detail=f"{build.name}, {plan.instances} x {plan.threads} threads",
     )
     points = tuple(CurvePoint(**p) for p in _json(recorder, done, "points"))
-    return MeasuredCurve(plan, ServiceCurve.fit(points, length_multiple=build.pad_to_multiple), points, done)
+    return MeasuredCurve(
+        plan, ServiceCurve.fit(points, length_multiple=build.pad_to_multiple), points, done
+    )
 
 
 def _sample(recorder: Recorder, items: Sequence[Item]) -> str:

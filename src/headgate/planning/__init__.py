@@ -3,18 +3,9 @@
 Pure: every plan is made by the policies that will serve it, in virtual time.
 """
 
-from headgate.planning.capacity import Capacity, max_rate, rate_per_s, scale_to_rate
-from headgate.planning.search import (
-    BATCHING_GRID,
-    LOAD,
-    WAITS,
-    Candidate,
-    PlanChoice,
-    Search,
-    Skipped,
-    Trial,
-    choose,
-)
+from headgate.planning.capacity import Capacity, keeps_promise, max_rate, rate_per_s, scale_to_rate
+from headgate.planning.choice import BATCHING_GRID, WAITS, PlanChoice, Skipped, choose
+from headgate.planning.search import LOAD, Candidate, Search, Trial
 from headgate.planning.simulate import (
     Noise,
     SimulationResult,
@@ -37,6 +28,7 @@ __all__ = [
     "Trial",
     "choose",
     "exponential_noise",
+    "keeps_promise",
     "lognormal_noise",
     "max_rate",
     "rate_per_s",

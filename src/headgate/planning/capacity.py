@@ -14,7 +14,7 @@ from headgate.planning.simulate import Noise, SimulationResult, simulate
 from headgate.theory.quantile import quantile
 from headgate.workload import Request, ServiceTimeModel
 
-__all__ = ["Capacity", "max_rate", "rate_per_s", "scale_to_rate"]
+__all__ = ["Capacity", "keeps_promise", "max_rate", "rate_per_s", "scale_to_rate"]
 
 _SLOWER = (1 / 2, 1 / 4, 1 / 64)
 """Shares of a first guess that failed. At the last, requests hardly meet: a promise that fails
@@ -58,6 +58,22 @@ class Capacity:
     simulations: int
 
 
+def keeps_promise(result: SimulationResult, rate_per_s: float, *, p95_limit_s: float) -> bool:
+    """Whether the promise holds at ``rate_per_s``, and would go on holding.
+
+    That is: nothing is refused, the work that arrives takes less than the time in which it arrives
+    (rho < 1: a short workload could otherwise pass on what a queue can store), and p95 is within
+    the limit, over all requests and over the later half, when queues and caches have filled.
+    """
+    n = result.requests
+    return (
+        result.rejected == 0
+        and result.device_busy_s * rate_per_s < result.instances * n
+        and result.p95_s <= p95_limit_s
+        and quantile(result.latencies_s[n // 2 :], 0.95) <= p95_limit_s
+    )
+
+
 def max_rate(
     make_plane: Callable[[], DataPlane],
     requests: Sequence[Request],
@@ -69,12 +85,9 @@ def max_rate(
     value_bytes: int = 0,
     tolerance: float = 0.02,
 ) -> Capacity:
-    """The highest rate, within ``tolerance``, at which the promise holds and goes on holding.
+    """The highest rate, within ``tolerance``, at which ``keeps_promise``.
 
-    That is: nothing is refused, the work that arrives takes less than the time in which it arrives
-    (rho < 1: a short workload could otherwise pass on what a queue can store), and p95 is within
-    the limit, over all requests and over the later half, when queues and caches have filled. Give
-    a workload that lasts many times ``p95_limit_s`` at the rates in question.
+    Give a workload that lasts many times ``p95_limit_s`` at the rates in question.
 
     Each simulation has a fresh plane and a fresh noise stream; give equal seeds, so that rates
     are compared on equal luck.
@@ -94,12 +107,7 @@ def max_rate(
         )
 
     def holds(result: SimulationResult, rate: float) -> bool:
-        return (
-            result.rejected == 0
-            and result.device_busy_s * rate < result.instances * len(requests)
-            and result.p95_s <= p95_limit_s
-            and quantile(result.latencies_s[len(requests) // 2 :], 0.95) <= p95_limit_s
-        )
+        return keeps_promise(result, rate, p95_limit_s=p95_limit_s)
 
     low = high = first_guess_per_s
     best = at(low)

@@ -1,0 +1,246 @@
+"""Which batching budget, instance plan and cache serve a workload most cheaply within its promise.
+
+A cost model ranks the whole grid (the batcher on the length mix that the cache lets through); the
+simulator then tries the best of it, cheapest prediction first; last it is asked how long the winner
+of these may hold requests back for company.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from headgate.batching import forecast
+from headgate.caching import GenerationCache, make_policy
+from headgate.dataplane import DataPlane
+from headgate.objects import BatchingSpec, BatchInvariance, CacheSpec
+from headgate.planning.capacity import keeps_promise, max_rate, rate_per_s, scale_to_rate
+from headgate.planning.search import EQUAL, LOAD, Candidate, Search, Trial
+from headgate.planning.simulate import SimulationResult, simulate
+from headgate.scheduling import InstancePlan
+from headgate.workload import Request, ServiceCurve
+
+__all__ = ["BATCHING_GRID", "WAITS", "PlanChoice", "Skipped", "choose"]
+
+BATCHING_GRID: tuple[BatchingSpec, ...] = (
+    BatchingSpec(max_requests=1),
+    *(
+        BatchingSpec(max_requests=size, max_padded_tokens=tokens)
+        for size, tokens in ((8, 256), (8, 512), (16, 512), (16, 1024), (32, 1024), (32, 2048))
+    ),
+)
+"""Budgets to try where the caller names none."""
+WAITS = (1 / 16, 1 / 8, 1 / 4)
+"""Shares of the p95 limit for which requests may be held back."""
+_SAME_RATE = 1.04
+"""Two highest rates, each known to 2 %, are no different within this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A candidate that was not simulated, and why."""
+
+    candidate: Candidate
+    predicted_machine_s: float
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlanChoice:
+    """The outcome, with everything that was looked at."""
+
+    best: Trial | None
+    trials: tuple[Trial, ...]
+    skipped: tuple[Skipped, ...]
+    binding: str | None
+    """The constraint that stands in the way where nothing is feasible."""
+
+
+def choose(
+    workload: Sequence[Request],
+    curves: Mapping[InstancePlan, ServiceCurve],
+    *,
+    p95_limit_s: float,
+    batching: Sequence[BatchingSpec] = BATCHING_GRID,
+    caches: Sequence[CacheSpec] = (CacheSpec(),),
+    value_bytes: int = 0,
+    batch_invariance: BatchInvariance = BatchInvariance.EXACT,
+    trials: int = 8,
+    capacity_requests: int = 5000,
+) -> PlanChoice:
+    """The cheapest candidate that holds ``p95_limit_s``.
+
+    ``curves``: service times of one instance under each plan, measured with all its instances
+    busy. ``trials``: how many candidates to simulate at most, waits apart. ``capacity_requests``:
+    how much of the workload the search for the highest rate replays, its end; twice as many
+    before that fill the cache.
+    """
+    if not workload or not curves:
+        raise ValueError("a choice needs a workload and at least one service curve")
+    predicted, skipped = _predict(workload, curves, batching, caches, value_bytes)
+    tests = _Tests(
+        before=workload[-3 * capacity_requests : -capacity_requests],
+        replayed=workload[-capacity_requests:],
+        curves=curves,
+        p95_limit_s=p95_limit_s,
+        value_bytes=value_bytes,
+        batch_invariance=batch_invariance,
+    )
+    search = Search(predicted)
+    while len(search.trials) < trials and (asked := search.ask()) is not None:
+        seconds = predicted[asked]
+        search.tell(tests.full(asked, 0.8 / seconds if seconds > 0 else rate_per_s(workload)))
+    skipped += (
+        Skipped(c, predicted[c], "predicted to cost more than those that were tried")
+        for c in search.untried
+    )
+    best, binding, patient = search.best, None, []
+    if best is None:
+        binding = min(search.trials, key=lambda t: t.p95_s).refused
+    else:
+        patient = tests.waiting(best)
+        best = _least_attributed([best, *patient])
+        if best in patient:  # its rate is only known to be no lower
+            best = tests.full(best.candidate, best.max_rate_per_s)
+    return PlanChoice(best, (*search.trials, *patient), tuple(skipped), binding)
+
+
+@dataclass(frozen=True)
+class _Tests:
+    """Candidates on the end of the workload, behind caches that the rest has filled."""
+
+    before: Sequence[Request]
+    replayed: Sequence[Request]
+    curves: Mapping[InstancePlan, ServiceCurve]
+    p95_limit_s: float
+    value_bytes: int
+    batch_invariance: BatchInvariance
+
+    def full(self, candidate: Candidate, first_guess_per_s: float) -> Trial:
+        """The highest rate of ``candidate`` within the promise, and its cost at a share of it."""
+        capacity = max_rate(
+            lambda: self._plane(candidate),
+            self.replayed,
+            self.curves[candidate.plan],
+            p95_limit_s=self.p95_limit_s,
+            first_guess_per_s=first_guess_per_s,
+            value_bytes=self.value_bytes,
+        )
+        if capacity.rate_per_s:
+            return self._trial(candidate, capacity.rate_per_s)
+        p95_s = capacity.result.p95_s
+        return Trial(
+            candidate=candidate,
+            max_rate_per_s=0.0,
+            p95_s=p95_s,
+            attributed_machine_s=math.inf,
+            provisioned_machine_s=math.inf,
+            refused=f"latency_p95: {p95_s:.4g} s even at the lowest rate tried, "
+            f"above the limit of {self.p95_limit_s:.4g} s",
+        )
+
+    def waiting(self, impatient: Trial) -> list[Trial]:
+        """The same candidate with every wait that loses it no rate, the shortest first."""
+        spec = impatient.candidate.batching
+        if spec.max_requests == 1:
+            return []
+        highest = impatient.max_rate_per_s
+        found = []
+        for share in WAITS:
+            patient = replace(spec, max_wait_s=share * self.p95_limit_s)
+            candidate = replace(impatient.candidate, batching=patient)
+            rates = (highest, highest / _SAME_RATE)
+            if rate := next((r for r in rates if self._keeps(candidate, r)), None):
+                found.append(self._trial(candidate, rate))
+        return found
+
+    def _trial(self, candidate: Candidate, highest_per_s: float) -> Trial:
+        result = self._at(candidate, LOAD * highest_per_s)
+        cores = max(plan.cores for plan in self.curves)
+        return Trial(
+            candidate=candidate,
+            max_rate_per_s=highest_per_s,
+            p95_s=result.p95_s,
+            attributed_machine_s=result.busy_s_per_request * candidate.plan.threads / cores,
+            provisioned_machine_s=1.0 / highest_per_s,
+        )
+
+    def _keeps(self, candidate: Candidate, rate: float) -> bool:
+        return keeps_promise(self._at(candidate, rate), rate, p95_limit_s=self.p95_limit_s)
+
+    def _at(self, candidate: Candidate, rate: float) -> SimulationResult:
+        return simulate(
+            self._plane(candidate),
+            scale_to_rate(self.replayed, rate),
+            self.curves[candidate.plan],
+            value_bytes=self.value_bytes,
+        )
+
+    def _plane(self, candidate: Candidate) -> DataPlane:
+        return DataPlane.of(
+            candidate.variant("candidate", "build"),
+            self.curves[candidate.plan],
+            batch_invariance=self.batch_invariance,
+            cache=_filled(candidate.cache, self.before, self.value_bytes),
+        )
+
+
+def _least_attributed(trials: Sequence[Trial]) -> Trial:
+    """The first of those whose attributed costs are within a percent of the least."""
+    least = min(t.attributed_machine_s for t in trials)
+    return next(t for t in trials if t.attributed_machine_s <= least * EQUAL)
+
+
+def _predict(
+    workload: Sequence[Request],
+    curves: Mapping[InstancePlan, ServiceCurve],
+    batching: Sequence[BatchingSpec],
+    caches: Sequence[CacheSpec],
+    value_bytes: int,
+) -> tuple[dict[Candidate, float], list[Skipped]]:
+    """Machine seconds a request at saturation, by the cost model, and what cannot pay."""
+    cores = max(plan.cores for plan in curves)
+    predicted: dict[Candidate, float] = {}
+    skipped: list[Skipped] = []
+    for cache in caches:
+        lengths = _miss_lengths(workload, cache, value_bytes)
+        miss_share = len(lengths) / len(workload)
+        for plan, curve in curves.items():
+            for spec in batching:
+                gain = forecast(curve, spec, lengths[:2000] or [1])
+                candidate = Candidate(plan, spec, cache)
+                seconds = miss_share / gain.batched_per_s * plan.threads / cores
+                if spec.max_requests > 1 and not gain.pays and len(batching) > 1:
+                    skipped.append(Skipped(candidate, seconds, gain.reason))
+                else:
+                    predicted[candidate] = seconds
+    return predicted, skipped
+
+
+def _miss_lengths(
+    workload: Sequence[Request], cache: CacheSpec, value_bytes: int
+) -> tuple[int, ...]:
+    """Tokens of the requests that the cache lets through: the stream that reaches the device."""
+    if cache.capacity_bytes == 0:
+        return tuple(r.tokens for r in workload)
+    policy = make_policy(cache)
+    lengths = []
+    for r in workload:
+        if policy.get(r.key, r.arrived_at_s) is None:
+            policy.put(r.key, True, value_bytes, r.arrived_at_s)
+            lengths.append(r.tokens)
+    return tuple(lengths)
+
+
+def _filled(spec: CacheSpec, seen: Sequence[Request], value_bytes: int) -> GenerationCache | None:
+    """A cache that has answered ``seen``; None where the plan has no cache."""
+    if spec.capacity_bytes == 0:
+        return None
+    cache = GenerationCache(make_policy(spec), generation=0)
+    for r in seen:
+        if cache.lookup(r.key, tenant=r.tenant, generation=0, now_s=r.arrived_at_s) is None:
+            cache.insert(
+                r.key, True, value_bytes, tenant=r.tenant, generation=0, now_s=r.arrived_at_s
+            )
+    return cache
