@@ -410,7 +410,9 @@ def _notes(
                     f"{name}, {side.rate_per_s:.0f} requests/s."
                 )
         notes.append(
-            f"Load generator and server shared {job.cores} cores; read ratios before absolutes."
+            f"Load generator and server shared {job.cores} cores; read ratios before absolutes. "
+            "Predictions know the CPU time of both and the time between engine calls, but not "
+            "that threads wait for a core: their tails are too short."
         )
     return notes
 

@@ -142,8 +142,9 @@ def simulate(
     noise: Noise | None = None,
     value_bytes: int = 0,
 ) -> SimulationResult:
-    """Drives a fresh ``plane`` with ``requests`` until the last is answered.
+    """Drives an idle ``plane`` with ``requests`` until the last is answered.
 
+    Driven again, later in its own time, it has its cache as it was left; ``stats`` count on.
     ``requests``: ascending in ``arrived_at_s``, ids distinct. ``service``: the machine's true
     service times, which need not be what the plane predicts; ``noise`` multiplies each.
     ``value_bytes``: size of one answer, as the cache is charged for it. Raises ``ValueError`` for

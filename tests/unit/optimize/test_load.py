@@ -24,6 +24,7 @@ from headgate.ledger import Store
 from headgate.objects import BatchingSpec, Build, CacheSpec, Variant, canonical, jsonable, parse
 from headgate.optimize.load import Replay, SegmentTimes, Side
 from headgate.optimize.load.outcome import replay_from_json
+from headgate.optimize.load.replay import _pieces
 from headgate.optimize.load.schedule import Schedule
 from headgate.optimize.load.servers import Server, Starting, body_of, ready, target_of
 from headgate.optimize.plan import _requests, _workload, plan_simulate
@@ -97,6 +98,25 @@ def test_a_piece_for_noise_is_the_same_requests_each_time() -> None:
     assert (first.first, first.last) == (second.first, second.last) == (3, 6)
     assert np.array_equal(first.at_s, second.at_s)
     assert plan.last == plan.first == 3
+
+
+def test_servers_take_turns_and_neither_always_begins() -> None:
+    """Noise on the first around it; each server goes on in the workload where it stopped."""
+    plans = [Schedule(at_s_of([1.0] * 99), 10, rate) for rate in (1.0, 2.0)]
+    pieces = _pieces(plans, seconds=9.0, blocks=3)
+    assert [i for i, _ in pieces] == [0, 0, *(0, 1), *(1, 0), *(0, 1), 0, 0]
+    assert [(p.first, p.last) for i, p in pieces if i == 1] == [(10, 17), (17, 24), (24, 31)]
+    noise = [pieces[k][1] for k in (0, 1, -2, -1)]
+    assert {(p.first, p.last) for p in noise} == {(10, 13)}
+
+
+def test_a_log_that_ends_sooner_is_not_begun_anew() -> None:
+    """Both sides have as many blocks; those of the faster one are shorter. A block's first request
+    needs no gap, so there may be one more a block."""
+    slow, fast = (Schedule(at_s_of([1.0] * 19), 0, rate) for rate in (1.0, 10.0))
+    pieces = _pieces([slow, fast], seconds=15.0, blocks=3)
+    assert max(p.last for _, p in pieces) <= 20 + 3
+    assert len([p for i, p in pieces if i == 1]) == 3
 
 
 @given(gaps, st.integers(0, 40), st.sampled_from([0.5, 1.0, 7.0]), st.floats(0.0, 100.0))

@@ -13,7 +13,7 @@ from headgate.release import Blocks
 
 __all__ = ["DRAIN_S", "Range", "Replay", "SegmentTimes", "Side", "replay_from_json"]
 
-DRAIN_S = 0.2
+DRAIN_S = 0.1
 """Quiet time between two segments, after everything of the first was answered."""
 _MOST_FAILED_SHARE = 0.01
 Range = tuple[int, int]

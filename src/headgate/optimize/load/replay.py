@@ -44,13 +44,7 @@ def replay(call: Call) -> Mapping[str, Output]:
         call.progress(0.02, "finding each server's capacity")
         probes = [saturate(s, log.items, call) for s in servers]
         plans = [Schedule(log.at_s, p.requests, c["load"] * p.rate_per_s) for p in probes]
-        # A log that ends sooner is not begun anew: a cache would answer all of it.
-        lasts = [min(c["seconds"], plan.remaining_s) / c["blocks"] for plan in plans]
-        pieces: list[tuple[int, Piece]] = [(0, plans[0].aside(_AA_S)) for _ in range(2)]
-        for block in range(c["blocks"]):
-            order = (0, 1) if block % 2 == 0 else (1, 0)
-            pieces += [(i, plans[i].next(lasts[i])) for i in order]
-        pieces += [(0, plans[0].aside(_AA_S)) for _ in range(2)]
+        pieces = _pieces(plans, seconds=c["seconds"], blocks=c["blocks"])
         rates = [plan.rate_per_s for plan in plans]
         call.progress(0.1, f"replaying at {rates[0]:.0f} and {rates[1]:.0f} requests/s")
         bodies = [body_of(item, call) for item in log.items]
@@ -63,27 +57,40 @@ def replay(call: Call) -> Mapping[str, Output]:
         memory = [s.process.memory_info().rss for s in servers]
     ran = [(i, p, r) for (i, p), r in zip(pieces, results, strict=True)]
     noise = ran[:2] + ran[-2:]
-    asides = [_range(p) for _, p, _ in ran[:2]]
     times = [_times(p, r) for _, p, r in noise]
-    sides = []
-    for i, (probe, plan) in enumerate(zip(probes, plans, strict=True)):
-        own = [(p, r) for k, p, r in ran[2:-2] if k == i]
-        sides.append(
-            {
-                "capacity_per_s": probe.rate_per_s,
-                "rate_per_s": plan.rate_per_s,
-                "before": [(0, probe.requests), *(asides if i == 0 else [])],
-                "memory_bytes": memory[i],
-                **_measured(own),
-            }
-        )
     body = {
         "aa_before": times[:2],
         "aa_after": times[2:],
         "aa_void": LoadResult.joined([r for _, _, r in noise]).verdict().broken,
-        "sides": sides,
+        "sides": [
+            {
+                "capacity_per_s": probes[i].rate_per_s,
+                "rate_per_s": plans[i].rate_per_s,
+                "before": [(0, probes[i].requests), *(s.sent for s in times[:2] if i == 0)],
+                "memory_bytes": memory[i],
+                **_measured([(p, r) for k, p, r in ran[2:-2] if k == i]),
+            }
+            for i in range(2)
+        ],
     }
     return {"load": Output(canonical(body), "samples", "json {sides, aa_*}")}
+
+
+def _pieces(
+    plans: Sequence[Schedule], *, seconds: float, blocks: int
+) -> Sequence[tuple[int, Piece]]:
+    """(server, what it is sent), in order: the first server against itself, blocks in which each
+    has its turn, the first against itself again."""
+    # A log that ends sooner is not begun anew (but for a request a block, whose gap is left out):
+    # a cache would answer all of it.
+    lasts = [min(seconds, plan.remaining_s) / blocks for plan in plans]
+    noise = [(0, plans[0].aside(_AA_S)) for _ in range(2)]
+    blocked = [
+        (i, plans[i].next(lasts[i]))
+        for block in range(blocks)
+        for i in ((0, 1) if block % 2 == 0 else (1, 0))
+    ]
+    return [*noise, *blocked, *noise]
 
 
 def _measured(own: Sequence[tuple[Piece, LoadResult]]) -> Mapping[str, Any]:
@@ -111,10 +118,6 @@ def _times(piece: Piece, r: LoadResult) -> SegmentTimes:
         server_cpu_s=r.server_cpu_s,
         generator_cpu_s=r.generator_cpu_s,
     )
-
-
-def _range(piece: Piece) -> tuple[int, int]:
-    return piece.first, piece.last
 
 
 def measure_load(
