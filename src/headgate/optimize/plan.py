@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from headgate.caching import request_key
 from headgate.config import load_workload
 from headgate.dataplane import DataPlane
-from headgate.engines import codec_for
 from headgate.objects import (
     BatchingSpec,
     BatchInvariance,
@@ -28,6 +27,7 @@ from headgate.objects import (
 )
 from headgate.optimize.measure import MeasuredCurve, build_inputs
 from headgate.optimize.recorder import Call, Output, Recorded, Recorder, transformation
+from headgate.optimize.served import served_codec
 from headgate.planning import BATCHING_GRID, SimulationResult, choose, simulate
 from headgate.runtime.servable import build_from_json, curve_from_json, variant_from_json
 from headgate.scheduling import InstancePlan
@@ -82,15 +82,18 @@ class Outcome:
 
 
 _Sizes = tuple[NDArray[np.float64], tuple[bytes, ...], tuple[int, ...]]
-_KNOWN: dict[tuple[str, str | None, int], _Sizes] = {}
+_KNOWN: dict[tuple[str, str | None, int, str | None], _Sizes] = {}
 
 
 def _workload(call: Call, build: Build) -> _Sizes:
     """Gaps, keys and lengths of a workload; tokenized once a process, since all are digests."""
-    known = (call.u["workload"], build.tokenizer, build.max_tokens)
+    known = (call.u["workload"], build.tokenizer, build.max_tokens, build.preprocess)
     if known not in _KNOWN:
         log = load_workload(call.path("workload"))
-        encoded = codec_for(build, call.store.path_of).encode(log.items, truncate=True)
+        codec = served_codec(
+            build, call.store.path_of, preprocess=call.c["preprocess"], root=call.root
+        )
+        encoded = codec.encode(log.items, truncate=True)
         keys = tuple(
             request_key(tenant="", build="", parameters={}, content=e.content.tobytes())
             for e in encoded
@@ -215,6 +218,7 @@ def choose_variant(
     *,
     name: str,
     workload: str,
+    preprocess: str | None,
     p95_limit_s: float,
     batch_invariance: BatchInvariance,
     caches: Sequence[CacheSpec],
@@ -223,13 +227,17 @@ def choose_variant(
     trials: int = 3,
     capacity_requests: int = 2000,
 ) -> Choice:
-    """The cheapest way to serve a build (one per instance plan: threads are the build's)."""
+    """The cheapest way to serve a build (one per instance plan: threads are the build's).
+
+    ``preprocess``: the endpoint's own (``module:function``); it decides lengths and what is equal.
+    """
     first = next(iter(builds.values()))
     done = recorder.run(
         plan_choose,
         u=_inputs(first, workload),
         c={
             "build": first,
+            "preprocess": preprocess,
             "plans": [
                 {"threads": m.plan.threads, "instances": m.plan.instances, "curve": m.curve}
                 for m in curves
@@ -274,6 +282,7 @@ def simulate_variant(
     curve: MeasuredCurve,
     *,
     workload: str,
+    preprocess: str | None,
     cores: int,
     batch_invariance: BatchInvariance,
     value_bytes: int,
@@ -294,6 +303,7 @@ def simulate_variant(
         u=_inputs(build, workload),
         c={
             "build": build,
+            "preprocess": preprocess,
             "variant": variant,
             "curve": curve.curve,
             "cores": cores,

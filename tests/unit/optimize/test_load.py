@@ -56,7 +56,7 @@ def call_of(
         for k, at in zip(items or range(len(times_s)), times_s, strict=True)
     ]
     workload = store.put_bytes(b"\n".join(rows) + b"\n")
-    c = {"task": "classify", "endpoint": "digits", "input": TENSOR, **config}
+    c = {"task": "classify", "endpoint": "digits", "input": TENSOR, "preprocess": None, **config}
     here = Path()
     return Call({"workload": workload}, c, 0, store, here, here, here, lambda share, detail: None)
 
@@ -142,6 +142,19 @@ def test_the_simulator_is_given_the_requests_that_are_sent(
     ]
     assert [r.key for r in simulated] == [keys[k % n] for k in range(piece.first, piece.last)]
     assert np.allclose([r.arrived_at_s - start_s for r in simulated], piece.at_s)
+
+
+def test_own_preprocessing_decides_which_requests_are_equal(
+    endpoint: tuple[Store, Build], tmp_path: Path
+) -> None:
+    """Two inputs that it makes one are one to the cache, in the simulator as on the server."""
+    store, build = endpoint
+    (tmp_path / "own.py").write_text("def flat(x):\n    return x * 0\n")
+    call = replace(call_of(store, [1.0, 1.0], preprocess="own:flat"), root=tmp_path)
+    _, keys, _ = _workload(call, replace(build, preprocess="sha256:flat"))
+    _, plain, _ = _workload(call_of(store, [1.0, 1.0]), build)
+    assert len(set(keys)) == 1
+    assert len(set(plain)) == 3
 
 
 def simulated(endpoint: tuple[Store, Build], items: list[int], **config: object) -> dict[str, Any]:
