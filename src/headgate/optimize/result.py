@@ -412,7 +412,7 @@ def _notes(
         notes.append(
             f"Load generator and server shared {job.cores} cores; read ratios before absolutes. "
             "Predictions know the CPU time of both and the time between engine calls, but not "
-            "that threads wait for a core: their tails are too short."
+            "that threads wait for a core, so their tails are rather too short."
         )
     return notes
 
