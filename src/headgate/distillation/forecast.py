@@ -8,7 +8,9 @@ with ``N`` and ``S`` of the run that is asked about, so that its loss is ``e + a
 cannot identify five parameters, so none is chosen: many laws are drawn (the exponents and the
 shares of ``e``, ``a`` and ``b`` at random, the scale fitted), and each votes with the weight at
 which it explains the anchors (Bayes' rule by importance sampling). What the pilots leave open
-shows as a wide interval. On simulated students a nominal 90 % held in 85 to 89 % of cases. The
+shows as a wide interval, and it is widened further where few anchors carry it. On simulated
+students a nominal 90 % held in 92 % of cases or more with 4, 6 and 12 anchors, and in 88 % or more
+where the true errors were twice those stated. The
 form is that of Hoffmann et al., "Training Compute-Optimal Large Language Models" (2022). Knows
 nothing of models, clocks or files.
 """
@@ -19,6 +21,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri, stdtrit
 
 from headgate.errors import InputError
 
@@ -27,6 +31,8 @@ __all__ = ["Anchor", "Forecast", "forecast"]
 _EXPONENTS = (0.05, 1.25)
 """Of alpha and beta, before the anchors are seen: from hardly falling to faster than 1/n."""
 _LAWS = 40_000
+_LEAST_VOTERS = 50.0
+"""Laws that must count, however precise the anchors are."""
 _LEAST_ANCHORS = 4
 
 
@@ -107,12 +113,34 @@ def forecast(
     # Where even the best law misses the anchors by more than their errors allow, the errors are
     # too small, or the law is wrong: they are widened until it fits as well as it should.
     inflation = max(1.0, misfit.min() / max(len(anchors) - 3, 1))
-    evidence = np.exp(-0.5 * (misfit - misfit.min()) / inflation) / np.sqrt(information)
-    voters = rng.choice(_LAWS, size=draws, p=evidence / evidence.sum())
+    log_evidence = -0.5 * (misfit / inflation + np.log(information))
+    voters = rng.choice(_LAWS, size=draws, p=_votes(log_evidence))
     spread = np.sqrt(inflation / information[voters])
     drawn = np.maximum(scale[voters] + spread * rng.standard_normal(draws), 0.0)
-    outcome = drawn * asked[voters] + standard_error * rng.standard_normal(draws)
+    underlying = drawn * asked[voters]
+    # Few anchors leave few degrees of freedom (a law has a scale and two slopes to bend), so the
+    # draws are spread as Student's quantile is beside the normal one.
+    tail = (1 + coverage) / 2
+    widening = float(stdtrit(max(len(anchors) - 3, 1), tail) / ndtri(tail))
+    middle = np.median(underlying)
+    underlying = np.maximum(middle + widening * (underlying - middle), 0.0)
+    outcome = underlying + standard_error * rng.standard_normal(draws)
     return Forecast(tuple(float(x) for x in np.sort(outcome)), coverage)
+
+
+def _votes(log_evidence: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The share of votes of each law, shape (laws,).
+
+    Precise anchors can leave next to none of the laws that were drawn, and those would agree with
+    each other by chance. The evidence is flattened until at least ``_LEAST_VOTERS`` count.
+    """
+    flat = 1.0
+    while True:
+        weight = np.exp(flat * (log_evidence - log_evidence.max()))
+        votes: NDArray[np.float64] = weight / weight.sum()
+        if 1 / float(votes @ votes) >= _LEAST_VOTERS:  # Kish's effective sample size
+            return votes
+        flat *= 0.8
 
 
 def _check(anchors: Sequence[Anchor], examples: int, steps: int) -> None:
