@@ -7,7 +7,7 @@ ledger, so that it can be held against what was measured.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from headgate.distillation import Recipe, break_even_requests
@@ -16,25 +16,12 @@ from headgate.engines.check import check_onnx
 from headgate.objects import jsonable
 from headgate.optimize.job import Job
 from headgate.optimize.measure import MeasuredCurve
-from headgate.quantization import (
-    BF16,
-    INT8_DYNAMIC,
-    INT8_STATIC,
-    ModelFacts,
-    QuantizationForecast,
-    Scheme,
-    forecast,
-)
+from headgate.optimize.variants import CANDIDATES, Candidate
+from headgate.quantization import ModelFacts, QuantizationForecast, Scheme, forecast
 from headgate.report import words
 
 __all__ = ["Forecast", "preview"]
 
-_SCHEMES: Mapping[str, Scheme] = {
-    "bf16": BF16,
-    "int8_dynamic": INT8_DYNAMIC,
-    "int8_static": INT8_STATIC,
-    "student3_int8": INT8_STATIC,
-}
 _BACKWARD = 2.0
 """A backward pass costs about two forward passes (Kaplan et al., arXiv 2001.08361, section 2.1)."""
 
@@ -59,13 +46,13 @@ def preview(job: Job, curve: MeasuredCurve) -> Sequence[Forecast]:
 
 
 def _look_at(job: Job, name: str, facts: ModelFacts, curve: MeasuredCurve) -> Forecast:
-    lacks = [*_lacks(job, name)]
+    candidate = CANDIDATES[name]
+    lacks = [*_lacks(job, candidate)]
     expected: list[str] = []
     warnings: tuple[str, ...] = ()
     body: dict[str, object] = {}
-    scheme = _SCHEMES.get(name)
-    if scheme is not None:
-        quantized = _quantized(job, scheme, facts)
+    if candidate.scheme is not None:
+        quantized = _quantized(job, candidate.scheme, facts)
         if not quantized.applies:
             lacks.append(quantized.reason)
         speed = quantized.speedup
@@ -73,7 +60,7 @@ def _look_at(job: Job, name: str, facts: ModelFacts, curve: MeasuredCurve) -> Fo
         expected.append(words.size(quantized.file_bytes))
         warnings = quantized.warnings
         body["quantization"] = quantized
-    if name.startswith("student") and not lacks:
+    if candidate.student and not lacks:
         expected.append(_student(job, curve, body))
     skip = "; ".join(lacks)
     said = "" if skip else ", ".join(expected)
@@ -88,14 +75,14 @@ def _look_at(job: Job, name: str, facts: ModelFacts, curve: MeasuredCurve) -> Fo
     return Forecast(name, skip, said, warnings, entry.id)
 
 
-def _lacks(job: Job, name: str) -> Sequence[str]:
+def _lacks(job: Job, candidate: Candidate) -> Sequence[str]:
     """What the endpoint or the machine does not have, that the candidate needs."""
     needs: list[tuple[bool, str]] = []
-    if name != "int8_dynamic" and name != "student3":
+    if candidate.openvino:
         needs.append(("openvino" in job.profile.libraries, "pip install 'headgate[openvino]'"))
-    if "int8_static" in name or name.endswith("3_int8"):
+    if candidate.calibrates:
         needs.append((bool(job.inputs.calibrate), "data: calibrate is not declared"))
-    if name.startswith("student"):
+    if candidate.student:
         needs += [
             (bool(job.source.encoder), "a student takes the layers of a transformers encoder"),
             ("torch" in job.profile.libraries, "pip install 'headgate[train]'"),

@@ -1,6 +1,7 @@
 """Makes the candidate builds: what each is made from, and how.
 
-The names are those of ``candidates`` in headgate.yaml. Knows nothing of how builds are judged.
+``CANDIDATES`` is the one table of them, by the names of ``candidates`` in headgate.yaml. Knows
+nothing of how builds are judged.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ from headgate.optimize.measure import build_inputs
 from headgate.optimize.models import Source, link_files
 from headgate.optimize.recorder import Call, Output, Recorder, transformation
 from headgate.optimize.served import as_json
+from headgate.quantization import BF16, INT8_DYNAMIC, INT8_STATIC, Scheme
 from headgate.runtime.servable import build_from_json
 from headgate.workload import Tensors
 
-__all__ = ["Maker", "make_build"]
+__all__ = ["BASELINE", "CANDIDATES", "Candidate", "Maker", "make_build"]
 
 _OPENVINO_PADDING = 4
 """OpenVINO compiles for every new shape, about 6 ms and 2 MB each; lengths in fours keep the
@@ -124,7 +126,7 @@ class Maker:
 
 def make_build(name: str, maker: Maker) -> Build:
     """The candidate ``name``. Raises ``MissingExtra``, ``EngineError`` or ``InputError``."""
-    return _MAKERS[name](maker)
+    return CANDIDATES[name].make(maker)
 
 
 def _fp32_openvino(maker: Maker) -> Build:
@@ -226,11 +228,42 @@ def _pad(build: Build) -> int:
     return _OPENVINO_PADDING if build.tokenizer is not None else 1
 
 
-_MAKERS: Mapping[str, Callable[[Maker], Build]] = {
-    "fp32_openvino": _fp32_openvino,
-    "bf16": _bf16,
-    "int8_dynamic": _int8_dynamic,
-    "int8_static": _int8_static,
-    "student3": _student3,
-    "student3_int8": _student3_int8,
+BASELINE = "fp32"
+"""The model as it is, which is nobody's candidate and what the plainest are plainer than."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One way to make a build: what it needs, and what it is without each of its optimizations."""
+
+    make: Callable[[Maker], Build]
+    without: Mapping[str, str]
+    """Optimization -> the candidate, or ``BASELINE``, that lacks only it."""
+    scheme: Scheme | None = None
+    """How it is quantized, if it is."""
+    openvino: bool = True
+    """It runs on OpenVINO."""
+    calibrates: bool = False
+    student: bool = False
+
+
+CANDIDATES: Mapping[str, Candidate] = {
+    "fp32_openvino": Candidate(_fp32_openvino, {}),
+    "bf16": Candidate(_bf16, {"quantization": "fp32_openvino"}, BF16),
+    "int8_dynamic": Candidate(
+        _int8_dynamic, {"quantization": BASELINE}, INT8_DYNAMIC, openvino=False
+    ),
+    "int8_static": Candidate(
+        _int8_static, {"quantization": "fp32_openvino"}, INT8_STATIC, calibrates=True
+    ),
+    "student3": Candidate(_student3, {"distillation": BASELINE}, openvino=False, student=True),
+    "student3_int8": Candidate(
+        _student3_int8,
+        {"quantization": "student3", "distillation": "int8_static"},
+        INT8_STATIC,
+        calibrates=True,
+        student=True,
+    ),
 }
+"""Name -> how it is made; headgate.yaml may name all but the first, which only prices are compared
+with."""
