@@ -2,7 +2,8 @@
 
 A transformation is a function ``(Call) -> outputs`` under a name. ``Recorder.run`` executes it
 unless the ledger already holds that very run with all of its outputs (docs/decisions/0001);
-``Recorder.replay`` executes a recorded one again. Knows nothing of what transformations do.
+``Recorder.replay`` executes a recorded one again. What fails is recorded too, under the key that
+its run would have had. Knows nothing of what transformations do.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from headgate.errors import Refused
+from headgate.errors import EngineError, HeadgateError, InputError, Refused
 from headgate.ledger import Entry, Store
 from headgate.objects import Artifact, Run, digest, digest_bytes, jsonable, short
 from headgate.optimize.code import code_digest
@@ -89,6 +90,10 @@ class Transformation:
 
 
 _KNOWN: dict[str, Transformation] = {}
+_FAILURES = {"EngineError": EngineError, "InputError": InputError}
+_PASSING = ("function_failed",)
+"""Reasons that may be gone by the next run, though no digest tells: a user's function reads what
+it likes. A missing extra is an error of its own and passes too."""
 
 
 def transformation(
@@ -147,7 +152,9 @@ class Recorder:
     seed: int
     root: Path
     fresh_measurements: bool = False
-    """Take every measurement again, once, even where it is recorded."""
+    """Take every measurement again, once, even where it is recorded; try again what failed."""
+    failures_stand: bool = False
+    """What failed in an earlier run fails again at once, in the same environment."""
     on_start: Callable[[str, str], None] = lambda name, detail: None
     on_progress: Callable[[float, str], None] = lambda share, detail: None
     runs: list[Recorded] = field(default_factory=list)
@@ -164,14 +171,22 @@ class Recorder:
         """The outputs of ``what`` on ``u`` under ``c``; executes it if need be.
 
         ``detail`` is for people and no part of the run's identity. Raises whatever the work
-        raises; nothing is recorded then.
+        raises; no run is recorded then, but what an engine or an input is to blame for is, as a
+        ``failure``.
         """
         config = {**jsonable(c), "code": what.code}
         recorded = self._find(what, u, config)
         taken_before = recorded is not None and recorded.entry not in {r.entry for r in self.runs}
         if recorded is None or (self.fresh_measurements and what.measures and taken_before):
+            key = self._key(what, u, config)
+            if self.failures_stand and not self.fresh_measurements:
+                self._fail_again(key)
             self.on_start(what.name, detail)
-            recorded = self._execute(what, u, config)
+            try:
+                recorded = self._execute(what, u, config)
+            except (EngineError, InputError) as error:
+                self._record_failure(key, what, u, error)
+                raise
         self.runs.append(recorded)
         return recorded
 
@@ -185,6 +200,52 @@ class Recorder:
             return None
         entry, run = found
         return Recorded(what.name, entry.id, run.z, True, _seconds(run), run.ended_at)
+
+    def _key(self, what: Transformation, u: Mapping[str, str], config: Mapping[str, object]) -> str:
+        """As the store's for a run of the same ``T(u; c, e)`` and seed."""
+        return digest(
+            {
+                "transformation": what.name,
+                "u": u,
+                "c": config,
+                "e": self.environment,
+                "seed": self.seed,
+            }
+        )
+
+    def _record_failure(
+        self, key: str, what: Transformation, u: Mapping[str, str], error: HeadgateError
+    ) -> None:
+        if type(error).__name__ not in _FAILURES or error.reason in _PASSING:
+            return
+        body = {
+            "key": key,
+            "endpoint": self.endpoint,
+            "transformation": what.name,
+            "u": dict(u),
+            "e": self.environment,
+            "error": type(error).__name__,
+            "reason": error.reason,
+            "what": error.what,
+            "where": error.where,
+            "fix": error.fix,
+        }
+        known = self.store.latest("failure", key=key)
+        if known is None or known.body != body:
+            self.store.append("failure", body)
+
+    def _fail_again(self, key: str) -> None:
+        known = self.store.latest("failure", key=key)
+        if known is None:
+            return
+        body = known.body
+        raise _FAILURES[body["error"]](
+            f"{body['what'].splitlines()[0]}; so it was before (failure {short(known.id)}), and "
+            "--fresh tries again",
+            where=body["where"],
+            fix=body["fix"],
+            reason=body["reason"],
+        )
 
     def _execute(
         self, what: Transformation, u: Mapping[str, str], config: Mapping[str, object]

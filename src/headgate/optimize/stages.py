@@ -132,8 +132,12 @@ def measure_baseline(job: Job) -> Baseline:
 def make_candidates(
     job: Job, baseline: Baseline, forecasts: Sequence[Forecast]
 ) -> tuple[list[Tried], SpeedBlocks]:
-    """Makes and measures every candidate that the preview did not skip; judges none."""
-    maker = Maker(job.recorder, job.source, job.inputs, job.profile)
+    """Makes and measures every candidate that the preview did not skip; judges none.
+
+    One that failed in an earlier run is not tried again, unless the run is fresh or the environment
+    another.
+    """
+    maker = Maker(replace(job.recorder, failures_stand=True), job.source, job.inputs, job.profile)
     tried = [_measured(job, maker, forecast) for forecast in forecasts]
     made = [t.build for t in tried if t.build is not None]
     speed = measure_blocks(
@@ -156,13 +160,13 @@ def _measured(job: Job, maker: Maker, forecast: Forecast) -> Tried:
         build = make_build(forecast.name, maker)
         job.register_build(build)
         quality, run = measure_quality(
-            job.recorder,
+            maker.recorder,
             build,
             job.behaviour,
             dataset=job.inputs.versions["evaluate"],
             split="evaluate",
         )
-        invariance = measure_invariance(job.recorder, build, job.behaviour, items=job.queries)
+        invariance = measure_invariance(maker.recorder, build, job.behaviour, items=job.queries)
     except (EngineError, MissingExtra, InputError) as error:
         # One candidate that cannot be made must not cost the others.
         return Tried(forecast.name, forecast, skipped=error.what.splitlines()[0])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from headgate.errors import Refused
+from headgate.errors import EngineError, InputError, MissingExtra, Refused
 from headgate.ledger import Store
 from headgate.optimize.recorder import (
     Call,
@@ -29,6 +29,7 @@ class World:
 
     calls: list[str] = field(default_factory=list)
     fails: bool = False
+    error: Exception | None = None
     answer: bytes = b"the answer"
 
 
@@ -39,7 +40,7 @@ WORLD = World()
 def world() -> World:
     """A world as new."""
     WORLD.calls.clear()
-    WORLD.fails, WORLD.answer = False, b"the answer"
+    WORLD.fails, WORLD.error, WORLD.answer = False, None, b"the answer"
     return WORLD
 
 
@@ -66,6 +67,15 @@ def time(call: Call) -> Mapping[str, Output]:
     """Never the same twice, as a clock."""
     WORLD.calls.append("time")
     return {"seconds": Output(os.urandom(8), "samples", "bytes")}
+
+
+@transformation("test.break")
+def broken(call: Call) -> Mapping[str, Output]:
+    """Fails as an engine does, or as the world has it."""
+    WORLD.calls.append("break")
+    if WORLD.error is not None:
+        raise WORLD.error
+    return {"out": Output(b"made", "model", "bytes")}
 
 
 def runs(store: Store) -> list[str]:
@@ -253,3 +263,62 @@ def test_only_runs_of_known_transformations_can_be_replayed(
     assert caught.value.reason == "not_replayable"
     with pytest.raises(AssertionError, match=r"two transformations are called test\.make"):
         transformation("test.make")(make.work)
+
+
+UNSUPPORTED = EngineError("no kernel for Erf\nat node 7", where="model.onnx", fix="another engine")
+
+
+def test_a_failure_stands_until_something_changes(new_recorder: NewRecorder, store: Store) -> None:
+    """The second run says what failed without trying; another environment or --fresh tries."""
+    WORLD.error = UNSUPPORTED
+    first = new_recorder(failures_stand=True)
+    with pytest.raises(EngineError, match=r"no kernel for Erf\nat node 7"):
+        first.run(broken, u={}, c={})
+    with pytest.raises(
+        EngineError, match=r"no kernel for Erf; so it was before .*--fresh"
+    ) as again:
+        new_recorder(failures_stand=True).run(broken, u={}, c={})
+    assert (again.value.where, again.value.reason) == ("model.onnx", "engine")
+    assert WORLD.calls == ["break"]
+    (failure,) = store.entries("failure")
+    assert (failure.body["transformation"], failure.body["what"]) == (
+        "test.break",
+        UNSUPPORTED.what,
+    )
+    assert first.runs == []
+
+    WORLD.error = None
+    fresh = new_recorder(failures_stand=True, fresh_measurements=True).run(broken, u={}, c={})
+    run = store.get(fresh.entry)
+    assert run.body["key"] == failure.body["key"]
+    new_recorder(failures_stand=True, environment="sha256:there").run(broken, u={}, c={})
+    new_recorder(failures_stand=True).run(broken, u={}, c={"options": 1})
+    assert WORLD.calls == ["break"] * 4
+
+
+def test_a_failure_is_no_run(new_recorder: NewRecorder, store: Store) -> None:
+    """Where failures do not stand it is tried again, and entered once."""
+    WORLD.error = UNSUPPORTED
+    for _ in range(2):
+        with pytest.raises(EngineError, match="no kernel"):
+            new_recorder().run(broken, u={}, c={})
+    assert WORLD.calls == ["break"] * 2
+    assert len(list(store.entries("failure"))) == 1
+    assert runs(store) == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        InputError("it raised", where="own:step", reason="function_failed"),
+        MissingExtra.of("openvino", needed_for="int8"),
+        ValueError("a fault of ours"),
+    ],
+)
+def test_what_may_pass_is_tried_again(new_recorder: NewRecorder, error: Exception) -> None:
+    """A user's function may depend on anything; an extra may be installed; a fault is mended."""
+    for _ in range(2):
+        WORLD.error = error
+        with pytest.raises(type(error)):
+            new_recorder(failures_stand=True).run(broken, u={}, c={})
+    assert WORLD.calls == ["break"] * 2
