@@ -200,10 +200,17 @@ def estimate_blocks(contract: Contract, samples: Blocks) -> Estimate | NoEstimat
         return _unknown(f"{n} blocks are fewer than {max(contract.min_n, MIN_BLOCKS)}", n)
     aa = (*samples.aa_before, *samples.aa_after)
     if not all(map(math.isfinite, (*samples.current, *_flat(aa)))):
-        return _invalid("requests failed in a block of current, so there is no comparison", n)
+        return _invalid(
+            f"more than {MAX_ERRORED_SHARE:.0%} of current's own requests failed in a block, so "
+            "there is no comparison",
+            n,
+        )
     if not all(map(math.isfinite, samples.candidate)):
         failed = sum(map(math.isinf, samples.candidate))
-        note = f"requests of the candidate failed in {failed} of {n} blocks"
+        note = (
+            f"more than {MAX_ERRORED_SHARE:.0%} of the candidate's requests failed in {failed} of "
+            f"{n} blocks, and a block that fails so many has no {contract.metric}"
+        )
         if contract.on_breach is Action.WARN:
             return _invalid(note, n)
         return Estimate(math.inf, math.inf, math.inf, n, None, note)

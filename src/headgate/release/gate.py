@@ -8,6 +8,7 @@ come from or what carries an action out.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -264,9 +265,10 @@ def _compare(contract: Contract, estimate: Estimate | NoEstimate) -> ContractRes
         because = f"{quantity} = {estimate.value:.4g} (95 % bound {bad:.4g}) keeps {limit:.4g}"
     elif not _kept(contract, good):
         verdict = _breach(contract)
-        because = (
-            f"{quantity} = {estimate.value:.4g} (at best {good:.4g} at 95 %) breaks {limit:.4g}"
-        )
+        told = f"= {estimate.value:.4g} (at best {good:.4g} at 95 %)"
+        if math.isinf(estimate.value):
+            told = "is infinite and"
+        because = f"{quantity} {told} breaks {limit:.4g}"
     else:
         verdict = Verdict.UNKNOWN
         because = (

@@ -84,9 +84,9 @@ class WorstSlice:
 class Blocks:
     """A metric of whole blocks of load; ``candidate[i]`` ran next to ``current[i]``.
 
-    Requests under load are not independent of each other; blocks nearly are. A block whose failed
-    requests reach its quantile has the value ``inf``. The A/A pairs are blocks in which current
-    ran against itself, before and after: (first, second).
+    Requests under load are not independent of each other; blocks nearly are. A block in which more
+    than one request in a hundred failed has the value ``inf``. The A/A pairs are blocks in which
+    current ran against itself, before and after: (first, second).
     """
 
     metric: str

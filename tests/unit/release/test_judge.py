@@ -303,13 +303,17 @@ class TestBlocks:
             rate = blocks([value] * 8, metric="rate", direction=Direction.HIGHER)
             assert judge(rule, rate).verdict is verdict
 
-    @pytest.mark.parametrize("rule", [RATIO, AT_MOST])
-    def test_failed_requests_of_the_candidate_fail(self, rule: object) -> None:
+    @pytest.mark.parametrize(("rule", "quantity"), [(RATIO, " candidate / current"), (AT_MOST, "")])
+    def test_failed_requests_of_the_candidate_fail(self, rule: object, quantity: str) -> None:
         """An infinite block of the candidate is honest harm."""
         result = judge(rule, blocks([50.0] * 7 + [math.inf]))  # type: ignore[arg-type]
         assert result.verdict is Verdict.FAIL
         assert result.value == math.inf
-        assert "requests of the candidate failed in 1 of 8 blocks" in result.because
+        assert result.because.startswith(f"latency{quantity} is infinite and breaks ")
+        assert (
+            "more than 1% of the candidate's requests failed in 1 of 8 blocks, and a block that "
+            "fails so many has no latency" in result.because
+        )
 
     def test_a_contract_that_only_warns_does_not_let_failed_requests_through(self) -> None:
         """A warning promotes, so a candidate that does not answer cannot have one."""
@@ -326,9 +330,9 @@ class TestBlocks:
             (blocks([50.0] * 8, [100.0] * 7 + [math.nan]), "not a number"),
             (blocks([50.0] * 7 + [-math.inf]), "not a number"),
             (blocks([50.0] * 7 + [0.0]), "not above zero"),
-            (blocks([50.0] * 8, [math.inf] + [100.0] * 7), "block of current"),
-            (blocks([math.inf] * 8, [math.inf] * 8), "block of current"),
-            (blocks([50.0] * 8, aa_after=((100.0, math.inf),)), "block of current"),
+            (blocks([50.0] * 8, [math.inf] + [100.0] * 7), "of current's own requests failed"),
+            (blocks([math.inf] * 8, [math.inf] * 8), "of current's own requests failed"),
+            (blocks([50.0] * 8, aa_after=((100.0, math.inf),)), "of current's own requests failed"),
             (blocks([50.0] * 8, aa_before=((100.0, math.nan),)), "not a number"),
         ],
     )
