@@ -1,4 +1,4 @@
-"""A build's answers to many items at once, offline: length-sorted batches, one engine.
+"""A build's answers to many items at once, offline: length-sorted batches, on all its instances.
 
 Used for quality, for teacher outputs and for pilots. Knows nothing of what the answers mean.
 """
@@ -6,6 +6,8 @@ Used for quality, for teacher outputs and for pilots. Knows nothing of what the 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +40,10 @@ def batches_by_length(
 
 
 class Answerer:
-    """An engine with its codec, as they are served."""
+    """An engine with its codec, as they are served.
+
+    ``beside``: further engines of the same build, which share the work of ``answer``.
+    """
 
     def __init__(
         self,
@@ -46,9 +51,11 @@ class Answerer:
         codec: Codec,
         *,
         truncate: bool = False,
+        beside: Sequence[Engine] = (),
         max_padded_tokens: int = 1024,
     ) -> None:
         self.engine = engine
+        self._engines = (engine, *beside)
         self.codec = codec
         self._truncate = truncate
         self._max_padded_tokens = max_padded_tokens
@@ -67,8 +74,25 @@ class Answerer:
         batches = batches_by_length(
             [e.length for e in encoded], max_padded_tokens=self._max_padded_tokens
         )
+        free: SimpleQueue[Engine] = SimpleQueue()
+        for engine in self._engines:
+            free.put(engine)
+
+        def run(batch: list[int]) -> NDArray[np.generic]:
+            engine = free.get()
+            try:
+                return engine.run(self.codec.collate([encoded[i] for i in batch]))
+            finally:
+                free.put(engine)
+
         rows: list[NDArray[np.generic] | None] = [None] * len(items)
-        for batch in batches:
-            for i, row in zip(batch, self.run([encoded[i] for i in batch]), strict=True):
-                rows[i] = row
+        with ThreadPoolExecutor(len(self._engines)) as pool:
+            for batch, output in zip(batches, pool.map(run, batches), strict=True):
+                for i, row in zip(batch, output, strict=True):
+                    rows[i] = row
         return np.stack([row for row in rows if row is not None])
+
+    def close(self) -> None:
+        """Frees the engines."""
+        for engine in self._engines:
+            engine.close()

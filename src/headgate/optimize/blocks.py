@@ -136,7 +136,7 @@ def blocks(call: Call) -> Mapping[str, Output]:
         table.append([row[j] for j in range(len(builds))])
     after = [timed(0) for _ in range(2)]
     for answerer in answerers:
-        answerer.engine.close()
+        answerer.close()
     body = {"blocks": table, "aa_before": before, "aa_after": after}
     return {"times": Output(canonical(body), "samples", "json {blocks, aa_before, aa_after}")}
 

@@ -208,7 +208,7 @@ def _value_bytes(build: Build, behaviour: Behaviour, inputs: Inputs, recorder: R
     """Bytes of one answer, from one answer."""
     answerer = open_answerer(build, behaviour, recorder.store.path_of, recorder.root)
     output = answerer.run(answerer.codec.encode(inputs.workload.items[:1], truncate=True))
-    answerer.engine.close()
+    answerer.close()
     if output.dtype.kind not in "biuf":
         raise InputError(
             f"the model answers {output[0]!r}, which is no number",

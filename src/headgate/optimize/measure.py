@@ -117,14 +117,20 @@ def build_inputs(build: Build, **others: str) -> dict[str, str]:
 
 
 def open_answerer(
-    build: Build, behaviour: Behaviour, path_of: Callable[[str], Path], root: Path
+    build: Build,
+    behaviour: Behaviour,
+    path_of: Callable[[str], Path],
+    root: Path,
+    *,
+    instances: int = 1,
 ) -> Answerer:
     """The build loaded from the store, with the user's own functions around it."""
-    return Answerer(
-        served_engine(build, path_of, postprocess=behaviour.postprocess, root=root),
-        served_codec(build, path_of, preprocess=behaviour.preprocess, root=root),
-        truncate=behaviour.truncate,
+    first, *beside = (
+        served_engine(build, path_of, postprocess=behaviour.postprocess, root=root)
+        for _ in range(instances)
     )
+    codec = served_codec(build, path_of, preprocess=behaviour.preprocess, root=root)
+    return Answerer(first, codec, truncate=behaviour.truncate, beside=beside)
 
 
 @transformation("measure.quality")
@@ -132,14 +138,16 @@ def quality(call: Call) -> Mapping[str, Output]:
     """Per-item scores and answers of a build on a split."""
     build, behaviour = build_from_json(call.c["build"]), Behaviour(**call.c["behaviour"])
     call.progress(0.0, build.name)
-    answerer = open_answerer(build, behaviour, call.store.path_of, call.root)
+    answerer = open_answerer(
+        build, behaviour, call.store.path_of, call.root, instances=call.c["instances"]
+    )
     split = load_split(behaviour.task, call.path("dataset"))
     own = []
     for name, spec in behaviour.metrics.items():
         declared = {k: v for k, v in spec.items() if k != "source"}
         own.append(load_metric(name, MetricSpec.model_validate(declared), call.root))
     samples = evaluate(answerer, split, task=behaviour.task, metrics=own)
-    answerer.engine.close()
+    answerer.close()
     return {"samples": Output(canonical(samples), "samples", "json QualitySamples")}
 
 
@@ -159,7 +167,7 @@ def invariance(call: Call) -> Mapping[str, Output]:
         difference=cosine_distance if build.task == "embed" else largest_difference,
         sizes=(8, 32),
     )
-    answerer.engine.close()
+    answerer.close()
     return {"report": Output(canonical(report), "samples", "json InvarianceReport")}
 
 
@@ -191,13 +199,19 @@ def service_curve(call: Call) -> Mapping[str, Output]:
 
 
 def measure_quality(
-    recorder: Recorder, build: Build, behaviour: Behaviour, *, dataset: str, split: str
+    recorder: Recorder,
+    build: Build,
+    behaviour: Behaviour,
+    *,
+    dataset: str,
+    split: str,
+    instances: int = 1,
 ) -> tuple[QualitySamples, Recorded]:
     """The per-item results of ``build`` on the data set with version ``dataset``."""
     done = recorder.run(
         quality,
         u=build_inputs(build, dataset=dataset),
-        c={"build": build, "behaviour": behaviour},
+        c={"build": build, "behaviour": behaviour, "instances": instances},
         detail=f"{build.name} on {split}",
     )
     return QualitySamples.from_json(_json(recorder, done, "samples")), done

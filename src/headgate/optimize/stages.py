@@ -266,9 +266,16 @@ def certify(job: Job, baseline: Baseline, plans: Plans) -> Certificate:
     held = job.inputs.versions.get("holdout")
     split = "holdout" if held is not None else "evaluate"
     dataset = held or job.inputs.versions["evaluate"]
-    ours = measure_quality(job.recorder, build, job.behaviour, dataset=dataset, split=split)
-    invariance = measure_invariance(job.recorder, build, job.behaviour, items=job.queries)
     variant = plans.chosen.choice.variant
+    ours = measure_quality(
+        job.recorder,
+        build,
+        job.behaviour,
+        dataset=dataset,
+        split=split,
+        instances=variant.instances,
+    )
+    invariance = measure_invariance(job.recorder, build, job.behaviour, items=job.queries)
     curve = next(c for c in plans.offer.curves if c.plan == plans.chosen.choice.curve.plan)
     servable, version = job.servable(build, variant, curve, invariance)
     against, current, current_version = _current(job, baseline, version)

@@ -56,6 +56,17 @@ def test_rows_come_back_in_the_order_of_the_items() -> None:
     assert answers.tolist() == [expected(t) for t in texts]
 
 
+def test_several_instances_share_the_work_and_change_no_answer() -> None:
+    """Each batch goes to one of them; all rows come back in order, and all engines are freed."""
+    engines = [WordEngine(), WordEngine(), WordEngine()]
+    texts = [f"w{'x' * (i % 5)} " * (i % 7 + 1) for i in range(200)]
+    shared = Answerer(engines[0], WordCodec(), beside=engines[1:], max_padded_tokens=8)
+    assert shared.answer(texts).tolist() == [expected(t) for t in texts]
+    assert sum(e.rows_run for e in engines) == len(texts)
+    shared.close()
+    assert all(e.closed for e in engines)
+
+
 @pytest.mark.parametrize("truncate", [False, True])
 def test_texts_that_are_too_long_are_refused_unless_they_may_be_cut(truncate: bool) -> None:
     """The endpoint's own rule, as its server applies it."""
