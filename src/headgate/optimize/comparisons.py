@@ -6,7 +6,7 @@ All of it in virtual time, by the same pricing, and the replay's own requests to
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from headgate.errors import EngineError
@@ -14,7 +14,7 @@ from headgate.optimize.job import Job
 from headgate.optimize.plan import Outcome
 from headgate.optimize.pricing import NO_CACHE, ONE_AT_A_TIME, Offer, Priced
 from headgate.optimize.stages import Baseline, Certificate, Plans, Tried
-from headgate.optimize.variants import Maker, make_build
+from headgate.optimize.variants import BASELINE, CANDIDATES, Maker, make_build
 from headgate.scheduling import InstancePlan
 
 __all__ = ["Comparisons", "Without", "compare"]
@@ -125,26 +125,15 @@ def _plainer(
 ) -> list[tuple[str, Offer]]:
     """What the winner is without quantization, and without distillation."""
     made = {t.name: t.build for t in tried if t.build is not None}
-
-    def plain() -> Offer:
-        """fp32, on the winner's engine where that can run it."""
-        return _fp32_offers(job, baseline, plans)[-1]
-
-    def candidate(name: str) -> Offer | None:
-        return plans.pricer.offer(made[name]) if name in made else None
-
-    plainer: Mapping[str, Mapping[str, Callable[[], Offer | None]]] = {
-        "bf16": {"quantization": plain},
-        "int8_dynamic": {"quantization": lambda: plans.pricer.offer(baseline.build)},
-        "int8_static": {"quantization": plain},
-        "student3": {"distillation": lambda: plans.pricer.offer(baseline.build)},
-        "student3_int8": {
-            "quantization": lambda: candidate("student3"),
-            "distillation": lambda: candidate("int8_static"),
-        },
-    }
-    found = [(name, make()) for name, make in plainer[plans.offer.name].items()]
-    return [(name, offer) for name, offer in found if offer is not None]
+    found = []
+    for optimization, name in CANDIDATES[plans.offer.name].without.items():
+        if name == BASELINE:
+            found.append((optimization, plans.pricer.offer(baseline.build)))
+        elif name == "fp32_openvino":
+            found.append((optimization, _fp32_offers(job, baseline, plans)[-1]))
+        elif name in made:
+            found.append((optimization, plans.pricer.offer(made[name])))
+    return found
 
 
 def _restricted(offer: Offer, plan: InstancePlan) -> Offer:

@@ -60,6 +60,10 @@ class Inputs:
     versions: Mapping[str, str]
     """evaluate, holdout, train, calibrate, workload, unique, prices, contracts -> version."""
 
+    @property
+    def labelled(self) -> bool:
+        return _labelled(self.evaluate)
+
 
 @transformation("prepare")
 def prepare(call: Call) -> Mapping[str, Output]:

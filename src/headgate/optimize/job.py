@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from headgate.config import EndpointConfig, Item, LabelledSet, guarded, load_function, metric_kind
+from headgate.config import EndpointConfig, Item, guarded, load_function, metric_kind
 from headgate.engines import codec_for
 from headgate.engines.probe import read_profile
 from headgate.errors import InputError
@@ -166,11 +166,6 @@ def open_job(config: EndpointConfig, store: Store, progress: Progress, *, fresh:
     described = store.put_file(config.path)
     recorder.register("headgate.yaml", described, kind="config", schema="headgate.yaml")
     source = converted or import_model(config, recorder, threads=profile.effective_cores)
-    labelled = (
-        inputs.evaluate.labels
-        if isinstance(inputs.evaluate, LabelledSet)
-        else inputs.evaluate.relevant
-    ) is not None
     return Job(
         config=config,
         store=store,
@@ -180,7 +175,7 @@ def open_job(config: EndpointConfig, store: Store, progress: Progress, *, fresh:
         inputs=inputs,
         source=source,
         behaviour=behaviour,
-        contracts=config.contracts_for(labelled=labelled),
+        contracts=config.contracts_for(labelled=inputs.labelled),
         lengths=_lengths(source.build, behaviour, inputs, recorder),
         value_bytes=_value_bytes(source.build, behaviour, inputs, recorder),
     )

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from headgate.objects import Action, Axis, Bound, ContractResult
+from headgate.objects import Action, Axis, Bound, Contract, ContractResult
 from headgate.optimize.blocks import SpeedBlocks
 from headgate.optimize.comparisons import Comparisons
 from headgate.optimize.job import Job
@@ -126,10 +126,11 @@ class _Show:
             c for c in self._job.contracts if c.axis is Axis.QUALITY and c.bound in _RELATIVE
         ]
         zero = {
-            c.metric: Figure(0.0, "points", baseline.quality_run.entry, 0.0, 0.0) for c in relative
+            c.metric: Figure(0.0, self._unit(c), baseline.quality_run.entry, 0.0, 0.0)
+            for c in relative
         }
         known = ", ".join(
-            f"{name} {words.percent(_mean(values))}"
+            f"{name} {words.figure(_mean(values), self._absolute(name))}"
             for name, values in baseline.quality.scores.items()
         )
         rows = [
@@ -151,7 +152,7 @@ class _Show:
         quality = {
             r.contract.metric: Figure(
                 r.value,
-                "points" if r.contract.bound in _RELATIVE else "share",
+                self._unit(r.contract),
                 r.measurement or t.decision_run.entry,
                 r.low,
                 r.high,
@@ -168,6 +169,15 @@ class _Show:
             t.invariance.invariance.value,
             t.forecast.expected,
         )
+
+    def _unit(self, c: Contract) -> str:
+        """How values of a quality contract are shown."""
+        if c.bound not in _RELATIVE:
+            return self._absolute(c.metric)
+        return "points" if self._absolute(c.metric) == "share" else "difference"
+
+    def _absolute(self, metric: str) -> str:
+        return "share" if self._job.unit(metric) == "fraction" else ""
 
     def _speed(self, speed: SpeedBlocks, name: str) -> Mapping[str, Figure]:
         column = speed.names.index(name)
@@ -387,7 +397,7 @@ def _notes(
     job: Job, baseline: Baseline, tried: Sequence[Tried], findings: Findings | None
 ) -> list[str]:
     notes = [f"{gap.key}: {gap.what}; to promote, {gap.fix}" for gap in job.config.gaps]
-    if not baseline.quality.scores:
+    if not job.inputs.labelled:
         notes.append("There are no labels: quality here is agreement with the current release.")
     if "holdout" not in job.inputs.versions:
         notes.append("There is no holdout split: the winner was chosen and certified on the same.")

@@ -79,21 +79,22 @@ def _badge(word: str) -> str:
     return f'<span class="badge {escape(word)}">{escape(word)}</span>'
 
 
+_RELATIVE = ("points", "difference")
+"""Units of what is compared with the baseline."""
+
+
 def _ref(entry: str) -> str:
     return f'<span class="ref" title="{escape(entry)}"><code>{escape(short(entry))}</code></span>'
 
 
-def _figure(f: Figure | None, currency: str, *, signed: bool = False) -> str:
+def _figure(f: Figure | None, currency: str) -> str:
     """A figure with its interval, its ledger entry in the tooltip."""
     if f is None:
         return "–"
-
-    def show(v: float) -> str:
-        return words.percent(v, signed=True) if signed else words.figure(v, f.unit, currency)
-
-    text = escape(show(f.value))
+    text = escape(words.figure(f.value, f.unit, currency))
     if f.low is not None and f.high is not None:
-        text += f"<small>{escape(show(f.low))} … {escape(show(f.high))}</small>"
+        low, high = (escape(words.figure(v, f.unit, currency)) for v in (f.low, f.high))
+        text += f"<small>{low} … {high}</small>"
     return f'<span title="ledger entry {escape(f.entry)}">{text}</span>'
 
 
@@ -188,14 +189,7 @@ def _candidates(r: Report) -> str:
         (
             f"<b>{escape(c.name)}</b>",
             _badge(c.verdict),
-            *(
-                _figure(
-                    c.figures.get(m),
-                    r.currency,
-                    signed=c.figures[m].unit == "points" if m in c.figures else False,
-                )
-                for m in metrics
-            ),
+            *(_figure(c.figures.get(m), r.currency) for m in metrics),
             escape(c.batch_invariance.replace("_", " ")),
         )
         for c in r.candidates
@@ -211,7 +205,7 @@ def _candidates(r: Report) -> str:
         (
             m
             for m in metrics
-            if any(c.figures[m].unit == "points" for c in r.candidates if m in c.figures)
+            if any(c.figures[m].unit in _RELATIVE for c in r.candidates if m in c.figures)
         ),
         None,
     )

@@ -86,43 +86,45 @@ class _Canvas:
 def quality_against_cost(
     candidates: Sequence[Candidate], *, quality: str, cost: str, margin: float | None, currency: str
 ) -> str:
-    """Quality difference (points, with interval) over money per thousand requests (log)."""
+    """Quality difference (with interval) over money per thousand requests (log)."""
     canvas = _Canvas(7.6, 4.0)
     ax = canvas.axes[0]
     drawn = [c for c in candidates if quality in c.figures and cost in c.figures]
+    points = any(c.figures[quality].unit == "points" for c in drawn)
+    scale = 100.0 if points else 1.0
     if margin is not None:
-        ax.axhspan(-margin * 100, 1e3, color=ACCENT, alpha=0.05, lw=0)
-        ax.axhline(-margin * 100, color=WARN, lw=1, ls=(0, (4, 3)))
+        ax.axhspan(-margin * scale, 1e3, color=ACCENT, alpha=0.05, lw=0)
+        ax.axhline(-margin * scale, color=WARN, lw=1, ls=(0, (4, 3)))
     highest = lowest = 0.0
     for i, c in enumerate(drawn):
         q, x = c.figures[quality], c.figures[cost]
-        low = (q.low if q.low is not None else q.value) * 100
-        high = (q.high if q.high is not None else q.value) * 100
+        low = (q.low if q.low is not None else q.value) * scale
+        high = (q.high if q.high is not None else q.value) * scale
         highest, lowest = max(highest, high), min(lowest, low)
         good = c.verdict in ("accept", "warn")
         colour = BASE if c.verdict == "baseline" else CYCLE[i % len(CYCLE)]
         ax.plot([x.value] * 2, [low, high], color=colour, lw=2, alpha=0.5, solid_capstyle="round")
         ax.plot(
-            x.value, q.value * 100, "o", ms=8, mec=colour, mfc=colour if good else "white", mew=2
+            x.value, q.value * scale, "o", ms=8, mec=colour, mfc=colour if good else "white", mew=2
         )
         ax.annotate(
             c.name,
-            (x.value, q.value * 100),
+            (x.value, q.value * scale),
             xytext=(9, 5),
             textcoords="offset points",
             color=colour if c.verdict != "baseline" else MUTED,
             fontsize=9.5,
         )
-    span = max(highest - lowest, 1.0)
-    bottom = min(lowest, -(margin or 0) * 100) - 0.15 * span
+    span = max(highest - lowest, 0.01 * scale)
+    bottom = min(lowest, -(margin or 0) * scale) - 0.15 * span
     ax.set_ylim(bottom, highest + 0.2 * span)
     _money_axis(ax, [c.figures[cost].value for c in drawn])
     ax.set_xlabel(f"cost of 1,000 requests, {currency} (log)")
-    ax.set_ylabel(f"{quality} against the baseline, points")
+    ax.set_ylabel(f"{quality} against the baseline" + (", points" if points else ""))
     if margin is not None:
         ax.annotate(
             "margin",
-            (1, -margin * 100),
+            (1, -margin * scale),
             xycoords=("axes fraction", "data"),
             xytext=(-4, 4),
             textcoords="offset points",

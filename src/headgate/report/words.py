@@ -75,7 +75,11 @@ def times(x: float) -> str:
 
 
 def figure(value: float, unit: str, currency: str = "USD") -> str:
-    """A value in the way of its unit."""
+    """A value in the way of its unit.
+
+    >>> figure(0.012, "points"), figure(1.25, "difference"), figure(0.7, "share")
+    ('+1.2 %', '+1.25', '70.0 %')
+    """
     match unit:
         case "s":
             return seconds(value)
@@ -87,6 +91,8 @@ def figure(value: float, unit: str, currency: str = "USD") -> str:
             return percent(value)
         case "points":
             return percent(value, signed=True)
+        case "difference":
+            return f"{'+' if value > 0 else ''}{_three(value)}"
         case "times":
             return times(value)
         case "per_s":
