@@ -7,6 +7,7 @@ splits or files to write.
 from __future__ import annotations
 
 import ast
+import gc
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -77,12 +78,17 @@ def read(root: Path) -> Library:
 
 
 def _parse(source: bytes) -> ast.Module:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
+    collects = gc.isenabled()
+    gc.disable()  # a tree has no cycles, and walking it takes a quarter of the time
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             return ast.parse(source)
-        except (SyntaxError, ValueError):  # some test files are broken on purpose
-            return ast.Module(body=[], type_ignores=[])
+    except (SyntaxError, ValueError):  # some test files are broken on purpose
+        return ast.Module(body=[], type_ignores=[])
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _documented(tree: ast.Module, module: str) -> Iterator[Documented]:

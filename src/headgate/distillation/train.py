@@ -1,8 +1,8 @@
 """Trains a student: the loop, its checkpoints, and the closed-form start.
 
 The effectful half of this package (with ``encoder.py``): it imports torch, reads the teacher's
-directory and writes the student's; no ``__init__`` imports it. The teacher's outputs are computed
-once, by whatever engine the caller passes. For one seed, one machine and one thread count the
+directory and writes the student's; no ``__init__`` imports it. The teacher's outputs come
+from whatever engine the caller has. For one seed, one machine and one thread count the
 result is the same to the bit, interrupted or not.
 """
 
@@ -26,12 +26,11 @@ from headgate.distillation.recipe import Recipe
 from headgate.distillation.students import layers_for, targets
 from headgate.errors import InputError
 from headgate.objects import digest, digest_bytes
-from headgate.workload import Codec, Engine
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["STATE_FILE", "TrainingResult", "student_layers", "teacher_outputs", "train_student"]
+__all__ = ["STATE_FILE", "TrainingResult", "student_layers", "train_student"]
 
 STATE_FILE = "student.safetensors"
 _CHECKPOINT_FILE = "checkpoint.safetensors"
@@ -55,32 +54,6 @@ class TrainingResult:
     """Processor seconds of the same, over all threads."""
     losses: tuple[float, ...]
     """Of each step, on its own batch, before its update."""
-
-
-def teacher_outputs(
-    engine: Engine, codec: Codec, texts: Sequence[str], *, max_padded_tokens: int = 2048
-) -> NDArray[np.float32]:
-    """The teacher's answer to each text, (n, d), each computed once.
-
-    Batches are formed in order of length, of at most ``max_padded_tokens``, so that little is
-    padding. Longer texts than the model takes are cut.
-    """
-    encoded = codec.encode(texts, truncate=True)
-    order = sorted(range(len(encoded)), key=lambda i: encoded[i].length)
-    outputs: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(encoded)
-    start = 0
-    while start < len(order):
-        end = start + 1
-        while (
-            end < len(order) and (end - start + 1) * encoded[order[end]].length <= max_padded_tokens
-        ):
-            end += 1
-        chosen = order[start:end]
-        answers = engine.run(codec.collate([encoded[i] for i in chosen]))
-        for i, answer in zip(chosen, answers, strict=True):
-            outputs[i] = answer.astype(np.float32)
-        start = end
-    return np.stack(outputs)
 
 
 def student_layers(teacher_dir: Path, recipe: Recipe) -> tuple[int, ...]:

@@ -45,7 +45,7 @@ __all__ = [
 ]
 
 _SAMPLE_ITEMS = 64
-_CURVE_TOKENS = 1024
+_CURVE_TOKENS = 512
 """Larger batches are on the fitted line, and cost more to measure than they tell."""
 
 

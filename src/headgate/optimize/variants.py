@@ -15,6 +15,7 @@ import numpy as np
 from headgate.distillation import Recipe, layers_for, subset
 from headgate.engines import codec_for, load
 from headgate.objects import Build, HardwareProfile, canonical, parse
+from headgate.optimize.answers import Answerer
 from headgate.optimize.inputs import Inputs
 from headgate.optimize.measure import build_inputs
 from headgate.optimize.models import Source, link_files
@@ -69,16 +70,16 @@ def int8_static(call: Call) -> Mapping[str, Output]:
 @transformation("distill.teacher_outputs")
 def teacher_outputs(call: Call) -> Mapping[str, Output]:
     """The teacher's embedding of every training text, computed once."""
-    from headgate.distillation.train import teacher_outputs as embed
-
     teacher = build_from_json(call.c["teacher"])
-    engine = load(teacher, call.store.path_of)
     texts = parse(call.store.read(call.u["texts"]))
     call.progress(0.0, f"the teacher embeds {len(texts):,} training texts")
+    first, *beside = (load(teacher, call.store.path_of) for _ in range(call.c["instances"]))
+    codec = codec_for(teacher, call.store.path_of)
+    answerer = Answerer(first, codec, truncate=True, beside=beside)
+    outputs = answerer.answer(texts).astype(np.float32)
+    answerer.close()
     buffer = io.BytesIO()
-    outputs = embed(engine, codec_for(teacher, call.store.path_of), texts)
     np.save(buffer, outputs, allow_pickle=False)
-    engine.close()
     return {"outputs.npy": Output(buffer.getvalue(), "samples", "npy float32 (texts, dimensions)")}
 
 
@@ -196,7 +197,10 @@ def _student3(maker: Maker) -> Build:
         (maker.inputs.versions["train"],),
     )
     learnt = maker.recorder.run(
-        teacher_outputs, u=build_inputs(teacher, texts=texts), c={"teacher": teacher}
+        teacher_outputs,
+        u=build_inputs(teacher, texts=texts),
+        # One thread each wastes least where there is always another batch.
+        c={"teacher": replace(teacher, threads=1), "instances": maker.profile.effective_cores},
     )
     trained = maker.recorder.run(
         student,

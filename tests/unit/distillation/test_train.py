@@ -10,7 +10,6 @@ import pytest
 
 from headgate.distillation import Recipe, embedding_regression
 from headgate.errors import ConfigError, InputError
-from headgate.workload import Encoded, Tensors
 
 from .conftest import RECIPE, Lesson
 
@@ -20,7 +19,6 @@ from headgate.distillation.encoder import load_encoder  # noqa: E402
 from headgate.distillation.train import (  # noqa: E402
     TrainingResult,
     _loss,
-    teacher_outputs,
     train_student,
 )
 
@@ -159,39 +157,3 @@ def test_a_recipe_that_cannot_be_followed_is_refused(change: dict[str, float]) -
     """The message names the setting."""
     with pytest.raises(ConfigError, match=next(iter(change))):
         Recipe(**change)  # type: ignore[arg-type]
-
-
-class LengthCodec:
-    """A text is as many tokens as it has characters."""
-
-    def encode(self, items: object, *, truncate: bool = False) -> list[Encoded]:
-        assert truncate
-        return [Encoded(len(t), np.full(len(t), len(t))) for t in items]  # type: ignore[attr-defined]
-
-    def collate(self, encoded: object) -> Tensors:
-        longest = max(e.length for e in encoded)  # type: ignore[attr-defined]
-        rows = [np.pad(e.content, (0, longest - e.length)) for e in encoded]  # type: ignore[attr-defined]
-        return {"ids": np.stack(rows)}
-
-
-class LengthEngine:
-    """Answers with each item's length, and remembers the shapes that it was given."""
-
-    def __init__(self) -> None:
-        self.shapes: list[tuple[int, ...]] = []
-
-    def run(self, tensors: Tensors) -> np.ndarray:
-        self.shapes.append(tensors["ids"].shape)
-        return tensors["ids"][:, :1].astype(np.float64)
-
-    def close(self) -> None: ...
-
-
-def test_teacher_outputs_come_in_the_order_of_the_texts() -> None:
-    """Batches are formed by length and budget, answers returned by text, each asked once."""
-    texts = ["x" * n for n in (7, 2, 9, 2, 30, 5)]
-    engine = LengthEngine()
-    outputs = teacher_outputs(engine, LengthCodec(), texts, max_padded_tokens=20)
-    assert outputs.dtype == np.float32
-    assert outputs[:, 0].tolist() == [7, 2, 9, 2, 30, 5]
-    assert engine.shapes == [(3, 5), (2, 9), (1, 30)]
