@@ -424,7 +424,7 @@ def test_own_texts_steps_and_metrics_go_all_the_way(
     assert verdicts["length at least 0.9"] == "pass"
     assert verdicts["spread at most 2"] == "pass"
     assert verdicts["agreement@10 at least 0.5"] == "pass"
-    assert "length 100.0 %" in report["candidates"][0]["why"]
+    assert "length 1.000" in report["candidates"][0]["why"]
 
     with served(yaml) as url:
         asked = {"model": report["endpoint"], "input": ["query: open the file", "open the file"]}

@@ -1,13 +1,14 @@
 """Measures engines: service times over batch shapes, with batches made of real items.
 
-Shapes run in turn within seconds, in an order that rotates, so that a machine that gets slower
-gets slower for all. The clock comes in as an argument.
+Shapes and builds run in turn within seconds, in an order that rotates, so that a machine that gets
+slower gets slower for all. The clock comes in as an argument.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 from headgate.errors import InputError
 from headgate.workload import Codec, CurvePoint, Encoded, Engine, Tensors
 
-__all__ = ["sample_batches", "service_points"]
+__all__ = ["Timed", "sample_batches", "service_points"]
 
 Clock = Callable[[], float]
 """Seconds, monotonic; in production ``time.perf_counter``."""
@@ -46,9 +47,17 @@ def sample_batches(
     return make
 
 
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """Engines of one build that run side by side, and a maker of batches for them."""
+
+    instances: Sequence[Engine]
+    make: Callable[[int, int], Tensors]
+    """(size, longest) -> tensors; where a codec pads to a multiple, pass such lengths."""
+
+
 def service_points(
-    instances: Sequence[Engine],
-    make: Callable[[int, int], Tensors],
+    timed: Sequence[Timed],
     *,
     sizes: Sequence[int],
     lengths: Sequence[int],
@@ -57,15 +66,16 @@ def service_points(
     budget_s: float = 5.0,
     min_repeats: int = 3,
     max_repeats: int = 50,
-) -> list[CurvePoint]:
-    """The median time of one call for every size x length of at most ``max_padded_tokens``.
+) -> list[list[CurvePoint]]:
+    """The median time of one call for every size x length of at most ``max_padded_tokens``, for
+    each of ``timed``.
 
-    Shapes take turns, in rotated order, until ``budget_s`` is spent or each ran ``max_repeats``
-    times; each runs at least ``min_repeats`` times, after two calls that are not counted (an
-    engine compiles for a new shape). With several ``instances`` all of them run the same shape at
-    the same time, each in a thread of its own, because two engines on one machine slow each other
-    down; then the median is over all their calls. A length is that of the tensors that come out
-    of ``make``: where a codec pads to a multiple, pass such lengths.
+    In every round each of ``timed`` runs every shape once, in rotated orders, so that whoever else
+    uses the machine slows all of them; within its turn an engine's weights stay warm, as when it
+    serves. Rounds go on until ``budget_s`` is spent or ``max_repeats`` are done, but for
+    ``min_repeats`` at least, after two that are not counted (an engine compiles for a new shape).
+    All instances run the same shape at the same time, each in a thread of its own, because two
+    engines on one machine slow each other down; the median is over all their calls.
     """
     shapes = [
         (n, length)
@@ -73,30 +83,35 @@ def service_points(
         for length in lengths
         if n == 1 or max_padded_tokens is None or n * length <= max_padded_tokens
     ]
-    batches = {shape: make(*shape) for shape in shapes}
-    times: dict[tuple[int, int], list[float]] = {shape: [] for shape in shapes}
+    times: list[dict[tuple[int, int], list[float]]] = [{s: [] for s in shapes} for _ in timed]
 
     def call(engine: Engine, tensors: Tensors) -> float:
         start = clock()
         engine.run(tensors)
         return clock() - start
 
-    with ThreadPoolExecutor(len(instances)) as pool:
+    with ThreadPoolExecutor(max(len(t.instances) for t in timed)) as pool:
+        batches = [{shape: t.make(*shape) for shape in shapes} for t in timed]
 
-        def together(shape: tuple[int, int]) -> list[float]:
-            tensors = batches[shape]
+        def together(which: int, shape: tuple[int, int]) -> list[float]:
+            instances, tensors = timed[which].instances, batches[which][shape]
             return list(pool.map(call, instances, [tensors] * len(instances)))
 
-        for shape in shapes:
-            together(shape)
-            together(shape)
+        for which in range(len(timed)):
+            for shape in shapes:
+                together(which, shape)
+                together(which, shape)
         start = clock()
         for repeat in range(max_repeats):
             if repeat >= min_repeats and clock() - start >= budget_s:
                 break
-            for shape in _rotated(shapes, repeat):
-                times[shape].extend(together(shape))
-    return [CurvePoint(n, length, float(np.median(times[n, length]))) for n, length in shapes]
+            for which in _rotated(range(len(timed)), repeat):
+                for shape in _rotated(shapes, repeat):
+                    times[which][shape].extend(together(which, shape))
+    return [
+        [CurvePoint(n, length, float(np.median(own[n, length]))) for n, length in shapes]
+        for own in times
+    ]
 
 
 def _rotated(items: Sequence[T], by: int) -> list[T]:

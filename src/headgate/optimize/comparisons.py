@@ -5,16 +5,14 @@ All of it in virtual time, by the same pricing, and the replay's own requests to
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from headgate.errors import EngineError
 from headgate.optimize.job import Job
 from headgate.optimize.plan import Outcome
 from headgate.optimize.pricing import NO_CACHE, ONE_AT_A_TIME, Offer, Priced
-from headgate.optimize.stages import Baseline, Certificate, Plans, Tried
-from headgate.optimize.variants import BASELINE, CANDIDATES, Maker, make_build
+from headgate.optimize.stages import Baseline, Certificate, Plans
+from headgate.optimize.variants import BASELINE, CANDIDATES
 from headgate.scheduling import InstancePlan
 
 __all__ = ["Comparisons", "Without", "compare"]
@@ -44,22 +42,20 @@ class Comparisons:
     candidate_replayed: Outcome
 
 
-def compare(
-    job: Job, baseline: Baseline, plans: Plans, certificate: Certificate, tried: Sequence[Tried]
-) -> Comparisons:
+def compare(job: Job, baseline: Baseline, plans: Plans, certificate: Certificate) -> Comparisons:
     """Prices the naive and the tuned baseline, the winner, and the winner without each of five."""
     pricer, unique = plans.pricer, "unique" if "unique" in job.inputs.versions else "workload"
-    plan = InstancePlan(baseline.build.threads, 1)
-    naive = Offer("naive", {plan: baseline.build}, (baseline.curve,))
+    offers = pricer.offers
+    naive = _restricted(offers[BASELINE], InstancePlan(baseline.build.threads, 1))
     naive_workload = pricer.price(naive, "workload", name="naive", batching=ONE_AT_A_TIME)
     replay = certificate.replay
     return Comparisons(
         naive_unique=pricer.price(naive, unique, name="naive, no repeats", batching=ONE_AT_A_TIME),
-        tuned_unique=_tuned(job, baseline, plans, unique),
+        tuned_unique=_tuned(plans, unique),
         winner_unique=pricer.price(plans.offer, unique, name=f"{plans.offer.name}, no repeats"),
         naive_workload=naive_workload,
         winner_workload=plans.chosen,
-        without=tuple(_leave_one_out(job, plans, baseline, tried)),
+        without=tuple(_leave_one_out(plans, cores=job.cores)),
         current_replayed=pricer.replayed(
             naive_workload, replay.current, name="the replay of the baseline"
         ),
@@ -69,28 +65,22 @@ def compare(
     )
 
 
-def _tuned(job: Job, baseline: Baseline, plans: Plans, unique: str) -> Priced:
+def _tuned(plans: Plans, unique: str) -> Priced:
     """fp32 on the better engine with the best batching and instances: what an expert would run."""
     priced = [
         plans.pricer.price(offer, unique, name=f"tuned {offer.name}, no repeats")
-        for offer in _fp32_offers(job, baseline, plans)
+        for offer in _fp32(plans)
     ]
     return min(priced, key=lambda p: p.attributed_s)
 
 
-def _fp32_offers(job: Job, baseline: Baseline, plans: Plans) -> list[Offer]:
+def _fp32(plans: Plans) -> list[Offer]:
     """The unquantized model on every engine that can run it; the baseline's engine first."""
-    offers = [plans.pricer.offer(baseline.build)]
-    if "openvino" in job.profile.libraries:
-        maker = Maker(job.recorder, job.source, job.inputs, job.profile)
-        with contextlib.suppress(EngineError):  # an operator that OpenVINO does not have
-            offers.append(plans.pricer.offer(make_build("fp32_openvino", maker)))
-    return offers
+    offers = plans.pricer.offers
+    return [offers[name] for name in (BASELINE, "fp32_openvino") if name in offers]
 
 
-def _leave_one_out(
-    job: Job, plans: Plans, baseline: Baseline, tried: Sequence[Tried]
-) -> Sequence[Without]:
+def _leave_one_out(plans: Plans, *, cores: int) -> Sequence[Without]:
     """Everything else stays as it was chosen."""
     chosen, pricer = plans.chosen, plans.pricer
     spec, plan = chosen.choice.variant, chosen.choice.curve.plan
@@ -104,35 +94,31 @@ def _leave_one_out(
         Without("batching", priced(fixed, "batching", batching=ONE_AT_A_TIME), "one at a time"),
         Without("caching", priced(fixed, "caching", caches=NO_CACHE), "no cache"),
     ]
-    for optimization, offer in _plainer(job, plans, baseline, tried):
+    for optimization, offer in _plainer(plans):
         rows.append(
             Without(optimization, priced(_restricted(offer, plan), optimization), offer.name)
         )
-    default = InstancePlan(job.cores, 1)
+    default = InstancePlan(cores, 1)
     rows.append(
         Without(
             "hardware-aware scheduling",
             priced(_restricted(plans.offer, default), "hardware-aware scheduling"),
-            f"one instance of {job.cores} threads"
+            f"one instance of {cores} threads"
             + (", which is what was chosen" if plan == default else ""),
         )
     )
     return rows
 
 
-def _plainer(
-    job: Job, plans: Plans, baseline: Baseline, tried: Sequence[Tried]
-) -> list[tuple[str, Offer]]:
-    """What the winner is without quantization, and without distillation."""
-    made = {t.name: t.build for t in tried if t.build is not None}
+def _plainer(plans: Plans) -> list[tuple[str, Offer]]:
+    """What the winner is without quantization, and without distillation, where that was made."""
+    offers = plans.pricer.offers
     found = []
     for optimization, name in CANDIDATES[plans.offer.name].without.items():
-        if name == BASELINE:
-            found.append((optimization, plans.pricer.offer(baseline.build)))
-        elif name == "fp32_openvino":
-            found.append((optimization, _fp32_offers(job, baseline, plans)[-1]))
-        elif name in made:
-            found.append((optimization, plans.pricer.offer(made[name])))
+        if name == "fp32_openvino" and name not in offers:
+            name = BASELINE
+        if name in offers:
+            found.append((optimization, offers[name]))
     return found
 
 

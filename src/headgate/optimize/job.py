@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from headgate.config import EndpointConfig, Item, guarded, load_function, metric_kind
@@ -26,7 +26,7 @@ from headgate.optimize.measure import (
     Behaviour,
     Invariance,
     MeasuredCurve,
-    measure_curve,
+    measure_curves,
     open_answerer,
 )
 from headgate.optimize.models import Source, check_source, import_model
@@ -34,13 +34,14 @@ from headgate.optimize.progress import Progress
 from headgate.optimize.recorder import Recorder
 from headgate.optimize.served import served_codec
 from headgate.runtime.servable import Servable
-from headgate.scheduling import InstancePlan
 from headgate.theory.quantile import quantile
 
 __all__ = ["Job", "open_job"]
 
 _CURVE_SIZES = (1, 4, 8, 16, 32)
 _CURVE_BUDGET_S = 1.5
+_MOST_ENGINES = 16
+"""Loaded at a time to be measured in turn; a machine of many cores would not hold all."""
 
 
 @dataclass
@@ -83,18 +84,20 @@ class Job:
         """What callers send: the workload's items."""
         return self.inputs.workload.items
 
-    def curve(self, build: Build, instances: int) -> MeasuredCurve:
-        """The build's service-time curve with ``instances`` side by side."""
-        return measure_curve(
-            self.recorder,
-            build,
-            InstancePlan(build.threads, instances),
-            self.behaviour,
-            items=self.queries,
-            sizes=_CURVE_SIZES,
-            lengths=self.lengths,
-            budget_s=_CURVE_BUDGET_S,
-        )
+    def curves(self, plans: Sequence[tuple[Build, int]]) -> list[MeasuredCurve]:
+        """Service-time curves of builds, each with so many instances side by side, in turn."""
+        curves: list[MeasuredCurve] = []
+        for group in _groups(plans):
+            curves += measure_curves(
+                self.recorder,
+                group,
+                self.behaviour,
+                items=self.queries,
+                sizes=_CURVE_SIZES,
+                lengths=self.lengths,
+                budget_s=_CURVE_BUDGET_S,
+            )
+        return curves
 
     def register_build(self, build: Build) -> None:
         """The build as an artifact: what measurements and decisions of it name."""
@@ -179,6 +182,20 @@ def open_job(config: EndpointConfig, store: Store, progress: Progress, *, fresh:
         lengths=_lengths(source.build, behaviour, inputs, recorder),
         value_bytes=_value_bytes(source.build, behaviour, inputs, recorder),
     )
+
+
+def _groups(plans: Sequence[tuple[Build, int]]) -> Iterator[list[tuple[Build, int]]]:
+    """Plans that are measured in turn: as many as hold ``_MOST_ENGINES`` engines, one at least."""
+    group: list[tuple[Build, int]] = []
+    engines = 0
+    for build, instances in plans:
+        if group and engines + instances > _MOST_ENGINES:
+            yield group
+            group, engines = [], 0
+        group.append((build, instances))
+        engines += instances
+    if group:
+        yield group
 
 
 def _files_of(build: Build) -> tuple[str, ...]:

@@ -92,9 +92,9 @@ def optimize(
         findings = None
         if winner is not None:
             limit_s = p95_limit_s(job.contracts, speed, load=config.replay.load)
-            plans = make_plans(job, baseline, winner, limit_s)
+            plans = make_plans(job, baseline, winner, tried, limit_s)
             certificate = certify(job, baseline, plans)
-            comparisons = compare(job, baseline, plans, certificate, tried)
+            comparisons = compare(job, baseline, plans, certificate)
             findings = Findings(winner, plans, certificate, comparisons)
         action, because, decision = _outcome(tried, findings, fallback=power.entry)
         may_promote = promote and not config.gaps

@@ -22,7 +22,7 @@ from headgate.engines.invariance import (
     cosine_distance,
     largest_difference,
 )
-from headgate.engines.measure import sample_batches, service_points
+from headgate.engines.measure import Timed, sample_batches, service_points
 from headgate.objects import BatchInvariance, Build, canonical, parse
 from headgate.optimize.answers import Answerer
 from headgate.optimize.inputs import load_split
@@ -38,7 +38,7 @@ __all__ = [
     "Invariance",
     "MeasuredCurve",
     "build_inputs",
-    "measure_curve",
+    "measure_curves",
     "measure_invariance",
     "measure_quality",
     "open_answerer",
@@ -171,31 +171,34 @@ def invariance(call: Call) -> Mapping[str, Output]:
     return {"report": Output(canonical(report), "samples", "json InvarianceReport")}
 
 
-@transformation("measure.service_curve", measures=True)
-def service_curve(call: Call) -> Mapping[str, Output]:
-    """Medians of engine calls over batch size and length, all instances of the plan running."""
-    build = build_from_json(call.c["build"])
-    instances = int(call.c["instances"])
-    call.progress(0.0, f"{build.name}, {instances} x {build.threads} threads")
+@transformation("measure.service_curves", measures=True)
+def service_curves(call: Call) -> Mapping[str, Output]:
+    """Medians of engine calls over batch size and length, builds in turn, instances together."""
     own, path_of = call.c["own"], call.store.path_of
-    codec = served_codec(build, path_of, preprocess=own["preprocess"], root=call.root)
-    engines = [
-        served_engine(build, path_of, postprocess=own["postprocess"], root=call.root)
-        for _ in range(instances)
-    ]
-    sample = codec.encode(as_items(parse(call.store.read(call.u["items"]))), truncate=True)
+    items = as_items(parse(call.store.read(call.u["items"])))
+    timed = []
+    for plan in call.c["plans"]:
+        build = build_from_json(plan["build"])
+        codec = served_codec(build, path_of, preprocess=own["preprocess"], root=call.root)
+        engines = [
+            served_engine(build, path_of, postprocess=own["postprocess"], root=call.root)
+            for _ in range(plan["instances"])
+        ]
+        sample = codec.encode(items, truncate=True)
+        make = sample_batches(codec, sample, np.random.default_rng(call.seed))
+        timed.append(Timed(engines, make))
     points = service_points(
-        engines,
-        sample_batches(codec, sample, np.random.default_rng(call.seed)),
+        timed,
         sizes=call.c["sizes"],
         lengths=call.c["lengths"],
         clock=time.perf_counter,
         max_padded_tokens=int(call.c["max_padded_tokens"]),
         budget_s=float(call.c["budget_s"]),
     )
-    for engine in engines:
-        engine.close()
-    return {"points": Output(canonical(points), "samples", "json [CurvePoint]")}
+    for each in timed:
+        for engine in each.instances:
+            engine.close()
+    return {"points": Output(canonical(points), "samples", "json [[CurvePoint]], one a plan")}
 
 
 def measure_quality(
@@ -236,36 +239,45 @@ def measure_invariance(
     )
 
 
-def measure_curve(
+def measure_curves(
     recorder: Recorder,
-    build: Build,
-    plan: InstancePlan,
+    plans: Sequence[tuple[Build, int]],
     behaviour: Behaviour,
     *,
     items: Sequence[Item],
     sizes: Sequence[int],
     lengths: Sequence[int],
     budget_s: float,
-) -> MeasuredCurve:
-    """The service-time curve of ``build`` when ``plan.instances`` of it run side by side."""
+) -> list[MeasuredCurve]:
+    """The service-time curves of some builds, each with so many instances side by side.
+
+    They are measured in turn, so that they may be compared. ``budget_s`` is for each.
+    """
+    files = {
+        f"{i}/{name}": version
+        for i, (build, _) in enumerate(plans)
+        for name, version in build_inputs(build).items()
+    }
     done = recorder.run(
-        service_curve,
-        u=build_inputs(build, items=_sample(recorder, items)),
+        service_curves,
+        u={**files, "items": _sample(recorder, items)},
         c={
-            "build": build,
+            "plans": [{"build": build, "instances": instances} for build, instances in plans],
             "own": {"preprocess": behaviour.preprocess, "postprocess": behaviour.postprocess},
-            "instances": plan.instances,
             "sizes": list(sizes),
             "lengths": list(lengths),
             "max_padded_tokens": _CURVE_TOKENS,
-            "budget_s": budget_s,
+            "budget_s": budget_s * len(plans),
         },
-        detail=f"{build.name}, {plan.instances} x {plan.threads} threads",
+        detail=", ".join(f"{b.name} {n} x {b.threads}" for b, n in plans),
     )
-    points = tuple(CurvePoint(**p) for p in _json(recorder, done, "points"))
-    return MeasuredCurve(
-        plan, ServiceCurve.fit(points, length_multiple=build.pad_to_multiple), points, done
-    )
+    measured = []
+    for (build, instances), rows in zip(plans, _json(recorder, done, "points"), strict=True):
+        points = tuple(CurvePoint(**p) for p in rows)
+        curve = ServiceCurve.fit(points, length_multiple=build.pad_to_multiple)
+        plan = InstancePlan(build.threads, instances)
+        measured.append(MeasuredCurve(plan, curve, points, done))
+    return measured
 
 
 def _sample(recorder: Recorder, items: Sequence[Item]) -> str:

@@ -20,7 +20,7 @@ from headgate.optimize.plan import Choice, Outcome, choose_variant, simulate_var
 from headgate.planning import BATCHING_GRID, LOAD
 from headgate.scheduling import InstancePlan, instance_plans
 
-__all__ = ["CACHES", "NO_CACHE", "ONE_AT_A_TIME", "Offer", "Priced", "Pricer"]
+__all__ = ["CACHES", "NO_CACHE", "ONE_AT_A_TIME", "Offer", "Priced", "Pricer", "measured_offers"]
 
 NO_CACHE = (CacheSpec(),)
 CACHES = (
@@ -37,6 +37,19 @@ class Offer:
     name: str
     builds: Mapping[InstancePlan, Build]
     curves: tuple[MeasuredCurve, ...]
+
+
+def measured_offers(job: Job, builds: Sequence[Build]) -> Mapping[str, Offer]:
+    """Each of ``builds`` under every instance plan of this machine, all curves measured in turn."""
+    plans = instance_plans(job.cores)
+    versions = [{p: replace(build, threads=p.threads) for p in plans} for build in builds]
+    curves = iter(
+        job.curves([(b, p.instances) for by_plan in versions for p, b in by_plan.items()])
+    )
+    return {
+        build.name: Offer(build.name, by_plan, tuple(next(curves) for _ in by_plan))
+        for build, by_plan in zip(builds, versions, strict=True)
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +81,8 @@ class Pricer:
     shell: ShellCost
     p95_limit_s: float
     batch_invariance: BatchInvariance
-
-    def offer(self, build: Build) -> Offer:
-        """``build`` under every instance plan of this machine, its curves measured."""
-        plans = instance_plans(self.job.cores)
-        builds = {p: replace(build, threads=p.threads) for p in plans}
-        return Offer(
-            build.name, builds, tuple(self.job.curve(builds[p], p.instances) for p in plans)
-        )
+    offers: Mapping[str, Offer]
+    """By name: the winner, the baseline, and what the winner is held against."""
 
     def price(
         self,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from headgate.engines import load
 from headgate.engines.signature import model_inputs
 from headgate.errors import EngineError, InputError, MissingExtra
 from headgate.objects import (
@@ -28,10 +30,10 @@ from headgate.optimize.measure import (
     measure_quality,
 )
 from headgate.optimize.preview import Forecast
-from headgate.optimize.pricing import CACHES, Offer, Priced, Pricer
+from headgate.optimize.pricing import CACHES, Offer, Priced, Pricer, measured_offers
 from headgate.optimize.quality import QualitySamples
 from headgate.optimize.recorder import Recorded
-from headgate.optimize.variants import Maker, make_build
+from headgate.optimize.variants import CANDIDATES, Maker, make_build
 from headgate.runtime.servable import Servable
 
 __all__ = [
@@ -123,7 +125,7 @@ def measure_baseline(job: Job) -> Baseline:
         split="evaluate",
     )
     invariance = measure_invariance(job.recorder, build, job.behaviour, items=job.queries)
-    curve = job.curve(build, instances=1)
+    (curve,) = job.curves([(build, 1)])
     variant = Variant("baseline", build.version, 1, BatchingSpec(max_requests=1), CacheSpec())
     servable, version = job.servable(build, variant, curve, invariance)
     return Baseline(build, quality, run, invariance, curve, servable, version)
@@ -240,7 +242,9 @@ def p95_limit_s(contracts: Sequence[Contract], speed: SpeedBlocks, *, load: floa
     return min(limits, default=10 * speed.baseline_p95_s)
 
 
-def make_plans(job: Job, baseline: Baseline, winner: Tried, limit_s: float) -> Plans:
+def make_plans(
+    job: Job, baseline: Baseline, winner: Tried, tried: Sequence[Tried], limit_s: float
+) -> Plans:
     """Batching, instances and cache for the winner."""
     assert winner.build is not None
     assert winner.invariance is not None
@@ -253,11 +257,27 @@ def make_plans(job: Job, baseline: Baseline, winner: Tried, limit_s: float) -> P
         workload=job.inputs.versions["workload"],
         tensor=_tensor(job, baseline.build),
     )
-    pricer = Pricer(job, shell, limit_s, winner.invariance.invariance)
-    offer = pricer.offer(winner.build)
+    offers = measured_offers(job, [winner.build, *_beside(job, baseline, winner, tried)])
+    pricer = Pricer(job, shell, limit_s, winner.invariance.invariance, offers)
+    offer = offers[winner.build.name]
     return Plans(
         pricer, offer, pricer.price(offer, "workload", name=winner.build.name, caches=CACHES)
     )
+
+
+def _beside(job: Job, baseline: Baseline, winner: Tried, tried: Sequence[Tried]) -> list[Build]:
+    """What the winner is held against: fp32 on every engine that runs it, and the candidates that
+    lack one of its optimizations."""
+    builds = [baseline.build]
+    if "openvino" in job.profile.libraries:
+        maker = Maker(job.recorder, job.source, job.inputs, job.profile)
+        build = make_build("fp32_openvino", maker)
+        with contextlib.suppress(EngineError):  # an operator that OpenVINO does not have
+            load(build, job.store.path_of).close()
+            builds.append(build)
+    lacking = CANDIDATES[winner.name].without.values()
+    builds += [t.build for t in tried if t.build is not None and t.name in lacking]
+    return builds
 
 
 def certify(job: Job, baseline: Baseline, plans: Plans) -> Certificate:

@@ -133,7 +133,7 @@ def make_build(name: str, maker: Maker) -> Build:
 def _fp32_openvino(maker: Maker) -> Build:
     return replace(
         maker.source.build,
-        name="fp32-openvino",
+        name="fp32_openvino",
         engine="openvino",
         pad_to_multiple=_pad(maker.source.build),
     )

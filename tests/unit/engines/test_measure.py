@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from headgate import engines
-from headgate.engines.measure import sample_batches, service_points
+from headgate.engines.measure import Timed, sample_batches, service_points
 from headgate.errors import InputError
 from headgate.objects import Build
 from headgate.workload import Tensors
@@ -42,9 +42,8 @@ def zeros(size: int, longest: int) -> Tensors:
 
 
 def measure(engine: CostlyEngine, **options: float) -> dict[tuple[int, int], float]:
-    points = service_points(
-        [engine], zeros, sizes=(1, 4), lengths=(8, 16), clock=engine.clock, **options
-    )
+    timed = [Timed([engine], zeros)]
+    (points,) = service_points(timed, sizes=(1, 4), lengths=(8, 16), clock=engine.clock, **options)
     return {(p.size, p.longest): p.seconds for p in points}
 
 
@@ -82,11 +81,35 @@ def test_instances_run_at_the_same_time() -> None:
             return super().run(tensors)
 
     first, second = Meets(), Meets()
-    points = service_points(
-        [first, second], zeros, sizes=(2,), lengths=(8,), clock=first.clock, max_repeats=3
-    )
+    timed = [Timed([first, second], zeros)]
+    (points,) = service_points(timed, sizes=(2,), lengths=(8,), clock=first.clock, max_repeats=3)
     assert len(first.shapes) == len(second.shapes) == 5
     assert len(points) == 1
+
+
+def test_builds_take_turns_so_that_a_slow_machine_slows_all() -> None:
+    """From the third round on everything takes ten times as long, and the ratio of two builds that
+    cost the same stays one; one after the other, the second would look ten times as dear."""
+    clock = {"now": 0.0, "rounds": 0}
+
+    class Slowed:
+        def run(self, tensors: Tensors) -> NDArray[np.generic]:
+            clock["rounds"] += 1
+            clock["now"] += 10.0 if clock["rounds"] > 8 else 1.0
+            return np.zeros(1)
+
+        def close(self) -> None:
+            pass
+
+    first, second = service_points(
+        [Timed([Slowed()], zeros), Timed([Slowed()], zeros)],
+        sizes=(1,),
+        lengths=(8,),
+        clock=lambda: clock["now"],
+        min_repeats=9,
+        max_repeats=9,
+    )
+    assert first[0].seconds == second[0].seconds
 
 
 def test_batches_are_cut_from_real_tokens(

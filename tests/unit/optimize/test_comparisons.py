@@ -12,12 +12,11 @@ import pytest
 from headgate.config.schema import CANDIDATES
 from headgate.objects import BatchingSpec, Build, CacheSpec
 from headgate.optimize.comparisons import Without, _leave_one_out, _tuned
-from headgate.optimize.job import Job
 from headgate.optimize.pricing import NO_CACHE, ONE_AT_A_TIME, Offer, Priced
-from headgate.optimize.stages import Baseline, Plans, Tried
+from headgate.optimize.stages import Plans
 from headgate.scheduling import InstancePlan
 
-from .fakes import build, curve, priced, tried
+from .fakes import build, curve, priced
 
 MANY, ONE = InstancePlan(1, 2), InstancePlan(2, 1)
 BATCHING, CACHE = BatchingSpec(8, 256), CacheSpec("lru", 1 << 20)
@@ -32,10 +31,8 @@ def offer_of(made: Build) -> Offer:
 class FakePricer:
     """Notes what was asked for; a build's price is the length of its name."""
 
+    offers: dict[str, Offer]
     asked: list[tuple[Offer, str, dict[str, object]]] = field(default_factory=list)
-
-    def offer(self, made: Build) -> Offer:
-        return offer_of(made)
 
     def price(self, offer: Offer, workload: str, *, name: str, **policies: object) -> Priced:
         self.asked.append((offer, workload, policies))
@@ -44,31 +41,18 @@ class FakePricer:
         return replace(found, outcome=replace(found.outcome, busy_machine_s_per_request=seconds))
 
 
+FP32 = ("fp32", "fp32_openvino")
+
+
 def rows(
-    winner: str,
-    *,
-    chosen: InstancePlan = MANY,
-    made: Sequence[Tried] | None = None,
-    libraries: tuple[str, ...] = ("openvino",),
+    winner: str, *, chosen: InstancePlan = MANY, made: Sequence[str] = (*FP32, *CANDIDATES)
 ) -> tuple[list[Without], FakePricer]:
-    """The rows for ``winner``, where every candidate was made unless ``made`` says otherwise."""
-    pricer = FakePricer()
-    offer = offer_of(build(winner))
+    """The rows for ``winner``, where ``made`` was measured beside it."""
+    pricer = FakePricer({name: offer_of(build(name)) for name in (winner, *made)})
+    offer = pricer.offers[winner]
     at = next(c for c in offer.curves if c.plan == chosen)
     plans = SimpleNamespace(pricer=pricer, offer=offer, chosen=priced(winner, at, CACHE, BATCHING))
-    job = SimpleNamespace(
-        cores=2,
-        profile=SimpleNamespace(libraries=libraries, flags=()),
-        recorder=None,
-        source=SimpleNamespace(build=build("fp32")),
-        inputs=None,
-    )
-    baseline = SimpleNamespace(build=build("fp32"))
-    candidates = made if made is not None else [tried(n) for n in CANDIDATES]
-    found = _leave_one_out(
-        cast("Job", job), cast("Plans", plans), cast("Baseline", baseline), candidates
-    )
-    return list(found), pricer
+    return list(_leave_one_out(cast("Plans", plans), cores=2)), pricer
 
 
 ALWAYS = [
@@ -81,9 +65,9 @@ ALWAYS = [
 @pytest.mark.parametrize(
     ("winner", "expected"),
     [
-        ("bf16", [("quantization", "fp32-openvino")]),
+        ("bf16", [("quantization", "fp32_openvino")]),
         ("int8_dynamic", [("quantization", "fp32")]),
-        ("int8_static", [("quantization", "fp32-openvino")]),
+        ("int8_static", [("quantization", "fp32_openvino")]),
         ("student3", [("distillation", "fp32")]),
         ("student3_int8", [("quantization", "student3"), ("distillation", "int8_static")]),
     ],
@@ -104,13 +88,13 @@ def test_every_candidate_that_can_win_has_its_rows() -> None:
 
 def test_without_openvino_int8_is_held_against_onnx_runtime() -> None:
     """An engine that is not there cannot be what an expert would have run."""
-    found, _ = rows("int8_static", libraries=())
+    found, _ = rows("int8_static", made=["fp32"])
     assert ("quantization", "fp32") in [(w.optimization, w.instead) for w in found]
 
 
 def test_a_plainer_build_that_was_not_made_has_no_row() -> None:
     """student3_int8 alone among the candidates: neither half was measured."""
-    found, _ = rows("student3_int8", made=[tried("student3_int8"), tried("student3", None)])
+    found, _ = rows("student3_int8", made=FP32)
     assert [(w.optimization, w.instead) for w in found] == ALWAYS
 
 
@@ -136,21 +120,10 @@ def test_where_one_instance_was_chosen_the_row_says_so() -> None:
 
 def test_the_tuned_baseline_is_the_better_engine() -> None:
     """fp32 on each engine that can run it, batched; the cheapest of them is what we beat."""
-    pricer = FakePricer()
-    job = SimpleNamespace(
-        cores=2,
-        profile=SimpleNamespace(libraries=("openvino",), flags=()),
-        recorder=None,
-        source=SimpleNamespace(build=build("fp32")),
-        inputs=None,
-    )
-    plans = SimpleNamespace(pricer=pricer)
-    tuned = _tuned(
-        cast("Job", job), cast("Baseline", SimpleNamespace(build=build("fp32"))),
-        cast("Plans", plans), "unique",
-    )  # fmt: skip
+    pricer = FakePricer({name: offer_of(build(name)) for name in (*FP32, "int8_static")})
+    tuned = _tuned(cast("Plans", SimpleNamespace(pricer=pricer)), "unique")
     assert [(offer.name, workload) for offer, workload, _ in pricer.asked] == [
         ("fp32", "unique"),
-        ("fp32-openvino", "unique"),
+        ("fp32_openvino", "unique"),
     ]
     assert tuned.name == "tuned fp32, no repeats"

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headgate.objects import BatchingSpec, BatchInvariance, CacheSpec
-from headgate.optimize.job import Job
+from headgate.optimize.job import Job, _groups
 from headgate.optimize.load import ShellCost
 from headgate.optimize.pricing import CACHES, NO_CACHE, Pricer
 
-from .fakes import RUN, curve, priced
+from .fakes import RUN, build, curve, priced
 
 SHELL_S = 2e-4
 
@@ -52,7 +52,7 @@ def pricer(items: tuple[str, ...]) -> Pricer:
     workload = SimpleNamespace(items=items)
     job = SimpleNamespace(cores=2, inputs=SimpleNamespace(workload=workload))
     return Pricer(
-        cast("Job", job), ShellCost(SHELL_S, 1e-4, 3e-4, RUN), 0.04, BatchInvariance.EXACT
+        cast("Job", job), ShellCost(SHELL_S, 1e-4, 3e-4, RUN), 0.04, BatchInvariance.EXACT, {}
     )
 
 
@@ -77,3 +77,13 @@ def test_provisioned_cost_is_the_time_between_requests_at_the_highest_rate() -> 
     assert price.provisioned_s == pytest.approx(1 / price.choice.max_rate_per_s)
     never = replace(price, choice=replace(price.choice, max_rate_per_s=0.0))
     assert never.provisioned_s == float("inf")
+
+
+def test_engines_are_loaded_sixteen_at_a_time() -> None:
+    """All plans of a small machine are measured in turn; those of a large one in groups."""
+    one = build("fp32")
+    small = [(one, 2), (one, 1), (one, 2), (one, 1)]
+    assert list(_groups(small)) == [small]
+    large = [(one, 12), (one, 8), (one, 4), (one, 32), (one, 1)]
+    assert [[n for _, n in g] for g in _groups(large)] == [[12], [8, 4], [32], [1]]
+    assert list(_groups([])) == []

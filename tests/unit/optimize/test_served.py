@@ -15,7 +15,7 @@ from headgate.ledger import Store
 from headgate.objects import BatchInvariance, Build
 from headgate.optimize.inputs import Inputs
 from headgate.optimize.job import _lengths, _value_bytes
-from headgate.optimize.measure import Behaviour, measure_curve, measure_invariance
+from headgate.optimize.measure import Behaviour, measure_curves, measure_invariance
 from headgate.optimize.recorder import Recorder
 from headgate.optimize.served import (
     FinishedEngine,
@@ -129,10 +129,11 @@ def test_own_steps_are_measured_with_the_build(features: Build, recorder: Record
     items = [rng.normal(size=4) for _ in range(12)]
 
     def measured(own: Behaviour) -> str:
-        curve = measure_curve(
-            recorder, features, InstancePlan(1, 1), own,
+        (curve,) = measure_curves(
+            recorder, [(features, 1)], own,
             items=items, sizes=(1, 2, 4, 8), lengths=(1,), budget_s=0.01,
         )  # fmt: skip
+        assert curve.plan == InstancePlan(1, 1)
         return curve.run.entry
 
     both = behaviour(task="classify", preprocess="own:double", postprocess="own:halve")
