@@ -59,7 +59,11 @@ class Priced:
     name: str
     choice: Choice
     build: Build
+    curve: MeasuredCurve
+    """Of the engine alone."""
     outcome: Outcome
+    shell_s: float
+    """Machine seconds of a request outside of engines, at the rate that was simulated."""
 
     @property
     def attributed_s(self) -> float:
@@ -116,7 +120,8 @@ class Pricer:
     ) -> Priced:
         version = self.job.inputs.versions[workload]
         cached = caches[0].capacity_bytes > 0
-        curves = [self._with_shell(c, cached=cached) for c in offer.curves]
+        crowd_s = self.shell.crowd_cpu_s  # at its highest rate a machine is never idle
+        curves = [self._beside(c, crowd_s, cached=cached) for c in offer.curves]
         choice = choose_variant(
             self.job.recorder,
             offer.builds,
@@ -130,21 +135,24 @@ class Pricer:
             batching=batching,
             value_bytes=self.job.value_bytes,
         )
-        build = offer.builds[choice.curve.plan]
+        plan = choice.curve.plan
+        build, curve = offer.builds[plan], next(c for c in offer.curves if c.plan == plan)
+        rate_per_s = LOAD * choice.max_rate_per_s
+        shell_s = self.shell.cpu_s(rate_per_s)
         outcome = simulate_variant(
             self.job.recorder,
             build,
             choice.variant,
-            choice.curve,
+            self._beside(curve, shell_s, cached=cached),
             workload=version,
             preprocess=self.job.config.preprocess,
             cores=self.job.cores,
             batch_invariance=self.batch_invariance,
             value_bytes=self.job.value_bytes,
-            rate_per_s=LOAD * choice.max_rate_per_s or None,
+            rate_per_s=rate_per_s or None,
             detail=name,
         )
-        return Priced(name, choice, build, outcome)
+        return Priced(name, choice, build, curve, outcome, shell_s / self.job.cores)
 
     def replayed(self, priced: Priced, side: Side, *, name: str) -> Outcome:
         """What was sent to one side of a replay, segment by segment, at its rate.
@@ -154,10 +162,9 @@ class Pricer:
         times around their median (a tenth either way moves p95 by 3 to 8 %), and that threads
         wait for a core, so tails are predicted too short where all cores are busy.
         """
-        variant, curve = priced.choice.variant, priced.choice.curve
-        slower = self._beside(
-            curve, side.generator_cpu_s_per_request, cached=variant.cache.capacity_bytes > 0
-        )
+        variant, cached = priced.choice.variant, priced.choice.variant.cache.capacity_bytes > 0
+        curve = self._beside(priced.curve, self.shell.cpu_s(side.rate_per_s), cached=cached)
+        slower = self._beside(curve, side.generator_cpu_s_per_request, cached=cached)
         outcome = simulate_variant(
             self.job.recorder,
             priced.build,
@@ -177,9 +184,6 @@ class Pricer:
             detail=name,
         )
         return outcome.later_by(self.shell.latency_s)
-
-    def _with_shell(self, curve: MeasuredCurve, *, cached: bool) -> MeasuredCurve:
-        return self._beside(curve, self.shell.cpu_s_per_request, cached=cached)
 
     def _beside(self, curve: MeasuredCurve, cpu_s: float, *, cached: bool) -> MeasuredCurve:
         """``curve`` while every request, hits too, takes ``cpu_s`` of the same cores."""

@@ -324,11 +324,10 @@ class _Show:
             f"{f.winner.name}, no repeats": c.winner_unique,
             f.winner.name: c.winner_workload,
         }
-        shell_s = f.plans.pricer.shell.cpu_s_per_request / self._job.cores
-        return {name: self._parts(priced, shell_s) for name, priced in named.items()}
+        return {name: self._parts(priced) for name, priced in named.items()}
 
-    def _parts(self, priced: Priced, shell_s: float) -> Mapping[str, Figure]:
-        entry = priced.outcome.run.entry
+    def _parts(self, priced: Priced) -> Mapping[str, Figure]:
+        entry, shell_s = priced.outcome.run.entry, priced.shell_s
         model_s = max(priced.attributed_s - shell_s, 0.0)
         padding_s = model_s * priced.outcome.padding_share
         return {

@@ -18,6 +18,7 @@ from headgate.optimize.pricing import CACHES, NO_CACHE, Pricer
 from .fakes import RUN, build, curve, priced
 
 SHELL_S = 2e-4
+SHELL = ShellCost(SHELL_S, 10_000.0, 3 * SHELL_S, 100.0, 1e-4, 3e-4, RUN)
 
 
 def test_an_instance_alone_on_the_machine_pays_the_shells_time_by_its_share() -> None:
@@ -51,18 +52,23 @@ def test_machine_seconds_of_the_shell_are_the_same_under_every_plan(
 def pricer(items: tuple[str, ...]) -> Pricer:
     workload = SimpleNamespace(items=items)
     job = SimpleNamespace(cores=2, inputs=SimpleNamespace(workload=workload))
-    return Pricer(
-        cast("Job", job), ShellCost(SHELL_S, 1e-4, 3e-4, RUN), 0.04, BatchInvariance.EXACT, {}
-    )
+    return Pricer(cast("Job", job), SHELL, 0.04, BatchInvariance.EXACT, {})
 
 
 def test_requests_that_hit_are_paid_by_those_that_run() -> None:
     """Three of four repeat: each that runs carries three hits through the shell."""
     plain = curve(threads=2, instances=1)
-    loaded = pricer(("a", "a", "a", "a"))._with_shell(plain, cached=True)
+    loaded = pricer(("a", "a", "a", "a"))._beside(plain, SHELL_S, cached=True)
     assert loaded.curve.item_s == pytest.approx(plain.curve.item_s + 4 * SHELL_S / 2)
-    alone = pricer(("a", "a", "a", "a"))._with_shell(plain, cached=False)
+    alone = pricer(("a", "a", "a", "a"))._beside(plain, SHELL_S, cached=False)
     assert alone.curve.item_s == pytest.approx(plain.curve.item_s + SHELL_S / 2)
+
+
+def test_a_lone_request_costs_more_than_one_in_a_crowd() -> None:
+    """What was measured at its rate, half way at the geometric mean, no more beyond the ends."""
+    rates = (1.0, 100.0, 1000.0, 10_000.0, 1e6)
+    times = [SHELL.cpu_s(r) / SHELL_S for r in rates]
+    assert times == pytest.approx([3.0, 3.0, 2.0, 1.0, 1.0])
 
 
 def test_no_cache_is_among_the_caches() -> None:

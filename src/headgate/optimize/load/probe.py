@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -24,24 +25,42 @@ from headgate.runtime.servable import Servable
 
 __all__ = ["Saturated", "ShellCost", "measure_shell", "saturate"]
 
-_CONNECTIONS = 16
-_FIRST_REQUESTS = 64
-_PROBE_S = 2.5
+_CONNECTIONS = 64
+"""Closed loop: so many that a server which holds requests for company is never short of them."""
+_FIRST_REQUESTS = 128
+_PROBE_S = 2.0
 _SHELL_REQUESTS = 2000
-_LONE_REQUESTS = 100
+_LONE_REQUESTS = 200
+_LONE_PER_S = 100.0
 
 
 @dataclass(frozen=True, slots=True)
 class ShellCost:
-    """What HTTP, tokenizing and the cache cost a request, engines apart."""
+    """What HTTP, tokenizing and the cache cost a request, engines apart.
 
-    cpu_s_per_request: float
+    A process that slept between two requests finds its code and data no longer in the processor's
+    caches: a lone request takes several times the CPU time of one in a crowd.
+    """
+
+    crowd_cpu_s: float
+    """A request's, as fast as they come."""
+    crowd_per_s: float
+    lone_cpu_s: float
+    """A request's, at ``lone_per_s``."""
+    lone_per_s: float
     latency_s: float
     """Of a lone request that is answered from the cache."""
     handover_s: float
     """From one engine call to the next on an instance for which requests wait: its thread reports
     to the event loop, the plane decides, the thread wakes up again."""
     run: Recorded
+
+    def cpu_s(self, rate_per_s: float) -> float:
+        """CPU seconds of a request at a rate: between the two that were measured a straight line
+        over the logarithm of the rate, which two more rates lay on within a fifth (decision 6)."""
+        ends = (math.log(self.lone_per_s), math.log(self.crowd_per_s))
+        at = math.log(max(rate_per_s, 1e-9))
+        return float(np.interp(at, ends, (self.lone_cpu_s, self.crowd_cpu_s)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +75,7 @@ class Saturated:
 
 
 def saturate(server: Server, items: Sequence[Item], call: Call) -> Saturated:
-    """A closed loop of 16 connections for about 2.5 s.
+    """A closed loop of 64 connections for about 2 s.
 
     A first short loop finds how many requests that is; the second is the measurement.
     """
@@ -103,16 +122,18 @@ def shell(call: Call) -> Mapping[str, Output]:
             )[0]
             for n in (_FIRST_REQUESTS, _SHELL_REQUESTS)
         ]
-        due_s = np.arange(_LONE_REQUESTS, dtype=np.float64) * 0.01
+        due_s = np.arange(_LONE_REQUESTS, dtype=np.float64) / _LONE_PER_S
         lone = run_load([Segment(target, due_s, [body] * _LONE_REQUESTS)])[0]
     hits = results[-1]
     if hits.answered < hits.n or set(hits.sources) != {"cache"}:
         raise Undecided("not every repeated request was answered from the cache")
     body_out = {
-        "cpu_s_per_request": hits.server_cpu_s / hits.n,
+        "crowd_cpu_s": hits.server_cpu_s / hits.n,
+        "crowd_per_s": max(hits.rate_per_s, 2 * _LONE_PER_S),
+        "lone_cpu_s": lone.server_cpu_s / lone.n,
+        "lone_per_s": _LONE_PER_S,
         "latency_s": lone.quantile_s(0.5),
         "handover_s": saturated.idle_s_per_call,
-        "requests": hits.n,
     }
     return {"shell": Output(canonical(body_out), "samples", "json ShellCost")}
 
@@ -137,4 +158,4 @@ def measure_shell(
         detail="what a request costs outside of engines",
     )
     body = parse(recorder.store.read(done.outputs["shell"]))
-    return ShellCost(body["cpu_s_per_request"], body["latency_s"], body["handover_s"], done)
+    return ShellCost(**body, run=done)
