@@ -40,7 +40,10 @@ class BatchPolicy(Protocol):
         ...
 
     def next_batch(self, now_s: float, service: ServiceTimeModel) -> tuple[Request, ...] | None:
-        """Who runs now on an instance that is free; they wait no longer. None: nobody (yet)."""
+        """Who runs now on an instance that is free; they wait no longer. None: nobody (yet).
+
+        ``now_s`` may be infinite: then nobody is held back.
+        """
         ...
 
     def wake_at_s(self) -> float | None:

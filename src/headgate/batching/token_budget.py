@@ -10,7 +10,8 @@ A free instance gets its batch at once, unless ``max_wait_s`` allows the oldest 
 and waiting pays: as many as are expected to arrive until then would make each request in the batch
 cheaper by 5 %. Where hardly anybody arrives, or a larger batch is no cheaper, nobody waits.
 
-Knows nothing of deadlines and priorities: order is ``scheduling``'s work.
+Knows nothing of deadlines and priorities: order is ``scheduling``'s work, and who must not be held
+the data plane's.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ MIN_SPEED_UP = 1.05
 _Entry = tuple[int, int, Request]
 """(tokens, order of arrival, request): sorts by length, then by age, and never by request."""
 _RECENT = 32
-"""Arrivals that the arrival rate is taken from."""
+"""Arrivals that a group's arrival rate is taken from."""
+_MOST_GROUPS = 64
+"""Groups whose arrivals are remembered, the latest."""
 
 
 class TokenBudgetBatcher:
@@ -49,8 +52,7 @@ class TokenBudgetBatcher:
         self._by_age: OrderedDict[int, _Entry] = OrderedDict()  # request id -> entry, oldest first
         self._by_length: dict[tuple[str, str], list[_Entry]] = {}  # group -> entries, sorted
         self._added = 0
-        self._recent_s: deque[float] = deque(maxlen=_RECENT)
-        self._with_deadline = 0
+        self._recent_s: OrderedDict[str, deque[float]] = OrderedDict()  # group -> arrivals
         self._held_until_s: float | None = None
 
     def add(self, request: Request) -> None:
@@ -60,8 +62,8 @@ class TokenBudgetBatcher:
         entry = (request.tokens, self._added, request)
         self._by_age[request.id] = entry
         insort(self._by_length.setdefault(self._group(request), []), entry)
-        self._count(request, 1)
-        self._recent_s.append(request.arrived_at_s)
+        self.tokens += request.tokens
+        self._note(request)
 
     def remove(self, request_id: int) -> bool:
         """Drops a waiting request; False where it does not wait here."""
@@ -73,7 +75,7 @@ class TokenBudgetBatcher:
         del queue[bisect_left(queue, entry)]
         if not queue:
             del self._by_length[group]
-        self._count(entry[2], -1)
+        self.tokens -= entry[0]
         return True
 
     def next_batch(self, now_s: float, service: ServiceTimeModel) -> tuple[Request, ...] | None:
@@ -107,7 +109,7 @@ class TokenBudgetBatcher:
             del self._by_length[group]
         for _, _, request in taken:
             del self._by_age[request.id]
-            self._count(request, -1)
+            self.tokens -= request.tokens
         return tuple(entry[2] for entry in taken)
 
     def wake_at_s(self) -> float | None:
@@ -120,9 +122,14 @@ class TokenBudgetBatcher:
     def _group(self, request: Request) -> tuple[str, str]:
         return (request.group, request.tenant if self._isolate_tenants else "")
 
-    def _count(self, request: Request, sign: int) -> None:
-        self.tokens += sign * request.tokens
-        self._with_deadline += sign * (request.deadline_s is not None)
+    def _note(self, request: Request) -> None:
+        """Remembers when requests of a group arrive; the items of one call arrive once."""
+        recent = self._recent_s.setdefault(request.group, deque(maxlen=_RECENT))
+        if not recent or recent[-1] != request.arrived_at_s:
+            recent.append(request.arrived_at_s)
+        self._recent_s.move_to_end(request.group)
+        if len(self._recent_s) > _MOST_GROUPS:
+            self._recent_s.popitem(last=False)
 
     def _waiting_pays(
         self, window: list[_Entry], now_s: float, due_s: float, service: ServiceTimeModel
@@ -130,15 +137,16 @@ class TokenBudgetBatcher:
         """Whether those who are expected until ``due_s`` would make the batch cheaper a head.
 
         Taken to be as long as the longest, so that the gain is that of company alone. Nobody is
-        held while a request with a deadline of its own waits, or as many as one batch may hold.
+        held where tenants are kept apart, since most who come are strangers then, nor while as
+        many wait as one batch may hold.
         """
         size, longest = len(window), window[-1][0]
         room = min(self.spec.max_requests, self.spec.max_padded_tokens // longest) - size
-        span_s = now_s - self._recent_s[0]
+        recent = self._recent_s.get(window[0][2].group)
         enough = len(self) >= self.spec.max_requests
-        if enough or room < 1 or self._with_deadline or span_s <= 0.0:
+        if enough or room < 1 or recent is None or len(recent) < 2 or self._isolate_tenants:
             return False
-        rate_per_s = (len(self._recent_s) - 1) / span_s
+        rate_per_s = (len(recent) - 1) / (now_s - recent[0])
         company = min(room, int(rate_per_s * (due_s - now_s)))
         together_s = service.predict_s(size + company, longest) / (size + company)
         return MIN_SPEED_UP * together_s < service.predict_s(size, longest) / size

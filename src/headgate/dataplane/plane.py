@@ -14,6 +14,7 @@ out actions. Knows nothing of payloads, engines, clocks or sockets.
 
 from __future__ import annotations
 
+import math
 from collections import Counter, deque
 from collections.abc import Iterable
 
@@ -98,6 +99,7 @@ class DataPlane:
         self._halves: deque[tuple[Request, ...]] = deque()  # of failed batches, run first
         self._work: dict[int, _Work] = {}  # leader's request id -> work
         self._callers: dict[int, _Work] = {}  # caller's request id -> work
+        self._hurried: set[int] = set()  # callers with a deadline of their own
         self._twins_of: dict[tuple[str, bytes], _Work] = {}  # (tenant, key) -> work in flight
         self._draining = False
         self._next_batch_id = 0
@@ -175,15 +177,16 @@ class DataPlane:
 
     def predicted_wait_s(self, now_s: float) -> float:
         """Seconds until a request that arrives now would start; 0 where an instance is free."""
-        waiting = len(self._batcher)
-        if self._free and not waiting:
-            return 0.0
+        waiting, tokens, spec = len(self._batcher), self._batcher.tokens, self._batcher.spec
+        free = len(self._free)
+        if waiting < free * spec.max_requests and tokens < free * spec.max_padded_tokens:
+            return 0.0  # whoever waits here is held for company, which has come
         return predicted_wait_s(
             waiting=waiting,
-            waiting_tokens=self._batcher.tokens,
+            waiting_tokens=tokens,
             running_s=sum(max(0.0, r.until_s - now_s) for r in self._running.values()),
             instances=self.instances,
-            spec=self._batcher.spec,
+            spec=spec,
             service=self.service,
         )
 
@@ -251,10 +254,11 @@ class DataPlane:
         elif twin is not None:
             self._twins += 1
             twin.callers[request.id] = request
-            self._callers[request.id] = twin
+            self._enter(request, twin)
         else:
             work = _Work(request)
-            self._work[request.id] = self._callers[request.id] = work
+            self._work[request.id] = work
+            self._enter(request, work)
             if self._cache is not None:
                 self._twins_of[request.tenant, request.key] = work
             self._batcher.add(request)
@@ -291,7 +295,7 @@ class DataPlane:
         self._halves += (requests[:middle], requests[middle:])
 
     def _cancel(self, request_id: int) -> None:
-        work = self._callers.pop(request_id, None)
+        work = self._leave(request_id)
         if work is None:
             return  # already answered, refused or cancelled: the two crossed on their way
         self._cancelled += 1
@@ -299,14 +303,27 @@ class DataPlane:
         if not work.callers and self._batcher.remove(work.leader.id):
             self._forget(work.leader)
 
+    def _enter(self, caller: Request, work: _Work) -> None:
+        self._callers[caller.id] = work
+        if caller.deadline_s is not None:
+            self._hurried.add(caller.id)
+
+    def _leave(self, request_id: int) -> _Work | None:
+        self._hurried.discard(request_id)
+        return self._callers.pop(request_id, None)
+
     # What follows from it
 
     def _dispatch(self, now_s: float, actions: list[Action]) -> None:
+        # To whoever holds requests back, every wait is over while a caller has a deadline, twins
+        # too, and once nobody can join any more.
+        over = self._hurried or self._draining
+        until_s = math.inf if over else now_s
         while self._free:
             requests = (
                 self._halves.popleft()
                 if self._halves
-                else self._batcher.next_batch(now_s, self.service)
+                else self._batcher.next_batch(until_s, self.service)
             )
             if requests is None:
                 break
@@ -343,7 +360,8 @@ class DataPlane:
                 c for c in callers.values() if c.deadline_s is not None and c.deadline_s <= now_s
             ]
             for caller in late:
-                del callers[caller.id], self._callers[caller.id]
+                del callers[caller.id]
+                self._leave(caller.id)
                 self._reject(caller, "deadline", None, actions)
             if not callers:
                 unwanted = True
@@ -368,7 +386,7 @@ class DataPlane:
     ) -> None:
         """Answers everybody who waits for this work."""
         for caller in self._work[leader.id].callers.values():
-            del self._callers[caller.id]
+            self._leave(caller.id)
             if error is None:
                 self._answered += 1
             else:

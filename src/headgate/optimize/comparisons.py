@@ -33,7 +33,8 @@ class Comparisons:
     """Prices to divide, and predictions to check."""
 
     naive_unique: Priced
-    tuned_unique: Priced
+    tuned_unique: tuple[Priced, ...]
+    """On each engine; an expert takes what is cheapest by the cost that is looked at."""
     winner_unique: Priced
     naive_workload: Priced
     winner_workload: Priced
@@ -65,19 +66,15 @@ def compare(job: Job, baseline: Baseline, plans: Plans, certificate: Certificate
     )
 
 
-def _tuned(plans: Plans, unique: str) -> Priced:
-    """fp32 on the better engine with the best batching and instances: what an expert would run."""
-    priced = [
-        plans.pricer.price(offer, unique, name=f"tuned {offer.name}, no repeats")
-        for offer in _fp32(plans)
-    ]
-    return min(priced, key=lambda p: p.attributed_s)
-
-
-def _fp32(plans: Plans) -> list[Offer]:
-    """The unquantized model on every engine that can run it; the baseline's engine first."""
+def _tuned(plans: Plans, unique: str) -> tuple[Priced, ...]:
+    """fp32 on every engine that can run it with the best batching and instances: what an expert
+    would run."""
     offers = plans.pricer.offers
-    return [offers[name] for name in (BASELINE, "fp32_openvino") if name in offers]
+    return tuple(
+        plans.pricer.price(offers[name], unique, name=f"tuned {name}, no repeats")
+        for name in (BASELINE, "fp32_openvino")
+        if name in offers
+    )
 
 
 def _leave_one_out(plans: Plans, *, cores: int) -> Sequence[Without]:
@@ -87,7 +84,7 @@ def _leave_one_out(plans: Plans, *, cores: int) -> Sequence[Without]:
     fixed = _restricted(plans.offer, plan)
 
     def priced(offer: Offer, name: str, **change: object) -> Priced:
-        policies = {"batching": (spec.batching,), "caches": (spec.cache,), **change}
+        policies = {"batching": (spec.batching,), "caches": (spec.cache,), "waits": (), **change}
         return pricer.price(offer, "workload", name=f"without {name}", **policies)  # type: ignore[arg-type]
 
     rows = [
@@ -95,9 +92,10 @@ def _leave_one_out(plans: Plans, *, cores: int) -> Sequence[Without]:
         Without("caching", priced(fixed, "caching", caches=NO_CACHE), "no cache"),
     ]
     for optimization, offer in _plainer(plans):
-        rows.append(
-            Without(optimization, priced(_restricted(offer, plan), optimization), offer.name)
-        )
+        without = priced(_restricted(offer, plan), optimization)
+        engine = offer.builds[plan].engine
+        other = f", on {engine}" if engine != plans.offer.builds[plan].engine else ""
+        rows.append(Without(optimization, without, offer.name + other))
     default = InstancePlan(cores, 1)
     rows.append(
         Without(

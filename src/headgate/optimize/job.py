@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import contextlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from headgate.config import EndpointConfig, Item, guarded, load_function, metric_kind
@@ -84,20 +85,28 @@ class Job:
         """What callers send: the workload's items."""
         return self.inputs.workload.items
 
-    def curves(self, plans: Sequence[tuple[Build, int]]) -> list[MeasuredCurve]:
-        """Service-time curves of builds, each with so many instances side by side, in turn."""
-        curves: list[MeasuredCurve] = []
-        for group in _groups(plans):
-            curves += measure_curves(
-                self.recorder,
-                group,
-                self.behaviour,
-                items=self.queries,
-                sizes=_CURVE_SIZES,
-                lengths=self.lengths,
-                budget_s=_CURVE_BUDGET_S,
-            )
-        return curves
+    def curves(self, groups: Sequence[Sequence[tuple[Build, int]]]) -> list[list[MeasuredCurve]]:
+        """Service-time curves of builds, each with so many instances side by side.
+
+        Those of a group are measured in turn, and all groups together where the machine can hold
+        as many engines.
+        """
+        plans = [plan for group in groups for plan in group]
+        if sum(instances for _, instances in plans) <= _MOST_ENGINES:
+            measured = iter(self._in_turn(plans))
+            return [[next(measured) for _ in group] for group in groups]
+        return [self._in_turn(group) for group in groups]
+
+    def _in_turn(self, plans: Sequence[tuple[Build, int]]) -> list[MeasuredCurve]:
+        return measure_curves(
+            self.recorder,
+            plans,
+            self.behaviour,
+            items=self.queries,
+            sizes=_CURVE_SIZES,
+            lengths=self.lengths,
+            budget_s=_CURVE_BUDGET_S,
+        )
 
     def register_build(self, build: Build) -> None:
         """The build as an artifact: what measurements and decisions of it name."""
@@ -184,20 +193,6 @@ def open_job(config: EndpointConfig, store: Store, progress: Progress, *, fresh:
     )
 
 
-def _groups(plans: Sequence[tuple[Build, int]]) -> Iterator[list[tuple[Build, int]]]:
-    """Plans that are measured in turn: as many as hold ``_MOST_ENGINES`` engines, one at least."""
-    group: list[tuple[Build, int]] = []
-    engines = 0
-    for build, instances in plans:
-        if group and engines + instances > _MOST_ENGINES:
-            yield group
-            group, engines = [], 0
-        group.append((build, instances))
-        engines += instances
-    if group:
-        yield group
-
-
 def _files_of(build: Build) -> tuple[str, ...]:
     return (*build.files.values(), *((build.tokenizer,) if build.tokenizer else ()))
 
@@ -218,9 +213,9 @@ def _lengths(
 
 def _value_bytes(build: Build, behaviour: Behaviour, inputs: Inputs, recorder: Recorder) -> int:
     """Bytes of one answer, from one answer."""
-    answerer = open_answerer(build, behaviour, recorder.store.path_of, recorder.root)
-    output = answerer.run(answerer.codec.encode(inputs.workload.items[:1], truncate=True))
-    answerer.close()
+    opened = open_answerer(build, behaviour, recorder.store.path_of, recorder.root)
+    with contextlib.closing(opened) as answerer:
+        output = answerer.run(answerer.codec.encode(inputs.workload.items[:1], truncate=True))
     if output.dtype.kind not in "biuf":
         raise InputError(
             f"the model answers {output[0]!r}, which is no number",

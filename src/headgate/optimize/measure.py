@@ -6,6 +6,7 @@ builds with each other is ``blocks``'s and ``gate``'s work.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -138,16 +139,16 @@ def quality(call: Call) -> Mapping[str, Output]:
     """Per-item scores and answers of a build on a split."""
     build, behaviour = build_from_json(call.c["build"]), Behaviour(**call.c["behaviour"])
     call.progress(0.0, build.name)
-    answerer = open_answerer(
-        build, behaviour, call.store.path_of, call.root, instances=call.c["instances"]
-    )
     split = load_split(behaviour.task, call.path("dataset"))
     own = []
     for name, spec in behaviour.metrics.items():
         declared = {k: v for k, v in spec.items() if k != "source"}
         own.append(load_metric(name, MetricSpec.model_validate(declared), call.root))
-    samples = evaluate(answerer, split, task=behaviour.task, metrics=own)
-    answerer.close()
+    opened = open_answerer(
+        build, behaviour, call.store.path_of, call.root, instances=call.c["instances"]
+    )
+    with contextlib.closing(opened) as answerer:
+        samples = evaluate(answerer, split, task=behaviour.task, metrics=own)
     return {"samples": Output(canonical(samples), "samples", "json QualitySamples")}
 
 
@@ -156,18 +157,18 @@ def invariance(call: Call) -> Mapping[str, Output]:
     """Answers alone against answers in random company."""
     build, behaviour = build_from_json(call.c["build"]), Behaviour(**call.c["behaviour"])
     call.progress(0.0, build.name)
-    answerer = open_answerer(build, behaviour, call.store.path_of, call.root)
     items = as_items(parse(call.store.read(call.u["items"])))
-    report = batch_invariance(
-        answerer.engine,
-        answerer.codec,
-        items,
-        rng=np.random.default_rng(call.seed),
-        epsilon=call.c["epsilon"],
-        difference=cosine_distance if build.task == "embed" else largest_difference,
-        sizes=(8, 32),
-    )
-    answerer.close()
+    opened = open_answerer(build, behaviour, call.store.path_of, call.root)
+    with contextlib.closing(opened) as answerer:
+        report = batch_invariance(
+            answerer.engine,
+            answerer.codec,
+            items,
+            rng=np.random.default_rng(call.seed),
+            epsilon=call.c["epsilon"],
+            difference=cosine_distance if build.task == "embed" else largest_difference,
+            sizes=(8, 32),
+        )
     return {"report": Output(canonical(report), "samples", "json InvarianceReport")}
 
 
@@ -176,28 +177,32 @@ def service_curves(call: Call) -> Mapping[str, Output]:
     """Medians of engine calls over batch size and length, builds in turn, instances together."""
     own, path_of = call.c["own"], call.store.path_of
     items = as_items(parse(call.store.read(call.u["items"])))
-    timed = []
-    for plan in call.c["plans"]:
-        build = build_from_json(plan["build"])
-        codec = served_codec(build, path_of, preprocess=own["preprocess"], root=call.root)
-        engines = [
-            served_engine(build, path_of, postprocess=own["postprocess"], root=call.root)
-            for _ in range(plan["instances"])
-        ]
-        sample = codec.encode(items, truncate=True)
-        make = sample_batches(codec, sample, np.random.default_rng(call.seed))
-        timed.append(Timed(engines, make))
-    points = service_points(
-        timed,
-        sizes=call.c["sizes"],
-        lengths=call.c["lengths"],
-        clock=time.perf_counter,
-        max_padded_tokens=int(call.c["max_padded_tokens"]),
-        budget_s=float(call.c["budget_s"]),
-    )
-    for each in timed:
-        for engine in each.instances:
-            engine.close()
+    with contextlib.ExitStack() as engines:
+        timed = []
+        for plan in call.c["plans"]:
+            build = build_from_json(plan["build"])
+            codec = served_codec(build, path_of, preprocess=own["preprocess"], root=call.root)
+            instances = [
+                engines.enter_context(
+                    contextlib.closing(
+                        served_engine(
+                            build, path_of, postprocess=own["postprocess"], root=call.root
+                        )
+                    )
+                )
+                for _ in range(plan["instances"])
+            ]
+            sample = codec.encode(items, truncate=True)
+            make = sample_batches(codec, sample, np.random.default_rng(call.seed))
+            timed.append(Timed(instances, make))
+        points = service_points(
+            timed,
+            sizes=call.c["sizes"],
+            lengths=call.c["lengths"],
+            clock=time.perf_counter,
+            max_padded_tokens=int(call.c["max_padded_tokens"]),
+            budget_s=float(call.c["budget_s"]),
+        )
     return {"points": Output(canonical(points), "samples", "json [[CurvePoint]], one a plan")}
 
 

@@ -28,7 +28,7 @@ from headgate.objects import (
 from headgate.optimize.measure import MeasuredCurve, build_inputs
 from headgate.optimize.recorder import Call, Output, Recorded, Recorder, transformation
 from headgate.optimize.served import served_codec
-from headgate.planning import BATCHING_GRID, SimulationResult, choose, simulate
+from headgate.planning import BATCHING_GRID, WAITS, SimulationResult, choose, simulate
 from headgate.runtime.servable import build_from_json, curve_from_json, variant_from_json
 from headgate.scheduling import InstancePlan
 from headgate.workload import Request
@@ -129,10 +129,15 @@ def plan_choose(call: Call) -> Mapping[str, Output]:
     curves = {
         InstancePlan(p["threads"], p["instances"]): curve_from_json(p["curve"]) for p in c["plans"]
     }
+    takes = {
+        InstancePlan(p["threads"], p["instances"]): curve_from_json(p["takes"]) for p in c["plans"]
+    }
     sizes = _workload(call, build)
     choice = choose(
         _requests(sizes, 0, len(sizes[0])),
         curves,
+        takes=takes,
+        waits=c["waits"],
         p95_limit_s=c["p95_limit_s"],
         caches=[CacheSpec(**s) for s in c["caches"]],
         value_bytes=c["value_bytes"],
@@ -150,14 +155,15 @@ def plan_simulate(call: Call) -> Mapping[str, Output]:
 
     Each segment begins at its own time 0 on an idle plane, ``drain_s`` after the last one was
     answered, and what was asked during ``warm_up`` is in the cache: the same requests, one after
-    another. Engine calls take what the curve says, and beside that, free of charge, ``handover_s``
-    each and ``beside_s`` for each request in it.
+    another. The plane is told ``curve``. Engine calls take and cost what ``takes`` says, and beside
+    that, free of charge, ``handover_s`` each and ``beside_s`` for each request in it.
     """
     c = call.c
     build, variant = build_from_json(c["build"]), variant_from_json(c["variant"])
     curve = curve_from_json(c["curve"])
+    charged = curve_from_json(c["takes"])
     takes = replace(
-        curve, fixed_s=curve.fixed_s + c["handover_s"], item_s=curve.item_s + c["beside_s"]
+        charged, fixed_s=charged.fixed_s + c["handover_s"], item_s=charged.item_s + c["beside_s"]
     )
     sizes = _workload(call, build)
     n, span_s = len(sizes[0]), float(sizes[0].sum())
@@ -215,6 +221,7 @@ def choose_variant(
     recorder: Recorder,
     builds: Mapping[InstancePlan, Build],
     curves: Sequence[MeasuredCurve],
+    takes: Sequence[MeasuredCurve],
     *,
     name: str,
     workload: str,
@@ -224,11 +231,13 @@ def choose_variant(
     caches: Sequence[CacheSpec],
     value_bytes: int,
     batching: Sequence[BatchingSpec] = BATCHING_GRID,
+    waits: Sequence[float] = WAITS,
     trials: int = 3,
     capacity_requests: int = 2000,
 ) -> Choice:
     """The cheapest way to serve a build (one per instance plan: threads are the build's).
 
+    ``curves`` are the engines' own, ``takes`` those with what else a request takes.
     ``preprocess``: the endpoint's own (``module:function``); it decides lengths and what is equal.
     """
     first = next(iter(builds.values()))
@@ -239,9 +248,15 @@ def choose_variant(
             "build": first,
             "preprocess": preprocess,
             "plans": [
-                {"threads": m.plan.threads, "instances": m.plan.instances, "curve": m.curve}
-                for m in curves
+                {
+                    "threads": m.plan.threads,
+                    "instances": m.plan.instances,
+                    "curve": m.curve,
+                    "takes": t.curve,
+                }
+                for m, t in zip(curves, takes, strict=True)
             ],
+            "waits": list(waits),
             "p95_limit_s": p95_limit_s,
             "caches": list(caches),
             "value_bytes": value_bytes,
@@ -280,6 +295,7 @@ def simulate_variant(
     build: Build,
     variant: Variant,
     curve: MeasuredCurve,
+    takes: MeasuredCurve,
     *,
     workload: str,
     preprocess: str | None,
@@ -306,6 +322,7 @@ def simulate_variant(
             "preprocess": preprocess,
             "variant": variant,
             "curve": curve.curve,
+            "takes": takes.curve,
             "cores": cores,
             "batch_invariance": batch_invariance,
             "value_bytes": value_bytes,

@@ -17,7 +17,7 @@ from headgate.optimize.job import Job
 from headgate.optimize.load import DRAIN_S, ShellCost, Side
 from headgate.optimize.measure import MeasuredCurve
 from headgate.optimize.plan import Choice, Outcome, choose_variant, simulate_variant
-from headgate.planning import BATCHING_GRID, LOAD
+from headgate.planning import BATCHING_GRID, LOAD, WAITS
 from headgate.scheduling import InstancePlan, instance_plans
 
 __all__ = ["CACHES", "NO_CACHE", "ONE_AT_A_TIME", "Offer", "Priced", "Pricer", "measured_offers"]
@@ -43,12 +43,11 @@ def measured_offers(job: Job, builds: Sequence[Build]) -> Mapping[str, Offer]:
     """Each of ``builds`` under every instance plan of this machine, all curves measured in turn."""
     plans = instance_plans(job.cores)
     versions = [{p: replace(build, threads=p.threads) for p in plans} for build in builds]
-    curves = iter(
-        job.curves([(b, p.instances) for by_plan in versions for p, b in by_plan.items()])
-    )
+    groups = [[(by_plan[p], p.instances) for by_plan in versions] for p in plans]
+    of_builds = zip(*job.curves(groups), strict=True)
     return {
-        build.name: Offer(build.name, by_plan, tuple(next(curves) for _ in by_plan))
-        for build, by_plan in zip(builds, versions, strict=True)
+        build.name: Offer(build.name, by_plan, curves)
+        for build, by_plan, curves in zip(builds, versions, of_builds, strict=True)
     }
 
 
@@ -59,8 +58,6 @@ class Priced:
     name: str
     choice: Choice
     build: Build
-    curve: MeasuredCurve
-    """Of the engine alone."""
     outcome: Outcome
     shell_s: float
     """Machine seconds of a request outside of engines, at the rate that was simulated."""
@@ -96,6 +93,7 @@ class Pricer:
         name: str,
         batching: Sequence[BatchingSpec] = BATCHING_GRID,
         caches: Sequence[CacheSpec] = NO_CACHE,
+        waits: Sequence[float] = WAITS,
     ) -> Priced:
         """The cheapest policies for ``offer`` on ``workload`` (``workload`` or ``unique``).
 
@@ -104,7 +102,7 @@ class Pricer:
         cached = [c for c in caches if c.capacity_bytes]
         plain = [c for c in caches if not c.capacity_bytes]
         priced = [
-            self._price(offer, workload, name, batching, group)
+            self._price(offer, workload, name, batching, group, waits)
             for group in (cached, plain)
             if group
         ]
@@ -117,15 +115,16 @@ class Pricer:
         name: str,
         batching: Sequence[BatchingSpec],
         caches: Sequence[CacheSpec],
+        waits: Sequence[float],
     ) -> Priced:
         version = self.job.inputs.versions[workload]
         cached = caches[0].capacity_bytes > 0
         crowd_s = self.shell.crowd_cpu_s  # at its highest rate a machine is never idle
-        curves = [self._beside(c, crowd_s, cached=cached) for c in offer.curves]
         choice = choose_variant(
             self.job.recorder,
             offer.builds,
-            curves,
+            offer.curves,
+            [self._beside(c, crowd_s, cached=cached) for c in offer.curves],
             name=name,
             workload=version,
             preprocess=self.job.config.preprocess,
@@ -133,17 +132,18 @@ class Pricer:
             batch_invariance=self.batch_invariance,
             caches=caches,
             batching=batching,
+            waits=waits,
             value_bytes=self.job.value_bytes,
         )
-        plan = choice.curve.plan
-        build, curve = offer.builds[plan], next(c for c in offer.curves if c.plan == plan)
+        build = offer.builds[choice.curve.plan]
         rate_per_s = LOAD * choice.max_rate_per_s
         shell_s = self.shell.cpu_s(rate_per_s)
         outcome = simulate_variant(
             self.job.recorder,
             build,
             choice.variant,
-            self._beside(curve, shell_s, cached=cached),
+            choice.curve,
+            self._beside(choice.curve, shell_s, cached=cached),
             workload=version,
             preprocess=self.job.config.preprocess,
             cores=self.job.cores,
@@ -152,7 +152,7 @@ class Pricer:
             rate_per_s=rate_per_s or None,
             detail=name,
         )
-        return Priced(name, choice, build, curve, outcome, shell_s / self.job.cores)
+        return Priced(name, choice, build, outcome, shell_s / self.job.cores)
 
     def replayed(self, priced: Priced, side: Side, *, name: str) -> Outcome:
         """What was sent to one side of a replay, segment by segment, at its rate.
@@ -163,13 +163,15 @@ class Pricer:
         wait for a core, so tails are predicted too short where all cores are busy.
         """
         variant, cached = priced.choice.variant, priced.choice.variant.cache.capacity_bytes > 0
-        curve = self._beside(priced.curve, self.shell.cpu_s(side.rate_per_s), cached=cached)
-        slower = self._beside(curve, side.generator_cpu_s_per_request, cached=cached)
+        curve = priced.choice.curve
+        takes = self._beside(curve, self.shell.cpu_s(side.rate_per_s), cached=cached)
+        slower = self._beside(takes, side.generator_cpu_s_per_request, cached=cached)
         outcome = simulate_variant(
             self.job.recorder,
             priced.build,
             variant,
             curve,
+            takes,
             workload=self.job.inputs.versions["workload"],
             preprocess=self.job.config.preprocess,
             cores=self.job.cores,
@@ -180,7 +182,7 @@ class Pricer:
             warm_up=side.before,
             drain_s=DRAIN_S,
             handover_s=self.shell.handover_s,
-            beside_s=slower.curve.item_s - curve.curve.item_s,
+            beside_s=slower.curve.item_s - takes.curve.item_s,
             detail=name,
         )
         return outcome.later_by(self.shell.latency_s)

@@ -125,7 +125,7 @@ def measure_baseline(job: Job) -> Baseline:
         split="evaluate",
     )
     invariance = measure_invariance(job.recorder, build, job.behaviour, items=job.queries)
-    (curve,) = job.curves([(build, 1)])
+    ((curve,),) = job.curves([[(build, 1)]])
     variant = Variant("baseline", build.version, 1, BatchingSpec(max_requests=1), CacheSpec())
     servable, version = job.servable(build, variant, curve, invariance)
     return Baseline(build, quality, run, invariance, curve, servable, version)

@@ -6,6 +6,7 @@ nothing of how builds are judged.
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -75,9 +76,8 @@ def teacher_outputs(call: Call) -> Mapping[str, Output]:
     call.progress(0.0, f"the teacher embeds {len(texts):,} training texts")
     first, *beside = (load(teacher, call.store.path_of) for _ in range(call.c["instances"]))
     codec = codec_for(teacher, call.store.path_of)
-    answerer = Answerer(first, codec, truncate=True, beside=beside)
-    outputs = answerer.answer(texts).astype(np.float32)
-    answerer.close()
+    with contextlib.closing(Answerer(first, codec, truncate=True, beside=beside)) as answerer:
+        outputs = answerer.answer(texts).astype(np.float32)
     buffer = io.BytesIO()
     np.save(buffer, outputs, allow_pickle=False)
     return {"outputs.npy": Output(buffer.getvalue(), "samples", "npy float32 (texts, dimensions)")}

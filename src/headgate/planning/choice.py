@@ -62,27 +62,32 @@ def choose(
     curves: Mapping[InstancePlan, ServiceCurve],
     *,
     p95_limit_s: float,
+    takes: Mapping[InstancePlan, ServiceCurve] | None = None,
     batching: Sequence[BatchingSpec] = BATCHING_GRID,
     caches: Sequence[CacheSpec] = (CacheSpec(),),
     value_bytes: int = 0,
     batch_invariance: BatchInvariance = BatchInvariance.EXACT,
+    waits: Sequence[float] = WAITS,
     trials: int = 8,
     capacity_requests: int = 5000,
 ) -> PlanChoice:
     """The cheapest candidate that holds ``p95_limit_s``.
 
-    ``curves``: service times of one instance under each plan, measured with all its instances
-    busy. ``trials``: how many candidates to simulate at most, waits apart. ``capacity_requests``:
-    how much of the workload the search for the highest rate replays, its end; twice as many
-    before that fill the cache.
+    ``curves``: what policies are told of service times, of one instance under each plan with all
+    its instances busy; ``takes``: what calls really take, where that is more. ``waits``: shares of
+    the limit to hold requests back for, shortest first. ``trials``: how many candidates to
+    simulate at most, waits apart. ``capacity_requests``: how much of the workload the search for
+    the highest rate replays, its end; twice as many before that fill the cache.
     """
+    takes = takes or curves
     if not workload or not curves:
         raise ValueError("a choice needs a workload and at least one service curve")
-    predicted, skipped = _predict(workload, curves, batching, caches, value_bytes)
+    predicted, skipped = _predict(workload, takes, batching, caches, value_bytes)
     tests = _Tests(
         before=workload[-3 * capacity_requests : -capacity_requests],
         replayed=workload[-capacity_requests:],
         curves=curves,
+        takes=takes,
         p95_limit_s=p95_limit_s,
         value_bytes=value_bytes,
         batch_invariance=batch_invariance,
@@ -99,7 +104,7 @@ def choose(
     if best is None:
         binding = min(search.trials, key=lambda t: t.p95_s).refused
     else:
-        patient = tests.waiting(best)
+        patient = tests.waiting(best, waits)
         best = _least_attributed([best, *patient])
         if best in patient:  # its rate is only known to be no lower
             best = tests.full(best.candidate, best.max_rate_per_s)
@@ -113,6 +118,7 @@ class _Tests:
     before: Sequence[Request]
     replayed: Sequence[Request]
     curves: Mapping[InstancePlan, ServiceCurve]
+    takes: Mapping[InstancePlan, ServiceCurve]
     p95_limit_s: float
     value_bytes: int
     batch_invariance: BatchInvariance
@@ -122,7 +128,7 @@ class _Tests:
         capacity = max_rate(
             lambda: self._plane(candidate),
             self.replayed,
-            self.curves[candidate.plan],
+            self.takes[candidate.plan],
             p95_limit_s=self.p95_limit_s,
             first_guess_per_s=first_guess_per_s,
             value_bytes=self.value_bytes,
@@ -140,14 +146,14 @@ class _Tests:
             f"above the limit of {self.p95_limit_s:.4g} s",
         )
 
-    def waiting(self, impatient: Trial) -> list[Trial]:
+    def waiting(self, impatient: Trial, waits: Sequence[float]) -> list[Trial]:
         """The same candidate with every wait that loses it no rate, the shortest first."""
         spec = impatient.candidate.batching
         if spec.max_requests == 1:
             return []
         highest = impatient.max_rate_per_s
         found = []
-        for share in WAITS:
+        for share in waits:
             patient = replace(spec, max_wait_s=share * self.p95_limit_s)
             candidate = replace(impatient.candidate, batching=patient)
             rates = (highest, highest / _SAME_RATE)
@@ -173,7 +179,7 @@ class _Tests:
         return simulate(
             self._plane(candidate),
             scale_to_rate(self.replayed, rate),
-            self.curves[candidate.plan],
+            self.takes[candidate.plan],
             value_bytes=self.value_bytes,
         )
 

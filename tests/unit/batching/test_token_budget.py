@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from headgate.batching import TokenBudgetBatcher
@@ -54,13 +55,11 @@ def test_padding_is_weighed_against_a_batch_of_ones_like() -> None:
     assert first_batch([100, 100, 100, 10], spec, curve) == [0, 1, 2]
 
 
-def waiting(
-    spec: BatchingSpec, *arrivals_s: float, deadline_s: float | None = None
-) -> TokenBudgetBatcher:
+def waiting(spec: BatchingSpec, *arrivals_s: float, isolated: bool = False) -> TokenBudgetBatcher:
     """A batcher with equal requests that arrived at these times."""
-    batcher = TokenBudgetBatcher(spec)
+    batcher = TokenBudgetBatcher(spec, isolate_tenants=isolated)
     for i, at_s in enumerate(arrivals_s):
-        batcher.add(Request(i, b"", 10, at_s, deadline_s=deadline_s))
+        batcher.add(Request(i, b"", 10, at_s))
     return batcher
 
 
@@ -80,23 +79,33 @@ def test_the_oldest_waits_for_company_that_pays() -> None:
 
 
 def test_nobody_is_held_where_waiting_brings_nothing() -> None:
-    """A full batch, a curve without a fixed part, arrivals too rare, a deadline, no patience."""
-    assert waiting(PATIENT, 0.0, 0.1, 0.2, 0.3).next_batch(0.3, DEAR_CALLS) is not None
-    assert waiting(PATIENT, 0.0, 0.1, 0.2).next_batch(0.2, CHEAP_CALLS) is not None
+    """A full batch, a curve without a fixed part, arrivals too rare, no patience, time over."""
+    three = (0.0, 0.1, 0.2)
+    assert waiting(PATIENT, *three, 0.3).next_batch(0.3, DEAR_CALLS) is not None
+    assert waiting(PATIENT, *three).next_batch(0.2, CHEAP_CALLS) is not None
     rare = waiting(PATIENT, 0.0, 5.0)
     rare.remove(0)
     assert rare.next_batch(5.0, DEAR_CALLS) is not None
-    hurried = waiting(PATIENT, 0.0, 0.1, 0.2, deadline_s=3.0)
-    assert hurried.next_batch(0.2, DEAR_CALLS) is not None
-    assert waiting(BatchingSpec(4, 1000), 0.0, 0.1, 0.2).next_batch(0.2, DEAR_CALLS) is not None
+    assert waiting(BatchingSpec(4, 1000), *three).next_batch(0.2, DEAR_CALLS) is not None
+    assert waiting(PATIENT, *three).next_batch(math.inf, DEAR_CALLS) is not None
 
 
-def test_a_deadline_that_leaves_lets_the_others_wait_again() -> None:
-    """Only while it waits does it keep the batcher from holding the oldest."""
-    batcher = waiting(PATIENT, 0.0, 0.1)
-    batcher.add(Request(9, b"", 10, 0.2, deadline_s=3.0))
-    assert batcher.remove(9)
-    assert batcher.next_batch(0.2, DEAR_CALLS) is None
+def test_only_those_who_could_join_count_as_company() -> None:
+    """Not those of another group, not the items of one call, not strangers of other tenants."""
+    other = waiting(PATIENT)
+    for i in range(3):
+        other.add(Request(i, b"", 10, 0.1 * i, group="a" if i == 0 else "b"))
+    assert other.next_batch(0.2, DEAR_CALLS) is not None
+    assert waiting(PATIENT, 0.2, 0.2, 0.2).next_batch(0.2, DEAR_CALLS) is not None
+    assert waiting(PATIENT, 0.0, 0.1, 0.2, isolated=True).next_batch(0.2, DEAR_CALLS) is not None
+
+
+def test_what_is_remembered_of_groups_is_bounded() -> None:
+    """A caller who makes a new group of every request does not fill the memory."""
+    batcher = waiting(PATIENT)
+    for i in range(1000):
+        batcher.add(Request(i, b"", 10, float(i), group=str(i)))
+    assert len(batcher._recent_s) <= 64
 
 
 def test_longer_than_the_budget_runs_alone() -> None:

@@ -48,8 +48,15 @@ def plane(
     return DataPlane.of(variant, CURVE, generation=3, batch_invariance=batch_invariance)
 
 
-def ask(i: int, key: bytes = b"", *, tenant: str = "t", deadline_s: float | None = None) -> Arrived:
-    return Arrived(Request(i, key or bytes([i]), 10, 0.0, tenant, deadline_s))
+def ask(
+    i: int,
+    key: bytes = b"",
+    *,
+    tenant: str = "t",
+    deadline_s: float | None = None,
+    at_s: float = 0.0,
+) -> Arrived:
+    return Arrived(Request(i, key or bytes([i]), 10, at_s, tenant, deadline_s))
 
 
 def batch_of(actions: list[Action]) -> Batch:
@@ -307,6 +314,59 @@ def test_a_policy_that_holds_back_asks_to_be_woken_until_its_time_has_come() -> 
     assert p.handle(ask(2), 0.1) == []
     assert p.handle(Woke(), 0.2) == [Wake(0.5)]
     assert batch_of(p.handle(Woke(), 0.5)).size == 2
+
+
+def patient() -> DataPlane:
+    """One instance, free; requests 1 to 3 came a tenth of a second apart and are held till 1.0."""
+    spec = BatchingSpec(8, 1024, max_wait_s=1.0)
+    variant = Variant("v", "build", 1, spec, CacheSpec("lru", 100_000), 100, 0.05)
+    p = DataPlane.of(variant, CURVE, generation=3)
+    assert p.handle(ask(1, at_s=0.0), 0.0)  # runs at once: nobody knows yet how many come
+    p.handle(Finished(batch_of_running(p), 0, ("one",), 4), 0.1)
+    held = [a for i in (2, 3) for a in p.handle(ask(i, at_s=0.1 * i), 0.1 * i)]
+    assert held == [Wake(1.2)]
+    return p
+
+
+def batch_of_running(p: DataPlane) -> Batch:
+    (running,) = p._running.values()
+    return running.batch
+
+
+def test_held_requests_run_together_when_the_wait_is_over() -> None:
+    """The oldest's wait is everybody's."""
+    p = patient()
+    assert [r.id for r in batch_of(p.handle(Woke(), 1.2)).requests] == [2, 3]
+
+
+def test_a_deadline_ends_every_hold_a_twins_too() -> None:
+    """Whoever is in a hurry makes nobody wait for company, not even behind an equal request."""
+    p = patient()
+    assert batch_of(p.handle(ask(4, deadline_s=9.0, at_s=0.35), 0.35)).size == 3
+    p = patient()
+    assert batch_of(p.handle(ask(4, bytes([2]), deadline_s=9.0, at_s=0.35), 0.35)).size == 2
+
+
+def test_a_hurried_caller_who_leaves_lets_the_others_be_held_again() -> None:
+    """Only as long as somebody has a deadline."""
+    p = patient()
+    batch_of(p.handle(ask(4, deadline_s=9.0, at_s=0.35), 0.35))
+    p.handle(Cancelled(4), 0.36)
+    p.handle(Finished(batch_of_running(p), 0, (1, 2, 3), 4), 0.45)
+    assert p.handle(ask(5, at_s=0.5), 0.5) == [Wake(1.5)]
+
+
+def test_draining_ends_every_hold() -> None:
+    """Nobody can join any more."""
+    assert batch_of(patient().handle(Draining(), 0.35)).size == 2
+
+
+def test_held_requests_are_no_queue_to_the_next() -> None:
+    """An instance is free: whoever comes joins at once, however little may be waited."""
+    p = patient()
+    assert p.predicted_wait_s(0.35) == 0.0
+    actions = p.handle(ask(4, deadline_s=0.5, at_s=0.35), 0.35)
+    assert not [a for a in actions if isinstance(a, Reject)]
 
 
 def test_without_a_cache_twins_are_run_apart() -> None:

@@ -165,6 +165,7 @@ def simulated(endpoint: tuple[Store, Build], items: list[int], **config: object)
         "build": build,
         "variant": variant,
         "curve": ServiceCurve(3.0, 0.0, 0.0, 0.0),
+        "takes": ServiceCurve(3.0, 0.0, 0.0, 0.0),
         "cores": 2,
         "batch_invariance": "exact",
         "value_bytes": 8,

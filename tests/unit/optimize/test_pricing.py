@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headgate.objects import BatchingSpec, BatchInvariance, CacheSpec
-from headgate.optimize.job import Job, _groups
+from headgate.objects import BatchingSpec, BatchInvariance, Build, CacheSpec
+from headgate.optimize.job import Job
 from headgate.optimize.load import ShellCost
 from headgate.optimize.pricing import CACHES, NO_CACHE, Pricer
 
@@ -85,11 +85,18 @@ def test_provisioned_cost_is_the_time_between_requests_at_the_highest_rate() -> 
     assert never.provisioned_s == float("inf")
 
 
-def test_engines_are_loaded_sixteen_at_a_time() -> None:
-    """All plans of a small machine are measured in turn; those of a large one in groups."""
+def test_plans_are_measured_in_turn_all_together_or_each_by_itself() -> None:
+    """A small machine holds all engines at once; a large one those of one plan."""
     one = build("fp32")
-    small = [(one, 2), (one, 1), (one, 2), (one, 1)]
-    assert list(_groups(small)) == [small]
-    large = [(one, 12), (one, 8), (one, 4), (one, 32), (one, 1)]
-    assert [[n for _, n in g] for g in _groups(large)] == [[12], [8, 4], [32], [1]]
-    assert list(_groups([])) == []
+    asked: list[list[int]] = []
+
+    class Counts:
+        curves = Job.curves
+
+        def _in_turn(self, plans: list[tuple[Build, int]]) -> list[int]:
+            asked.append([n for _, n in plans])
+            return [n for _, n in plans]
+
+    assert Counts().curves([[(one, 2), (one, 2)], [(one, 1), (one, 1)]]) == [[2, 2], [1, 1]]
+    assert Counts().curves([[(one, 8), (one, 8)], [(one, 1), (one, 1)]]) == [[8, 8], [1, 1]]
+    assert asked == [[2, 2, 1, 1], [8, 8], [1, 1]]

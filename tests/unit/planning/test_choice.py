@@ -104,6 +104,44 @@ def test_the_highest_rate_is_that_of_a_cache_that_has_seen_the_workload() -> Non
     assert warm.best.max_rate_per_s > 1.1 * cold.best.max_rate_per_s
 
 
+def test_a_workload_that_a_full_cache_answers_ends_the_search() -> None:
+    """Fifty queries again and again: no rate is too high for what is replayed."""
+    again = workload(n=4000)
+    few = [replace(r, key=bytes([r.id % 50])) for r in again]
+    made = choose(
+        few,
+        {MANY: CURVES[MANY]},
+        p95_limit_s=0.05,
+        batching=(BATCHED,),
+        caches=(CACHE,),
+        value_bytes=100,
+        capacity_requests=500,
+    )
+    assert made.best is not None
+    assert made.best.max_rate_per_s > 0
+
+
+def test_a_fixed_wait_stays_as_it_is() -> None:
+    """Who asks what one policy costs gets that policy."""
+    fixed = replace(BATCHED, max_wait_s=0.001)
+    made = choose(workload(), CURVES, p95_limit_s=0.05, batching=(fixed,), waits=())
+    assert {t.candidate.batching for t in made.trials} == {fixed}
+    assert made.best is not None
+    assert made.best.candidate.batching == fixed
+
+
+def test_the_policy_decides_by_its_own_curve_and_time_passes_by_the_true_one() -> None:
+    """What the shell takes beside the engine lowers the rate; the plane knows the engine alone."""
+    curves = {MANY: CURVES[MANY]}
+    slower = {MANY: replace(CURVES[MANY], item_s=1e-3)}
+    plain = choose(workload(), curves, p95_limit_s=0.05, batching=(ALONE,))
+    beside = choose(workload(), curves, p95_limit_s=0.05, batching=(ALONE,), takes=slower)
+    assert plain.best is not None
+    assert beside.best is not None
+    assert beside.best.max_rate_per_s < 0.9 * plain.best.max_rate_per_s
+    assert beside.best.attributed_machine_s > plain.best.attributed_machine_s
+
+
 def test_a_limit_below_the_service_time_names_the_latency() -> None:
     """Infeasible: no best, and the constraint that binds, with its figures."""
     made = choice(workload(), 0.0001)

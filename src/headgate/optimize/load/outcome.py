@@ -10,12 +10,12 @@ from typing import Any
 from headgate.objects import Direction
 from headgate.optimize.recorder import Recorded
 from headgate.release import Blocks
+from headgate.release.estimate import MAX_ERRORED_SHARE
 
 __all__ = ["DRAIN_S", "Range", "Replay", "SegmentTimes", "Side", "replay_from_json"]
 
 DRAIN_S = 0.1
 """Quiet time between two segments, after everything of the first was answered."""
-_MOST_FAILED_SHARE = 0.01
 Range = tuple[int, int]
 """Workload indices [first, last); those beyond its end mean that it began anew."""
 
@@ -50,7 +50,7 @@ class SegmentTimes:
         A server that fails more than one request in a hundred has no latency: it is infinite.
         """
         if name.startswith("latency_"):
-            if self.failed > _MOST_FAILED_SHARE * self.requests:
+            if self.failed > MAX_ERRORED_SHARE * self.requests:
                 return math.inf
             return float(getattr(self, name.removeprefix("latency_") + "_s"))
         answered = self.requests - self.failed
