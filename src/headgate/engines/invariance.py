@@ -53,6 +53,8 @@ class InvarianceReport:
     padded: int
     """Comparisons in which the item was padded."""
     epsilon: float
+    by_construction: bool = False
+    """DEPENDENT because the graph says so, whatever was seen on these items."""
 
 
 def largest_difference(a: NDArray[np.generic], b: NDArray[np.generic]) -> float:

@@ -24,6 +24,7 @@ from headgate.engines.invariance import (
     largest_difference,
 )
 from headgate.engines.measure import Timed, sample_batches, service_points
+from headgate.engines.outputs import batch_scaled
 from headgate.objects import BatchInvariance, Build, canonical, parse
 from headgate.optimize.answers import Answerer
 from headgate.optimize.inputs import load_split
@@ -169,6 +170,8 @@ def invariance(call: Call) -> Mapping[str, Output]:
             difference=cosine_distance if build.task == "embed" else largest_difference,
             sizes=(8, 32),
         )
+    if batch_scaled(build, call.store.path_of):
+        report = replace(report, invariance=BatchInvariance.DEPENDENT, by_construction=True)
     return {"report": Output(canonical(report), "samples", "json InvarianceReport")}
 
 

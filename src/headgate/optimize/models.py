@@ -1,7 +1,8 @@
 """From where a model comes to the build that everything is compared with: fp32, as it is.
 
 A transformers encoder is exported with pooling and normalisation in its graph; a scikit-learn
-estimator is converted; an ONNX file is taken as it is. All are checked before they are registered.
+estimator is converted; an ONNX file is taken as it is, but for a classifier's labels beside its
+scores. All are checked before they are registered.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from headgate.config import EndpointConfig, guarded, load_function, source_digest
 from headgate.engines.check import check_onnx
 from headgate.engines.codec import TensorCodec, TextCodec
+from headgate.engines.outputs import keep_output, scores_beside_labels
 from headgate.errors import InputError, MissingExtra
 from headgate.objects import Build, canonical
 from headgate.optimize.recorder import Call, Output, Recorder, transformation
@@ -80,6 +82,18 @@ def convert_sklearn(call: Call) -> Mapping[str, Output]:
     }
 
 
+@transformation("model.scores")
+def scores(call: Call) -> Mapping[str, Output]:
+    """The part of a classifier that computes its scores, without its labels.
+
+    Answers are judged by what a caller may use of them: labels hide how much scores depend on the
+    batch, and they are the larger score's index anyway.
+    """
+    out = call.work_dir / "model.onnx"
+    keep_output(call.path("model.onnx"), str(call.c["output"]), out)
+    return {"model.onnx": Output(out, "model", "onnx, scores only")}
+
+
 def link_files(call: Call, directory: Path, files: Mapping[str, str]) -> Path:
     """``directory`` with ``files`` (name -> version) under their own names."""
     directory.mkdir()
@@ -142,6 +156,11 @@ def import_model(config: EndpointConfig, recorder: Recorder, *, threads: int) ->
         version, entry = done.outputs["model.onnx"], done.entry
         tokenizer = encoder["tokenizer.json"]
         max_tokens = config.model.max_tokens or _encoder_max_tokens(directory)
+    if config.task == "classify":
+        chosen = scores_beside_labels(store.path_of(version))
+        if chosen is not None:
+            done = recorder.run(scores, u={"model.onnx": version}, c={"output": chosen})
+            version, entry = done.outputs["model.onnx"], done.entry
     build = Build(
         name="fp32",
         task=config.task,

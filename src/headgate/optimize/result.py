@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
-from headgate.objects import Action, Axis, Bound, Contract, ContractResult
+from headgate.objects import Action, Axis, Bound, Contract, ContractResult, Verdict, short
 from headgate.optimize.blocks import SpeedBlocks
 from headgate.optimize.comparisons import Comparisons
 from headgate.optimize.job import Job
@@ -63,8 +65,11 @@ def build_report(
 ) -> Report:
     """The whole report; ``findings`` is None where no candidate was accepted."""
     show = _Show(job)
-    command, why = _next(job, action, promoted, generation, decision)
     certificate = findings.certificate if findings is not None else None
+    results = certificate.decision.results if certificate is not None else ()
+    command, why = _next(
+        job.config.path, action, results, decision, generation if promoted else None
+    )
     return Report(
         endpoint=job.config.endpoint,
         task=job.config.task,
@@ -378,18 +383,26 @@ def _plan(f: Findings) -> Mapping[str, str]:
 
 
 def _next(
-    job: Job, action: Action, promoted: bool, generation: int | None, decision: str
+    path: Path, action: Action, results: Sequence[ContractResult], entry: str, promoted: int | None
 ) -> tuple[str, str]:
-    path = job.config.path
+    """What to type, and why. ``results`` are the certificate's; ``promoted`` is the generation."""
+    file = shlex.quote(str(path))
     if action in (Action.ACCEPT, Action.WARN):
-        if promoted:
-            return f"headgate serve -f {path}", f"Generation {generation} is current. Serve it:"
+        if promoted is not None:
+            return f"headgate serve -f {file}", f"Generation {promoted} is current. Serve it:"
         return (
-            f"headgate optimize --promote {path}",
+            f"headgate optimize --promote {file}",
             "The winner is accepted but not current. Everything is kept; make it current:",
         )
+    unclear = (Verdict.UNKNOWN, Verdict.INVALID)
+    if any(r.verdict in unclear and r.contract.axis in (Axis.LATENCY, Axis.COST) for r in results):
+        return (
+            f"headgate optimize --fresh --promote {file}",
+            "The machine was too busy to tell, and what it measured is kept. When it is quiet, "
+            "measure again:",
+        )
     return (
-        f"headgate show {decision.removeprefix('sha256:')[:12]} -f {path}",
+        f"headgate show {short(entry)} -f {file}",
         "No candidate was promoted. Look at the numbers behind the decision:",
     )
 

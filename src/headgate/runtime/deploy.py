@@ -137,7 +137,10 @@ class Deployment:
             for engine in loaded:
                 engine.close()
             raise
-        gives = Tensor(_OUTPUT_NAMES.get(build.task, "output"), str(answer.dtype), answer.shape)
+        name = _OUTPUT_NAMES.get(build.task, "output")
+        if name == "scores" and answer.dtype.kind not in "f":
+            name = "label"
+        gives = Tensor(name, str(answer.dtype), answer.shape)
         plane = DataPlane.of(
             variant, service, generation=generation, batch_invariance=batch_invariance
         )

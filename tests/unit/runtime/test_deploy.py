@@ -75,9 +75,9 @@ def test_a_classifier_describes_itself_and_answers(tmp_path: Path) -> None:
 
 
 def test_postprocessing_is_part_of_what_is_promised(tmp_path: Path) -> None:
-    """The output's shape is that of the caller's own function."""
+    """The output's shape is that of the caller's own function, and labels are called labels."""
     d = opened(tmp_path, task="classify", postprocess=lambda out: out.argmax(axis=1))
-    assert d.output == Tensor("scores", "int64", ())
+    assert d.output == Tensor("label", "int64", ())
     (value,) = asyncio.run(answer(d, np.ones(4, np.float32)))
     assert value in (0, 1, 2)
 

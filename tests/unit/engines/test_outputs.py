@@ -1,0 +1,76 @@
+"""What a graph says about its answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from headgate.engines import load
+from headgate.engines.outputs import batch_scaled, keep_output, scores_beside_labels
+from headgate.objects import Build
+
+WEIGHTS = np.arange(12, dtype=np.float32).reshape(4, 3)
+
+
+def classifier(path: Path, *outputs: str, dynamic: bool = False) -> Path:
+    """Scores are ``x @ W``, the label the largest's index."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["scores"]),
+        helper.make_node("ArgMax", ["scores"], ["label"], axis=1, keepdims=0),
+    ]
+    if dynamic:
+        nodes.append(helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "scale", "zero"]))
+    infos = {
+        "label": helper.make_tensor_value_info("label", TensorProto.INT64, [None]),
+        "scores": helper.make_tensor_value_info("scores", TensorProto.FLOAT, [None, 3]),
+    }
+    graph = helper.make_graph(
+        nodes,
+        "classifier",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 4])],
+        [infos[o] for o in outputs],
+        [numpy_helper.from_array(WEIGHTS, "w")],
+    )
+    opset = [helper.make_opsetid("", 18)]
+    onnx.save_model(helper.make_model(graph, opset_imports=opset, ir_version=9), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("outputs", "chosen"),
+    [
+        (("label", "scores"), "scores"),
+        (("scores", "label"), None),
+        (("scores",), None),
+        (("label",), None),
+    ],
+)
+def test_scores_are_chosen_where_labels_come_first(
+    tmp_path: Path, outputs: tuple[str, ...], chosen: str | None
+) -> None:
+    """skl2onnx writes the label first; what is alone, or first already, stays."""
+    assert scores_beside_labels(classifier(tmp_path / "m", *outputs)) == chosen
+
+
+def test_what_is_kept_computes_the_scores_and_nothing_else(tmp_path: Path) -> None:
+    """The label's operator is gone, the answer is the scores."""
+    source, out = classifier(tmp_path / "m", "label", "scores"), tmp_path / "kept"
+    keep_output(source, "scores", out)
+    assert [n.op_type for n in onnx.load_model(out).graph.node] == ["MatMul"]
+    build = Build("c", "classify", "onnxruntime", "fp32", {"model.onnx": "v"}, None, 1, 1)
+    engine = load(build, lambda _: out)
+    x = np.eye(4, dtype=np.float32)
+    assert np.array_equal(engine.run({"x": x}), WEIGHTS)
+    engine.close()
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_a_scale_of_the_whole_batch_is_seen_in_the_graph(tmp_path: Path, dynamic: bool) -> None:
+    """However equal the answers to a few examples are."""
+    path = classifier(tmp_path / "m", "scores", dynamic=dynamic)
+    build = Build("c", "classify", "onnxruntime", "int8", {"model.onnx": "v"}, None, 1, 1)
+    assert batch_scaled(build, lambda _: path) is dynamic
