@@ -203,7 +203,7 @@ class _Show:
     def contract(self, r: ContractResult) -> ContractRow:
         figure = None
         if r.measurement is not None and r.value == r.value:
-            figure = Figure(r.value, "", r.measurement, r.low, r.high)
+            figure = Figure(r.value, self._contract_unit(r.contract), r.measurement, r.low, r.high)
         return ContractRow(
             r.contract.describe(),
             r.contract.axis.value,
@@ -212,6 +212,16 @@ class _Show:
             figure,
             r.contract.rationale,
         )
+
+    def _contract_unit(self, c: Contract) -> str:
+        """How values of any contract are shown; a ratio has no unit of its metric's."""
+        if c.bound is Bound.ONE_OF:
+            return "class"
+        if c.bound is Bound.RATIO_AT_MOST:
+            return "ratio"
+        if c.metric.startswith("latency_"):
+            return "s"
+        return self._unit(c)
 
     def savings(self, f: Findings) -> list[Saving]:
         c = f.comparisons

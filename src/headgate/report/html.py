@@ -7,7 +7,7 @@ from html import escape
 
 from headgate.objects import short
 from headgate.report import plots, words
-from headgate.report.model import Figure, Report
+from headgate.report.model import Figure, Report, Saving
 
 __all__ = ["render_html"]
 
@@ -27,27 +27,41 @@ p { margin:6px 0 12px; max-width:72ch }
 .accept,.pass { background:#2b8a3e } .warn { background:#e67700 }
 .rollback,.fail,.invalid,.escalate { background:#c92a2a } .unknown,.retrain { background:#5f3dc4 }
 .baseline,.skipped { background:#98a4b1 }
-.cards { display:grid; grid-template-columns:repeat(auto-fit,minmax(190px,1fr)); gap:12px;
+.cards { display:grid; grid-template-columns:repeat(auto-fit,minmax(165px,1fr)); gap:12px;
   margin:22px 0 8px }
 .card { border:1px solid var(--line); border-radius:10px; padding:14px 16px }
 .card b { display:block; font-size:26px; letter-spacing:-.02em; line-height:1.25 }
 .card span { color:var(--muted); font-size:13px }
-.scroll { overflow-x:auto }
+.card i { display:block; font-style:normal; font-weight:600; font-size:12px; color:var(--accent) }
+.card.muted { border-style:dashed; background:var(--soft) }
+.card.muted b, .card.muted i { color:var(--muted) }
+.card.muted b { font-weight:500 }
+.scroll { overflow-x:auto; padding-bottom:2px;
+  background:linear-gradient(90deg,#fff 40%,transparent) 0 0/48px 100% no-repeat local,
+    linear-gradient(270deg,#fff 40%,transparent) 100% 0/48px 100% no-repeat local,
+    linear-gradient(90deg,#1c273326,transparent) 0 0/14px 100% no-repeat scroll,
+    linear-gradient(270deg,#1c273326,transparent) 100% 0/14px 100% no-repeat scroll }
+.scroll::-webkit-scrollbar { height:8px }
+.scroll::-webkit-scrollbar-thumb { background:#b8c2cc; border-radius:4px }
 table { border-collapse:collapse; width:100%; font-size:13.5px; margin:8px 0 4px }
 th { text-align:left; font-weight:600; color:var(--muted); border-bottom:1px solid #cfd7df;
-  padding:6px 12px 6px 0; white-space:nowrap }
-td { border-bottom:1px solid var(--line); padding:7px 12px 7px 0; vertical-align:top }
-td.n, th.n { text-align:right; white-space:nowrap; font-variant-numeric:tabular-nums }
-td small { color:var(--muted); display:block }
+  padding:6px 14px 6px 0; vertical-align:bottom }
+td { border-bottom:1px solid var(--line); padding:7px 14px 7px 0; vertical-align:top }
+td.n, th.n { text-align:right; font-variant-numeric:tabular-nums } td.n { white-space:nowrap }
+td small { color:var(--muted); display:block } td.n small { white-space:normal }
+td small span { white-space:nowrap }
 code { font:12.5px/1.5 ui-monospace,"SF Mono",Menlo,"DejaVu Sans Mono",monospace }
 .ref { color:var(--muted); font-size:11.5px }
 pre { background:var(--soft); border:1px solid var(--line); border-radius:8px; padding:12px 14px;
   overflow-x:auto; margin:8px 0 }
-figure { margin:10px 0 4px } figure svg { width:100%; height:auto; max-width:820px }
+figure { margin:10px 0 4px }
+figure svg { width:100%; height:auto; min-width:540px; max-width:820px }
 figcaption { color:var(--muted); font-size:13px; max-width:80ch }
 .reasons { font-size:13.5px } .reasons small { color:var(--muted); display:block }
 ul { padding-left:20px; max-width:76ch } li { margin:4px 0 }
-@media print { main { padding:0 } h2 { break-after:avoid } figure, table { break-inside:avoid } }
+@media (max-width:600px) { main { padding:24px 16px 60px } }
+@media print { main { padding:0 } .scroll { overflow:visible }
+  h2 { break-after:avoid } figure, table { break-inside:avoid } }
 """
 
 
@@ -94,7 +108,7 @@ def _figure(f: Figure | None, currency: str) -> str:
     text = escape(words.figure(f.value, f.unit, currency))
     if f.low is not None and f.high is not None:
         low, high = (escape(words.figure(v, f.unit, currency)) for v in (f.low, f.high))
-        text += f"<small>{low} … {high}</small>"
+        text += f"<small><span>{low}</span> … <span>{high}</span></small>"
     return f'<span title="ledger entry {escape(f.entry)}">{text}</span>'
 
 
@@ -115,27 +129,43 @@ def _table(head: Sequence[tuple[str, bool]], rows: Iterable[Sequence[str]]) -> s
 
 
 def _plot(svg: str, caption: str) -> str:
-    return f"<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>"
+    return (
+        f"<figure><div class=scroll>{svg}</div><figcaption>{escape(caption)}</figcaption></figure>"
+    )
 
 
 def _head(r: Report) -> str:
     facts = " · ".join(f"{escape(k)} {escape(v)}" for k, v in r.hardware.items())
     cards = "".join(
-        f'<div class="card"><b>{words.times(s.factor)}</b>'
-        f"<span>cheaper than the {escape(s.against)} baseline, {escape(s.workload)}</span></div>"
-        for s in r.savings
-        if s.basis == "attributed"
+        _card(r, s) for basis in ("measured", "attributed") for s in r.savings if s.basis == basis
     )
     generation = "nothing is current yet" if r.generation is None else f"generation {r.generation}"
     return (
         f'<div class="eyebrow">Headgate · {escape(r.endpoint)} · {escape(r.created_at)}</div>\n'
         f"<h1>{escape(r.winner)} {_badge(r.action)}</h1>\n"
-        f"<p>{escape(r.because)}</p>\n"
+        f"<p>{escape(words.with_units(r.because))}</p>\n"
         f'<p class="lead">{escape(generation)} · decision {_ref(r.decision)} · variant '
         f"{_ref(r.winner_id)}<br>{facts}</p>\n"
         f'<div class="cards">{cards}</div>\n'
         f"<p>{escape(r.next_why)}</p><pre><code>{escape(r.next_command)}</code></pre>"
     )
+
+
+def _card(r: Report, s: Saving) -> str:
+    """One factor: how it is known first, and whether anyone vouches for it."""
+    known = "measured" if s.basis == "measured" else "in virtual time"
+    state, look = ("", "card") if r.certified else (", not certified", "card muted")
+    workload = s.workload.removesuffix(", measured")
+    return (
+        f'<div class="{look}"><i>{known}{state}</i><b>{words.times(s.factor)}</b>'
+        f"<span>cheaper than the {escape(s.against)} baseline, {escape(workload)}</span></div>"
+    )
+
+
+def _priced(title: str, figures: Iterable[Figure | None], currency: str) -> str:
+    """A column's title, with the currency that its cells leave out."""
+    money = any(f is not None and f.unit == "money_per_1k" for f in figures)
+    return f"{title}, {currency}" if money else title
 
 
 def _savings(r: Report) -> str:
@@ -146,8 +176,8 @@ def _savings(r: Report) -> str:
             escape(s.workload),
             escape(s.against),
             escape(s.basis),
-            _figure(s.baseline_cost_per_1k, r.currency),
-            _figure(s.winner_cost_per_1k, r.currency),
+            _figure(s.baseline_cost_per_1k, ""),
+            _figure(s.winner_cost_per_1k, ""),
             f"<b>{words.times(s.factor)}</b>",
         )
         for s in r.savings
@@ -156,12 +186,14 @@ def _savings(r: Report) -> str:
         ("workload", False),
         ("against", False),
         ("cost", False),
-        ("baseline / 1k", True),
-        ("winner / 1k", True),
+        (_priced("baseline / 1k", (s.baseline_cost_per_1k for s in r.savings), r.currency), True),
+        (_priced("winner / 1k", (s.winner_cost_per_1k for s in r.savings), r.currency), True),
         ("cheaper", True),
     ]
     text = (
-        "<h2>What is saved</h2><p class=lead>Attributed cost counts the device seconds that the "
+        f"<h2>{'What is saved' if r.certified else 'What would be saved, not certified'}</h2>"
+        "<p class=lead>Measured is the replay on this machine; the others are the same server in "
+        "virtual time. Attributed cost counts the device seconds that the "
         "requests used; provisioned cost counts the machines that hold the latency contract, idle "
         "or not. Naive is fp32, one request at a time, nothing padded; tuned is fp32 with the best "
         "engine, batch and threads.</p>" + _table(head, rows)
@@ -182,20 +214,27 @@ def _candidates(r: Report) -> str:
     head = [
         ("candidate", False),
         ("verdict", False),
-        *((m.replace("_", " "), True) for m in metrics),
+        *(
+            (
+                _priced(m.replace("_", " "), (c.figures.get(m) for c in r.candidates), r.currency),
+                True,
+            )
+            for m in metrics
+        ),
         ("batch invariance", False),
     ]
     rows = [
         (
             f"<b>{escape(c.name)}</b>",
             _badge(c.verdict),
-            *(_figure(c.figures.get(m), r.currency) for m in metrics),
+            *(_figure(c.figures.get(m), "") for m in metrics),
             escape(c.batch_invariance.replace("_", " ")),
         )
         for c in r.candidates
     ]
     reasons = "".join(
-        f"<li><b>{escape(c.name)}</b>: {escape(c.why or 'no reason was recorded')}"
+        f"<li><b>{escape(c.name)}</b>: "
+        + escape(words.with_units(c.why) or "no reason was recorded")
         + (f"<small>expected: {escape(c.forecast)}</small>" if c.forecast else "")
         + "</li>"
         for c in r.candidates
@@ -233,10 +272,11 @@ def _contracts(r: Report) -> str:
         return ""
     rows = [
         (
-            f"{escape(c.rule)}<small>{escape(c.why)}</small>",
+            f"{escape(words.with_units(c.rule))}<small>{escape(c.why)}</small>",
             escape(c.axis),
             _badge(c.verdict),
-            escape(c.because),
+            _figure(c.figure, r.currency) if c.figure and c.figure.unit != "class" else "–",
+            escape(words.with_units(c.because)),
             _ref(c.figure.entry) if c.figure else "",
         )
         for c in r.contracts
@@ -245,11 +285,12 @@ def _contracts(r: Report) -> str:
         ("contract", False),
         ("axis", False),
         ("verdict", False),
+        ("measured", True),
         ("because", False),
         ("entry", False),
     ]
     return (
-        "<h2>The winner against its contracts</h2><p class=lead>Certified on the "
+        "<h2>The winner against its contracts</h2><p class=lead>Judged on the "
         f"{escape(r.certified_on)} split and under real load.</p>" + _table(head, rows)
     )
 
@@ -291,7 +332,7 @@ def _costs(r: Report) -> str:
             plots.cost_breakdown(r.breakdown, currency=r.currency),
             "Device time by what it was spent on.",
         )
-        + (f"<table><tbody>{plan}</tbody></table>" if plan else "")
+        + (f"<div class=scroll><table><tbody>{plan}</tbody></table></div>" if plan else "")
     )
 
 
@@ -310,7 +351,7 @@ def _power(r: Report) -> str:
         return ""
     rows = [
         (
-            escape(p.rule),
+            escape(words.with_units(p.rule)),
             words.count(p.n),
             escape(p.assumed),
             words.percent(p.power),
@@ -343,7 +384,7 @@ def _steps(r: Report) -> str:
 
 
 def _notes(r: Report) -> str:
-    if not r.notes:
+    if not r.caveats:
         return ""
-    items = "".join(f"<li>{escape(n)}</li>" for n in r.notes)
+    items = "".join(f"<li>{escape(n)}</li>" for n in r.caveats)
     return f"<h2>Before you believe it</h2><ul>{items}</ul>"

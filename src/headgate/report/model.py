@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from headgate.objects import jsonable
+from headgate.report import words
 
 __all__ = [
     "Candidate",
@@ -25,6 +26,9 @@ __all__ = [
     "Step",
     "as_json",
 ]
+
+FAR_OFF = 0.5
+"""Relative error from which on a prediction is called out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,11 +195,31 @@ class Report:
     """What a reader must know before believing any of it."""
     currency: str = "USD"
 
+    @property
+    def certified(self) -> bool:
+        """Whether the winner kept its contracts; without that nothing that is saved is promised."""
+        return self.action in ("accept", "warn")
+
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """The notes, and every prediction that was far off what was then measured."""
+        far = (p for p in self.predictions if abs(p.relative_error) > FAR_OFF)
+        return (
+            *self.notes,
+            *(
+                f"{p.variant}'s {p.quantity} was predicted "
+                f"{words.percent(abs(p.relative_error), digits=0)} off what was measured: trust "
+                "the measured row of the savings, not the others."
+                for p in far
+            ),
+        )
+
 
 def as_json(report: Report) -> object:
-    """The report as plain JSON types, factors and errors included."""
+    """The report as plain JSON types, factors, errors and caveats (as notes) included."""
     body = jsonable(report)
     assert isinstance(body, dict)
+    body["notes"] = list(report.caveats)
     for row, saving in zip(body["savings"], report.savings, strict=True):
         row["factor"] = saving.factor
     for row, prediction in zip(body["predictions"], report.predictions, strict=True):

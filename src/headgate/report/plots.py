@@ -154,6 +154,15 @@ def _money_axis(ax: Any, values: Sequence[float]) -> None:
     ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:.6f}".rstrip("0").rstrip(".")))
 
 
+def _plain_log(axis: Any) -> None:
+    """Labels of a log axis as plain numbers at 1, 2 and 5 of each decade."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
 def latency_distributions(rows: Sequence[Distribution], *, limit_s: float | None) -> str:
     """Share of requests answered within a time; solid measured, dashed predicted."""
     from matplotlib.ticker import FuncFormatter
@@ -196,7 +205,7 @@ def latency_distributions(rows: Sequence[Distribution], *, limit_s: float | None
             ha="right",
         )
     ax.set_xscale("log")
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+    _plain_log(ax.xaxis)
     ax.set_ylim(0, 1.01)
     ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v * 100:.0f} %"))
     ax.set_xlabel("latency from the scheduled time, ms (log)")
@@ -233,7 +242,7 @@ def service_curves(curves: Sequence[Curve]) -> str:
         ax.set_title(curve.name, loc="left", color=INK)
         ax.set_xlabel("batch size")
     canvas.axes[0].set_ylabel("one engine call, ms (log)")
-    canvas.axes[0].yaxis.set_major_formatter(lambda v, _: f"{v:g}")
+    _plain_log(canvas.axes[0].yaxis)
     canvas.axes[0].legend(loc="upper left", fontsize=8.5)
     return canvas.svg("service-time curves")
 
@@ -274,16 +283,40 @@ def cost_breakdown(breakdown: Mapping[str, Mapping[str, Figure]], *, currency: s
     return canvas.svg("cost breakdown")
 
 
+_CLIP = 100.0
+"""Largest error that is drawn to scale, per cent."""
+
+
 def predicted_against_measured(rows: Sequence[Prediction]) -> str:
-    """Relative error of each prediction; the band is 15 per cent."""
+    """Relative error of each prediction; the band is 15 per cent.
+
+    Errors beyond 100 per cent are arrows at the edge with their number, so that one of them leaves
+    the others readable.
+    """
     canvas = _Canvas(7.6, 0.8 + 0.36 * max(len(rows), 1))
     ax = canvas.axes[0]
     labels = [f"{r.variant}: {r.quantity}" for r in rows]
     errors = [r.relative_error * 100 for r in rows]
+    shown = [max(-_CLIP, min(_CLIP, e)) for e in errors]
     ax.axvspan(-15, 15, color=ACCENT, alpha=0.07, lw=0)
     ax.axvline(0, color=MUTED, lw=1)
-    ax.hlines(labels, 0, errors, color=ACCENT, lw=2, alpha=0.5)
-    ax.plot(errors, labels, "o", color=ACCENT, ms=7)
+    ax.hlines(labels, 0, shown, color=ACCENT, lw=2, alpha=0.5)
+    for label, error, at in zip(labels, errors, shown, strict=True):
+        if error == at:
+            ax.plot(at, label, "o", color=ACCENT, ms=7)
+            continue
+        right = error > at
+        ax.plot(at, label, ">" if right else "<", color=WARN, ms=9)
+        ax.annotate(
+            words.percent(error / 100, signed=True, digits=0),
+            (at, label),
+            xytext=(-8 if right else 8, 7),
+            ha="right" if right else "left",
+            va="center",
+            textcoords="offset points",
+            color=WARN,
+            fontsize=9,
+        )
     for label, row in zip(labels, rows, strict=True):
         text = (
             f"{words.figure(row.predicted.value, row.predicted.unit, '')} / "
@@ -299,7 +332,7 @@ def predicted_against_measured(rows: Sequence[Prediction]) -> str:
             color=MUTED,
             fontsize=8.5,
         )
-    reach = max([30.0, *(abs(e) for e in errors)]) * 1.15
+    reach = max([30.0, *(abs(e) for e in shown)]) * 1.15
     ax.set_xlim(-reach, reach)
     ax.invert_yaxis()
     ax.grid(axis="y", visible=False)

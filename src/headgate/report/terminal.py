@@ -82,7 +82,7 @@ def _head(r: Report) -> Group:
     )
     where = "nothing is current yet" if r.generation is None else f"generation {r.generation}"
     facts = f"{where} · decision {short(r.decision)} · variant {short(r.winner_id)}"
-    return Group(Text(""), verdict, Text(r.because), Text(facts, style="dim"))
+    return Group(Text(""), verdict, Text(words.with_units(r.because)), Text(facts, style="dim"))
 
 
 def _candidates(r: Report, width: int) -> Group:
@@ -108,7 +108,9 @@ def _candidates(r: Report, width: int) -> Group:
             *(_show(c.figures.get(m), "") for m in shown),
             _short_class(c),
         )
-    reasons = [Text(f"{c.name}: {c.why}", style="dim") for c in r.candidates if c.why]
+    reasons = [
+        Text(f"{c.name}: {words.with_units(c.why)}", style="dim") for c in r.candidates if c.why
+    ]
     return Group(
         _section(f"What was tried (differences to the baseline; cost in {r.currency})", table),
         *reasons,
@@ -124,7 +126,7 @@ def _short_class(c: Candidate) -> str:
 def _contracts(r: Report) -> Group:
     table = _grid(("contract", False), ("verdict", False), ("because", False))
     for row in r.contracts:
-        table.add_row(row.rule, _word(row.verdict), row.because)
+        table.add_row(words.with_units(row.rule), _word(row.verdict), words.with_units(row.because))
     return _section(f"The winner against its contracts ({r.certified_on} split, real load)", table)
 
 
@@ -146,7 +148,11 @@ def _savings(r: Report) -> Group:
             _show(s.winner_cost_per_1k, ""),
             words.times(s.factor),
         )
-    return _section(f"What is saved ({r.currency} for 1,000 requests)", table)
+    title = "What is saved" if r.certified else "What would be saved, not certified"
+    return _section(
+        f"{title} ({r.currency} / 1k requests; virtual unless measured)",
+        table,
+    )
 
 
 def _shares(r: Report) -> Group:
@@ -172,7 +178,7 @@ def _predictions(r: Report) -> Group:
 
 
 def _next(r: Report) -> Group:
-    notes = [Text(f"· {n}", style="dim") for n in r.notes]
+    notes = [Text(f"· {n}", style="dim") for n in r.caveats]
     return Group(
         *([Text("\nBefore you believe it", style="bold"), *notes] if notes else []),
         Text(f"\n{r.next_why}"),

@@ -7,8 +7,9 @@
 from __future__ import annotations
 
 import math
+import re
 
-__all__ = ["count", "figure", "money", "percent", "seconds", "size", "times"]
+__all__ = ["count", "figure", "money", "percent", "seconds", "size", "times", "with_units"]
 
 
 def _three(x: float) -> str:
@@ -55,14 +56,15 @@ def money(x: float, currency: str = "USD") -> str:
     return f"{_three(x)} {currency}"
 
 
-def percent(x: float, *, signed: bool = False) -> str:
-    """A fraction in per cent, one decimal.
+def percent(x: float, *, signed: bool = False, digits: int = 1) -> str:
+    """A fraction in per cent.
 
-    >>> percent(-0.0123, signed=True)
-    '−1.2 %'
+    >>> percent(-0.0123, signed=True), percent(42.1, digits=0)
+    ('−1.2 %', '4,210 %')
     """
-    text = f"{x * 100:+.1f}" if signed else f"{x * 100:.1f}"
-    return text.replace("-", "−") + " %"
+    sign = "+" if signed else ""
+    text = f"{x * 100:{sign},.{digits}f}"
+    return text.replace("-", "−").replace("inf", "∞") + " %"
 
 
 def times(x: float) -> str:
@@ -95,7 +97,27 @@ def figure(value: float, unit: str, currency: str = "USD") -> str:
             return f"{'+' if value > 0 else ''}{_three(value)}"
         case "times":
             return times(value)
+        case "ratio":
+            return f"{_three(value)}x"
         case "per_s":
             return f"{_three(value)}/s"
         case _:
             return f"{_three(value)} {unit}".strip()
+
+
+_LATENCY = re.compile(
+    r"latency_\w+ (?:candidate - current )?"
+    r"(?:=|is infinite|at most|at least|not (?:above|below) current by) [^;]*"
+)
+_NUMBER = re.compile(r"(?<![\w.-])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![\w.]| %)")
+
+
+def with_units(sentence: str) -> str:
+    """A rule or a reason as the gate words it, its latencies (plain seconds) as durations.
+
+    >>> with_units("latency_p95 = 0.0412 (95 % bound 0.0501) keeps 0.1; n = 9")
+    'latency_p95 = 41.2 ms (95 % bound 50.1 ms) keeps 100 ms; n = 9'
+    """
+    return _LATENCY.sub(
+        lambda clause: _NUMBER.sub(lambda x: seconds(float(x[0])), clause[0]), sentence
+    )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
+import math
 import re
+from html import escape
 from xml.etree import ElementTree
 
 import pytest
@@ -23,6 +26,7 @@ from headgate.report import (
     Share,
     Step,
     as_json,
+    plots,
     print_report,
     render_html,
 )
@@ -81,6 +85,8 @@ def full_report() -> Report:
                    figure(0.0091, cost)),
             Saving("Zipf, cache on", "naive", "attributed", figure(0.08, cost),
                    figure(0.005, cost)),
+            Saving("the replay, measured", "naive", "measured", figure(0.08, cost),
+                   figure(0.02, cost)),
         ),
         shares=(Share("batching", figure(1.7, "times"), "one at a time"),
                 Share("caching", figure(1.8, "times"), "no cache")),
@@ -169,3 +175,101 @@ def test_an_empty_report_still_says_what_to_do() -> None:
         "endpoint", "task", "action", "because", "decision", "winner", "winner_id", "generation",
         "hardware", "created_at", "next_command", "next_why")})  # fmt: skip
     assert "headgate serve" in render_html(bare)
+
+
+def cards(report: Report) -> list[str]:
+    """The cards at the top of the page, as HTML."""
+    return re.findall(r'<div class="card.*?</div>', render_html(report), re.S)
+
+
+def terminal(report: Report) -> str:
+    """The terminal report, with lines joined."""
+    out = io.StringIO()
+    print_report(report, Console(file=out, width=200))
+    return " ".join(out.getvalue().split())
+
+
+@pytest.mark.parametrize("action", ["accept", "warn"])
+def test_a_certified_saving_says_how_it_is_known(action: str) -> None:
+    """The measured factor comes first and is labelled, the others are in virtual time."""
+    first, *others = cards(dataclasses.replace(full_report(), action=action))
+    assert "<i>measured</i><b>4.0x</b>" in first
+    assert len(others) == 2
+    assert all("<i>in virtual time</i>" in card for card in others)
+
+
+@pytest.mark.parametrize("action", ["unknown", "rollback", "invalid"])
+def test_no_saving_is_promised_without_a_certificate(action: str) -> None:
+    """Where the decision is not accept or warn, every card and both headings say so."""
+    report = dataclasses.replace(full_report(), action=action)
+    assert all("muted" in card and "not certified" in card for card in cards(report))
+    assert "<h2>What would be saved, not certified</h2>" in render_html(report)
+    assert "What would be saved, not certified" in terminal(report)
+
+
+def test_latencies_of_contracts_are_durations() -> None:
+    """The rule, its reason and the figure read in ms; a ratio of latencies has no unit."""
+    reason = "latency_p95 = 0.08566 is somewhere in 0.071 to 0.12, on which side of 0.1; n = 9"
+    ratio = "latency_p95 candidate / current = 0.4 (95 % bound 0.45) keeps 0.5; n = 9"
+    report = dataclasses.replace(
+        full_report(),
+        contracts=(
+            ContractRow("latency_p95 at most 0.1", "latency", "unknown", reason,
+                        figure(0.08566, "s", 0.071, 0.12), ""),
+            ContractRow("latency_p95 ratio to current at most 0.5", "latency", "pass", ratio,
+                        figure(0.4, "ratio"), ""),
+        ),
+    )  # fmt: skip
+    for text in (render_html(report), terminal(report)):
+        assert "latency_p95 at most 100 ms" in text
+        assert "85.7 ms is somewhere in 71.0 ms to 120 ms, on which side of 100 ms; n = 9" in text
+        assert ratio in text
+        assert "latency_p95 ratio to current at most 0.5" in text
+
+
+def test_the_currency_stands_once_in_the_head_of_its_column() -> None:
+    """Cells of money are numbers only."""
+    tables = "".join(re.findall(r"<table>.*?</table>", render_html(full_report()), re.S))
+    assert "cost per 1k, USD</th>" in tables
+    assert not re.search(r"<td[^>]*>[^/]*USD", tables)
+
+
+def test_a_prediction_far_off_is_called_out_everywhere() -> None:
+    """Beyond 50 % a sentence is added to what must be known before believing; below, none."""
+    far = Prediction("int8", "p95", figure(0.6, "s"), figure(0.012, "s"))
+    near = Prediction("int8", "p50", figure(0.014, "s"), figure(0.01, "s"))
+    report = dataclasses.replace(full_report(), predictions=(far, near))
+    said = (
+        "int8's p95 was predicted 4,900 % off what was measured: trust the measured row of the "
+        "savings, not the others."
+    )
+    assert report.caveats == (*report.notes, said)
+    body = as_json(report)
+    assert isinstance(body, dict)
+    assert body["notes"] == list(report.caveats)
+    assert said in terminal(report)
+    assert escape(said) in render_html(report)
+
+
+def test_an_outlier_leaves_the_other_predictions_readable() -> None:
+    """An error beyond 100 % is clipped, its number written; the axis stays within ±115 %."""
+    rows = [
+        Prediction("int8", "p95", figure(0.6, "s"), figure(0.012, "s")),
+        Prediction("int8", "p50", figure(math.inf, "s"), figure(0.012, "s")),
+        Prediction("int8", "cost", figure(0.9, "s"), figure(1.0, "s")),
+    ]
+    svg = plots.predicted_against_measured(rows)
+    assert "+4,900 %" in svg
+    assert "+∞ %" in svg
+    ticks = {t.replace("−", "-") for t in re.findall(r">(−?\d+)</text>", svg)}
+    assert max(abs(int(t)) for t in ticks) <= 100
+
+
+def test_log_axes_are_labelled_with_plain_numbers() -> None:
+    """No power of ten stands beside a plain number, in a curve of less than a decade either."""
+    points = tuple((n, 8, 0.009 + 0.006 * n) for n in (1, 2, 4, 8))
+    svg = plots.service_curves([Curve("fp32", ENTRY, points, tuple(s for *_, s in points))])
+    texts = re.findall(r"<text[^>]*>([^<]*)</text>", svg)
+    assert {"20", "50"} <= set(texts)
+    assert "×" not in svg
+    assert "<tspan" not in svg
