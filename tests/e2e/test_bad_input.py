@@ -89,6 +89,12 @@ def other_shape() -> None:
     write_rows(Path("evaluate.jsonl"), ({"id": f"i{k}", "input": NUMBERS[:3]} for k in range(3)))
 
 
+def label_of_no_class() -> None:
+    classifier(HERE)
+    rows = [{"id": f"i{k}", "input": NUMBERS, "label": k} for k in range(5)]
+    write_rows(Path("evaluate.jsonl"), rows)
+
+
 def text_for_numbers() -> None:
     classifier(HERE)
     write_rows(Path("evaluate.jsonl"), [{"id": "i0", "input": "hello"}])
@@ -160,6 +166,9 @@ CASES = {
     ),
     "items of another shape": Case(
         other_shape, "evaluate.jsonl: i0", "expected shape (4,), got (3,)", "in the model's own"
+    ),
+    "a label of no class": Case(
+        label_of_no_class, "evaluate.jsonl:4", "label 3; the model has classes 0 to 2", "correct"
     ),
     "a text where numbers go": Case(
         text_for_numbers, "evaluate.jsonl: i0", "expected numbers of shape (4,)", "send numbers"

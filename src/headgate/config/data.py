@@ -65,6 +65,8 @@ class LabelledSet:
     """One an input, or None where nothing is labelled."""
     slices: tuple[tuple[str, ...], ...]
     rows: tuple[Mapping[str, object], ...]
+    lines: tuple[int, ...] = ()
+    """One an input: where it stands in its file, from 1; empty where it comes from none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +149,7 @@ def load_labelled(path: Path) -> LabelledSet:
         labels=tuple(row.number("label") for row in rows) if labelled else None,
         slices=tuple(row.slices() for row in rows),
         rows=tuple(row.value for row in rows),
+        lines=tuple(row.line for row in rows),
     )
 
 

@@ -9,11 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from headgate.config import Item
+from headgate.config import Item, LabelledSet
 from headgate.errors import InputError, RequestError, TooLong
+from headgate.quantization import TensorSpec
 from headgate.workload import Codec
 
-__all__ = ["Acceptance"]
+__all__ = ["Acceptance", "classes_of"]
 
 _OWN = ("function_failed",)
 """Reasons whose place is a function of the user's own."""
@@ -26,6 +27,8 @@ class Acceptance:
     codec: Codec
     preprocess: Callable[[Item], Item] | None
     truncate: bool
+    classes: int | None = None
+    """How many classes the model's scores tell apart; None where it does not say."""
 
     def prepared(self, items: Sequence[Item]) -> tuple[Item, ...]:
         """``items`` after the endpoint's own ``preprocess``."""
@@ -47,6 +50,22 @@ class Acceptance:
                 self._check_one(path, item, name, cut)
             raise
 
+    def check_labels(self, path: Path, split: LabelledSet) -> None:
+        """Raises ``InputError`` naming the first line of ``path`` whose label is no class.
+
+        Where the model does not say how many classes it has, every label is taken.
+        """
+        if self.classes is None or split.labels is None:
+            return
+        for label, line in zip(split.labels, split.lines, strict=True):
+            if label not in range(self.classes):
+                raise InputError(
+                    f"label {label:g}; the model has classes 0 to {self.classes - 1}",
+                    where=f"{path}:{line}",
+                    reason="no_such_class",
+                    fix="correct the label: the index of the class in the model's scores",
+                )
+
     def _check_one(self, path: Path, item: Item, name: str, cut: bool) -> None:
         try:
             self._encode([item], cut)
@@ -63,3 +82,16 @@ class Acceptance:
 
     def _encode(self, items: Sequence[Item], cut: bool) -> None:
         self.codec.encode(self.prepared(items), truncate=cut)
+
+
+def classes_of(outputs: Sequence[TensorSpec]) -> int | None:
+    """How many classes a classifier's scores (the first output of floats, a row an item) tell
+    apart; None where it answers with labels alone, one number an item, or rows of any width.
+
+    >>> classes_of([TensorSpec("label", "int64", (None,)), TensorSpec("p", "float32", (None, 3))])
+    3
+    """
+    scores = (o.shape for o in outputs if o.dtype.startswith("float") and len(o.shape) == 2)
+    width = next(scores, (None, None))[1]
+    # One number an item is a class or a probability, which says nothing of how many there are.
+    return width if width is not None and width > 1 else None

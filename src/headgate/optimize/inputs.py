@@ -135,6 +135,8 @@ def register_inputs(config: EndpointConfig, recorder: Recorder, acceptance: Acce
         for role, split in (("evaluate", evaluate), ("holdout", holdout)):
             if split is not None:
                 acceptance.check(paths[role], *_named(split))
+            if isinstance(split, LabelledSet):
+                acceptance.check_labels(paths[role], split)
         for role, log in (("workload", logged), ("unique", unique)):
             if log is not None:
                 names = [f"request {i + 1}" for i in range(len(log.items))]

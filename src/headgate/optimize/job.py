@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from headgate.config import EndpointConfig, Item, guarded, load_function, metric_kind
 from headgate.engines import codec_for
+from headgate.engines.check import check_onnx
 from headgate.engines.probe import read_profile
 from headgate.errors import InputError
 from headgate.ledger import Store
@@ -20,7 +21,7 @@ from headgate.objects import (
     canonical,
     digest,
 )
-from headgate.optimize.accept import Acceptance
+from headgate.optimize.accept import Acceptance, classes_of
 from headgate.optimize.evidence import OwnRange
 from headgate.optimize.inputs import Inputs, register_inputs
 from headgate.optimize.measure import (
@@ -172,7 +173,10 @@ def open_job(config: EndpointConfig, store: Store, progress: Progress, *, fresh:
     preprocess = (
         guarded(load_function(config.preprocess, config.root)) if config.preprocess else None
     )
-    inputs = register_inputs(config, recorder, Acceptance(codec, preprocess, config.model.truncate))
+    acceptance = Acceptance(
+        codec, preprocess, config.model.truncate, _classes(config, converted, store)
+    )
+    inputs = register_inputs(config, recorder, acceptance)
     environment = store.put_bytes(canonical(profile.environment))
     recorder.register("environment", environment, kind="environment", schema="json profile")
     described = store.put_file(config.path)
@@ -191,6 +195,18 @@ def open_job(config: EndpointConfig, store: Store, progress: Progress, *, fresh:
         lengths=_lengths(source.build, behaviour, inputs, recorder),
         value_bytes=_value_bytes(source.build, behaviour, inputs, recorder),
     )
+
+
+def _classes(config: EndpointConfig, converted: Source | None, store: Store) -> int | None:
+    """How many classes a label may name; None where the task or the model does not say, or where
+    the endpoint's own ``postprocess`` makes something else of the scores."""
+    if config.task != "classify" or config.postprocess is not None:
+        return None
+    if converted is not None:
+        return classes_of(check_onnx(store.path_of(converted.build.files["model.onnx"])).outputs)
+    if config.model.onnx is not None:
+        return classes_of(check_onnx(config.resolve(config.model.onnx)).outputs)
+    return None
 
 
 def _files_of(build: Build) -> tuple[str, ...]:

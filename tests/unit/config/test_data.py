@@ -64,6 +64,7 @@ def test_inputs_are_arrays_of_one_shape_or_texts(rows: Rows) -> None:
         )
     )
     assert found.labels == (3.0, 0.0)
+    assert found.lines == (1, 2)
     np.testing.assert_array_equal(np.stack(found.inputs), [[[1, 2]], [[3, 4.5]]])
     assert load_labelled(rows({"id": "1", "input": "text"})).inputs == ("text",)
 

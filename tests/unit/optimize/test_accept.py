@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from headgate.config import UserFunction, guarded
+from headgate.config import LabelledSet, UserFunction, guarded
 from headgate.errors import InputError
-from headgate.optimize.accept import Acceptance
+from headgate.optimize.accept import Acceptance, classes_of
+from headgate.quantization import TensorSpec
 from tests.serving import WordCodec
 
 FILE = Path("evaluate.jsonl")
@@ -57,3 +58,34 @@ def test_items_are_prepared_one_by_one() -> None:
     """As a server of the model would; without an own step they are as they were."""
     assert acceptance(str.upper).prepared(["a", "b"]) == ("A", "B")
     assert acceptance().prepared(["a", "b"]) == ("a", "b")
+
+
+def labelled(*labels: float) -> LabelledSet:
+    """Rows from line 1, each with its label."""
+    n = len(labels)
+    ids = tuple(map(str, range(n)))
+    return LabelledSet(ids, ids, labels, ((),) * n, ({},) * n, tuple(range(1, n + 1)))
+
+
+@pytest.mark.parametrize("label", [77.0, 10.0, -1.0, 2.5])
+def test_a_label_that_is_no_class_is_named_by_its_line(label: float) -> None:
+    """No answer could ever agree with it."""
+    accepts = Acceptance(WordCodec(), None, False, 10)
+    accepts.check_labels(FILE, labelled(0, 9))
+    with pytest.raises(InputError) as caught:
+        accepts.check_labels(FILE, labelled(3, label, label))
+    assert str(caught.value).startswith(
+        f"evaluate.jsonl:2: label {label:g}; the model has classes 0 to 9"
+    )
+    assert (caught.value.reason, caught.value.exit_code) == ("no_such_class", 2)
+
+
+def test_every_label_is_taken_where_the_model_does_not_say_its_classes() -> None:
+    """Labels alone, one number an item and rows of any width tell nothing."""
+    acceptance().check_labels(FILE, labelled(0, 77))
+    label = TensorSpec("label", "int64", (None,))
+    scores = TensorSpec("scores", "float32", (None, 10))
+    assert classes_of([label, scores]) == classes_of([scores, label]) == 10
+    for shape in ((None, None), (None, 1), (10,)):
+        assert classes_of([TensorSpec("scores", "float32", shape)]) is None
+    assert classes_of([label]) is None
