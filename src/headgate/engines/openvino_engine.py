@@ -15,6 +15,8 @@ from headgate.workload import Tensors
 
 __all__ = ["OpenVinoEngine"]
 
+_NO_RULE = "No conversion rule found for operations: "
+
 
 class OpenVinoEngine:
     """One compiled model, one stream, ``threads`` threads; ``run`` by one thread at a time.
@@ -52,10 +54,9 @@ class OpenVinoEngine:
             graph = core.read_model(str(model), str(weights) if weights else "")
             compiled = core.compile_model(graph, "CPU", properties)
         except RuntimeError as error:
+            reason = _last_line(error)
             raise EngineError(
-                f"OpenVINO cannot load it: {error}",
-                where=str(model),
-                fix="check that the model and its weights belong together, or export them again",
+                f"OpenVINO cannot load it: {reason}", where=str(model), fix=_fix(reason)
             ) from error
         if compiled.get_property("INFERENCE_PRECISION_HINT") != precision:
             raise EngineError(
@@ -83,12 +84,29 @@ class OpenVinoEngine:
             self._request.infer(dict(tensors), share_inputs=True)
             result: NDArray[np.generic] = self._request.get_output_tensor(0).data.copy()
         except Exception as error:  # ValueError, TypeError or RuntimeError, by what was wrong
-            raise EngineError(f"OpenVINO failed: {error}", where=str(self._model)) from error
+            raise EngineError(
+                f"OpenVINO failed: {_last_line(error)}", where=str(self._model)
+            ) from error
         return result
 
     def close(self) -> None:
         """Frees the compiled model; harmless when repeated."""
         self._request = None
+
+
+def _last_line(error: Exception) -> str:
+    """What was wrong: OpenVINO says first where in its own source it stopped."""
+    lines = [line.strip("- ") for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
+def _fix(reason: str) -> str:
+    _, rule, operators = reason.partition(_NO_RULE)
+    if rule:
+        return f"OpenVINO does not support {operators}; serve the model with ONNX Runtime"
+    if "property" in reason:
+        return "correct or remove that option"
+    return "check that the model and its weights belong together, or export them again"
 
 
 def _alike(inputs: Any) -> list[list[str]]:

@@ -8,9 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper
 
 from headgate import engines
+from headgate.engines.openvino_engine import OpenVinoEngine
 from headgate.engines.probe import read_profile
 from headgate.errors import EngineError, InputError, MissingExtra
 from headgate.objects import Build
@@ -42,6 +45,34 @@ def test_options_reach_the_engine(text_build: Build, path_of: PathOf) -> None:
     build = replace(text_build, engine="openvino", options={"NO_SUCH_PROPERTY": "1"})
     with pytest.raises(EngineError, match="NO_SUCH_PROPERTY"):
         engines.load(build, path_of)
+
+
+def test_an_operator_that_openvino_has_not_is_named(tmp_path: Path) -> None:
+    """In one line with what to do, and without where in OpenVINO's source it was noticed."""
+    pytest.importorskip("openvino")
+    path = tmp_path / "det.onnx"
+    x, y = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in (("x", [2, 3, 3]), ("y", [2]))
+    )
+    graph = helper.make_graph([helper.make_node("Det", ["x"], ["y"])], "det", [x], [y])
+    opset = [helper.make_opsetid("", 18)]
+    onnx.save_model(helper.make_model(graph, opset_imports=opset, ir_version=9), path)
+    with pytest.raises(EngineError) as caught:
+        OpenVinoEngine(path, threads=1)
+    assert caught.value.what == (
+        "OpenVINO cannot load it: No conversion rule found for operations: Det-18"
+    )
+    assert str(caught.value.fix).startswith("OpenVINO does not support Det-18;")
+
+
+def test_a_failure_of_openvino_is_one_line(text_build: Build, path_of: PathOf) -> None:
+    """The last that it says, which is what was wrong."""
+    pytest.importorskip("openvino")
+    engine = engines.load(replace(text_build, engine="openvino"), path_of)
+    with pytest.raises(EngineError) as caught:
+        engine.run({"nothing": np.zeros((1, 1), np.int64)})
+    assert caught.value.what == "OpenVINO failed: Port for tensor name nothing was not found."
 
 
 def test_a_missing_engine_names_the_extra(
