@@ -219,9 +219,8 @@ class _Show:
             return "class"
         if c.bound is Bound.RATIO_AT_MOST:
             return "ratio"
-        if c.metric.startswith("latency_"):
-            return "s"
-        return self._unit(c)
+        measures = {"s": "s", "money": "money_per_1k"}
+        return measures.get(self._job.unit(c.metric)) or self._unit(c)
 
     def savings(self, f: Findings) -> list[Saving]:
         c = f.comparisons
