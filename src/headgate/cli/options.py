@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from headgate.errors import UsageError
+from headgate.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from headgate.ledger import Store
@@ -58,9 +58,16 @@ def store_root(config: Path | None, store: Path | None) -> Path:
 
 
 def open_store(config: Path | None, store: Path | None) -> Store:
-    """The store that is there. Raises ``InputError`` where there is none."""
+    """The store that is there. Raises ``InputError`` where there is none, or no ``config``."""
     from headgate.ledger import Store
 
+    if config is not None and not config.exists():
+        raise InputError(
+            "there is no such file",
+            where=str(config),
+            reason="file_missing",
+            fix="give -f the headgate.yaml, or the directory that holds it",
+        )
     return Store.open(store_root(config, store))
 
 

@@ -15,7 +15,17 @@ from rich.text import Text
 
 from headgate.errors import HeadgateError
 
-__all__ = ["facts", "grid", "print_error", "print_json", "say", "stderr", "stdout", "title"]
+__all__ = [
+    "facts",
+    "grid",
+    "print_error",
+    "print_json",
+    "say",
+    "say_restart",
+    "stderr",
+    "stdout",
+    "title",
+]
 
 
 def stdout() -> Console:
@@ -40,6 +50,11 @@ def say(text: str) -> None:
     console = stderr()
     # On a terminal at word boundaries; in a log a message stays on its line.
     console.print(Text(text), soft_wrap=not console.is_terminal)
+
+
+def say_restart() -> None:
+    """What a release does not do by itself."""
+    say("Servers that are running keep the release that they started with: restart them.")
 
 
 def title(text: str, note: str = "") -> Text:

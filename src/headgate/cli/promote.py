@@ -21,22 +21,23 @@ def promote(
 ) -> None:
     """Make current what a decision accepted."""
     from headgate.cli.names import variant_name
-    from headgate.cli.output import print_json, stdout, title
+    from headgate.cli.output import print_json, say_restart, stdout, title
     from headgate.objects import jsonable, short
 
     with open_store(file, store) as opened:
         _refuse_gaps(file or opened.root.absolute().parent)
-        entry, release = _promote(opened, id)
+        entry, release, already = _promote(opened, id)
         name = variant_name(opened, release.variant)
     if as_json:
-        print_json({"entry": entry.id, **jsonable(release), "name": name})
+        print_json({"entry": entry.id, **jsonable(release), "name": name, "already": already})
         return
-    stdout().print(
-        title(
-            f"{release.endpoint} is at generation {release.generation}: {name}",
-            f"variant {short(release.variant)}",
-        )
-    )
+    note = f"variant {short(release.variant)}"
+    if already:
+        at = f"generation {release.generation} of {release.endpoint}"
+        stdout().print(title(f"already current: {at}, {name}", note))
+        return
+    stdout().print(title(f"{release.endpoint} is at generation {release.generation}: {name}", note))
+    say_restart()
 
 
 def _refuse_gaps(config: Path) -> None:
@@ -57,7 +58,8 @@ def _refuse_gaps(config: Path) -> None:
         )
 
 
-def _promote(store: Store, id: str) -> tuple[Entry, Release]:
+def _promote(store: Store, id: str) -> tuple[Entry, Release, bool]:
+    """The release, its entry, and whether it was current before: repeating changes nothing."""
     from headgate.cli.names import content_of
     from headgate.errors import Refused
     from headgate.objects import Release
@@ -73,8 +75,11 @@ def _promote(store: Store, id: str) -> tuple[Entry, Release]:
             fix="promote the decision that the report ends with",
         )
     endpoint = str(servable["endpoint"])
+    history = store.history(endpoint)
+    if history and decision.accepted and history[-1][1].variant == decision.candidate:
+        return *history[-1], True
     first = Release(endpoint, 0, decision.current, None, "the unoptimized baseline")
-    current = store.current(endpoint) or first
+    current = history[-1][1] if history else first
     release = next_release(
         current,
         decision,
@@ -86,7 +91,7 @@ def _promote(store: Store, id: str) -> tuple[Entry, Release]:
     )
     if current is first:  # so that there is always something to roll back to
         store.promote(first, expected_generation=None)
-    return store.promote(release, expected_generation=current.generation), release
+    return store.promote(release, expected_generation=current.generation), release, False
 
 
 def _decision(store: Store, id: str) -> tuple[Entry, Decision]:

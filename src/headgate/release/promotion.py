@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from headgate.errors import Refused
-from headgate.objects import Decision, Release
+from headgate.objects import Decision, Release, short
 
 __all__ = ["next_release", "rollback_release", "rollback_target"]
 
@@ -43,12 +43,15 @@ def next_release(
     _expect(current, expected_generation)
     if current is None:
         return Release(endpoint, 0, variant, decision_entry, note, dict(extra or {}))
+    where = f"promotion of {short(variant)}"
     if decision is None or not decision.accepted:
         raise Refused(
-            "no decision accepts this candidate" if decision is None else decision.because,
-            where=f"promotion of {variant}",
+            "no decision accepts this candidate"
+            if decision is None
+            else f"the decision is {decision.action}: {decision.because}",
+            where=where,
             reason="decision_not_accepted",
-            fix="only a decision to accept (or warn) promotes",
+            fix="only a decision to accept (or warn) can be promoted",
         )
     for what, judged, actual in (
         ("candidate", decision.candidate, variant),
@@ -56,8 +59,8 @@ def next_release(
     ):
         if judged != actual:
             raise Refused(
-                f"the decision is about the {what} {judged}, not {actual}",
-                where=f"promotion of {variant}",
+                f"the decision is about the {what} {short(judged)}, not {short(actual)}",
+                where=where,
                 reason=f"decision_of_other_{what}",
                 fix="gate this candidate against the current release",
             )

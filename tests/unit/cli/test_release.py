@@ -13,12 +13,15 @@ from headgate.objects import Action, Release, canonical, short
 
 from .conftest import Cli, Ids, decide
 
+RESTART = "Servers that are running keep the release that they started with: restart them.\n"
+
 
 def test_an_accepted_decision_becomes_current(cli: Cli, ids: Ids) -> None:
     """Generation 1, with the decision that it stands on."""
     said = cli("promote", ids.accepted)
     assert said.code == 0
     assert said.out == f"docs is at generation 1: student  variant {short(ids.student)}"
+    assert said.err == RESTART
     newest = json.loads(cli("history", "--json").out)[-1]
     assert newest["variant"] == ids.student
     assert newest["decision"] == ids.accepted
@@ -67,16 +70,41 @@ def test_a_decision_that_did_not_accept_promotes_nothing(cli: Cli, ids: Ids) -> 
     """Exit code 3, its reason, and the history as it was."""
     said = cli("promote", ids.refused)
     assert said.code == 3
-    assert "it says rollback\n  what to do: only a decision to accept" in said.err
+    assert said.err == (
+        f"headgate: promotion of {short(ids.student)}: the decision is rollback: it says rollback\n"
+        "  what to do: only a decision to accept (or warn) can be promoted\n"
+    )
     assert [r["generation"] for r in json.loads(cli("history", "--json").out)] == [0]
 
 
-def test_promoting_twice_is_refused(cli: Cli, ids: Ids) -> None:
-    """The decision was against generation 0, which is current no more."""
+def test_promoting_what_is_current_changes_nothing(cli: Cli, ids: Ids) -> None:
+    """It is what was asked for, so a script may repeat it; nothing is recorded."""
     cli("promote", ids.accepted)
     said = cli("promote", ids.accepted)
+    assert (said.code, said.err) == (0, "")
+    assert said.out == (
+        f"already current: generation 1 of docs, student  variant {short(ids.student)}"
+    )
+    again = json.loads(cli("promote", ids.accepted, "--json").out)
+    assert (again["generation"], again["already"]) == (1, True)
+    assert len(json.loads(cli("history", "--json").out)) == 2
+    assert cli("promote", ids.refused).code == 3
+
+
+def test_a_decision_against_what_is_current_no_more_is_refused(cli: Cli, ids: Ids) -> None:
+    """By ids that fit on a line."""
+    with Store.open(Path(".headgate")) as store:
+        other = json.loads(store.read(ids.student)) | {"truncate": True}
+        version = store.put_bytes(canonical(other))
+        late = decide(store, {"student": version, "baseline": ids.baseline}, Action.ACCEPT)
+    cli("promote", ids.accepted)
+    said = cli("promote", late)
     assert said.code == 3
-    assert "the decision is about the current" in said.err
+    assert (
+        f"the decision is about the current {short(ids.baseline)}, not {short(ids.student)}\n"
+        in said.err
+    )
+    assert "sha256" not in said.err
 
 
 def test_something_else_cannot_be_promoted(cli: Cli, ids: Ids) -> None:
@@ -92,6 +120,7 @@ def test_rollback_brings_the_previous_release_back(cli: Cli, ids: Ids) -> None:
     said = cli("rollback", "--why", "too slow")
     assert said.code == 0
     assert said.out == f"docs is at generation 2: baseline again  variant {short(ids.baseline)}"
+    assert said.err == RESTART
     lines = cli("history").out.splitlines()
     assert lines[0] == "docs  the first line is current; times are UTC"
     assert [line.split()[:2] for line in lines[2:] if line.split()[0].isdigit()] == [
@@ -135,9 +164,21 @@ def test_a_store_without_releases_says_how_to_get_one(cli: Cli) -> None:
 def test_the_store_is_beside_the_file_that_is_named(cli: Cli, ids: Ids) -> None:
     """-f names headgate.yaml or its directory; --store names the store itself."""
     Path("elsewhere").mkdir()
+    Path("headgate.yaml").touch()
     for arguments in (["-f", "headgate.yaml"], ["-f", "."], ["--store", ".headgate"]):
         assert cli("history", *arguments).code == 0
     assert cli("history", "-f", "elsewhere").code == 2
+
+
+@pytest.mark.parametrize("command", ["serve", "history", "rollback", "verify"])
+def test_a_file_that_is_not_there_is_named(cli: Cli, ids: Ids, command: str) -> None:
+    """The store beside it would be another's, or none."""
+    said = cli(command, "-f", "nosuch.yaml")
+    assert said.code == 2
+    assert said.err == (
+        "headgate: nosuch.yaml: there is no such file\n"
+        "  what to do: give -f the headgate.yaml, or the directory that holds it\n"
+    )
 
 
 def test_own_functions_that_changed_since_they_were_judged_are_not_served(tmp_path: Path) -> None:
