@@ -21,8 +21,10 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Show what differs between two things that have ids."""
+    from rich.padding import Padding
+
     from headgate.cli.names import contents
-    from headgate.cli.output import grid, print_json, stdout, title
+    from headgate.cli.output import facts, grid, print_json, stdout, title, whole_words
     from headgate.cli.show import flattened
     from headgate.errors import UsageError
     from headgate.objects import short
@@ -48,9 +50,19 @@ def compare(
         return
     console = stdout()
     console.print(title(f"Two of kind {first.kind}", f"{same} fields agree"))
-    table = grid("field", f"A {short(first.id)}", f"B {short(second.id)}")
-    for key in differing[:_ROWS]:
-        table.add_row(key, left.get(key, "–"), right.get(key, "–"))
-    console.print(table if differing else "Nothing differs.")
+    ids = f"A {short(first.id)}", f"B {short(second.id)}"
+    shown = {key: (left.get(key, "–"), right.get(key, "–")) for key in differing[:_ROWS]}
+    table = grid("field", *ids)
+    for key, values in shown.items():
+        table.add_row(key, *values)
+    if not differing:
+        console.print("Nothing differs.")
+    elif whole_words(table, console.width):
+        console.print(table)
+    else:
+        console.print(", ".join(ids))
+        for key, (of_a, of_b) in shown.items():
+            console.print(key)
+            console.print(Padding(facts([("A", of_a), ("B", of_b)]), (0, 0, 0, 2)))
     if len(differing) > _ROWS:
         console.print(f"… and {len(differing) - _ROWS} more; --json has all")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
+
 from headgate.cli.options import (
     AsJson,
     EndpointOption,
@@ -11,7 +14,17 @@ from headgate.cli.options import (
     open_store,
 )
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from headgate.ledger import Entry
+    from headgate.objects import Release
+
 __all__ = ["history"]
+
+_COLUMNS = (">gen", "=variant", "=id", "=since", "=decision", "note")
+_LEAVES_OUT = ((), ("=decision",), ("=decision", "=since"), ("=decision", "=since", "note"))
+"""What gives way where a terminal is narrow; ``--json`` has all."""
 
 
 def history(
@@ -22,8 +35,8 @@ def history(
 ) -> None:
     """List the releases of an endpoint, newest first."""
     from headgate.cli.names import variant_name
-    from headgate.cli.output import grid, print_json, stdout, title
-    from headgate.objects import jsonable, short
+    from headgate.cli.output import print_json, stdout, title, whole_words
+    from headgate.objects import jsonable
 
     with open_store(file, store) as opened:
         name = endpoint_in(opened, endpoint)
@@ -42,17 +55,34 @@ def history(
             ]
         )
         return
-    table = grid(">generation", "variant", "=id", "=since", "=decision", "note")
-    for entry, release in reversed(releases):
-        table.add_row(
-            str(release.generation),
-            names[release.variant],
-            short(release.variant),
-            entry.recorded_at[:16].replace("T", " "),
-            short(release.decision) if release.decision else "–",
-            release.note,
-            style="bold" if entry is releases[-1][0] else None,
-        )
     console = stdout()
+    for left_out in _LEAVES_OUT:
+        table = _table(releases, names, left_out)
+        if whole_words(table, console.width):
+            break
     console.print(title(name, "the first line is current; times are UTC"))
     console.print(table)
+
+
+def _table(
+    releases: Sequence[tuple[Entry, Release]],
+    names: Mapping[str, str],
+    left_out: Collection[str],
+) -> Table:
+    from headgate.cli.output import grid
+    from headgate.objects import short
+
+    columns = [c for c in _COLUMNS if c not in left_out]
+    table = grid(*columns)
+    for entry, release in reversed(releases):
+        cells = {
+            ">gen": str(release.generation),
+            "=variant": names[release.variant],
+            "=id": short(release.variant),
+            "=since": entry.recorded_at[:16].replace("T", " "),
+            "=decision": short(release.decision) if release.decision else "–",
+            "note": release.note,
+        }
+        style = "bold" if entry is releases[-1][0] else None
+        table.add_row(*(cells[c] for c in columns), style=style)
+    return table

@@ -9,6 +9,7 @@ import json
 import sys
 from collections.abc import Iterable
 
+from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -74,6 +75,15 @@ def grid(*columns: str) -> Table:
             overflow="fold",
         )
     return table
+
+
+def whole_words(table: Table, columns: int) -> bool:
+    """Keeps every word of a ``grid`` in one piece; whether ``columns`` characters hold that."""
+    for column in table.columns:
+        texts = [str(cell) for cell in (column.header, *column.cells)]
+        parts = texts if column.no_wrap else [word for text in texts for word in text.split()]
+        column.min_width = max(map(cell_len, parts), default=0)
+    return sum((column.min_width or 0) + 2 for column in table.columns) <= columns + 2
 
 
 def facts(rows: Iterable[tuple[str, RenderableType]]) -> Table:

@@ -5,10 +5,18 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from headgate.ledger import Store
 from headgate.objects import short
 
 from .conftest import Cli, Ids
+
+
+def made_by(version: str) -> str:
+    """The id of the run that made it, as people see it."""
+    with Store.open(Path(".headgate")) as store:
+        return short(str(store.get(version).body["made_by"]))
 
 
 def test_show_finds_an_artifact_by_a_few_digits(cli: Cli, ids: Ids) -> None:
@@ -46,6 +54,19 @@ def test_compare_shows_only_what_differs(cli: Cli, ids: Ids) -> None:
     assert "output decision.candidate" not in both["differing"]
     out = cli("compare", ids.refused, ids.accepted).out
     assert "output decision.action   rollback" in out
+
+
+def test_what_is_too_wide_to_compare_is_put_below_each_other(
+    cli: Cli, ids: Ids, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No word is broken: what is pasted elsewhere is what was there."""
+    monkeypatch.setenv("COLUMNS", "50")
+    out = cli("compare", ids.baseline, ids.student).out
+    assert (
+        "\nid\n  A  docs/variant/baseline\n  B  docs/variant/student\n"
+        f"made_by\n  A  {made_by(ids.baseline)}\n"
+    ) in out
+    assert max(map(len, out.splitlines())) <= 50
 
 
 def test_compare_of_two_kinds_is_refused(cli: Cli, ids: Ids) -> None:

@@ -130,6 +130,21 @@ def test_rollback_brings_the_previous_release_back(cli: Cli, ids: Ids) -> None:
     ]
 
 
+@pytest.mark.parametrize("width", [60, 80, 100])
+def test_no_word_of_a_history_is_broken(
+    cli: Cli, ids: Ids, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    """The note takes what is left; where that is too little, the decision's id gives way."""
+    cli("promote", ids.accepted)
+    cli("rollback", "--why", "uninterruptible benchmarks disagreed")
+    monkeypatch.setenv("COLUMNS", str(width))
+    lines = cli("history").out.splitlines()[1:]
+    words = " ".join(lines).split()
+    assert {"baseline", "student", "uninterruptible", "benchmarks", short(ids.student)} <= {*words}
+    assert max(map(len, lines)) <= width
+    assert ("decision" in lines[0]) == (short(ids.accepted) in words) == (width >= 80)
+
+
 def test_the_baseline_has_nothing_before_it(cli: Cli, ids: Ids) -> None:
     """Exit code 3."""
     assert cli("rollback").code == 3
