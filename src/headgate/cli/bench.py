@@ -156,5 +156,7 @@ def _print(result: LoadResult, url: str) -> None:
         for reason in verdict.broken:
             console.print(f"· {reason}")
         console.print("Lower the rate, or run the load on a machine of its own.")
+    elif not result.answered:
+        console.print(title("Nothing was answered: check that it runs, and the URL."))
     else:
         console.print(title("The load was what was asked for: the numbers count."))

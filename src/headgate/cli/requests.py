@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
 import json
+import urllib.error
 import urllib.parse
 import urllib.request
 from pathlib import Path
@@ -27,6 +29,10 @@ def requests_of(
     ``body`` are sent as they stand, to ``url`` itself. Raises ``InputError``.
     """
     parts = urllib.parse.urlsplit(url)
+    if "://" not in url or not parts.netloc:
+        raise InputError(
+            "is not a URL", where=url, fix=f"write http://{url.rpartition('://')[2] or 'host:port'}"
+        )
     bare = parts.path in ("", "/")
     if _has_bodies(workload):
         if bare:
@@ -63,9 +69,11 @@ def _asked(url: str) -> Any:
     try:
         with urllib.request.urlopen(url, timeout=10) as answer:
             return json.load(answer)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"the endpoint does not say what it serves: {error}",
-            where=url,
-            fix="check that it runs, the URL, and --model",
-        ) from None
+    except urllib.error.HTTPError as error:
+        what = f"the endpoint does not say what it serves: it answers {error.code} {error.reason}"
+    except (OSError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", error)
+        what = f"nothing answers there: {getattr(reason, 'strerror', None) or reason}".rstrip(".")
+    except ValueError:
+        what = "the endpoint does not say what it serves: its answer is not JSON"
+    raise InputError(what, where=url, fix="check that it runs, the URL, and --model")

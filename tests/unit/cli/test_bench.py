@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -44,8 +45,18 @@ def test_whole_bodies_are_sent_as_they_stand(tmp_path: Path) -> None:
 
 def test_a_server_that_is_not_there_is_named(texts: Path) -> None:
     """Port 9 of this machine answers nobody."""
-    with pytest.raises(InputError, match="does not say what it serves"):
+    with pytest.raises(InputError) as caught:
         requests_of("http://127.0.0.1:9", texts, model=None)
+    assert caught.value.what == "nothing answers there: Connection refused"
+    assert caught.value.where == "http://127.0.0.1:9/v1/models"
+
+
+@pytest.mark.parametrize("url", ["h:8000", "h:8000/v1/embeddings", "127.0.0.1:8000", "://h:8000"])
+def test_an_address_without_a_scheme_is_no_url(texts: Path, url: str) -> None:
+    """What to write instead is what was written, as a URL."""
+    with pytest.raises(InputError, match="is not a URL") as caught:
+        requests_of(url, texts, model=None)
+    assert caught.value.fix == f"write http://{url.removeprefix('://')}"
 
 
 def test_seconds_cut_the_log_and_a_rate_replaces_its_times(texts: Path) -> None:
@@ -93,6 +104,22 @@ def test_a_result_is_shown_with_failures_as_infinitely_slow(
     assert "sources      60 engine, 40 cache" in out
     assert "latency p99  10.0 ms" in out
     assert out.rstrip().endswith("The load was what was asked for: the numbers count.")
+
+
+def test_a_load_that_nobody_answered_is_not_called_good(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dead port keeps to the schedule too."""
+    monkeypatch.setenv("COLUMNS", "80")
+    dead = replace(
+        result(0.0),
+        latencies_s=np.full(100, np.inf),
+        statuses=np.full(100, -2, dtype=np.int16),
+    )
+    _print(dead, "http://h:1/v1/embeddings")
+    out = capsys.readouterr().out
+    assert "statuses     100 connection lost" in out
+    assert out.rstrip().endswith("Nothing was answered: check that it runs, and the URL.")
 
 
 def test_a_late_generator_is_void() -> None:
