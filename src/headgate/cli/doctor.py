@@ -59,7 +59,8 @@ def doctor(as_json: AsJson = False) -> None:
         return
     console.print(title("What is missing"))
     for part in missing:
-        console.print(facts([(part.extra, f"{part.brings}\n{part.command}")]))
+        absent = ", ".join(part.packages)
+        console.print(facts([(absent, f"{part.brings}\n{part.command}")]))
 
 
 def _machine(profile: HardwareProfile) -> list[tuple[str, str]]:

@@ -43,9 +43,13 @@ _EXTRAS = (
 
 @dataclass(frozen=True, slots=True)
 class MissingPart:
-    """An extra that is not (wholly) installed, what it brings, and the command that gets it."""
+    """An extra that is not (wholly) installed, what it brings, and the command that gets it.
+
+    ``packages`` are those of it that are not there.
+    """
 
     extra: str
+    packages: tuple[str, ...]
     brings: str
     command: str
 
@@ -68,9 +72,9 @@ def read_profile() -> HardwareProfile:
 def missing_extras() -> list[MissingPart]:
     """The extras whose packages are not all installed, for ``headgate doctor``."""
     return [
-        MissingPart(extra, brings, f"pip install 'headgate[{extra}]'")
+        MissingPart(extra, absent, brings, f"pip install 'headgate[{extra}]'")
         for extra, packages, brings in _EXTRAS
-        if any(_version(p) is None for p in packages)
+        if (absent := tuple(p for p in packages if _version(p) is None))
     ]
 
 

@@ -72,13 +72,14 @@ def test_doctor_shows_the_profile_that_runs_are_recorded_with(cli: Cli) -> None:
 
 
 def test_doctor_says_how_to_get_what_is_missing(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The extra, what it brings, and the command."""
+    """The packages, what they bring, and the command: what is there is not called missing."""
     from headgate.engines.probe import MissingPart
 
-    part = MissingPart("openvino", "the fastest engines", "pip install 'headgate[openvino]'")
+    command = "pip install 'headgate[sklearn]'"
+    part = MissingPart("sklearn", ("skl2onnx",), "scikit-learn models", command)
     monkeypatch.setattr("headgate.engines.probe.missing_extras", lambda: [part])
     assert cli("doctor").out.endswith(
-        "What is missing\nopenvino  the fastest engines\n          pip install 'headgate[openvino]'"
+        f"What is missing\nskl2onnx  scikit-learn models\n          {command}"
     )
 
 

@@ -45,7 +45,7 @@ def test_the_profile_of_this_machine_is_whole_and_repeatable() -> None:
 
 
 def test_missing_extras_name_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An extra of which any package is absent is listed, with the pip command that brings it."""
+    """An extra of which any package is absent is listed, with what is absent and what brings it."""
 
     def version(package: str) -> str:
         if package == "nncf":
@@ -53,8 +53,8 @@ def test_missing_extras_name_the_command(monkeypatch: pytest.MonkeyPatch) -> Non
         return "1.0"
 
     monkeypatch.setattr(importlib.metadata, "version", version)
-    assert [(m.extra, m.command) for m in missing_extras()] == [
-        ("openvino", "pip install 'headgate[openvino]'")
+    assert [(m.extra, m.packages, m.command) for m in missing_extras()] == [
+        ("openvino", ("nncf",), "pip install 'headgate[openvino]'")
     ]
     assert "nncf" not in read_profile().libraries
 
