@@ -38,6 +38,9 @@ lint: install ## ruff, mypy (strict over src), import-linter
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+bench: $(VENV)/.quickstart ## Did the last quickstart reach its targets?
+	$(BIN)/python -m benchmarks.quickstart
+
 format: install ## Let ruff format and fix what it can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
