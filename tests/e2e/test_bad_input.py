@@ -308,8 +308,10 @@ def test_a_missing_extra_of_one_candidate_costs_that_candidate_alone(
 
 
 def test_a_model_that_answers_in_words_is_told_so(capsys: pytest.CaptureFixture[str]) -> None:
-    """scikit-learn gives back the labels that it was trained on."""
+    """scikit-learn gives back the labels that it was trained on; only a task that has scores is
+    answered with those."""
     change(classifier(HERE), "{onnx: model.onnx}", "{sklearn: own:estimator}")
+    change(HERE / "headgate.yaml", "task: classify", "task: predict")
     Path("own.py").write_text(
         "from sklearn.naive_bayes import GaussianNB\n"
         "def estimator():\n"
