@@ -79,46 +79,32 @@ def test_part_of_the_promise_is_spent_on_company() -> None:
     assert at_once.p95_s < made.best.p95_s <= 0.05
 
 
+def cached(requests: list[Request], value_bytes: int, capacity_requests: int) -> float:
+    """The highest rate of the one plan that there is, with a cache."""
+    made = choose(
+        requests,
+        {MANY: CURVES[MANY]},
+        p95_limit_s=0.05,
+        batching=(BATCHED,),
+        caches=(CACHE,),
+        value_bytes=value_bytes,
+        capacity_requests=capacity_requests,
+    )
+    assert made.best is not None
+    return made.best.max_rate_per_s
+
+
 def test_the_highest_rate_is_that_of_a_cache_that_has_seen_the_workload() -> None:
     """The rate is sought on the end of the workload, behind a cache that the rest has filled."""
-    cold = choose(
-        workload()[-800:],
-        {MANY: CURVES[MANY]},
-        p95_limit_s=0.05,
-        batching=(BATCHED,),
-        caches=(CACHE,),
-        value_bytes=1536,
-        capacity_requests=800,
-    )
-    warm = choose(
-        workload(),
-        {MANY: CURVES[MANY]},
-        p95_limit_s=0.05,
-        batching=(BATCHED,),
-        caches=(CACHE,),
-        value_bytes=1536,
-        capacity_requests=800,
-    )
-    assert cold.best is not None
-    assert warm.best is not None
-    assert warm.best.max_rate_per_s > 1.1 * cold.best.max_rate_per_s
+    cold, warm = cached(workload()[-800:], 1536, 800), cached(workload(), 1536, 800)
+    assert warm > 1.1 * cold
 
 
 def test_a_workload_that_a_full_cache_answers_ends_the_search() -> None:
     """Fifty queries again and again: no rate is too high for what is replayed."""
     again = workload(n=4000)
     few = [replace(r, key=bytes([r.id % 50])) for r in again]
-    made = choose(
-        few,
-        {MANY: CURVES[MANY]},
-        p95_limit_s=0.05,
-        batching=(BATCHED,),
-        caches=(CACHE,),
-        value_bytes=100,
-        capacity_requests=500,
-    )
-    assert made.best is not None
-    assert made.best.max_rate_per_s > 0
+    assert cached(few, 100, 500) > 0
 
 
 def test_a_fixed_wait_stays_as_it_is() -> None:
