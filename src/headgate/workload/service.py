@@ -80,9 +80,3 @@ class ServiceCurve:
         return self.fixed_s + size * (
             self.item_s + length * (self.token_s + length * self.square_s)
         )
-
-    def relative_error(self, points: Sequence[CurvePoint]) -> float:
-        """Mean of |predicted - measured| / measured over ``points``."""
-        return float(
-            np.mean([abs(self.predict_s(p.size, p.longest) / p.seconds - 1) for p in points])
-        )
