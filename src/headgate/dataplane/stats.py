@@ -63,10 +63,6 @@ class PlaneStats:
         return self.hits / (self.hits + self.misses) if self.hits else 0.0
 
     @property
-    def mean_batch_size(self) -> float:
-        return self.batched_requests / self.batches if self.batches else 0.0
-
-    @property
     def padding_share(self) -> float:
         """Share of the tokens computed that was padding."""
         return 1.0 - self.tokens / self.padded_tokens if self.padded_tokens else 0.0
