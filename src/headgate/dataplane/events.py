@@ -41,6 +41,9 @@ class Finished:
     values: tuple[object, ...]
     value_bytes: int = 0
     """Bytes of one value, as the cache is charged for it."""
+    duration_s: float | None = None
+    """How long the engine call took, by the instance's own two stamps: what passed between ``Run``
+    and this event holds handovers, and a busy shell, too. None: nothing is learned from it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ from headgate.dataplane.events import (
 from headgate.dataplane.stats import PlaneStats
 from headgate.objects import BatchInvariance, Variant
 from headgate.scheduling import Admission, most_recently_freed, predicted_wait_s
-from headgate.workload import Batch, Request, ServiceTimeModel
+from headgate.workload import Batch, LearnedService, Request, ServiceCurve, ServiceTimeModel
 
 __all__ = ["DataPlane"]
 
@@ -68,9 +68,10 @@ class _Running:
 class DataPlane:
     """Cache, coalescing, admission, batching, placement, completion, for one release.
 
-    ``service`` predicts; it may learn while the plane runs. ``cache`` None means neither caching
-    nor coalescing. With ``batch_invariance`` DEPENDENT an answer depends on who sat in the batch:
-    the plane then neither caches, nor coalesces, and expects a batcher that isolates tenants.
+    ``service`` predicts; a ``LearnedService`` learns from every completion. ``cache`` None means
+    neither caching nor coalescing. With ``batch_invariance`` DEPENDENT an answer depends on who sat
+    in the batch: the plane then neither caches, nor coalesces, and expects a batcher that isolates
+    tenants.
 
     Work-conserving: an instance is never free while the batch policy offers a batch.
     """
@@ -122,7 +123,7 @@ class DataPlane:
         batch_invariance: BatchInvariance = BatchInvariance.EXACT,
         cache: GenerationCache | None = None,
     ) -> DataPlane:
-        """The plane that ``variant`` describes.
+        """The plane that ``variant`` describes; it goes on learning where ``service`` is a curve.
 
         ``cache``: one that successive releases share, already fenced to ``generation``; by default
         the plane makes its own where the variant has one.
@@ -132,7 +133,7 @@ class DataPlane:
         dependent = batch_invariance is BatchInvariance.DEPENDENT
         return cls(
             batcher=TokenBudgetBatcher(variant.batching, isolate_tenants=dependent),
-            service=service,
+            service=LearnedService(service) if isinstance(service, ServiceCurve) else service,
             instances=variant.instances,
             admission=Admission(variant.max_queue_requests, variant.max_predicted_wait_s),
             cache=cache if variant.cache.capacity_bytes > 0 else None,
@@ -266,8 +267,11 @@ class DataPlane:
     def _finish(self, event: Finished, now_s: float, actions: list[Action]) -> None:
         if not self._release(event.instance, event.batch, now_s):
             return
-        assert len(event.values) == event.batch.size, "one value for each request of the batch"
-        for request, value in zip(event.batch.requests, event.values, strict=True):
+        batch = event.batch
+        assert len(event.values) == batch.size, "one value for each request of the batch"
+        if event.duration_s is not None and isinstance(self.service, LearnedService):
+            self.service.learn(batch.size, batch.longest, event.duration_s)
+        for request, value in zip(batch.requests, event.values, strict=True):
             if isinstance(value, Exception):
                 self._settle(request, None, value, actions)
                 continue

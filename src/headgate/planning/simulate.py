@@ -199,7 +199,8 @@ def simulate(
                         duration_s *= noise()
                     busy_s += duration_s
                     sequence += 1
-                    done = Finished(batch, action.instance, (True,) * size, value_bytes)
+                    values = (True,) * size
+                    done = Finished(batch, action.instance, values, value_bytes, duration_s)
                     heappush(heap, (now_s + duration_s, sequence, done))
                     for request in batch.requests:
                         waits[index[request.id]] = now_s - request.arrived_at_s

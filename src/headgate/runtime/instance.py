@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from queue import SimpleQueue
 
 import numpy as np
@@ -81,6 +82,7 @@ class Instance:
             ended_s = self._clock()
             if isinstance(event, Finished):
                 self.progressed_s = ended_s
+                event = replace(event, duration_s=ended_s - started_s)
             try:
                 self._loop.call_soon_threadsafe(self._done, event, started_s, ended_s)
             except RuntimeError:  # the loop is closed: nobody is left to answer

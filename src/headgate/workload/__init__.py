@@ -4,6 +4,7 @@ Knows nothing of files, clocks or sockets; randomness comes in as a ``numpy`` ge
 """
 
 from headgate.workload.engine import Codec, Encoded, Engine, Tensors
+from headgate.workload.learned import LearnedService
 from headgate.workload.request import Batch, Request
 from headgate.workload.service import CurvePoint, ServiceCurve, ServiceTimeModel
 
@@ -13,6 +14,7 @@ __all__ = [
     "CurvePoint",
     "Encoded",
     "Engine",
+    "LearnedService",
     "Request",
     "ServiceCurve",
     "ServiceTimeModel",

@@ -74,9 +74,13 @@ class ServiceCurve:
         fixed_s, item_s, token_s, square_s = (float(x) for x in solution / scale)
         return cls(fixed_s, item_s, token_s, square_s, length_multiple)
 
+    def padded(self, longest: int) -> int:
+        """The length that the build computes for a batch whose longest item has ``longest``."""
+        return -(-longest // self.length_multiple) * self.length_multiple
+
     def predict_s(self, size: int, longest: int) -> float:
         """Seconds of one engine call on ``size`` items, the longest of ``longest`` tokens."""
-        length = -(-longest // self.length_multiple) * self.length_multiple
+        length = -(-longest // self.length_multiple) * self.length_multiple  # ``padded``, inlined
         return self.fixed_s + size * (
             self.item_s + length * (self.token_s + length * self.square_s)
         )

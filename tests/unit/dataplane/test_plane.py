@@ -380,3 +380,16 @@ def test_a_plane_needs_an_instance() -> None:
     """Zero instances would accept and never answer."""
     with pytest.raises(ValueError, match="at least one instance"):
         plane(instances=0)
+
+
+def test_the_plane_learns_from_what_calls_took_and_not_from_how_long_it_waited_for_word() -> None:
+    """A shell that reports late does not make the engine slow; an engine that is slow does."""
+    p = plane()
+    for i in range(40):
+        batch = batch_of(p.handle(ask(i), 10.0 * i))
+        p.handle(Finished(batch, 0, ("v",), 0), 10.0 * i + 5.0)
+    assert p.service.predict_s(1, 10) == CURVE.predict_s(1, 10)
+    for i in range(40, 80):
+        batch = batch_of(p.handle(ask(i), 10.0 * i))
+        p.handle(Finished(batch, 0, ("v",), 0, 0.2), 10.0 * i + 5.0)
+    assert p.service.predict_s(1, 10) == pytest.approx(0.2, rel=0.05)
