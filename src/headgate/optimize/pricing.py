@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from headgate.caching import ideal_hit_ratio
 from headgate.config import Item
@@ -119,12 +120,14 @@ class Pricer:
     ) -> Priced:
         version = self.job.inputs.versions[workload]
         cached = caches[0].capacity_bytes > 0
-        crowd_s = self.shell.crowd_cpu_s  # at its highest rate a machine is never idle
+        hits = self._hits if cached else 0.0
+        # At its highest rate a machine is never idle.
+        crowd_s = self.shell.cpu_s(self.shell.crowd_per_s, new_share=1 - hits)
         choice = choose_variant(
             self.job.recorder,
             offer.builds,
             offer.curves,
-            [self._beside(c, crowd_s, cached=cached) for c in offer.curves],
+            [self._beside(c, crowd_s, hits) for c in offer.curves],
             name=name,
             workload=version,
             preprocess=self.job.config.preprocess,
@@ -137,13 +140,13 @@ class Pricer:
         )
         build = offer.builds[choice.curve.plan]
         rate_per_s = LOAD * choice.max_rate_per_s
-        shell_s = self.shell.cpu_s(rate_per_s)
+        shell_s = self.shell.cpu_s(rate_per_s, new_share=1 - hits)
         outcome = simulate_variant(
             self.job.recorder,
             build,
             choice.variant,
             choice.curve,
-            self._beside(choice.curve, shell_s, cached=cached),
+            self._beside(choice.curve, shell_s, hits),
             workload=version,
             preprocess=self.job.config.preprocess,
             cores=self.job.cores,
@@ -162,10 +165,11 @@ class Pricer:
         times around their median (a tenth either way moves p95 by 3 to 8 %), and that threads
         wait for a core, so tails are predicted too short where all cores are busy.
         """
-        variant, cached = priced.choice.variant, priced.choice.variant.cache.capacity_bytes > 0
-        curve = priced.choice.curve
-        takes = self._beside(curve, self.shell.cpu_s(side.rate_per_s), cached=cached)
-        slower = self._beside(takes, side.generator_cpu_s_per_request, cached=cached)
+        variant, curve = priced.choice.variant, priced.choice.curve
+        hits = self._hits if variant.cache.capacity_bytes else 0.0
+        shell_s = self.shell.cpu_s(side.rate_per_s, new_share=1 - hits)
+        takes = self._beside(curve, shell_s, hits)
+        slower = self._beside(takes, side.generator_cpu_s_per_request, hits)
         outcome = simulate_variant(
             self.job.recorder,
             priced.build,
@@ -185,11 +189,16 @@ class Pricer:
             beside_s=slower.curve.item_s - takes.curve.item_s,
             detail=name,
         )
-        return outcome.later_by(self.shell.latency_s)
+        return outcome.later_by(self.shell.request_latency_s(new_share=1 - hits))
 
-    def _beside(self, curve: MeasuredCurve, cpu_s: float, *, cached: bool) -> MeasuredCurve:
-        """``curve`` while every request, hits too, takes ``cpu_s`` of the same cores."""
-        hits = ideal_hit_ratio([*map(_identity, self.job.inputs.workload.items)]) if cached else 0.0
+    @cached_property
+    def _hits(self) -> float:
+        """The share of the workload that a cache without bounds would answer."""
+        return ideal_hit_ratio([*map(_identity, self.job.inputs.workload.items)])
+
+    def _beside(self, curve: MeasuredCurve, cpu_s: float, hits: float) -> MeasuredCurve:
+        """``curve`` while every request, and each of ``hits`` of them, takes ``cpu_s`` of the same
+        cores."""
         return curve.with_shell(cpu_s, cores=self.job.cores, hits_per_miss=hits / (1 - hits))
 
 

@@ -17,6 +17,7 @@ from headgate.engines.signature import model_inputs
 from headgate.errors import EngineError, RequestError
 from headgate.objects import BatchInvariance, Build, Variant
 from headgate.runtime.instance import Postprocess
+from headgate.runtime.known_texts import KnownTexts
 from headgate.runtime.live import LivePlane, Plane, Preprocess
 from headgate.runtime.metrics import Metrics
 from headgate.runtime.output import rows
@@ -27,6 +28,8 @@ from headgate.workload import Codec, Encoded, Engine, ServiceTimeModel
 __all__ = ["Deployment", "Tensor"]
 
 _CANARY_TEXT = "headgate canary"
+_KNOWN_TEXTS_BYTES = 16 * 2**20
+"""Some 20,000 sentences."""
 _OUTPUT_NAMES = {"embed": "embedding", "classify": "scores", "predict": "prediction"}
 
 
@@ -228,6 +231,10 @@ class Deployment:
             postprocess=self.postprocess,
             item_shape=self.output.shape,
             metrics=self.metrics,
+            # Where a cache pays, texts come again.
+            known_texts=KnownTexts(_KNOWN_TEXTS_BYTES)
+            if self.variant.cache.capacity_bytes
+            else None,
         )
         self.traces.start()
         self._canaries = asyncio.get_running_loop().create_task(self._send_canaries(self._live))

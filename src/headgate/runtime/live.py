@@ -27,8 +27,10 @@ from headgate.dataplane.events import (
     Run,
     Woke,
 )
+from headgate.errors import RequestError
 from headgate.runtime.answers import Answers, Carried, Rejected
 from headgate.runtime.instance import Instance, Postprocess
+from headgate.runtime.known_texts import KnownTexts
 from headgate.runtime.metrics import Metrics
 from headgate.workload import Codec, Encoded, Engine
 
@@ -58,7 +60,8 @@ class LivePlane:
     """``submit`` items, await their answers.
 
     ``engines`` are the plane's instances, by index. ``postprocess`` and ``item_shape``: see
-    ``Instance`` and ``output.rows``. Make and use it on one running event loop.
+    ``Instance`` and ``output.rows``. ``known_texts`` is used where there is no ``preprocess``.
+    Make and use it on one running event loop.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class LivePlane:
         postprocess: Postprocess | None = None,
         item_shape: tuple[int, ...] | None = None,
         metrics: Metrics | None = None,
+        known_texts: KnownTexts | None = None,
     ) -> None:
         self.metrics = metrics or Metrics()
         self.metrics.in_flight = lambda: self._plane.in_flight
@@ -79,6 +83,7 @@ class LivePlane:
         self._plane = plane
         self._codec = codec
         self._preprocess = preprocess
+        self._known_texts = known_texts if preprocess is None else None
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._ids = itertools.count()
@@ -115,6 +120,22 @@ class LivePlane:
 
         Raises what ``Codec.encode`` raises.
         """
+        known = self._known_texts
+        if known is None:
+            return await self._tokenized(items, truncate)
+        found = [known.get(item, truncate=truncate) for item in items]
+        new = [i for i, encoded in enumerate(found) if encoded is None]
+        if new:
+            try:
+                tokenized = await self._tokenized([items[i] for i in new], truncate)
+            except RequestError:  # it names an item by its index: among all of them, please
+                return await self._tokenized(items, truncate)
+            for i, encoded in zip(new, tokenized, strict=True):
+                found[i] = encoded
+                known.put(items[i], encoded, truncate=truncate)
+        return [encoded for encoded in found if encoded is not None]
+
+    async def _tokenized(self, items: Sequence[object], truncate: bool) -> list[Encoded]:
         if self._preprocess is None:  # the caller's own code runs off the loop, always
             size = sum(len(i) if isinstance(i, str) else _ITEM_CHARACTERS for i in items)
             if size <= _INLINE_CHARACTERS:

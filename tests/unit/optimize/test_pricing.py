@@ -18,7 +18,17 @@ from headgate.optimize.pricing import CACHES, NO_CACHE, Pricer
 from .fakes import RUN, build, curve, priced
 
 SHELL_S = 2e-4
-SHELL = ShellCost(SHELL_S, 10_000.0, 3 * SHELL_S, 100.0, 1e-4, 3e-4, RUN)
+SHELL = ShellCost(
+    crowd_cpu_s=SHELL_S,
+    crowd_per_s=10_000.0,
+    lone_cpu_s=3 * SHELL_S,
+    lone_per_s=100.0,
+    crowd_tokenize_s=SHELL_S,
+    lone_tokenize_s=2 * SHELL_S,
+    latency_s=1e-4,
+    handover_s=3e-4,
+    run=RUN,
+)
 
 
 def test_an_instance_alone_on_the_machine_pays_the_shells_time_by_its_share() -> None:
@@ -58,17 +68,27 @@ def pricer(items: tuple[str, ...]) -> Pricer:
 def test_requests_that_hit_are_paid_by_those_that_run() -> None:
     """Three of four repeat: each that runs carries three hits through the shell."""
     plain = curve(threads=2, instances=1)
-    loaded = pricer(("a", "a", "a", "a"))._beside(plain, SHELL_S, cached=True)
+    of_four = pricer(("a", "a", "a", "a"))
+    assert of_four._hits == 0.75
+    loaded = of_four._beside(plain, SHELL_S, of_four._hits)
     assert loaded.curve.item_s == pytest.approx(plain.curve.item_s + 4 * SHELL_S / 2)
-    alone = pricer(("a", "a", "a", "a"))._beside(plain, SHELL_S, cached=False)
+    alone = of_four._beside(plain, SHELL_S, 0.0)
     assert alone.curve.item_s == pytest.approx(plain.curve.item_s + SHELL_S / 2)
 
 
 def test_a_lone_request_costs_more_than_one_in_a_crowd() -> None:
     """What was measured at its rate, half way at the geometric mean, no more beyond the ends."""
     rates = (1.0, 100.0, 1000.0, 10_000.0, 1e6)
-    times = [SHELL.cpu_s(r) / SHELL_S for r in rates]
+    times = [SHELL.cpu_s(r, new_share=0.0) / SHELL_S for r in rates]
     assert times == pytest.approx([3.0, 3.0, 2.0, 1.0, 1.0])
+
+
+def test_only_texts_that_were_not_seen_before_are_paid_for_by_their_tokens() -> None:
+    """Half new: half of what tokenizing takes at that rate; without a cache all are new."""
+    half, all_new = (SHELL.cpu_s(100.0, new_share=s) / SHELL_S for s in (0.5, 1.0))
+    assert (half, all_new) == pytest.approx((4.0, 5.0))
+    assert SHELL.cpu_s(10_000.0, new_share=1.0) / SHELL_S == pytest.approx(2.0)
+    assert SHELL.request_latency_s(new_share=0.5) == pytest.approx(1e-4 + SHELL_S)
 
 
 def test_no_cache_is_among_the_caches() -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from headgate.config import Item, load_workload
+from headgate.engines import codec_for
 from headgate.errors import Undecided
 from headgate.loadtest import Segment, run_load
 from headgate.objects import canonical, parse
@@ -32,6 +35,7 @@ _PROBE_S = 2.0
 _SHELL_REQUESTS = 2000
 _LONE_REQUESTS = 200
 _LONE_PER_S = 100.0
+_TOKENIZED_TEXTS = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +47,14 @@ class ShellCost:
     """
 
     crowd_cpu_s: float
-    """A request's, as fast as they come."""
+    """Of a request that was seen before, as fast as they come."""
     crowd_per_s: float
     lone_cpu_s: float
-    """A request's, at ``lone_per_s``."""
+    """Of one that was seen before, at ``lone_per_s``."""
     lone_per_s: float
+    crowd_tokenize_s: float
+    """What one that was never seen takes beyond that, as fast as they come: its tokens."""
+    lone_tokenize_s: float
     latency_s: float
     """Of a lone request that is answered from the cache."""
     handover_s: float
@@ -55,12 +62,20 @@ class ShellCost:
     to the event loop, the plane decides, the thread wakes up again."""
     run: Recorded
 
-    def cpu_s(self, rate_per_s: float) -> float:
-        """CPU seconds of a request at a rate: between the two that were measured a straight line
-        over the logarithm of the rate, which two more rates lay on within a fifth (decision 6)."""
+    def cpu_s(self, rate_per_s: float, *, new_share: float) -> float:
+        """CPU seconds of a request at a rate, where ``new_share`` of them were never seen before.
+
+        Between the two rates that were measured: a straight line over the logarithm of the rate,
+        which two more rates lay on within a fifth (decision 6).
+        """
         ends = (math.log(self.lone_per_s), math.log(self.crowd_per_s))
-        at = math.log(max(rate_per_s, 1e-9))
-        return float(np.interp(at, ends, (self.lone_cpu_s, self.crowd_cpu_s)))
+        lone_s = self.lone_cpu_s + new_share * self.lone_tokenize_s
+        crowd_s = self.crowd_cpu_s + new_share * self.crowd_tokenize_s
+        return float(np.interp(math.log(max(rate_per_s, 1e-9)), ends, (lone_s, crowd_s)))
+
+    def request_latency_s(self, *, new_share: float) -> float:
+        """The mean of what a lone request waits for beside queue and engine."""
+        return self.latency_s + new_share * self.lone_tokenize_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,38 +119,63 @@ def saturate(server: Server, items: Sequence[Item], call: Call) -> Saturated:
 def shell(call: Call) -> Mapping[str, Output]:
     """What a request costs outside of engines, on a real server with one instance and a cache.
 
-    A hit is parsed, tokenized, looked up and answered like any request, and never runs: its CPU
-    time and its latency are the shell's. Requests that were never seen before, more than can be
-    served, show how long the engine stands idle between two calls.
+    A hit is parsed, looked up and answered like any request, and never runs: its CPU time and its
+    latency are the shell's. What a server need not do for a text that it has seen, tokenizing, is
+    measured beside it. Requests that were never seen before, more than can be served, show how
+    long the engine stands idle between two calls.
     """
     log = load_workload(call.path("workload"))
     distinct = list({_identity(item): item for item in log.items}.values())
     with server_process(call, call.u["variant"]) as process:
         server = ready(process)
-        target, body = target_of(server, call), body_of(log.items[0], call)
+        target = target_of(server, call)
         saturated = saturate(server, distinct, call)
-        results = [
-            run_load(
-                [Segment(target, np.zeros(n), [body] * n)],
-                timeout_s=60.0,
-                max_connections=_CONNECTIONS,
-            )[0]
-            for n in (_FIRST_REQUESTS, _SHELL_REQUESTS)
-        ]
+        seen = [body_of(item, call) for item in distinct[: saturated.requests]]
+        bodies = list(itertools.islice(itertools.cycle(seen), _SHELL_REQUESTS))
+        (hits,) = run_load(
+            [Segment(target, np.zeros(len(bodies)), bodies)],
+            timeout_s=60.0,
+            max_connections=_CONNECTIONS,
+        )
         due_s = np.arange(_LONE_REQUESTS, dtype=np.float64) / _LONE_PER_S
-        lone = run_load([Segment(target, due_s, [body] * _LONE_REQUESTS)])[0]
-    hits = results[-1]
+        (lone,) = run_load([Segment(target, due_s, bodies[:_LONE_REQUESTS])])
     if hits.answered < hits.n or set(hits.sources) != {"cache"}:
         raise Undecided("not every repeated request was answered from the cache")
+    crowd_tokenize_s, lone_tokenize_s = _tokenize_s(call, distinct)
     body_out = {
         "crowd_cpu_s": hits.server_cpu_s / hits.n,
         "crowd_per_s": max(hits.rate_per_s, 2 * _LONE_PER_S),
         "lone_cpu_s": lone.server_cpu_s / lone.n,
         "lone_per_s": _LONE_PER_S,
+        "crowd_tokenize_s": crowd_tokenize_s,
+        "lone_tokenize_s": lone_tokenize_s,
         "latency_s": lone.quantile_s(0.5),
         "handover_s": saturated.idle_s_per_call,
     }
     return {"shell": Output(canonical(body_out), "samples", "json ShellCost")}
+
+
+def _tokenize_s(call: Call, items: Sequence[Item]) -> tuple[float, float]:
+    """CPU seconds of a text's tokenizing, as fast as they come and at the lone rate.
+
+    0 where a server tokenizes what it has seen like what it has not: then hits have it in them.
+    """
+    servable = Servable.load(call.store, call.u["variant"])
+    if servable.build.tokenizer is None or servable.preprocess is not None:
+        return 0.0, 0.0
+    codec = codec_for(servable.build, call.store.path_of)
+
+    def each(texts: Sequence[Item], pause_s: float) -> float:
+        spent_s = 0.0
+        for text in texts:
+            time.sleep(pause_s)
+            before_s = time.thread_time()
+            codec.encode([text], truncate=True)
+            spent_s += time.thread_time() - before_s
+        return spent_s / len(texts)
+
+    crowd_s = each(items[:_TOKENIZED_TEXTS], 0.0)
+    return crowd_s, each(items[:_LONE_REQUESTS], 1 / _LONE_PER_S)
 
 
 def _identity(item: Item) -> str | bytes:
