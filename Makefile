@@ -6,7 +6,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 EXTRA  ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart install test lint types format bench clean
+.PHONY: help quickstart install test lint types format bench peers clean
 
 help: ## What can be typed
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,6 +40,9 @@ lint: install ## ruff, mypy (strict over src), import-linter
 
 bench: $(VENV)/.quickstart ## Did the last quickstart reach its targets?
 	$(BIN)/python -m benchmarks.quickstart
+
+peers: $(VENV)/bin/python ## An environment for each server that ours is measured against
+	$(BIN)/python -m benchmarks.serving.install
 
 format: install ## Let ruff format and fix what it can
 	$(BIN)/ruff format .

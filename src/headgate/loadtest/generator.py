@@ -102,6 +102,7 @@ class _Segment:
         n = len(self._at)
         self._sent = [math.nan] * n
         self._latency = [math.inf] * n
+        self._answered = [math.inf] * n
         self._status = [0] * n
         self._source = [-1] * n
         self._source_index: dict[bytes, int] = {}
@@ -149,6 +150,7 @@ class _Segment:
         return Outcome(
             sent_s=np.array(self._sent).tobytes(),
             latencies_s=np.array(self._latency).tobytes(),
+            answered_s=np.array(self._answered).tobytes(),
             statuses=np.array(self._status, dtype=np.int16).tobytes(),
             sources=np.array(self._source, dtype=np.int16).tobytes(),
             source_names=[name.decode("latin-1") for name in self._source_index],
@@ -257,8 +259,10 @@ class _Segment:
 
     def _finish(self, i: int, status: int) -> None:
         self._status[i] = status
+        if status > 0:
+            self._answered[i] = _clock() - self._t0 - self._at[i]
         if status == 200:
-            self._latency[i] = _clock() - self._t0 - self._at[i]
+            self._latency[i] = self._answered[i]
         self._done += 1
 
     def _free(self, connection: _Connection) -> None:

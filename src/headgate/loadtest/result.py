@@ -55,6 +55,8 @@ class LoadResult:
     latencies_s: NDArray[np.float64]
     """From the *scheduled* time to the last byte of the answer; infinite where the status is not
     200."""
+    answered_s: NDArray[np.float64]
+    """The same whatever the status, so that refusals have a latency; infinite without an answer."""
     statuses: NDArray[np.int16]
     """HTTP status; -1 timed out, -2 connection refused or lost, -3 never sent."""
     sources: tuple[str | None, ...]
@@ -74,6 +76,7 @@ class LoadResult:
             scheduled_s=np.asarray(scheduled_s, dtype=np.float64),
             sent_s=np.frombuffer(outcome.sent_s),
             latencies_s=np.frombuffer(outcome.latencies_s),
+            answered_s=np.frombuffer(outcome.answered_s),
             statuses=np.frombuffer(outcome.statuses, dtype=np.int16),
             sources=tuple(names[i] for i in np.frombuffer(outcome.sources, dtype=np.int16)),
             duration_s=outcome.duration_s,
@@ -94,6 +97,7 @@ class LoadResult:
             ),
             sent_s=np.concatenate([r.sent_s + t for r, t in zip(results, starts, strict=True)]),
             latencies_s=np.concatenate([r.latencies_s for r in results]),
+            answered_s=np.concatenate([r.answered_s for r in results]),
             statuses=np.concatenate([r.statuses for r in results]),
             sources=tuple(s for r in results for s in r.sources),
             duration_s=sum(r.duration_s for r in results),

@@ -45,6 +45,8 @@ class Outcome(msgspec.Struct, frozen=True):
 
     sent_s: bytes
     latencies_s: bytes
+    answered_s: bytes
+    """From the scheduled time to the last byte, whatever the status; infinite without an answer."""
     statuses: bytes
     sources: bytes
     """Index into ``source_names``, as int16 bytes; -1 where the answer named none."""

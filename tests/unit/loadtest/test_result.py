@@ -28,6 +28,7 @@ def result(
         "scheduled_s": scheduled,
         "sent_s": sent,
         "latencies_s": np.full(N, latency_s),
+        "answered_s": np.full(N, latency_s),
         "statuses": np.full(N, 200, np.int16),
         "sources": ("engine",) * N,
         "duration_s": 10.0,
