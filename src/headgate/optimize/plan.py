@@ -162,9 +162,7 @@ def plan_simulate(call: Call) -> Mapping[str, Output]:
     build, variant = build_from_json(c["build"]), variant_from_json(c["variant"])
     curve = curve_from_json(c["curve"])
     charged = curve_from_json(c["takes"])
-    takes = replace(
-        charged, fixed_s=charged.fixed_s + c["handover_s"], item_s=charged.item_s + c["beside_s"]
-    )
+    takes = replace(charged, item_s=charged.item_s + c["beside_s"])
     sizes = _workload(call, build)
     n, span_s = len(sizes[0]), float(sizes[0].sum())
     stretch = (n - 1) / span_s / c["rate_per_s"] if c["rate_per_s"] else 1.0
@@ -174,7 +172,9 @@ def plan_simulate(call: Call) -> Mapping[str, Output]:
     def run(first: int, last: int) -> SimulationResult:
         nonlocal now_s
         requests = _requests(sizes, first, last, stretch=stretch, start_s=now_s)
-        result = simulate(plane, requests, takes, value_bytes=c["value_bytes"])
+        result = simulate(
+            plane, requests, takes, value_bytes=c["value_bytes"], handover_s=c["handover_s"]
+        )
         # A timer may outlast the answers that it was set for; the plane's time never goes back.
         now_s += result.makespan_s + max(c["drain_s"], variant.batching.max_wait_s)
         return result

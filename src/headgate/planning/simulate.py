@@ -141,14 +141,16 @@ def simulate(
     *,
     noise: Noise | None = None,
     value_bytes: int = 0,
+    handover_s: float = 0.0,
 ) -> SimulationResult:
     """Drives an idle ``plane`` with ``requests`` until the last is answered.
 
     Driven again, later in its own time, it has its cache as it was left; ``stats`` count on.
     ``requests``: ascending in ``arrived_at_s``, ids distinct. ``service``: the machine's true
     service times, which need not be what the plane predicts; ``noise`` multiplies each.
-    ``value_bytes``: size of one answer, as the cache is charged for it. Raises ``ValueError`` for
-    arrivals out of order.
+    ``value_bytes``: size of one answer, as the cache is charged for it. ``handover_s``: how long an
+    instance is taken beyond each call, which the plane does not learn as service time.
+    Raises ``ValueError`` for arrivals out of order.
     """
     heap: list[tuple[float, int, Event]] = []
     index: dict[int, int] = {}
@@ -197,11 +199,11 @@ def simulate(
                     duration_s = service.predict_s(size, batch.longest)
                     if noise is not None:
                         duration_s *= noise()
-                    busy_s += duration_s
+                    busy_s += duration_s + handover_s
                     sequence += 1
                     values = (True,) * size
                     done = Finished(batch, action.instance, values, value_bytes, duration_s)
-                    heappush(heap, (now_s + duration_s, sequence, done))
+                    heappush(heap, (now_s + duration_s + handover_s, sequence, done))
                     for request in batch.requests:
                         waits[index[request.id]] = now_s - request.arrived_at_s
                 case Reject():

@@ -12,7 +12,7 @@ from headgate.objects import BatchingSpec
 from headgate.planning import lognormal_noise, simulate
 from headgate.scheduling import Admission
 from headgate.testing import make_requests
-from headgate.workload import ServiceCurve
+from headgate.workload import LearnedService, ServiceCurve
 
 SECOND = ServiceCurve(fixed_s=1.0, item_s=0.0, token_s=0.0, square_s=0.0)
 
@@ -83,6 +83,19 @@ def test_the_machine_may_differ_from_the_prediction() -> None:
     """The plane predicts with its own model; time passes by the machine's."""
     slower = ServiceCurve(fixed_s=2.0, item_s=0.0, token_s=0.0, square_s=0.0)
     assert simulate(plane(), make_requests([0.0]), slower).p50_s == 2.0
+
+
+def test_what_passes_between_calls_takes_the_instance_and_is_not_learned() -> None:
+    """As in a server, where the engine's own two stamps are what the plane learns from."""
+    learning = DataPlane(
+        batcher=TokenBudgetBatcher(BatchingSpec(1, 100)),
+        service=LearnedService(SECOND),
+        instances=1,
+    )
+    result = simulate(learning, make_requests([0.0, 0.0]), SECOND, handover_s=0.5)
+    assert result.latencies_s.tolist() == [1.5, 3.0]
+    assert result.device_busy_s == 3.0
+    assert learning.service.predict_s(1, 1) == 1.0
 
 
 def test_noise_has_mean_one() -> None:
