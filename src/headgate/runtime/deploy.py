@@ -200,6 +200,11 @@ class Deployment:
         alive = all(instance.alive for instance in self._live.instances)
         return alive and self.clock() - oldest_s <= self.stale_after_s
 
+    @property
+    def _texts_come_again(self) -> bool:
+        """A cache pays, and what comes is text."""
+        return self.build.tokenizer is not None and self.variant.cache.capacity_bytes > 0
+
     def key(self, encoded: Encoded, tenant: str) -> bytes:
         """What identifies the item: under this build two equal keys have the same answer."""
         return request_key(
@@ -231,10 +236,7 @@ class Deployment:
             postprocess=self.postprocess,
             item_shape=self.output.shape,
             metrics=self.metrics,
-            # Where a cache pays, texts come again.
-            known_texts=KnownTexts(_KNOWN_TEXTS_BYTES)
-            if self.variant.cache.capacity_bytes
-            else None,
+            known_texts=KnownTexts(_KNOWN_TEXTS_BYTES) if self._texts_come_again else None,
         )
         self.traces.start()
         self._canaries = asyncio.get_running_loop().create_task(self._send_canaries(self._live))

@@ -115,7 +115,9 @@ class LivePlane:
     def draining(self) -> bool:
         return self._draining
 
-    async def encode(self, items: Sequence[object], *, truncate: bool = False) -> list[Encoded]:
+    async def encode(
+        self, items: Sequence[object], *, truncate: bool = False, tenant: str = ""
+    ) -> list[Encoded]:
         """Items as the codec encodes them: short texts here and now, others in a thread.
 
         Raises what ``Codec.encode`` raises.
@@ -123,7 +125,7 @@ class LivePlane:
         known = self._known_texts
         if known is None:
             return await self._tokenized(items, truncate)
-        found = [known.get(item, truncate=truncate) for item in items]
+        found = [known.get(item, truncate=truncate, tenant=tenant) for item in items]
         new = [i for i, encoded in enumerate(found) if encoded is None]
         if new:
             try:
@@ -132,7 +134,7 @@ class LivePlane:
                 return await self._tokenized(items, truncate)
             for i, encoded in zip(new, tokenized, strict=True):
                 found[i] = encoded
-                known.put(items[i], encoded, truncate=truncate)
+                known.put(items[i], encoded, truncate=truncate, tenant=tenant)
         return [encoded for encoded in found if encoded is not None]
 
     async def _tokenized(self, items: Sequence[object], truncate: bool) -> list[Encoded]:

@@ -268,7 +268,7 @@ class App:
             if token_ids:
                 encoded = deployment.encode_ids(items, truncate=truncate)
             else:
-                encoded = await live.encode(items, truncate=truncate)
+                encoded = await live.encode(items, truncate=truncate, tenant=exchange.tenant)
             exchange.encoded_s = clock()
             exchange.items = len(encoded)
             exchange.tokens = sum(e.length for e in encoded)

@@ -77,14 +77,23 @@ def test_what_is_remembered_is_bounded_in_bytes() -> None:
     """The text that was not asked for the longest is forgotten first."""
     known = KnownTexts(capacity_bytes=1500)
     for text in ("one", "two", "three"):
-        known.put(text, Encoded(1, np.array([1])), truncate=False)
-    assert known.get("one", truncate=False) is None
-    assert known.get("three", truncate=False) is not None
+        known.put(text, Encoded(1, np.array([1])), truncate=False, tenant="")
+    assert known.get("one", truncate=False, tenant="") is None
+    assert known.get("three", truncate=False, tenant="") is not None
+
+
+def test_tenants_do_not_learn_what_others_asked() -> None:
+    """Not even where a name runs on into the text."""
+    known = KnownTexts(capacity_bytes=10_000)
+    known.put("b", Encoded(1, np.array([1])), truncate=False, tenant="a")
+    assert known.get("b", truncate=False, tenant="a") is not None
+    for tenant in ("", "aall ", "ab"):
+        assert known.get("b", truncate=False, tenant=tenant) is None
 
 
 def test_what_is_no_text_is_not_remembered() -> None:
     """Tensors, and texts that have no UTF-8 form."""
     known = KnownTexts(capacity_bytes=10_000)
     for item in (7, "\ud800"):
-        known.put(item, Encoded(1, np.array([1])), truncate=False)
-        assert known.get(item, truncate=False) is None
+        known.put(item, Encoded(1, np.array([1])), truncate=False, tenant="")
+        assert known.get(item, truncate=False, tenant="") is None
