@@ -197,8 +197,8 @@ class Pricer:
         return ideal_hit_ratio([*map(_identity, self.job.inputs.workload.items)])
 
     def _beside(self, curve: MeasuredCurve, cpu_s: float, hits: float) -> MeasuredCurve:
-        """``curve`` while every request, and each of ``hits`` of them, takes ``cpu_s`` of the same
-        cores."""
+        """``curve`` while every request, the share ``hits`` of them too, takes ``cpu_s`` of the
+        same cores."""
         return curve.with_shell(cpu_s, cores=self.job.cores, hits_per_miss=hits / (1 - hits))
 
 
