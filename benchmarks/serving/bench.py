@@ -23,13 +23,11 @@ class Lengths:
     segments: int
     """Segments of each side in an alternation."""
     overload_s: float
-    referee_s: float
-    referee_runs: int
     n_texts: int
 
 
-FULL = Lengths(5, 6, 3, 10, 2, 300, 60, 3, 1000)
-QUICK = Lengths(1, 1, 1, 2, 1, 5, 3, 1, 100)
+FULL = Lengths(5, 6, 3, 10, 2, 300, 1000)
+QUICK = Lengths(1, 1, 1, 2, 1, 5, 100)
 
 
 @dataclass(frozen=True)
@@ -46,13 +44,18 @@ class Bench:
         return json.loads(path.read_text()) if path.is_file() else None
 
     def write(self, part: str, data: object) -> None:
+        """A part that is through. What there is of one that is not is ``keep``'s."""
         (self.out / f"{part}.json").write_text(json.dumps(data, indent=1) + "\n")
+
+    def keep(self, part: str, data: object) -> None:
+        """What was measured so far, for people: an interrupted part is run again."""
+        self.write(f"{part}-unfinished", data)
 
     def needs(self, part: str) -> Any:
         """The raw data of a part that another one builds on."""
         data = self.read(part)
         if data is None:
-            raise SystemExit(f"run the part {part!r} first (its raw data is not in {self.out})")
+            raise RuntimeError(f"run the part {part!r} first (its raw data is not in {self.out})")
         return data
 
     @property

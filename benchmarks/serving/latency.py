@@ -72,7 +72,7 @@ def tail(bench: Bench) -> list[dict[str, Any]]:
                         result = open_loop(server, texts, rate, bench.lengths.tail_s, number)
                         server.suspend()
                         rows.append(_row(result, peer=name, side=side, rate_per_s=rate))
-                        bench.write("tail", rows)
+                        bench.keep("tail", rows)
             us.resume()
     return rows
 

@@ -17,33 +17,23 @@ from typing import Any
 
 from headgate import engines
 from headgate.ledger import Store
+from headgate.optimize.answers import batches_by_length
 from headgate.runtime.servable import build_from_json
-from headgate.workload import Codec, Encoded, Engine
+from headgate.workload import Codec, Engine
 
 PLANS = [(1, 2), (2, 1)]
 BUDGETS = [256, 512, 1024, 2048]
-_MOST_ITEMS = 64
-
-
-def batches(encoded: list[Encoded], budget: int) -> list[list[Encoded]]:
-    """Sorted by length and cut where ``budget`` padded tokens or 64 items are full."""
-    made: list[list[Encoded]] = [[]]
-    for item in sorted(encoded, key=lambda e: e.length):
-        size = len(made[-1]) + 1
-        if made[-1] and (size * item.length > budget or size > _MOST_ITEMS):
-            made.append([])
-        made[-1].append(item)
-    return made
 
 
 def rate(codec: Codec, loaded: list[Engine], texts: list[str], budget: int) -> float:
     """Texts per second of one pass; the longest batches first, so that all engines end together."""
     start = time.perf_counter()
-    work = iter(batches(codec.encode(texts), budget)[::-1])
+    encoded = codec.encode(texts)
+    work = iter(batches_by_length([e.length for e in encoded], max_padded_tokens=budget))
 
     def drain(engine: Engine) -> None:
         for batch in work:  # next() of a list's iterator is atomic
-            engine.run(codec.collate(batch))
+            engine.run(codec.collate([encoded[i] for i in batch]))
 
     with ThreadPoolExecutor(len(loaded)) as pool:
         list(pool.map(drain, loaded))

@@ -87,7 +87,7 @@ def grid(bench: Bench) -> dict[str, Any]:
                 rows += [_measure(bench, up, c, bench.lengths.grid_s) for c in CONNECTIONS]
         except (RuntimeError, subprocess.SubprocessError, OSError) as error:
             failures[f"{server.name}, {server.setting}"] = str(error)
-        bench.write("grid", {"rows": rows, "failures": failures})
+        bench.keep("grid", {"rows": rows, "failures": failures})
         print(f"grid: {server.name}, {server.setting}", *(_told(r) for r in rows[-2:]), flush=True)
     return {"rows": rows, "failures": failures}
 
@@ -146,5 +146,5 @@ def rounds(bench: Bench) -> dict[str, Any]:
                     row = _measure(bench, server, connections, bench.lengths.round_s)
                     rows.append({**row, "round": number})
                 server.suspend()
-            bench.write("rounds", {"rows": rows, "ceilings": ceilings})
+            bench.keep("rounds", {"rows": rows, "ceilings": ceilings})
     return {"rows": rows, "ceilings": ceilings}

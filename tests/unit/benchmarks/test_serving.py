@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks.serving.bench import QUICK, Bench
 from benchmarks.serving.install import requirements
 from benchmarks.serving.saturation import best_of
 from benchmarks.serving.targets import targets
@@ -53,6 +55,25 @@ def test_ratios_are_taken_within_a_round() -> None:
     found = targets({"rounds": {"rows": rows, "ceilings": ceilings}})
     assert found["fp32, 64 connections: share of the ceiling"].value == pytest.approx(0.9)
     assert found["fp32, 64 connections: times ray"].value == pytest.approx(3.0)
+
+
+def test_a_peer_that_answered_nothing_is_not_beaten() -> None:
+    """Infinitely many times nothing would pass because data is missing."""
+    rows = [row("headgate", "fp32-x", 90), row("ray", "a", 0)]
+    ceilings = [{"build": "fp32", "round": 0, "rates": [100]}]
+    found = targets({"rounds": {"rows": rows, "ceilings": ceilings}})
+    assert not found["fp32, 64 connections: times ray"].ok
+
+
+def test_a_part_that_was_interrupted_is_run_again(tmp_path: Path) -> None:
+    """What it measured until then is kept, and is no part."""
+    bench = Bench(tmp_path, QUICK, ())
+    bench.keep("grid", {"rows": []})
+    assert bench.read("grid") is None
+    with pytest.raises(RuntimeError, match="'grid' first"):
+        bench.needs("grid")
+    bench.write("grid", {"rows": [1]})
+    assert bench.needs("grid") == {"rows": [1]}
 
 
 def test_a_void_run_reaches_no_target() -> None:
