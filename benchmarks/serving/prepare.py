@@ -15,7 +15,7 @@ from onnx import TensorProto, helper
 
 from benchmarks.serving.bench import Bench
 from headgate import engines
-from headgate.engines.measure import Timed, sample_batches, service_points
+from headgate.engines.measure import Timed, sample_batches, service_times
 from headgate.ledger import Store
 from headgate.objects import (
     Artifact,
@@ -106,17 +106,18 @@ def _curve(store: Store, build: Build, instances: int, texts: list[str]) -> Serv
     sample = codec.encode(texts[:64])
     loaded = [engines.load(build, store.path_of) for _ in range(instances)]
     timed = Timed(loaded, sample_batches(codec, sample, np.random.default_rng(0)))
-    (points,) = service_points(
+    (times,) = service_times(
         [timed],
         sizes=(1, 4, 16),
         lengths=(8, 16, 32, 64),
         clock=time.perf_counter,
+        cpu_clock=time.process_time,
         max_padded_tokens=512,
         budget_s=3.0,
     )
     for engine in loaded:
         engine.close()
-    return ServiceCurve.fit(points, length_multiple=build.pad_to_multiple)
+    return ServiceCurve.fit(times.points, length_multiple=build.pad_to_multiple)
 
 
 def _release(

@@ -16,7 +16,7 @@ import numpy as np
 from headgate.errors import InputError
 from headgate.workload import Codec, CurvePoint, Encoded, Engine, Tensors
 
-__all__ = ["Timed", "sample_batches", "service_points"]
+__all__ = ["Timed", "Times", "sample_batches", "service_times"]
 
 Clock = Callable[[], float]
 """Seconds, monotonic; in production ``time.perf_counter``."""
@@ -56,26 +56,37 @@ class Timed:
     """(size, longest) -> tensors; where a codec pads to a multiple, pass such lengths."""
 
 
-def service_points(
+@dataclass(frozen=True, slots=True)
+class Times:
+    """What was seen of one of ``Timed``."""
+
+    points: list[CurvePoint]
+    cores_used: float
+    """Mean number of cores that one engine call computes on (or spins on), over all shapes."""
+
+
+def service_times(
     timed: Sequence[Timed],
     *,
     sizes: Sequence[int],
     lengths: Sequence[int],
     clock: Clock,
+    cpu_clock: Clock,
     max_padded_tokens: int | None = None,
     budget_s: float = 5.0,
     min_repeats: int = 3,
     max_repeats: int = 50,
-) -> list[list[CurvePoint]]:
-    """The median time of one call for every size x length of at most ``max_padded_tokens``, for
-    each of ``timed``.
+) -> list[Times]:
+    """The median time of one call for every size x length of at most ``max_padded_tokens``, and the
+    cores that a call uses, for each of ``timed``.
 
     In every round each of ``timed`` runs every shape once, in rotated orders, so that whoever else
     uses the machine slows all of them; within its turn an engine's weights stay warm, as when it
     serves. Rounds go on until ``budget_s`` is spent or ``max_repeats`` are done, but for
     ``min_repeats`` at least, after two that are not counted (an engine compiles for a new shape).
     All instances run the same shape at the same time, each in a thread of its own, because two
-    engines on one machine slow each other down; the median is over all their calls.
+    engines on one machine slow each other down; the median is over all their calls. ``cpu_clock``:
+    CPU seconds of this process, all threads.
     """
     shapes = [
         (n, length)
@@ -84,6 +95,7 @@ def service_points(
         if n == 1 or max_padded_tokens is None or n * length <= max_padded_tokens
     ]
     times: list[dict[tuple[int, int], list[float]]] = [{s: [] for s in shapes} for _ in timed]
+    cpu_s: list[dict[tuple[int, int], float]] = [dict.fromkeys(shapes, 0.0) for _ in timed]
 
     def call(engine: Engine, tensors: Tensors) -> float:
         start = clock()
@@ -107,10 +119,15 @@ def service_points(
                 break
             for which in _rotated(range(len(timed)), repeat):
                 for shape in _rotated(shapes, repeat):
+                    before_s = cpu_clock()
                     times[which][shape].extend(together(which, shape))
+                    cpu_s[which][shape] += cpu_clock() - before_s
     return [
-        [CurvePoint(n, length, float(np.median(own[n, length]))) for n, length in shapes]
-        for own in times
+        Times(
+            [CurvePoint(n, length, float(np.median(own[n, length]))) for n, length in shapes],
+            float(np.mean([cpu[shape] / sum(own[shape]) for shape in shapes])),
+        )
+        for own, cpu in zip(times, cpu_s, strict=True)
     ]
 
 

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from headgate.optimize.job import Job
-from headgate.optimize.plan import Outcome
-from headgate.optimize.pricing import NO_CACHE, ONE_AT_A_TIME, Offer, Priced
+from headgate.optimize.pricing import NO_CACHE, ONE_AT_A_TIME, Offer, Priced, Replayed
 from headgate.optimize.stages import Baseline, Certificate, Plans
 from headgate.optimize.variants import BASELINE, CANDIDATES
 from headgate.scheduling import InstancePlan
@@ -39,8 +38,8 @@ class Comparisons:
     naive_workload: Priced
     winner_workload: Priced
     without: tuple[Without, ...]
-    current_replayed: Outcome
-    candidate_replayed: Outcome
+    current_replayed: Replayed
+    candidate_replayed: Replayed
 
 
 def compare(job: Job, baseline: Baseline, plans: Plans, certificate: Certificate) -> Comparisons:

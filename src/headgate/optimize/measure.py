@@ -23,7 +23,7 @@ from headgate.engines.invariance import (
     cosine_distance,
     largest_difference,
 )
-from headgate.engines.measure import Timed, sample_batches, service_points
+from headgate.engines.measure import Timed, sample_batches, service_times
 from headgate.engines.outputs import batch_scaled
 from headgate.objects import BatchInvariance, Build, canonical, parse
 from headgate.optimize.answers import Answerer
@@ -97,6 +97,8 @@ class MeasuredCurve:
     plan: InstancePlan
     curve: ServiceCurve
     points: tuple[CurvePoint, ...]
+    cores_used: float
+    """Mean number of cores that one call of one instance computes on."""
     run: Recorded
 
     def with_shell(
@@ -198,15 +200,16 @@ def service_curves(call: Call) -> Mapping[str, Output]:
             sample = codec.encode(items, truncate=True)
             make = sample_batches(codec, sample, np.random.default_rng(call.seed))
             timed.append(Timed(instances, make))
-        points = service_points(
+        times = service_times(
             timed,
             sizes=call.c["sizes"],
             lengths=call.c["lengths"],
             clock=time.perf_counter,
+            cpu_clock=time.process_time,
             max_padded_tokens=int(call.c["max_padded_tokens"]),
             budget_s=float(call.c["budget_s"]),
         )
-    return {"points": Output(canonical(points), "samples", "json [[CurvePoint]], one a plan")}
+    return {"times": Output(canonical(times), "samples", "json [Times], one a plan")}
 
 
 def measure_quality(
@@ -280,11 +283,11 @@ def measure_curves(
         detail=", ".join(f"{b.name} {n} x {b.threads}" for b, n in plans),
     )
     measured = []
-    for (build, instances), rows in zip(plans, _json(recorder, done, "points"), strict=True):
-        points = tuple(CurvePoint(**p) for p in rows)
+    for (build, instances), times in zip(plans, _json(recorder, done, "times"), strict=True):
+        points = tuple(CurvePoint(**p) for p in times["points"])
         curve = ServiceCurve.fit(points, length_multiple=build.pad_to_multiple)
         plan = InstancePlan(build.threads, instances)
-        measured.append(MeasuredCurve(plan, curve, points, done))
+        measured.append(MeasuredCurve(plan, curve, points, times["cores_used"], done))
     return measured
 
 

@@ -21,7 +21,16 @@ from headgate.optimize.plan import Choice, Outcome, choose_variant, simulate_var
 from headgate.planning import BATCHING_GRID, LOAD, WAITS
 from headgate.scheduling import InstancePlan, instance_plans
 
-__all__ = ["CACHES", "NO_CACHE", "ONE_AT_A_TIME", "Offer", "Priced", "Pricer", "measured_offers"]
+__all__ = [
+    "CACHES",
+    "NO_CACHE",
+    "ONE_AT_A_TIME",
+    "Offer",
+    "Priced",
+    "Pricer",
+    "Replayed",
+    "measured_offers",
+]
 
 NO_CACHE = (CacheSpec(),)
 CACHES = (
@@ -75,6 +84,18 @@ class Priced:
         return 1 / rate if rate else float("inf")
 
 
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """A replay as predicted, to be held against what it measured."""
+
+    outcome: Outcome
+    """Its busy time is that of engines alone."""
+    cpu_machine_s: float
+    """CPU seconds of the server's process for a request, as a share of all cores. Less than it is
+    charged, since an engine call holds its cores for as long as it lasts and computes on them for
+    less."""
+
+
 @dataclass(frozen=True)
 class Pricer:
     """Prices offers for one job, all by the same rules."""
@@ -121,13 +142,12 @@ class Pricer:
         version = self.job.inputs.versions[workload]
         cached = caches[0].capacity_bytes > 0
         hits = self._hits if cached else 0.0
-        # At its highest rate a machine is never idle.
-        crowd_s = self.shell.cpu_s(self.shell.crowd_per_s, new_share=1 - hits)
+        largest = max(b.max_requests for b in batching)
         choice = choose_variant(
             self.job.recorder,
             offer.builds,
             offer.curves,
-            [self._beside(c, crowd_s, hits) for c in offer.curves],
+            [self._at_capacity(c, largest, hits) for c in offer.curves],
             name=name,
             workload=version,
             preprocess=self.job.config.preprocess,
@@ -157,19 +177,20 @@ class Pricer:
         )
         return Priced(name, choice, build, outcome, shell_s / self.job.cores)
 
-    def replayed(self, priced: Priced, side: Side, *, name: str) -> Outcome:
+    def replayed(self, priced: Priced, side: Side, *, name: str) -> Replayed:
         """What was sent to one side of a replay, segment by segment, at its rate.
 
-        The load generator runs on the same cores as the server: the CPU time that it took slows
-        engines as the shell's does, and costs nothing. What is left out: the scatter of service
-        times around their median (a tenth either way moves p95 by 3 to 8 %), and that threads
-        wait for a core, so tails are predicted too short where all cores are busy.
+        What the shell does while engines stand idle between two calls delays nobody twice; the rest
+        of it, and the load generator on the same cores, slow engines. What is left out: the scatter
+        of service times around their median (a tenth either way moves p95 by 3 to 8 %), and that
+        threads wait for a core, so tails are predicted too short where all cores are busy.
         """
-        variant, curve = priced.choice.variant, priced.choice.curve
+        variant, curve, cores = priced.choice.variant, priced.choice.curve, self.job.cores
         hits = self._hits if variant.cache.capacity_bytes else 0.0
         shell_s = self.shell.cpu_s(side.rate_per_s, new_share=1 - hits)
-        takes = self._beside(curve, shell_s, hits)
-        slower = self._beside(takes, side.generator_cpu_s_per_request, hits)
+        calls_per_request = (1 - hits) / max(priced.outcome.mean_batch, 1.0)
+        contends_s = max(shell_s - self.shell.handover_s * calls_per_request, 0.0)
+        takes = self._beside(curve, contends_s + side.generator_cpu_s_per_request, hits)
         outcome = simulate_variant(
             self.job.recorder,
             priced.build,
@@ -178,7 +199,7 @@ class Pricer:
             takes,
             workload=self.job.inputs.versions["workload"],
             preprocess=self.job.config.preprocess,
-            cores=self.job.cores,
+            cores=cores,
             batch_invariance=self.batch_invariance,
             value_bytes=self.job.value_bytes,
             rate_per_s=side.rate_per_s,
@@ -186,15 +207,31 @@ class Pricer:
             warm_up=side.before,
             drain_s=DRAIN_S,
             handover_s=self.shell.handover_s,
-            beside_s=slower.curve.item_s - takes.curve.item_s,
+            beside_s=takes.curve.item_s - curve.curve.item_s,
             detail=name,
         )
-        return outcome.later_by(self.shell.request_latency_s(new_share=1 - hits))
+        computes = curve.cores_used / curve.plan.threads
+        return Replayed(
+            outcome.later_by(self.shell.request_latency_s(new_share=1 - hits)),
+            outcome.busy_machine_s_per_request * computes + shell_s / cores,
+        )
 
     @cached_property
     def _hits(self) -> float:
         """The share of the workload that a cache without bounds would answer."""
         return ideal_hit_ratio([*map(_identity, self.job.inputs.workload.items)])
+
+    def _at_capacity(self, curve: MeasuredCurve, largest: int, hits: float) -> MeasuredCurve:
+        """``curve`` beside the shell, near the highest rate that its engines can take.
+
+        The rate is a guess, from batches of at most 8 items of a middling length; the shell's time
+        goes with its logarithm, so that half as much again changes little.
+        """
+        lengths = self.job.lengths
+        size = min(largest, 8)
+        call_s = curve.curve.predict_s(size, lengths[(len(lengths) - 1) // 2])
+        rate_per_s = curve.plan.instances * size / call_s / (1 - hits)
+        return self._beside(curve, self.shell.cpu_s(rate_per_s, new_share=1 - hits), hits)
 
     def _beside(self, curve: MeasuredCurve, cpu_s: float, hits: float) -> MeasuredCurve:
         """``curve`` while every request, the share ``hits`` of them too, takes ``cpu_s`` of the

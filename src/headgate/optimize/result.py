@@ -14,9 +14,8 @@ from headgate.optimize.comparisons import Comparisons
 from headgate.optimize.job import Job
 from headgate.optimize.load import Side
 from headgate.optimize.measure import MeasuredCurve
-from headgate.optimize.plan import Outcome
 from headgate.optimize.power import Power
-from headgate.optimize.pricing import Priced
+from headgate.optimize.pricing import Priced, Replayed
 from headgate.optimize.stages import Baseline, Certificate, Plans, Tried
 from headgate.report import (
     Candidate,
@@ -277,14 +276,14 @@ class _Show:
     def predictions(self, f: Findings) -> list[Prediction]:
         replay = f.certificate.replay
         rows: list[Prediction] = []
-        for name, side, outcome in _replayed(f):
-            rows += self._predicted(name, side, outcome, replay.run.entry, replay.cores)
+        for name, side, replayed in _replayed(f):
+            rows += self._predicted(name, side, replayed, replay.run.entry, replay.cores)
         return rows
 
     def _predicted(
-        self, name: str, side: Side, outcome: Outcome, entry: str, cores: int
+        self, name: str, side: Side, replayed: Replayed, entry: str, cores: int
     ) -> list[Prediction]:
-        made = outcome.run.entry
+        outcome, made = replayed.outcome, replayed.outcome.run.entry
         rows = [
             Prediction(
                 name,
@@ -300,8 +299,8 @@ class _Show:
             ),
             Prediction(
                 name,
-                "cost of 1,000",
-                self.cost(outcome.busy_machine_s_per_request, made),
+                "CPU time of 1,000",
+                self.cost(replayed.cpu_machine_s, made),
                 self.cost(side.cpu_s_per_request / cores, entry),
             ),
         ]
@@ -327,8 +326,9 @@ class _Show:
     def distributions(self, f: Findings) -> list[Distribution]:
         replay = f.certificate.replay
         rows = []
-        for name, side, outcome in _replayed(f):
+        for name, side, replayed in _replayed(f):
             rows.append(Distribution(name, replay.run.entry, "measured", side.quantiles))
+            outcome = replayed.outcome
             rows.append(Distribution(name, outcome.run.entry, "predicted", outcome.quantiles))
         return rows
 
@@ -353,7 +353,7 @@ class _Show:
         }
 
 
-def _replayed(f: Findings) -> list[tuple[str, Side, Outcome]]:
+def _replayed(f: Findings) -> list[tuple[str, Side, Replayed]]:
     """What was replayed and simulated; a current release other than the baseline is not."""
     replay, c = f.certificate.replay, f.comparisons
     rows = [(f.winner.name, replay.candidate, c.candidate_replayed)]

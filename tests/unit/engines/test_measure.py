@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from headgate import engines
-from headgate.engines.measure import Timed, sample_batches, service_points
+from headgate.engines.measure import Timed, sample_batches, service_times
 from headgate.errors import InputError
 from headgate.objects import Build
 from headgate.workload import Tensors
@@ -43,8 +43,15 @@ def zeros(size: int, longest: int) -> Tensors:
 
 def measure(engine: CostlyEngine, **options: float) -> dict[tuple[int, int], float]:
     timed = [Timed([engine], zeros)]
-    (points,) = service_points(timed, sizes=(1, 4), lengths=(8, 16), clock=engine.clock, **options)
-    return {(p.size, p.longest): p.seconds for p in points}
+    (times,) = service_times(
+        timed,
+        sizes=(1, 4),
+        lengths=(8, 16),
+        clock=engine.clock,
+        cpu_clock=engine.clock,
+        **options,
+    )
+    return {(p.size, p.longest): p.seconds for p in times.points}
 
 
 def test_times_are_those_of_the_shape_without_its_first_calls() -> None:
@@ -82,9 +89,11 @@ def test_instances_run_at_the_same_time() -> None:
 
     first, second = Meets(), Meets()
     timed = [Timed([first, second], zeros)]
-    (points,) = service_points(timed, sizes=(2,), lengths=(8,), clock=first.clock, max_repeats=3)
+    (times,) = service_times(
+        timed, sizes=(2,), lengths=(8,), clock=first.clock, cpu_clock=first.clock, max_repeats=3
+    )
     assert len(first.shapes) == len(second.shapes) == 5
-    assert len(points) == 1
+    assert len(times.points) == 1
 
 
 def test_builds_take_turns_so_that_a_slow_machine_slows_all() -> None:
@@ -101,15 +110,40 @@ def test_builds_take_turns_so_that_a_slow_machine_slows_all() -> None:
         def close(self) -> None:
             pass
 
-    first, second = service_points(
+    first, second = service_times(
         [Timed([Slowed()], zeros), Timed([Slowed()], zeros)],
         sizes=(1,),
         lengths=(8,),
         clock=lambda: clock["now"],
+        cpu_clock=lambda: clock["now"],
         min_repeats=9,
         max_repeats=9,
     )
-    assert first[0].seconds == second[0].seconds
+    assert first.points[0].seconds == second.points[0].seconds
+
+
+def test_cores_used_are_the_cpu_seconds_of_a_second_of_call() -> None:
+    """A call of 2 s that computes on four cores for half of it uses two; compiling is left out."""
+    now = {"wall": 0.0, "cpu": 0.0}
+
+    class HalfIdle:
+        def run(self, tensors: Tensors) -> NDArray[np.generic]:
+            now["wall"] += 2.0
+            now["cpu"] += 4.0 if now["wall"] > 4 else 400.0
+            return np.zeros(1)
+
+        def close(self) -> None:
+            pass
+
+    (times,) = service_times(
+        [Timed([HalfIdle()], zeros)],
+        sizes=(1,),
+        lengths=(8,),
+        clock=lambda: now["wall"],
+        cpu_clock=lambda: now["cpu"],
+        budget_s=10.0,
+    )
+    assert times.cores_used == 2.0
 
 
 def test_batches_are_cut_from_real_tokens(

@@ -104,7 +104,7 @@ def speed(batched_s: Mapping[str, float], *, alone_s: float = 1.0, blocks: int =
 
 def curve(threads: int = 2, instances: int = 1, *, item_s: float = 1e-3) -> MeasuredCurve:
     plan = InstancePlan(threads, instances)
-    return MeasuredCurve(plan, ServiceCurve(1e-3, item_s, 0.0, 0.0), (), RUN)
+    return MeasuredCurve(plan, ServiceCurve(1e-3, item_s, 0.0, 0.0), (), 0.8 * threads, RUN)
 
 
 def quality(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from headgate.objects import BatchingSpec, BatchInvariance, Build, CacheSpec
 from headgate.optimize.job import Job
 from headgate.optimize.load import ShellCost
+from headgate.optimize.plan import Outcome
 from headgate.optimize.pricing import CACHES, NO_CACHE, Pricer
 
 from .fakes import RUN, build, curve, priced
@@ -74,6 +75,48 @@ def test_requests_that_hit_are_paid_by_those_that_run() -> None:
     assert loaded.curve.item_s == pytest.approx(plain.curve.item_s + 4 * SHELL_S / 2)
     alone = of_four._beside(plain, SHELL_S, 0.0)
     assert alone.curve.item_s == pytest.approx(plain.curve.item_s + SHELL_S / 2)
+
+
+def test_near_capacity_the_shell_costs_what_it_does_at_that_rate() -> None:
+    """One at a time 2 ms a call is 500 requests/s; two instances, eight at a time, 1,778."""
+    pays = pricer(("a", "b"))
+    pays.job.lengths = (8, 16, 40, 80)
+    for plain, largest, rate_per_s in (
+        (curve(threads=2, instances=1), 1, 500.0),
+        (curve(threads=1, instances=2), 32, 16 / 9e-3),
+    ):
+        loaded = pays._at_capacity(plain, largest, 0.0)
+        share = plain.plan.instances / 2
+        spent_s = (loaded.curve.item_s - plain.curve.item_s) / share
+        assert spent_s == pytest.approx(SHELL.cpu_s(rate_per_s, new_share=1.0))
+
+
+@pytest.mark.parametrize(("batch", "contends_s"), [(1.0, 0.0), (4.0, 1.25e-4)])
+def test_what_the_shell_does_between_engine_calls_delays_nobody_twice(
+    batch: float, contends_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """0.2 ms of shell and 0.3 ms between calls: alone all of it fits, shared by four 0.075 does.
+    The process computes for what its engines do on 0.8 of their cores, and for the shell."""
+    asked: dict[str, Any] = {}
+
+    def simulated(*args: object, **kwargs: object) -> Outcome:
+        asked.update(kwargs, takes=args[4])
+        return priced("x", curve(), CacheSpec(), BatchingSpec()).outcome
+
+    monkeypatch.setattr("headgate.optimize.pricing.simulate_variant", simulated)
+    pays = pricer(("a", "b"))
+    pays.job.config = SimpleNamespace(preprocess=None)
+    pays.job.inputs.versions = {"workload": "w"}
+    pays.job.recorder, pays.job.value_bytes = None, 4
+    price = priced("x", curve(), CacheSpec(), BatchingSpec())
+    price = replace(price, outcome=replace(price.outcome, mean_batch=batch))
+    side = SimpleNamespace(rate_per_s=1e6, generator_cpu_s_per_request=1e-5, segments=[], before=())
+    quick = replace(pays, shell=replace(SHELL, crowd_tokenize_s=0.0))
+    found = quick.replayed(price, cast("Any", side), name="x")
+    assert asked["beside_s"] == pytest.approx((contends_s + 1e-5) / 2)
+    assert asked["takes"].curve.item_s == pytest.approx(1e-3 + asked["beside_s"])
+    assert asked["handover_s"] == SHELL.handover_s
+    assert found.cpu_machine_s == pytest.approx(0.8 * 1e-3 + SHELL_S / 2)
 
 
 def test_a_lone_request_costs_more_than_one_in_a_crowd() -> None:
