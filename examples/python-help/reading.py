@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import gc
+import os
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -56,12 +57,10 @@ class Library:
 def read(root: Path) -> Library:
     """Everything under the standard library's directory ``root``, and some of its tests."""
     library = Library()
-    for path in sorted(root.rglob("*.py")):
+    for path in sorted(_sources(root)):
         parts = path.relative_to(root).with_suffix("").parts
         of_tests = not _TESTS.isdisjoint(parts)
-        if not _FOREIGN.isdisjoint(parts) or (
-            of_tests and len(library.tests) >= _MOST_TEST_DOCSTRINGS
-        ):
+        if of_tests and len(library.tests) >= _MOST_TEST_DOCSTRINGS:
             continue
         source = path.read_bytes()
         tree = _parse(source)
@@ -75,6 +74,13 @@ def read(root: Path) -> Library:
             for block in _comments(source):
                 library.remarks.extend(s for s in sentences(block) if is_prose(s))
     return library
+
+
+def _sources(root: Path) -> Iterator[Path]:
+    """The library's own files; what is installed beside them is not even looked at."""
+    for folder, below, files in os.walk(root):
+        below[:] = [name for name in below if name not in _FOREIGN]
+        yield from (Path(folder, name) for name in files if name.endswith(".py"))
 
 
 def _parse(source: bytes) -> ast.Module:

@@ -31,7 +31,7 @@ BATCHING_GRID: tuple[BatchingSpec, ...] = (
     ),
 )
 """Budgets to try where the caller names none."""
-WAITS = (1 / 16, 1 / 8, 1 / 4, 1 / 2)
+WAITS = (1 / 16, 1 / 8, 1 / 4)
 """Shares of the p95 limit for which requests may be held back."""
 _SAME_RATE = 1.04
 """Two highest rates, each known to 2 %, are no different within this."""
