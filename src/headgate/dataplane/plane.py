@@ -322,12 +322,12 @@ class DataPlane:
         # To whoever holds requests back, every wait is over while a caller has a deadline, twins
         # too, and once nobody can join any more.
         over = self._hurried or self._draining
-        until_s = math.inf if over else now_s
+        as_of_s = math.inf if over else now_s
         while self._free:
             requests = (
                 self._halves.popleft()
                 if self._halves
-                else self._batcher.next_batch(until_s, self.service)
+                else self._batcher.next_batch(as_of_s, self.service)
             )
             if requests is None:
                 break

@@ -316,6 +316,20 @@ def test_a_policy_that_holds_back_asks_to_be_woken_until_its_time_has_come() -> 
     assert batch_of(p.handle(Woke(), 0.5)).size == 2
 
 
+def test_the_time_that_a_batch_will_take_is_no_time_that_others_have_waited() -> None:
+    """Two instances are free when the first window ends; the second request's ends later."""
+    slow = ServiceCurve(fixed_s=9.0, item_s=0.0, token_s=0.0, square_s=0.0)
+    p = DataPlane(
+        batcher=FixedWindow(BatchingSpec(8, 512), max_wait_s=1.0), service=slow, instances=2
+    )
+    p.handle(Arrived(Request(1, b"1", 10, 0.0, group="a")), 0.0)
+    p.handle(Arrived(Request(2, b"2", 10, 0.5, group="b")), 0.5)
+    run, wake = p.handle(Woke(), 1.0)
+    assert isinstance(run, Run)
+    assert [r.id for r in run.batch.requests] == [1]
+    assert wake == Wake(1.5)
+
+
 def patient() -> DataPlane:
     """One instance, free; requests 1 to 3 came a tenth of a second apart and are held till 1.0."""
     spec = BatchingSpec(8, 1024, max_wait_s=1.0)
