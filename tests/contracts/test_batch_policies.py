@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headgate.batching import BatchPolicy, FixedWindow, Greedy, TokenBudgetBatcher
+from headgate.batching import AIMD, BatchPolicy, FixedWindow, Greedy, TokenBudgetBatcher
 from headgate.objects import BatchingSpec
 from headgate.workload import Batch, Request, ServiceCurve
 
@@ -20,11 +20,12 @@ POLICIES: dict[str, Callable[[bool], BatchPolicy]] = {
     "token_budget": lambda isolate: TokenBudgetBatcher(SPEC, isolate_tenants=isolate),
     "greedy": lambda isolate: Greedy(SPEC, isolate_tenants=isolate),
     "fixed_window": lambda isolate: FixedWindow(SPEC, max_wait_s=5.0, isolate_tenants=isolate),
+    "aimd": lambda isolate: AIMD(SPEC, objective_s=5e-3, isolate_tenants=isolate),
     "patient": lambda isolate: TokenBudgetBatcher(
         replace(SPEC, max_wait_s=5.0), isolate_tenants=isolate
     ),
 }
-WORK_CONSERVING = ("greedy", "token_budget")
+WORK_CONSERVING = ("aimd", "greedy", "token_budget")
 
 each_policy = pytest.mark.parametrize("name", sorted(POLICIES))
 

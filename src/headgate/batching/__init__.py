@@ -3,12 +3,13 @@
 Pure: time comes in as ``now_s``, cost as a service-time model.
 """
 
-from headgate.batching.baselines import FixedWindow, Greedy
+from headgate.batching.baselines import AIMD, FixedWindow, Greedy
 from headgate.batching.policy import BatchPolicy
 from headgate.batching.preview import MIN_SPEED_UP, BatchingForecast, forecast, pays
 from headgate.batching.token_budget import TokenBudgetBatcher
 
 __all__ = [
+    "AIMD",
     "MIN_SPEED_UP",
     "BatchPolicy",
     "BatchingForecast",

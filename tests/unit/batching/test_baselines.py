@@ -1,8 +1,8 @@
-"""First come first served, and the fixed window."""
+"""First come first served, the fixed window, and the search for the largest batch in time."""
 
 from __future__ import annotations
 
-from headgate.batching import FixedWindow, Greedy
+from headgate.batching import AIMD, FixedWindow, Greedy
 from headgate.objects import BatchingSpec
 from headgate.workload import Request, ServiceCurve
 
@@ -36,3 +36,26 @@ def test_a_window_holds_back_until_it_ends_or_is_full() -> None:
         window.add(Request(i, b"", 10, 2.0))
     assert ids(window.next_batch(2.0, CURVE)) == [1, 2, 3]
     assert window.next_batch(2.0, CURVE) is None
+
+
+def test_aimd_grows_by_one_while_calls_keep_the_objective_and_shrinks_by_a_tenth() -> None:
+    """1 ms and 10 us a token: batches of n tens keep 1.55 ms up to n = 5."""
+    aimd = AIMD(BatchingSpec(max_requests=8, max_padded_tokens=800), objective_s=1.55e-3)
+    for i in range(100):
+        aimd.add(Request(i, b"", 10, 0.0))
+    sizes = [len(ids(aimd.next_batch(0.0, CURVE))) for _ in range(10)]
+    assert sizes == [1, 2, 3, 4, 5, 6, 5, 6, 5, 6]
+
+
+def test_aimd_does_not_grow_where_batches_are_not_full() -> None:
+    """Two that wait say nothing about three."""
+    aimd = AIMD(SPEC, objective_s=1.0)
+    for i in range(6):
+        aimd.add(Request(2 * i, b"", 10, 0.0))
+        aimd.add(Request(2 * i + 1, b"", 10, 0.0))
+        while len(aimd):
+            aimd.next_batch(0.0, CURVE)
+    assert aimd.limit == 3.0
+    aimd.add(Request(100, b"", 10, 0.0))
+    aimd.next_batch(0.0, CURVE)
+    assert aimd.limit == 3.0
