@@ -16,7 +16,7 @@ from headgate.errors import EngineError, RequestError, TooLong
 from headgate.objects import BatchingSpec, Build, CacheSpec, Variant
 from headgate.runtime import Deployment, Tensor
 from headgate.server import Limits
-from headgate.server.serve import bind, run
+from headgate.server.serve import NextRelease, bind, run
 from headgate.workload import Encoded, ServiceCurve, Tensors
 
 __all__ = ["POISON", "Served", "WordCodec", "WordEngine", "deployment", "expected"]
@@ -131,9 +131,15 @@ def deployment(
 class Served:
     """A deployment served on a free port of this machine, on a loop in a thread of its own."""
 
-    def __init__(self, deployed: Deployment | None = None, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        deployed: Deployment | None = None,
+        limits: Limits | None = None,
+        next_release: NextRelease | None = None,
+    ) -> None:
         self.deployment = deployed or deployment()
         self._limits = limits
+        self._next_release = next_release
         self._listening: Future[tuple[str, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
         self._drained: Future[bool] = Future()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -148,6 +154,8 @@ class Served:
                 stop,
                 self._limits,
                 lambda url: listening.set_result((url, loop, stop)),
+                self._next_release,
+                poll_s=0.01,
             )
 
         try:

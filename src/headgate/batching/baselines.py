@@ -3,8 +3,8 @@
 ``Greedy`` is the batcher of text-embeddings-inference (a batch forms while the instance is busy,
 in order of arrival, up to a token budget); ``FixedWindow`` that of LitServe, Ray Serve and MLServer
 (wait for a full batch, but no longer than a fixed time); ``AIMD`` that of Clipper, which finds the
-largest batch that keeps a latency objective. They are baselines: all look at arrival order alone and
-pad whatever comes together.
+largest batch that keeps a latency objective. They are baselines: all look at arrival order alone,
+and pad whatever comes together.
 """
 
 from __future__ import annotations

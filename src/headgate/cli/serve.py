@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +23,7 @@ from headgate.cli.options import (
 if TYPE_CHECKING:
     from headgate.ledger import Store
     from headgate.runtime import Deployment
+    from headgate.runtime.metrics import Metrics
     from headgate.runtime.servable import Servable
 
 __all__ = ["serve"]
@@ -49,65 +52,96 @@ def serve(
     ] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Serve the current release: /v1/embeddings, /v2, /metrics, /health."""
-    from headgate.cli.traces import TraceFile
+    """Serve the current release, and the one after it once that is promoted.
+
+    Answers /v1/embeddings, /v2, /metrics and /health.
+    """
     from headgate.server import serve as serve_deployment
 
-    with open_store(file, store) as opened:
-        generation, version = _chosen(opened, endpoint, variant)
-        keeps = traces and variant is None
-        with TraceFile(opened, version, f"generation-{generation}") as trace_file:
-            deployment = _deployment(
-                opened,
-                version,
-                generation=generation,
-                root=root or opened.root.absolute().parent,
-                sink=trace_file.write if keeps else None,
-                warm_s=warm_s,
-            )
-            serve_deployment(
-                deployment,
-                host=host,
-                port=port,
-                on_listening=lambda url: _announce(deployment, version, url, as_json=as_json),
-            )
+    with open_store(file, store) as opened, contextlib.ExitStack() as files:
+        loader = _Loader(opened, root or opened.root.absolute().parent, warm_s, files)
+        if variant is not None:
+            deployment = loader.load(0, str(opened.get(variant).body["version"]), traced=False)
+            follow = None
+        else:
+            name = endpoint_in(opened, endpoint)
+            first = opened.current(name)
+            assert first is not None, "endpoint_in names endpoints with a release"
+            deployment = loader.load(first.generation, first.variant, traced=traces)
+            follow = _Successors(loader, name, deployment, traced=traces)
+        serve_deployment(
+            deployment,
+            host=host,
+            port=port,
+            on_listening=lambda url: _announce(deployment, url, as_json=as_json),
+            next_release=follow,
+            on_release=lambda successor: _announce(successor, None, as_json=as_json),
+        )
 
 
-def _chosen(store: Store, endpoint: str | None, variant: str | None) -> tuple[int, str]:
-    """Generation and artifact version; a variant that was not released has generation 0."""
-    if variant is not None:
-        return 0, str(store.get(variant).body["version"])
-    release = store.current(endpoint_in(store, endpoint))
-    assert release is not None, "endpoint_in names endpoints with a release"
-    return release.generation, release.variant
+@dataclass(frozen=True, slots=True)
+class _Loader:
+    """Loads and warms variants of one store."""
+
+    store: Store
+    root: Path
+    warm_s: float
+    files: contextlib.ExitStack
+    """Ends what the server writes, when it ends."""
+
+    def load(
+        self, generation: int, version: str, *, traced: bool, metrics: Metrics | None = None
+    ) -> Deployment:
+        """Raises what reading and loading raise."""
+        from headgate.cli.traces import TraceFile
+        from headgate.runtime import Deployment
+        from headgate.runtime.servable import Servable
+
+        servable = Servable.load(self.store, version)
+        artifact = self.store.artifact(version)
+        preprocess, postprocess = _own_functions(servable, self.root)
+        sink = None
+        if traced:
+            file = TraceFile(self.store, version, f"generation-{generation}")
+            sink = self.files.enter_context(file).write
+        return Deployment.open(
+            endpoint=servable.endpoint,
+            generation=generation,
+            build=servable.build,
+            variant=servable.variant,
+            service=servable.curve,
+            path_of=self.store.path_of,
+            batch_invariance=servable.batch_invariance,
+            truncate=servable.truncate,
+            preprocess=preprocess,
+            postprocess=postprocess,
+            endpoint_version=version,
+            owner=artifact.owner if artifact is not None else "",
+            trace_sink=sink,
+            warm_s=self.warm_s,
+            metrics=metrics,
+        )
 
 
-def _deployment(
-    store: Store, version: str, *, generation: int, root: Path, sink: Any, warm_s: float
-) -> Deployment:
-    """Loads and warms the variant. Raises what reading and loading raise."""
-    from headgate.runtime import Deployment
-    from headgate.runtime.servable import Servable
+class _Successors:
+    """The release after the one that is served, loaded once it is current."""
 
-    servable = Servable.load(store, version)
-    artifact = store.artifact(version)
-    preprocess, postprocess = _own_functions(servable, root)
-    return Deployment.open(
-        endpoint=servable.endpoint,
-        generation=generation,
-        build=servable.build,
-        variant=servable.variant,
-        service=servable.curve,
-        path_of=store.path_of,
-        batch_invariance=servable.batch_invariance,
-        truncate=servable.truncate,
-        preprocess=preprocess,
-        postprocess=postprocess,
-        endpoint_version=version,
-        owner=artifact.owner if artifact is not None else "",
-        trace_sink=sink,
-        warm_s=warm_s,
-    )
+    def __init__(self, loader: _Loader, endpoint: str, served: Deployment, *, traced: bool) -> None:
+        self._loader = loader
+        self._endpoint = endpoint
+        self._seen = served.generation
+        self._metrics = served.metrics
+        self._traced = traced
+
+    def __call__(self) -> Deployment | None:
+        """A release that cannot be loaded is tried once; the next promotion is another."""
+        release = self._loader.store.current(self._endpoint)
+        if release is None or release.generation == self._seen:
+            return None
+        self._seen = release.generation
+        return self._loader.load(
+            release.generation, release.variant, traced=self._traced, metrics=self._metrics
+        )
 
 
 def _own_functions(
@@ -133,20 +167,23 @@ def _own_functions(
     return before, after
 
 
-def _announce(deployment: Deployment, version: str, url: str, *, as_json: bool) -> None:
+def _announce(deployment: Deployment, url: str | None, *, as_json: bool) -> None:
+    """``url`` is None where another release answered at it before."""
     if as_json:
         fields = {
-            "url": url,
             "release": deployment.release,
-            "variant": version,
+            "variant": deployment.endpoint_version,
             "name": deployment.variant.name,
         }
-        print(json.dumps(fields), flush=True)
+        print(json.dumps(fields if url is None else {"url": url, **fields}), flush=True)
         return
     from headgate.cli.output import say, stdout, title
     from headgate.objects import short
 
-    note = f"{deployment.variant.name}, variant {short(version)}"
+    note = f"{deployment.variant.name}, variant {short(deployment.endpoint_version)}"
+    if url is None:
+        stdout().print(title(f"{deployment.release} has taken over", note))
+        return
     stdout().print(title(f"{deployment.release} at {url}", note))
     say(_example(deployment, url))
 

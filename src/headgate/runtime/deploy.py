@@ -100,8 +100,11 @@ class Deployment:
         owner: str = "",
         trace_sink: Sink | None = None,
         warm_s: float = 20.0,
+        metrics: Metrics | None = None,
     ) -> Deployment:
         """Loads ``variant.instances`` engines of ``build`` and warms them for at most ``warm_s``.
+
+        ``metrics``: those of the release before it, to be counted on.
 
         ``path_of``: artifact version -> file. ``service``: the build's service-time curve on this
         machine. Raises what loading raises, and ``EngineError`` where the build cannot answer.
@@ -165,6 +168,7 @@ class Deployment:
             owner=owner,
             trace_sink=trace_sink,
             warmed_shapes=warmed,
+            metrics=metrics or Metrics(),
         )
 
     @property

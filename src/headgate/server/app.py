@@ -84,9 +84,13 @@ class App:
             await self._http(scope, receive, send)
 
     async def drain(self) -> bool:
-        """From now on readiness is 503 and so are new requests. True once all that were accepted
-        are answered, False if that took longer than ``limits.drain_timeout_s``."""
+        """From now on readiness is 503 and so are new requests; then ``finish``."""
         self._draining = True
+        return await self.finish()
+
+    async def finish(self) -> bool:
+        """Waits for what was accepted; nothing new may come. True once all of it is answered,
+        False if that took longer than ``limits.drain_timeout_s``."""
         try:
             async with asyncio.timeout(self._limits.drain_timeout_s):
                 if self._active:

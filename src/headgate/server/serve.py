@@ -1,27 +1,40 @@
-"""Runs the application under uvicorn until SIGTERM, and then lets it finish its work."""
+"""Runs the application under uvicorn until SIGTERM, and then lets it finish its work.
+
+Meanwhile it asks for the next release every two seconds, and switches to it.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import gc
+import logging
 import resource
 import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
-from headgate.errors import Busy, Fault
+from headgate.errors import Busy, Fault, HeadgateError
 from headgate.runtime import Deployment
-from headgate.server.app import App, app
 from headgate.server.http import Limits
+from headgate.server.switch import Switch
 
-__all__ = ["bind", "run", "serve"]
+__all__ = ["NextRelease", "bind", "run", "serve"]
+
+NextRelease = Callable[[], Deployment | None]
+"""The release that is to answer from now on, loaded and warm; None where that has not changed. May
+take its time and may raise: it is called on a thread, again and again, and the server goes on with
+the release that it has."""
 
 _KEEP_ALIVE_S = 75
 """Longer than what pools of clients and proxies keep, so that they close first."""
 _SWITCH_INTERVAL_S = 0.0005
 """Engine threads wait this long for the interpreter after each call; the default is 5 ms."""
+_POLL_S = 2.0
+"""Between two looks for the next release."""
+_log = logging.getLogger("headgate.server")
 
 
 def serve(
@@ -31,10 +44,13 @@ def serve(
     port: int = 8000,
     limits: Limits | None = None,
     on_listening: Callable[[str], None] | None = None,
+    next_release: NextRelease | None = None,
+    on_release: Callable[[Deployment], None] | None = None,
 ) -> None:
     """Serves until SIGTERM or SIGINT, answers what was accepted, and returns.
 
     ``on_listening`` is called with the URL once requests are accepted; port 0 takes a free one.
+    ``on_release`` is told of every release that took over from another.
     Raises ``Busy`` where the port is taken, and ``Fault`` if requests were still unanswered when
     ``limits.drain_timeout_s`` was over.
     """
@@ -48,7 +64,9 @@ def serve(
         gc.collect()
         gc.freeze()  # the model and the libraries are here to stay: no collection walks them
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_until_signal(deployment, listener, limits, on_listening))
+            runner.run(
+                _until_signal(deployment, listener, limits, on_listening, next_release, on_release)
+            )
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -84,6 +102,9 @@ async def run(
     stop: asyncio.Event,
     limits: Limits | None = None,
     on_listening: Callable[[str], None] | None = None,
+    next_release: NextRelease | None = None,
+    on_release: Callable[[Deployment], None] | None = None,
+    poll_s: float = _POLL_S,
 ) -> bool:
     """Serves on ``listener`` until ``stop`` is set; True if all that was accepted was answered."""
     import uvicorn
@@ -93,10 +114,10 @@ async def run(
         def capture_signals(self) -> Iterator[None]:
             yield  # signals are ours: draining comes before closing
 
-    application: App = app(deployment, limits)
+    switch = Switch(deployment, limits or Limits())
     await deployment.start()
     config = uvicorn.Config(
-        application,
+        switch,
         http="httptools",
         ws="none",
         lifespan="off",
@@ -109,6 +130,9 @@ async def run(
     )
     server = Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
+    following = None
+    if next_release is not None:
+        following = asyncio.create_task(_follow(switch, next_release, on_release, poll_s))
     try:
         if on_listening is not None:
             host, port = listener.getsockname()[:2]
@@ -116,11 +140,42 @@ async def run(
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
-        return await application.drain()
+        if following is not None:
+            following.cancel()
+            await asyncio.wait([following])
+        return await switch.drain()
     finally:
         server.should_exit = True
         await serving
-        await deployment.close()
+        await switch.close()
+
+
+async def _follow(
+    switch: Switch,
+    next_release: NextRelease,
+    on_release: Callable[[Deployment], None] | None,
+    poll_s: float,
+) -> None:
+    """Switches to every next release; what goes wrong is logged, and the old one goes on."""
+    loop = asyncio.get_running_loop()
+    thread = ThreadPoolExecutor(1, thread_name_prefix="release")
+    try:
+        while True:
+            await asyncio.sleep(poll_s)
+            try:
+                deployment = await loop.run_in_executor(thread, next_release)
+                if deployment is None:
+                    continue
+                await switch.to(deployment)
+            except Exception as error:
+                name = switch.deployment.release
+                unexpected = not isinstance(error, HeadgateError)
+                _log.error("%s goes on; its successor: %s", name, error, exc_info=unexpected)
+                continue
+            if on_release is not None:
+                on_release(deployment)
+    finally:
+        thread.shutdown(wait=False)
 
 
 async def _until_signal(
@@ -128,12 +183,14 @@ async def _until_signal(
     listener: socket.socket,
     limits: Limits,
     on_listening: Callable[[str], None] | None,
+    next_release: NextRelease | None,
+    on_release: Callable[[Deployment], None] | None,
 ) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    if not await run(deployment, listener, stop, limits, on_listening):
+    if not await run(deployment, listener, stop, limits, on_listening, next_release, on_release):
         raise Fault(
             f"requests were still unanswered {limits.drain_timeout_s:g} s after the signal",
             reason="drain_timeout",

@@ -1,0 +1,56 @@
+"""Which release answers: the current one, while it changes under load.
+
+A request belongs to the release that was current when its headers came, and is finished by it. The
+new release is loaded and warm before it takes over; the old one answers what it has, and is freed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from headgate.runtime import Deployment
+from headgate.server.app import App
+from headgate.server.http import Limits, Receive, Scope, Send
+
+__all__ = ["Switch"]
+
+
+class Switch:
+    """The ASGI callable of a server that outlives its releases."""
+
+    def __init__(self, deployment: Deployment, limits: Limits) -> None:
+        self.deployment = deployment
+        self._limits = limits
+        self._app = App(deployment, limits)
+        self._retiring: set[asyncio.Task[bool]] = set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
+
+    async def to(self, deployment: Deployment) -> None:
+        """Lets ``deployment`` answer from now on. Where it cannot start, nothing changes."""
+        try:
+            await deployment.start()
+        except BaseException:
+            await deployment.close()
+            raise
+        before, app = self.deployment, self._app
+        self.deployment, self._app = deployment, App(deployment, self._limits)
+        task = asyncio.create_task(_retire(app, before))
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
+
+    async def drain(self) -> bool:
+        """Refuses what is new and waits for what was accepted, by retiring releases too. True once
+        all is answered, False where ``limits.drain_timeout_s`` was not enough."""
+        return all(await asyncio.gather(self._app.drain(), *self._retiring))
+
+    async def close(self) -> None:
+        """Frees the current release. Drain before."""
+        await self.deployment.close()
+
+
+async def _retire(app: App, deployment: Deployment) -> bool:
+    finished = await app.finish()
+    await deployment.close()
+    return finished
