@@ -75,7 +75,7 @@ def main() -> int:
         "serving",
         targets.targets(raw),
         settings=saturation.best_of(grid["rows"]),
-        absent={**absent, **grid["failures"]},
+        absent={**absent, **grid["failures"], **(raw["rounds"] or {}).get("failures", {})},
         failures=failures,
     )
     return 1 if failures else code

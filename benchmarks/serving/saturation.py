@@ -129,7 +129,8 @@ def rounds(bench: Bench) -> dict[str, Any]:
     best = {
         build: max(rows, key=lambda r: statistics.median(r[3])) for build, rows in found.items()
     }
-    rows, ceilings = [], []
+    rows: list[dict[str, Any]] = []
+    ceilings, failures = [], {}
     with contextlib.ExitStack() as stack:
         up = []
         for server in servers(bench).values():
@@ -142,9 +143,14 @@ def rounds(bench: Bench) -> dict[str, Any]:
                 ceilings.append({"build": build, "round": number, "rates": rates})
             for server in up[number % len(up) :] + up[: number % len(up)]:
                 server.resume()
-                for connections in CONNECTIONS:
-                    row = _measure(bench, server, connections, bench.lengths.round_s)
-                    rows.append({**row, "round": number})
+                try:
+                    for connections in CONNECTIONS:
+                        row = _measure(bench, server, connections, bench.lengths.round_s)
+                        rows.append({**row, "round": number})
+                except (subprocess.SubprocessError, OSError) as error:
+                    failures[f"{server.server.name}, round {number}"] = str(error)
+                    if server.server.name == "headgate":
+                        raise
                 server.suspend()
-            bench.keep("rounds", {"rows": rows, "ceilings": ceilings})
-    return {"rows": rows, "ceilings": ceilings}
+            bench.keep("rounds", {"rows": rows, "ceilings": ceilings, "failures": failures})
+    return {"rows": rows, "ceilings": ceilings, "failures": failures}

@@ -2,9 +2,9 @@
 
 ::
 
-    Arrived ─ draining? ─ cached? ─ twin in flight? ─ admitted? ─ waits ─┐
-                 │           │            │               │              │ an instance is free
-               Reject      Answer       joins           Reject           ▼
+    Arrived ─ draining? ─ cached? ─ twin in flight? ─ admitted? ─ its turn ─ batcher ─┐
+                 │           │            │               │                           │ an instance
+               Reject      Answer       joins           Reject                        ▼ is free
     Finished ─ fills the cache ─ Answer to all callers ◄── Run ◄── batch, placed
     Failed   ─ split in halves, re-run ─ of one alone: its error to all callers, never cached
 
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from headgate.batching import BatchPolicy, TokenBudgetBatcher
 from headgate.caching import GenerationCache, make_policy
@@ -36,10 +36,14 @@ from headgate.dataplane.events import (
 )
 from headgate.dataplane.stats import PlaneStats
 from headgate.objects import BatchInvariance, Variant
-from headgate.scheduling import Admission, most_recently_freed, predicted_wait_s
+from headgate.scheduling import Admission, FairQueue, most_recently_freed, predicted_wait_s
 from headgate.workload import Batch, LearnedService, Request, ServiceCurve, ServiceTimeModel
 
 __all__ = ["DataPlane"]
+
+_BATCHES_AT_HAND = 4
+"""The batcher chooses among so many batches' worth of requests: enough for likes to meet, and few
+enough that a newcomer whose turn it is waits for few batches, however long the queue."""
 
 
 class _Work:
@@ -71,7 +75,7 @@ class DataPlane:
     ``service`` predicts; a ``LearnedService`` learns from every completion. ``cache`` None means
     neither caching nor coalescing. With ``batch_invariance`` DEPENDENT an answer depends on who sat
     in the batch: the plane then neither caches, nor coalesces, and expects a batcher that isolates
-    tenants.
+    tenants. ``weights``: tenant -> share of the device, see ``FairQueue``.
 
     Work-conserving: an instance is never free while the batch policy offers a batch.
     """
@@ -86,6 +90,7 @@ class DataPlane:
         cache: GenerationCache | None = None,
         generation: int = 0,
         batch_invariance: BatchInvariance = BatchInvariance.EXACT,
+        weights: Mapping[str, float] | None = None,
     ) -> None:
         if instances < 1:
             raise ValueError(f"a data plane needs at least one instance, got {instances}")
@@ -94,6 +99,10 @@ class DataPlane:
         self.service = service
         self._batcher = batcher
         self._admission = admission or Admission()
+        self._queue = FairQueue(
+            patience_s=self._admission.max_predicted_wait_s or 1.0, weights=weights
+        )
+        self._room = _BATCHES_AT_HAND * batcher.spec.max_requests
         self._cache = None if batch_invariance is BatchInvariance.DEPENDENT else cache
         self._free: dict[int, float] = dict.fromkeys(range(instances), 0.0)  # index -> free since
         self._running: dict[int, _Running] = {}  # instance -> batch
@@ -122,6 +131,7 @@ class DataPlane:
         generation: int = 0,
         batch_invariance: BatchInvariance = BatchInvariance.EXACT,
         cache: GenerationCache | None = None,
+        weights: Mapping[str, float] | None = None,
     ) -> DataPlane:
         """The plane that ``variant`` describes; it goes on learning where ``service`` is a curve.
 
@@ -139,6 +149,7 @@ class DataPlane:
             cache=cache if variant.cache.capacity_bytes > 0 else None,
             generation=generation,
             batch_invariance=batch_invariance,
+            weights=weights,
         )
 
     @property
@@ -178,7 +189,8 @@ class DataPlane:
 
     def predicted_wait_s(self, now_s: float) -> float:
         """Seconds until a request that arrives now would start; 0 where an instance is free."""
-        waiting, tokens, spec = len(self._batcher), self._batcher.tokens, self._batcher.spec
+        waiting = len(self._batcher) + len(self._queue)
+        tokens, spec = self._batcher.tokens + self._queue.tokens, self._batcher.spec
         free = len(self._free)
         if waiting < free * spec.max_requests and tokens < free * spec.max_padded_tokens:
             return 0.0  # whoever waits here is held for company, which has come
@@ -195,8 +207,8 @@ class DataPlane:
         """A snapshot of gauges and counters."""
         return PlaneStats(
             in_flight=len(self._callers),
-            queued=len(self._batcher) + sum(len(half) for half in self._halves),
-            queued_tokens=self._batcher.tokens,
+            queued=len(self._queue) + len(self._batcher) + sum(map(len, self._halves)),
+            queued_tokens=self._queue.tokens + self._batcher.tokens,
             running=self._running_requests,
             busy_instances=len(self._running),
             cache_entries=len(self._cache) if self._cache is not None else 0,
@@ -262,7 +274,7 @@ class DataPlane:
             self._enter(request, work)
             if self._cache is not None:
                 self._twins_of[request.tenant, request.key] = work
-            self._batcher.add(request)
+            self._queue.add(request)
 
     def _finish(self, event: Finished, now_s: float, actions: list[Action]) -> None:
         if not self._release(event.instance, event.batch, now_s):
@@ -304,8 +316,9 @@ class DataPlane:
             return  # already answered, refused or cancelled: the two crossed on their way
         self._cancelled += 1
         del work.callers[request_id]
-        if not work.callers and self._batcher.remove(work.leader.id):
-            self._forget(work.leader)
+        leader = work.leader
+        if not work.callers and (self._queue.remove(leader.id) or self._batcher.remove(leader.id)):
+            self._forget(leader)
 
     def _enter(self, caller: Request, work: _Work) -> None:
         self._callers[caller.id] = work
@@ -323,7 +336,10 @@ class DataPlane:
         # too, and once nobody can join any more.
         over = self._hurried or self._draining
         as_of_s = math.inf if over else now_s
-        while self._free:
+        while True:
+            self._refill()
+            if not self._free:
+                break
             requests = (
                 self._halves.popleft()
                 if self._halves
@@ -352,6 +368,11 @@ class DataPlane:
             if wake_at_s is not None and wake_at_s != self._wake_at_s:
                 self._wake_at_s = wake_at_s
                 actions.append(Wake(wake_at_s))
+
+    def _refill(self) -> None:
+        """Whose turn it is goes to the batcher, which decides who goes together."""
+        while len(self._batcher) < self._room and (request := self._queue.take()) is not None:
+            self._batcher.add(request)
 
     def _still_wanted(
         self, requests: tuple[Request, ...], now_s: float, actions: list[Action]

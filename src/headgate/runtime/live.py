@@ -152,11 +152,13 @@ class LivePlane:
         tenant: str = "",
         deadline_s: float | None = None,
         group: str = "",
+        priority: int = 0,
     ) -> Answers:
         """Answers all items, or raises: ``Rejected``, or the error of the first that failed.
 
         ``keys[i]`` identifies ``encoded[i]`` (``caching.request_key``); ``deadline_s`` is absolute
-        on the plane's clock. Cancelling the caller cancels its items: those that wait never run.
+        on the plane's clock; ``priority`` counts among the tenant's own requests. Cancelling the
+        caller cancels its items: those that wait never run.
         """
         now_s = self._clock()
         call = Answers(len(encoded), now_s, self._loop.create_future())
@@ -170,6 +172,7 @@ class LivePlane:
                 tenant,
                 deadline_s,
                 group,
+                priority,
                 payload=payload,
                 call=call,
                 index=index,

@@ -30,6 +30,7 @@ __all__ = ["App", "app"]
 _WATCH_AFTER_S = 0.02
 """A request that takes longer than this is watched for its caller hanging up. Watching costs a
 task, so quick ones go without."""
+_HIGHEST_PRIORITY = 9
 _CLIENT_CLOSED = 499
 """In metrics and traces alone, as nginx has it: nobody is left to be told."""
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
@@ -259,7 +260,7 @@ class App:
         deployment, live = self._deployment, self._deployment.live
         clock = deployment.clock
         exchange.read_s = clock()
-        deadline_s = _deadline(exchange)
+        deadline_s, priority = _deadline(exchange), _priority(exchange)
         exchange.tenant = exchange.headers.get(b"x-headgate-tenant", b"").decode("latin-1")
         if exchange.headers.get(b"x-headgate-truncate", b"").lower() == b"true":
             truncate = True
@@ -281,6 +282,7 @@ class App:
                 keys=[deployment.key(e, exchange.tenant) for e in encoded],
                 tenant=exchange.tenant,
                 deadline_s=deadline_s,
+                priority=priority,
             )
         finally:
             watch.stop()
@@ -403,6 +405,19 @@ def _deadline(exchange: Exchange) -> float | None:
             param="X-Request-Timeout-Ms",
         )
     return exchange.started_s + int(given) / 1e3
+
+
+def _priority(exchange: Exchange) -> int:
+    """Only a tenant's own requests are ordered by it, so that anybody may ask for it."""
+    given = exchange.headers.get(b"x-headgate-priority", b"0")
+    if not given.isdigit() or int(given) > _HIGHEST_PRIORITY:
+        raise HttpError(
+            400,
+            f"X-Headgate-Priority: it must be a whole number, 0 to {_HIGHEST_PRIORITY}",
+            code="invalid_value",
+            param="X-Headgate-Priority",
+        )
+    return int(given)
 
 
 def _as_http(error: Exception, exchange: Exchange) -> HttpError:

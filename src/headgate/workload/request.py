@@ -22,6 +22,8 @@ class Request:
     """Absolute, on the clock of ``arrived_at_s``."""
     group: str = ""
     """Compatibility key: only requests of one group may share a batch."""
+    priority: int = 0
+    """Among the requests of one tenant: each level halves the time that it is content to wait."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from headgate.batching import FixedWindow
@@ -328,6 +330,58 @@ def test_the_time_that_a_batch_will_take_is_no_time_that_others_have_waited() ->
     assert isinstance(run, Run)
     assert [r.id for r in run.batch.requests] == [1]
     assert wake == Wake(1.5)
+
+
+def test_a_flood_of_one_tenant_does_not_delay_another() -> None:
+    """A hundred wait when another tenant's only request comes: at most the batches that are at
+    hand go before it, and two of those that are not."""
+    p = plane(max_requests=2, max_queue=1000)
+    running = batch_of(p.handle_all([ask(i, b"%d" % i, tenant="flood") for i in range(100)], 0.0))
+    p.handle(ask(200, tenant="light"), 0.0)
+    for before in range(7):
+        running = batch_of(p.handle(done(running), 0.1 * (before + 1)))
+        if any(r.tenant == "light" for r in running.requests):
+            break
+    assert before <= 5
+    assert p.stats().queued > 80
+
+
+def test_weights_share_the_device_while_both_wait() -> None:
+    """Three to one, within the batches that are at hand."""
+    variant = Variant("v", "build", 1, BatchingSpec(2, 1024), CacheSpec("lru", 0), 1000)
+    p = DataPlane.of(variant, CURVE, weights={"gold": 3.0})
+    both = [ask(i, b"%d" % i, tenant="gold" if i % 2 else "iron") for i in range(200)]
+    running = batch_of(p.handle_all(both, 0.0))
+    served = Counter(r.tenant for r in running.requests)
+    for n in range(1, 40):
+        running = batch_of(p.handle(done(running), 0.1 * n))
+        served.update(r.tenant for r in running.requests)
+    assert 56 <= served["gold"] <= 64
+
+
+def test_a_request_with_priority_goes_before_those_of_its_tenant_that_wait_longer() -> None:
+    """Not before those that the batcher has at hand already."""
+    p = plane(max_requests=1, max_queue=100)
+    running = batch_of(p.handle_all([ask(i, b"%d" % i) for i in range(20)], 0.0))
+    p.handle(Arrived(Request(99, b"99", 10, 0.05, "t", priority=3)), 0.05)
+    order = []
+    for n in range(1, 21):
+        running = batch_of(p.handle(done(running), 0.1 * n))
+        order += [r.id for r in running.requests]
+    assert order.index(99) == 4
+
+
+def test_who_waits_for_a_turn_can_be_cancelled() -> None:
+    """And is never run."""
+    p = plane(max_requests=1, max_queue=100)
+    running = batch_of(p.handle_all([ask(i, b"%d" % i) for i in range(20)], 0.0))
+    p.handle(Cancelled(15), 0.05)
+    seen = [running.requests[0].id]
+    for n in range(1, 19):
+        running = batch_of(p.handle(done(running), 0.1 * n))
+        seen += [r.id for r in running.requests]
+    assert seen == [i for i in range(20) if i != 15]
+    assert p.stats().queued == 0
 
 
 def patient() -> DataPlane:
