@@ -8,12 +8,14 @@ from headgate.scheduling.capacity import least_instances, square_root_staffing
 from headgate.scheduling.fair_queue import FairQueue, due_s
 from headgate.scheduling.placement import InstancePlan, instance_plans, most_recently_freed
 from headgate.scheduling.queue_model import predicted_wait_s
+from headgate.scheduling.reservations import Reservations
 
 __all__ = [
     "Admission",
     "FairQueue",
     "InstancePlan",
     "Refusal",
+    "Reservations",
     "due_s",
     "instance_plans",
     "least_instances",

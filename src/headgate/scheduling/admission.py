@@ -16,7 +16,8 @@ __all__ = ["Admission", "Refusal"]
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """``reason`` is ``deadline``, ``queue_full`` or ``predicted_wait``."""
+    """``reason`` is ``deadline``, ``queue_full`` or ``predicted_wait``; of a ``Reservations``,
+    ``bytes_full``, ``tokens_full`` or ``too_large``."""
 
     reason: str
     retry_after_s: float | None

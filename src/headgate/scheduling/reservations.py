@@ -1,0 +1,78 @@
+"""What is promised to calls from the first byte to the answer: bytes before parsing, tokens after.
+
+A call's cost is known only once it is tokenized, and tokenizing is itself a cost. So its body's
+bytes are reserved before it is read, and settled for tokens when those are known. A call of one
+item and a call of many go by the same rule: let in whole, or refused whole.
+"""
+
+from __future__ import annotations
+
+from headgate.errors import ConfigError
+from headgate.scheduling.admission import Refusal
+
+__all__ = ["Reservations"]
+
+
+class Reservations:
+    """Keeps the bytes of bodies not yet tokenized, and the tokens of calls not yet answered,
+    within their bounds. Raises ``ConfigError`` for a bound below 1.
+
+    >>> r = Reservations(max_bytes=1000, max_tokens=100)
+    >>> call = r.reserve(800, wait_s=0.5)
+    >>> r.reserve(300, wait_s=0.5)
+    Refusal(reason='bytes_full', retry_after_s=0.5)
+    >>> r.settle(call, 90, wait_s=0.5), r.held_bytes, r.held_tokens
+    (None, 0, 90)
+    >>> r.release(call)
+    >>> r.held_tokens
+    0
+    """
+
+    def __init__(self, *, max_bytes: int, max_tokens: int) -> None:
+        if max_bytes < 1 or max_tokens < 1:
+            raise ConfigError(
+                f"nothing could be let in with {max_bytes} bytes and {max_tokens} tokens",
+                where="max_bytes, max_tokens",
+                fix="write at least what the largest call may bring",
+            )
+        self.held_bytes = 0
+        self.held_tokens = 0
+        self._max_bytes = max_bytes
+        self._max_tokens = max_tokens
+        self._next = 0
+        self._bytes: dict[int, int] = {}  # reservation -> bytes, until it is settled
+        self._tokens: dict[int, int] = {}  # reservation -> tokens, from then on
+
+    def reserve(self, nbytes: int, *, wait_s: float) -> int | Refusal:
+        """A reservation for a body of ``nbytes``, or why not.
+
+        ``wait_s`` is the predicted wait, told to who is refused; a body above the bound itself is
+        ``too_large``, and asking again is no use.
+        """
+        if nbytes > self._max_bytes:
+            return Refusal("too_large", None)
+        if self.held_bytes + nbytes > self._max_bytes:
+            return Refusal("bytes_full", wait_s)
+        self._next += 1
+        self._bytes[self._next] = nbytes
+        self.held_bytes += nbytes
+        return self._next
+
+    def settle(self, reservation: int, tokens: int, *, wait_s: float) -> Refusal | None:
+        """Exchanges the bytes for ``tokens``, of all items of the call together.
+
+        A refusal releases the reservation. Raises ``KeyError`` for one that is released or settled.
+        """
+        self.held_bytes -= self._bytes.pop(reservation)
+        if tokens > self._max_tokens:
+            return Refusal("too_large", None)
+        if self.held_tokens + tokens > self._max_tokens:
+            return Refusal("tokens_full", wait_s)
+        self._tokens[reservation] = tokens
+        self.held_tokens += tokens
+        return None
+
+    def release(self, reservation: int) -> None:
+        """The call is over, however it ended; harmless when it is over already."""
+        self.held_bytes -= self._bytes.pop(reservation, 0)
+        self.held_tokens -= self._tokens.pop(reservation, 0)
