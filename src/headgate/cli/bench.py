@@ -53,7 +53,7 @@ def bench(
         print_json(_summary(result))
     else:
         _print(result, segment.target.url)
-    return VOID if verdict.void else 0
+    return VOID if verdict.void or not result.answered else 0
 
 
 def _segment(
@@ -90,7 +90,8 @@ def _summary(result: LoadResult) -> dict[str, object]:
     verdict = result.verdict()
     statuses, sources = _counts(result)
     return {
-        "verdict": "VOID" if verdict.void else "valid",
+        # A load that nobody answered kept to its schedule, and measured nothing all the same.
+        "verdict": "VOID" if verdict.void or not result.answered else "valid",
         "requests": result.n,
         "answered": result.answered,
         "failed": result.failed,
@@ -151,12 +152,13 @@ def _print(result: LoadResult, url: str) -> None:
         )
     )
     console.print()
-    if verdict.void:
+    if not result.answered:
+        console.print(title(f"VOID: nothing was answered ({counted(statuses)})."))
+        console.print(f"Check that {url} is served, its path, and --model.", soft_wrap=True)
+    elif verdict.void:
         console.print(title("VOID: this measured nothing."))
         for reason in verdict.broken:
             console.print(f"· {reason}")
         console.print("Lower the rate, or run the load on a machine of its own.")
-    elif not result.answered:
-        console.print(title("Nothing was answered: check that it runs, and the URL."))
     else:
         console.print(title("The load was what was asked for: the numbers count."))

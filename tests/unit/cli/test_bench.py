@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
+import threading
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +16,9 @@ from headgate.cli.bench import _print, _segment, _summary
 from headgate.cli.requests import requests_of
 from headgate.errors import InputError, UsageError
 from headgate.loadtest import LoadResult
+from tests.serving import Served
+
+from .conftest import Cli
 
 
 @pytest.fixture
@@ -119,7 +125,49 @@ def test_a_load_that_nobody_answered_is_not_called_good(
     _print(dead, "http://h:1/v1/embeddings")
     out = capsys.readouterr().out
     assert "statuses     100 connection lost" in out
-    assert out.rstrip().endswith("Nothing was answered: check that it runs, and the URL.")
+    assert "VOID: nothing was answered (100 connection lost)." in out
+    assert out.rstrip().endswith("is served, its path, and --model.")
+    assert _summary(dead)["verdict"] == "VOID"
+
+
+def test_a_dead_port_is_void_with_a_model_named_too(cli: Cli, texts: Path) -> None:
+    """Naming the model skips the question that would have found it out: exit code 4."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    said = cli("bench", url, str(texts), "--model", "m", "--seconds", "0.5")
+    assert said.code == 4
+    assert "VOID: nothing was answered (1 connection lost)." in said.out
+
+
+@pytest.mark.parametrize(("path", "model"), [("/wrong", "words"), ("", "no-such-model")])
+def test_a_wrong_path_or_model_is_void(cli: Cli, texts: Path, path: str, model: str) -> None:
+    """A server that refuses every request was not measured; its status is named."""
+    with Served() as s:
+        said = cli("bench", s.url + path, str(texts), "--model", model, "--seconds", "0.5")
+    assert said.code == 4
+    assert "VOID: nothing was answered (1 404)." in said.out
+
+
+def test_a_server_that_only_fails_is_void(cli: Cli, texts: Path) -> None:
+    """500 for every request, in the JSON as well."""
+
+    class Failing(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            self.send_error(500)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Failing) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        said = cli("bench", url, str(texts), "--model", "m", "--seconds", "0.5", "--json")
+        server.shutdown()
+        thread.join()
+    summary = json.loads(said.out)
+    assert (said.code, summary["verdict"], summary["statuses"]) == (4, "VOID", {"500": 1})
 
 
 def test_a_late_generator_is_void() -> None:
