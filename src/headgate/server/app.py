@@ -233,12 +233,13 @@ class App:
 
     async def _infer(self, exchange: Exchange) -> Reply:
         deployment = self._deployment
-        if b"inference-header-content-length" in exchange.headers:
-            raise HttpError(
-                400, "binary tensors are not supported; send JSON", code="binary_not_supported"
-            )
-        body = await exchange.body()
-        asked = v2.parse_infer(body, deployment.input, deployment.output, self._limits)
+        asked = v2.parse_infer(
+            await exchange.body(),
+            deployment.input,
+            deployment.output,
+            self._limits,
+            exchange.headers.get(b"inference-header-content-length"),
+        )
         answers = await self._answer(exchange, asked.items, truncate=False)
         return v2.infer_reply(
             asked,
@@ -333,7 +334,9 @@ class App:
         return openai.model_body(self._deployment.endpoint, owner, self._created_s)
 
     async def _v2_server(self, exchange: Exchange) -> Reply:
-        return _json({"name": "headgate", "version": __version__, "extensions": []})
+        return _json(
+            {"name": "headgate", "version": __version__, "extensions": ["binary_tensor_data"]}
+        )
 
     async def _v2_model(self, exchange: Exchange) -> Reply:
         d = self._deployment

@@ -1,6 +1,7 @@
-"""The Open Inference Protocol V2 over REST: JSON tensors in, JSON tensors out.
+"""The Open Inference Protocol V2 over REST: tensors in, tensors out, as JSON or as binary data.
 
-https://github.com/kserve/open-inference-protocol
+https://github.com/kserve/open-inference-protocol with its binary tensor data extension:
+little-endian values after the JSON, whose length is in Inference-Header-Content-Length.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from headgate.server.http import HttpError, Limits, Reply, decoded
 
 __all__ = ["InferRequest", "error_reply", "infer_reply", "metadata_body", "parse_infer"]
 
+_JSON_LENGTH = "Inference-Header-Content-Length"
 _DATATYPES = {
     "bool": "BOOL",
     "uint8": "UINT8",
@@ -40,12 +42,13 @@ class _InputTensor(msgspec.Struct):
     name: str
     shape: list[int]
     datatype: str
-    data: list[Any]
+    data: list[Any] | None = None
     parameters: dict[str, Any] | None = None
 
 
 class _OutputWish(msgspec.Struct):
     name: str
+    parameters: dict[str, Any] | None = None
 
 
 class _Body(msgspec.Struct):
@@ -63,10 +66,22 @@ class InferRequest(msgspec.Struct, frozen=True):
 
     items: Sequence[object]
     id: str | None
+    binary: bool = False
+    """The output is to come as binary data."""
 
 
-def parse_infer(body: bytes, accepts: Tensor, gives: Tensor, limits: Limits) -> InferRequest:
-    """Raises ``HttpError`` 400 naming the field."""
+def parse_infer(
+    body: bytes, accepts: Tensor, gives: Tensor, limits: Limits, json_length: bytes | None = None
+) -> InferRequest:
+    """``json_length``: the header Inference-Header-Content-Length, in bytes, where there is one.
+
+    Raises ``HttpError`` 400 naming the field.
+    """
+    raw: bytes | None = None
+    if json_length is not None:
+        if not json_length.isdigit() or int(json_length) > len(body):
+            raise _bad(_JSON_LENGTH, f"it must be a number of bytes, 0 to {len(body)}")
+        body, raw = body[: int(json_length)], body[int(json_length) :]
     asked = decoded(_decoder, body)
     if len(asked.inputs) != 1:
         raise _bad("inputs", f"{len(asked.inputs)} tensors; the model takes one")
@@ -79,6 +94,8 @@ def parse_infer(body: bytes, accepts: Tensor, gives: Tensor, limits: Limits) -> 
                 f"outputs[{number}].name",
                 f"there is no output {output.name!r}; it is {gives.name!r}",
             )
+        if (output.parameters or {}).get("classification"):
+            raise _bad(f"outputs[{number}].parameters.classification", "it is not supported")
     shape = tensor.shape
     if not shape or any(d < 0 for d in shape) or shape[0] < 1:
         raise _bad("inputs[0].shape", f"{shape} has no items; the first dimension counts them")
@@ -86,11 +103,15 @@ def parse_infer(body: bytes, accepts: Tensor, gives: Tensor, limits: Limits) -> 
         raise _bad(
             "inputs[0].shape", f"{shape[0]} items; at most {limits.max_items} go in one request"
         )
+    raw = _raw(tensor, raw)
     if accepts.dtype == "str":
-        items: Sequence[object] = _texts(tensor)
+        items: Sequence[object] = _texts(tensor, raw)
     else:
-        items = list(_array(tensor, accepts))
-    return InferRequest(items, asked.id)
+        items = list(_array(tensor, accepts, raw))
+    binary = (asked.parameters or {}).get("binary_data_output", False)
+    for output in asked.outputs or ():
+        binary = (output.parameters or {}).get("binary_data", binary)
+    return InferRequest(items, asked.id, binary is True)
 
 
 def infer_reply(
@@ -104,12 +125,17 @@ def infer_reply(
 ) -> Reply:
     """``values``: one array an item."""
     stacked = np.stack([np.asarray(value) for value in values])
-    output = {
+    output: dict[str, object] = {
         "name": gives.name,
         "datatype": _DATATYPES[stacked.dtype.name],
         "shape": list(stacked.shape),
-        "data": stacked.ravel().tolist(),
     }
+    raw = b""
+    if request.binary:
+        raw = stacked.astype(stacked.dtype.newbyteorder("<"), copy=False).tobytes()
+        output["parameters"] = {"binary_data_size": len(raw)}
+    else:
+        output["data"] = stacked.ravel().tolist()
     body: dict[str, object] = {
         "model_name": endpoint,
         "model_version": str(version),
@@ -117,7 +143,15 @@ def infer_reply(
     }
     if request.id is not None:
         body["id"] = request.id
-    return Reply(msgspec.json.encode(body), source=source)
+    head = msgspec.json.encode(body)
+    if not request.binary:
+        return Reply(head, source=source)
+    return Reply(
+        head + raw,
+        content_type=b"application/octet-stream",
+        headers=((_JSON_LENGTH.lower().encode(), b"%d" % len(head)),),
+        source=source,
+    )
 
 
 def metadata_body(
@@ -144,10 +178,43 @@ def _tensor_body(tensor: Tensor) -> dict[str, object]:
     return {"name": tensor.name, "datatype": datatype, "shape": [-1, *tensor.shape]}
 
 
-def _texts(tensor: _InputTensor) -> list[object]:
+def _raw(tensor: _InputTensor, rest: bytes | None) -> bytes | None:
+    """The tensor's binary data, or None where its values are in the JSON."""
+    size = (tensor.parameters or {}).get("binary_data_size")
+    if size is None:
+        if tensor.data is None:
+            raise _bad("inputs[0].data", "it is missing, and so is binary data")
+        if rest:
+            raise _bad("inputs[0].parameters.binary_data_size", f"missing for {len(rest)} bytes")
+        return None
+    if tensor.data is not None:
+        raise _bad("inputs[0].data", "the tensor is binary data already; send one of them")
+    if type(size) is not int or rest is None or size != len(rest):
+        sent = f"{len(rest)} bytes" if rest is not None else f"no {_JSON_LENGTH}"
+        raise _bad("inputs[0].parameters.binary_data_size", f"{size!r} with {sent}")
+    return rest
+
+
+def _raw_texts(raw: bytes) -> list[object]:
+    """Each text's length in bytes (4 bytes, little-endian) stands before its UTF-8."""
+    texts: list[object] = []
+    at = 0
+    while at < len(raw):
+        end = at + 4 + int.from_bytes(raw[at : at + 4], "little")
+        if at + 4 > len(raw) or end > len(raw):
+            raise _bad(f"inputs[0].data[{len(texts)}]", "the binary data ends within it")
+        try:
+            texts.append(raw[at + 4 : end].decode())
+        except UnicodeDecodeError:
+            raise _bad(f"inputs[0].data[{len(texts)}]", "it is not UTF-8") from None
+        at = end
+    return texts
+
+
+def _texts(tensor: _InputTensor, raw: bytes | None) -> list[object]:
     if tensor.datatype != "BYTES":
         raise _bad("inputs[0].datatype", f"{tensor.datatype} is no text; send BYTES")
-    texts: list[object] = tensor.data
+    texts: list[object] = (tensor.data or []) if raw is None else _raw_texts(raw)
     while len(texts) == 1 and isinstance(texts[0], list):  # [["a", "b"]] for the shape [1, 2]
         texts = texts[0]
     if texts and isinstance(texts[0], list):
@@ -160,7 +227,7 @@ def _texts(tensor: _InputTensor) -> list[object]:
     return texts
 
 
-def _array(tensor: _InputTensor, accepts: Tensor) -> NDArray[np.generic]:
+def _array(tensor: _InputTensor, accepts: Tensor, binary: bytes | None) -> NDArray[np.generic]:
     expected = _DATATYPES[accepts.dtype]
     if tensor.datatype != expected:
         raise _bad("inputs[0].datatype", f"{tensor.datatype} instead of {expected}")
@@ -168,6 +235,13 @@ def _array(tensor: _InputTensor, accepts: Tensor) -> NDArray[np.generic]:
         raise _bad(
             "inputs[0].shape", f"{tensor.shape} instead of {[tensor.shape[0], *accepts.shape]}"
         )
+    if binary is not None:
+        wire = np.dtype(_DTYPES[expected]).newbyteorder("<")
+        if len(binary) != math.prod(tensor.shape) * wire.itemsize:
+            raise _bad(
+                "inputs[0].shape", f"{len(binary)} bytes do not fit {tensor.shape} of {expected}"
+            )
+        return np.frombuffer(binary, wire).reshape(tensor.shape)
     try:
         raw = np.asarray(tensor.data)
         # Checked before conversion, because numpy reads "1" as a number, and true as 1.

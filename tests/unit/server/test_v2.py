@@ -100,6 +100,40 @@ def test_a_bad_field_is_named(tensor: dict[str, Any], accepts: Tensor, param: st
     assert refused.value.message.startswith(param)
 
 
+@pytest.mark.parametrize(
+    ("tail", "size", "json_length", "param"),
+    [
+        (b"\x01\0\0\0a", 6, None, "inputs[0].parameters.binary_data_size"),
+        (b"\x01\0\0\0a", "5", None, "inputs[0].parameters.binary_data_size"),
+        (b"\x02\0\0\0a", 5, None, "inputs[0].data[0]"),
+        (b"\x01\0\0", 3, None, "inputs[0].data[0]"),
+        (b"\x01\0\0\0\xff", 5, None, "inputs[0].data[0]"),
+        (b"", 0, None, "inputs[0].shape"),
+        (b"", 0, b"-1", "Inference-Header-Content-Length"),
+        (b"", 0, b"99999", "Inference-Header-Content-Length"),
+    ],
+)
+def test_binary_data_that_does_not_fit_is_refused(
+    tail: bytes, size: object, json_length: bytes | None, param: str
+) -> None:
+    """Never read beyond its end, never guessed at."""
+    tensor = text(shape=[1], parameters={"binary_data_size": size})
+    del tensor["data"]
+    head = body(tensor)
+    with pytest.raises(HttpError) as refused:
+        parse_infer(head + tail, TEXT, SCORES, LIMITS, json_length or b"%d" % len(head))
+    assert (refused.value.status, refused.value.param) == (400, param)
+
+
+def test_binary_numbers_must_fill_the_shape() -> None:
+    """16 bytes are four FP32; 12 are not."""
+    tensor = image(parameters={"binary_data_size": 12})
+    del tensor["data"]
+    head = body(tensor)
+    with pytest.raises(HttpError, match=r"inputs\[0\]\.shape: 12 bytes"):
+        parse_infer(head + bytes(12), IMAGE, SCORES, LIMITS, b"%d" % len(head))
+
+
 def test_unknown_outputs_and_more_inputs_are_refused() -> None:
     """A wish that cannot be met is not ignored."""
     with pytest.raises(HttpError, match=r"outputs\[0\]\.name"):
