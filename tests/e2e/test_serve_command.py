@@ -104,6 +104,7 @@ def test_bench_measures_a_served_release(store: Path, tmp_path: Path) -> None:
         current = opened.current("docs")
     assert current is not None
     with served(store, "--variant", current.variant) as (url, _):
+        assert embed(url, "hello")[0] == "docs@unreleased", "it passes for no generation"
         command = [*HEADGATE, "bench", url, str(log), "--json"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     result = json.loads(done.stdout)

@@ -61,7 +61,8 @@ def serve(
     with open_store(file, store) as opened, contextlib.ExitStack() as files:
         loader = _Loader(opened, root or opened.root.absolute().parent, warm_s, files)
         if variant is not None:
-            deployment = loader.load(0, str(opened.get(variant).body["version"]), traced=False)
+            version = str(opened.get(variant).body["version"])
+            deployment = loader.load(0, version, released=False, traced=False)
             follow = None
         else:
             name = endpoint_in(opened, endpoint)
@@ -90,7 +91,13 @@ class _Loader:
     """Ends what the server writes, when it ends."""
 
     def load(
-        self, generation: int, version: str, *, traced: bool, metrics: Metrics | None = None
+        self,
+        generation: int,
+        version: str,
+        *,
+        traced: bool,
+        released: bool = True,
+        metrics: Metrics | None = None,
     ) -> Deployment:
         """Raises what reading and loading raise."""
         from headgate.cli.traces import TraceFile
@@ -117,6 +124,7 @@ class _Loader:
             postprocess=postprocess,
             endpoint_version=version,
             owner=artifact.owner if artifact is not None else "",
+            released=released,
             trace_sink=sink,
             warm_s=self.warm_s,
             metrics=metrics,

@@ -43,7 +43,9 @@ def scale_to_rate(requests: Sequence[Request], target_per_s: float) -> list[Requ
     for r in requests:
         at_s = start_s + (r.arrived_at_s - start_s) * stretch
         deadline_s = None if r.deadline_s is None else at_s + r.deadline_s - r.arrived_at_s
-        scaled.append(Request(r.id, r.key, r.tokens, at_s, r.tenant, deadline_s, r.group))
+        scaled.append(
+            Request(r.id, r.key, r.tokens, at_s, r.tenant, deadline_s, r.group, r.priority)
+        )
     return scaled
 
 

@@ -68,6 +68,8 @@ class Deployment:
     postprocess: Postprocess | None = None
     endpoint_version: str = ""
     owner: str = ""
+    released: bool = True
+    """False for a variant that is served without having been made current."""
     trace_sink: Sink | None = None
     canary_interval_s: float = 1.0
     stale_after_s: float = 5.0
@@ -98,6 +100,7 @@ class Deployment:
         postprocess: Postprocess | None = None,
         endpoint_version: str = "",
         owner: str = "",
+        released: bool = True,
         trace_sink: Sink | None = None,
         warm_s: float = 20.0,
         metrics: Metrics | None = None,
@@ -166,6 +169,7 @@ class Deployment:
             postprocess=postprocess,
             endpoint_version=endpoint_version,
             owner=owner,
+            released=released,
             trace_sink=trace_sink,
             warmed_shapes=warmed,
             metrics=metrics or Metrics(),
@@ -174,7 +178,7 @@ class Deployment:
     @property
     def release(self) -> str:
         """``endpoint@generation``: what callers are told that answered them."""
-        return f"{self.endpoint}@{self.generation}"
+        return f"{self.endpoint}@{self.generation if self.released else 'unreleased'}"
 
     @property
     def ids(self) -> Mapping[str, str]:
