@@ -37,7 +37,9 @@ def serve(
         str | None, typer.Option(help="Serve the variant with this id, released or not.")
     ] = None,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="The port; 0 takes a free one.", min=0)] = 8000,
+    port: Annotated[
+        int, typer.Option(help="The port; 0 takes a free one.", min=0, max=65535)
+    ] = 8000,
     root: Annotated[
         Path | None,
         typer.Option(
