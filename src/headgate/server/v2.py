@@ -79,7 +79,8 @@ def parse_infer(
     """
     raw: bytes | None = None
     if json_length is not None:
-        if not json_length.isdigit() or int(json_length) > len(body):
+        digits = json_length.isdigit() and len(json_length) < 20
+        if not digits or int(json_length) > len(body):
             raise _bad(_JSON_LENGTH, f"it must be a number of bytes, 0 to {len(body)}")
         body, raw = body[: int(json_length)], body[int(json_length) :]
     asked = decoded(_decoder, body)

@@ -113,6 +113,8 @@ def test_bad_requests_get_their_statuses() -> None:
         assert embed(client, "a" * 2_000).status_code == 413
         late = embed(client, "a", headers={"x-request-timeout-ms": "soon"})
         assert late.json()["error"]["param"] == "X-Request-Timeout-Ms"
+        endless = embed(client, "a", headers={"x-request-timeout-ms": "9" * 5000})
+        assert endless.json()["error"]["param"] == "X-Request-Timeout-Ms"
         first = embed(client, "a", headers={"x-headgate-priority": "10"})
         assert first.json()["error"]["param"] == "X-Headgate-Priority"
         assert embed(client, "a", headers={"x-headgate-priority": "9"}).status_code == 200
