@@ -303,6 +303,9 @@ def test_a_missing_extra_of_one_candidate_costs_that_candidate_alone(
     (candidate,) = [c for c in report["candidates"] if c["name"] == "int8_static"]
     assert candidate["verdict"] == "skipped"
     assert "needs the extra 'openvino'" in candidate["why"]
+    decision = report["decision"]
+    for command, code in (("show", 0), ("lineage", 0), ("replay", 0), ("promote", 3)):
+        assert run([command, decision]) == code, command
     assert run(["verify"]) == 0
     assert "Everything is as it was written" in capsys.readouterr().out
 

@@ -37,7 +37,7 @@ def compare(
         )
     if first.kind != second.kind:
         raise UsageError(
-            f"{short(first.id)} is a {first.kind} and {short(second.id)} a {second.kind}",
+            f"{short(first.id)} is of kind {first.kind}, {short(second.id)} of {second.kind}",
             reason="different_kinds",
             fix="compare two of one kind",
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -35,10 +36,11 @@ def init(
             reason="exists",
             fix="name another directory, or remove the file",
         ) from None
+    command = f"headgate optimize {shlex.quote(str(path))}"
     if as_json:
-        print_json({"path": str(path), "next": f"headgate optimize {path}"})
+        print_json({"path": str(path), "next": command})
         return
     console = stdout()
     console.print(title(f"{path} is written."))
     console.print("Put your files beside it, as it says, then type:")
-    console.print(title(f"  headgate optimize {path}"))
+    console.print(title(f"  {command}"))

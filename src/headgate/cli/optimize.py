@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -52,4 +54,6 @@ def optimize(
         print_json(report_json(result.report))
     else:
         print_report(result.report, stdout())
+        if shutil.which("headgate") is None:
+            say(f"`headgate` is not on your PATH: type {sys.argv[0]} for it.")
     return result.exit_code

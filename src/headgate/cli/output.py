@@ -22,7 +22,7 @@ __all__ = [
     "print_error",
     "print_json",
     "say",
-    "say_restart",
+    "say_follows",
     "stderr",
     "stdout",
     "title",
@@ -53,9 +53,9 @@ def say(text: str) -> None:
     console.print(Text(text), soft_wrap=not console.is_terminal)
 
 
-def say_restart() -> None:
-    """What a release does not do by itself."""
-    say("Servers that are running keep the release that they started with: restart them.")
+def say_follows() -> None:
+    """What a release brings about by itself."""
+    say("Servers that are running take it over within seconds; none needs a restart.")
 
 
 def title(text: str, note: str = "") -> Text:

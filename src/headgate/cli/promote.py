@@ -21,7 +21,7 @@ def promote(
 ) -> None:
     """Make current what a decision accepted."""
     from headgate.cli.names import variant_name
-    from headgate.cli.output import print_json, say_restart, stdout, title
+    from headgate.cli.output import print_json, say_follows, stdout, title
     from headgate.objects import jsonable, short
 
     with open_store(file, store) as opened:
@@ -37,7 +37,7 @@ def promote(
         stdout().print(title(f"already current: {at}, {name}", note))
         return
     stdout().print(title(f"{release.endpoint} is at generation {release.generation}: {name}", note))
-    say_restart()
+    say_follows()
 
 
 def _refuse_gaps(config: Path) -> None:
@@ -68,11 +68,14 @@ def _promote(store: Store, id: str) -> tuple[Entry, Release, bool]:
     entry, decision = _decision(store, id)
     servable = content_of(store, decision.candidate)
     if not isinstance(servable, dict) or "endpoint" not in servable:
+        said = "" if decision.accepted else f", and it is {decision.action}: {decision.because}"
         raise Refused(
-            "the decision is not about something that can be served",
+            f"the decision is about a candidate that was not planned for serving{said}",
             where=id,
             reason="not_servable",
-            fix="promote the decision that the report ends with",
+            fix="promote a decision on a variant: a report with a winner names one under its title"
+            if decision.accepted
+            else f"nothing can be promoted of it; `headgate show {id}` has its numbers",
         )
     endpoint = str(servable["endpoint"])
     history = store.history(endpoint)

@@ -27,7 +27,7 @@ def rollback(
 ) -> None:
     """Make the previous release current again."""
     from headgate.cli.names import variant_name
-    from headgate.cli.output import print_json, say_restart, stdout, title
+    from headgate.cli.output import print_json, say_follows, stdout, title
     from headgate.objects import jsonable, short
     from headgate.release import rollback_release
 
@@ -47,4 +47,4 @@ def rollback(
             f"variant {short(release.variant)}",
         )
     )
-    say_restart()
+    say_follows()

@@ -19,7 +19,9 @@ model:
   tokenizer: tokenizer.json
   max_tokens: 256          # longer texts are refused, unless truncate: true""",
     "classify": """\
-# The model: an ONNX file; one input whose first axis is the batch.
+# The model: an ONNX file; one input whose first axis is the batch. Of scikit-learn instead:
+# {sklearn: "train:estimator"}, where train.py beside this file has a function estimator() that
+# returns the fitted estimator.
 model:
   onnx: model.onnx""",
 }
@@ -94,7 +96,8 @@ workload:
   rate_per_s: 20
 # log: workload.jsonl
 
-# What one second of the whole machine costs; needed for contracts on cost_per_1k.
+# What one second of the whole machine costs. Without it costs are shown in seconds of the machine
+# (device_s_per_1k); a contract on cost_per_1k needs it.
 # prices: {{device_second: 0.00002}}
 
 # The promises. Each needs one bound, a why, and what is done on breach (warn, rollback, retrain

@@ -14,6 +14,7 @@ from headgate.errors import Fault
 from headgate.ledger import Store
 from headgate.objects import Action, Release
 from headgate.optimize.comparisons import compare
+from headgate.optimize.gate import judge_candidate
 from headgate.optimize.job import Job, open_job
 from headgate.optimize.power import plan_power
 from headgate.optimize.preview import preview
@@ -96,7 +97,7 @@ def optimize(
             certificate = certify(job, baseline, plans)
             comparisons = compare(job, baseline, plans, certificate)
             findings = Findings(winner, plans, certificate, comparisons)
-        action, because, decision = _outcome(tried, findings, fallback=power.entry)
+        action, because, decision, judged = _outcome(job, baseline, tried, findings)
         may_promote = promote and not config.gaps
         generation = _promote(job, baseline, findings, promote=may_promote)
         report = build_report(
@@ -111,6 +112,7 @@ def optimize(
             action=action,
             because=because,
             decision=decision,
+            judged=judged,
         )
     files = {
         "report.html": render_html(report),
@@ -121,22 +123,43 @@ def optimize(
 
 
 def _outcome(
-    tried: Sequence[Tried], findings: Findings | None, *, fallback: str
-) -> tuple[Action, str, str]:
-    """Action, reason and ledger entry of the job: the certificate's, or the best refusal's."""
+    job: Job, baseline: Baseline, tried: Sequence[Tried], findings: Findings | None
+) -> tuple[Action, str, str, str]:
+    """Action, reason and ledger entry of the job, and the name of what it judged.
+
+    The certificate's decision, else the best refusal's; where there was no candidate to judge, the
+    decision that nothing is known of one.
+    """
     if findings is not None:
         decision = findings.certificate.decision
-        return decision.action, decision.because, findings.certificate.run.entry
+        return (
+            decision.action,
+            decision.because,
+            findings.certificate.run.entry,
+            findings.winner.name,
+        )
     judged = [t for t in tried if t.decision is not None and t.decision_run is not None]
     # Not knowing goes before a refusal: more data may still find something.
     judged.sort(key=lambda t: t.decision.action not in (Action.UNKNOWN, Action.INVALID))  # type: ignore[union-attr]
     if not judged:
-        return Action.UNKNOWN, "no candidate could be made; the baseline stays", fallback
+        fp32 = baseline.build.version
+        decision, run = judge_candidate(
+            job.recorder,
+            candidate=fp32,
+            current=fp32,
+            split="evaluate",
+            contracts=job.contracts,
+            samples={},
+            measurements={},
+            detail="no candidate",
+        )
+        because = "no candidate could be made; the baseline stays"
+        return decision.action, because, run.entry, "no candidate"
     best = judged[0]
     assert best.decision is not None
     assert best.decision_run is not None
     because = f"no candidate is accepted; {best.name}: {best.decision.because}"
-    return best.decision.action, because, best.decision_run.entry
+    return best.decision.action, because, best.decision_run.entry, best.name
 
 
 def _promote(

@@ -79,15 +79,20 @@ def _lacks(job: Job, candidate: Candidate) -> Sequence[str]:
     """What the endpoint or the machine does not have, that the candidate needs."""
     needs: list[tuple[bool, str]] = []
     if candidate.openvino:
-        needs.append(("openvino" in job.profile.libraries, "pip install 'headgate[openvino]'"))
+        there = "openvino" in job.profile.libraries
+        needs.append((there, "OpenVINO is not installed: pip install 'headgate[openvino]'"))
     if candidate.calibrates:
         needs.append((bool(job.inputs.calibrate), "data: calibrate is not declared"))
     if candidate.student:
         needs += [
-            (bool(job.source.encoder), "a student takes the layers of a transformers encoder"),
-            ("torch" in job.profile.libraries, "pip install 'headgate[train]'"),
+            (
+                "torch" in job.profile.libraries,
+                "torch is not installed: pip install 'headgate[train]'",
+            ),
             (bool(job.inputs.train), "data: train is not declared"),
         ]
+        if not job.source.encoder:  # nothing that could be installed or declared helps
+            return ["a student takes layers of a transformers encoder (model: {path: DIR})"]
     return [what for there, what in needs if not there]
 
 

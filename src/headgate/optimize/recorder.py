@@ -123,6 +123,11 @@ class Recorded:
     seconds: float
     ended_at: str
 
+    @property
+    def measures(self) -> bool:
+        """Whether it measured time, so that ``fresh`` executes it again."""
+        return _KNOWN[self.name].measures
+
 
 @dataclass(frozen=True, slots=True)
 class Replayed:

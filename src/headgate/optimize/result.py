@@ -6,7 +6,6 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 from headgate.objects import Action, Axis, Bound, Contract, ContractResult, Verdict, short
 from headgate.optimize.blocks import SpeedBlocks
@@ -61,20 +60,20 @@ def build_report(
     action: Action,
     because: str,
     decision: str,
+    judged: str,
 ) -> Report:
     """The whole report; ``findings`` is None where no candidate was accepted."""
     show = _Show(job)
     certificate = findings.certificate if findings is not None else None
     results = certificate.decision.results if certificate is not None else ()
-    command, why = _next(
-        job.config.path, action, results, decision, generation if promoted else None
-    )
+    command, why = _next(job, action, results, decision, generation=generation, promoted=promoted)
     return Report(
         endpoint=job.config.endpoint,
         task=job.config.task,
         action=action.value,
         because=because,
         decision=decision,
+        judged=judged,
         winner=findings.winner.name if findings is not None else "baseline",
         winner_id=certificate.version if certificate is not None else baseline.version,
         generation=generation,
@@ -392,27 +391,38 @@ def _plan(f: Findings) -> Mapping[str, str]:
 
 
 def _next(
-    path: Path, action: Action, results: Sequence[ContractResult], entry: str, promoted: int | None
+    job: Job,
+    action: Action,
+    results: Sequence[ContractResult],
+    entry: str,
+    *,
+    generation: int | None,
+    promoted: bool,
 ) -> tuple[str, str]:
-    """What to type, and why. ``results`` are the certificate's; ``promoted`` is the generation."""
-    file = shlex.quote(str(path))
+    """What to type, and why. ``results`` are the certificate's."""
+    file = shlex.quote(str(job.config.path))
     if action in (Action.ACCEPT, Action.WARN):
-        if promoted is not None:
-            return f"headgate serve -f {file}", f"Generation {promoted} is current. Serve it:"
+        if promoted:
+            return f"headgate serve -f {file}", f"Generation {generation} is current. Serve it:"
         return (
             f"headgate optimize --promote {file}",
             "The winner is accepted but not current. Everything is kept; make it current:",
         )
+    serves = {None: "", 0: " `headgate serve` serves the baseline until then."}.get(
+        generation, f" Generation {generation} stays current."
+    )
     unclear = (Verdict.UNKNOWN, Verdict.INVALID)
-    if any(r.verdict in unclear and r.contract.axis in (Axis.LATENCY, Axis.COST) for r in results):
+    times = [r for r in results if r.contract.axis in (Axis.LATENCY, Axis.COST)]
+    if any(r.verdict in unclear for r in times):
+        lasts = words.seconds(sum(r.seconds for r in job.recorder.runs if r.measures))
         return (
             f"headgate optimize --fresh --promote {file}",
-            "The machine was too busy to tell, and what it measured is kept. When it is quiet, "
-            "measure again:",
+            f"The machine was too busy to tell.{serves} Take the times again (about {lasts}; the "
+            "rest is reused) while nothing else runs on it:",
         )
     return (
         f"headgate show {short(entry)} -f {file}",
-        "No candidate was promoted. Look at the numbers behind the decision:",
+        f"Nothing was promoted.{serves} Look at the numbers behind the decision:",
     )
 
 
@@ -429,11 +439,13 @@ def _notes(
         binding = findings.plans.chosen.choice.binding
         if binding:
             notes.append(f"No plan is feasible: {binding}")
+        replayed = findings.certificate.replay
         notes.append(
             "latency_p95 of the contract is the mean of the blocks' p95; under predicted and "
-            "measured it is that of all requests."
+            "measured it is that of all requests. Each side was loaded at "
+            f"{job.config.replay.load:.2g} of its own capacity: {replayed.current.rate_per_s:.0f} "
+            f"and {replayed.candidate.rate_per_s:.0f} requests/s."
         )
-        replayed = findings.certificate.replay
         asked_s = job.config.replay.seconds
         for name, side in (("current", replayed.current), ("winner", replayed.candidate)):
             ran_s = sum(s.duration_s for s in side.segments)

@@ -63,6 +63,8 @@ class NoEstimate:
     verdict: Verdict
     because: str
     n: int
+    seen: Estimate | None = None
+    """What was measured, where only the noise stands against judging by it."""
 
 
 def _invalid(because: str, n: int) -> NoEstimate:
@@ -259,11 +261,12 @@ def _ratio(contract: Contract, samples: Blocks) -> Estimate | NoEstimate:
         _mean_size(log_ratio(p) for p in side) for side in (samples.aa_before, samples.aa_after)
     )
     margin = abs(math.log(contract.limit)) or abs(interval.value)
-    if noise > margin / 2:
-        return _noisy(math.expm1(noise), math.expm1(margin / 2), len(pairs), relative=True)
     current = math.fsum(samples.current) / len(pairs)
     low, value, high = (math.exp(x) for x in (interval.low, interval.value, interval.high))
-    return Estimate(value, low, high, len(pairs), current)
+    estimate = Estimate(value, low, high, len(pairs), current)
+    if noise > margin / 2:
+        return _noisy(contract, estimate, math.expm1(noise), math.expm1(margin / 2))
+    return estimate
 
 
 def _difference(contract: Contract, samples: Blocks) -> Estimate | NoEstimate:
@@ -280,9 +283,10 @@ def _difference(contract: Contract, samples: Blocks) -> Estimate | NoEstimate:
         _mean_size(difference(p) for p in side) for side in (samples.aa_before, samples.aa_after)
     )
     margin = abs(contract.limit) or abs(interval.value)
+    estimate = _of(interval, current=math.fsum(samples.current) / len(pairs))
     if noise > margin / 2:
-        return _noisy(noise, margin / 2, len(pairs), relative=False)
-    return _of(interval, current=math.fsum(samples.current) / len(pairs))
+        return _noisy(contract, estimate, noise, margin / 2)
+    return estimate
 
 
 def _absolute(contract: Contract, samples: Blocks) -> Estimate | NoEstimate:
@@ -303,18 +307,23 @@ def _absolute(contract: Contract, samples: Blocks) -> Estimate | NoEstimate:
         _mean_size(scaled(p) for p in side) for side in (samples.aa_before, samples.aa_after)
     )
     margin = abs(contract.limit - value)
+    estimate = _of(interval, current=None)
     if noise > margin / 2:
-        return _noisy(noise, margin / 2, len(samples.candidate), relative=False)
-    return _of(interval, current=None)
+        return _noisy(contract, estimate, noise, margin / 2)
+    return estimate
 
 
-def _noisy(noise: float, allowed: float, n: int, *, relative: bool) -> NoEstimate:
-    spec = ".1%" if relative else ".4g"
-    return _unknown(
-        f"current against itself differs by {noise:{spec}}, more than half the margin "
-        f"({allowed:{spec}})",
-        n,
-    )
+def _noisy(contract: Contract, seen: Estimate, noise: float, allowed: float) -> NoEstimate:
+    """``allowed`` is half the margin; both in the metric's unit, or relative for a ratio."""
+    if contract.bound is Bound.RATIO_AT_MOST:
+        told, most = (f"{100 * x:.1f} %" for x in (noise, allowed))
+    else:
+        told, most = (f"{x:.4g}" for x in (noise, allowed))
+    margin = "the margin"
+    if not contract.bound.needs_current:
+        margin = f"the distance from {seen.value:.4g} to {contract.limit:.4g}"
+    because = f"current against itself differs by {told}, more than {most}, half of {margin}"
+    return NoEstimate(Verdict.UNKNOWN, because, seen.n, seen)
 
 
 def _of(interval: Interval, *, current: float | None) -> Estimate:

@@ -136,8 +136,16 @@ def _first(results: Sequence[ContractResult], what: str) -> str:
 
 
 def _without(contract: Contract, none: NoEstimate) -> ContractResult:
+    seen = none.seen or Estimate(_NAN, _NAN, _NAN, none.n, None)
     return ContractResult(
-        contract, none.verdict, _NAN, _NAN, _NAN, none.n, f"{contract.metric}: {none.because}"
+        contract,
+        none.verdict,
+        seen.value,
+        seen.low,
+        seen.high,
+        none.n,
+        f"{contract.metric}: {none.because}",
+        current_value=seen.current,
     )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from headgate.errors import Refused
-from headgate.objects import Decision, Release, short
+from headgate.objects import Action, Decision, Release, short
 
 __all__ = ["next_release", "rollback_release", "rollback_target"]
 
@@ -51,7 +51,9 @@ def next_release(
             else f"the decision is {decision.action}: {decision.because}",
             where=where,
             reason="decision_not_accepted",
-            fix="only a decision to accept (or warn) can be promoted",
+            fix="measure again while the machine is quiet: `headgate optimize --fresh --promote`"
+            if decision is not None and decision.action in (Action.UNKNOWN, Action.INVALID)
+            else "only a decision to accept (or warn) can be promoted",
         )
     for what, judged, actual in (
         ("candidate", decision.candidate, variant),

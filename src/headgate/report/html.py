@@ -139,13 +139,11 @@ def _head(r: Report) -> str:
     cards = "".join(
         _card(r, s) for basis in ("measured", "attributed") for s in r.savings if s.basis == basis
     )
-    generation = "nothing is current yet" if r.generation is None else f"generation {r.generation}"
     return (
         f'<div class="eyebrow">Headgate · {escape(r.endpoint)} · {escape(r.created_at)}</div>\n'
-        f"<h1>{escape(r.winner)} {_badge(r.action)}</h1>\n"
+        f"<h1>{escape(r.headline)} {_badge(r.action)}</h1>\n"
         f"<p>{escape(words.with_units(r.because))}</p>\n"
-        f'<p class="lead">{escape(generation)} · decision {_ref(r.decision)} · variant '
-        f"{_ref(r.winner_id)}<br>{facts}</p>\n"
+        f'<p class="lead">{escape(r.subject)}<br>{facts}</p>\n'
         f'<div class="cards">{cards}</div>\n'
         f"<p>{escape(r.next_why)}</p><pre><code>{escape(r.next_command)}</code></pre>"
     )

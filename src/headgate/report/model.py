@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from headgate.objects import jsonable
+from headgate.objects import jsonable, short
 from headgate.report import words
 
 __all__ = [
@@ -167,6 +167,8 @@ class Report:
     because: str
     decision: str
     """Ledger entry of the decision."""
+    judged: str
+    """What the decision is about: the winner, or the best of what was refused."""
     winner: str
     """Variant name; the baseline's where nothing was better."""
     winner_id: str
@@ -194,6 +196,22 @@ class Report:
     notes: tuple[str, ...] = ()
     """What a reader must know before believing any of it."""
     currency: str = "USD"
+
+    @property
+    def headline(self) -> str:
+        """The winner, or what stays because there is none."""
+        if self.judged == self.winner:
+            return self.winner
+        return "the baseline stays" if not self.generation else "the current release stays"
+
+    @property
+    def subject(self) -> str:
+        """Where the endpoint is, and the ids that belong to the headline; for the eye."""
+        at = "nothing is current yet" if self.generation is None else ""
+        at = at or f"generation {self.generation}"
+        if self.judged == self.winner:
+            return f"{at} · decision {short(self.decision)} · variant {short(self.winner_id)}"
+        return f"{at} · decision {short(self.decision)}, about {self.judged}"
 
     @property
     def certified(self) -> bool:

@@ -10,7 +10,6 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from headgate.objects import short
 from headgate.report import words
 from headgate.report.model import Candidate, Figure, Report
 
@@ -29,6 +28,17 @@ COLOURS = {
     "baseline": "dim",
     "skipped": "dim",
 }
+
+
+_NARROW = (
+    "recall@10",
+    "accuracy",
+    "agreement@10",
+    "agreement",
+    "cost_per_1k",
+    "device_s_per_1k",
+)
+"""The metrics that a narrow terminal shows of each candidate."""
 
 
 def print_report(report: Report, console: Console) -> None:
@@ -78,22 +88,17 @@ def _head(r: Report) -> Group:
         "  ",
         (r.action.upper(), COLOURS.get(r.action, "bold")),
         "  ",
-        (r.winner, "bold"),
+        (r.headline, "bold"),
     )
-    where = "nothing is current yet" if r.generation is None else f"generation {r.generation}"
-    facts = f"{where} · decision {short(r.decision)} · variant {short(r.winner_id)}"
-    return Group(Text(""), verdict, Text(words.with_units(r.because)), Text(facts, style="dim"))
+    because = Text(words.with_units(r.because))
+    return Group(Text(""), verdict, because, Text(r.subject, style="dim"))
 
 
 def _candidates(r: Report, width: int) -> Group:
     """One row a candidate, and the reasons as lines of their own."""
     shown = list(dict.fromkeys(m for c in r.candidates for m in c.figures))
     if width < 110:
-        shown = [
-            m
-            for m in shown
-            if m in ("recall@10", "accuracy", "agreement@10", "agreement", "cost_per_1k")
-        ]
+        shown = [m for m in shown if m in _NARROW]
     table = _grid(
         ("tried", False),
         ("verdict", False),
@@ -111,8 +116,9 @@ def _candidates(r: Report, width: int) -> Group:
     reasons = [
         Text(f"{c.name}: {words.with_units(c.why)}", style="dim") for c in r.candidates if c.why
     ]
+    in_currency = f"; cost in {r.currency}" if "cost_per_1k" in shown else ""
     return Group(
-        _section(f"What was tried (differences to the baseline; cost in {r.currency})", table),
+        _section(f"What was tried (differences to the baseline{in_currency})", table),
         *reasons,
     )
 

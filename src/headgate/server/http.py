@@ -158,7 +158,8 @@ def decoded(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         message, _, path = str(error).partition(" - at `")
         field_name = path.rstrip("`").removeprefix("$.").removeprefix("$")
         missing = message.partition("missing required field `")[2].rstrip("`")
-        field_name = ".".join(part for part in (field_name, missing) if part)
+        unknown = message.partition("contains unknown field `")[2].rstrip("`")
+        field_name = ".".join(part for part in (field_name, missing, unknown) if part)
         raise HttpError(
             400,
             f"{field_name}: {message}" if field_name else message,

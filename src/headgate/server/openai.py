@@ -24,7 +24,7 @@ _TYPES = {
 }
 
 
-class _Body(msgspec.Struct):
+class _Body(msgspec.Struct, forbid_unknown_fields=True):
     input: str | list[str | int | list[int]]
     model: str
     encoding_format: Literal["float", "base64"] = "float"

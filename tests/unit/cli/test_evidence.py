@@ -73,7 +73,7 @@ def test_compare_of_two_kinds_is_refused(cli: Cli, ids: Ids) -> None:
     """A run and an artifact have nothing to compare."""
     said = cli("compare", ids.refused, ids.model)
     assert said.code == 2
-    assert f"{short(ids.refused)} is a run and" in said.err
+    assert f"{short(ids.refused)} is of kind run, " in said.err
 
 
 def test_lineage_goes_back_to_what_came_from_outside(cli: Cli, ids: Ids) -> None:

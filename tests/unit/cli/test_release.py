@@ -13,7 +13,7 @@ from headgate.objects import Action, Release, canonical, short
 
 from .conftest import Cli, Ids, decide
 
-RESTART = "Servers that are running keep the release that they started with: restart them.\n"
+FOLLOWED = "Servers that are running take it over within seconds; none needs a restart.\n"
 
 
 def test_an_accepted_decision_becomes_current(cli: Cli, ids: Ids) -> None:
@@ -21,7 +21,7 @@ def test_an_accepted_decision_becomes_current(cli: Cli, ids: Ids) -> None:
     said = cli("promote", ids.accepted)
     assert said.code == 0
     assert said.out == f"docs is at generation 1: student  variant {short(ids.student)}"
-    assert said.err == RESTART
+    assert said.err == FOLLOWED
     newest = json.loads(cli("history", "--json").out)[-1]
     assert newest["variant"] == ids.student
     assert newest["decision"] == ids.accepted
@@ -120,7 +120,7 @@ def test_rollback_brings_the_previous_release_back(cli: Cli, ids: Ids) -> None:
     said = cli("rollback", "--why", "too slow")
     assert said.code == 0
     assert said.out == f"docs is at generation 2: baseline again  variant {short(ids.baseline)}"
-    assert said.err == RESTART
+    assert said.err == FOLLOWED
     lines = cli("history").out.splitlines()
     assert lines[0] == "docs  the first line is current; times are UTC"
     assert [line.split()[:2] for line in lines[2:] if line.split()[0].isdigit()] == [

@@ -102,8 +102,9 @@ def test_the_loaded_baseline_waits_as_the_formula_of_its_queue_says() -> None:
     assert times.loaded_p95_s(0.01) == times.baseline_p95_s
 
 
-def outcome(tries: list[Tried], findings: object = None) -> tuple[Action, str, str]:
-    return main._outcome(tries, cast("Findings | None", findings), fallback="sha256:power")
+def outcome(tries: list[Tried], findings: object = None) -> tuple[Action, str, str, str]:
+    nobody = cast("Job", None), cast("Baseline", None)
+    return main._outcome(*nobody, tries, cast("Findings | None", findings))
 
 
 def findings(store: Store, action: Action) -> object:
@@ -112,13 +113,16 @@ def findings(store: Store, action: Action) -> object:
     current = store.put_bytes(b"the baseline")
     judged = Decision(version, current, "holdout", (), action, f"it says {action.value}")
     run = replace(RUN, entry=store.append("run", {"decided": action.value}).id)
-    return SimpleNamespace(certificate=SimpleNamespace(decision=judged, version=version, run=run))
+    return SimpleNamespace(
+        winner=SimpleNamespace(name="bf16"),
+        certificate=SimpleNamespace(decision=judged, version=version, run=run),
+    )
 
 
 def test_the_jobs_decision_is_that_of_the_certificate(store: Store) -> None:
     """Not that of the split which chose the winner."""
-    action, because, entry = outcome([tried("bf16")], findings(store, Action.ROLLBACK))
-    assert (action, because) == (Action.ROLLBACK, "it says rollback")
+    action, because, entry, about = outcome([tried("bf16")], findings(store, Action.ROLLBACK))
+    assert (action, because, about) == (Action.ROLLBACK, "it says rollback", "bf16")
     assert store.get(entry).body == {"decided": "rollback"}
 
 
@@ -129,16 +133,9 @@ def test_without_a_winner_not_knowing_goes_before_a_refusal() -> None:
         tried("student3", None),
         tried("int8_static", Action.UNKNOWN),
     ]
-    action, because, entry = outcome(tries)
-    assert (action, entry) == (Action.UNKNOWN, RUN.entry)
+    action, because, entry, about = outcome(tries)
+    assert (action, entry, about) == (Action.UNKNOWN, RUN.entry, "int8_static")
     assert because == "no candidate is accepted; int8_static: it says unknown"
-
-
-def test_where_nothing_could_be_made_the_baseline_stays() -> None:
-    """Nothing was decided, so the report names the last entry before a decision."""
-    action, because, entry = outcome([tried("bf16", None)])
-    assert (action, entry) == (Action.UNKNOWN, "sha256:power")
-    assert because == "no candidate could be made; the baseline stays"
 
 
 def promoted(store: Store, found: object, *, promote: bool = True) -> int | None:

@@ -127,7 +127,7 @@ def test_a_contract_that_nothing_measures_has_no_row(store: Store) -> None:
 
 
 def test_the_table_is_in_the_ledger_even_where_it_is_empty(store: Store) -> None:
-    """It is what a decision names where no candidate could be made."""
+    """Where no candidate could be made, too."""
     found = power(store, contract("accuracy", BELOW, 0.05), tries=(tried("bf16", None),))
     assert found.rows == ()
     assert store.get(found.entry).body == {"endpoint": "docs", "rows": []}

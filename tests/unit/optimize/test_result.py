@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from headgate.objects import Action, Bound, ContractResult, Verdict
+from headgate.optimize.job import Job
 from headgate.optimize.result import _next
 
 from .fakes import contract
@@ -21,8 +24,26 @@ def judged(metric: str, verdict: Verdict) -> ContractResult:
     return ContractResult(kept, verdict, 0.5, 0.4, 0.6, 9, "a test")
 
 
+def ends_with(
+    action: Action, results: tuple[ContractResult, ...], generation: int | None
+) -> tuple[str, str]:
+    ran = [
+        SimpleNamespace(seconds=s, measures=m)
+        for s, m in ((100.0, True), (30.0, True), (60.0, False))
+    ]
+    job = SimpleNamespace(config=SimpleNamespace(path=HERE), recorder=SimpleNamespace(runs=ran))
+    return _next(
+        cast("Job", job),
+        action,
+        results,
+        ENTRY,
+        generation=generation,
+        promoted=generation is not None,
+    )
+
+
 @pytest.mark.parametrize(
-    ("action", "results", "promoted", "expected"),
+    ("action", "results", "generation", "expected"),
     [
         (Action.ACCEPT, (), 1, "headgate serve"),
         (Action.ACCEPT, (), None, "headgate optimize --promote"),
@@ -43,11 +64,28 @@ def judged(metric: str, verdict: Verdict) -> ContractResult:
     ],
 )
 def test_every_outcome_ends_with_a_command_that_can_be_pasted(
-    action: Action, results: tuple[ContractResult, ...], promoted: int | None, expected: str
+    action: Action, results: tuple[ContractResult, ...], generation: int | None, expected: str
 ) -> None:
     """Noise is answered by measuring again, all else by looking; a blank in a path stays whole."""
-    command, why = _next(HERE, action, results, ENTRY, promoted)
+    command, why = ends_with(action, results, generation)
     assert command.startswith(expected)
     assert str(HERE) in shlex.split(command)
     assert why.endswith(":")
     assert ENTRY not in command
+
+
+@pytest.mark.parametrize(
+    ("generation", "serves"),
+    [
+        (None, "too busy to tell. Take"),
+        (0, "`headgate serve` serves the baseline until then. Take"),
+        (3, "Generation 3 stays current. Take"),
+    ],
+)
+def test_measuring_again_says_what_it_takes_and_what_is_served_until_then(
+    generation: int | None, serves: str
+) -> None:
+    """Only what measures time is done again."""
+    _, why = ends_with(Action.UNKNOWN, (judged("latency_p95", Verdict.UNKNOWN),), generation)
+    assert serves in why
+    assert "(about 2.17 min; the rest is reused)" in why

@@ -47,6 +47,7 @@ def test_all_four_forms_of_input_are_accepted(
         ({"model": "m", "input": ["a"] * 4}, "input"),
         ({"model": "m", "input": "a", "encoding_format": "hex"}, "encoding_format"),
         ({"model": "m", "input": "a", "truncate": "yes"}, "truncate"),
+        ({"model": "m", "input": "a", "dimension": 3}, "dimension"),
         ([], None),
     ],
 )
