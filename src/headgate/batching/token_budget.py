@@ -123,9 +123,10 @@ class TokenBudgetBatcher:
         return (request.group, request.tenant if self._isolate_tenants else "")
 
     def _note(self, request: Request) -> None:
-        """Remembers when requests of a group arrive; the items of one call arrive once."""
+        """Remembers when requests of a group arrive; the items of one call arrive once, and they
+        come here in turns with those of other calls."""
         recent = self._recent_s.setdefault(request.group, deque(maxlen=_RECENT))
-        if not recent or recent[-1] != request.arrived_at_s:
+        if not recent or request.arrived_at_s > recent[-1]:
             recent.append(request.arrived_at_s)
         self._recent_s.move_to_end(request.group)
         if len(self._recent_s) > _MOST_GROUPS:

@@ -103,6 +103,7 @@ class DataPlane:
             patience_s=self._admission.max_predicted_wait_s or 1.0, weights=weights
         )
         self._room = _BATCHES_AT_HAND * batcher.spec.max_requests
+        self._room_tokens = _BATCHES_AT_HAND * batcher.spec.max_padded_tokens
         self._cache = None if batch_invariance is BatchInvariance.DEPENDENT else cache
         self._free: dict[int, float] = dict.fromkeys(range(instances), 0.0)  # index -> free since
         self._running: dict[int, _Running] = {}  # instance -> batch
@@ -371,7 +372,10 @@ class DataPlane:
 
     def _refill(self) -> None:
         """Whose turn it is goes to the batcher, which decides who goes together."""
-        while len(self._batcher) < self._room and (request := self._queue.take()) is not None:
+        while len(self._batcher) < self._room and self._batcher.tokens < self._room_tokens:
+            request = self._queue.take()
+            if request is None:
+                return
             self._batcher.add(request)
 
     def _still_wanted(

@@ -183,20 +183,21 @@ class Pricer:
         What the shell does while engines stand idle between two calls delays nobody twice; the rest
         of it, and the load generator on the same cores, slow engines. What is left out: the scatter
         of service times around their median (a tenth either way moves p95 by 3 to 8 %), and that
-        threads wait for a core, so tails are predicted too short where all cores are busy.
+        threads wait for a core, so tails are predicted too short where all cores are busy. How many
+        requests share an engine call is taken from the simulation at 0.7 of the highest rate.
         """
         variant, curve, cores = priced.choice.variant, priced.choice.curve, self.job.cores
         hits = self._hits if variant.cache.capacity_bytes else 0.0
         shell_s = self.shell.cpu_s(side.rate_per_s, new_share=1 - hits)
         calls_per_request = (1 - hits) / max(priced.outcome.mean_batch, 1.0)
         contends_s = max(shell_s - self.shell.handover_s * calls_per_request, 0.0)
-        takes = self._beside(curve, contends_s + side.generator_cpu_s_per_request, hits)
+        beside = self._beside(curve, contends_s + side.generator_cpu_s_per_request, hits)
         outcome = simulate_variant(
             self.job.recorder,
             priced.build,
             variant,
             curve,
-            takes,
+            curve,
             workload=self.job.inputs.versions["workload"],
             preprocess=self.job.config.preprocess,
             cores=cores,
@@ -207,7 +208,7 @@ class Pricer:
             warm_up=side.before,
             drain_s=DRAIN_S,
             handover_s=self.shell.handover_s,
-            beside_s=takes.curve.item_s - curve.curve.item_s,
+            beside_s=beside.curve.item_s - curve.curve.item_s,
             detail=name,
         )
         computes = curve.cores_used / curve.plan.threads

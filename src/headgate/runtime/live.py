@@ -90,6 +90,8 @@ class LivePlane:
         self._running = 0
         self._draining = False
         self._drained = asyncio.Event()
+        self._closed = False
+        self._calls: set[Answers] = set()
         self._wake: asyncio.TimerHandle | None = None
         self._encoder = ThreadPoolExecutor(1, thread_name_prefix="encode")
         self.instances = [
@@ -142,6 +144,8 @@ class LivePlane:
             size = sum(len(i) if isinstance(i, str) else _ITEM_CHARACTERS for i in items)
             if size <= _INLINE_CHARACTERS:
                 return self._codec.encode(items, truncate=truncate)
+        if self._closed:
+            raise Rejected("draining")
         return await self._loop.run_in_executor(self._encoder, self._encode, items, truncate)
 
     async def submit(
@@ -160,6 +164,8 @@ class LivePlane:
         on the plane's clock; ``priority`` counts among the tenant's own requests. Cancelling the
         caller cancels its items: those that wait never run.
         """
+        if self._closed:
+            raise Rejected("draining")
         now_s = self._clock()
         call = Answers(len(encoded), now_s, self._loop.create_future())
         events = []
@@ -187,6 +193,7 @@ class LivePlane:
         timer = None
         if deadline_s is not None:
             timer = self._loop.call_later(max(0.0, deadline_s - now_s), self._expire, call)
+        self._calls.add(call)
         try:
             return await call.future
         except asyncio.CancelledError:
@@ -196,6 +203,7 @@ class LivePlane:
             self._abandon(call)
             raise
         finally:
+            self._calls.discard(call)
             if timer is not None:
                 timer.cancel()
 
@@ -207,7 +215,11 @@ class LivePlane:
         await self._drained.wait()
 
     async def close(self) -> None:
-        """Ends the threads and frees the engines. What is still in flight is not answered."""
+        """Ends the threads and frees the engines. What is still in flight is refused."""
+        self._closed = True
+        for call in list(self._calls):
+            if not call.future.done():
+                call.future.set_exception(Rejected("draining"))
         self._encoder.shutdown(wait=False, cancel_futures=True)
         if self._wake is not None:
             self._wake.cancel()

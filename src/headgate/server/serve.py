@@ -131,8 +131,9 @@ async def run(
     server = Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     following = None
+    loading = ThreadPoolExecutor(1, thread_name_prefix="release")
     if next_release is not None:
-        following = asyncio.create_task(_follow(switch, next_release, on_release, poll_s))
+        following = asyncio.create_task(_follow(switch, next_release, on_release, poll_s, loading))
     try:
         if on_listening is not None:
             host, port = listener.getsockname()[:2]
@@ -148,6 +149,8 @@ async def run(
         server.should_exit = True
         await serving
         await switch.close()
+        # What loads a release reads what the caller is about to close.
+        await asyncio.to_thread(loading.shutdown, cancel_futures=True)
 
 
 async def _follow(
@@ -155,27 +158,27 @@ async def _follow(
     next_release: NextRelease,
     on_release: Callable[[Deployment], None] | None,
     poll_s: float,
+    loading: ThreadPoolExecutor,
 ) -> None:
     """Switches to every next release; what goes wrong is logged, and the old one goes on."""
     loop = asyncio.get_running_loop()
-    thread = ThreadPoolExecutor(1, thread_name_prefix="release")
-    try:
-        while True:
-            await asyncio.sleep(poll_s)
-            try:
-                deployment = await loop.run_in_executor(thread, next_release)
-                if deployment is None:
-                    continue
-                await switch.to(deployment)
-            except Exception as error:
-                name = switch.deployment.release
-                unexpected = not isinstance(error, HeadgateError)
-                _log.error("%s goes on; its successor: %s", name, error, exc_info=unexpected)
+    while True:
+        await asyncio.sleep(poll_s)
+        try:
+            deployment = await loop.run_in_executor(loading, next_release)
+            if deployment is None:
                 continue
-            if on_release is not None:
+            await switch.to(deployment)
+        except Exception as error:
+            name = switch.deployment.release
+            unexpected = not isinstance(error, HeadgateError)
+            _log.error("%s goes on; its successor: %s", name, error, exc_info=unexpected)
+            continue
+        if on_release is not None:
+            try:
                 on_release(deployment)
-    finally:
-        thread.shutdown(wait=False)
+            except Exception:  # such as a closed pipe: no reason to follow no more
+                _log.exception("%s has taken over, and it could not be told", deployment.release)
 
 
 async def _until_signal(

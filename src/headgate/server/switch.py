@@ -7,12 +7,15 @@ new release is loaded and warm before it takes over; the old one answers what it
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from headgate.runtime import Deployment
 from headgate.server.app import App
 from headgate.server.http import Limits, Receive, Scope, Send
 
 __all__ = ["Switch"]
+
+_log = logging.getLogger("headgate.server")
 
 
 class Switch:
@@ -51,6 +54,13 @@ class Switch:
 
 
 async def _retire(app: App, deployment: Deployment) -> bool:
-    finished = await app.finish()
-    await deployment.close()
+    """What goes wrong is logged: the release that took over must not suffer from it."""
+    try:
+        finished = await app.finish()
+        await deployment.close()
+    except Exception:
+        _log.exception("%s could not be retired", deployment.release)
+        return False
+    if not finished:
+        _log.error("%s was given up with requests unanswered: they get a 503", deployment.release)
     return finished

@@ -196,11 +196,14 @@ def _raw(tensor: _InputTensor, rest: bytes | None) -> bytes | None:
     return rest
 
 
-def _raw_texts(raw: bytes) -> list[object]:
-    """Each text's length in bytes (4 bytes, little-endian) stands before its UTF-8."""
+def _raw_texts(raw: bytes, most: int) -> list[object]:
+    """Each text's length in bytes (4 bytes, little-endian) stands before its UTF-8.
+
+    Reads one more than ``most`` at the most, which is enough to tell that they do not fit.
+    """
     texts: list[object] = []
     at = 0
-    while at < len(raw):
+    while at < len(raw) and len(texts) <= most:
         end = at + 4 + int.from_bytes(raw[at : at + 4], "little")
         if at + 4 > len(raw) or end > len(raw):
             raise _bad(f"inputs[0].data[{len(texts)}]", "the binary data ends within it")
@@ -215,7 +218,9 @@ def _raw_texts(raw: bytes) -> list[object]:
 def _texts(tensor: _InputTensor, raw: bytes | None) -> list[object]:
     if tensor.datatype != "BYTES":
         raise _bad("inputs[0].datatype", f"{tensor.datatype} is no text; send BYTES")
-    texts: list[object] = (tensor.data or []) if raw is None else _raw_texts(raw)
+    texts: list[object] = tensor.data or []
+    if raw is not None:
+        texts = _raw_texts(raw, math.prod(tensor.shape))
     while len(texts) == 1 and isinstance(texts[0], list):  # [["a", "b"]] for the shape [1, 2]
         texts = texts[0]
     if texts and isinstance(texts[0], list):
