@@ -51,7 +51,7 @@ class PlaneShell:
         for request in requests:
             assert request.id not in self.requests
             self.requests[request.id] = request
-        self._carry_out(self.plane.handle_all([Arrived(r) for r in requests], self.now_s))
+        self._carry_out(self.plane.handle(Arrived(requests), self.now_s))
 
     def finish(self, instance: int, *, bad: int | None = None) -> None:
         """``bad``: position of an item whose value is an error."""

@@ -136,10 +136,12 @@ class Served:
         deployed: Deployment | None = None,
         limits: Limits | None = None,
         next_release: NextRelease | None = None,
+        on_release: Callable[[Deployment], None] | None = None,
     ) -> None:
         self.deployment = deployed or deployment()
         self._limits = limits
         self._next_release = next_release
+        self._on_release = on_release
         self._listening: Future[tuple[str, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
         self._drained: Future[bool] = Future()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -155,6 +157,7 @@ class Served:
                 self._limits,
                 lambda url: listening.set_result((url, loop, stop)),
                 self._next_release,
+                self._on_release,
                 poll_s=0.01,
             )
 

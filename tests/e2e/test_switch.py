@@ -94,6 +94,22 @@ def test_each_release_finishes_what_it_began() -> None:
     assert new.closed
 
 
+def test_following_goes_on_where_nobody_can_be_told() -> None:
+    """A closed pipe fails the announcement of one release, and not the next release."""
+    first = deployment(WordEngine())
+    coming = [
+        replace(deployment(WordEngine()), generation=g, metrics=first.metrics) for g in (4, 5)
+    ]
+
+    def announce(_: Deployment) -> None:
+        raise BrokenPipeError
+
+    with Served(
+        first, next_release=lambda: coming.pop(0) if coming else None, on_release=announce
+    ) as server:
+        eventually(lambda: current(server.url) == "words@5", "the second release took over")
+
+
 def test_stopping_waits_for_a_release_that_retires() -> None:
     """SIGTERM right after the switch: what the old release holds is answered all the same."""
     old, new = WordEngine(), WordEngine()

@@ -25,9 +25,10 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """A request, parsed and encoded, asks to be answered."""
+    """A call, parsed and encoded, asks to be answered: its requests are let in together or not at
+    all. They are one tenant's."""
 
-    request: Request
+    requests: tuple[Request, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from headgate.batching import BatchPolicy, TokenBudgetBatcher
 from headgate.caching import GenerationCache, make_policy
@@ -36,7 +36,13 @@ from headgate.dataplane.events import (
 )
 from headgate.dataplane.stats import PlaneStats
 from headgate.objects import BatchInvariance, Variant
-from headgate.scheduling import Admission, FairQueue, most_recently_freed, predicted_wait_s
+from headgate.scheduling import (
+    Admission,
+    FairQueue,
+    Refusal,
+    most_recently_freed,
+    predicted_wait_s,
+)
 from headgate.workload import Batch, LearnedService, Request, ServiceCurve, ServiceTimeModel
 
 __all__ = ["DataPlane"]
@@ -174,7 +180,7 @@ class DataPlane:
         for event in events:
             match event:
                 case Arrived():
-                    self._arrive(event.request, now_s, actions)
+                    self._arrive(event.requests, now_s, actions)
                 case Finished():
                     self._finish(event, now_s, actions)
                 case Failed():
@@ -234,48 +240,72 @@ class DataPlane:
 
     # What can happen
 
-    def _arrive(self, request: Request, now_s: float, actions: list[Action]) -> None:
-        if request.id in self._callers:
-            raise ValueError(f"request id {request.id} is already in flight")
-        self._arrived += 1
+    def _arrive(self, requests: Sequence[Request], now_s: float, actions: list[Action]) -> None:
+        for request in requests:
+            if request.id in self._callers:
+                raise ValueError(f"request id {request.id} is already in flight")
+        self._arrived += len(requests)
         if self._draining:
-            self._reject(request, "draining", None, actions)
+            refusal: Refusal | None = Refusal("draining", None)
+            known: list[object] = []
+        else:
+            known = [self._lookup(request, now_s) for request in requests]
+            new = [r for r, value in zip(requests, known, strict=True) if value is None]
+            refusal = self._refusal(new, now_s) if new else None
+        if refusal is not None:
+            for request in requests:
+                self._reject(request, refusal.reason, refusal.retry_after_s, actions)
             return
-        if self._cache is not None:
-            value = self._cache.lookup(
-                request.key, tenant=request.tenant, generation=self.generation, now_s=now_s
-            )
-            if value is not None:
+        for request, value in zip(requests, known, strict=True):
+            if value is None:
+                self._enter(request)
+            else:
                 self._hits += 1
                 self._answered += 1
                 actions.append(Answer(request, value, "cache"))
-                return
+
+    def _lookup(self, request: Request, now_s: float) -> object:
+        """What the cache has of it; None where it has nothing, or there is no cache."""
+        if self._cache is None:
+            return None
+        value = self._cache.lookup(
+            request.key, tenant=request.tenant, generation=self.generation, now_s=now_s
+        )
+        if value is None:
             self._misses += 1
-            twin = self._twins_of.get((request.tenant, request.key))
-        else:
-            twin = None
+        return value
+
+    def _refusal(self, new: Sequence[Request], now_s: float) -> Refusal | None:
+        """Why those of a call that the cache does not have are not let in, if they are not."""
         # Twins take no device time, but a caller who waits takes memory: the bound counts both.
         waiting = len(self._callers) - self._running_requests
-        refusal = self._admission.refuse(
-            request,
+        lone = {(r.tenant, r.key): r for r in new} if self._cache is not None else {}
+        work = [r for k, r in lone.items() if k not in self._twins_of] if lone else new
+        return self._admission.refuse(
+            min(new, key=lambda r: math.inf if r.deadline_s is None else r.deadline_s),
+            requests=len(new),
             waiting=max(0, waiting),
-            wait_s=0.0 if twin is not None else self.predicted_wait_s(now_s),
-            service_s=0.0 if twin is not None else self.service.predict_s(1, request.tokens),
+            wait_s=self.predicted_wait_s(now_s) if work else 0.0,
+            service_s=self._predicted_service_s(work),
             now_s=now_s,
         )
-        if refusal is not None:
-            self._reject(request, refusal.reason, refusal.retry_after_s, actions)
-        elif twin is not None:
-            self._twins += 1
-            twin.callers[request.id] = request
-            self._enter(request, twin)
-        else:
-            work = _Work(request)
-            self._work[request.id] = work
-            self._enter(request, work)
-            if self._cache is not None:
-                self._twins_of[request.tenant, request.key] = work
-            self._queue.add(request)
+
+    def _predicted_service_s(self, work: Sequence[Request]) -> float:
+        """Seconds from the first start of ``work`` to its last end, on an idle machine."""
+        if not work:
+            return 0.0
+        longest_s = self.service.predict_s(1, max(r.tokens for r in work))
+        if len(work) == 1:
+            return longest_s
+        shared_s = predicted_wait_s(
+            waiting=len(work),
+            waiting_tokens=sum(r.tokens for r in work),
+            running_s=0.0,
+            instances=self.instances,
+            spec=self._batcher.spec,
+            service=self.service,
+        )
+        return max(longest_s, shared_s)
 
     def _finish(self, event: Finished, now_s: float, actions: list[Action]) -> None:
         if not self._release(event.instance, event.batch, now_s):
@@ -321,7 +351,18 @@ class DataPlane:
         if not work.callers and (self._queue.remove(leader.id) or self._batcher.remove(leader.id)):
             self._forget(leader)
 
-    def _enter(self, caller: Request, work: _Work) -> None:
+    def _enter(self, caller: Request) -> None:
+        """Lets it in, to the work of an equal request where one is in flight."""
+        identity = (caller.tenant, caller.key)
+        work = self._twins_of.get(identity)
+        if work is not None:
+            self._twins += 1
+            work.callers[caller.id] = caller
+        else:
+            work = self._work[caller.id] = _Work(caller)
+            if self._cache is not None:
+                self._twins_of[identity] = work
+            self._queue.add(caller)
         self._callers[caller.id] = work
         if caller.deadline_s is not None:
             self._hurried.add(caller.id)

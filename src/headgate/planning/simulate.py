@@ -181,7 +181,7 @@ def simulate(
                 latencies.append(float("nan"))
                 waits.append(float("nan"))
                 sources.append("")
-                events.append(Arrived(coming))
+                events.append(Arrived((coming,)))
                 coming = next(arriving, None)
         in_flight_s += in_flight * (now_s - before_s)
 

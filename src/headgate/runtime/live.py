@@ -53,6 +53,8 @@ class Plane(Protocol):
     @property
     def in_flight(self) -> int: ...
 
+    def predicted_wait_s(self, now_s: float) -> float: ...
+
     def handle_all(self, events: Iterable[Event], now_s: float) -> list[Action]: ...
 
 
@@ -113,6 +115,10 @@ class LivePlane:
         """Items that were admitted and are not answered yet."""
         return self._plane.in_flight
 
+    def predicted_wait_s(self) -> float:
+        """Seconds until what is asked now would start."""
+        return self._plane.predicted_wait_s(self._clock())
+
     @property
     def draining(self) -> bool:
         return self._draining
@@ -168,7 +174,6 @@ class LivePlane:
             raise Rejected("draining")
         now_s = self._clock()
         call = Answers(len(encoded), now_s, self._loop.create_future())
-        events = []
         for index, (payload, key) in enumerate(zip(encoded, keys, strict=True)):
             request = Carried(
                 next(self._ids),
@@ -184,10 +189,9 @@ class LivePlane:
                 index=index,
             )
             call.requests.append(request)
-            events.append(Arrived(request))
-        if not events:
+        if not call.requests:
             return call
-        self._act(self._plane.handle_all(events, now_s))
+        self._act(self._plane.handle_all((Arrived(tuple(call.requests)),), now_s))
         if call.future.done():  # the cache had it all, or it was refused
             return call.future.result()
         timer = None

@@ -40,12 +40,20 @@ class Admission:
             )
 
     def refuse(
-        self, request: Request, *, waiting: int, wait_s: float, service_s: float, now_s: float
+        self,
+        request: Request,
+        *,
+        requests: int = 1,
+        waiting: int,
+        wait_s: float,
+        service_s: float,
+        now_s: float,
     ) -> Refusal | None:
-        """None lets ``request`` in.
+        """None lets the call in, all ``requests`` of it; ``request`` is the one due first.
 
         ``waiting`` callers wait before it, ``wait_s`` is its predicted wait (0 where an instance
-        is free) and ``service_s`` the predicted time of running it alone.
+        is free) and ``service_s`` the predicted time of running all of it alone. A call of more
+        requests than may wait is let in where nobody waits, or it never would be.
 
         >>> Admission(max_queue_requests=2).refuse(
         ...     Request(1, b"k", 8, 0.0), waiting=2, wait_s=0.5, service_s=0.1, now_s=0.0)
@@ -54,7 +62,8 @@ class Admission:
         if request.deadline_s is not None and now_s + wait_s + service_s > request.deadline_s:
             return Refusal("deadline", None)
         if waiting > 0 or wait_s > 0:
-            if waiting >= self.max_queue_requests:
+            alone = waiting == 0 and requests > 1 and self.max_queue_requests > 0
+            if waiting + requests > self.max_queue_requests and not alone:
                 return Refusal("queue_full", wait_s)
             if wait_s > self.max_predicted_wait_s:
                 return Refusal("predicted_wait", wait_s)

@@ -144,3 +144,9 @@ def test_groups_never_meet_and_tenants_only_where_allowed() -> None:
         formed = batcher.next_batch(0.0, DEAR_CALLS)
         assert formed is not None
         assert {r.id for r in formed} == expected
+
+
+def test_calls_that_come_in_turns_are_two_arrivals_and_not_many() -> None:
+    """Items of one call arrive once, also where a fair queue deals them out among another's."""
+    batcher = waiting(BatchingSpec(max_wait_s=1.0), *(0.0, 0.001) * 16)
+    assert list(batcher._recent_s[""]) == [0.0, 0.001]

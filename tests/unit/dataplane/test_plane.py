@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -58,7 +59,7 @@ def ask(
     deadline_s: float | None = None,
     at_s: float = 0.0,
 ) -> Arrived:
-    return Arrived(Request(i, key or bytes([i]), 10, at_s, tenant, deadline_s))
+    return Arrived((Request(i, key or bytes([i]), 10, at_s, tenant, deadline_s),))
 
 
 def batch_of(actions: list[Action]) -> Batch:
@@ -101,7 +102,7 @@ def test_an_answer_is_given_again_from_the_cache() -> None:
     """Equal key, same tenant: no engine."""
     p = plane()
     p.handle(done(batch_of(p.handle(ask(1, b"k"), 0.0)), "one"), 0.1)
-    assert p.handle(ask(2, b"k"), 0.2) == [Answer(ask(2, b"k").request, "one", "cache")]
+    assert p.handle(ask(2, b"k"), 0.2) == [Answer(ask(2, b"k").requests[0], "one", "cache")]
     assert batch_of(p.handle(ask(3, b"k", tenant="u"), 0.3)).size == 1, "another tenant's is run"
 
 
@@ -324,8 +325,8 @@ def test_the_time_that_a_batch_will_take_is_no_time_that_others_have_waited() ->
     p = DataPlane(
         batcher=FixedWindow(BatchingSpec(8, 512), max_wait_s=1.0), service=slow, instances=2
     )
-    p.handle(Arrived(Request(1, b"1", 10, 0.0, group="a")), 0.0)
-    p.handle(Arrived(Request(2, b"2", 10, 0.5, group="b")), 0.5)
+    p.handle(Arrived((Request(1, b"1", 10, 0.0, group="a"),)), 0.0)
+    p.handle(Arrived((Request(2, b"2", 10, 0.5, group="b"),)), 0.5)
     run, wake = p.handle(Woke(), 1.0)
     assert isinstance(run, Run)
     assert [r.id for r in run.batch.requests] == [1]
@@ -363,7 +364,7 @@ def test_a_request_with_priority_goes_before_those_of_its_tenant_that_wait_longe
     """Not before those that the batcher has at hand already."""
     p = plane(max_requests=1, max_queue=100)
     running = batch_of(p.handle_all([ask(i, b"%d" % i) for i in range(20)], 0.0))
-    p.handle(Arrived(Request(99, b"99", 10, 0.05, "t", priority=3)), 0.05)
+    p.handle(Arrived((Request(99, b"99", 10, 0.05, "t", priority=3),)), 0.05)
     order = []
     for n in range(1, 21):
         running = batch_of(p.handle(done(running), 0.1 * n))
@@ -461,3 +462,58 @@ def test_the_plane_learns_from_what_calls_took_and_not_from_how_long_it_waited_f
         batch = batch_of(p.handle(ask(i), 10.0 * i))
         p.handle(Finished(batch, 0, ("v",), 0, 0.2), 10.0 * i + 5.0)
     assert p.service.predict_s(1, 10) == pytest.approx(0.2, rel=0.05)
+
+
+def call(*numbers: int, deadline_s: float | None = None, key: bytes = b"") -> Arrived:
+    """One call with a request of each number."""
+    return Arrived(tuple(Request(i, key or bytes([i]), 10, 0.0, "t", deadline_s) for i in numbers))
+
+
+def told(actions: list[Action], kind: type[Action]) -> list[int]:
+    return [a.request.id for a in actions if isinstance(a, kind) and not isinstance(a, Run | Wake)]
+
+
+def test_a_call_is_let_in_whole_or_refused_whole() -> None:
+    """Two wait and four may: a call of three is refused with all of its items, one of two fits."""
+    p = plane(max_queue=4)
+    p.handle(call(1), 0.0)
+    p.handle(call(2, 3), 0.0)
+    assert told(p.handle(call(4, 5, 6), 0.0), Reject) == [4, 5, 6]
+    assert told(p.handle(call(7, 8), 0.0), Reject) == []
+
+
+def test_a_call_of_more_than_may_wait_is_let_in_where_nobody_waits() -> None:
+    """Or it never would be."""
+    p = plane(max_queue=2)
+    p.handle(call(1), 0.0)
+    assert told(p.handle(call(2, 3, 4), 0.0), Reject) == []
+    assert told(p.handle(call(5), 0.0), Reject) == [5]
+
+
+def test_what_the_cache_has_of_a_refused_call_is_not_answered() -> None:
+    """Nobody gets half of an answer; and a call that the cache has whole is never refused."""
+    p = plane(max_queue=1)
+    p.handle(done(batch_of(p.handle(call(1, key=b"k"), 0.0)), "one"), 0.1)
+    p.handle(call(2), 0.2)
+    p.handle(call(3), 0.2)
+    known = Request(4, b"k", 10, 0.2, "t")
+    actions = p.handle(Arrived((known, Request(5, b"5", 10, 0.2, "t"))), 0.2)
+    assert (told(actions, Reject), told(actions, Answer)) == ([4, 5], [])
+    assert p.stats().hits == 0
+    assert told(p.handle(Arrived((replace(known, id=6),)), 0.2), Answer) == [6]
+
+
+def test_a_deadline_is_that_of_the_last_item() -> None:
+    """One item can be answered in time; a hundred of the same call cannot, and are refused at
+    once."""
+    p = plane()
+    assert told(p.handle(call(1, deadline_s=1.0), 0.0), Reject) == []
+    p = plane()
+    late = p.handle(call(*range(100), deadline_s=1.0), 0.0)
+    assert len(told(late, Reject)) == 100
+
+
+def test_equal_items_of_one_call_are_computed_once() -> None:
+    """The second is the first's twin from the start."""
+    p = plane()
+    assert batch_of(p.handle(call(1, 2, key=b"k"), 0.0)).size == 1

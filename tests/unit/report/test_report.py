@@ -69,7 +69,8 @@ def full_report() -> Report:
     return Report(
         endpoint="python-help", task="embed", action="accept",
         because="recall@10 loses 0.9 points (at most 1.7), 2 allowed; every other promise is kept.",
-        decision=ENTRY, judged="student3-int8", winner="student3-int8", winner_id=ENTRY, generation=1,
+        decision=ENTRY, judged="student3-int8", winner="student3-int8", winner_id=ENTRY,
+        generation=1,
         hardware={"cores": "2", "flags": "avx512_vnni avx512_bf16"},
         created_at="2026-11-24T14:00:00Z",
         next_command="headgate serve -f headgate.yaml", next_why="It is current. Serve it:",
@@ -172,8 +173,8 @@ def test_an_empty_report_still_says_what_to_do() -> None:
     """With every section empty there is still a decision and a next command."""
     r = full_report()
     bare = Report(**{f: getattr(r, f) for f in (
-        "endpoint", "task", "action", "because", "decision", "judged", "winner", "winner_id", "generation",
-        "hardware", "created_at", "next_command", "next_why")})  # fmt: skip
+        "endpoint", "task", "action", "because", "decision", "judged", "winner", "winner_id",
+        "generation", "hardware", "created_at", "next_command", "next_why")})  # fmt: skip
     assert "headgate serve" in render_html(bare)
 
 

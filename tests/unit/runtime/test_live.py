@@ -251,20 +251,23 @@ def test_a_full_queue_refuses_with_a_time_to_come_back() -> None:
     lived(deployment(engine, max_queue_requests=2), scenario)
 
 
-def test_one_refused_item_takes_its_siblings_back() -> None:
-    """A call is answered whole or not at all: its other items do not stay in the queue."""
+def test_a_call_is_let_in_whole_or_not_at_all() -> None:
+    """One waits and two may: a call of three is refused, and none of its items stays behind."""
     engine = WordEngine()
 
     async def scenario(d: Deployment) -> None:
         engine.open.clear()
         running = asyncio.create_task(ask(d, "running"))
         await entered(engine)
-        with pytest.raises(Rejected):
+        waits = asyncio.create_task(ask(d, "waits"))
+        await asyncio.sleep(0)
+        with pytest.raises(Rejected) as refused:
             await ask(d, "one", "two", "three")
-        assert d.live.in_flight == 1
+        assert refused.value.reason == "queue_full"
+        assert d.live.in_flight == 2
         engine.open.set()
-        await running
-        assert engine.rows_run == 1
+        await asyncio.gather(running, waits)
+        assert engine.rows_run == 2
 
     lived(deployment(engine, max_queue_requests=2), scenario)
 
@@ -376,7 +379,7 @@ def test_a_wake_up_that_the_plane_asks_for_is_delivered() -> None:
                 self.held += [e for e in events if isinstance(e, Arrived)]
                 return [Wake(now_s + 0.01), Wake(now_s + 0.001)]
             if isinstance(events[0], Woke):
-                return [Answer(e.request, "woken", "engine") for e in self.held]
+                return [Answer(r, "woken", "engine") for e in self.held for r in e.requests]
             return []
 
     d = deployment()
@@ -415,3 +418,25 @@ def test_ten_thousand_requests_with_a_third_cancelled() -> None:
         await d.live.drain()
 
     lived(deployment(*engines, batching=spec), scenario)
+
+
+def test_who_still_waits_when_it_is_closed_is_refused() -> None:
+    """A release that gave up on an engine that hangs leaves no caller hanging with it; whoever asks
+    it afterwards is refused too."""
+    engine = WordEngine()
+    d = deployment(engine)
+
+    async def scenario() -> None:
+        await d.start()
+        engine.open.clear()
+        waiting = asyncio.create_task(ask(d, "held"))
+        await entered(engine)
+        closing = asyncio.create_task(d.close())
+        with pytest.raises(Rejected, match="shutting down"):
+            await waiting
+        engine.open.set()
+        await closing
+        with pytest.raises(Rejected, match="shutting down"):
+            await ask(d, "late")
+
+    asyncio.run(asyncio.wait_for(scenario(), 30))

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headgate.errors import ConfigError
 from headgate.scheduling import FairQueue
 from headgate.workload import Request
 
@@ -183,3 +184,37 @@ def test_no_backlogged_tenant_gets_ahead_by_more_than_its_bound(
 def test_an_empty_queue_has_nobody(ask: Callable[[FairQueue], object]) -> None:
     """And says so."""
     assert not ask(FairQueue(patience_s=1.0))
+
+
+def remembered(queue: FairQueue) -> int:
+    """Tenants of whom anything is kept."""
+    return len(queue._tenants) + len(queue._away)
+
+
+def test_callers_who_come_once_leave_nothing_behind() -> None:
+    """A tenant is only a header: a thousand names on an idle server are all forgotten."""
+    queue = FairQueue(patience_s=10.0)
+    for i in range(1000):
+        queue.add(request(i, f"tenant {i}"))
+        assert queue.take() is not None
+    assert remembered(queue) == 0
+
+
+def test_while_one_waits_only_those_who_are_still_ahead_are_remembered() -> None:
+    """Each of 5,000 strangers is ahead of the backlog by its own ten tokens, and not for long."""
+    queue = FairQueue(patience_s=10.0)
+    most = 0
+    for i in range(5000):
+        queue.add(request(10_000 + i, "backlog"))
+        queue.add(request(i, f"tenant {i}"))
+        queue.take()
+        queue.take()
+        most = max(most, remembered(queue))
+    assert most < 600
+
+
+@pytest.mark.parametrize("weight", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_weight_that_is_none_is_refused(weight: float) -> None:
+    """Before anybody waits behind it for ever."""
+    with pytest.raises(ConfigError, match="the weight of tenant 'gold' is"):
+        FairQueue(patience_s=10.0, weights={"gold": weight})

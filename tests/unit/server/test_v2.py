@@ -162,3 +162,14 @@ def test_metadata_says_what_the_model_takes() -> None:
     described = metadata_body("e", 7, "p", IMAGE, SCORES)
     assert described["inputs"] == [{"name": "x", "datatype": "FP32", "shape": [-1, 2, 2]}]
     assert described["outputs"] == [{"name": "scores", "datatype": "FP32", "shape": [-1, 3]}]
+
+
+def test_more_binary_texts_than_the_shape_counts_are_not_read() -> None:
+    """Two million empty ones would hold up everybody else; the second tells enough."""
+    tensor = text(shape=[1], parameters={"binary_data_size": 8_000_000})
+    del tensor["data"]
+    head = body(tensor)
+    with pytest.raises(HttpError) as refused:
+        parse_infer(head + bytes(8_000_000), TEXT, SCORES, LIMITS, b"%d" % len(head))
+    assert (refused.value.status, refused.value.param) == (400, "inputs[0].shape")
+    assert "does not fit 2 texts" in refused.value.message
