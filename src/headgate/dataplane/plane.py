@@ -39,6 +39,7 @@ from headgate.objects import BatchInvariance, Variant
 from headgate.scheduling import (
     Admission,
     FairQueue,
+    Lateness,
     Refusal,
     most_recently_freed,
     predicted_wait_s,
@@ -58,11 +59,12 @@ class _Work:
     ``leader`` names the work in queues and batches, even after its own caller is gone.
     """
 
-    __slots__ = ("callers", "leader")
+    __slots__ = ("callers", "leader", "predicted_s")
 
-    def __init__(self, leader: Request) -> None:
+    def __init__(self, leader: Request, predicted_s: float) -> None:
         self.leader = leader
         self.callers: dict[int, Request] = {leader.id: leader}
+        self.predicted_s = predicted_s  # from arrival to finish; 0 where it had not to wait
 
 
 class _Running:
@@ -105,6 +107,7 @@ class DataPlane:
         self.service = service
         self._batcher = batcher
         self._admission = admission or Admission()
+        self._lateness = Lateness()
         self._queue = FairQueue(
             patience_s=self._admission.max_predicted_wait_s or 1.0, weights=weights
         )
@@ -186,7 +189,7 @@ class DataPlane:
                 case Failed():
                     self._fail(event, now_s, actions)
                 case Cancelled():
-                    self._cancel(event.request_id)
+                    self._cancel(event.request_id, now_s)
                 case Draining():
                     self._draining = True
                 case Woke():
@@ -245,20 +248,16 @@ class DataPlane:
             if request.id in self._callers:
                 raise ValueError(f"request id {request.id} is already in flight")
         self._arrived += len(requests)
-        if self._draining:
-            refusal: Refusal | None = Refusal("draining", None)
-            known: list[object] = []
-        else:
-            known = [self._lookup(request, now_s) for request in requests]
-            new = [r for r, value in zip(requests, known, strict=True) if value is None]
-            refusal = self._refusal(new, now_s) if new else None
+        known = [None if self._draining else self._lookup(r, now_s) for r in requests]
+        new = [r for r, value in zip(requests, known, strict=True) if value is None]
+        refusal, predicted_s = self._admit(new, now_s) if new else (None, 0.0)
         if refusal is not None:
             for request in requests:
                 self._reject(request, refusal.reason, refusal.retry_after_s, actions)
             return
         for request, value in zip(requests, known, strict=True):
             if value is None:
-                self._enter(request)
+                self._enter(request, predicted_s)
             else:
                 self._hits += 1
                 self._answered += 1
@@ -275,20 +274,27 @@ class DataPlane:
             self._misses += 1
         return value
 
-    def _refusal(self, new: Sequence[Request], now_s: float) -> Refusal | None:
-        """Why those of a call that the cache does not have are not let in, if they are not."""
+    def _admit(self, new: Sequence[Request], now_s: float) -> tuple[Refusal | None, float]:
+        """Why those of a call that the cache does not have are not let in, if they are not; and the
+        seconds until they are predicted to be finished, 0 where they have not to wait."""
+        if self._draining:
+            return Refusal("draining", None), 0.0
         # Twins take no device time, but a caller who waits takes memory: the bound counts both.
         waiting = len(self._callers) - self._running_requests
         lone = {(r.tenant, r.key): r for r in new} if self._cache is not None else {}
         work = [r for k, r in lone.items() if k not in self._twins_of] if lone else new
-        return self._admission.refuse(
+        wait_s = self.predicted_wait_s(now_s) if work else 0.0
+        service_s = self._predicted_service_s(work)
+        refusal = self._admission.refuse(
             min(new, key=lambda r: math.inf if r.deadline_s is None else r.deadline_s),
             requests=len(new),
             waiting=max(0, waiting),
-            wait_s=self.predicted_wait_s(now_s) if work else 0.0,
-            service_s=self._predicted_service_s(work),
+            wait_s=wait_s,
+            service_s=service_s,
             now_s=now_s,
+            lateness=self._lateness.factor,
         )
+        return refusal, wait_s + service_s if wait_s else 0.0
 
     def _predicted_service_s(self, work: Sequence[Request]) -> float:
         """Seconds from the first start of ``work`` to its last end, on an idle machine."""
@@ -327,7 +333,14 @@ class DataPlane:
                 now_s=now_s,
             ):
                 self._fills_refused += 1
+            self._note_lateness(self._work[request.id], now_s)
             self._settle(request, value, None, actions)
+
+    def _note_lateness(self, work: _Work, now_s: float) -> None:
+        """Holds what was predicted for it against what it took."""
+        if work.predicted_s:
+            self._lateness.observe(now_s - work.leader.arrived_at_s, work.predicted_s)
+            work.predicted_s = 0.0
 
     def _fail(self, event: Failed, now_s: float, actions: list[Action]) -> None:
         if not self._release(event.instance, event.batch, now_s):
@@ -341,17 +354,19 @@ class DataPlane:
         middle = len(requests) // 2
         self._halves += (requests[:middle], requests[middle:])
 
-    def _cancel(self, request_id: int) -> None:
+    def _cancel(self, request_id: int, now_s: float) -> None:
         work = self._leave(request_id)
         if work is None:
             return  # already answered, refused or cancelled: the two crossed on their way
         self._cancelled += 1
-        del work.callers[request_id]
+        caller = work.callers.pop(request_id)
         leader = work.leader
+        if caller.deadline_s is not None and now_s >= caller.deadline_s and caller is leader:
+            self._note_lateness(work, now_s)  # it did not leave, it was let down
         if not work.callers and (self._queue.remove(leader.id) or self._batcher.remove(leader.id)):
             self._forget(leader)
 
-    def _enter(self, caller: Request) -> None:
+    def _enter(self, caller: Request, predicted_s: float) -> None:
         """Lets it in, to the work of an equal request where one is in flight."""
         identity = (caller.tenant, caller.key)
         work = self._twins_of.get(identity)
@@ -359,7 +374,7 @@ class DataPlane:
             self._twins += 1
             work.callers[caller.id] = caller
         else:
-            work = self._work[caller.id] = _Work(caller)
+            work = self._work[caller.id] = _Work(caller, predicted_s)
             if self._cache is not None:
                 self._twins_of[identity] = work
             self._queue.add(caller)
@@ -432,6 +447,8 @@ class DataPlane:
             for caller in late:
                 del callers[caller.id]
                 self._leave(caller.id)
+                if caller is request:
+                    self._note_lateness(self._work[request.id], now_s)
                 self._reject(caller, "deadline", None, actions)
             if not callers:
                 unwanted = True

@@ -6,6 +6,7 @@ Pure: time comes in as ``now_s``, cost as a service-time model.
 from headgate.scheduling.admission import Admission, Refusal
 from headgate.scheduling.capacity import least_instances, square_root_staffing
 from headgate.scheduling.fair_queue import FairQueue, due_s
+from headgate.scheduling.lateness import Lateness
 from headgate.scheduling.placement import InstancePlan, instance_plans, most_recently_freed
 from headgate.scheduling.queue_model import predicted_wait_s
 from headgate.scheduling.reservations import Reservations
@@ -14,6 +15,7 @@ __all__ = [
     "Admission",
     "FairQueue",
     "InstancePlan",
+    "Lateness",
     "Refusal",
     "Reservations",
     "due_s",

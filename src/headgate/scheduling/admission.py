@@ -48,18 +48,21 @@ class Admission:
         wait_s: float,
         service_s: float,
         now_s: float,
+        lateness: float = 1.0,
     ) -> Refusal | None:
         """None lets the call in, all ``requests`` of it; ``request`` is the one due first.
 
         ``waiting`` callers wait before it, ``wait_s`` is its predicted wait (0 where an instance
-        is free) and ``service_s`` the predicted time of running all of it alone. A call of more
+        is free) and ``service_s`` the predicted time of running all of it alone. Where it has to
+        wait, a deadline must leave ``lateness`` times that (see ``Lateness``). A call of more
         requests than may wait is let in where nobody waits, or it never would be.
 
         >>> Admission(max_queue_requests=2).refuse(
         ...     Request(1, b"k", 8, 0.0), waiting=2, wait_s=0.5, service_s=0.1, now_s=0.0)
         Refusal(reason='queue_full', retry_after_s=0.5)
         """
-        if request.deadline_s is not None and now_s + wait_s + service_s > request.deadline_s:
+        takes_s = service_s if wait_s == 0 else lateness * (wait_s + service_s)
+        if request.deadline_s is not None and now_s + takes_s > request.deadline_s:
             return Refusal("deadline", None)
         if waiting > 0 or wait_s > 0:
             alone = waiting == 0 and requests > 1 and self.max_queue_requests > 0

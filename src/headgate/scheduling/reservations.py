@@ -1,8 +1,8 @@
 """What is promised to calls from the first byte to the answer: bytes before parsing, tokens after.
 
 A call's cost is known only once it is tokenized, and tokenizing is itself a cost. So its body's
-bytes are reserved before it is read, and settled for tokens when those are known. A call of one
-item and a call of many go by the same rule: let in whole, or refused whole.
+bytes are held as they come, before they are parsed, and settled for tokens when those are known. A
+call of one item and a call of many go by the same rule: let in whole, or refused whole.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ class Reservations:
     within their bounds. Raises ``ConfigError`` for a bound below 1.
 
     >>> r = Reservations(max_bytes=1000, max_tokens=100)
-    >>> call = r.reserve(800, wait_s=0.5)
-    >>> r.reserve(300, wait_s=0.5)
+    >>> call, other = r.open(), r.open()
+    >>> r.hold(call, 800, wait_s=0.5)
+    >>> r.hold(other, 300, wait_s=0.5)
     Refusal(reason='bytes_full', retry_after_s=0.5)
     >>> r.settle(call, 90, wait_s=0.5), r.held_bytes, r.held_tokens
     (None, 0, 90)
@@ -39,24 +40,30 @@ class Reservations:
         self.held_tokens = 0
         self._max_bytes = max_bytes
         self._max_tokens = max_tokens
-        self._next = 0
+        self._opened = 0
         self._bytes: dict[int, int] = {}  # reservation -> bytes, until it is settled
         self._tokens: dict[int, int] = {}  # reservation -> tokens, from then on
 
-    def reserve(self, nbytes: int, *, wait_s: float) -> int | Refusal:
-        """A reservation for a body of ``nbytes``, or why not.
+    def open(self) -> int:
+        """A reservation for one call, of nothing yet."""
+        self._opened += 1
+        self._bytes[self._opened] = 0
+        return self._opened
+
+    def hold(self, reservation: int, nbytes: int, *, wait_s: float) -> Refusal | None:
+        """Holds ``nbytes`` more of its body, or says why not; the rest is held until ``release``.
 
         ``wait_s`` is the predicted wait, told to who is refused; a body above the bound itself is
-        ``too_large``, and asking again is no use.
+        ``too_large``, and asking again is no use. Raises ``KeyError`` for a reservation that is
+        released or settled.
         """
-        if nbytes > self._max_bytes:
+        if self._bytes[reservation] + nbytes > self._max_bytes:
             return Refusal("too_large", None)
         if self.held_bytes + nbytes > self._max_bytes:
             return Refusal("bytes_full", wait_s)
-        self._next += 1
-        self._bytes[self._next] = nbytes
+        self._bytes[reservation] += nbytes
         self.held_bytes += nbytes
-        return self._next
+        return None
 
     def settle(self, reservation: int, tokens: int, *, wait_s: float) -> Refusal | None:
         """Exchanges the bytes for ``tokens``, of all items of the call together.

@@ -21,6 +21,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from headgate import __version__
 from headgate.errors import EngineError, RequestError, TooLong
 from headgate.runtime import Answers, Deployment, Rejected, Trace
+from headgate.scheduling import Refusal, Reservations
 from headgate.server import openai, v2
 from headgate.server.http import Exchange, HttpError, Limits, Receive, Reply, Scope, Send
 from headgate.workload import Encoded
@@ -51,6 +52,9 @@ class App:
     def __init__(self, deployment: Deployment, limits: Limits) -> None:
         self._deployment = deployment
         self._limits = limits
+        self._reservations = Reservations(
+            max_bytes=limits.max_held_bytes, max_tokens=limits.max_held_tokens
+        )
         self._draining = False
         self._active = 0
         self._idle = asyncio.Event()
@@ -151,9 +155,11 @@ class App:
             if self._draining:
                 raise HttpError(503, "the server is shutting down", code="draining")
             self._active += 1
+            exchange.reservation = self._reservations.open()
             try:
                 return await handler(exchange)
             finally:
+                self._reservations.release(exchange.reservation)
                 self._active -= 1
                 if not self._active:
                     self._idle.set()
@@ -212,7 +218,7 @@ class App:
                 f"{deployment.endpoint} does not embed; use {self._v2_paths()[0]}/infer",
                 code="not_found",
             )
-        asked = openai.parse_embeddings(await exchange.body(), self._limits)
+        asked = openai.parse_embeddings(await self._body(exchange), self._limits)
         if asked.model != deployment.endpoint:
             raise self._no_model(asked.model)
         (dimensions,) = deployment.output.shape
@@ -233,7 +239,7 @@ class App:
     async def _infer(self, exchange: Exchange) -> Reply:
         deployment = self._deployment
         asked = v2.parse_infer(
-            await exchange.body(),
+            await self._body(exchange),
             deployment.input,
             deployment.output,
             self._limits,
@@ -248,6 +254,22 @@ class App:
             gives=deployment.output,
             source=answers.source,
         )
+
+    async def _body(self, exchange: Exchange) -> bytes:
+        live, reservations = self._deployment.live, self._reservations
+
+        def hold(nbytes: int) -> None:
+            refused = reservations.hold(
+                exchange.reservation, nbytes, wait_s=live.predicted_wait_s()
+            )
+            if refused is not None:
+                raise self._refused(refused)
+
+        return await exchange.body(hold)
+
+    def _refused(self, refusal: Refusal) -> Rejected:
+        self._deployment.metrics.rejects[refusal.reason] += 1
+        return Rejected(refusal.reason, refusal.retry_after_s)
 
     async def _answer(
         self,
@@ -277,6 +299,11 @@ class App:
             exchange.encoded_s = clock()
             exchange.items = len(encoded)
             exchange.tokens = sum(e.length for e in encoded)
+            refused = self._reservations.settle(
+                exchange.reservation, exchange.tokens, wait_s=live.predicted_wait_s()
+            )
+            if refused is not None:
+                raise self._refused(refused)
             answers = await live.submit(
                 encoded,
                 keys=[deployment.key(e, exchange.tenant) for e in encoded],
@@ -438,6 +465,8 @@ def _as_http(error: Exception, exchange: Exchange) -> HttpError:
             return HttpError(503, error.what, code=error.reason)
         if error.reason == "deadline":
             return HttpError(504, error.what, code=error.reason)
+        if error.reason == "too_large":
+            return HttpError(413, error.what, code=error.reason)
         return HttpError.busy(error.reason, error.what, error.retry_after_s)
     if isinstance(error, EngineError):
         _log.error("request %s: %s", exchange.request_id, error)

@@ -29,6 +29,10 @@ class Limits:
     max_body_bytes: int = 8 * 2**20
     max_items: int = 2048
     """Items of one request, as OpenAI's own limit."""
+    max_held_bytes: int = 64 * 2**20
+    """Of all bodies that are not tokenized yet."""
+    max_held_tokens: int = 2**20
+    """Of all requests that are not answered yet."""
     body_timeout_s: float = 30.0
     """For a body that comes in pieces; a caller that stops halfway holds nothing for long."""
     drain_timeout_s: float = 30.0
@@ -100,12 +104,17 @@ class Exchange:
     engine_start_s: float | None = None
     engine_end_s: float | None = None
     tenant: str = ""
+    reservation: int = 0
+    """Of ``Reservations``: what is held for it."""
     gone: bool = False
     """The caller hung up."""
     task: asyncio.Task[object] | None = field(default=None)
 
-    async def body(self) -> bytes:
-        """The whole body. Raises ``HttpError`` 408 or 413; a caller who hangs up is cancelled."""
+    async def body(self, hold: Callable[[int], None]) -> bytes:
+        """The whole body; ``hold`` is told the bytes of every piece, and raises to refuse it.
+
+        Raises ``HttpError`` 408 or 413; a caller who hangs up is cancelled.
+        """
         declared = self.headers.get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > self.limits.max_body_bytes:
             self._too_large()
@@ -114,16 +123,17 @@ class Exchange:
             body: bytes = message["body"]  # nearly always: it came in one piece
             if len(body) > self.limits.max_body_bytes:
                 self._too_large()
+            hold(len(body))
             return body
         try:
             async with asyncio.timeout(self.limits.body_timeout_s):
-                return await self._pieces(message)
+                return await self._pieces(message, hold)
         except TimeoutError:
             raise HttpError(
                 408, "the body did not arrive in time", code="body_timeout", headers=_CLOSE
             ) from None
 
-    async def _pieces(self, message: Message) -> bytes:
+    async def _pieces(self, message: Message, hold: Callable[[int], None]) -> bytes:
         pieces, size = [], 0
         while True:
             if message["type"] == "http.disconnect":
@@ -133,6 +143,7 @@ class Exchange:
             size += len(piece)
             if size > self.limits.max_body_bytes:
                 self._too_large()
+            hold(len(piece))
             pieces.append(piece)
             if not message.get("more_body"):
                 return b"".join(pieces)

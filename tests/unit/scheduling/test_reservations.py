@@ -1,4 +1,4 @@
-"""Bytes are reserved before a body is read, and settled for tokens."""
+"""Bytes are held while a body comes, and settled for tokens."""
 
 from __future__ import annotations
 
@@ -12,25 +12,28 @@ from headgate.scheduling import Refusal, Reservations
 
 def test_a_call_is_let_in_up_to_the_bound_and_not_above_it() -> None:
     r = Reservations(max_bytes=10, max_tokens=5)
-    assert isinstance(r.reserve(6, wait_s=2.0), int)
-    assert r.reserve(5, wait_s=2.0) == Refusal("bytes_full", 2.0)
-    assert isinstance(r.reserve(4, wait_s=2.0), int)
+    first, second = r.open(), r.open()
+    assert r.hold(first, 6, wait_s=2.0) is None
+    assert r.hold(second, 5, wait_s=2.0) == Refusal("bytes_full", 2.0)
+    assert r.hold(second, 4, wait_s=2.0) is None
+    assert r.held_bytes == 10
 
 
 def test_what_no_wait_would_make_fit_is_not_asked_to_come_back() -> None:
     r = Reservations(max_bytes=10, max_tokens=5)
-    assert r.reserve(11, wait_s=2.0) == Refusal("too_large", None)
-    call = r.reserve(10, wait_s=2.0)
-    assert isinstance(call, int)
+    call = r.open()
+    assert r.hold(call, 6, wait_s=2.0) is None
+    assert r.hold(call, 5, wait_s=2.0) == Refusal("too_large", None)
+    assert r.hold(call, 4, wait_s=2.0) is None
     assert r.settle(call, 6, wait_s=2.0) == Refusal("too_large", None)
     assert (r.held_bytes, r.held_tokens) == (0, 0)
 
 
 def test_a_call_whose_tokens_do_not_fit_is_refused_whole() -> None:
     r = Reservations(max_bytes=10, max_tokens=5)
-    first, second = r.reserve(5, wait_s=0.0), r.reserve(5, wait_s=0.0)
-    assert isinstance(first, int)
-    assert isinstance(second, int)
+    first, second = r.open(), r.open()
+    assert r.hold(first, 5, wait_s=0.0) is None
+    assert r.hold(second, 5, wait_s=0.0) is None
     assert r.settle(first, 3, wait_s=0.0) is None
     assert r.settle(second, 3, wait_s=0.7) == Refusal("tokens_full", 0.7)
     assert (r.held_bytes, r.held_tokens) == (0, 3)
@@ -38,11 +41,12 @@ def test_a_call_whose_tokens_do_not_fit_is_refused_whole() -> None:
 
 def test_a_call_cannot_be_settled_twice() -> None:
     r = Reservations(max_bytes=10, max_tokens=5)
-    call = r.reserve(5, wait_s=0.0)
-    assert isinstance(call, int)
+    call = r.open()
     assert r.settle(call, 1, wait_s=0.0) is None
     with pytest.raises(KeyError):
         r.settle(call, 1, wait_s=0.0)
+    with pytest.raises(KeyError):
+        r.hold(call, 1, wait_s=0.0)
 
 
 @pytest.mark.parametrize("bounds", [(0, 1), (1, 0)])
@@ -53,7 +57,7 @@ def test_bounds_that_let_nothing_in_are_refused(bounds: tuple[int, int]) -> None
 
 @given(
     st.lists(
-        st.tuples(st.sampled_from(["reserve", "settle", "release"]), st.integers(0, 30)),
+        st.tuples(st.sampled_from(["open", "hold", "settle", "release"]), st.integers(0, 30)),
         max_size=60,
     )
 )
@@ -62,11 +66,11 @@ def test_the_bounds_hold_and_everything_comes_back(steps: list[tuple[str, int]])
     unsettled: list[int] = []
     calls: list[int] = []
     for step, n in steps:
-        if step == "reserve":
-            call = r.reserve(n, wait_s=1.0)
-            if isinstance(call, int):
-                unsettled.append(call)
-                calls.append(call)
+        if step == "open":
+            unsettled.append(r.open())
+            calls.append(unsettled[-1])
+        elif step == "hold" and unsettled:
+            r.hold(unsettled[n % len(unsettled)], n, wait_s=1.0)
         elif step == "settle" and unsettled:
             r.settle(unsettled.pop(n % len(unsettled)), n, wait_s=1.0)
         elif step == "release" and calls:

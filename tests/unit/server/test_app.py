@@ -272,3 +272,27 @@ def test_the_phases_of_a_trace_add_up() -> None:
         assert sum(phases) == pytest.approx(record["total_s"])  # type: ignore[arg-type]
         shown = ("release", "tenant", "items", "tokens", "batch_size", "source", "status")
         assert [record[k] for k in shown] == ["words@3", "blue", 2, 3, 2, "engine", 200]
+
+
+def test_what_is_held_for_other_calls_refuses_the_next_and_is_given_back() -> None:
+    """By bytes while bodies come, by tokens while answers are waited for; a call above the bound
+    itself is told that asking again is no use."""
+    engine = WordEngine()
+    limits = Limits(max_held_bytes=400, max_held_tokens=6)
+    with (
+        Served(deployment(engine), limits) as s,
+        httpx.Client(base_url=s.url, timeout=20) as client,
+    ):
+        large = embed(client, "a" * 400)
+        assert (large.status_code, large.json()["error"]["code"]) == (413, "too_large")
+        assert embed(client, "seven words are one more than six").status_code == 413
+        engine.open.clear()
+        with ThreadPoolExecutor(1) as pool:
+            held = pool.submit(embed, client, "four of six tokens")
+            engine.entered.acquire()
+            refused = embed(client, "and three more")
+            assert (refused.status_code, refused.json()["error"]["code"]) == (429, "tokens_full")
+            assert int(refused.headers["retry-after-ms"]) >= 1
+            engine.open.set()
+            assert held.result().status_code == 200
+        assert embed(client, "and three more").status_code == 200
