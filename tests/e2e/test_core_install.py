@@ -131,7 +131,7 @@ def test_an_onnx_model_is_optimized_and_served(python: Path, tmp_path: Path) -> 
     assert report["generation"] == 0
     why = {c["name"]: (c["tried"], c["why"]) for c in report["candidates"]}
     assert why["int8_dynamic"][0]
-    assert why["bf16"] == (False, "pip install 'headgate[openvino]'")
+    assert why["bf16"] == (False, "OpenVINO is not installed: pip install 'headgate[openvino]'")
     assert why["student3"][1].startswith("a student takes the layers of a transformers encoder")
 
     with subprocess.Popen(
