@@ -16,8 +16,7 @@ __all__ = ["Admission", "Refusal"]
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """``reason`` is ``deadline``, ``queue_full`` or ``predicted_wait``; of a ``Reservations``,
-    ``bytes_full``, ``tokens_full`` or ``too_large``."""
+    """``reason`` is ``deadline``, ``queue_full``, ``predicted_wait`` or ``draining``."""
 
     reason: str
     retry_after_s: float | None

@@ -8,7 +8,6 @@ call of one item and a call of many go by the same rule: let in whole, or refuse
 from __future__ import annotations
 
 from headgate.errors import ConfigError
-from headgate.scheduling.admission import Refusal
 
 __all__ = ["Reservations"]
 
@@ -19,10 +18,10 @@ class Reservations:
 
     >>> r = Reservations(max_bytes=1000, max_tokens=100)
     >>> call, other = r.open(), r.open()
-    >>> r.hold(call, 800, wait_s=0.5)
-    >>> r.hold(other, 300, wait_s=0.5)
-    Refusal(reason='bytes_full', retry_after_s=0.5)
-    >>> r.settle(call, 90, wait_s=0.5), r.held_bytes, r.held_tokens
+    >>> r.hold(call, 800)
+    >>> r.hold(other, 300)
+    'bytes_full'
+    >>> r.settle(call, 90), r.held_bytes, r.held_tokens
     (None, 0, 90)
     >>> r.release(call)
     >>> r.held_tokens
@@ -50,31 +49,31 @@ class Reservations:
         self._bytes[self._opened] = 0
         return self._opened
 
-    def hold(self, reservation: int, nbytes: int, *, wait_s: float) -> Refusal | None:
+    def hold(self, reservation: int, nbytes: int) -> str | None:
         """Holds ``nbytes`` more of its body, or says why not; the rest is held until ``release``.
 
-        ``wait_s`` is the predicted wait, told to who is refused; a body above the bound itself is
-        ``too_large``, and asking again is no use. Raises ``KeyError`` for a reservation that is
-        released or settled.
+        ``bytes_full``, or ``too_large`` where the body alone is above the bound and asking again is
+        no use. Raises ``KeyError`` for a reservation that is released or settled.
         """
         if self._bytes[reservation] + nbytes > self._max_bytes:
-            return Refusal("too_large", None)
+            return "too_large"
         if self.held_bytes + nbytes > self._max_bytes:
-            return Refusal("bytes_full", wait_s)
+            return "bytes_full"
         self._bytes[reservation] += nbytes
         self.held_bytes += nbytes
         return None
 
-    def settle(self, reservation: int, tokens: int, *, wait_s: float) -> Refusal | None:
+    def settle(self, reservation: int, tokens: int) -> str | None:
         """Exchanges the bytes for ``tokens``, of all items of the call together.
 
-        A refusal releases the reservation. Raises ``KeyError`` for one that is released or settled.
+        Or says why not, ``tokens_full`` or ``too_large``, and the reservation is released. Raises
+        ``KeyError`` for one that is released or settled.
         """
         self.held_bytes -= self._bytes.pop(reservation)
         if tokens > self._max_tokens:
-            return Refusal("too_large", None)
+            return "too_large"
         if self.held_tokens + tokens > self._max_tokens:
-            return Refusal("tokens_full", wait_s)
+            return "tokens_full"
         self._tokens[reservation] = tokens
         self.held_tokens += tokens
         return None

@@ -21,7 +21,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from headgate import __version__
 from headgate.errors import EngineError, RequestError, TooLong
 from headgate.runtime import Answers, Deployment, Rejected, Trace
-from headgate.scheduling import Refusal, Reservations
+from headgate.scheduling import Reservations
 from headgate.server import openai, v2
 from headgate.server.http import Exchange, HttpError, Limits, Receive, Reply, Scope, Send
 from headgate.workload import Encoded
@@ -256,20 +256,16 @@ class App:
         )
 
     async def _body(self, exchange: Exchange) -> bytes:
-        live, reservations = self._deployment.live, self._reservations
-
         def hold(nbytes: int) -> None:
-            refused = reservations.hold(
-                exchange.reservation, nbytes, wait_s=live.predicted_wait_s()
-            )
-            if refused is not None:
-                raise self._refused(refused)
+            self._unless(self._reservations.hold(exchange.reservation, nbytes))
 
         return await exchange.body(hold)
 
-    def _refused(self, refusal: Refusal) -> Rejected:
-        self._deployment.metrics.rejects[refusal.reason] += 1
-        return Rejected(refusal.reason, refusal.retry_after_s)
+    def _unless(self, refused: str | None) -> None:
+        """Goes on unless the reservation was refused. Raises ``Rejected``."""
+        if refused is not None:
+            self._deployment.metrics.rejects[refused] += 1
+            raise Rejected(refused, self._deployment.live.predicted_wait_s())
 
     async def _answer(
         self,
@@ -299,11 +295,7 @@ class App:
             exchange.encoded_s = clock()
             exchange.items = len(encoded)
             exchange.tokens = sum(e.length for e in encoded)
-            refused = self._reservations.settle(
-                exchange.reservation, exchange.tokens, wait_s=live.predicted_wait_s()
-            )
-            if refused is not None:
-                raise self._refused(refused)
+            self._unless(self._reservations.settle(exchange.reservation, exchange.tokens))
             answers = await live.submit(
                 encoded,
                 keys=[deployment.key(e, exchange.tenant) for e in encoded],

@@ -220,7 +220,7 @@ def _texts(tensor: _InputTensor, raw: bytes | None) -> list[object]:
         raise _bad("inputs[0].datatype", f"{tensor.datatype} is no text; send BYTES")
     texts: list[object] = tensor.data or []
     if raw is not None:
-        texts = _raw_texts(raw, math.prod(tensor.shape))
+        texts = _raw_texts(raw, tensor.shape[0])
     while len(texts) == 1 and isinstance(texts[0], list):  # [["a", "b"]] for the shape [1, 2]
         texts = texts[0]
     if texts and isinstance(texts[0], list):

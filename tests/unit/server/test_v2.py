@@ -164,9 +164,10 @@ def test_metadata_says_what_the_model_takes() -> None:
     assert described["outputs"] == [{"name": "scores", "datatype": "FP32", "shape": [-1, 3]}]
 
 
-def test_more_binary_texts_than_the_shape_counts_are_not_read() -> None:
+@pytest.mark.parametrize("shape", [[1], [1, 1_000_000_000]])
+def test_more_binary_texts_than_the_shape_counts_are_not_read(shape: list[int]) -> None:
     """Two million empty ones would hold up everybody else; the second tells enough."""
-    tensor = text(shape=[1], parameters={"binary_data_size": 8_000_000})
+    tensor = text(shape=shape, parameters={"binary_data_size": 8_000_000})
     del tensor["data"]
     head = body(tensor)
     with pytest.raises(HttpError) as refused:
