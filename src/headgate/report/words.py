@@ -59,11 +59,11 @@ def money(x: float, currency: str = "USD") -> str:
 def percent(x: float, *, signed: bool = False, digits: int = 1) -> str:
     """A fraction in per cent.
 
-    >>> percent(-0.0123, signed=True), percent(42.1, digits=0)
-    ('−1.2 %', '4,210 %')
+    >>> percent(-0.0123, signed=True), percent(42.1, digits=0), percent(-1e-9, signed=True)
+    ('−1.2 %', '4,210 %', '+0.0 %')
     """
     sign = "+" if signed else ""
-    text = f"{x * 100:{sign},.{digits}f}"
+    text = f"{x * 100:{sign}z,.{digits}f}"
     return text.replace("-", "−").replace("inf", "∞") + " %"
 
 
