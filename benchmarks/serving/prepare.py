@@ -55,11 +55,15 @@ def prepare(bench: Bench, source: Path) -> dict[str, Any]:
         curves: dict[tuple[str, int, int], ServiceCurve] = {}
         for endpoint, (name, instances, threads, items, tokens) in OURS.items():
             build = replace(builds[name], threads=threads)
-            key = (name, instances, threads)
-            if key not in curves:
-                curves[key] = _curve(new, build, instances, texts)
+            whole = replace(build, threads=instances * threads)
+            for each, n in ((build, instances), (whole, 1)):
+                key = (name, n, each.threads)
+                if key not in curves:
+                    curves[key] = _curve(new, each, n, texts)
             batching = BatchingSpec(items, tokens)
-            _release(new, endpoint, build, instances, batching, curves[key])
+            lone = curves[name, 1, whole.threads] if instances > 1 else None
+            curve = curves[name, instances, threads]
+            _release(new, endpoint, build, instances, batching, curve, lone)
         _noop(new, bench.out)
         fp32 = builds["fp32"]
         assert fp32.tokenizer is not None
@@ -127,11 +131,15 @@ def _release(
     instances: int,
     batching: BatchingSpec,
     curve: ServiceCurve,
+    lone: ServiceCurve | None = None,
 ) -> None:
-    variant = Variant(endpoint, build.version, instances, batching, CacheSpec())
-    servable = Servable(
-        endpoint, build.task, variant, build, curve, BatchInvariance.EXACT, True, None, None
+    """``lone``: the curve of one engine of all threads, for a request that is alone."""
+    threads = instances * build.threads if lone is not None else 0
+    variant = Variant(
+        endpoint, build.version, instances, batching, CacheSpec(), lone_threads=threads
     )
+    exact = BatchInvariance.EXACT
+    servable = Servable(endpoint, build.task, variant, build, curve, exact, True, None, None, lone)
     version = store.put_bytes(servable.content)
     store.register(
         Artifact(

@@ -119,6 +119,7 @@ class _Loader:
             build=servable.build,
             variant=servable.variant,
             service=servable.curve,
+            lone_service=servable.lone_curve,
             path_of=self.store.path_of,
             batch_invariance=servable.batch_invariance,
             truncate=servable.truncate,

@@ -41,6 +41,8 @@ class PlaneStats:
     twins: int
     """Callers who joined equal work in flight."""
     batches: int
+    lone_batches: int
+    """Of these, those on the instance that has the machine to itself; one request each."""
     batched_requests: int
     tokens: int
     padded_tokens: int

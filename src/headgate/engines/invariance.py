@@ -92,12 +92,14 @@ def batch_invariance(
     epsilon: float = 1e-4,
     sizes: Sequence[int] = (2, 8, 32),
     difference: Difference = largest_difference,
+    lone: Engine | None = None,
 ) -> InvarianceReport:
     """The batch-invariance class of ``engine`` on ``items`` (200 are a fair sample).
 
     For each size the items, shuffled, form batches three times: with whoever comes; with the
     longest item there is, so that all others are padded; and so again with other neighbours in
-    the same shape. Bitwise equal everywhere is EXACT; a difference up to ``epsilon`` (in the unit
+    the same shape. ``lone``, where there is one, answers each item alone, and counts as one more
+    batch. Bitwise equal everywhere is EXACT; a difference up to ``epsilon`` (in the unit
     of ``difference``) EPSILON; more, or a NaN, DEPENDENT. Raises ``Undecided`` with fewer than
     two items.
     """
@@ -116,6 +118,10 @@ def batch_invariance(
         return engine.run(codec.collate([encoded[i] for i in batch]))
 
     alone = [run([i])[0] for i in range(len(encoded))]
+
+    if lone is not None:
+        for answer, item in zip(alone, encoded, strict=True):
+            shape_seen.compare(answer, lone.run(codec.collate([item]))[0])
 
     def against_alone(batch: Sequence[int]) -> NDArray[np.generic]:
         nonlocal padded

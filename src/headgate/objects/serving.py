@@ -96,6 +96,8 @@ class Variant:
     cache: CacheSpec
     max_queue_requests: int = 1024
     max_predicted_wait_s: float = 10.0
+    lone_threads: int = 0
+    """Intra-op threads of one more engine, for a request that has the machine to itself; or 0."""
 
     @property
     def version(self) -> str:

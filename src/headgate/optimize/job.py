@@ -120,7 +120,13 @@ class Job:
         )
 
     def servable(
-        self, build: Build, variant: Variant, curve: MeasuredCurve, invariance: Invariance
+        self,
+        build: Build,
+        variant: Variant,
+        curve: MeasuredCurve,
+        invariance: Invariance,
+        *,
+        lone_curve: MeasuredCurve | None = None,
     ) -> tuple[Servable, str]:
         """The variant as an artifact: what a release names."""
         value = Servable(
@@ -133,6 +139,7 @@ class Job:
             truncate=self.config.model.truncate,
             preprocess=self.config.preprocess,
             postprocess=self.config.postprocess,
+            lone_curve=lone_curve.curve if lone_curve is not None else None,
         )
         version = self.store.put_bytes(value.content)
         self.recorder.register(

@@ -157,12 +157,18 @@ def quality(call: Call) -> Mapping[str, Output]:
 
 @transformation("measure.batch_invariance")
 def invariance(call: Call) -> Mapping[str, Output]:
-    """Answers alone against answers in random company."""
+    """Answers alone against answers in random company, and against those of the lone engine."""
     build, behaviour = build_from_json(call.c["build"]), Behaviour(**call.c["behaviour"])
     call.progress(0.0, build.name)
     items = as_items(parse(call.store.read(call.u["items"])))
-    opened = open_answerer(build, behaviour, call.store.path_of, call.root)
-    with contextlib.closing(opened) as answerer:
+    threads = call.c["lone_threads"]
+    with contextlib.ExitStack() as opened:
+
+        def answerer_of(which: Build) -> Answerer:
+            loaded = open_answerer(which, behaviour, call.store.path_of, call.root)
+            return opened.enter_context(contextlib.closing(loaded))
+
+        answerer = answerer_of(build)
         report = batch_invariance(
             answerer.engine,
             answerer.codec,
@@ -171,6 +177,7 @@ def invariance(call: Call) -> Mapping[str, Output]:
             epsilon=call.c["epsilon"],
             difference=cosine_distance if build.task == "embed" else largest_difference,
             sizes=(8, 32),
+            lone=answerer_of(replace(build, threads=threads)).engine if threads else None,
         )
     if batch_scaled(build, call.store.path_of):
         report = replace(report, invariance=BatchInvariance.DEPENDENT, by_construction=True)
@@ -232,13 +239,26 @@ def measure_quality(
 
 
 def measure_invariance(
-    recorder: Recorder, build: Build, behaviour: Behaviour, *, items: Sequence[Item]
+    recorder: Recorder,
+    build: Build,
+    behaviour: Behaviour,
+    *,
+    items: Sequence[Item],
+    lone_threads: int = 0,
 ) -> Invariance:
-    """The batch-invariance class of ``build`` on up to 64 of ``items``."""
+    """The batch-invariance class of ``build`` on up to 64 of ``items``.
+
+    ``lone_threads``: what answers a lone request is the same on so many threads.
+    """
     done = recorder.run(
         invariance,
         u=build_inputs(build, items=_sample(recorder, items)),
-        c={"build": build, "behaviour": behaviour, "epsilon": EPSILON},
+        c={
+            "build": build,
+            "behaviour": behaviour,
+            "epsilon": EPSILON,
+            "lone_threads": lone_threads,
+        },
         detail=build.name,
     )
     body = _json(recorder, done, "report")

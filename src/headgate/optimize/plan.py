@@ -31,7 +31,7 @@ from headgate.optimize.served import served_codec
 from headgate.planning import BATCHING_GRID, WAITS, SimulationResult, choose, simulate
 from headgate.runtime.servable import build_from_json, curve_from_json, variant_from_json
 from headgate.scheduling import InstancePlan
-from headgate.workload import Request
+from headgate.workload import Request, ServiceCurve
 
 __all__ = ["Choice", "Outcome", "choose_variant", "simulate_variant"]
 
@@ -44,6 +44,8 @@ class Choice:
 
     variant: Variant
     curve: MeasuredCurve
+    lone_curve: MeasuredCurve | None
+    """Of the engine for lone requests, where the variant has one."""
     trials: int
     binding: str | None
     """What stands in the way where nothing was feasible; the variant is then the simplest."""
@@ -156,24 +158,36 @@ def plan_simulate(call: Call) -> Mapping[str, Output]:
     Each segment begins at its own time 0 on an idle plane, ``drain_s`` after the last one was
     answered, and what was asked during ``warm_up`` is in the cache: the same requests, one after
     another. The plane is told ``curve``. Engine calls take and cost what ``takes`` says, and beside
-    that, free of charge, ``handover_s`` each and ``beside_s`` for each request in it.
+    that, free of charge, ``handover_s`` each and ``beside_s`` for each request in it; likewise the
+    lone instance's. It holds the cores of all others while it runs, and is charged for them.
     """
     c = call.c
     build, variant = build_from_json(c["build"]), variant_from_json(c["variant"])
     curve = curve_from_json(c["curve"])
-    charged = curve_from_json(c["takes"])
-    takes = replace(charged, item_s=charged.item_s + c["beside_s"])
+    takes = _slower(c["takes"], c["beside_s"])
+    alone = c["lone"] is not None
     sizes = _workload(call, build)
     n, span_s = len(sizes[0]), float(sizes[0].sum())
     stretch = (n - 1) / span_s / c["rate_per_s"] if c["rate_per_s"] else 1.0
-    plane = DataPlane.of(variant, curve, batch_invariance=BatchInvariance(c["batch_invariance"]))
+    plane = DataPlane.of(
+        variant,
+        curve,
+        lone_service=curve_from_json(c["lone"]["curve"]) if alone else None,
+        batch_invariance=BatchInvariance(c["batch_invariance"]),
+    )
+    lone_takes = _slower(c["lone"]["takes"], c["beside_s"]) if alone else None
     now_s = 0.0
 
     def run(first: int, last: int) -> SimulationResult:
         nonlocal now_s
         requests = _requests(sizes, first, last, stretch=stretch, start_s=now_s)
         result = simulate(
-            plane, requests, takes, value_bytes=c["value_bytes"], handover_s=c["handover_s"]
+            plane,
+            requests,
+            takes,
+            lone_service=lone_takes,
+            value_bytes=c["value_bytes"],
+            handover_s=c["handover_s"],
         )
         # A timer may outlast the answers that it was set for; the plane's time never goes back.
         now_s += result.makespan_s + max(c["drain_s"], variant.batching.max_wait_s)
@@ -193,7 +207,8 @@ def plan_simulate(call: Call) -> Mapping[str, Output]:
     latencies = np.concatenate([r.latencies_s for r in results])
     sources = np.concatenate([r.sources for r in results])
     busy_s = sum(r.device_busy_s for r in results)
-    charged_s = busy_s - batches * c["handover_s"] - batched * c["beside_s"]
+    others = (variant.instances - 1) * (after.lone_batches - before.lone_batches)
+    charged_s = busy_s - (batches + others) * c["handover_s"] - (batched + others) * c["beside_s"]
     passed_s = sum(r.makespan_s for r in results)
     answered = after.answered - before.answered
 
@@ -215,6 +230,12 @@ def plan_simulate(call: Call) -> Mapping[str, Output]:
         "quantiles": [(q, latency_s(q)) for q in _QUANTILES],
     }
     return {"outcome": Output(canonical(body), "samples", "json Outcome")}
+
+
+def _slower(curve: Mapping[str, Any], item_s: float) -> ServiceCurve:
+    """A stored curve, every request in a call taking so much more."""
+    fitted = curve_from_json(curve)
+    return replace(fitted, item_s=fitted.item_s + item_s)
 
 
 def choose_variant(
@@ -283,11 +304,14 @@ def choose_variant(
                 "instances": plan.instances,
                 "batching": chosen["batching"],
                 "cache": chosen["cache"],
+                "lone_threads": chosen["lone_threads"],
             }
         )
         rate = float(best["max_rate_per_s"])
     curve = next(m for m in curves if m.plan == plan)
-    return Choice(variant, curve, len(body["trials"]), body["binding"], rate, done)
+    whole = InstancePlan(variant.lone_threads, 1) if variant.lone_threads else None
+    lone = next((m for m in curves if m.plan == whole), None)
+    return Choice(variant, curve, lone, len(body["trials"]), body["binding"], rate, done)
 
 
 def simulate_variant(
@@ -297,6 +321,7 @@ def simulate_variant(
     curve: MeasuredCurve,
     takes: MeasuredCurve,
     *,
+    lone: tuple[MeasuredCurve, MeasuredCurve] | None,
     workload: str,
     preprocess: str | None,
     cores: int,
@@ -312,6 +337,7 @@ def simulate_variant(
 ) -> Outcome:
     """``variant`` on a workload, or on ranges [first, last) of it: see ``plan_simulate``.
 
+    ``lone``: ``curve`` and ``takes`` of its lone engine, where it has one.
     ``rate_per_s`` stretches the workload as a whole, whatever part of it is taken.
     """
     done = recorder.run(
@@ -323,6 +349,7 @@ def simulate_variant(
             "variant": variant,
             "curve": curve.curve,
             "takes": takes.curve,
+            "lone": {"curve": lone[0].curve, "takes": lone[1].curve} if lone else None,
             "cores": cores,
             "batch_invariance": batch_invariance,
             "value_bytes": value_bytes,

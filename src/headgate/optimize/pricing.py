@@ -161,12 +161,14 @@ class Pricer:
         build = offer.builds[choice.curve.plan]
         rate_per_s = LOAD * choice.max_rate_per_s
         shell_s = self.shell.cpu_s(rate_per_s, new_share=1 - hits)
+        lone = choice.lone_curve
         outcome = simulate_variant(
             self.job.recorder,
             build,
             choice.variant,
             choice.curve,
             self._beside(choice.curve, shell_s, hits),
+            lone=(lone, self._beside(lone, shell_s, hits)) if lone else None,
             workload=version,
             preprocess=self.job.config.preprocess,
             cores=self.job.cores,
@@ -187,6 +189,7 @@ class Pricer:
         requests share an engine call is taken from the simulation at 0.7 of the highest rate.
         """
         variant, curve, cores = priced.choice.variant, priced.choice.curve, self.job.cores
+        lone = priced.choice.lone_curve
         hits = self._hits if variant.cache.capacity_bytes else 0.0
         shell_s = self.shell.cpu_s(side.rate_per_s, new_share=1 - hits)
         calls_per_request = (1 - hits) / max(priced.outcome.mean_batch, 1.0)
@@ -198,6 +201,7 @@ class Pricer:
             variant,
             curve,
             curve,
+            lone=(lone, lone) if lone else None,
             workload=self.job.inputs.versions["workload"],
             preprocess=self.job.config.preprocess,
             cores=cores,

@@ -377,8 +377,11 @@ def _plan(f: Findings) -> Mapping[str, str]:
     batches = f"at most {batching.max_requests} requests, {batching.max_padded_tokens} tokens"
     if batching.max_wait_s:
         batches += f"; held for company up to {batching.max_wait_s * 1000:.3g} ms where it pays"
+    instances = f"{choice.variant.instances}, with {threads} threads each"
+    if choice.variant.lone_threads:
+        instances += f"; one more of {choice.variant.lone_threads} for a request that is alone"
     return {
-        "instances": f"{choice.variant.instances}, with {threads} threads each",
+        "instances": instances,
         "batching": batches if batching.max_requests > 1 else "one at a time",
         "cache": f"{cache.policy}, {words.size(cache.capacity_bytes)}"
         if cache.capacity_bytes

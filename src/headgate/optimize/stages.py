@@ -295,9 +295,17 @@ def certify(job: Job, baseline: Baseline, plans: Plans) -> Certificate:
         split=split,
         instances=variant.instances,
     )
-    invariance = measure_invariance(job.recorder, build, job.behaviour, items=job.queries)
-    curve = next(c for c in plans.offer.curves if c.plan == plans.chosen.choice.curve.plan)
-    servable, version = job.servable(build, variant, curve, invariance)
+    invariance = measure_invariance(
+        job.recorder,
+        build,
+        job.behaviour,
+        items=job.queries,
+        lone_threads=variant.lone_threads,
+    )
+    choice = plans.chosen.choice
+    servable, version = job.servable(
+        build, variant, choice.curve, invariance, lone_curve=choice.lone_curve
+    )
     against, current, current_version = _current(job, baseline, version)
     theirs = measure_quality(
         job.recorder, current.build, job.behaviour, dataset=dataset, split=split

@@ -2,7 +2,8 @@
 
 A cost model ranks the whole grid (the batcher on the length mix that the cache lets through); the
 simulator then tries the best of it, cheapest prediction first; last it is asked how long the winner
-of these may hold requests back for company.
+of these may hold requests back for company, and whether one more engine, of all cores, would answer
+a lone request sooner.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from headgate.planning.capacity import keeps_promise, max_rate, rate_per_s, scal
 from headgate.planning.search import EQUAL, LOAD, Candidate, Search, Trial
 from headgate.planning.simulate import SimulationResult, simulate
 from headgate.scheduling import InstancePlan
+from headgate.theory.quantile import quantile
 from headgate.workload import Request, ServiceCurve
 
 __all__ = ["BATCHING_GRID", "WAITS", "PlanChoice", "Skipped", "choose"]
@@ -35,6 +37,10 @@ WAITS = (1 / 16, 1 / 8, 1 / 4)
 """Shares of the p95 limit for which requests may be held back."""
 _SAME_RATE = 1.04
 """Two highest rates, each known to 2 %, are no different within this."""
+_QUIET = 0.1
+"""Share of the highest rate at which most requests have the machine to themselves."""
+_SOONER = 0.9
+"""An engine more is worth its memory where it takes at least a tenth off their median."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +114,9 @@ def choose(
         best = _least_attributed([best, *patient])
         if best in patient:  # its rate is only known to be no lower
             best = tests.full(best.candidate, best.max_rate_per_s)
+        if (lone := tests.lone(best)) is not None:
+            patient.append(lone)
+            best = lone
     return PlanChoice(best, (*search.trials, *patient), tuple(skipped), binding)
 
 
@@ -161,6 +170,28 @@ class _Tests:
                 found.append(self._trial(candidate, rate))
         return found
 
+    def lone(self, without: Trial) -> Trial | None:
+        """The same with an engine more, for a request that has the machine to itself: if it answers
+        sooner where most are alone, costs no more at ``LOAD``, and loses no rate."""
+        plan = without.candidate.plan
+        whole = _whole(without.candidate)
+        if plan == whole or whole not in self.curves:
+            return None
+        candidate = replace(without.candidate, lone_threads=whole.threads)
+        rate = without.max_rate_per_s
+        if not any(self._keeps(candidate, r) for r in (rate, rate / _SAME_RATE)):
+            return None
+        trial = self._trial(candidate, rate)
+        if self._run_s(candidate, rate) >= _SOONER * self._run_s(without.candidate, rate):
+            return None
+        return trial if trial.attributed_machine_s <= without.attributed_machine_s * EQUAL else None
+
+    def _run_s(self, candidate: Candidate, highest_per_s: float) -> float:
+        """The median latency of those that no cache answers, at a quiet hour; 0 without any."""
+        result = self._at(candidate, _QUIET * highest_per_s)
+        ran = result.latencies_s[result.sources == "engine"]
+        return quantile(ran, 0.5) if len(ran) else 0.0
+
     def _trial(self, candidate: Candidate, highest_per_s: float) -> Trial:
         result = self._at(candidate, LOAD * highest_per_s)
         cores = max(plan.cores for plan in self.curves)
@@ -180,6 +211,7 @@ class _Tests:
             self._plane(candidate),
             scale_to_rate(self.replayed, rate),
             self.takes[candidate.plan],
+            lone_service=self.takes[_whole(candidate)] if candidate.lone_threads else None,
             value_bytes=self.value_bytes,
         )
 
@@ -187,9 +219,15 @@ class _Tests:
         return DataPlane.of(
             candidate.variant("candidate", "build"),
             self.curves[candidate.plan],
+            lone_service=self.curves[_whole(candidate)] if candidate.lone_threads else None,
             batch_invariance=self.batch_invariance,
             cache=_filled(candidate.cache, self.before, self.value_bytes),
         )
+
+
+def _whole(candidate: Candidate) -> InstancePlan:
+    """One instance of all cores that ``candidate`` has."""
+    return InstancePlan(candidate.plan.cores, 1)
 
 
 def _least_attributed(trials: Sequence[Trial]) -> Trial:

@@ -31,10 +31,18 @@ class Candidate:
     plan: InstancePlan
     batching: BatchingSpec
     cache: CacheSpec
+    lone_threads: int = 0
 
     def variant(self, name: str, build: str) -> Variant:
         """The variant that it makes of a build (of ``plan.threads`` threads)."""
-        return Variant(name, build, self.plan.instances, self.batching, self.cache)
+        return Variant(
+            name,
+            build,
+            self.plan.instances,
+            self.batching,
+            self.cache,
+            lone_threads=self.lone_threads,
+        )
 
     @property
     def complexity(self) -> tuple[int, int, int]:

@@ -70,7 +70,7 @@ class SimulationResult:
     sources: NDArray[np.str_]
     """``engine``, ``cache``, ``twin`` or ``rejected``."""
     device_busy_s: float
-    """Time that instances spent on batches, summed over instances."""
+    """Time that instances spent on batches, summed over instances; the lone one counts as all."""
     makespan_s: float
     """From the first arrival to the last answer."""
     mean_in_flight: float
@@ -139,6 +139,7 @@ def simulate(
     requests: Iterable[Request],
     service: ServiceTimeModel,
     *,
+    lone_service: ServiceTimeModel | None = None,
     noise: Noise | None = None,
     value_bytes: int = 0,
     handover_s: float = 0.0,
@@ -147,7 +148,8 @@ def simulate(
 
     Driven again, later in its own time, it has its cache as it was left; ``stats`` count on.
     ``requests``: ascending in ``arrived_at_s``, ids distinct. ``service``: the machine's true
-    service times, which need not be what the plane predicts; ``noise`` multiplies each.
+    service times, which need not be what the plane predicts, and ``lone_service`` those of its lone
+    instance; ``noise`` multiplies each.
     ``value_bytes``: size of one answer, as the cache is charged for it. ``handover_s``: how long an
     instance is taken beyond each call, which the plane does not learn as service time.
     Raises ``ValueError`` for arrivals out of order.
@@ -196,10 +198,13 @@ def simulate(
                 case Run():
                     batch = action.batch
                     size = batch.size
-                    duration_s = service.predict_s(size, batch.longest)
+                    held, model = 1, service
+                    if action.instance == plane.instances and lone_service is not None:
+                        held, model = plane.instances, lone_service
+                    duration_s = model.predict_s(size, batch.longest)
                     if noise is not None:
                         duration_s *= noise()
-                    busy_s += duration_s + handover_s
+                    busy_s += held * (duration_s + handover_s)
                     sequence += 1
                     values = (True,) * size
                     done = Finished(batch, action.instance, values, value_bytes, duration_s)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from headgate.caching import request_key
 from headgate.dataplane import DataPlane
 from headgate.engines.signature import model_inputs
 from headgate.errors import EngineError, RequestError
-from headgate.objects import BatchInvariance, Build, Variant
+from headgate.objects import BatchingSpec, BatchInvariance, Build, Variant
 from headgate.runtime.instance import Postprocess
 from headgate.runtime.known_texts import KnownTexts
 from headgate.runtime.live import LivePlane, Plane, Preprocess
@@ -93,6 +93,7 @@ class Deployment:
         build: Build,
         variant: Variant,
         service: ServiceTimeModel,
+        lone_service: ServiceTimeModel | None = None,
         path_of: Callable[[str], Path],
         batch_invariance: BatchInvariance = BatchInvariance.EXACT,
         truncate: bool = False,
@@ -105,12 +106,13 @@ class Deployment:
         warm_s: float = 20.0,
         metrics: Metrics | None = None,
     ) -> Deployment:
-        """Loads ``variant.instances`` engines of ``build`` and warms them for at most ``warm_s``.
+        """Loads the engines of ``variant``, the lone one too, and warms them within ``warm_s``.
 
         ``metrics``: those of the release before it, to be counted on.
 
         ``path_of``: artifact version -> file. ``service``: the build's service-time curve on this
-        machine. Raises what loading raises, and ``EngineError`` where the build cannot answer.
+        machine, ``lone_service`` that of its lone engine. Raises what loading raises, and
+        ``EngineError`` where the build cannot answer.
         """
         codec = engines.codec_for(build, path_of)
         if build.tokenizer is None:
@@ -123,19 +125,22 @@ class Deployment:
             (sample,) = codec.encode([_CANARY_TEXT], truncate=True)
         loaded: list[Engine] = []
         try:
-            shapes = warm_shapes(build, variant.batching, fixed=build.tokenizer is None)
+            roles = [(build.threads, variant.batching)] * variant.instances
+            if variant.lone_threads:
+                roles.append((variant.lone_threads, BatchingSpec(max_requests=1)))
             warmed = 0
-            for _ in range(variant.instances):
-                engine = engines.load(build, path_of)
+            for threads, batching in roles:
+                engine = engines.load(replace(build, threads=threads), path_of)
                 loaded.append(engine)
-                warmed = warm(
+                warmed += warm(
                     engine,
                     codec,
                     sample,
-                    shapes,
-                    bound_s=warm_s / variant.instances,
+                    warm_shapes(build, batching, fixed=build.tokenizer is None),
+                    bound_s=warm_s / len(roles),
                     clock=time.monotonic,
                 )
+            engine = loaded[0]
             output = engine.run(codec.collate([sample]))
             if postprocess is not None:
                 output = np.asarray(postprocess(output))
@@ -151,7 +156,11 @@ class Deployment:
             name = "label"
         gives = Tensor(name, str(answer.dtype), answer.shape)
         plane = DataPlane.of(
-            variant, service, generation=generation, batch_invariance=batch_invariance
+            variant,
+            service,
+            lone_service=lone_service,
+            generation=generation,
+            batch_invariance=batch_invariance,
         )
         return cls(
             endpoint=endpoint,

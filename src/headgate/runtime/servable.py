@@ -36,6 +36,8 @@ class Servable:
     preprocess: str | None
     """``module:function`` of the user's own; its source digest is in the build."""
     postprocess: str | None
+    lone_curve: ServiceCurve | None = None
+    """Of the engine for lone requests, where the variant has one."""
 
     @property
     def content(self) -> bytes:
@@ -49,12 +51,14 @@ class Servable:
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> Servable:
+        lone = body.get("lone_curve")
         return cls(
             **{
                 **body,
                 "variant": variant_from_json(body["variant"]),
                 "build": build_from_json(body["build"]),
                 "curve": curve_from_json(body["curve"]),
+                "lone_curve": curve_from_json(lone) if lone else None,
                 "batch_invariance": BatchInvariance(body["batch_invariance"]),
             }
         )

@@ -108,6 +108,22 @@ def test_a_dependence_on_the_next_row_alone_is_found() -> None:
     assert report.max_neighbour_difference > 0
 
 
+def test_the_engine_for_lone_requests_is_one_more_company() -> None:
+    """An answer of its own to the same question counts as if a batch had given it."""
+
+    def beside(difference: float) -> str:
+        report = batch_invariance(
+            FakeEngine(lambda ids: 0.0),
+            PlainCodec(),
+            ITEMS,
+            rng=np.random.default_rng(0),
+            lone=FakeEngine(lambda ids: difference),
+        )
+        return report.invariance.value
+
+    assert [beside(d) for d in (0.0, 1e-6, 0.5)] == ["exact", "within_epsilon", "dependent"]
+
+
 def test_nan_is_dependent() -> None:
     """An answer that becomes NaN in a batch is infinitely far from the one alone."""
     assert classify(lambda ids: np.nan if len(ids) > 8 else 0.0)[:2] == ("dependent", np.inf)

@@ -126,5 +126,5 @@ def priced(name: str, at: MeasuredCurve, cache: CacheSpec, batching: BatchingSpe
     """An offer's price, as if every request took a millisecond of the machine."""
     variant = Variant(name, "sha256:build", at.plan.instances, batching, cache)
     outcome = Outcome(10, 1.0, 1e-3, 0.0, 0.0, 0.5, 1.0, 0.1, 0.2, 0.3, 0, (), RUN)
-    choice = Choice(variant, at, 1, None, 100.0, RUN)
+    choice = Choice(variant, at, None, 1, None, 100.0, RUN)
     return Priced(name, choice, build(name), outcome, 1e-4)

@@ -166,6 +166,7 @@ def simulated(endpoint: tuple[Store, Build], items: list[int], **config: object)
         "variant": variant,
         "curve": ServiceCurve(3.0, 0.0, 0.0, 0.0),
         "takes": ServiceCurve(3.0, 0.0, 0.0, 0.0),
+        "lone": None,
         "cores": 2,
         "batch_invariance": "exact",
         "value_bytes": 8,

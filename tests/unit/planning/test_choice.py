@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from headgate.objects import BatchingSpec, CacheSpec
-from headgate.planning import LOAD, WAITS, PlanChoice, choose
+from headgate.planning import LOAD, WAITS, PlanChoice, Trial, choose
 from headgate.scheduling import InstancePlan
 from headgate.testing import poisson_requests
 from headgate.workload import Request, ServiceCurve
@@ -105,6 +105,37 @@ def test_a_workload_that_a_full_cache_answers_ends_the_search() -> None:
     again = workload(n=4000)
     few = [replace(r, key=bytes([r.id % 50])) for r in again]
     assert cached(few, 100, 500) > 0
+
+
+def lone(one: ServiceCurve) -> tuple[Trial, Trial | None]:
+    """What was chosen with ``one`` as the engine of all cores, and the same without it."""
+    made = choose(
+        workload(),
+        {MANY: CURVES[MANY], ONE: one},
+        p95_limit_s=0.05,
+        batching=(BATCHED,),
+        waits=(),
+        capacity_requests=800,
+    )
+    assert made.best is not None
+    assert made.best.candidate.plan == MANY
+    plain = replace(made.best.candidate, lone_threads=0)
+    without = next((t for t in made.trials if t.candidate == plain), None)
+    return made.best, without
+
+
+def test_a_lone_request_gets_all_cores_where_that_is_sooner_and_costs_nothing() -> None:
+    """Two threads take half off; near the highest rate hardly anybody is alone."""
+    best, without = lone(replace(CURVES[ONE], fixed_s=1e-3))
+    assert best.candidate.lone_threads == 2
+    assert without is not None
+    assert best.max_rate_per_s == without.max_rate_per_s
+    assert best.attributed_machine_s <= 1.01 * without.attributed_machine_s
+
+
+def test_an_engine_more_that_is_hardly_sooner_is_not_chosen() -> None:
+    best, _ = lone(replace(CURVES[ONE], token_s=3.9e-5))
+    assert best.candidate.lone_threads == 0
 
 
 def test_a_fixed_wait_stays_as_it_is() -> None:

@@ -15,6 +15,7 @@ from headgate.testing import make_requests
 from headgate.workload import LearnedService, ServiceCurve
 
 SECOND = ServiceCurve(fixed_s=1.0, item_s=0.0, token_s=0.0, square_s=0.0)
+HALF = ServiceCurve(fixed_s=0.5, item_s=0.0, token_s=0.0, square_s=0.0)
 
 
 def plane(max_requests: int = 1, *, max_queue: int = 100, cache: bool = False) -> DataPlane:
@@ -46,6 +47,19 @@ def test_a_refused_request_took_for_ever() -> None:
     assert np.isnan(result.waits_s[2])
     assert result.sources.tolist() == ["engine", "engine", "rejected"]
     assert result.p95_s == np.inf
+
+
+def test_the_lone_instance_holds_the_cores_of_all() -> None:
+    """Alone at 0 for half a second of two cores; two at 3 side by side, a second of one each."""
+    lone = DataPlane(
+        batcher=TokenBudgetBatcher(BatchingSpec(1, 100)),
+        service=SECOND,
+        instances=2,
+        lone_service=HALF,
+    )
+    result = simulate(lone, make_requests([0.0, 3.0, 3.0]), SECOND, lone_service=HALF)
+    assert result.latencies_s.tolist() == [0.5, 1.0, 1.0]
+    assert result.device_busy_s == 2 * 0.5 + 2 * 1.0
 
 
 def test_hits_and_twins_cost_the_device_nothing() -> None:

@@ -61,7 +61,7 @@ def test_an_embedder_describes_itself_and_answers(tmp_path: Path) -> None:
     """Texts in, unit vectors out; every shape of the grid was run beforehand."""
     d = opened(tmp_path, task="embed", instances=2)
     assert (d.input, d.output) == (Tensor("text", "str", ()), Tensor("embedding", "float32", (8,)))
-    assert d.warmed_shapes == 15  # lengths 1 2 4 8 16, sizes 1 2 4
+    assert d.warmed_shapes == 2 * 15  # two engines: lengths 1 2 4 8 16, sizes 1 2 4
     values = asyncio.run(answer(d, "hello", "a longer text"))
     assert [np.linalg.norm(v) for v in values] == pytest.approx([1.0, 1.0])  # type: ignore[arg-type]
 
