@@ -41,7 +41,7 @@ lint: install ## ruff, mypy (strict over src), import-linter
 bench: $(VENV)/.quickstart ## Did the last quickstart reach its targets?
 	$(BIN)/python -m benchmarks.quickstart
 
-peers: $(VENV)/bin/python ## An environment for each server that ours is measured against
+peers: $(VENV)/bin/python ## An environment for each server that ours is measured against, and for the referee
 	$(BIN)/python -m benchmarks.serving.install
 
 format: install ## Let ruff format and fix what it can

@@ -6,7 +6,6 @@ whatever is there.
 
 from __future__ import annotations
 
-import shutil
 import signal
 import sys
 import time
@@ -57,9 +56,7 @@ def main() -> int:
     out = (given.out or ROOT / "benchmarks" / ".serving" / name).absolute()
     out.mkdir(parents=True, exist_ok=True)
     bench = Bench(out, lengths, tuple(p for p in asked if p not in absent))
-    if bench.read("prepare") is None:
-        shutil.rmtree(bench.store, ignore_errors=True)
-        bench.write("prepare", prepare(bench, given.store.absolute()))
+    prepare(bench, given.store)
     failures = {}
     for part in filter(None, given.parts.split(",")):
         if bench.read(part) is None or given.fresh:

@@ -36,7 +36,7 @@ from headgate.loadtest.wire import (
     SegmentPlan,
 )
 
-__all__ = ["main"]
+__all__ = ["main", "prepare_process"]
 
 _READ = select.EPOLLIN
 _WRITE = select.EPOLLIN | select.EPOLLOUT
@@ -314,8 +314,11 @@ class _Segment:
             self._idle.remove(connection)
 
 
-def _prepare_process() -> None:
-    """Asks for what keeps the schedule exact: files, priority, timers without slack, no GC."""
+def prepare_process() -> None:
+    """Asks for what keeps the schedule exact: files, priority, timers without slack.
+
+    Survives ``exec``, so that another load generator can be started on the same terms.
+    """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     # Not being permitted is no fault: the verdict judges the lag. Real-time scheduling is safe
@@ -346,7 +349,7 @@ def _cpu_s(pid: int | None) -> float:
 def main() -> None:
     """Reads a plan from stdin, runs it, writes the outcomes to stdout."""
     plan = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=Plan)
-    _prepare_process()
+    prepare_process()
     outcomes: list[Outcome] = []
     for number, segment in enumerate(plan.segments):
         if number:
