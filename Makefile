@@ -6,7 +6,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 EXTRA  ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart install test lint types format bench peers clean
+.PHONY: help quickstart install test campaign lint types format bench peers clean
 
 help: ## What can be typed
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -31,6 +31,9 @@ install: $(VENV)/.dev ## .venv with everything for development
 
 test: install lint ## Lint, then all tests and doctests
 	$(BIN)/python -m pytest $(EXTRA)
+
+campaign: install ## The long fault and property campaigns: millions of decisions, a hundred SIGTERMs
+	$(BIN)/python -m pytest -m campaign --durations=0 $(EXTRA)
 
 lint: install ## ruff, mypy (strict over src), import-linter
 	$(BIN)/ruff format --check .

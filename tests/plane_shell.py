@@ -11,6 +11,7 @@ from headgate.dataplane import (
     Cancelled,
     DataPlane,
     Draining,
+    Event,
     Failed,
     Finished,
     Reject,
@@ -21,6 +22,7 @@ from headgate.dataplane import (
 from headgate.errors import EngineError
 from headgate.objects import BatchingSpec
 from headgate.workload import Batch, Request
+from tests.bystanders import Turns
 
 __all__ = ["PlaneShell"]
 
@@ -35,6 +37,8 @@ class PlaneShell:
     plane: DataPlane
     spec: BatchingSpec
     isolated: bool = False
+    turns: Turns | None = None
+    """Where nothing is cached: told who waits, so that it can hold every turn to its bounds."""
     now_s: float = 0.0
     requests: dict[int, Request] = field(default_factory=dict)
     outcomes: dict[int, str] = field(default_factory=dict)
@@ -51,7 +55,7 @@ class PlaneShell:
         for request in requests:
             assert request.id not in self.requests
             self.requests[request.id] = request
-        self._carry_out(self.plane.handle(Arrived(requests), self.now_s))
+        self._deliver(Arrived(requests))
 
     def finish(self, instance: int, *, bad: int | None = None) -> None:
         """``bad``: position of an item whose value is an error."""
@@ -59,24 +63,23 @@ class PlaneShell:
         values = [self.value(r) for r in batch.requests]
         if bad is not None:
             values[bad % batch.size] = EngineError("not finite")
-        self._carry_out(self.plane.handle(Finished(batch, instance, tuple(values), 64), self.now_s))
+        self._deliver(Finished(batch, instance, tuple(values), 64))
 
     def fail(self, instance: int) -> None:
         batch = self.running.pop(instance)
-        failed = Failed(batch, instance, EngineError("a planted fault"))
-        self._carry_out(self.plane.handle(failed, self.now_s))
+        self._deliver(Failed(batch, instance, EngineError("a planted fault")))
 
     def cancel(self, request_id: int) -> None:
         if request_id in self.requests and request_id not in self.outcomes:
             self.outcomes[request_id] = "cancelled"
-        self._carry_out(self.plane.handle(Cancelled(request_id), self.now_s))
+        self._deliver(Cancelled(request_id))
 
     def wake(self) -> None:
-        self._carry_out(self.plane.handle(Woke(), self.now_s))
+        self._deliver(Woke())
 
     def drain(self) -> None:
         self.draining = True
-        self._carry_out(self.plane.handle(Draining(), self.now_s))
+        self._deliver(Draining())
 
     def settle(self) -> None:
         """Runs everything to its end, and checks that nothing was lost."""
@@ -112,6 +115,12 @@ class PlaneShell:
         assert self.outcomes.get(request.id) is None, f"{request.id} was told twice"
         self.outcomes[request.id] = outcome
 
+    def _deliver(self, event: Event) -> None:
+        actions = self.plane.handle(event, self.now_s)
+        self._carry_out(actions)
+        if self.turns is not None:
+            self.turns.after(event, actions)
+
     def _carry_out(self, actions: list[Action]) -> None:
         for action in actions:
             match action:
@@ -139,5 +148,6 @@ class PlaneShell:
                 case Wake():
                     self.wake_at_s = action.at_s
         stats = self.plane.stats()
-        if stats.busy_instances < self.plane.instances and self.wake_at_s is None:
+        held = self.wake_at_s is not None and self.now_s < self.wake_at_s
+        if stats.busy_instances < self.plane.instances and not held:
             assert stats.queued == 0, "an instance is free and somebody waits"
