@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Self
 
 import numpy as np
+import uvloop
 from numpy.typing import NDArray
 
 from headgate.dataplane import DataPlane
@@ -19,7 +24,15 @@ from headgate.server import Limits
 from headgate.server.serve import NextRelease, bind, run
 from headgate.workload import Encoded, ServiceCurve, Tensors
 
-__all__ = ["POISON", "Served", "WordCodec", "WordEngine", "deployment", "expected"]
+__all__ = [
+    "POISON",
+    "Served",
+    "WordCodec",
+    "WordEngine",
+    "deployment",
+    "expected",
+    "server_process",
+]
 
 POISON = 666
 MAX_TOKENS = 16
@@ -128,6 +141,22 @@ def deployment(
     )
 
 
+@contextmanager
+def server_process(script: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A Python process that runs ``script``, which may import from here; killed in the end."""
+    with subprocess.Popen(
+        [sys.executable, "-c", script, *arguments],
+        cwd=Path(__file__).parents[1],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as running:
+        try:
+            yield running
+        finally:
+            running.kill()
+
+
 class Served:
     """A deployment served on a free port of this machine, on a loop in a thread of its own."""
 
@@ -162,7 +191,8 @@ class Served:
             )
 
         try:
-            self._drained.set_result(asyncio.run(serving()))
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                self._drained.set_result(runner.run(serving()))
         except BaseException as error:
             for waiting in (self._listening, self._drained):
                 if not waiting.done():

@@ -111,7 +111,7 @@ class Instance:
     def _probe(self, canary: Encoded) -> None:
         try:
             (answer,) = self._infer([canary])
-        except Exception:
+        except BaseException:  # as above: the thread must outlive whatever an engine raises
             return  # no progress: readiness sees the stale stamp
         finally:
             self.canary_pending = False

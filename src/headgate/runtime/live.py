@@ -27,7 +27,7 @@ from headgate.dataplane.events import (
     Run,
     Woke,
 )
-from headgate.errors import RequestError
+from headgate.errors import EngineError, RequestError
 from headgate.runtime.answers import Answers, Carried, Rejected
 from headgate.runtime.instance import Instance, Postprocess
 from headgate.runtime.known_texts import KnownTexts
@@ -264,7 +264,7 @@ class LivePlane:
                 if request.call.future.done():
                     continue  # its caller is gone, or another of its items failed
                 if action.error is not None:
-                    self._fail(request.call, action.error)
+                    self._fail(request.call, _of_item(request.index, action.error))
                 else:
                     self.metrics.items[action.source] += 1
                     request.call.give(request.index, action.value, action.source)
@@ -303,3 +303,12 @@ class LivePlane:
     def _notice_drained(self) -> None:
         if self._draining and not self._plane.in_flight and not self._running:
             self._drained.set()
+
+
+def _of_item(index: int, error: Exception) -> Exception:
+    """``error``, naming the item of the call that it is about."""
+    if not isinstance(error, EngineError):
+        return error
+    named = EngineError(error.what, where=f"item {index}", reason=error.reason)
+    named.__cause__ = error
+    return named

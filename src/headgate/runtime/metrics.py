@@ -77,6 +77,7 @@ class Metrics(Collector):
         self.items: Counter[str] = Counter()
         self.rejects: Counter[str] = Counter()
         self.engine_failures: Counter[str] = Counter()
+        self.connections_given_up: Counter[str] = Counter()
         self.cancelled = 0
         self.traces_dropped = 0
         self.in_flight: Callable[[], int] = lambda: 0
@@ -123,6 +124,12 @@ class Metrics(Collector):
                 "Engine calls that failed, by reason.",
                 "reason",
                 self.engine_failures,
+            ),
+            (
+                "headgate_connections_given_up",
+                "Connections closed because no whole head came, or an answer was not read.",
+                "reason",
+                self.connections_given_up,
             ),
         ):
             family = CounterMetricFamily(name, text, labels=(label,))

@@ -23,6 +23,7 @@ from headgate.errors import EngineError, RequestError, TooLong
 from headgate.runtime import Answers, Deployment, Rejected, Trace
 from headgate.scheduling import Reservations
 from headgate.server import openai, v2
+from headgate.server.bodies import Bodies
 from headgate.server.http import Exchange, HttpError, Limits, Receive, Reply, Scope, Send
 from headgate.workload import Encoded
 
@@ -55,6 +56,7 @@ class App:
         self._reservations = Reservations(
             max_bytes=limits.max_held_bytes, max_tokens=limits.max_held_tokens
         )
+        self._bodies = Bodies(limits.body_timeout_s)
         self._draining = False
         self._active = 0
         self._idle = asyncio.Event()
@@ -88,8 +90,10 @@ class App:
             await self._http(scope, receive, send)
 
     async def drain(self) -> bool:
-        """From now on readiness is 503 and so are new requests; then ``finish``."""
+        """From now on readiness is 503 and so are new requests, and those whose bodies have not
+        come yet; then ``finish``."""
         self._draining = True
+        self._bodies.refuse(_shutting_down())
         return await self.finish()
 
     async def finish(self) -> bool:
@@ -153,7 +157,7 @@ class App:
             if exchange.method != "POST":
                 return await handler(exchange)
             if self._draining:
-                raise HttpError(503, "the server is shutting down", code="draining")
+                raise _shutting_down()
             self._active += 1
             exchange.reservation = self._reservations.open()
             try:
@@ -164,10 +168,12 @@ class App:
                 if not self._active:
                     self._idle.set()
         except asyncio.CancelledError:
-            if not exchange.gone:
+            if not exchange.gone and exchange.given_up is None:
                 raise
             if exchange.task is not None:
                 exchange.task.uncancel()
+            if exchange.given_up is not None:
+                return form(exchange.given_up)
             return Reply(b"", status=_CLIENT_CLOSED)
         except Exception as error:
             return form(_as_http(error, exchange))
@@ -259,7 +265,12 @@ class App:
         def hold(nbytes: int) -> None:
             self._unless(self._reservations.hold(exchange.reservation, nbytes))
 
-        return await exchange.body(hold)
+        exchange.task = asyncio.current_task()
+        self._bodies.begin(exchange)
+        try:
+            return await exchange.body(hold)
+        finally:
+            self._bodies.end(exchange)
 
     def _unless(self, refused: str | None) -> None:
         """Goes on unless the reservation was refused. Raises ``Rejected``."""
@@ -283,7 +294,6 @@ class App:
         if exchange.headers.get(b"x-headgate-truncate", b"").lower() == b"true":
             truncate = True
         truncate = truncate or deployment.truncate
-        exchange.task = asyncio.current_task()
         # Hanging up is noticed by a task that reads on; most requests are through before it starts.
         watch = _Watch(exchange)
         try:
@@ -366,7 +376,7 @@ class App:
 
     async def _ready(self, exchange: Exchange) -> Reply:
         if self._draining:
-            raise HttpError(503, "the server is shutting down", code="draining")
+            raise _shutting_down()
         if not self._deployment.ready:
             raise HttpError(503, "an engine makes no progress", code="not_ready")
         return _json({"ready": True, "name": self._deployment.endpoint})
@@ -441,6 +451,10 @@ def _priority(exchange: Exchange) -> int:
     return int(given)
 
 
+def _shutting_down() -> HttpError:
+    return HttpError(503, "the server is shutting down", code="draining")
+
+
 def _as_http(error: Exception, exchange: Exchange) -> HttpError:
     """What a caller is told of ``error``."""
     if isinstance(error, HttpError):
@@ -462,7 +476,9 @@ def _as_http(error: Exception, exchange: Exchange) -> HttpError:
         return HttpError.busy(error.reason, error.what, error.retry_after_s)
     if isinstance(error, EngineError):
         _log.error("request %s: %s", exchange.request_id, error)
-        return HttpError(500, f"the model failed on this input: {error.what}", code=error.reason)
+        item = error.where or "the input"
+        what = f"{item}: the model failed on it: {error.what}"
+        return HttpError(500, what, code=error.reason, param="input")
     _log.exception("request %s failed", exchange.request_id, exc_info=error)
     return HttpError(500, "an unexpected error of the server", code="internal")
 

@@ -13,7 +13,17 @@ from typing import Any, NoReturn, TypeVar
 
 import msgspec
 
-__all__ = ["Exchange", "HttpError", "Limits", "Receive", "Reply", "Scope", "Send", "decoded"]
+__all__ = [
+    "CLOSE",
+    "Exchange",
+    "HttpError",
+    "Limits",
+    "Receive",
+    "Reply",
+    "Scope",
+    "Send",
+    "decoded",
+]
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -34,7 +44,10 @@ class Limits:
     max_held_tokens: int = 2**20
     """Of all requests that are not answered yet."""
     body_timeout_s: float = 30.0
-    """For a body that comes in pieces; a caller that stops halfway holds nothing for long."""
+    """For a body to come whole; a caller that stops halfway holds nothing for long."""
+    idle_timeout_s: float = 75.0
+    """For the next head to come whole, and for an answer to be read. Longer than what pools of
+    clients and proxies keep a connection for, so that they close first."""
     drain_timeout_s: float = 30.0
     """From SIGTERM to giving up on what is still unanswered."""
 
@@ -108,12 +121,20 @@ class Exchange:
     """Of ``Reservations``: what is held for it."""
     gone: bool = False
     """The caller hung up."""
+    given_up: HttpError | None = None
+    """What the caller is told, where its task was cancelled for it."""
     task: asyncio.Task[object] | None = field(default=None)
+
+    def give_up(self, error: HttpError) -> None:
+        """Ends its task; the caller gets ``error``."""
+        self.given_up = error
+        assert self.task is not None
+        self.task.cancel()
 
     async def body(self, hold: Callable[[int], None]) -> bytes:
         """The whole body; ``hold`` is told the bytes of every piece, and raises to refuse it.
 
-        Raises ``HttpError`` 408 or 413; a caller who hangs up is cancelled.
+        Raises ``HttpError`` 413; a caller who hangs up is cancelled. Waits as long as it takes.
         """
         declared = self.headers.get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > self.limits.max_body_bytes:
@@ -125,13 +146,7 @@ class Exchange:
                 self._too_large()
             hold(len(body))
             return body
-        try:
-            async with asyncio.timeout(self.limits.body_timeout_s):
-                return await self._pieces(message, hold)
-        except TimeoutError:
-            raise HttpError(
-                408, "the body did not arrive in time", code="body_timeout", headers=_CLOSE
-            ) from None
+        return await self._pieces(message, hold)
 
     async def _pieces(self, message: Message, hold: Callable[[int], None]) -> bytes:
         pieces, size = [], 0
@@ -154,11 +169,12 @@ class Exchange:
             413,
             f"the body is larger than {self.limits.max_body_bytes} bytes",
             code="body_too_large",
-            headers=_CLOSE,
+            headers=CLOSE,
         )
 
 
-_CLOSE = ((b"connection", b"close"),)
+CLOSE = ((b"connection", b"close"),)
+"""For answers after which no further request can be told from the rest of the last."""
 
 
 def decoded(decoder: msgspec.json.Decoder[T], body: bytes) -> T:

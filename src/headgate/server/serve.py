@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gc
 import logging
 import resource
@@ -28,8 +29,6 @@ NextRelease = Callable[[], Deployment | None]
 take its time and may raise: it is called on a thread, again and again, and the server goes on with
 the release that it has."""
 
-_KEEP_ALIVE_S = 75
-"""Longer than what pools of clients and proxies keep, so that they close first."""
 _SWITCH_INTERVAL_S = 0.0005
 """Engine threads wait this long for the interpreter after each call; the default is 5 ms."""
 _POLL_S = 2.0
@@ -109,23 +108,31 @@ async def run(
     """Serves on ``listener`` until ``stop`` is set; True if all that was accepted was answered."""
     import uvicorn
 
+    from headgate.server.connection import Connection
+
     class Server(uvicorn.Server):  # type: ignore[misc]  # untyped library
         @contextlib.contextmanager
         def capture_signals(self) -> Iterator[None]:
             yield  # signals are ours: draining comes before closing
 
-    switch = Switch(deployment, limits or Limits())
+    limits = limits or Limits()
+    switch = Switch(deployment, limits)
+
+    def given_up(reason: str) -> None:
+        switch.deployment.metrics.connections_given_up[reason] += 1
+
     await deployment.start()
+    loop = asyncio.get_running_loop()
     config = uvicorn.Config(
         switch,
-        http="httptools",
+        http=functools.partial(Connection, idle_timeout_s=limits.idle_timeout_s, given_up=given_up),
         ws="none",
         lifespan="off",
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_keep_alive=limits.idle_timeout_s,
         timeout_graceful_shutdown=1,
     )
     server = Server(config)
@@ -141,10 +148,14 @@ async def run(
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
+        until_s = loop.time() + limits.drain_timeout_s
         if following is not None:
             following.cancel()
             await asyncio.wait([following])
-        return await switch.drain()
+        drained = await switch.drain()
+        # What was answered is not yet read.
+        config.timeout_graceful_shutdown = max(1.0, until_s - loop.time())
+        return drained
     finally:
         server.should_exit = True
         await serving

@@ -1,0 +1,82 @@
+"""A connection of a caller, given up where the caller neither asks nor listens.
+
+uvicorn bounds how long a connection may be idle between two requests. It waits for ever for a head
+that never comes whole, and for a caller who never reads; either holds a file, and an unread answer
+its bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+__all__ = ["Connection"]
+
+
+class Connection(HttpToolsProtocol):  # type: ignore[misc]  # untyped library
+    """Speaks HTTP/1.1. ``given_up`` is told why it was not worth keeping: ``head`` where no whole
+    head came within ``idle_timeout_s``, ``unread`` where an answer was not taken in that time."""
+
+    def __init__(
+        self,
+        *args: Any,
+        idle_timeout_s: float,
+        given_up: Callable[[str], None],
+        **options: Any,
+    ) -> None:
+        super().__init__(*args, **options)
+        self._idle_timeout_s = idle_timeout_s
+        self._given_up = given_up
+        self._head_due: asyncio.TimerHandle | None = None
+        self._answer_due: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._head_due = self._give_up_later("head")
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.cycle is None or self.cycle.response_complete:  # it did not make a request whole
+            if self._head_due is None:
+                self._head_due = self._give_up_later("head")
+        elif self._head_due is not None:
+            self._head_due.cancel()
+            self._head_due = None
+
+    def pause_writing(self) -> None:
+        """More is unread than is worth buffering."""
+        super().pause_writing()
+        self._answer_due = self._give_up_later("unread")
+
+    def resume_writing(self) -> None:
+        """Nearly all of it was read."""
+        super().resume_writing()
+        if self._answer_due is not None:
+            self._answer_due.cancel()
+            self._answer_due = None
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Nothing was asked since the last answer. Closing alone would wait until that is read."""
+        if self.transport.get_write_buffer_size():
+            self._give_up("unread")
+        else:
+            super().timeout_keep_alive_handler()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        for due in (self._head_due, self._answer_due):
+            if due is not None:
+                due.cancel()
+
+    def _give_up_later(self, reason: str) -> asyncio.TimerHandle:
+        handle: asyncio.TimerHandle = self.loop.call_later(
+            self._idle_timeout_s, self._give_up, reason
+        )
+        return handle
+
+    def _give_up(self, reason: str) -> None:
+        self._given_up(reason)
+        self.transport.abort()
