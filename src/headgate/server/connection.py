@@ -67,9 +67,7 @@ class Connection(HttpToolsProtocol):  # type: ignore[misc]  # untyped library
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        for due in (self._head_due, self._answer_due):
-            if due is not None:
-                due.cancel()
+        self._wait_no_longer()
 
     def _give_up_later(self, reason: str) -> asyncio.TimerHandle:
         handle: asyncio.TimerHandle = self.loop.call_later(
@@ -78,5 +76,12 @@ class Connection(HttpToolsProtocol):  # type: ignore[misc]  # untyped library
         return handle
 
     def _give_up(self, reason: str) -> None:
+        self._wait_no_longer()
         self._given_up(reason)
         self.transport.abort()
+
+    def _wait_no_longer(self) -> None:
+        self._unset_keepalive_if_required()
+        for due in (self._head_due, self._answer_due):
+            if due is not None:
+                due.cancel()
