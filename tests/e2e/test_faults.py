@@ -29,11 +29,13 @@ def connected(url: str) -> socket.socket:
     return socket.create_connection((address.host, address.port or 80), timeout=60)
 
 
-def send(connection: socket.socket, *texts: str) -> None:
+def send(connection: socket.socket, *texts: str, timeout_ms: int = 0) -> None:
     """One call, on a connection of its own or one after the other."""
     body = json.dumps({"model": "words", "input": texts}).encode()
-    head = b"POST /v1/embeddings HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body)
-    connection.sendall(head + body)
+    head = f"POST /v1/embeddings HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n"
+    if timeout_ms:
+        head += f"x-request-timeout-ms: {timeout_ms}\r\n"
+    connection.sendall(f"{head}\r\n".encode() + body)
 
 
 def received(connection: socket.socket) -> tuple[int, bytes]:
@@ -223,6 +225,47 @@ def test_an_engine_that_crashes_now_and_then_loses_nobody(exception: type[BaseEx
         assert told.keys() <= {200, 500}
         assert all(instance.alive for instance in s.deployment.live.instances)
         assert s.deployment.live.in_flight == 0
+
+
+class Jumping:
+    """A clock that somebody sets."""
+
+    def __init__(self) -> None:
+        self.ahead_s = 0.0
+
+    def __call__(self) -> float:
+        return time.monotonic() + self.ahead_s
+
+
+def test_a_clock_that_jumps_loses_nobody() -> None:
+    """An hour ahead, as after a pause of the machine: who had a deadline is told that it passed and
+    counted, all others are answered, and readiness comes back. Back again: nobody waits an hour."""
+    clock, engine = Jumping(), WordEngine()
+    batching = BatchingSpec(max_requests=8, max_padded_tokens=128, max_wait_s=0.05)
+    served = deployment(engine, batching=batching, clock=clock, canary_interval_s=0.01)
+    with Served(served) as s, contextlib.ExitStack() as stack:
+        engine.open.clear()
+        texts = ["plug", *("a" * n for n in range(1, 21))]
+        callers = [stack.enter_context(connected(s.url)) for _ in texts]
+        hurried = stack.enter_context(connected(s.url))
+        send(callers[0], texts[0])
+        assert engine.entered.acquire(timeout=60)
+        for caller, text in zip(callers[1:], texts[1:], strict=True):
+            send(caller, text)
+        send(hurried, "hurried", timeout_ms=600_000)
+        eventually(lambda: s.deployment.live.in_flight == len(texts) + 1, "not all in")
+        clock.ahead_s += 3600
+        engine.open.set()
+        for caller, text in zip(callers, texts, strict=True):
+            assert vectors(caller) == [expected(text)]
+        assert received(hurried)[0] == 504
+        assert s.deployment.metrics.rejects == {"deadline": 1}
+        eventually(lambda: httpx.get(f"{s.url}/health").status_code == 200, "not ready again")
+        for jump_s in (-3600, 3600, -7200):
+            clock.ahead_s += jump_s
+            with ThreadPoolExecutor(8) as pool:
+                told = list(pool.map(lambda text: ask(s.url, text)[0], texts))
+            assert told == [200] * len(texts)
 
 
 # Callers who do not listen, or do not speak

@@ -125,7 +125,7 @@ class Plane(RuleBasedStateMachine):
     def cancel(self, back: int) -> None:
         self.shell.cancel(len(self.shell.requests) - back)
 
-    @rule(seconds=st.sampled_from([0.0, 0.001, 0.02, 0.2]))
+    @rule(seconds=st.sampled_from([0.0, 0.001, 0.02, 0.2, 3600.0, -3600.0]))
     def pass_time(self, seconds: float) -> None:
         self.shell.now_s += seconds
         self.shell.wake()

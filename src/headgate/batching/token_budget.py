@@ -147,6 +147,8 @@ class TokenBudgetBatcher:
         enough = len(self) >= self.spec.max_requests
         if enough or room < 1 or recent is None or len(recent) < 2 or self._isolate_tenants:
             return False
+        if now_s < recent[-1]:  # the clock went back: nobody knows how many come
+            return False
         rate_per_s = (len(recent) - 1) / (now_s - recent[0])
         company = min(room, int(rate_per_s * (due_s - now_s)))
         together_s = service.predict_s(size + company, longest) / (size + company)

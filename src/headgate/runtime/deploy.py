@@ -77,6 +77,8 @@ class Deployment:
     warmed_shapes: int = 0
     metrics: Metrics = field(default_factory=Metrics)
     clock: Callable[[], float] = time.monotonic
+    """Never goes back, whatever becomes of the time of day. It may jump ahead, as after a pause of
+    the machine: who should have been answered meanwhile is late."""
     _live: LivePlane | None = None
     _canaries: asyncio.Task[None] | None = None
 

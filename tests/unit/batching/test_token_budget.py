@@ -90,6 +90,12 @@ def test_nobody_is_held_where_waiting_brings_nothing() -> None:
     assert waiting(PATIENT, *three).next_batch(math.inf, DEAR_CALLS) is not None
 
 
+def test_a_clock_that_went_back_holds_nobody() -> None:
+    """To before the last arrival, the first, or all of them."""
+    for now_s in (100.15, 100.0, 50.0, -1e6):
+        assert waiting(PATIENT, 100.0, 100.1, 100.2).next_batch(now_s, DEAR_CALLS) is not None
+
+
 def test_only_those_who_could_join_count_as_company() -> None:
     """Not those of another group, not the items of one call, not strangers of other tenants."""
     other = waiting(PATIENT)
