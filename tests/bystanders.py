@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 from headgate.batching import BatchPolicy
-from headgate.dataplane import Action, Arrived, Cancelled, Event, Reject
+from headgate.dataplane import Action, Arrived, Cancelled, Event, NotReplaced, Reject
 from headgate.objects import BatchingSpec
 from headgate.scheduling import due_s
 from headgate.workload import Request, ServiceTimeModel
@@ -93,6 +93,10 @@ class Turns:
             for own in list(self._waiting.values()):
                 if event.request_id in own:
                     self._leave(own[event.request_id])
+        elif isinstance(event, NotReplaced):  # where nobody is left to run them
+            for request in (a.request for a in actions if isinstance(a, Reject)):
+                if request.id in self._waiting.get(request.tenant, {}):
+                    self._leave(request)
         for request in self._batcher.taken:
             self._take(request)
         self._batcher.taken.clear()

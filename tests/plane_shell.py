@@ -14,7 +14,13 @@ from headgate.dataplane import (
     Event,
     Failed,
     Finished,
+    Looked,
+    NotReplaced,
+    Probe,
+    Proved,
     Reject,
+    Replace,
+    Replaced,
     Run,
     Wake,
     Woke,
@@ -43,6 +49,15 @@ class PlaneShell:
     requests: dict[int, Request] = field(default_factory=dict)
     outcomes: dict[int, str] = field(default_factory=dict)
     running: dict[int, Batch] = field(default_factory=dict)
+    proving: dict[int, Probe] = field(default_factory=dict)
+    lost: dict[int, Batch | Probe] = field(default_factory=dict)
+    """Instance -> what it hangs on."""
+    unreplaced: set[int] = field(default_factory=set)
+    """Of the lost, those whose successor could not be loaded."""
+    began_s: dict[int, float] = field(default_factory=dict)
+    hung: int = 0
+    late: int = 0
+    """Words of instances that were lost."""
     ran: dict[int, int] = field(default_factory=dict)
     """Leader's request id -> times that it was in a batch."""
     wake_at_s: float | None = None
@@ -81,10 +96,40 @@ class PlaneShell:
         self.draining = True
         self._deliver(Draining())
 
+    def look(self, seconds: float = 1.0) -> None:
+        """Time passes, and then somebody looks."""
+        self.now_s += seconds
+        self._deliver(Looked())
+
+    def prove(self, instance: int) -> None:
+        """The canary comes back."""
+        self._deliver(Proved(self.proving.pop(instance)))
+
+    def come_back_late(self, instance: int) -> None:
+        """What was given up comes back after all: nobody is told anything a second time."""
+        work = self.lost[instance]
+        values = ("late",) * work.size if isinstance(work, Batch) else ()
+        word = Proved(work) if isinstance(work, Probe) else Finished(work, instance, values, 64)
+        self.late += 1
+        self._deliver(word)
+
+    def replace(self, instance: int) -> None:
+        del self.lost[instance]
+        self.unreplaced.discard(instance)
+        self._deliver(Replaced(instance))
+
+    def fail_to_replace(self, instance: int) -> None:
+        self.unreplaced.add(instance)
+        self._deliver(NotReplaced(instance))
+
     def settle(self) -> None:
         """Runs everything to its end, and checks that nothing was lost."""
-        while self.running or self.wake_at_s is not None:
-            if self.running:
+        while self.running or self.proving or self.lost or self.wake_at_s is not None:
+            if self.lost:
+                self.replace(next(iter(self.lost)))
+            elif self.proving:
+                self.prove(next(iter(self.proving)))
+            elif self.running:
                 self.finish(next(iter(self.running)))
             else:
                 self.now_s = max(self.now_s, self.wake_at_s or 0.0)
@@ -106,6 +151,9 @@ class PlaneShell:
         assert stats.rejected_total == sum(o.startswith("rejected") for o in told)
         assert stats.in_flight == len(self.requests) - len(told)
         assert stats.busy_instances == len(self.running)
+        assert stats.lost_instances == len(self.lost)
+        assert stats.hung == self.hung
+        assert stats.stale_events == self.late
         assert stats.running == sum(b.size for b in self.running.values())
         assert stats.batches == sum(stats.dispatch_sizes.values())
         assert stats.padded_tokens >= stats.tokens
@@ -136,7 +184,10 @@ class PlaneShell:
                 case Run():
                     batch = action.batch
                     assert action.instance not in self.running, "the instance is busy"
-                    assert 0 <= action.instance < self.plane.instances
+                    assert action.instance not in self.proving, "the instance proves itself"
+                    assert action.instance not in self.lost, "the instance is lost"
+                    lone = self.plane.lone_service is not None
+                    assert 0 <= action.instance < self.plane.instances + lone
                     assert 1 <= batch.size <= self.spec.max_requests
                     assert batch.size == 1 or batch.padded_tokens <= self.spec.max_padded_tokens
                     assert len({r.group for r in batch.requests}) == 1
@@ -145,9 +196,25 @@ class PlaneShell:
                     for request in batch.requests:
                         self.ran[request.id] = self.ran.get(request.id, 0) + 1
                     self.running[action.instance] = batch
+                    self.began_s[action.instance] = self.now_s
                 case Wake():
                     self.wake_at_s = action.at_s
-        stats = self.plane.stats()
+                case Probe():
+                    assert action.instance not in {*self.running, *self.proving, *self.lost}
+                    self.proving[action.instance] = action
+                    self.began_s[action.instance] = self.now_s
+                case Replace():
+                    instance = action.instance
+                    assert self.now_s - self.began_s[instance] > 4.999, "it had no time"
+                    work = self.running.pop(instance, None) or self.proving.pop(instance)
+                    self.lost[instance] = work
+                    self.hung += 1
+        queued, n = self.plane.stats().queued, self.plane.instances
+        if len(self.unreplaced - {n}) == n:
+            assert queued == 0, "somebody waits for an engine that does not come"
+        taken = {*self.running, *self.proving, *self.lost} - {n}
         held = self.wake_at_s is not None and self.now_s < self.wake_at_s
-        if stats.busy_instances < self.plane.instances and not held:
-            assert stats.queued == 0, "an instance is free and somebody waits"
+        if n in self.running:
+            assert self.running.keys() == {n}, "the lone instance has the machine to itself"
+        elif len(taken) < n and not held:
+            assert queued == 0, "an instance is free and somebody waits"

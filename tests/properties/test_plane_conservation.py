@@ -22,6 +22,7 @@ from tests.bystanders import Turns, WatchedBatcher
 from tests.plane_shell import PlaneShell
 
 CURVE = ServiceCurve(fixed_s=2e-3, item_s=1e-4, token_s=3e-5, square_s=1e-8)
+LONE = replace(CURVE, token_s=CURVE.token_s / 2)
 SPEC = BatchingSpec(max_requests=4, max_padded_tokens=128)
 WEIGHTS = {"a": 3.0, "b": 0.5}
 BATCHERS: dict[str, Callable[[bool], BatchPolicy]] = {
@@ -43,6 +44,7 @@ def make_shell(
     dependent: bool,
     max_queue: int,
     max_wait_s: float = 0.05,
+    lone: bool = False,
 ) -> PlaneShell:
     watched = WatchedBatcher(BATCHERS[batcher](dependent))
     plane = DataPlane(
@@ -56,6 +58,7 @@ def make_shell(
         generation=7,
         batch_invariance=BatchInvariance.DEPENDENT if dependent else BatchInvariance.EXACT,
         weights=WEIGHTS,
+        lone_service=LONE if lone else None,
     )
     everybody_waits = cache is None or dependent
     turns = Turns(watched, patience_s=max_wait_s, weights=WEIGHTS) if everybody_waits else None
@@ -63,7 +66,7 @@ def make_shell(
 
 
 class Plane(RuleBasedStateMachine):
-    """Arrivals, ends, faults, cancels and time in any order."""
+    """Arrivals, ends, faults, hangs, cancels and time in any order."""
 
     @initialize(
         batcher=st.sampled_from(sorted(BATCHERS)),
@@ -71,12 +74,24 @@ class Plane(RuleBasedStateMachine):
         cache=st.sampled_from([None, "lru", "s3fifo"]),
         dependent=st.booleans(),
         max_queue=st.integers(0, 12),
+        lone=st.booleans(),
     )
     def start(
-        self, batcher: str, instances: int, cache: str | None, dependent: bool, max_queue: int
+        self,
+        batcher: str,
+        instances: int,
+        cache: str | None,
+        dependent: bool,
+        max_queue: int,
+        lone: bool,
     ) -> None:
         self.shell = make_shell(
-            batcher, instances=instances, cache=cache, dependent=dependent, max_queue=max_queue
+            batcher,
+            instances=instances,
+            cache=cache,
+            dependent=dependent,
+            max_queue=max_queue,
+            lone=lone,
         )
 
     @rule(
@@ -121,6 +136,27 @@ class Plane(RuleBasedStateMachine):
         running = sorted(self.shell.running)
         self.shell.fail(running[pick % len(running)])
 
+    @rule(seconds=st.sampled_from([0.1, 1.0, 2.0, 2.0, 2.0, 60.0]))
+    def look(self, seconds: float) -> None:
+        self.shell.look(seconds)
+
+    @precondition(lambda self: self.shell.proving)
+    @rule(pick=st.integers(0, 2))
+    def prove(self, pick: int) -> None:
+        proving = sorted(self.shell.proving)
+        self.shell.prove(proving[pick % len(proving)])
+
+    @precondition(lambda self: self.shell.lost)
+    @rule(pick=st.integers(0, 2), then=st.sampled_from(["replace", "fail_to_replace", "late"]))
+    def after_a_hang(self, pick: int, then: str) -> None:
+        instance = sorted(self.shell.lost)[pick % len(self.shell.lost)]
+        if then == "replace":
+            self.shell.replace(instance)
+        elif then == "fail_to_replace":
+            self.shell.fail_to_replace(instance)
+        else:
+            self.shell.come_back_late(instance)
+
     @rule(back=st.integers(0, 12))
     def cancel(self, back: int) -> None:
         self.shell.cancel(len(self.shell.requests) - back)
@@ -151,12 +187,19 @@ TestPlane.settings = settings(max_examples=120, stateful_step_count=50, deadline
 
 def live(shell: PlaneShell, rng: np.random.Generator, events: int) -> None:
     """Somebody always waits: calls of one item or a few, with tenants, priorities and deadlines;
-    batches that end, fail, or hold a bad item; callers who leave; a machine that stood still."""
+    batches that end, fail, hang, or hold a bad item; callers who leave; a machine that stood
+    still."""
     for _ in range(events):
         shell.now_s += float(rng.exponential(1e-3))
         draw = rng.random()
         running = sorted(shell.running)
-        if draw < 0.52 or not running:
+        if shell.proving:
+            shell.prove(min(shell.proving))
+        elif shell.lost and draw < 0.4:
+            instance = int(rng.choice(sorted(shell.lost)))
+            then = rng.choice(["replace", "fail_to_replace", "come_back_late"])
+            getattr(shell, str(then))(instance)
+        elif draw < 0.52 or not running:
             arrive(shell, rng)
         elif draw < 0.81:
             bad = int(rng.integers(0, 4)) if rng.random() < 0.05 else None
@@ -165,8 +208,13 @@ def live(shell: PlaneShell, rng: np.random.Generator, events: int) -> None:
             shell.fail(int(rng.choice(running)))
         elif draw < 0.95:
             shell.cancel(int(rng.integers(max(0, len(shell.requests) - 60), len(shell.requests))))
-        elif draw < 0.9995:
+        elif draw < 0.992:
             shell.wake()
+        elif draw < 0.9995:  # whoever is at work now hangs
+            for _ in range(6):
+                shell.look()
+                for instance in sorted(shell.proving):
+                    shell.prove(instance)
         else:
             shell.now_s += 3600.0
     shell.settle()
@@ -225,16 +273,20 @@ def test_every_turn_and_every_batch_keeps_to_its_bounds(
 
 @decisions(5_000, 300_000)
 @pytest.mark.parametrize("batcher", sorted(BATCHERS))
-@pytest.mark.parametrize("cache", ["lru", "s3fifo"])
-def test_everybody_is_told_exactly_once(batcher: str, cache: str, events: int) -> None:
+@pytest.mark.parametrize(("cache", "lone"), [("lru", False), ("s3fifo", True)])
+def test_everybody_is_told_exactly_once(batcher: str, cache: str, lone: bool, events: int) -> None:
     """Hits, twins, faults, cancels and deadlines in one life, while the queue is never empty."""
     rng = np.random.default_rng([events, len(cache)])
     lives = -(-events // 50_000)
     for _ in range(lives):
-        shell = make_shell(batcher, instances=2, cache=cache, dependent=False, max_queue=40)
+        shell = make_shell(
+            batcher, instances=2, cache=cache, dependent=False, max_queue=40, lone=lone
+        )
         live(shell, rng, events // lives)
     seen = set(shell.outcomes.values())
     assert {"engine", "cache", "twin", "error", "cancelled", "rejected: deadline"} <= seen
+    assert "rejected: no_engine" in seen
+    assert shell.hung > 20
 
 
 @pytest.mark.parametrize("batcher", sorted(BATCHERS))

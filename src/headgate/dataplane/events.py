@@ -16,7 +16,13 @@ __all__ = [
     "Event",
     "Failed",
     "Finished",
+    "Looked",
+    "NotReplaced",
+    "Probe",
+    "Proved",
     "Reject",
+    "Replace",
+    "Replaced",
     "Run",
     "Wake",
     "Woke",
@@ -73,7 +79,45 @@ class Draining:
     """No new requests from now on; those admitted are still answered."""
 
 
-Event: TypeAlias = Arrived | Finished | Failed | Cancelled | Woke | Draining
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """A look after the instances, about once a second: whose call is overdue is lost, who is idle
+    proves itself on a canary. A shell that never looks, as the simulator, loses nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proved:
+    """An instance came back from its canary, whatever it answered: it makes progress."""
+
+    probe: Probe
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """The successor of an instance that was lost is loaded, warm and free."""
+
+    instance: int
+
+
+@dataclass(frozen=True, slots=True)
+class NotReplaced:
+    """The successor could not be loaded. It may come later, and nobody should wait for it."""
+
+    instance: int
+
+
+Event: TypeAlias = (
+    Arrived
+    | Finished
+    | Failed
+    | Cancelled
+    | Woke
+    | Draining
+    | Looked
+    | Proved
+    | Replaced
+    | NotReplaced
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +134,7 @@ class Answer:
 @dataclass(frozen=True, slots=True)
 class Reject:
     """Refuse ``request``; ``reason`` is one of ``queue_full``, ``predicted_wait``, ``deadline``,
-    ``draining``."""
+    ``draining``, ``no_engine``."""
 
     request: Request
     reason: str
@@ -112,4 +156,20 @@ class Wake:
     at_s: float
 
 
-Action: TypeAlias = Answer | Reject | Run | Wake
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Run a canary on ``instance``, which is idle; answer with ``Proved``."""
+
+    id: int
+    instance: int
+
+
+@dataclass(frozen=True, slots=True)
+class Replace:
+    """``instance`` hangs and is lost, whatever it may still say. Load a successor in its place;
+    answer with ``Replaced``, or ``NotReplaced`` as often as that fails."""
+
+    instance: int
+
+
+Action: TypeAlias = Answer | Reject | Run | Wake | Probe | Replace

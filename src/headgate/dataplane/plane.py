@@ -7,6 +7,7 @@
                Reject      Answer       joins           Reject                        ▼ is free
     Finished ─ fills the cache ─ Answer to all callers ◄── Run ◄── batch, placed
     Failed   ─ split in halves, re-run ─ of one alone: its error to all callers, never cached
+    Looked   ─ overdue? an error to all callers, never re-run ─ Replace ─ Replaced ─ free
 
 Server, simulator and tests drive this same object; they differ in who delivers events and carries
 out actions. Knows nothing of payloads, engines, clocks or sockets.
@@ -29,19 +30,26 @@ from headgate.dataplane.events import (
     Event,
     Failed,
     Finished,
+    Looked,
+    NotReplaced,
+    Proved,
     Reject,
+    Replace,
+    Replaced,
     Run,
     Wake,
     Woke,
 )
+from headgate.dataplane.instances import Call, Instances
 from headgate.dataplane.stats import PlaneStats
+from headgate.errors import EngineError
 from headgate.objects import BatchInvariance, Variant
 from headgate.scheduling import (
     Admission,
     FairQueue,
     Lateness,
     Refusal,
-    most_recently_freed,
+    Watchdog,
     predicted_wait_s,
 )
 from headgate.workload import Batch, LearnedService, Request, ServiceCurve, ServiceTimeModel
@@ -65,16 +73,6 @@ class _Work:
         self.leader = leader
         self.callers: dict[int, Request] = {leader.id: leader}
         self.predicted_s = predicted_s  # from arrival to finish; 0 where it had not to wait
-
-
-class _Running:
-    """A batch on an instance."""
-
-    __slots__ = ("batch", "until_s")
-
-    def __init__(self, batch: Batch, until_s: float) -> None:
-        self.batch = batch
-        self.until_s = until_s
 
 
 class DataPlane:
@@ -104,6 +102,7 @@ class DataPlane:
         batch_invariance: BatchInvariance = BatchInvariance.EXACT,
         weights: Mapping[str, float] | None = None,
         lone_service: ServiceTimeModel | None = None,
+        watchdog: Watchdog | None = None,
     ) -> None:
         if instances < 1:
             raise ValueError(f"a data plane needs at least one instance, got {instances}")
@@ -120,21 +119,22 @@ class DataPlane:
         self._room = _BATCHES_AT_HAND * batcher.spec.max_requests
         self._room_tokens = _BATCHES_AT_HAND * batcher.spec.max_padded_tokens
         self._cache = None if batch_invariance is BatchInvariance.DEPENDENT else cache
-        self._free: dict[int, float] = dict.fromkeys(range(instances), 0.0)  # index -> free since
-        self._running: dict[int, _Running] = {}  # instance -> batch
+        self._slots = Instances(instances, watchdog or Watchdog(), lone=lone_service is not None)
         self._halves: deque[tuple[Request, ...]] = deque()  # of failed batches, run first
         self._work: dict[int, _Work] = {}  # leader's request id -> work
         self._callers: dict[int, _Work] = {}  # caller's request id -> work
         self._hurried: set[int] = set()  # callers with a deadline of their own
         self._twins_of: dict[tuple[str, bytes], _Work] = {}  # (tenant, key) -> work in flight
         self._draining = False
+        self._deserted = False  # no instance is left, and none is about to come
         self._next_batch_id = 0
         self._wake_at_s: float | None = None
         self._running_requests = 0
         self._arrived = self._answered = self._errors = self._cancelled = 0
         self._hits = self._misses = self._twins = 0
         self._batched = self._tokens = self._padded_tokens = 0
-        self._bisections = self._fills_refused = self._stale_events = self._lone_batches = 0
+        self._bisections = self._hung = self._fills_refused = self._stale_events = 0
+        self._lone_batches = 0
         self._rejected: Counter[str] = Counter()
         self._sizes: Counter[int] = Counter()
 
@@ -149,6 +149,7 @@ class DataPlane:
         cache: GenerationCache | None = None,
         weights: Mapping[str, float] | None = None,
         lone_service: ServiceTimeModel | None = None,
+        watchdog: Watchdog | None = None,
     ) -> DataPlane:
         """The plane that ``variant`` describes; it goes on learning where a service is a curve.
 
@@ -171,6 +172,7 @@ class DataPlane:
             generation=generation,
             batch_invariance=batch_invariance,
             weights=weights,
+            watchdog=watchdog,
         )
 
     @property
@@ -181,7 +183,11 @@ class DataPlane:
     @property
     def drained(self) -> bool:
         """Draining, and nothing is left to do."""
-        return self._draining and not self._callers and not self._running
+        return self._draining and not self._callers and not self._slots.running
+
+    def in_service(self, now_s: float) -> list[int]:
+        """The instances that are not lost, and whose calls are not overdue."""
+        return self._slots.in_service(now_s)
 
     def handle(self, event: Event, now_s: float) -> list[Action]:
         """What to do about ``event``. ``now_s`` never goes back."""
@@ -205,23 +211,33 @@ class DataPlane:
                     self._draining = True
                 case Woke():
                     self._wake_at_s = None  # a shell's timer may be early: ask again
+                case Looked():
+                    self._look(now_s, actions)
+                case Proved():
+                    self._stale_events += not self._slots.proved(event.probe)
+                case Replaced():
+                    self._stale_events += not self._slots.replaced(event.instance, now_s)
+                    self._deserted = self._slots.none_to_come
+                case NotReplaced():
+                    self._stale_events += not self._slots.not_replaced(event.instance)
+                    self._refuse_if_deserted(actions)
         self._dispatch(now_s, actions)
         return actions
 
     def predicted_wait_s(self, now_s: float) -> float:
-        """Seconds until a request that arrives now would start; 0 where an instance is free."""
+        """Seconds until a request that arrives now would start; 0 where an instance is free, or
+        will be in no time, after a canary. Where all are lost it is as if one were back."""
         waiting = len(self._batcher) + len(self._queue)
         tokens, spec = self._batcher.tokens + self._queue.tokens, self._batcher.spec
-        alone = self.instances in self._running
-        free = 0 if alone else len(self._free)
+        free = self._slots.at_hand
         if waiting < free * spec.max_requests and tokens < free * spec.max_padded_tokens:
             return 0.0  # whoever waits here is held for company, which has come
         return predicted_wait_s(
             waiting=waiting,
             waiting_tokens=tokens,
-            running_s=sum(max(0.0, r.until_s - now_s) for r in self._running.values())
-            * (self.instances if alone else 1),
-            instances=self.instances,
+            running_s=sum(max(0.0, c.until_s - now_s) for c in self._slots.running.values())
+            * (self._present if self._slots.alone else 1),
+            instances=self._present,
             spec=spec,
             service=self.service,
         )
@@ -233,7 +249,8 @@ class DataPlane:
             queued=len(self._queue) + len(self._batcher) + sum(map(len, self._halves)),
             queued_tokens=self._queue.tokens + self._batcher.tokens,
             running=self._running_requests,
-            busy_instances=len(self._running),
+            busy_instances=len(self._slots.running),
+            lost_instances=self._slots.lost,
             cache_entries=len(self._cache) if self._cache is not None else 0,
             cache_bytes=self._cache.used_bytes if self._cache is not None else 0,
             arrived=self._arrived,
@@ -249,11 +266,17 @@ class DataPlane:
             tokens=self._tokens,
             padded_tokens=self._padded_tokens,
             bisections=self._bisections,
+            hung=self._hung,
             fills_refused=self._fills_refused,
             stale_events=self._stale_events,
             lone_batches=self._lone_batches,
             dispatch_sizes=dict(self._sizes),
         )
+
+    @property
+    def _present(self) -> int:
+        """The instances that share the work."""
+        return max(1, self._slots.present)
 
     # What can happen
 
@@ -293,6 +316,8 @@ class DataPlane:
         seconds until they are predicted to be finished, 0 where they have not to wait."""
         if self._draining:
             return Refusal("draining", None), 0.0
+        if self._deserted:
+            return Refusal("no_engine", None), 0.0
         # Twins take no device time, but a caller who waits takes memory: the bound counts both.
         waiting = len(self._callers) - self._running_requests
         lone = {(r.tenant, r.key): r for r in new} if self._cache is not None else {}
@@ -321,7 +346,7 @@ class DataPlane:
             waiting=len(work),
             waiting_tokens=sum(r.tokens for r in work),
             running_s=0.0,
-            instances=self.instances,
+            instances=self._present,
             spec=self._batcher.spec,
             service=self.service,
         )
@@ -369,6 +394,42 @@ class DataPlane:
         middle = len(requests) // 2
         self._halves += (requests[:middle], requests[middle:])
 
+    def _look(self, now_s: float, actions: list[Action]) -> None:
+        canary_s = self.service.predict_s(1, 1)  # a canary is short
+        given_up, probes = self._slots.look(now_s, canary_s)
+        for instance, call in given_up.items():
+            self._hung += 1
+            actions.append(Replace(instance))
+            if isinstance(call.work, Batch):
+                self._give_up(call, call.work, now_s, actions)
+        actions += probes
+
+    def _give_up(self, call: Call, batch: Batch, now_s: float, actions: list[Action]) -> None:
+        """Tells everybody. Not split and not run again: what hung one engine may hang the next."""
+        self._running_requests -= batch.size
+        error = EngineError(
+            f"the engine did not come back within {now_s - call.since_s:.3g} s; this input, or one "
+            "that ran beside it, may be why",
+            where="engine",
+            reason="engine_hung",
+        )
+        for request in batch.requests:
+            self._settle(request, None, error, actions)
+
+    def _refuse_if_deserted(self, actions: list[Action]) -> None:
+        """Where nobody is left to run what waits, and nobody is about to come, it is told so."""
+        self._deserted = self._slots.none_to_come
+        if not self._deserted:
+            return
+        self._halves.clear()
+        for work in list(self._work.values()):
+            if not self._queue.remove(work.leader.id):
+                self._batcher.remove(work.leader.id)
+            for caller in work.callers.values():
+                self._leave(caller.id)
+                self._reject(caller, "no_engine", None, actions)
+            self._forget(work.leader)
+
     def _cancel(self, request_id: int, now_s: float) -> None:
         work = self._leave(request_id)
         if work is None:
@@ -408,9 +469,10 @@ class DataPlane:
         # too, and once nobody can join any more.
         over = self._hurried or self._draining
         as_of_s = math.inf if over else now_s
+        slots = self._slots
         while True:
             self._refill()
-            if not self._free or self.instances in self._running:
+            if not slots.free or slots.alone:
                 break
             requests = (
                 self._halves.popleft()
@@ -424,9 +486,10 @@ class DataPlane:
                 continue
             batch = Batch(self._next_batch_id, requests)
             size, longest = batch.size, batch.longest
-            instance = self._place(size, longest)
-            until_s = now_s + self._service_of(instance).predict_s(size, longest)
-            self._running[instance] = _Running(batch, until_s)
+            lone = self._has_the_machine(size, longest)
+            service = self.lone_service if lone and self.lone_service else self.service
+            instance = slots.run(batch, now_s, service.predict_s(size, longest), lone=lone)
+            self._lone_batches += lone
             self._running_requests += size
             self._next_batch_id += 1
             self._sizes[size] += 1
@@ -434,28 +497,24 @@ class DataPlane:
             self._tokens += batch.tokens
             self._padded_tokens += size * longest
             actions.append(Run(batch, instance))
-        if self._free:
+        if slots.free:
             wake_at_s = self._batcher.wake_at_s()
             if wake_at_s is not None and wake_at_s != self._wake_at_s:
                 self._wake_at_s = wake_at_s
                 actions.append(Wake(wake_at_s))
 
-    def _place(self, size: int, longest: int) -> int:
-        """Takes an instance for a batch: the lone one for a request that is alone, if it is faster.
+    def _has_the_machine(self, size: int, longest: int) -> bool:
+        """Whether a batch is for the lone instance: one request that is alone, if that is faster.
 
         A batch would be answered sooner there, too, but whoever comes meanwhile would wait for all
         of it while cores that could have been theirs are busy with it."""
-        if (
+        return (
             size == 1
             and self.lone_service is not None
-            and not (self._running or self._halves or len(self._batcher) or len(self._queue))
+            and self._slots.idle
+            and not (self._halves or len(self._batcher) or len(self._queue))
             and self.lone_service.predict_s(1, longest) < self.service.predict_s(1, longest)
-        ):
-            self._lone_batches += 1
-            return self.instances
-        instance = most_recently_freed(self._free)
-        del self._free[instance]
-        return instance
+        )
 
     def _service_of(self, instance: int) -> ServiceTimeModel:
         if instance == self.instances and self.lone_service is not None:
@@ -495,13 +554,9 @@ class DataPlane:
 
     def _release(self, instance: int, batch: Batch, now_s: float) -> bool:
         """Frees the instance; False where it does not run this batch."""
-        running = self._running.get(instance)
-        if running is None or running.batch.id != batch.id:
+        if not self._slots.release(instance, batch, now_s):
             self._stale_events += 1
             return False
-        del self._running[instance]
-        if instance < self.instances:  # the lone one is free whenever all are
-            self._free[instance] = now_s
         self._running_requests -= batch.size
         return True
 

@@ -24,6 +24,8 @@ class PlaneStats:
     running: int
     """Requests in running batches."""
     busy_instances: int
+    lost_instances: int
+    """Given up, and not replaced yet."""
     cache_entries: int
     cache_bytes: int
     # Counters
@@ -48,6 +50,8 @@ class PlaneStats:
     padded_tokens: int
     bisections: int
     """Failed batches that were split to find the bad item."""
+    hung: int
+    """Engine calls that were given up, canaries among them."""
     fills_refused: int
     """Answers that the cache did not take: of another generation, or too large."""
     stale_events: int

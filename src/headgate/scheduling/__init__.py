@@ -10,6 +10,7 @@ from headgate.scheduling.lateness import Lateness
 from headgate.scheduling.placement import InstancePlan, instance_plans, most_recently_freed
 from headgate.scheduling.queue_model import predicted_wait_s
 from headgate.scheduling.reservations import Reservations
+from headgate.scheduling.watchdog import Watchdog
 
 __all__ = [
     "Admission",
@@ -18,6 +19,7 @@ __all__ = [
     "Lateness",
     "Refusal",
     "Reservations",
+    "Watchdog",
     "due_s",
     "instance_plans",
     "least_instances",

@@ -399,8 +399,9 @@ def patient() -> DataPlane:
 
 
 def batch_of_running(p: DataPlane) -> Batch:
-    (running,) = p._running.values()
-    return running.batch
+    (call,) = p._slots.running.values()
+    assert isinstance(call.work, Batch)
+    return call.work
 
 
 def test_held_requests_run_together_when_the_wait_is_over() -> None:

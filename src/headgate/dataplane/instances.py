@@ -1,0 +1,171 @@
+"""What each instance does: nothing, a batch, a canary, or nothing any more.
+
+::
+
+    free ─ takes a batch, or proves itself on a canary ─ comes back ─ free
+                              │
+                           overdue ─ lost ─ replaced ─ free
+
+An instance that is lost is never asked again: its slot waits for a successor. The lone instance,
+where there is one, has the cores of all others: they wait while it runs.
+"""
+
+from __future__ import annotations
+
+from headgate.dataplane.events import Probe
+from headgate.scheduling import Watchdog, most_recently_freed
+from headgate.workload import Batch
+
+__all__ = ["Call", "Instances"]
+
+
+class Call:
+    """What an instance was given, and until when it may take."""
+
+    __slots__ = ("give_up_s", "since_s", "until_s", "work")
+
+    def __init__(
+        self, work: Batch | Probe, since_s: float, until_s: float, give_up_s: float
+    ) -> None:
+        self.work = work
+        self.since_s = since_s
+        self.until_s = until_s  # as predicted
+        self.give_up_s = give_up_s
+
+
+class Instances:
+    """The slots of one data plane, by index from 0. ``lone``: number ``count`` is one more."""
+
+    def __init__(self, count: int, watchdog: Watchdog, *, lone: bool = False) -> None:
+        self.count = count
+        self.free: dict[int, float] = dict.fromkeys(range(count), 0.0)  # index -> free since
+        self.running: dict[int, Call] = {}  # index -> a batch
+        self.proving: dict[int, Call] = {}  # index -> a canary
+        self._lone_since_s = 0.0 if lone else None  # free since; None where it cannot be had
+        self._lost: dict[int, bool] = {}  # index -> whether a successor may come soon
+        self._watchdog = watchdog
+        self._probes = 0
+
+    @property
+    def lost(self) -> int:
+        return len(self._lost)
+
+    @property
+    def present(self) -> int:
+        """Those that are not lost, the lone one apart."""
+        return self.count - sum(index < self.count for index in self._lost)
+
+    @property
+    def none_to_come(self) -> bool:
+        """All but the lone one are lost, and no successor is about to come."""
+        coming = (soon for index, soon in self._lost.items() if index < self.count)
+        return not self.present and not any(coming)
+
+    @property
+    def alone(self) -> bool:
+        """The lone instance runs a batch."""
+        return self.count in self.running
+
+    @property
+    def idle(self) -> bool:
+        """Nothing runs, and the lone instance can be had."""
+        return self._lone_since_s is not None and not self.running
+
+    @property
+    def at_hand(self) -> int:
+        """How many could run a batch now, or in no time, after a canary."""
+        if self.alone:
+            return 0
+        return len(self.free) + len(self.proving) - (self.count in self.proving)
+
+    def in_service(self, now_s: float) -> list[int]:
+        """Those that are neither lost nor overdue."""
+        calls = {**self.running, **self.proving}
+        return [
+            index
+            for index in range(self.count)
+            if index not in self._lost
+            and (index not in calls or not self._watchdog.overdue(calls[index].give_up_s, now_s))
+        ]
+
+    def run(self, batch: Batch, now_s: float, predicted_s: float, *, lone: bool = False) -> int:
+        """Gives the batch to a free instance, or to the lone one; which."""
+        instance = self.count if lone else most_recently_freed(self.free)
+        self._take(instance)
+        self.running[instance] = self._call(batch, now_s, predicted_s)
+        return instance
+
+    def release(self, instance: int, batch: Batch, now_s: float) -> bool:
+        """Its batch came back; False where it does not run this batch."""
+        call = self.running.get(instance)
+        if call is None or not isinstance(call.work, Batch) or call.work.id != batch.id:
+            return False
+        del self.running[instance]
+        self._give_back(instance, now_s)
+        return True
+
+    def proved(self, probe: Probe) -> bool:
+        """A canary came back; False where the instance is at no such canary."""
+        call = self.proving.get(probe.instance)
+        if call is None or call.work != probe:
+            return False
+        del self.proving[probe.instance]
+        # A canary is no work: the next look sends another.
+        self._give_back(probe.instance, call.since_s)
+        return True
+
+    def look(self, now_s: float, predicted_s: float) -> tuple[dict[int, Call], list[Probe]]:
+        """Loses who is overdue, index -> its call, and lets who was free since the last look prove
+        itself on a canary, which is predicted to take ``predicted_s``."""
+        before_s = self._watchdog.look(now_s)
+        given_up = {
+            instance: call
+            for calls in (self.running, self.proving)
+            for instance, call in calls.items()
+            if self._watchdog.overdue(call.give_up_s, now_s)
+        }
+        for instance in given_up:
+            self.running.pop(instance, None)
+            self.proving.pop(instance, None)
+            self._lost[instance] = True
+        probes = []
+        free = [*self.free.items()]
+        if self._lone_since_s is not None:
+            free.append((self.count, self._lone_since_s))
+        for instance in [i for i, since_s in free if since_s <= before_s]:
+            self._probes += 1
+            probe = Probe(self._probes, instance)
+            self._take(instance)
+            self.proving[instance] = self._call(probe, now_s, predicted_s)
+            probes.append(probe)
+        return given_up, probes
+
+    def replaced(self, instance: int, now_s: float) -> bool:
+        """A successor is there; False where none was needed."""
+        if self._lost.pop(instance, None) is None:
+            return False
+        self._give_back(instance, now_s)
+        return True
+
+    def not_replaced(self, instance: int) -> bool:
+        """No successor comes soon; False where none was needed."""
+        if instance not in self._lost:
+            return False
+        self._lost[instance] = False
+        return True
+
+    def _take(self, instance: int) -> None:
+        if instance == self.count:
+            self._lone_since_s = None
+        else:
+            del self.free[instance]
+
+    def _give_back(self, instance: int, since_s: float) -> None:
+        if instance == self.count:
+            self._lone_since_s = since_s
+        else:
+            self.free[instance] = since_s
+
+    def _call(self, work: Batch | Probe, now_s: float, predicted_s: float) -> Call:
+        give_up_s = self._watchdog.give_up_s(now_s, predicted_s)
+        return Call(work, now_s, now_s + predicted_s, give_up_s)
