@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import subprocess
 import sys
 import threading
@@ -20,6 +21,7 @@ from headgate.dataplane import DataPlane
 from headgate.errors import EngineError, RequestError, TooLong
 from headgate.objects import BatchingSpec, Build, CacheSpec, Variant
 from headgate.runtime import Deployment, Tensor
+from headgate.scheduling import Watchdog
 from headgate.server import Limits
 from headgate.server.serve import NextRelease, bind, run
 from headgate.workload import Encoded, ServiceCurve, Tensors
@@ -32,6 +34,7 @@ __all__ = [
     "deployment",
     "expected",
     "server_process",
+    "until",
 ]
 
 POISON = 666
@@ -101,9 +104,15 @@ def deployment(
     cache_bytes: int = 0,
     max_queue_requests: int = 1024,
     max_predicted_wait_s: float = 10.0,
+    hangs_after_s: float = math.inf,
+    successors: Sequence[WordEngine] = (),
     **options: object,
 ) -> Deployment:
-    """``words@3`` on the given engines (one that behaves by default)."""
+    """``words@3`` on the given engines (one that behaves by default).
+
+    An engine call hangs after ``hangs_after_s``, by default never: a test that holds an engine may
+    take its time. ``successors`` are loaded one after the other, and then no more can be.
+    """
     build = Build(
         name="words",
         task="embed",
@@ -125,6 +134,13 @@ def deployment(
         max_predicted_wait_s,
     )
     codec = WordCodec()
+    coming = iter(successors)
+
+    def load(number: int) -> WordEngine:
+        for engine in coming:
+            return engine
+        raise EngineError("no successor is left", where="model.onnx")
+
     return Deployment(
         endpoint="words",
         generation=3,
@@ -133,10 +149,16 @@ def deployment(
         codec=codec,
         engines=engines,
         # Batching must pay, or the batcher does not batch: the call costs much, the item little.
-        plane=DataPlane.of(variant, ServiceCurve(1e-3, 1e-5, 1e-6, 0.0), generation=3),
+        plane=DataPlane.of(
+            variant,
+            ServiceCurve(1e-3, 1e-5, 1e-6, 0.0),
+            generation=3,
+            watchdog=Watchdog(at_least_s=hangs_after_s),
+        ),
         input=Tensor("text", "str", ()),
         output=Tensor("embedding", "float32", (2,)),
         canary=codec.encode(["a canary"])[0],
+        load_engine=load,
         **options,  # type: ignore[arg-type]  # a test's own keywords
     )
 
@@ -155,6 +177,15 @@ def server_process(script: str, *arguments: str) -> Iterator[subprocess.Popen[st
             yield running
         finally:
             running.kill()
+
+
+async def until(met: Callable[[], bool]) -> None:
+    """Waits for ``met()``, half a minute at most."""
+    for _ in range(30_000):
+        if met():
+            return
+        await asyncio.sleep(0.001)
+    raise AssertionError("it never came about")
 
 
 class Served:

@@ -14,8 +14,8 @@ __all__ = ["Answers", "Carried", "Rejected"]
 class Rejected(Fault):
     """Not admitted, or not answered in time; ``reason`` is the data plane's.
 
-    ``queue_full``, ``predicted_wait``, ``deadline`` or ``draining``; of the server's reservations
-    ``bytes_full``, ``tokens_full`` or ``too_large``.
+    ``queue_full``, ``predicted_wait``, ``deadline``, ``draining`` or ``no_engine``; of the server's
+    reservations ``bytes_full``, ``tokens_full`` or ``too_large``.
     """
 
     def __init__(self, reason: str, retry_after_s: float | None = None) -> None:
@@ -28,6 +28,7 @@ _WORDS = {
     "predicted_wait": "the predicted wait is too long",
     "deadline": "the answer could not be given before the deadline",
     "draining": "the server is shutting down",
+    "no_engine": "every engine hangs, and none could be loaded in its place",
     "bytes_full": "too many bytes of other requests are still to be read",
     "tokens_full": "too many tokens of other requests are still to be answered",
     "too_large": "the request alone is more than the server may hold at a time",

@@ -30,6 +30,13 @@ __all__ = ["Deployment", "Tensor"]
 _CANARY_TEXT = "headgate canary"
 _KNOWN_TEXTS_BYTES = 16 * 2**20
 """Some 20,000 sentences."""
+_REWARM_S = 5.0
+"""A successor of an engine that hangs is warmed for so long at most: callers wait for it, and it
+takes its time from the engines that serve. The cheapest shapes come first."""
+_LOAD_TIMEOUT_S = 60.0
+_LOAD_TIMES = 10.0
+"""Loading a successor is given up after so many times what loading took at the start, and a minute
+at least: it now shares the machine with those that serve."""
 _OUTPUT_NAMES = {"embed": "embedding", "classify": "scores", "predict": "prediction"}
 
 
@@ -62,6 +69,10 @@ class Deployment:
     output: Tensor
     canary: Encoded
     """An input for which the engines are known to give an answer."""
+    load_engine: Callable[[int], Engine]
+    """By number, another engine like that of ``engines``, warm: for the place of one that hangs.
+    Called on a thread of its own; raises what loading raises."""
+    load_timeout_s: float = _LOAD_TIMEOUT_S
     truncate: bool = False
     """Texts that are too long are cut without being asked to."""
     preprocess: Preprocess | None = None
@@ -72,15 +83,16 @@ class Deployment:
     """False for a variant that is served without having been made current."""
     trace_sink: Sink | None = None
     canary_interval_s: float = 1.0
+    """Between two looks after the instances: see ``LivePlane.look``."""
     stale_after_s: float = 5.0
-    """An instance without progress for this long is not ready."""
+    """An instance that has given only bad answers for this long is not ready."""
     warmed_shapes: int = 0
     metrics: Metrics = field(default_factory=Metrics)
     clock: Callable[[], float] = time.monotonic
     """Never goes back, whatever becomes of the time of day. It may jump ahead, as after a pause of
     the machine: who should have been answered meanwhile is late."""
     _live: LivePlane | None = None
-    _canaries: asyncio.Task[None] | None = None
+    _looking: asyncio.Task[None] | None = None
 
     def __post_init__(self) -> None:
         self._build_version = self.build.version  # a digest: not to be taken per request
@@ -125,25 +137,32 @@ class Deployment:
         else:
             accepts = Tensor("text", "str", ())
             (sample,) = codec.encode([_CANARY_TEXT], truncate=True)
-        loaded: list[Engine] = []
-        try:
-            roles = [(build.threads, variant.batching)] * variant.instances
-            if variant.lone_threads:
-                roles.append((variant.lone_threads, BatchingSpec(max_requests=1)))
-            warmed = 0
-            for threads, batching in roles:
-                engine = engines.load(replace(build, threads=threads), path_of)
-                loaded.append(engine)
-                warmed += warm(
-                    engine,
-                    codec,
-                    sample,
-                    warm_shapes(build, batching, fixed=build.tokenizer is None),
-                    bound_s=warm_s / len(roles),
-                    clock=time.monotonic,
+        roles = [(build.threads, variant.batching)] * variant.instances
+        if variant.lone_threads:
+            roles.append((variant.lone_threads, BatchingSpec(max_requests=1)))
+        warm_each_s = warm_s / len(roles)
+
+        def load(number: int, bound_s: float) -> tuple[Engine, int]:
+            threads, batching = roles[number]
+            engine = engines.load(replace(build, threads=threads), path_of)
+            try:
+                shapes = warm_shapes(build, batching, fixed=build.tokenizer is None)
+                return engine, warm(
+                    engine, codec, sample, shapes, bound_s=bound_s, clock=time.monotonic
                 )
-            engine = loaded[0]
-            output = engine.run(codec.collate([sample]))
+            except BaseException:
+                engine.close()
+                raise
+
+        loaded: list[Engine] = []
+        began_s, warmed = time.monotonic(), 0
+        try:
+            for number in range(len(roles)):
+                engine, shapes_run = load(number, warm_each_s)
+                loaded.append(engine)
+                warmed += shapes_run
+            load_s = (time.monotonic() - began_s) / len(roles)
+            output = loaded[0].run(codec.collate([sample]))
             if postprocess is not None:
                 output = np.asarray(postprocess(output))
             (answer,) = rows(output, 1, None)
@@ -175,6 +194,8 @@ class Deployment:
             input=accepts,
             output=gives,
             canary=sample,
+            load_engine=lambda number: load(number, min(warm_each_s, _REWARM_S))[0],
+            load_timeout_s=max(_LOAD_TIMEOUT_S, _LOAD_TIMES * load_s),
             truncate=truncate,
             preprocess=preprocess,
             postprocess=postprocess,
@@ -212,12 +233,32 @@ class Deployment:
 
     @property
     def ready(self) -> bool:
-        """Every instance has given a good answer recently, and new requests are welcome."""
-        if self._live is None or self._live.draining:
-            return False
-        oldest_s = min(instance.progressed_s for instance in self._live.instances)
-        alive = all(instance.alive for instance in self._live.instances)
-        return alive and self.clock() - oldest_s <= self.stale_after_s
+        """Whether new requests are welcome here."""
+        return self.unready is None
+
+    @property
+    def unready(self) -> str | None:
+        """Why new requests are not welcome; None where an instance makes progress.
+
+        One is enough: it answers, and more slowly beats not at all. That another is being replaced
+        shows in the metrics, and in the waits that admission predicts.
+        """
+        live = self._live
+        if live is None:
+            return "it has not been started"
+        if self.beyond_repair:
+            return "engines hang, and no more can be loaded: restart the server"
+        if live.draining:
+            return "it is shutting down"
+        if not live.working(self.stale_after_s):
+            reason = live.replacements.reason
+            return "no engine makes progress" + (f"; its successor: {reason}" if reason else "")
+        return None
+
+    @property
+    def beyond_repair(self) -> bool:
+        """Only another process helps: so many threads hang that no engine is loaded any more."""
+        return self._live is not None and self._live.replacements.exhausted
 
     @property
     def _texts_come_again(self) -> bool:
@@ -245,11 +286,14 @@ class Deployment:
         return encoded
 
     async def start(self) -> None:
-        """Starts the engine threads and the canaries on the running event loop."""
+        """Starts the engine threads, and looks after them, on the running event loop."""
         self._live = LivePlane(
             self.plane,
             self.engines,
             self.codec,
+            canary=self.canary,
+            load_engine=self.load_engine,
+            load_timeout_s=self.load_timeout_s,
             clock=self.clock,
             preprocess=self.preprocess,
             postprocess=self.postprocess,
@@ -258,21 +302,17 @@ class Deployment:
             known_texts=KnownTexts(_KNOWN_TEXTS_BYTES) if self._texts_come_again else None,
         )
         self.traces.start()
-        self._canaries = asyncio.get_running_loop().create_task(self._send_canaries(self._live))
+        self._looking = asyncio.get_running_loop().create_task(self._look(self._live))
 
     async def close(self) -> None:
         """Ends the threads, frees the engines and writes the last traces. Drain before."""
-        if self._canaries is not None:
-            self._canaries.cancel()
+        if self._looking is not None:
+            self._looking.cancel()
         await self.traces.close()
         if self._live is not None:
             await self._live.close()
 
-    async def _send_canaries(self, live: LivePlane) -> None:
-        """An instance that was idle proves itself on one item; one with traffic needs no proof."""
+    async def _look(self, live: LivePlane) -> None:
         while True:
             await asyncio.sleep(self.canary_interval_s)
-            idle_since_s = self.clock() - self.canary_interval_s
-            for instance in live.instances:
-                if instance.progressed_s < idle_since_s:
-                    instance.probe(self.canary)
+            live.look()

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import threading
 from collections.abc import Callable
 from dataclasses import replace
 from queue import SimpleQueue
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headgate.dataplane.events import Failed, Finished, Run
+from headgate.dataplane.events import Failed, Finished, Probe, Proved, Run
 from headgate.errors import EngineError
 from headgate.runtime.answers import Carried
 from headgate.runtime.output import rows
@@ -19,20 +22,26 @@ from headgate.workload import Codec, Encoded, Engine
 
 __all__ = ["Done", "Instance", "Postprocess"]
 
+_log = logging.getLogger("headgate.runtime")
+
 Postprocess = Callable[[NDArray[np.generic]], object]
 """The caller's own: outputs of one batch in, as many outputs out."""
 
-Done = Callable[[Finished | Failed, float, float], None]
+Done: TypeAlias = "Callable[[Instance, Finished | Failed | Proved, float, float], None]"
 """Called on the event loop with the event and when the engine call started and ended."""
 
 
 class Instance:
-    """``run`` queues a batch for the thread; ``done`` is called on the loop when it is through."""
+    """``run`` queues a batch for the thread; ``done`` is called on the loop when it is through.
+
+    The thread calls ``load`` first, and closes the engine at its end: nobody does it under its
+    feet. All but its work happens on the event loop.
+    """
 
     def __init__(
         self,
         number: int,
-        engine: Engine,
+        load: Callable[[], Engine],
         codec: Codec,
         done: Done,
         *,
@@ -42,14 +51,19 @@ class Instance:
         item_shape: tuple[int, ...] | None,
     ) -> None:
         self.number = number
-        self.progressed_s = clock()
-        """When this instance last gave a good answer."""
-        self.canary_pending = False
-        self._engine, self._codec, self._done = engine, codec, done
+        self.loaded: asyncio.Future[None] = loop.create_future()
+        """Done once the engine is there; or what loading raised."""
+        self.busy = False
+        """A batch is on the engine."""
+        self.abandoned = False
+        """What it still says counts no more."""
+        self.failing_since_s: float | None = None
+        """When it last gave a bad answer and no good one since; None where the last was good."""
+        self._load, self._codec, self._done = load, codec, done
         self._loop, self._clock = loop, clock
         self._postprocess, self._item_shape = postprocess, item_shape
-        self._jobs: SimpleQueue[Run | Encoded | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name=f"engine-{number}", daemon=True)
+        self._jobs: SimpleQueue[Run | tuple[Probe, Encoded] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._live, name=f"engine-{number}", daemon=True)
         self._thread.start()
 
     @property
@@ -57,63 +71,108 @@ class Instance:
         return self._thread.is_alive()
 
     def run(self, job: Run) -> None:
+        self.busy = True
         self._jobs.put(job)
 
-    def probe(self, canary: Encoded) -> None:
+    def probe(self, probe: Probe, canary: Encoded) -> None:
         """Runs one item for the proof alone that this instance still makes progress."""
-        if not self.canary_pending:
-            self.canary_pending = True
-            self._jobs.put(canary)
+        self._jobs.put((probe, canary))
+
+    def abandon(self) -> None:
+        """Leaves the thread to itself: should it ever come back, it closes its engine and ends."""
+        self.abandoned = True
+        self.busy = False
+        self._jobs.put(None)
 
     def close(self, timeout_s: float = 5.0) -> None:
         """Ends the thread after what is queued, and frees the engine. A wedged one is left."""
         self._jobs.put(None)
         self._thread.join(timeout_s)
-        if not self._thread.is_alive():
-            self._engine.close()
 
-    def _work(self) -> None:
+    def _live(self) -> None:
+        try:
+            engine = self._load()
+        except BaseException as error:  # whatever it raises, the one who waits must hear of it
+            self._tell(self._set_loaded, _as_engine_error(error, "loading"))
+            return
+        self._tell(self._set_loaded, None)
+        try:
+            self._work(engine)
+        finally:
+            try:
+                engine.close()
+            except Exception:
+                _log.exception("engine %d could not be closed", self.number)
+
+    def _work(self, engine: Engine) -> None:
         while (job := self._jobs.get()) is not None:
-            if isinstance(job, Encoded):
-                self._probe(job)
-                continue
             started_s = self._clock()
-            event = self._compute(job)
+            event: Finished | Failed | Proved
+            if isinstance(job, Run):
+                event = self._compute(engine, job)
+                good = isinstance(event, Finished)
+            else:
+                probe, canary = job
+                event, good = Proved(probe), self._answers_well(engine, canary)
             ended_s = self._clock()
             if isinstance(event, Finished):
-                self.progressed_s = ended_s
                 event = replace(event, duration_s=ended_s - started_s)
-            try:
-                self._loop.call_soon_threadsafe(self._done, event, started_s, ended_s)
-            except RuntimeError:  # the loop is closed: nobody is left to answer
-                return
+            self._tell(self._report, event, good, started_s, ended_s)
 
-    def _compute(self, job: Run) -> Finished | Failed:
+    def _compute(self, engine: Engine, job: Run) -> Finished | Failed:
         batch = job.batch
         try:
             payloads = [r.payload for r in batch.requests if isinstance(r, Carried)]
-            values = self._infer(payloads)
+            values = self._infer(engine, payloads)
         except BaseException as error:  # whatever it raises, the callers must hear of it
-            if isinstance(error, EngineError):
-                return Failed(batch, job.instance, error)
-            wrapped = EngineError(f"{type(error).__name__}: {error}", where="engine")
-            wrapped.__cause__ = error
-            return Failed(batch, job.instance, wrapped)
+            return Failed(batch, job.instance, _as_engine_error(error, "engine"))
         sizes = (v.nbytes for v in values if not isinstance(v, EngineError))
         return Finished(batch, job.instance, values, next(sizes, 0))
 
-    def _infer(self, payloads: list[Encoded]) -> tuple[NDArray[np.generic] | EngineError, ...]:
-        output = self._engine.run(self._codec.collate(payloads))
+    def _infer(
+        self, engine: Engine, payloads: list[Encoded]
+    ) -> tuple[NDArray[np.generic] | EngineError, ...]:
+        output = engine.run(self._codec.collate(payloads))
         if self._postprocess is not None:
             output = np.asarray(self._postprocess(output))
         return rows(output, len(payloads), self._item_shape)
 
-    def _probe(self, canary: Encoded) -> None:
+    def _answers_well(self, engine: Engine, canary: Encoded) -> bool:
         try:
-            (answer,) = self._infer([canary])
+            (answer,) = self._infer(engine, [canary])
         except BaseException:  # as above: the thread must outlive whatever an engine raises
-            return  # no progress: readiness sees the stale stamp
-        finally:
-            self.canary_pending = False
-        if not isinstance(answer, EngineError):
-            self.progressed_s = self._clock()
+            return False  # readiness sees for how long this goes on
+        return not isinstance(answer, EngineError)
+
+    def _tell(self, callback: Callable[..., None], *args: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to hear of it
+            self._loop.call_soon_threadsafe(callback, *args)
+
+    # On the event loop
+
+    def _set_loaded(self, error: EngineError | None) -> None:
+        if self.loaded.done():
+            return  # whoever waited has given up
+        if error is None:
+            self.loaded.set_result(None)
+        else:
+            self.loaded.set_exception(error)
+
+    def _report(
+        self, event: Finished | Failed | Proved, good: bool, started_s: float, ended_s: float
+    ) -> None:
+        if not isinstance(event, Proved):
+            self.busy = False
+        if good:
+            self.failing_since_s = None
+        elif self.failing_since_s is None:
+            self.failing_since_s = ended_s
+        self._done(self, event, started_s, ended_s)
+
+
+def _as_engine_error(error: BaseException, where: str) -> EngineError:
+    if isinstance(error, EngineError):
+        return error
+    wrapped = EngineError(f"{type(error).__name__}: {error}", where=where)
+    wrapped.__cause__ = error
+    return wrapped

@@ -12,6 +12,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Protocol
 
 from headgate.dataplane.events import (
@@ -23,8 +24,12 @@ from headgate.dataplane.events import (
     Event,
     Failed,
     Finished,
+    Looked,
+    Probe,
+    Proved,
     Reject,
     Run,
+    Wake,
     Woke,
 )
 from headgate.errors import EngineError, RequestError
@@ -32,6 +37,7 @@ from headgate.runtime.answers import Answers, Carried, Rejected
 from headgate.runtime.instance import Instance, Postprocess
 from headgate.runtime.known_texts import KnownTexts
 from headgate.runtime.metrics import Metrics
+from headgate.runtime.replacements import Replacements
 from headgate.workload import Codec, Encoded, Engine
 
 __all__ = ["LivePlane", "Plane", "Preprocess"]
@@ -55,13 +61,16 @@ class Plane(Protocol):
 
     def predicted_wait_s(self, now_s: float) -> float: ...
 
+    def in_service(self, now_s: float) -> Sequence[int]: ...
+
     def handle_all(self, events: Iterable[Event], now_s: float) -> list[Action]: ...
 
 
 class LivePlane:
-    """``submit`` items, await their answers.
+    """``submit`` items, await their answers; call ``look`` about once a second.
 
-    ``engines`` are the plane's instances, by index. ``postprocess`` and ``item_shape``: see
+    ``engines`` are the plane's instances, by index; ``load_engine`` makes another, warm, where one
+    hangs. ``canary`` is an item that they answer. ``postprocess`` and ``item_shape``: see
     ``Instance`` and ``output.rows``. ``known_texts`` is used where there is no ``preprocess``.
     Make and use it on one running event loop.
     """
@@ -72,6 +81,9 @@ class LivePlane:
         engines: Sequence[Engine],
         codec: Codec,
         *,
+        canary: Encoded,
+        load_engine: Callable[[int], Engine],
+        load_timeout_s: float,
         clock: Callable[[], float] = time.monotonic,
         preprocess: Preprocess | None = None,
         postprocess: Postprocess | None = None,
@@ -81,25 +93,27 @@ class LivePlane:
     ) -> None:
         self.metrics = metrics or Metrics()
         self.metrics.in_flight = lambda: self._plane.in_flight
-        self.metrics.batches_in_flight = lambda: self._running
+        self.metrics.batches_in_flight = lambda: sum(i.busy for i in self.instances)
+        self.metrics.in_service = lambda: len(self._plane.in_service(self._clock()))
         self._plane = plane
         self._codec = codec
+        self._canary = canary
         self._preprocess = preprocess
         self._known_texts = known_texts if preprocess is None else None
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._ids = itertools.count()
-        self._running = 0
         self._draining = False
         self._drained = asyncio.Event()
         self._closed = False
         self._calls: set[Answers] = set()
         self._wake: asyncio.TimerHandle | None = None
         self._encoder = ThreadPoolExecutor(1, thread_name_prefix="encode")
-        self.instances = [
-            Instance(
+
+        def instance(number: int, load: Callable[[], Engine]) -> Instance:
+            return Instance(
                 number,
-                engine,
+                load,
                 codec,
                 self._report,
                 loop=self._loop,
@@ -107,8 +121,15 @@ class LivePlane:
                 postprocess=postprocess,
                 item_shape=item_shape,
             )
-            for number, engine in enumerate(engines)
-        ]
+
+        self.instances = [instance(n, partial(_itself, e)) for n, e in enumerate(engines)]
+        self.replacements = Replacements(
+            self.instances,
+            lambda number: instance(number, partial(load_engine, number)),
+            self._tell,
+            self.metrics,
+            load_timeout_s=load_timeout_s,
+        )
 
     @property
     def in_flight(self) -> int:
@@ -122,6 +143,22 @@ class LivePlane:
     @property
     def draining(self) -> bool:
         return self._draining
+
+    def look(self) -> None:
+        """After the instances: gives up the calls that are overdue, lets who is idle prove itself.
+        What it costs has nothing to do with the number of requests."""
+        self._tell(Looked())
+
+    def working(self, stale_after_s: float) -> bool:
+        """Whether an instance makes progress: its call is not overdue, nor has it given only bad
+        answers for ``stale_after_s``."""
+        now_s = self._clock()
+        for number in self._plane.in_service(now_s):
+            instance = self.instances[number]
+            since_s = instance.failing_since_s
+            if instance.alive and (since_s is None or now_s - since_s <= stale_after_s):
+                return True
+        return False
 
     async def encode(
         self, items: Sequence[object], *, truncate: bool = False, tenant: str = ""
@@ -214,30 +251,43 @@ class LivePlane:
     async def drain(self) -> None:
         """Refuses new items from now on; returns when all that was admitted is answered."""
         self._draining = True
-        self._act(self._plane.handle_all((Draining(),), self._clock()))
+        self._tell(Draining())
         self._notice_drained()
         await self._drained.wait()
 
     async def close(self) -> None:
-        """Ends the threads and frees the engines. What is still in flight is refused."""
+        """Ends the threads and frees the engines. What is still in flight is refused; a thread that
+        hangs is left: at once, where that is known, or after some seconds."""
         self._closed = True
+        self.replacements.close()
         for call in list(self._calls):
             if not call.future.done():
                 call.future.set_exception(Rejected("draining"))
         self._encoder.shutdown(wait=False, cancel_futures=True)
         if self._wake is not None:
             self._wake.cancel()
-        for instance in self.instances:
-            await self._loop.run_in_executor(None, instance.close)
+        # Each in a thread of its own: one that hangs must not keep the next from being freed.
+        ending = [i for i in self.instances if not i.abandoned]
+        await asyncio.gather(*(asyncio.to_thread(i.close) for i in ending))
 
     def _encode(self, items: Sequence[object], truncate: bool) -> list[Encoded]:
         if self._preprocess is not None:
             items = [self._preprocess(item) for item in items]
         return self._codec.encode(items, truncate=truncate)
 
-    def _report(self, event: Finished | Failed, started_s: float, ended_s: float) -> None:
-        """An instance is through with a batch."""
-        self._running -= 1
+    def _report(
+        self,
+        instance: Instance,
+        event: Finished | Failed | Proved,
+        started_s: float,
+        ended_s: float,
+    ) -> None:
+        """An instance is through with a batch, or with a canary."""
+        if not instance.abandoned and not isinstance(event, Proved):
+            self._count(event, started_s, ended_s)
+        self._tell(event)
+
+    def _count(self, event: Finished | Failed, started_s: float, ended_s: float) -> None:
         batch, metrics = event.batch, self.metrics
         size = batch.size
         metrics.engine_s.observe(ended_s - started_s)
@@ -251,12 +301,13 @@ class LivePlane:
             assert isinstance(request, Carried)
             metrics.queue_wait_s.observe(started_s - request.arrived_at_s)
             request.call.ran(started_s, ended_s, size)
+
+    def _tell(self, event: Event) -> None:
         self._act(self._plane.handle_all((event,), self._clock()))
 
     def _act(self, actions: Iterable[Action]) -> None:
         for action in actions:
             if isinstance(action, Run):
-                self._running += 1
                 self.instances[action.instance].run(action)
             elif isinstance(action, Answer):
                 request = action.request
@@ -274,17 +325,22 @@ class LivePlane:
                 self.metrics.rejects[action.reason] += 1
                 if not request.call.future.done():
                     self._fail(request.call, Rejected(action.reason, action.retry_after_s))
-            else:
+            elif isinstance(action, Wake):
                 if self._wake is not None:
                     self._wake.cancel()
                 wait_s = max(0.0, action.at_s - self._clock())
                 self._wake = self._loop.call_later(wait_s, self._woke)
+            elif isinstance(action, Probe):
+                self.instances[action.instance].probe(action, self._canary)
+            else:
+                self.metrics.engine_failures["engine_hung"] += 1
+                self.replacements.lost(action.instance)
         if self._draining:
             self._notice_drained()
 
     def _woke(self) -> None:
         self._wake = None
-        self._act(self._plane.handle_all((Woke(),), self._clock()))
+        self._tell(Woke())
 
     def _expire(self, call: Answers) -> None:
         self.metrics.rejects["deadline"] += 1
@@ -301,7 +357,8 @@ class LivePlane:
         self._act(self._plane.handle_all(events, self._clock()))
 
     def _notice_drained(self) -> None:
-        if self._draining and not self._plane.in_flight and not self._running:
+        busy = any(instance.busy for instance in self.instances)
+        if self._draining and not self._plane.in_flight and not busy:
             self._drained.set()
 
 
@@ -312,3 +369,7 @@ def _of_item(index: int, error: Exception) -> Exception:
     named = EngineError(error.what, where=f"item {index}", reason=error.reason)
     named.__cause__ = error
     return named
+
+
+def _itself(engine: Engine) -> Engine:
+    return engine

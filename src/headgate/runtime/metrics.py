@@ -68,7 +68,8 @@ class Metrics(Collector):
     """Everything that is counted about one deployment.
 
     ``requests`` counts by (HTTP or gRPC status, source); ``rejects`` and ``engine_failures`` by
-    reason. ``in_flight`` is read when scraped, from the plane's own gauge.
+    reason, ``engine_hung`` among the latter; ``replacements`` by outcome. ``in_flight`` and
+    ``in_service`` are read when scraped, from the plane itself.
     """
 
     def __init__(self) -> None:
@@ -78,10 +79,12 @@ class Metrics(Collector):
         self.rejects: Counter[str] = Counter()
         self.engine_failures: Counter[str] = Counter()
         self.connections_given_up: Counter[str] = Counter()
+        self.replacements: Counter[str] = Counter()
         self.cancelled = 0
         self.traces_dropped = 0
         self.in_flight: Callable[[], int] = lambda: 0
         self.batches_in_flight: Callable[[], int] = lambda: 0
+        self.in_service: Callable[[], int] = lambda: 0
         powers = tuple(float(2**i) for i in range(15))
         self.queue_wait_s = Histogram(
             "headgate_queue_wait_seconds", "From arrival to the start of the batch.", _SECONDS
@@ -131,6 +134,12 @@ class Metrics(Collector):
                 "reason",
                 self.connections_given_up,
             ),
+            (
+                "headgate_engine_replacements",
+                "Successors of engines that hang: loaded, or failed to load.",
+                "outcome",
+                self.replacements,
+            ),
         ):
             family = CounterMetricFamily(name, text, labels=(label,))
             for key, count in sorted(counts.items()):
@@ -149,6 +158,11 @@ class Metrics(Collector):
             "headgate_in_flight_batches",
             "Engine calls that run now.",
             value=self.batches_in_flight(),
+        )
+        yield GaugeMetricFamily(
+            "headgate_instances_in_service",
+            "Instances that are not hanging.",
+            value=self.in_service(),
         )
         for histogram in (
             self.queue_wait_s,

@@ -34,6 +34,9 @@ _WATCH_AFTER_S = 0.02
 task, so quick ones go without."""
 _CLIENT_CLOSED = 499
 """In metrics and traces alone, as nginx has it: nobody is left to be told."""
+_ASK_NO_MORE = ((b"x-should-retry", b"false"),)
+"""OpenAI's clients ask again after a 500 unless they are told not to. What hung one engine may hang
+the next."""
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _V2_MODEL = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?(/ready|/infer)?")
 _log = logging.getLogger("headgate.server")
@@ -372,13 +375,16 @@ class App:
         return _json(v2.metadata_body(d.endpoint, d.generation, platform, d.input, d.output))
 
     async def _live(self, exchange: Exchange) -> Reply:
+        if self._deployment.beyond_repair:  # orchestrators restart what is not live, and only that
+            raise HttpError(503, self._deployment.unready or "", code="not_live")
         return _json({"live": True})
 
     async def _ready(self, exchange: Exchange) -> Reply:
         if self._draining:
             raise _shutting_down()
-        if not self._deployment.ready:
-            raise HttpError(503, "an engine makes no progress", code="not_ready")
+        reason = self._deployment.unready
+        if reason is not None:
+            raise HttpError(503, reason, code="not_ready")
         return _json({"ready": True, "name": self._deployment.endpoint})
 
     async def _metrics(self, exchange: Exchange) -> Reply:
@@ -467,7 +473,7 @@ def _as_http(error: Exception, exchange: Exchange) -> HttpError:
         what = f"{error.where}: {error.what}" if error.where else error.what
         return HttpError(400, what, code=error.reason, param="input")
     if isinstance(error, Rejected):
-        if error.reason == "draining":
+        if error.reason in ("draining", "no_engine"):
             return HttpError(503, error.what, code=error.reason)
         if error.reason == "deadline":
             return HttpError(504, error.what, code=error.reason)
@@ -476,6 +482,8 @@ def _as_http(error: Exception, exchange: Exchange) -> HttpError:
         return HttpError.busy(error.reason, error.what, error.retry_after_s)
     if isinstance(error, EngineError):
         _log.error("request %s: %s", exchange.request_id, error)
+        if error.reason == "engine_hung":
+            return HttpError(500, error.what, code=error.reason, headers=_ASK_NO_MORE)
         item = error.where or "the input"
         what = f"{item}: the model failed on it: {error.what}"
         return HttpError(500, what, code=error.reason, param="input")

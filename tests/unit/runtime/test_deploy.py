@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from headgate.objects import BatchingSpec, Build, CacheSpec, Variant
 from headgate.runtime import Deployment, Tensor
 from headgate.workload import ServiceCurve
 from tests.models import tiny_classifier, tiny_embedder, tiny_tokenizer
-from tests.serving import WordEngine, deployment
+from tests.serving import WordEngine, deployment, until
 
 CURVE = ServiceCurve(1e-3, 1e-5, 1e-6, 0.0)
 
@@ -124,41 +125,47 @@ def test_an_idle_instance_proves_itself_on_a_canary() -> None:
     assert engine.closed
 
 
-def test_an_engine_that_hangs_makes_the_endpoint_unready() -> None:
-    """No progress for ``stale_after_s`` of the clock: not ready; progress: ready again."""
-    engine, now = WordEngine(), [100.0]
-
-    async def scenario() -> None:
-        d = deployment(engine, canary_interval_s=0.001, clock=lambda: now[0])
-        assert not d.ready  # not started
-        await d.start()
-        assert d.ready
-        engine.open.clear()
-        now[0] += d.stale_after_s + 0.1
-        await asyncio.to_thread(engine.entered.acquire)  # the canary is on the engine, and hangs
-        assert not d.ready
-        engine.open.set()
-        for _ in range(10_000):
-            if d.ready:
-                break
-            await asyncio.sleep(0.001)
-        assert d.ready
-        await d.close()
-
-    asyncio.run(asyncio.wait_for(scenario(), 20))
-
-
 def test_an_engine_that_fails_its_canary_makes_the_endpoint_unready() -> None:
-    """Canaries must be answered well: an engine that gives NaN makes no progress."""
-    engine, now = WordEngine(lambda out: out * np.nan), [100.0]
+    """Canaries must be answered well: NaN for ``stale_after_s`` is no progress; a good answer is
+    progress again."""
+    good, now = threading.Event(), [100.0]
+    engine = WordEngine(lambda out: out if good.is_set() else out * np.nan)
 
     async def scenario() -> None:
         d = deployment(engine, canary_interval_s=0.001, clock=lambda: now[0])
+        assert d.unready == "it has not been started"
         await d.start()
+        assert d.ready
+        (instance,) = d.live.instances
+        await until(lambda: instance.failing_since_s is not None)
+        assert d.ready, "one bad answer is no reason yet"
         now[0] += d.stale_after_s + 0.1
-        for _ in range(2):
-            await asyncio.to_thread(engine.entered.acquire)
-        assert not d.ready
+        assert d.unready == "no engine makes progress"
+        good.set()
+        await until(lambda: d.ready)
         await d.close()
 
     asyncio.run(asyncio.wait_for(scenario(), 20))
+
+
+def test_an_engine_whose_thread_ended_makes_the_endpoint_unready() -> None:
+    """Whatever ended it."""
+
+    async def scenario() -> None:
+        d = deployment()
+        await d.start()
+        await asyncio.to_thread(d.live.instances[0].close)
+        assert d.unready == "no engine makes progress"
+        await d.close()
+
+    asyncio.run(asyncio.wait_for(scenario(), 20))
+
+
+def test_another_engine_is_loaded_as_the_first_was(tmp_path: Path) -> None:
+    """Warm, and with the same answers."""
+    d = opened(tmp_path, task="embed")
+    another = d.load_engine(0)
+    batch = d.codec.collate(d.codec.encode(["hello"]))
+    np.testing.assert_array_equal(another.run(batch), d.engines[0].run(batch))
+    another.close()
+    asyncio.run(answer(d, "hello"))
