@@ -238,10 +238,11 @@ class Deployment:
 
     @property
     def unready(self) -> str | None:
-        """Why new requests are not welcome; None where an instance makes progress.
+        """Why new requests are not welcome; None where those who get them make progress.
 
-        One is enough: it answers, and more slowly beats not at all. That another is being replaced
-        shows in the metrics, and in the waits that admission predicts.
+        One that does is enough while others are being replaced, since these get no requests, and
+        slower beats not at all: it shows in the metrics, and in the waits that admission predicts.
+        One that still gets requests and fails them all is not made up for by another.
         """
         live = self._live
         if live is None:
@@ -252,7 +253,7 @@ class Deployment:
             return "it is shutting down"
         if not live.working(self.stale_after_s):
             reason = live.replacements.reason
-            return "no engine makes progress" + (f"; its successor: {reason}" if reason else "")
+            return "an engine makes no progress" + (f"; its successor: {reason}" if reason else "")
         return None
 
     @property

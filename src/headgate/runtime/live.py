@@ -150,15 +150,16 @@ class LivePlane:
         self._tell(Looked())
 
     def working(self, stale_after_s: float) -> bool:
-        """Whether an instance makes progress: its call is not overdue, nor has it given only bad
-        answers for ``stale_after_s``."""
+        """Whether there is an instance in service, and none of those in service, which all get
+        their share of the work, has given only bad answers for ``stale_after_s``."""
         now_s = self._clock()
-        for number in self._plane.in_service(now_s):
-            instance = self.instances[number]
-            since_s = instance.failing_since_s
-            if instance.alive and (since_s is None or now_s - since_s <= stale_after_s):
-                return True
-        return False
+        serving = [self.instances[number] for number in self._plane.in_service(now_s)]
+        failing_s = (now_s - i.failing_since_s for i in serving if i.failing_since_s is not None)
+        return (
+            bool(serving)
+            and all(instance.alive for instance in serving)
+            and all(seconds <= stale_after_s for seconds in failing_s)
+        )
 
     async def encode(
         self, items: Sequence[object], *, truncate: bool = False, tenant: str = ""

@@ -140,9 +140,24 @@ def test_an_engine_that_fails_its_canary_makes_the_endpoint_unready() -> None:
         await until(lambda: instance.failing_since_s is not None)
         assert d.ready, "one bad answer is no reason yet"
         now[0] += d.stale_after_s + 0.1
-        assert d.unready == "no engine makes progress"
+        assert d.unready == "an engine makes no progress"
         good.set()
         await until(lambda: d.ready)
+        await d.close()
+
+    asyncio.run(asyncio.wait_for(scenario(), 20))
+
+
+def test_one_of_two_that_fails_is_not_made_up_for_by_the_other() -> None:
+    """It would go on getting half of the requests."""
+    bad, now = WordEngine(lambda out: out * np.nan), [100.0]
+
+    async def scenario() -> None:
+        d = deployment(bad, WordEngine(), canary_interval_s=0.001, clock=lambda: now[0])
+        await d.start()
+        await until(lambda: d.live.instances[0].failing_since_s is not None)
+        now[0] += d.stale_after_s + 0.1
+        assert d.unready == "an engine makes no progress"
         await d.close()
 
     asyncio.run(asyncio.wait_for(scenario(), 20))
@@ -155,7 +170,7 @@ def test_an_engine_whose_thread_ended_makes_the_endpoint_unready() -> None:
         d = deployment()
         await d.start()
         await asyncio.to_thread(d.live.instances[0].close)
-        assert d.unready == "no engine makes progress"
+        assert d.unready == "an engine makes no progress"
         await d.close()
 
     asyncio.run(asyncio.wait_for(scenario(), 20))

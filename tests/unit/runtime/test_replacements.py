@@ -155,7 +155,7 @@ def test_an_overdue_call_is_no_progress_even_before_anybody_looks() -> None:
         await w.seconds(4)
         assert w.d.ready
         w.now_s += 1.0
-        assert w.d.unready == "no engine makes progress"
+        assert w.d.unready == "an engine makes no progress"
         wedged.open.set()
         assert await first == [expected("one")]
         assert w.d.ready
