@@ -78,6 +78,11 @@ class Answers:
         self.finished_s = finished_s
         self.batch_size = batch_size
 
+    def give_up(self) -> int:
+        """Nothing more is given, whatever comes; how many items were not."""
+        left, self._left = self._left, 0
+        return left
+
     def give(self, index: int, value: object, source: str) -> None:
         """Stores one answer; the last one wakes the caller."""
         self.values[index] = value

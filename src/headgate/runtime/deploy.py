@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from headgate import engines
 from headgate.caching import request_key
@@ -20,9 +21,9 @@ from headgate.runtime.instance import Postprocess
 from headgate.runtime.known_texts import KnownTexts
 from headgate.runtime.live import LivePlane, Plane, Preprocess
 from headgate.runtime.metrics import Metrics
-from headgate.runtime.output import rows
+from headgate.runtime.output import is_unit, rows
 from headgate.runtime.traces import Sink, TraceLog
-from headgate.runtime.warm import warm, warm_shapes
+from headgate.runtime.warm import stretched, warm, warm_shapes
 from headgate.workload import Codec, Encoded, Engine, ServiceTimeModel
 
 __all__ = ["Deployment", "Tensor"]
@@ -67,6 +68,9 @@ class Deployment:
     plane: Plane
     input: Tensor
     output: Tensor
+    unit_vectors: bool = False
+    """Answers are vectors of length 1: one that is not is no answer. So it is taken to be where the
+    canary, cut to a token, and twice over are all answered so."""
     canary: Encoded
     """An input for which the engines are known to give an answer."""
     load_engine: Callable[[int], Engine]
@@ -162,12 +166,17 @@ class Deployment:
                 loaded.append(engine)
                 warmed += shapes_run
             load_s = (time.monotonic() - began_s) / len(roles)
-            output = loaded[0].run(codec.collate([sample]))
+            lengths = (sample.length, 1, min(2 * sample.length, build.max_tokens))
+            asked = [stretched(sample, length) for length in lengths]
+            output = loaded[0].run(codec.collate(asked))
             if postprocess is not None:
                 output = np.asarray(postprocess(output))
-            (answer,) = rows(output, 1, None)
-            if isinstance(answer, EngineError):
-                raise answer
+            answers: list[NDArray[np.generic]] = []
+            for row in rows(output, len(asked), None):
+                if isinstance(row, EngineError):
+                    raise row
+                answers.append(row)
+            answer = answers[0]
         except BaseException:
             for engine in loaded:
                 engine.close()
@@ -193,6 +202,7 @@ class Deployment:
             plane=plane,
             input=accepts,
             output=gives,
+            unit_vectors=build.tokenizer is not None and all(map(is_unit, answers)),
             canary=sample,
             load_engine=lambda number: load(number, min(warm_each_s, _REWARM_S))[0],
             load_timeout_s=max(_LOAD_TIMEOUT_S, _LOAD_TIMES * load_s),
@@ -299,6 +309,7 @@ class Deployment:
             preprocess=self.preprocess,
             postprocess=self.postprocess,
             item_shape=self.output.shape,
+            unit=self.unit_vectors,
             metrics=self.metrics,
             known_texts=KnownTexts(_KNOWN_TEXTS_BYTES) if self._texts_come_again else None,
         )

@@ -49,6 +49,7 @@ class Instance:
         clock: Callable[[], float],
         postprocess: Postprocess | None,
         item_shape: tuple[int, ...] | None,
+        unit: bool = False,
     ) -> None:
         self.number = number
         self.loaded: asyncio.Future[None] = loop.create_future()
@@ -61,7 +62,7 @@ class Instance:
         """When it last gave a bad answer and no good one since; None where the last was good."""
         self._load, self._codec, self._done = load, codec, done
         self._loop, self._clock = loop, clock
-        self._postprocess, self._item_shape = postprocess, item_shape
+        self._postprocess, self._item_shape, self._unit = postprocess, item_shape, unit
         self._jobs: SimpleQueue[Run | tuple[Probe, Encoded] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._live, name=f"engine-{number}", daemon=True)
         self._thread.start()
@@ -135,7 +136,7 @@ class Instance:
         output = engine.run(self._codec.collate(payloads))
         if self._postprocess is not None:
             output = np.asarray(self._postprocess(output))
-        return rows(output, len(payloads), self._item_shape)
+        return rows(output, len(payloads), self._item_shape, unit=self._unit)
 
     def _answers_well(self, engine: Engine, canary: Encoded) -> bool:
         try:

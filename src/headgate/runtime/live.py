@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -36,6 +37,7 @@ from headgate.errors import EngineError, RequestError
 from headgate.runtime.answers import Answers, Carried, Rejected
 from headgate.runtime.instance import Instance, Postprocess
 from headgate.runtime.known_texts import KnownTexts
+from headgate.runtime.littles_law import LittlesLaw
 from headgate.runtime.metrics import Metrics
 from headgate.runtime.replacements import Replacements
 from headgate.workload import Codec, Encoded, Engine
@@ -47,6 +49,8 @@ _INLINE_CHARACTERS = 2_000
 event loop; handing them to a thread and back would cost more than it frees."""
 _ITEM_CHARACTERS = 64
 """What an item that is no text counts as."""
+_LAW = "a caller is forgotten or counted twice, or times are taken wrongly; distrust the metrics"
+_log = logging.getLogger("headgate.runtime")
 
 
 Preprocess = Callable[[object], object]
@@ -70,7 +74,7 @@ class LivePlane:
     """``submit`` items, await their answers; call ``look`` about once a second.
 
     ``engines`` are the plane's instances, by index; ``load_engine`` makes another, warm, where one
-    hangs. ``canary`` is an item that they answer. ``postprocess`` and ``item_shape``: see
+    hangs. ``canary`` is an item that they answer. ``postprocess``, ``item_shape``, ``unit``: see
     ``Instance`` and ``output.rows``. ``known_texts`` is used where there is no ``preprocess``.
     Make and use it on one running event loop.
     """
@@ -88,6 +92,7 @@ class LivePlane:
         preprocess: Preprocess | None = None,
         postprocess: Postprocess | None = None,
         item_shape: tuple[int, ...] | None = None,
+        unit: bool = False,
         metrics: Metrics | None = None,
         known_texts: KnownTexts | None = None,
     ) -> None:
@@ -95,6 +100,8 @@ class LivePlane:
         self.metrics.in_flight = lambda: self._plane.in_flight
         self.metrics.batches_in_flight = lambda: sum(i.busy for i in self.instances)
         self.metrics.in_service = lambda: len(self._plane.in_service(self._clock()))
+        self._law = LittlesLaw()
+        self.metrics.littles_law_error = lambda: self._law.error
         self._plane = plane
         self._codec = codec
         self._canary = canary
@@ -120,6 +127,7 @@ class LivePlane:
                 clock=clock,
                 postprocess=postprocess,
                 item_shape=item_shape,
+                unit=unit,
             )
 
         self.instances = [instance(n, partial(_itself, e)) for n, e in enumerate(engines)]
@@ -229,7 +237,7 @@ class LivePlane:
             call.requests.append(request)
         if not call.requests:
             return call
-        self._act(self._plane.handle_all((Arrived(tuple(call.requests)),), now_s))
+        self._tell_at(now_s, Arrived(tuple(call.requests)))
         if call.future.done():  # the cache had it all, or it was refused
             return call.future.result()
         timer = None
@@ -303,10 +311,16 @@ class LivePlane:
             metrics.queue_wait_s.observe(started_s - request.arrived_at_s)
             request.call.ran(started_s, ended_s, size)
 
-    def _tell(self, event: Event) -> None:
-        self._act(self._plane.handle_all((event,), self._clock()))
+    def _tell(self, *events: Event) -> None:
+        self._tell_at(self._clock(), *events)
 
-    def _act(self, actions: Iterable[Action]) -> None:
+    def _tell_at(self, now_s: float, *events: Event) -> None:
+        self._act(self._plane.handle_all(events, now_s), now_s)
+        if self._law.changed(self._plane.in_flight, now_s):
+            self.metrics.littles_law_breaches += 1
+            _log.error("L and lambda * W differ by %.0f %%: %s", 100 * (self._law.error or 0), _LAW)
+
+    def _act(self, actions: Iterable[Action], now_s: float) -> None:
         for action in actions:
             if isinstance(action, Run):
                 self.instances[action.instance].run(action)
@@ -319,6 +333,7 @@ class LivePlane:
                     self._fail(request.call, _of_item(request.index, action.error))
                 else:
                     self.metrics.items[action.source] += 1
+                    self._law.left(1, now_s - request.arrived_at_s)
                     request.call.give(request.index, action.value, action.source)
             elif isinstance(action, Reject):
                 request = action.request
@@ -354,8 +369,9 @@ class LivePlane:
 
     def _abandon(self, call: Answers) -> None:
         """Takes back what still waits. Items already answered are unknown to the plane by now."""
-        events = [Cancelled(request.id) for request in call.requests]
-        self._act(self._plane.handle_all(events, self._clock()))
+        now_s = self._clock()
+        self._law.left(call.give_up(), now_s - call.arrived_s)
+        self._tell_at(now_s, *(Cancelled(request.id) for request in call.requests))
 
     def _notice_drained(self) -> None:
         busy = any(instance.busy for instance in self.instances)

@@ -82,6 +82,8 @@ class Metrics(Collector):
         self.replacements: Counter[str] = Counter()
         self.cancelled = 0
         self.traces_dropped = 0
+        self.littles_law_breaches = 0
+        self.littles_law_error: Callable[[], float | None] = lambda: None
         self.in_flight: Callable[[], int] = lambda: 0
         self.batches_in_flight: Callable[[], int] = lambda: 0
         self.in_service: Callable[[], int] = lambda: 0
@@ -151,6 +153,18 @@ class Metrics(Collector):
         yield CounterMetricFamily(
             "headgate_traces_dropped", "Traces that could not be kept.", value=self.traces_dropped
         )
+        yield CounterMetricFamily(
+            "headgate_littles_law_breaches",
+            "Windows in which L and lambda * W differed: these metrics cannot all be right.",
+            value=self.littles_law_breaches,
+        )
+        error = self.littles_law_error()
+        if error is not None:
+            yield GaugeMetricFamily(
+                "headgate_littles_law_error",
+                "|L - lambda * W| / L of the last stationary window, L from a gauge of its own.",
+                value=error,
+            )
         yield GaugeMetricFamily(
             "headgate_in_flight_requests", "Admitted and not yet answered.", value=self.in_flight()
         )

@@ -63,6 +63,7 @@ def test_an_embedder_describes_itself_and_answers(tmp_path: Path) -> None:
     d = opened(tmp_path, task="embed", instances=2)
     assert (d.input, d.output) == (Tensor("text", "str", ()), Tensor("embedding", "float32", (8,)))
     assert d.warmed_shapes == 2 * 15  # two engines: lengths 1 2 4 8 16, sizes 1 2 4
+    assert d.unit_vectors
     values = asyncio.run(answer(d, "hello", "a longer text"))
     assert [np.linalg.norm(v) for v in values] == pytest.approx([1.0, 1.0])  # type: ignore[arg-type]
 
@@ -71,6 +72,7 @@ def test_a_classifier_describes_itself_and_answers(tmp_path: Path) -> None:
     """Tensors of a fixed shape in, scores that sum to one out."""
     d = opened(tmp_path, task="classify")
     assert (d.input, d.output) == (Tensor("x", "float32", (4,)), Tensor("scores", "float32", (3,)))
+    assert not d.unit_vectors
     (value,) = asyncio.run(answer(d, np.ones(4, np.float32)))
     assert np.sum(value) == pytest.approx(1.0)  # type: ignore[arg-type]
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 
 import numpy as np
 import pytest
 
+from headgate.dataplane import DataPlane
 from headgate.errors import EngineError, TooLong
 from headgate.objects import BatchingSpec
 from headgate.runtime import Answers, Deployment, Rejected
@@ -440,3 +442,23 @@ def test_who_still_waits_when_it_is_closed_is_refused() -> None:
             await ask(d, "late")
 
     asyncio.run(asyncio.wait_for(scenario(), 30))
+
+
+@pytest.mark.parametrize("forgotten", [0, 1])
+def test_littles_law_is_watched_while_it_serves(
+    forgotten: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gauge that never comes back to zero is found out by what callers waited."""
+    plain_gauge = DataPlane.in_flight.fget  # type: ignore[attr-defined]  # a property
+    gauge = property(lambda plane: plain_gauge(plane) + forgotten)
+    monkeypatch.setattr(DataPlane, "in_flight", gauge)
+    ticks = itertools.count()
+
+    async def scenario(d: Deployment) -> None:
+        for i in range(500):
+            await ask(d, f"text {i}")
+
+    d = deployment(WordEngine(), clock=lambda: next(ticks) * 0.01)
+    lived(d, scenario)
+    assert d.metrics.littles_law_error() is not None
+    assert (d.metrics.littles_law_breaches > 0) is bool(forgotten)
