@@ -71,13 +71,6 @@ class Instances:
         """Nothing runs, and the lone instance can be had."""
         return self._lone_since_s is not None and not self.running
 
-    @property
-    def at_hand(self) -> int:
-        """How many could run a batch now, or in no time, after a canary."""
-        if self.alone:
-            return 0
-        return len(self.free) + len(self.proving) - (self.count in self.proving)
-
     def in_service(self, now_s: float) -> list[int]:
         """Those that are neither lost nor overdue."""
         calls = {**self.running, **self.proving}

@@ -225,11 +225,11 @@ class DataPlane:
         return actions
 
     def predicted_wait_s(self, now_s: float) -> float:
-        """Seconds until a request that arrives now would start; 0 where an instance is free, or
-        will be in no time, after a canary. Where all are lost it is as if one were back."""
+        """Seconds until a request that arrives now would start; 0 where an instance is free, or at
+        a canary, which is short. Where all instances are lost it is as if one were back."""
         waiting = len(self._batcher) + len(self._queue)
         tokens, spec = self._batcher.tokens + self._queue.tokens, self._batcher.spec
-        free = self._slots.at_hand
+        free = 0 if self._slots.alone else len(self._slots.free)
         if waiting < free * spec.max_requests and tokens < free * spec.max_padded_tokens:
             return 0.0  # whoever waits here is held for company, which has come
         return predicted_wait_s(

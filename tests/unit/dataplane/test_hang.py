@@ -13,6 +13,8 @@ from headgate.dataplane import (
     Finished,
     Looked,
     NotReplaced,
+    Probe,
+    Proved,
     Reject,
     Replace,
     Replaced,
@@ -212,6 +214,23 @@ def test_a_canary_that_hangs_counts_as_a_call_that_hangs() -> None:
     assert list(s.running) == [1]
     s.come_back_late(0)
     s.replace(0)
+    s.settle()
+
+
+def test_a_late_canary_proves_nothing_about_the_successor() -> None:
+    """Which is at a canary of its own, and hangs too."""
+    s = shell()
+    hang(s, seconds=7)
+    first = s.lost[0]
+    s.replace(0)
+    hang(s, seconds=2)
+    assert isinstance(first, Probe)
+    assert s.plane.handle(Proved(first), s.now_s) == []
+    s.late += 1
+    ask(s, 1)
+    assert s.running == {}, "the successor has proved nothing yet"
+    hang(s, seconds=5)
+    assert list(s.lost) == [0]
     s.settle()
 
 

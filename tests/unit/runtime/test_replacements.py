@@ -223,6 +223,7 @@ def test_what_cannot_be_loaded_is_tried_again_and_said(caplog: pytest.LogCapture
         await until(lambda: w.d.metrics.replacements["failed"] >= 3)
         there.set()
         await until(lambda: w.d.ready)
+        assert w.d.live.replacements.reason is None
         assert await w.ask("four") == [expected("four")]
 
     with caplog.at_level(logging.WARNING, "headgate.runtime"):
@@ -340,6 +341,21 @@ def test_draining_ends_though_an_engine_hangs() -> None:
     Watched(wedged, successors=[successor]).lived(scenario)
 
 
+def test_draining_does_not_wait_for_a_successor_that_nobody_needs() -> None:
+    """Everybody was told: it is over, though none can be loaded."""
+    wedged = held()
+
+    async def scenario(w: Watched) -> None:
+        first = w.asked("one")
+        await entered(wedged)
+        drained = asyncio.create_task(w.d.live.drain())
+        await w.seconds(5)
+        await hung(first)
+        await drained
+
+    Watched(wedged).lived(scenario)
+
+
 def test_closing_does_not_wait_for_what_was_left_behind() -> None:
     """Nor for a successor that is being loaded: that one is closed by its own thread."""
     wedged, successor = held(), WordEngine()
@@ -357,6 +373,8 @@ def test_closing_does_not_wait_for_what_was_left_behind() -> None:
         await entered(wedged)
         await w.seconds(5)
         await hung(first)
+        (left,) = w.d.live.instances
+        left.close = lambda: pytest.fail("waited")  # type: ignore[method-assign, assignment, misc]
         await w.d.close()
         assert not wedged.closed
         go_on.set()
