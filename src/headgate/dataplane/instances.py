@@ -42,24 +42,18 @@ class Instances:
         self.running: dict[int, Call] = {}  # index -> a batch
         self.proving: dict[int, Call] = {}  # index -> a canary
         self._lone_since_s = 0.0 if lone else None  # free since; None where it cannot be had
-        self._lost: dict[int, bool] = {}  # index -> whether a successor may come soon
+        self.lost: dict[int, bool] = {}  # index -> whether a successor may come soon
+        self.sharing = count
+        """Those that share the work: all but the lone one and the lost, and at least one, which
+        will be back."""
         self._watchdog = watchdog
         self._probes = 0
 
     @property
-    def lost(self) -> int:
-        return len(self._lost)
-
-    @property
-    def present(self) -> int:
-        """Those that are not lost, the lone one apart."""
-        return self.count - sum(index < self.count for index in self._lost)
-
-    @property
     def none_to_come(self) -> bool:
         """All but the lone one are lost, and no successor is about to come."""
-        coming = (soon for index, soon in self._lost.items() if index < self.count)
-        return not self.present and not any(coming)
+        lost = [soon for index, soon in self.lost.items() if index < self.count]
+        return len(lost) == self.count and not any(lost)
 
     @property
     def alone(self) -> bool:
@@ -77,7 +71,7 @@ class Instances:
         return [
             index
             for index in range(self.count)
-            if index not in self._lost
+            if index not in self.lost
             and (index not in calls or not self._watchdog.overdue(calls[index].give_up_s, now_s))
         ]
 
@@ -120,7 +114,8 @@ class Instances:
         for instance in given_up:
             self.running.pop(instance, None)
             self.proving.pop(instance, None)
-            self._lost[instance] = True
+            self.lost[instance] = True
+        self._count_sharing()
         probes = []
         free = [*self.free.items()]
         if self._lone_since_s is not None:
@@ -135,17 +130,21 @@ class Instances:
 
     def replaced(self, instance: int, now_s: float) -> bool:
         """A successor is there; False where none was needed."""
-        if self._lost.pop(instance, None) is None:
+        if self.lost.pop(instance, None) is None:
             return False
+        self._count_sharing()
         self._give_back(instance, now_s)
         return True
 
     def not_replaced(self, instance: int) -> bool:
         """No successor comes soon; False where none was needed."""
-        if instance not in self._lost:
+        if instance not in self.lost:
             return False
-        self._lost[instance] = False
+        self.lost[instance] = False
         return True
+
+    def _count_sharing(self) -> None:
+        self.sharing = max(1, self.count - sum(index < self.count for index in self.lost))
 
     def _take(self, instance: int) -> None:
         if instance == self.count:

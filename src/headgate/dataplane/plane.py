@@ -236,8 +236,8 @@ class DataPlane:
             waiting=waiting,
             waiting_tokens=tokens,
             running_s=sum(max(0.0, c.until_s - now_s) for c in self._slots.running.values())
-            * (self._present if self._slots.alone else 1),
-            instances=self._present,
+            * (self._slots.sharing if self._slots.alone else 1),
+            instances=self._slots.sharing,
             spec=spec,
             service=self.service,
         )
@@ -250,7 +250,7 @@ class DataPlane:
             queued_tokens=self._queue.tokens + self._batcher.tokens,
             running=self._running_requests,
             busy_instances=len(self._slots.running),
-            lost_instances=self._slots.lost,
+            lost_instances=len(self._slots.lost),
             cache_entries=len(self._cache) if self._cache is not None else 0,
             cache_bytes=self._cache.used_bytes if self._cache is not None else 0,
             arrived=self._arrived,
@@ -272,11 +272,6 @@ class DataPlane:
             lone_batches=self._lone_batches,
             dispatch_sizes=dict(self._sizes),
         )
-
-    @property
-    def _present(self) -> int:
-        """The instances that share the work."""
-        return max(1, self._slots.present)
 
     # What can happen
 
@@ -346,7 +341,7 @@ class DataPlane:
             waiting=len(work),
             waiting_tokens=sum(r.tokens for r in work),
             running_s=0.0,
-            instances=self._present,
+            instances=self._slots.sharing,
             spec=self._batcher.spec,
             service=self.service,
         )
