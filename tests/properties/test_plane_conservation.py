@@ -66,7 +66,8 @@ def make_shell(
 
 
 class Plane(RuleBasedStateMachine):
-    """Arrivals, ends, faults, hangs, cancels and time in any order."""
+    """Arrivals, ends, faults, hangs, cancels and time in any order; the clock jumps, ahead and
+    back."""
 
     @initialize(
         batcher=st.sampled_from(sorted(BATCHERS)),
