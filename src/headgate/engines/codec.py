@@ -1,4 +1,5 @@
-"""Callers' items into tensors: texts through a tokenizer, or tensors of a fixed shape.
+"""Callers' items into tensors: texts through a tokenizer, texts as they are, or tensors of a fixed
+shape.
 
 Knows nothing of engines or HTTP. An item that is wrong fails alone and is named by its index.
 """
@@ -15,8 +16,11 @@ from headgate.errors import InputError, RequestError, TooLong
 from headgate.quantization.facts import TensorSpec
 from headgate.workload import Encoded, Tensors
 
-__all__ = ["TensorCodec", "TextCodec"]
+__all__ = ["CharacterCodec", "TensorCodec", "TextCodec"]
 
+CHARACTERS = "characters"
+"""The tensor of a ``CharacterCodec``."""
+_NO_CHARACTER = -1
 _TEXT_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
@@ -70,24 +74,13 @@ class TextCodec:
 
     def encode(self, items: Sequence[object], *, truncate: bool = False) -> list[Encoded]:
         """One ``Encoded`` per text. Raises ``TooLong`` or ``RequestError``, by index."""
-        texts = []
-        for i, item in enumerate(items):
-            if not isinstance(item, str):
-                raise RequestError(
-                    f"expected a text, got {type(item).__name__}",
-                    where=f"item {i}",
-                    fix="send strings",
-                )
-            texts.append(item)
+        texts = _texts(items)
         tokenizer = self._cut if truncate else self._whole
         try:
             encodings = tokenizer.encode_batch_fast(texts)
         except Exception as error:  # a lone surrogate has no UTF-8 form; the library says TypeError
-            raise RequestError(
-                "a text that is not valid Unicode",
-                where=f"item {next((i for i, t in enumerate(texts) if not _is_unicode(t)), 0)}",
-                fix="send text that can be written as UTF-8",
-            ) from error
+            index = next((i for i, t in enumerate(texts) if not _is_unicode(t)), 0)
+            raise _not_unicode(index) from error
         return [self._checked(encoding.ids, i) for i, encoding in enumerate(encodings)]
 
     def encode_ids(
@@ -133,6 +126,55 @@ class TextCodec:
         if "token_type_ids" in self._dtypes:  # one text an item: all of it is the first segment
             tensors["token_type_ids"] = np.zeros(shape, self._dtypes["token_type_ids"])
         return tensors
+
+
+class CharacterCodec:
+    """Texts as they are, for a server that has the tokenizer: an item is its Unicode code points.
+
+    ``length`` counts characters. A batch is padded with -1, which is no character, and
+    ``texts_of`` gives the texts back.
+    """
+
+    def __init__(self, *, max_characters: int) -> None:
+        self._max_characters = max_characters
+
+    def encode(self, items: Sequence[object], *, truncate: bool = False) -> list[Encoded]:
+        """One ``Encoded`` per text. Raises ``TooLong`` or ``RequestError``, by index."""
+        return [self._encode_one(text, i, truncate) for i, text in enumerate(_texts(items))]
+
+    def collate(self, encoded: Sequence[Encoded]) -> Tensors:
+        """``characters``, int64, shape (items, longest)."""
+        shape = (len(encoded), max(e.length for e in encoded))
+        characters = np.full(shape, _NO_CHARACTER, dtype=np.int64)
+        for row, item in zip(characters, encoded, strict=True):
+            row[: item.length] = item.content
+        return {CHARACTERS: characters}
+
+    @staticmethod
+    def texts_of(tensors: Tensors) -> list[str]:
+        """The texts that ``collate`` made the batch of. Raises ``KeyError`` for another batch.
+
+        >>> codec = CharacterCodec(max_characters=9)
+        >>> codec.texts_of(codec.collate(codec.encode(["héllo", "ok"])))
+        ['héllo', 'ok']
+        """
+        rows = (row[row != _NO_CHARACTER] for row in tensors[CHARACTERS])
+        return [row.astype("<u4").tobytes().decode("utf-32-le") for row in rows]
+
+    def _encode_one(self, text: str, index: int, truncate: bool) -> Encoded:
+        if not text:
+            raise RequestError("an empty text", where=f"item {index}")
+        if not _is_unicode(text):
+            raise _not_unicode(index)
+        if len(text) > self._max_characters and not truncate:
+            raise TooLong(
+                f"{len(text)} characters; at most {self._max_characters} are sent",
+                where=f"item {index}",
+                fix="shorten the text, or split it",
+            )
+        raw = text[: self._max_characters].encode("utf-32-le")
+        points = np.frombuffer(raw, dtype="<u4").astype(np.int64)
+        return Encoded(len(points), points)
 
 
 class TensorCodec:
@@ -192,6 +234,27 @@ class TensorCodec:
         if self._dtype.kind != "f" and not np.array_equal(value, raw):
             raise RequestError(f"not representable as {self._dtype}", where=where)
         return value
+
+
+def _texts(items: Sequence[object]) -> list[str]:
+    texts = []
+    for i, item in enumerate(items):
+        if not isinstance(item, str):
+            raise RequestError(
+                f"expected a text, got {type(item).__name__}",
+                where=f"item {i}",
+                fix="send strings",
+            )
+        texts.append(item)
+    return texts
+
+
+def _not_unicode(index: int) -> RequestError:
+    return RequestError(
+        "a text that is not valid Unicode",
+        where=f"item {index}",
+        fix="send text that can be written as UTF-8",
+    )
 
 
 def _pad_id(tokenizer: object) -> int:

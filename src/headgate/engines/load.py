@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from headgate.engines.codec import TensorCodec, TextCodec
+from headgate.engines.http_engine import SERVER_FILE, ForeignServer, HttpEngine
 from headgate.engines.onnxruntime_engine import OnnxRuntimeEngine
 from headgate.engines.openvino_engine import OpenVinoEngine
 from headgate.engines.signature import model_inputs
@@ -32,6 +33,8 @@ def load(build: Build, path_of: Callable[[str], Path]) -> Engine:
             bf16=build.precision == "bf16",
             options=build.options,
         )
+    if build.foreign and SERVER_FILE in files:
+        return HttpEngine(ForeignServer.read(files[SERVER_FILE]))
     raise ConfigError(
         f"no engine {build.engine!r} for {', '.join(files) or 'no files'}",
         where=build.name,
@@ -40,10 +43,13 @@ def load(build: Build, path_of: Callable[[str], Path]) -> Engine:
 
 
 def codec_for(build: Build, path_of: Callable[[str], Path]) -> Codec:
-    """The build's codec: texts where it has a tokenizer, tensors of a fixed shape where not.
+    """The build's codec: texts where it has a tokenizer, tensors of a fixed shape where not; a
+    foreign server's own.
 
     Raises ``InputError`` where the model's inputs fit neither.
     """
+    if build.foreign:
+        return ForeignServer.read(path_of(build.files[SERVER_FILE])).codec()
     inputs = model_inputs(build, path_of)
     if build.tokenizer is None:
         return TensorCodec(inputs)

@@ -5,7 +5,8 @@ scheduled time: a server that stops for a second cannot hide it (coordinated omi
 whose generator did not keep its own schedule is VOID and measures nothing.
 """
 
-from headgate.loadtest.payload import embeddings_body, infer_body, poisson_times, read_requests
+from headgate.engines.protocols import embeddings_body, infer_body
+from headgate.loadtest.payload import poisson_times, read_requests
 from headgate.loadtest.result import LoadResult, LoadVerdict
 from headgate.loadtest.run import Segment, Target, run_load
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -13,34 +12,7 @@ from numpy.typing import NDArray
 
 from headgate.errors import InputError
 
-__all__ = ["embeddings_body", "infer_body", "poisson_times", "read_requests"]
-
-
-def embeddings_body(
-    texts: str | Sequence[str], *, model: str, encoding_format: str = "base64"
-) -> bytes:
-    """An OpenAI ``/v1/embeddings`` body; base64 is what the official client asks for.
-
-    >>> embeddings_body("hello", model="docs")
-    b'{"model":"docs","input":"hello","encoding_format":"base64"}'
-    """
-    asked: object = texts if isinstance(texts, str) else list(texts)
-    return msgspec.json.encode({"model": model, "input": asked, "encoding_format": encoding_format})
-
-
-def infer_body(items: Sequence[object], *, name: str, datatype: str) -> bytes:
-    """An Open Inference Protocol V2 body with one input tensor; the first axis is the items.
-
-    >>> infer_body(["hi"], name="text", datatype="BYTES")
-    b'{"inputs":[{"name":"text","shape":[1],"datatype":"BYTES","data":["hi"]}]}'
-    """
-    if datatype == "BYTES":
-        shape, data = [len(items)], list(items)
-    else:
-        array = np.asarray(items)
-        shape, data = list(array.shape), array.ravel().tolist()
-    tensor = {"name": name, "shape": shape, "datatype": datatype, "data": data}
-    return msgspec.json.encode({"inputs": [tensor]})
+__all__ = ["poisson_times", "read_requests"]
 
 
 def poisson_times(rate_per_s: float, duration_s: float, *, seed: int) -> NDArray[np.float64]:

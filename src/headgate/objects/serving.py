@@ -34,14 +34,16 @@ class Build:
     """For people: ``fp32``, ``int8-static``, ``student3-int8``."""
     task: str
     engine: str
-    """onnxruntime or openvino."""
+    """onnxruntime, openvino, or http for a server that is not ours."""
     precision: str
     files: Mapping[str, str]
-    """File name -> artifact version: ``model.onnx``, or ``model.xml`` and ``model.bin``."""
+    """File name -> artifact version: ``model.onnx``, or ``model.xml`` and ``model.bin``; of a
+    foreign server ``server.json``, what is known of it."""
     tokenizer: str | None
     """Artifact version of tokenizer.json; None where items are tensors."""
     max_tokens: int
-    """The longest input that the model takes; 1 where items have a fixed shape."""
+    """The longest input that the model takes; 1 where items have a fixed shape. Of a foreign server
+    the longest text that it is sent, in characters."""
     threads: int
     pad_to_multiple: int = 1
     """Lengths are padded up to a multiple of this: engines that compile for each shape want few."""
@@ -53,6 +55,11 @@ class Build:
     def __post_init__(self) -> None:
         if self.threads < 1:
             raise ConfigError(f"threads must be at least 1, got {self.threads}", where=self.name)
+
+    @property
+    def foreign(self) -> bool:
+        """A server that is not ours answers, and no digest says that it is still the same one."""
+        return self.engine == "http"
 
     @property
     def content(self) -> bytes:
