@@ -8,11 +8,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from headgate.loadtest import Segment, Target, embeddings_body, run_load
+from tests.foreign import Foreign, certificate
 from tests.serving import Served
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nX-Headgate-Source: cache\r\n\r\nok"
@@ -140,6 +142,23 @@ def test_nobody_listens() -> None:
         port = free.getsockname()[1]
     (result,) = run_load([steady(f"http://127.0.0.1:{port}/", 100.0, 0.1)])
     assert set(result.statuses.tolist()) == {-2}
+
+
+def test_load_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections shake hands once and are kept; a stranger's certificate is no connection."""
+    identity = certificate(tmp_path / "identity.pem")
+    with Foreign(identity=identity) as foreign:
+        long = embeddings_body(["x" * 100_000], model="tiny", encoding_format="float")
+        times = np.arange(0.0, 0.5, 0.01)
+        segment = Segment(Target(f"{foreign.url}/v1/embeddings"), times, [long] * 50)
+        (refused,) = run_load([segment])
+        monkeypatch.setenv("SSL_CERT_FILE", str(identity))
+        (result,) = run_load([segment])
+    assert set(refused.statuses.tolist()) == {-2}
+    assert result.answered == 50
+    assert (result.sent_s >= result.scheduled_s).all()
+    assert result.connections_opened < 50
+    assert len(foreign.asked) == 50
 
 
 def test_the_cap_on_connections_is_recorded_as_lag() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,7 +21,12 @@ _QUANTILES = (0.5, 0.9, 0.95, 0.99)
 
 def bench(
     url: Annotated[
-        str, typer.Argument(metavar="URL", help="http://host:port, or with the path to post to.")
+        str,
+        typer.Argument(
+            metavar="URL",
+            help="http(s)://host:port, with a path that ends in / or /v1 where routes begin there, "
+            "or with the route to post to.",
+        ),
     ],
     workload: Annotated[
         Path,
@@ -35,6 +41,14 @@ def bench(
         str | None,
         typer.Option(help="The model's name in requests.", show_default="the first that it has"),
     ] = None,
+    header: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="'NAME: VALUE'",
+            help="A header of every request; ${NAME} in it is read from the environment. May be "
+            "repeated.",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the arrivals.")] = 0,
     as_json: AsJson = False,
 ) -> int:
@@ -43,7 +57,15 @@ def bench(
     from headgate.cli.progress import Progress
     from headgate.loadtest import run_load
 
-    segment = _segment(url, workload, rate=rate, seconds=seconds, model=model, seed=seed)
+    segment = _segment(
+        url,
+        workload,
+        rate=rate,
+        seconds=seconds,
+        model=model,
+        headers=_headers(header or []),
+        seed=seed,
+    )
     with Progress() as progress:
         span_s = float(segment.at_s[-1])
         progress.start("load", f"{len(segment.bodies):,} requests in {span_s:.1f} s")
@@ -64,12 +86,13 @@ def _segment(
     seconds: float | None,
     model: str | None,
     seed: int,
+    headers: Mapping[str, str] | None = None,
 ) -> Segment:
     from headgate.cli.requests import requests_of
     from headgate.errors import UsageError
-    from headgate.loadtest import Segment, Target, poisson_times
+    from headgate.loadtest import Segment, poisson_times
 
-    target, at_s, bodies = requests_of(url, workload, model=model)
+    target, at_s, bodies = requests_of(url, workload, model=model, headers=headers)
     if rate is not None:
         if rate <= 0:
             raise UsageError("must be above 0", where="--rate", fix="give requests per second")
@@ -83,7 +106,24 @@ def _segment(
         raise UsageError(
             "leaves no request", where="--seconds", fix="give a longer time or a higher rate"
         )
-    return Segment(Target(target), at_s, bodies)
+    return Segment(target, at_s, bodies)
+
+
+def _headers(lines: Sequence[str]) -> dict[str, str]:
+    """``NAME: VALUE`` lines as they are written. Raises ``UsageError``."""
+    from headgate.errors import UsageError
+
+    headers = {}
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if not colon or not name.strip() or not value.strip():
+            raise UsageError(
+                "is no header",
+                where="--header",
+                fix="write --header 'Authorization: Bearer ${TOKEN}'",
+            )
+        headers[name.strip()] = value.strip()
+    return headers
 
 
 def _summary(result: LoadResult) -> dict[str, object]:

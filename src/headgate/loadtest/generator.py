@@ -19,6 +19,7 @@ import os
 import resource
 import select
 import socket
+import ssl
 import sys
 import time
 from collections import deque
@@ -40,6 +41,8 @@ __all__ = ["main", "prepare_process"]
 
 _READ = select.EPOLLIN
 _WRITE = select.EPOLLIN | select.EPOLLOUT
+_LATER = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+"""The connection cannot go on now; a poller says when it can."""
 _LEAD_S = 0.01
 _SOURCE_HEADER = b"x-headgate-source"
 _clock = time.perf_counter
@@ -51,6 +54,7 @@ class _Connection:
     __slots__ = (
         "complete",
         "fd",
+        "greeted",
         "keep_alive",
         "out",
         "parser",
@@ -67,6 +71,8 @@ class _Connection:
         self.parser = httptools.HttpResponseParser(self)
         self.request = -1
         self.out = b""
+        self.greeted = not isinstance(sock, ssl.SSLSocket)
+        """Whether requests may go over it: TLS shakes hands first."""
         self.reused = False
         self.received = False
         self.complete = False
@@ -90,6 +96,7 @@ class _Segment:
 
     def __init__(self, plan: Plan, segment: SegmentPlan, poller: select.epoll) -> None:
         self._address = (segment.host, segment.port)
+        self._tls = ssl.create_default_context() if segment.tls else None
         self._family = socket.getaddrinfo(*self._address, type=socket.SOCK_STREAM)[0][0]
         self._timeout_s = plan.timeout_s
         self._max_connections = plan.max_connections
@@ -180,6 +187,10 @@ class _Segment:
             sock.close()
             self._finish(i, CONNECTION_ERROR)
             return
+        if self._tls is not None:
+            sock = self._tls.wrap_socket(
+                sock, server_hostname=self._address[0], do_handshake_on_connect=False
+            )
         connection = _Connection(sock)
         connection.request = i
         connection.out = self._payloads[i]
@@ -196,7 +207,7 @@ class _Segment:
         self._sent[i] = _clock() - self._t0
         try:
             written = connection.sock.send(payload)
-        except BlockingIOError:
+        except _LATER:
             written = 0
         except OSError:
             self._lost(connection)
@@ -206,10 +217,31 @@ class _Segment:
             self._poller.modify(connection.fd, _WRITE)
 
     def _handle(self, connection: _Connection, events: int) -> None:
+        if not connection.greeted:
+            self._greet(connection)
+            return
         if events & select.EPOLLOUT and connection.out and not self._flush(connection):
             return
         if events & ~select.EPOLLOUT:
             self._read(connection)
+
+    def _greet(self, connection: _Connection) -> None:
+        """TLS shakes hands, step by step; the request has left with its first byte."""
+        assert isinstance(connection.sock, ssl.SSLSocket)
+        i = connection.request
+        if math.isnan(self._sent[i]):
+            self._sent[i] = _clock() - self._t0
+        try:
+            connection.sock.do_handshake()
+        except ssl.SSLWantReadError:
+            self._poller.modify(connection.fd, _READ)
+        except ssl.SSLWantWriteError:
+            self._poller.modify(connection.fd, _WRITE)
+        except OSError:
+            self._lost(connection)
+        else:
+            connection.greeted = True
+            self._poller.modify(connection.fd, _WRITE)
 
     def _flush(self, connection: _Connection) -> bool:
         i = connection.request
@@ -217,7 +249,7 @@ class _Segment:
             self._sent[i] = _clock() - self._t0
         try:
             written = connection.sock.send(connection.out)
-        except BlockingIOError:
+        except _LATER:
             return True
         except OSError:
             self._lost(connection)
@@ -229,8 +261,9 @@ class _Segment:
 
     def _read(self, connection: _Connection) -> None:
         try:
+            # A TLS record is at most 16 KiB, so nothing is left behind where the poller cannot see.
             size = connection.sock.recv_into(self._buffer)
-        except BlockingIOError:
+        except _LATER:
             return
         except OSError:
             size = 0

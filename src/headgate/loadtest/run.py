@@ -25,7 +25,7 @@ _START_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where requests go: ``http://host:port/path``, and headers beside the usual ones."""
+    """Where requests go: ``http://host:port/path`` or https, and headers beside the usual ones."""
 
     url: str
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -97,11 +97,11 @@ def run_load(
 def _plan(segment: Segment, index: int) -> SegmentPlan:
     where = f"segments[{index}]"
     url = urllib.parse.urlsplit(segment.target.url)
-    if url.scheme != "http" or not url.hostname:
+    if url.scheme not in ("http", "https") or not url.hostname:
         raise InputError(
             f"{segment.target.url!r} is not a URL that the load generator speaks",
             where=where,
-            fix="use http://host:port/path; put a proxy before a server that speaks TLS only",
+            fix="use http://host:port/path, or https",
         )
     at_s = np.ascontiguousarray(segment.at_s, dtype=np.float64)
     if at_s.ndim != 1 or len(at_s) != len(segment.bodies) or not len(at_s):
@@ -109,7 +109,8 @@ def _plan(segment: Segment, index: int) -> SegmentPlan:
     if not np.isfinite(at_s).all() or at_s[0] < 0 or (np.diff(at_s) < 0).any():
         raise InputError("times must be finite, from 0, and ascend", where=where)
     path = (url.path or "/") + (f"?{url.query}" if url.query else "")
-    port = url.port or 80
+    tls = url.scheme == "https"
+    port = url.port or (443 if tls else 80)
     headers = {
         "host": f"{url.hostname}:{port}",
         "content-type": "application/json",
@@ -125,5 +126,6 @@ def _plan(segment: Segment, index: int) -> SegmentPlan:
         head=head.encode("latin-1"),
         at_s=at_s.tobytes(),
         bodies=list(segment.bodies),
+        tls=tls,
         server_pid=segment.target.pid,
     )

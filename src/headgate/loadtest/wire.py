@@ -25,6 +25,8 @@ class SegmentPlan(msgspec.Struct, frozen=True):
     """Request line and headers, up to ``content-length: ``; the generator adds the rest."""
     at_s: bytes
     bodies: list[bytes]
+    tls: bool = False
+    """Whether ``host`` must prove itself, by the certificates that this machine trusts."""
     server_pid: int | None = None
     """A process of this machine whose CPU time is read before and after."""
 

@@ -14,8 +14,9 @@ import pytest
 
 from headgate.cli.bench import _print, _segment, _summary
 from headgate.cli.requests import requests_of
-from headgate.errors import InputError, UsageError
+from headgate.errors import InputError, Undecided, UsageError
 from headgate.loadtest import LoadResult
+from tests.foreign import Answer, Foreign, certificate
 from tests.serving import Served
 
 from .conftest import Cli
@@ -32,26 +33,26 @@ def texts(tmp_path: Path) -> Path:
 
 def test_texts_are_asked_of_the_embeddings_route(texts: Path) -> None:
     """A bare address gets the path; one that has a path keeps it."""
-    url, at_s, bodies = requests_of("http://h:1/", texts, model="docs")
-    assert url == "http://h:1/v1/embeddings"
+    target, at_s, bodies = requests_of("http://h:1/", texts, model="docs")
+    assert target.url == "http://h:1/v1/embeddings"
     assert at_s.tolist() == [0, 1, 2, 3]
     assert json.loads(bodies[2])["input"] == "t2"
-    assert requests_of("http://h:1/own", texts, model="docs")[0] == "http://h:1/own"
+    assert requests_of("http://h:1/own", texts, model="docs")[0].url == "http://h:1/own"
 
 
 def test_whole_bodies_are_sent_as_they_stand(tmp_path: Path) -> None:
     """To the URL that is given, which must name a path."""
     path = tmp_path / "raw.jsonl"
     path.write_text('{"at_s": 0.5, "body": {"q": [1,  2]}}\n', encoding="utf-8")
-    url, at_s, bodies = requests_of("http://h:1/x", path, model=None)
-    assert (url, at_s.tolist(), bodies) == ("http://h:1/x", [0.5], [b'{"q": [1,  2]}'])
+    target, at_s, bodies = requests_of("http://h:1/x", path, model=None)
+    assert (target.url, at_s.tolist(), bodies) == ("http://h:1/x", [0.5], [b'{"q": [1,  2]}'])
     with pytest.raises(InputError, match="names no path"):
         requests_of("http://h:1", path, model=None)
 
 
 def test_a_server_that_is_not_there_is_named(texts: Path) -> None:
-    """Port 9 of this machine answers nobody."""
-    with pytest.raises(InputError) as caught:
+    """Port 9 of this machine answers nobody; that is no fault of the command."""
+    with pytest.raises(Undecided) as caught:
         requests_of("http://127.0.0.1:9", texts, model=None)
     assert caught.value.what == "nothing answers there: Connection refused"
     assert caught.value.where == "http://127.0.0.1:9/v1/models"
@@ -63,6 +64,111 @@ def test_an_address_without_a_scheme_is_no_url(texts: Path, url: str) -> None:
     with pytest.raises(InputError, match="is not a URL") as caught:
         requests_of(url, texts, model=None)
     assert caught.value.fix == f"write http://{url.removeprefix('://')}"
+
+
+@pytest.mark.parametrize(
+    ("path", "routes"),
+    [
+        ("", ["/v1/models", "/v1/embeddings"]),
+        ("/team/", ["/team/v1/models", "/team/v1/embeddings"]),
+        ("/team/v1", ["/team/v1/models", "/team/v1/embeddings"]),
+        ("/team/v1/embeddings", ["/team/v1/models", "/team/v1/embeddings"]),
+        ("/team/vectors?v=1", ["/team/v1/models", "/team/vectors?v=1"]),
+    ],
+)
+def test_a_path_in_front_of_the_routes_is_kept(texts: Path, path: str, routes: list[str]) -> None:
+    """A gateway serves many servers by their paths, and each says itself what it serves."""
+    with Foreign() as foreign:
+        target, _, bodies = requests_of(foreign.url + path, texts, model=None)
+    asked = [a.path for a in foreign.asked]
+    assert [*asked, target.url.removeprefix(foreign.url)] == routes
+    assert json.loads(bodies[0])["model"] == "tiny"
+
+
+@pytest.mark.parametrize("path", ["/team/", "/team/v2/models/sums/infer"])
+def test_numbers_are_asked_of_the_model_that_takes_them(tmp_path: Path, path: str) -> None:
+    """In the tensor that its metadata describes; a route may name the model itself."""
+    log = tmp_path / "numbers.jsonl"
+    log.write_text('{"at_s": 0, "input": [1, 2]}\n{"at_s": 1, "input": [3, 4]}\n')
+    model = "sums" if path == "/team/" else None
+    with Foreign() as foreign:
+        target, _, bodies = requests_of(foreign.url + path, log, model=model)
+    assert [a.path for a in foreign.asked] == ["/team/v2/models/sums"]
+    assert target.url == f"{foreign.url}/team/v2/models/sums/infer"
+    (sent,) = json.loads(bodies[1])["inputs"]
+    assert sent == {"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [3, 4]}
+
+
+NONSENSE = {
+    "no models": ({"data": []}, "it lists no model"),
+    "a list": ([], "it does not answer as the protocol says: Expected `object`, got `array`"),
+    "a model without a name": (
+        {"data": [{}]},
+        "it does not answer as the protocol says: Object missing required field `id` - at "
+        "`$.data[0]`",
+    ),
+    "a page": (b"<html>", "it does not answer as the protocol says: JSON is malformed: invalid "
+               "character (byte 0)"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("body", "what"), NONSENSE.values(), ids=NONSENSE)
+def test_a_server_that_says_nonsense_of_itself_is_named(
+    cli: Cli, texts: Path, body: object, what: str
+) -> None:
+    """Nothing was measured, and Headgate is not to blame: exit code 4."""
+    with Foreign(lambda asked: Answer(body)) as foreign:
+        said = cli("bench", foreign.url, str(texts), "--json")
+    assert said.code == 4
+    error = json.loads(said.out)["error"]
+    assert (error["what"], error["where"]) == (what, f"{foreign.url}/v1/models")
+    assert error["fix"] == "check that it runs, the URL, and --model"
+
+
+def test_headers_reach_the_questions_and_the_load(
+    cli: Cli, texts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With what the environment holds in the place of its name; nothing of it is printed."""
+    monkeypatch.setenv("TOKEN", "s3cret")
+    header = ("--header", "Authorization: Bearer ${TOKEN}", "--header", "x-team: ${TOKEN}")
+    with Foreign() as foreign:
+        said = cli("bench", foreign.url, str(texts), "--seconds", "0.5", *header)
+    assert "1 200" in said.out
+    assert [a.path for a in foreign.asked] == ["/v1/models", "/v1/embeddings"]
+    for asked in foreign.asked:
+        assert asked.headers["authorization"] == "Bearer s3cret"
+        assert asked.headers["x-team"] == "s3cret"
+    assert "s3cret" not in said.out + said.err
+
+
+@pytest.mark.parametrize("header", ["Authorization", "Authorization:", ": x", "Two Words: x"])
+def test_what_is_no_header_is_a_usage_error(cli: Cli, texts: Path, header: str) -> None:
+    """Before anything is sent."""
+    said = cli("bench", "http://h:1", str(texts), "--model", "m", "--header", header)
+    assert said.code == 2
+
+
+def test_an_environment_without_the_name_is_a_usage_error(cli: Cli, texts: Path) -> None:
+    """No request leaves without its key."""
+    said = cli("bench", "http://h:1", str(texts), "--model", "m", "--header", "a: ${NO_SUCH_NAME}")
+    assert said.code == 2
+    assert "the environment has no NO_SUCH_NAME" in said.err
+
+
+def test_https_is_spoken(
+    cli: Cli, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the questions and by the load, to a server whose certificate is trusted."""
+    identity = certificate(tmp_path / "identity.pem")
+    with Foreign(identity=identity) as foreign:
+        said = cli("bench", foreign.url, str(texts))
+        assert said.code == 4
+        assert "self-signed certificate" in said.err
+        monkeypatch.setenv("SSL_CERT_FILE", str(identity))
+        said = cli("bench", foreign.url, str(texts), "--rate", "50", "--seconds", "1", "--json")
+    summary = json.loads(said.out)
+    assert set(summary["statuses"]) == {"200"}
+    assert summary["answered"] == summary["requests"] > 20
 
 
 def test_seconds_cut_the_log_and_a_rate_replaces_its_times(texts: Path) -> None:
@@ -130,10 +236,13 @@ def test_a_load_that_nobody_answered_is_not_called_good(
     assert _summary(dead)["verdict"] == "VOID"
 
 
-def test_a_dead_port_is_void_with_a_model_named_too(cli: Cli, texts: Path) -> None:
-    """Naming the model skips the question that would have found it out: exit code 4."""
+def test_a_dead_port_is_void_whether_the_model_is_named_or_not(cli: Cli, texts: Path) -> None:
+    """Naming the model skips the question that finds it out; the exit code is 4 either way."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    asked = cli("bench", url, str(texts), "--seconds", "0.5")
+    assert asked.code == 4
+    assert "nothing answers there: Connection refused" in asked.err
     said = cli("bench", url, str(texts), "--model", "m", "--seconds", "0.5")
     assert said.code == 4
     assert "VOID: nothing was answered (1 connection lost)." in said.out

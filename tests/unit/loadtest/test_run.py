@@ -24,7 +24,7 @@ def segment(times: list[float], bodies: int = 2, url: str = URL, **headers: str)
         (segment([-1.0, 0.5]), "from 0"),
         (segment([0.0, float("nan")]), "finite"),
         (segment([0.0, 1e9]), "shorten"),
-        (segment([0.0, 1.0], url="https://127.0.0.1/x"), "http://"),
+        (segment([0.0, 1.0], url="ftp://127.0.0.1/x"), "http://"),
         (segment([0.0, 1.0], url="nonsense"), "http://"),
         (segment([0.0, 1.0], x="a\r\nb: c"), "line break"),
     ],
