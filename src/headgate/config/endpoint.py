@@ -254,6 +254,15 @@ def _gaps(file: EndpointFile, contracts: tuple[Contract, ...]) -> tuple[Gap, ...
                 "write `log: workload.jsonl` or `rate_per_s: 20`",
             )
         )
+    undeclared = [name for name, value in file.model.declared.items() if value is None]
+    if file.model.url is not None and undeclared:
+        gaps.append(
+            Gap(
+                "model.url",
+                f"what answers there is unauditable: {', '.join(undeclared)} not declared",
+                f"write {', '.join(undeclared)} under model, as the server's owner says they are",
+            )
+        )
     gaps += [
         Gap("owner.escalate", f"the environment has no {name}", f"export {name}=...")
         for name in VARIABLE.findall(file.owner.escalate)

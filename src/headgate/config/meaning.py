@@ -8,7 +8,7 @@ from typing import Any
 
 from headgate.config.contracts import metric_kind
 from headgate.config.document import Document, KeyPath
-from headgate.config.schema import FORMAT, DataFiles, EndpointFile, WorkloadSource
+from headgate.config.schema import DECLARED, FORMAT, DataFiles, EndpointFile, WorkloadSource
 from headgate.errors import ConfigError, InputError
 
 __all__ = [
@@ -38,19 +38,25 @@ def check_format(document: Document) -> None:
 
 
 def check_variables(document: Document, loc: KeyPath, value: Any) -> None:
-    """``${NAME}`` is read under ``escalate`` alone; elsewhere it would be taken literally."""
+    """``${NAME}`` is read under ``escalate`` and ``headers`` alone; elsewhere it would be taken
+    literally."""
     if isinstance(value, dict):
         for key, inner in value.items():
             check_variables(document, (*loc, key), inner)
     elif isinstance(value, list):
         for i, inner in enumerate(value):
             check_variables(document, (*loc, i), inner)
-    elif isinstance(value, str) and VARIABLE.search(value) and loc[-1] != "escalate":
+    elif (
+        isinstance(value, str)
+        and VARIABLE.search(value)
+        and loc[-1] != "escalate"
+        and loc[:2] != ("model", "headers")
+    ):
         raise ConfigError(
             f"{value!r} is not read from the environment here",
             where=document.where(loc),
             reason="environment",
-            fix="write the value itself; ${NAME} works under escalate only",
+            fix="write the value itself; ${NAME} works under escalate and model.headers only",
         )
 
 
@@ -72,8 +78,9 @@ def check_meaning(file: EndpointFile, document: Document) -> None:
         raise wrong(
             ("model",),
             f"names {len(sources)} sources: {', '.join(sources)}" if sources else "has no source",
-            "give exactly one of onnx, path, package, sklearn",
+            "give exactly one of onnx, path, package, sklearn, url",
         )
+    _check_url(file, wrong)
     if file.task == "embed" and sources == ("onnx",) and file.model.tokenizer is None:
         raise wrong(
             ("model", "tokenizer"),
@@ -88,6 +95,30 @@ def check_meaning(file: EndpointFile, document: Document) -> None:
             if spec.range[0] >= spec.range[1]:
                 raise wrong((kind, name, "range"), "is empty", "write [lowest, highest]")
             _check_new_name(kind, name, file, wrong)
+
+
+def _check_url(file: EndpointFile, wrong: Any) -> None:
+    """The keys of a server that is not ours, and those of a model that is."""
+    model, written = file.model, file.model.model_fields_set
+    if model.url is None:
+        for key in ("protocol", "name", "headers", *DECLARED):
+            if key in written:
+                raise wrong(("model", key), "stands beside no url", "leave it out, or add `url:`")
+        return
+    for key in ("tokenizer", "max_tokens", "truncate"):
+        if key in written:
+            raise wrong(
+                ("model", key), "stands beside a url", "leave it out: the server sees to it"
+            )
+    if model.protocol == "openai" and file.task != "embed":
+        raise wrong(("model", "protocol"), f"has no {file.task}", "write `protocol: v2`")
+    if model.name is None and (model.protocol == "v2" or file.task != "embed"):
+        raise wrong(
+            ("model", "name"),
+            "is missing: /v2 does not list its models",
+            "write what the server calls the model",
+            "missing_key",
+        )
 
 
 def _check_workload(workload: WorkloadSource, wrong: Any) -> None:

@@ -26,6 +26,7 @@ from headgate.errors import ConfigError
 
 __all__ = [
     "CANDIDATES",
+    "DECLARED",
     "FORMAT",
     "ContractSpec",
     "DataFiles",
@@ -45,6 +46,10 @@ FORMAT = 1
 
 CANDIDATES: tuple[str, ...] = ("bf16", "int8_dynamic", "int8_static", "student3", "student3_int8")
 """What is tried where the file does not say."""
+
+
+DECLARED: tuple[str, ...] = ("model_digest", "tokenizer_digest", "server", "precision")
+"""What the owner of a server that is not ours may say of it; the rest is unauditable."""
 
 
 def nearest(word: str, known: Sequence[str]) -> str:
@@ -105,6 +110,26 @@ Escalation = Annotated[
         'write "webhook:URL" or "command:PROGRAM ARGUMENTS"; ${NAME} is read from the environment',
     ),
 ]
+Digest = Annotated[
+    str,
+    _pattern("sha256:[0-9a-f]{64}", "a digest", "write sha256: and what `sha256sum FILE` prints"),
+]
+Url = Annotated[
+    str,
+    _pattern(
+        r"https?://[^\s?#@/][^\s?#@]*",
+        "the URL of a server",
+        "write http://host:port, with the path in front of /v1 or /v2; secrets go under headers",
+    ),
+]
+HeaderValue = Annotated[
+    str,
+    _pattern(
+        r"[^$]*\$\{[A-Za-z_]\w*\}[^$]*",
+        "a header without a secret",
+        'write "Bearer ${NAME}": the file goes into the ledger, and the environment does not',
+    ),
+]
 Names = Annotated[tuple[str, ...], Strict(False), BeforeValidator(_wrapped)]
 
 
@@ -124,7 +149,7 @@ class OwnerSpec(_Section):
 
 
 class ModelSource(_Section):
-    """Where the model comes from: exactly one of onnx, path, package, sklearn."""
+    """Where the model comes from: exactly one of onnx, path, package, sklearn, url."""
 
     onnx: FileName | None = Field(
         default=None,
@@ -144,6 +169,47 @@ class ModelSource(_Section):
         description="module:function that returns a fitted scikit-learn estimator.",
         examples=["train:estimator"],
     )
+    url: Url | None = Field(
+        default=None,
+        description="A running server that is not ours, to be measured: http://host:port, with "
+        "the path in front of /v1 or /v2.",
+        examples=["http://127.0.0.1:8080"],
+    )
+    protocol: Literal["openai", "v2"] | None = Field(
+        default=None,
+        description="What the server at the url speaks: openai (/v1/embeddings) or v2 (Open "
+        "Inference Protocol); openai for embed and v2 for all else where it is not said.",
+        examples=["openai"],
+    )
+    name: Text | None = Field(
+        default=None,
+        description="What the server at the url calls the model; the first that it lists.",
+        examples=["bge-small"],
+    )
+    headers: dict[str, HeaderValue] = Field(
+        default={},
+        description="Headers for the url; each value has a ${NAME}, which is read from the "
+        "environment when it is used, so that no secret enters the ledger.",
+        examples=['{Authorization: "Bearer ${TOKEN}"}'],
+    )
+    model_digest: Digest | None = Field(
+        default=None,
+        description="What the server at the url is declared to serve: the SHA-256 of its weights.",
+        examples=["sha256:..."],
+    )
+    tokenizer_digest: Digest | None = Field(
+        default=None,
+        description="The same of its tokenizer.",
+        examples=["sha256:..."],
+    )
+    server: Text | None = Field(
+        default=None,
+        description="The server's name, version and options, as declared.",
+        examples=['"text-embeddings-inference 1.8.2"'],
+    )
+    precision: Text | None = Field(
+        default=None, description="What it computes in, as declared.", examples=["fp16"]
+    )
     tokenizer: FileName | None = Field(
         default=None,
         description="tokenizer.json of an ONNX model that takes text.",
@@ -160,13 +226,18 @@ class ModelSource(_Section):
 
     @property
     def kind(self) -> str:
-        """``onnx``, ``path``, ``package`` or ``sklearn``."""
+        """``onnx``, ``path``, ``package``, ``sklearn`` or ``url``."""
         return self.kinds[0]
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """Those of the four that are given; a valid file has one."""
-        return tuple(k for k in ("onnx", "path", "package", "sklearn") if getattr(self, k))
+        """Those of the five that are given; a valid file has one."""
+        return tuple(k for k in ("onnx", "path", "package", "sklearn", "url") if getattr(self, k))
+
+    @property
+    def declared(self) -> dict[str, str | None]:
+        """What is said of the server at ``url``, each of ``DECLARED``; None where nothing is."""
+        return {name: getattr(self, name) for name in DECLARED}
 
 
 class DataFiles(_Section):

@@ -77,7 +77,7 @@ class ForeignServer:
         that no item is.
         """
         with contextlib.closing(Connection(url, headers)) as server:
-            name = name or server.get("/v1/models", model_in)
+            name = name or _first_model(server)
             spec = TensorSpec("input", "str", (None,))
             if protocol == "v2":
                 spec = server.get(_v2_route(name), input_in)
@@ -148,6 +148,20 @@ class HttpEngine:
                 f"a batch that is none of its inputs: {error!r}", where=self._server.url
             ) from None
         return [[text] for text in texts] if len(spec.shape) > 1 else texts
+
+
+def _first_model(server: Connection) -> str:
+    try:
+        return server.get("/v1/models", model_in)
+    except EngineError as error:
+        if error.reason != "refused":
+            raise
+        raise EngineError(
+            error.what,
+            where=error.where,
+            reason=error.reason,
+            fix="write what it calls the model, `name:` under model; some servers list none",
+        ) from None
 
 
 def _v2_route(name: str) -> str:

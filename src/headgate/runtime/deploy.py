@@ -15,7 +15,7 @@ from headgate import engines
 from headgate.caching import request_key
 from headgate.dataplane import DataPlane
 from headgate.engines.signature import model_inputs
-from headgate.errors import EngineError, RequestError
+from headgate.errors import EngineError, InputError, RequestError
 from headgate.objects import BatchingSpec, BatchInvariance, Build, Variant
 from headgate.runtime.instance import Postprocess
 from headgate.runtime.known_texts import KnownTexts
@@ -129,9 +129,17 @@ class Deployment:
         ``metrics``: those of the release before it, to be counted on.
 
         ``path_of``: artifact version -> file. ``service``: the build's service-time curve on this
-        machine, ``lone_service`` that of its lone engine. Raises what loading raises, and
-        ``EngineError`` where the build cannot answer.
+        machine, ``lone_service`` that of its lone engine. Raises what loading raises,
+        ``EngineError`` where the build cannot answer, and ``InputError`` where a server that is not
+        ours answers for it.
         """
+        if build.foreign:
+            raise InputError(
+                "a server that is not ours answers for it, and it has no model to serve",
+                where=f"build {build.name}",
+                reason="not_ours",
+                fix="call that server, or give Headgate the model itself",
+            )
         codec = engines.codec_for(build, path_of)
         if build.tokenizer is None:
             spec = model_inputs(build, path_of)[0]

@@ -11,6 +11,8 @@ from headgate.errors import ConfigError, InputError, UsageError
 
 from .conftest import GOOD, Load, spoilt
 
+MODEL = "{onnx: model.onnx, tokenizer: tokenizer.json}"
+
 BAD = {
     "misspelt key": (
         spoilt("contracts:", "contract:"),
@@ -75,7 +77,58 @@ BAD = {
         spoilt("onnx: model.onnx", "onnx: model.onnx, package: minilm"),
         "wrong_value",
         "headgate.yaml:4: model: names 2 sources: onnx, package\n"
-        "  what to do: give exactly one of onnx, path, package, sklearn",
+        "  what to do: give exactly one of onnx, path, package, sklearn, url",
+    ),
+    "a url without a scheme": (
+        spoilt(MODEL, "{url: 'tei:8080'}"),
+        "config",
+        "headgate.yaml:4: model.url: 'tei:8080' is not the URL of a server\n"
+        "  what to do: write http://host:port, with the path in front of /v1 or /v2; secrets go "
+        "under headers",
+    ),
+    "a url with a password": (
+        spoilt(MODEL, "{url: 'https://me:secret@tei'}"),
+        "config",
+        "headgate.yaml:4: model.url: 'https://me:secret@tei' is not the URL of a server\n"
+        "  what to do: write http://host:port, with the path in front of /v1 or /v2; secrets go "
+        "under headers",
+    ),
+    "a tokenizer beside a url": (
+        spoilt(MODEL, "{url: 'http://tei', tokenizer: tokenizer.json}"),
+        "wrong_value",
+        "headgate.yaml:4: model.tokenizer: stands beside a url\n"
+        "  what to do: leave it out: the server sees to it",
+    ),
+    "a declared digest beside no url": (
+        spoilt("tokenizer: tokenizer.json", "tokenizer: tokenizer.json, server: tei"),
+        "wrong_value",
+        "headgate.yaml:4: model.server: stands beside no url\n"
+        "  what to do: leave it out, or add `url:`",
+    ),
+    "a digest that is none": (
+        spoilt(MODEL, "{url: 'http://tei', model_digest: v1.5}"),
+        "config",
+        "headgate.yaml:4: model.model_digest: 'v1.5' is not a digest\n"
+        "  what to do: write sha256: and what `sha256sum FILE` prints",
+    ),
+    "a secret in the file": (
+        spoilt(MODEL, "{url: 'http://tei', headers: {Authorization: Bearer abc}}"),
+        "config",
+        "headgate.yaml:4: model.headers.Authorization: 'Bearer abc' is not a header without a "
+        "secret\n"
+        '  what to do: write "Bearer ${NAME}": the file goes into the ledger, and the environment '
+        "does not",
+    ),
+    "a V2 server without the model's name": (
+        spoilt(MODEL, "{url: 'http://tei', protocol: v2}"),
+        "missing_key",
+        "headgate.yaml:4: model.name: is missing: /v2 does not list its models\n"
+        "  what to do: write what the server calls the model",
+    ),
+    "OpenAI's protocol for a classifier": (
+        spoilt(MODEL, "{url: 'http://tei', protocol: openai}").replace("embed", "classify"),
+        "wrong_value",
+        "headgate.yaml:4: model.protocol: has no classify\n  what to do: write `protocol: v2`",
     ),
     "no evaluation data": (
         spoilt("evaluate: queries.jsonl", "train: queries.jsonl"),
@@ -238,7 +291,8 @@ BAD = {
         spoilt("onnx: model.onnx", "onnx: '${MODEL}'"),
         "environment",
         "headgate.yaml:4: model.onnx: '${MODEL}' is not read from the environment here\n"
-        "  what to do: write the value itself; ${NAME} works under escalate only",
+        "  what to do: write the value itself; ${NAME} works under escalate and model.headers "
+        "only",
     ),
     "metric named as one of Headgate's": (
         GOOD + "metrics: {mrr@10: 'own:mrr'}\n",

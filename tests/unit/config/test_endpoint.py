@@ -132,6 +132,30 @@ def test_secrets_stay_in_the_environment(load: Load, monkeypatch: pytest.MonkeyP
     assert expand_environment(config.owner.escalate) == "webhook:https://secret.example"
 
 
+def test_what_a_server_at_a_url_does_not_declare_stops_a_promotion(load: Load) -> None:
+    """It is unauditable, and named; what is declared is kept as it was written."""
+    digest = f"sha256:{'0' * 64}"
+    model = "{onnx: model.onnx, tokenizer: tokenizer.json}"
+    said = f"url: 'https://gw/tei', model_digest: '{digest}', headers: {{api-key: '${{KEY}}'}}"
+    config = load(spoilt(model, f"{{{said}, server: tei 1.8}}"))
+    assert [(gap.key, gap.what) for gap in config.gaps] == [
+        (
+            "model.url",
+            "what answers there is unauditable: tokenizer_digest, precision not declared",
+        )
+    ]
+    assert config.model.kind == "url"
+    assert config.model.headers == {"api-key": "${KEY}"}
+    assert config.model.declared == {
+        "model_digest": digest,
+        "tokenizer_digest": None,
+        "server": "tei 1.8",
+        "precision": None,
+    }
+    more = f"tokenizer_digest: '{digest}', precision: fp16"
+    assert load(spoilt(model, f"{{{said}, server: tei, {more}}}")).gaps == ()
+
+
 def test_own_metrics_get_an_axis_and_a_contract(load: Load) -> None:
     """Metrics are on the quality axis, safety on the safety axis, worst slices on safety."""
     text = SHORT + (

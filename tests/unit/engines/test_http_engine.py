@@ -60,6 +60,14 @@ def test_a_name_that_is_given_is_not_asked_for(foreign: Foreign) -> None:
     assert foreign.asked == []
 
 
+def test_a_server_that_lists_no_models_is_asked_to_be_named(foreign: Foreign) -> None:
+    """TEI has no such route; the message says what to write."""
+    foreign.answer = lambda asked: Answer(b"", status=404)
+    with pytest.raises(EngineError, match="404 Not Found") as caught:
+        contact(foreign.url)
+    assert "`name:` under model" in str(caught.value.fix)
+
+
 def test_a_path_in_front_of_the_routes_is_kept(foreign: Foreign) -> None:
     """A gateway serves many servers by their paths."""
     ask(contact(foreign.url + "/team/a/"), ["x"])
