@@ -26,7 +26,7 @@ def replay(
 
     with open_store(file, store) as opened, Progress() as progress:
         done = _replay(opened, id, progress)
-    agrees = done.identical or done.measures
+    agrees = done.identical or done.measures or done.foreign
     if as_json:
         print_json({"identical": done.identical, "agrees": agrees, "replayed": done})
         return 0 if agrees else DIFFERS
@@ -88,6 +88,7 @@ def _notes(done: Replayed) -> list[str]:
         text
         for holds, text in (
             (done.measures, "it measures time, so other numbers are expected"),
+            (done.foreign, "it asks a server that is not ours, which may answer otherwise today"),
             (
                 done.environment_differs,
                 "this machine or its libraries differ from the recorded ones",

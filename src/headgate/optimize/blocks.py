@@ -183,6 +183,7 @@ def measure_blocks(
         blocks,
         u=u,
         c={"builds": list(builds), "behaviour": behaviour, "blocks": n_blocks},
+        foreign=any(build.foreign for build in builds),
         detail=f"{len(builds)} builds, {n_blocks} interleaved blocks",
     )
     body = parse(recorder.store.read(done.outputs["times"]))

@@ -13,14 +13,15 @@ from headgate.optimize.quality import QualitySamples, agreement
 from headgate.optimize.recorder import Recorded, Recorder
 from headgate.release import Blocks, ClassLabel, PairedItems, Samples, WorstSlice, judge
 
-__all__ = ["MIN_SLICE", "Evidence", "OwnRange", "Scored", "gather", "paired"]
+__all__ = ["AGREEMENT", "MIN_SLICE", "Evidence", "OwnRange", "Scored", "gather", "paired"]
 
 Scored = tuple[QualitySamples, Recorded]
 """Per-item results, and the run that they came from."""
 
 MIN_SLICE = 100
 """Smaller slices cannot carry a margin of a few points; they are named as unjudged."""
-_AGREEMENT = ("agreement", "agreement@10")
+AGREEMENT = ("agreement", "agreement@10")
+"""Metrics that are about two builds."""
 _STATISTIC = {
     Bound.NOT_BELOW_CURRENT_BY: "difference",
     Bound.NOT_ABOVE_CURRENT_BY: "difference",
@@ -114,7 +115,7 @@ def paired(
     metric: str, ours: QualitySamples, theirs: QualitySamples, own: Mapping[str, OwnRange]
 ) -> PairedItems | None:
     """The metric's paired per-item values, or None where neither build was scored on it."""
-    if metric in _AGREEMENT:
+    if metric in AGREEMENT:
         shared = agreement(ours, theirs)
         values, others = shared, (1.0,) * len(shared)
     elif metric in ours.scores:

@@ -223,9 +223,8 @@ def _files_of(build: Build) -> tuple[str, ...]:
 def _lengths(
     build: Build, behaviour: Behaviour, inputs: Inputs, recorder: Recorder
 ) -> tuple[int, ...]:
-    """Lengths that span the workload's: eighths of tokens from the shortest to the longest."""
-    if build.tokenizer is None:
-        return (1,)
+    """Lengths that span the workload's: eighths of tokens from the shortest to the longest; 1 where
+    items have a fixed shape."""
     codec = served_codec(
         build, recorder.store.path_of, preprocess=behaviour.preprocess, root=recorder.root
     )

@@ -13,6 +13,7 @@ from headgate.config import load_config
 from headgate.errors import Fault
 from headgate.ledger import Store
 from headgate.objects import Action, Release
+from headgate.optimize.blocks import SpeedBlocks
 from headgate.optimize.comparisons import compare
 from headgate.optimize.gate import judge_candidate
 from headgate.optimize.job import Job, open_job
@@ -26,6 +27,7 @@ from headgate.optimize.stages import (
     Tried,
     certify,
     judge_candidates,
+    judge_server,
     make_candidates,
     make_plans,
     measure_baseline,
@@ -97,8 +99,11 @@ def optimize(
             certificate = certify(job, baseline, plans)
             comparisons = compare(job, baseline, plans, certificate)
             findings = Findings(winner, plans, certificate, comparisons)
-        action, because, decision, judged = _outcome(job, baseline, tried, findings)
-        may_promote = promote and not config.gaps
+        if baseline.build.foreign:
+            action, because, decision, judged = _measured(job, baseline, speed)
+        else:
+            action, because, decision, judged = _outcome(job, baseline, tried, findings)
+        may_promote = promote and not config.gaps and not baseline.build.foreign
         generation = _promote(job, baseline, findings, promote=may_promote)
         report = build_report(
             job,
@@ -142,11 +147,11 @@ def _outcome(
     # Not knowing goes before a refusal: more data may still find something.
     judged.sort(key=lambda t: t.decision.action not in (Action.UNKNOWN, Action.INVALID))  # type: ignore[union-attr]
     if not judged:
-        fp32 = baseline.build.version
+        itself = baseline.build.version
         decision, run = judge_candidate(
             job.recorder,
-            candidate=fp32,
-            current=fp32,
+            candidate=itself,
+            current=itself,
             split="evaluate",
             contracts=job.contracts,
             samples={},
@@ -160,6 +165,13 @@ def _outcome(
     assert best.decision_run is not None
     because = f"no candidate is accepted; {best.name}: {best.decision.because}"
     return best.decision.action, because, best.decision_run.entry, best.name
+
+
+def _measured(job: Job, baseline: Baseline, speed: SpeedBlocks) -> tuple[Action, str, str, str]:
+    """The same of a server that is not ours: there is no candidate, and it is judged alone."""
+    decision, run = judge_server(job, baseline, speed)
+    because = f"no candidate can be made of a server that is not ours; alone: {decision.because}"
+    return decision.action, because, run.entry, baseline.build.name
 
 
 def _promote(

@@ -233,6 +233,7 @@ def measure_quality(
         quality,
         u=build_inputs(build, dataset=dataset),
         c={"build": build, "behaviour": behaviour, "instances": instances},
+        foreign=build.foreign,
         detail=f"{build.name} on {split}",
     )
     return QualitySamples.from_json(_json(recorder, done, "samples")), done
@@ -259,6 +260,7 @@ def measure_invariance(
             "epsilon": EPSILON,
             "lone_threads": lone_threads,
         },
+        foreign=build.foreign,
         detail=build.name,
     )
     body = _json(recorder, done, "report")
@@ -300,6 +302,7 @@ def measure_curves(
             "max_padded_tokens": _CURVE_TOKENS,
             "budget_s": budget_s * len(plans),
         },
+        foreign=any(build.foreign for build, _ in plans),
         detail=", ".join(f"{b.name} {n} x {b.threads}" for b, n in plans),
     )
     measured = []

@@ -2,7 +2,8 @@
 
 A transformers encoder is exported with pooling and normalisation in its graph; a scikit-learn
 estimator is converted; an ONNX file is taken as it is, but for a classifier's labels beside its
-scores. All are checked before they are registered.
+scores; of a server that is not ours there is what it says and what is declared. All are checked
+before they are registered.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from headgate.config import EndpointConfig, guarded, load_function, source_digest
 from headgate.engines.check import check_onnx
 from headgate.engines.codec import TensorCodec, TextCodec
+from headgate.engines.http_engine import MAX_CHARACTERS, SERVER_FILE, ForeignServer
 from headgate.engines.outputs import keep_output, scores_beside_labels
 from headgate.errors import InputError, MissingExtra
 from headgate.objects import Build, canonical
@@ -34,7 +36,8 @@ class Source:
     """The imported model."""
 
     build: Build
-    """fp32 on ONNX Runtime, one engine over all effective cores, nothing padded beyond a batch."""
+    """fp32 on ONNX Runtime, one engine over all effective cores, nothing padded beyond a batch; or
+    a server that is not ours."""
     encoder: Mapping[str, str]
     """Files of the transformers encoder, name -> version; empty where it is something else."""
     entry: str
@@ -105,9 +108,11 @@ def link_files(call: Call, directory: Path, files: Mapping[str, str]) -> Path:
 def check_source(config: EndpointConfig) -> Codec:
     """Checks a model in files where it lies; the codec of its items. Records nothing.
 
-    Raises ``InputError`` as ``import_model`` does, ``MissingExtra`` where it could not be exported.
+    Raises as ``import_model`` does, and ``MissingExtra`` where it could not be exported.
     """
     model = config.model
+    if model.url is not None:
+        return _contact(config).codec()
     if model.onnx is not None:
         inputs = check_onnx(config.resolve(model.onnx)).inputs
         if model.tokenizer is None:
@@ -127,8 +132,11 @@ def check_source(config: EndpointConfig) -> Codec:
 def import_model(config: EndpointConfig, recorder: Recorder, *, threads: int) -> Source:
     """Registers the model of the endpoint and makes its fp32 build.
 
-    Raises ``InputError`` for a model that is missing, truncated, not finite or of the wrong kind.
+    Raises ``InputError`` for a model that is missing, truncated, not finite or of the wrong kind,
+    ``EngineError`` for a server that does not say what it takes.
     """
+    if config.model.url is not None:
+        return _import_server(config, recorder)
     encoder: dict[str, str] = {}
     tokenizer: str | None = None
     max_tokens = config.model.max_tokens or 1
@@ -174,6 +182,38 @@ def import_model(config: EndpointConfig, recorder: Recorder, *, threads: int) ->
         postprocess=_own(config.postprocess, config.root),
     )
     return Source(build, encoder, entry)
+
+
+def _contact(config: EndpointConfig) -> ForeignServer:
+    model = config.model
+    assert model.url is not None, "the caller looked"
+    return ForeignServer.contact(
+        url=model.url.rstrip("/").removesuffix("/v1"),
+        protocol=model.protocol or ("openai" if config.task == "embed" else "v2"),
+        name=model.name,
+        headers=model.headers,
+        declared=model.declared,
+    )
+
+
+def _import_server(config: EndpointConfig, recorder: Recorder) -> Source:
+    """A build of one file: what is known of the server."""
+    server = _contact(config)
+    version = recorder.store.put_bytes(canonical(server))
+    entry = recorder.register("model", version, kind="server", schema="json ForeignServer")
+    build = Build(
+        name="server",
+        task=config.task,
+        engine="http",
+        precision=server.declared["precision"] or "undeclared",
+        files={SERVER_FILE: version},
+        tokenizer=None,
+        max_tokens=MAX_CHARACTERS if server.takes_text else 1,
+        threads=1,
+        preprocess=_own(config.preprocess, config.root),
+        postprocess=_own(config.postprocess, config.root),
+    )
+    return Source(build, {}, entry)
 
 
 def _own(spec: str | None, root: Path) -> str | None:

@@ -40,7 +40,12 @@ class Forecast:
 
 
 def preview(job: Job, curve: MeasuredCurve) -> Sequence[Forecast]:
-    """A forecast for each candidate that the endpoint names; ``curve`` is the baseline's."""
+    """A forecast for each candidate that the endpoint names; ``curve`` is the baseline's.
+
+    None of a server that is not ours: there is nothing that a candidate could be made of.
+    """
+    if job.source.build.foreign:
+        return ()
     facts = check_onnx(job.store.path_of(job.source.build.files["model.onnx"]))
     return [_look_at(job, name, facts, curve) for name in job.config.candidates]
 

@@ -137,6 +137,8 @@ class Replayed:
     entry: str
     same: Mapping[str, bool]
     measures: bool
+    foreign: bool
+    """A server that is not ours answered, and was asked again."""
     environment_differs: bool
     code_differs: bool
 
@@ -171,18 +173,22 @@ class Recorder:
         *,
         u: Mapping[str, str],
         c: Mapping[str, object],
+        foreign: bool = False,
         detail: str = "",
     ) -> Recorded:
         """The outputs of ``what`` on ``u`` under ``c``; executes it if need be.
 
+        ``foreign``: it asks a server that is not ours, which no digest holds to what it was, so a
+        run that is recorded of an earlier job stands for nothing; the configuration says so.
         ``detail`` is for people and no part of the run's identity. Raises whatever the work
         raises; no run is recorded then, but what an engine or an input is to blame for is, as a
         ``failure``.
         """
-        config = {**jsonable(c), "code": what.code}
+        config = {**jsonable(c), "code": what.code, **({"foreign": True} if foreign else {})}
         recorded = self._find(what, u, config)
         taken_before = recorded is not None and recorded.entry not in {r.entry for r in self.runs}
-        if recorded is None or (self.fresh_measurements and what.measures and taken_before):
+        stale = foreign or (self.fresh_measurements and what.measures)
+        if recorded is None or (stale and taken_before):
             key = self._key(what, u, config)
             if self.failures_stand and not self.fresh_measurements:
                 self._fail_again(key)
@@ -303,6 +309,7 @@ class Recorder:
             entry=entry.id,
             same={name: again.get(name) == version for name, version in z.items()},
             measures=what.measures,
+            foreign="foreign" in c,
             environment_differs=entry.body["e"] != self.environment,
             code_differs=c.get("code") != what.code,
         )

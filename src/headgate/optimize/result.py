@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from headgate.objects import Action, Axis, Bound, Contract, ContractResult, Verdict, short
+from headgate.objects import Action, Axis, Bound, Build, Contract, ContractResult, Verdict, short
 from headgate.optimize.blocks import SpeedBlocks
 from headgate.optimize.comparisons import Comparisons
 from headgate.optimize.job import Job
@@ -66,6 +66,9 @@ def build_report(
     show = _Show(job)
     certificate = findings.certificate if findings is not None else None
     results = certificate.decision.results if certificate is not None else ()
+    winner = findings.winner.name if findings is not None else "baseline"
+    if baseline.build.foreign:  # it was judged itself
+        winner = baseline.build.name
     command, why = _next(job, action, results, decision, generation=generation, promoted=promoted)
     return Report(
         endpoint=job.config.endpoint,
@@ -74,7 +77,7 @@ def build_report(
         because=because,
         decision=decision,
         judged=judged,
-        winner=findings.winner.name if findings is not None else "baseline",
+        winner=winner,
         winner_id=certificate.version if certificate is not None else baseline.version,
         generation=generation,
         hardware={
@@ -132,24 +135,28 @@ class _Show:
             c.metric: Figure(0.0, self._unit(c), baseline.quality_run.entry, 0.0, 0.0)
             for c in relative
         }
-        known = ", ".join(
+        shown = self._speed(speed, baseline.build)
+        scores = [
             f"{name} {words.figure(_mean(values), self._absolute(name))}"
             for name, values in baseline.quality.scores.items()
-        )
+        ]
+        if baseline.build.foreign:
+            scores.append(f"a lone request's p95 {words.seconds(shown['latency_p95'].value)}")
+        known = ", ".join(scores)
         rows = [
             Candidate(
-                "fp32",
+                baseline.build.name,
                 True,
                 f"as it is: {known}" if known else "as it is",
                 "baseline",
-                {**zero, **self._speed(speed, "fp32")},
+                {**zero, **shown},
                 baseline.invariance.invariance.value,
             )
         ]
         return [*rows, *(self._candidate(t, speed) for t in tried)]
 
     def _candidate(self, t: Tried, speed: SpeedBlocks) -> Candidate:
-        if t.decision is None or t.invariance is None:
+        if t.decision is None or t.invariance is None or t.build is None:
             return Candidate(t.name, False, t.skipped, "skipped", {}, "")
         assert t.decision_run is not None
         quality = {
@@ -168,7 +175,7 @@ class _Show:
             True,
             t.decision.because,
             t.decision.action.value,
-            {**quality, **self._speed(speed, t.name)},
+            {**quality, **self._speed(speed, t.build)},
             t.invariance.invariance.value,
             t.forecast.expected,
         )
@@ -182,8 +189,8 @@ class _Show:
     def _absolute(self, metric: str) -> str:
         return "share" if self._job.unit(metric) == "fraction" else ""
 
-    def _speed(self, speed: SpeedBlocks, name: str) -> Mapping[str, Figure]:
-        column = speed.names.index(name)
+    def _speed(self, speed: SpeedBlocks, build: Build) -> Mapping[str, Figure]:
+        column = speed.names.index(build.name)
         latency = [
             row[column].metric("latency_p95", alone=True, price_per_s=0.0) for row in speed.blocks
         ]
@@ -193,10 +200,10 @@ class _Show:
         ]
         p95, cost = t_interval(latency), t_interval(seconds)
         entry = speed.run.entry
-        return {
-            "latency_p95": Figure(p95.value, "s", entry, p95.low, p95.high),
-            self.cost_metric: self.cost(cost.value, entry, cost.low, cost.high),
-        }
+        figures = {"latency_p95": Figure(p95.value, "s", entry, p95.low, p95.high)}
+        if not build.foreign:  # seconds on the wire are not seconds of a machine
+            figures[self.cost_metric] = self.cost(cost.value, entry, cost.low, cost.high)
+        return figures
 
     def contract(self, r: ContractResult) -> ContractRow:
         figure = None
@@ -315,7 +322,8 @@ class _Show:
         return rows
 
     def curves(self, baseline: Baseline, findings: Findings | None) -> list[Curve]:
-        rows = [("fp32, ONNX Runtime", baseline.curve)]
+        name = "the server, one connection" if baseline.build.foreign else "fp32, ONNX Runtime"
+        rows = [(name, baseline.curve)]
         if findings is not None:
             plan = findings.plans.chosen.choice.curve.plan
             curve = next(c for c in findings.plans.offer.curves if c.plan == plan)
@@ -432,10 +440,19 @@ def _next(
 def _notes(
     job: Job, baseline: Baseline, tried: Sequence[Tried], findings: Findings | None
 ) -> list[str]:
-    notes = [f"{gap.key}: {gap.what}; to promote, {gap.fix}" for gap in job.config.gaps]
+    foreign = baseline.build.foreign
+    to = "" if foreign else "to promote, "
+    notes = [f"{gap.key}: {gap.what}; {to}{gap.fix}" for gap in job.config.gaps]
+    if foreign:
+        notes.append(
+            "The server is not ours: what is declared of it is believed, lengths are characters, "
+            "it is measured anew by every run and may answer a replay otherwise. It is never "
+            "promoted: what a release serves must be in the store."
+        )
     if not job.inputs.labelled:
-        notes.append("There are no labels: quality here is agreement with the current release.")
-    if "holdout" not in job.inputs.versions:
+        quality = "what your own metrics say" if foreign else "agreement with the current release"
+        notes.append(f"There are no labels: quality here is {quality}.")
+    if "holdout" not in job.inputs.versions and not foreign:
         notes.append("There is no holdout split: the winner was chosen and certified on the same.")
     if findings is not None:
         notes += [f"Load test: {reason}" for reason in findings.certificate.replay.void]

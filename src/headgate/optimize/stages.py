@@ -19,7 +19,7 @@ from headgate.objects import (
     Variant,
 )
 from headgate.optimize.blocks import SpeedBlocks, measure_blocks
-from headgate.optimize.evidence import gather
+from headgate.optimize.evidence import AGREEMENT, gather
 from headgate.optimize.gate import judge_candidate
 from headgate.optimize.job import Job
 from headgate.optimize.load import Replay, measure_load, measure_shell
@@ -43,6 +43,7 @@ __all__ = [
     "Tried",
     "certify",
     "judge_candidates",
+    "judge_server",
     "make_candidates",
     "make_plans",
     "measure_baseline",
@@ -56,7 +57,8 @@ _V2_TYPES = {"float32": "FP32", "float64": "FP64", "int64": "INT64", "int32": "I
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """What a user has without us: fp32, ONNX Runtime, one request at a time, no cache."""
+    """What a user has without us: fp32, ONNX Runtime, one request at a time, no cache; or the
+    server that is theirs."""
 
     build: Build
     quality: QualitySamples
@@ -209,6 +211,47 @@ def _judged(job: Job, baseline: Baseline, tried: Tried, speed: SpeedBlocks) -> T
         detail=build.name,
     )
     return replace(tried, decision=decision, decision_run=run)
+
+
+def judge_server(job: Job, server: Baseline, speed: SpeedBlocks) -> tuple[Decision, Recorded]:
+    """The gate on a server that is not ours, by the promises that it can keep or break alone.
+
+    What is relative to a current release says nothing of it, and its cost is not known: seconds on
+    the wire are not seconds of a machine. So it is never accepted; harm may be shown.
+    """
+    version = server.build.version
+    alone = [
+        c
+        for c in job.contracts
+        if not c.bound.needs_current and c.metric.removeprefix("worst_slice_") not in AGREEMENT
+    ]
+    quality = (server.quality, server.quality_run)
+    evidence = gather(
+        job.recorder,
+        alone,
+        candidate=version,
+        dataset=job.inputs.versions["evaluate"],
+        workload=job.inputs.versions["workload"],
+        quality=(quality, quality),
+        invariance=server.invariance,
+        speed=lambda metric: (
+            speed.samples(server.build.name, metric, price_per_s=0.0)
+            if metric.startswith("latency_")
+            else None
+        ),
+        speed_run=speed.run,
+        own=job.own,
+    )
+    return judge_candidate(
+        job.recorder,
+        candidate=version,
+        current=version,
+        split="evaluate",
+        contracts=alone,
+        samples=evidence.samples,
+        measurements=evidence.measurements,
+        detail="the server alone",
+    )
 
 
 def winner_of(tried: Sequence[Tried], speed: SpeedBlocks) -> Tried | None:

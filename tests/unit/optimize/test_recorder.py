@@ -170,6 +170,25 @@ def test_fresh_takes_measurements_of_time_again_once(
     assert new_recorder().run(time, u=u, c={}).entry == first.entry
 
 
+def test_what_asks_a_foreign_server_is_asked_again_by_every_job(
+    new_recorder: NewRecorder, store: Store
+) -> None:
+    """Once a job: no digest says that it is still the same one, and the run says that it asked."""
+    u = {"in": store.put_bytes(b"x")}
+    entries = []
+    for _ in range(2):
+        recorder = new_recorder()
+        first = recorder.run(make, u=u, c={}, foreign=True)
+        assert recorder.run(make, u=u, c={}, foreign=True).entry == first.entry
+        entries.append(first.entry)
+        assert store.get(first.entry).body["c"]["foreign"] is True
+        assert recorder.replay(store.get(first.entry)).foreign
+    assert entries[0] != entries[1]
+    ours = new_recorder().run(make, u=u, c={})
+    assert not ours.reused
+    assert not new_recorder().replay(store.get(ours.entry)).foreign
+
+
 def test_what_fails_is_not_recorded_and_can_be_resumed(
     store: Store, recorder: Recorder, world: World
 ) -> None:
