@@ -13,7 +13,8 @@ _TASKS = ("embed", "classify", "predict")
 
 _MODEL = {
     "embed": """\
-# The model: an ONNX file with its tokenizer, or {path: DIR} of a transformers encoder.
+# The model: an ONNX file with its tokenizer, or {path: DIR} of a transformers encoder. A running
+# server that is not ours is measured where it is: {url: "http://host:port", name: its-model}.
 model:
   onnx: model.onnx
   tokenizer: tokenizer.json

@@ -138,11 +138,11 @@ def output_in(body: bytes, n: int) -> NDArray[np.generic]:
     shape = outputs[0].shape
     try:
         values = np.asarray(outputs[0].data)
-    except ValueError:
-        raise _misshapen("an output with rows of different lengths") from None
+    except (ValueError, OverflowError):
+        raise _misshapen("an output with rows of different lengths, or numbers too large") from None
     if values.dtype.kind not in "iufb":
-        raise _misshapen(f"an output that is no numbers, such as {outputs[0].data[:1]!r}")
-    if shape[:1] != [n] or any(d < 0 for d in shape) or math.prod(shape) != values.size:
+        raise _misshapen(f"an output that is no numbers, such as {outputs[0].data[:1]!r:.60}")
+    if shape[:1] != [n] or any(d < 1 for d in shape) or math.prod(shape) != values.size:
         raise _misshapen(
             f"{n} items were sent, and the output has shape {shape} and {values.size} values"
         )
