@@ -97,6 +97,8 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Measured]:
             reports.append(json.loads((here / "report.json").read_text()))
         assert {a.headers["authorization"] for a in foreign.asked} == {f"Bearer {SECRET}"}
         assert {a.path for a in foreign.asked} == {"/team/v1/models", "/team/v1/embeddings"}
+        sizes = [len(a.body["input"]) for a in foreign.asked if a.body is not None]
+        assert max(sizes) == 32  # of 40 short queries: what TEI takes at a time
         yield Measured(here, (codes[0], codes[1]), (reports[0], reports[1]))
 
 
@@ -145,6 +147,7 @@ def test_what_is_undeclared_is_unauditable_and_said(measured: Measured) -> None:
     notes = "\n".join(measured.reports[0]["notes"])
     assert "model_digest, tokenizer_digest, precision not declared" in notes
     assert "It is never promoted" in notes
+    assert "since they compare two builds: latency_p95 ratio to current at most 1.1." in notes
     with measured.store as store:
         (server,) = {
             e.body["version"] for e in store.entries("artifact") if e.body["kind"] == "server"

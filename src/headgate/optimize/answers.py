@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 
 from headgate.workload import Codec, Encoded, Engine
 
-__all__ = ["Answerer", "batches_by_length"]
+__all__ = ["MAX_ITEMS", "Answerer", "batches_by_length"]
+
+MAX_ITEMS = 64
 
 
 def batches_by_length(
-    lengths: Sequence[int], *, max_padded_tokens: int, max_items: int = 64
+    lengths: Sequence[int], *, max_padded_tokens: int, max_items: int = MAX_ITEMS
 ) -> list[list[int]]:
     """Indices of ``lengths`` in batches of near-equal length, each within the token budget.
 
@@ -53,12 +55,14 @@ class Answerer:
         truncate: bool = False,
         beside: Sequence[Engine] = (),
         max_padded_tokens: int = 1024,
+        max_items: int = MAX_ITEMS,
     ) -> None:
         self.engine = engine
         self._engines = (engine, *beside)
         self.codec = codec
         self._truncate = truncate
         self._max_padded_tokens = max_padded_tokens
+        self._max_items = max_items
 
     def encode(self, items: Sequence[object]) -> list[Encoded]:
         """The items as the model takes them; raises ``RequestError`` naming the item."""
@@ -72,7 +76,9 @@ class Answerer:
         """Outputs in the order of ``items``, shape (n, ...)."""
         encoded = self.encode(items)
         batches = batches_by_length(
-            [e.length for e in encoded], max_padded_tokens=self._max_padded_tokens
+            [e.length for e in encoded],
+            max_padded_tokens=self._max_padded_tokens,
+            max_items=self._max_items,
         )
         free: SimpleQueue[Engine] = SimpleQueue()
         for engine in self._engines:

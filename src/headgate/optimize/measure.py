@@ -26,7 +26,7 @@ from headgate.engines.invariance import (
 from headgate.engines.measure import Timed, sample_batches, service_times
 from headgate.engines.outputs import batch_scaled
 from headgate.objects import BatchInvariance, Build, canonical, parse
-from headgate.optimize.answers import Answerer
+from headgate.optimize.answers import MAX_ITEMS, Answerer
 from headgate.optimize.inputs import load_split
 from headgate.optimize.quality import QualitySamples, evaluate
 from headgate.optimize.recorder import Call, Output, Recorded, Recorder, transformation
@@ -49,6 +49,10 @@ __all__ = [
 _SAMPLE_ITEMS = 64
 _CURVE_TOKENS = 512
 """Larger batches are on the fitted line, and cost more to measure than they tell."""
+
+
+_FOREIGN_ITEMS = 32
+"""In one request to a server that is not ours: TEI refuses more, unless it was told otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +138,13 @@ def open_answerer(
         for _ in range(instances)
     )
     codec = served_codec(build, path_of, preprocess=behaviour.preprocess, root=root)
-    return Answerer(first, codec, truncate=behaviour.truncate, beside=beside)
+    return Answerer(
+        first,
+        codec,
+        truncate=behaviour.truncate,
+        beside=beside,
+        max_items=_FOREIGN_ITEMS if build.foreign else MAX_ITEMS,
+    )
 
 
 @transformation("measure.quality")

@@ -15,7 +15,7 @@ from headgate.optimize.load import Side
 from headgate.optimize.measure import MeasuredCurve
 from headgate.optimize.power import Power
 from headgate.optimize.pricing import Priced, Replayed
-from headgate.optimize.stages import Baseline, Certificate, Plans, Tried
+from headgate.optimize.stages import Baseline, Certificate, Plans, Tried, is_alone
 from headgate.report import (
     Candidate,
     ContractRow,
@@ -412,7 +412,7 @@ def _next(
 ) -> tuple[str, str]:
     """What to type, and why. ``results`` are the certificate's."""
     file = shlex.quote(str(job.config.path))
-    if action in (Action.ACCEPT, Action.WARN):
+    if action in (Action.ACCEPT, Action.WARN) and not job.source.build.foreign:
         if promoted:
             return f"headgate serve -f {file}", f"Generation {generation} is current. Serve it:"
         return (
@@ -449,6 +449,9 @@ def _notes(
             "it is measured anew by every run and may answer a replay otherwise. It is never "
             "promoted: what a release serves must be in the store."
         )
+        others = [c.describe() for c in job.contracts if not is_alone(c)]
+        if others:
+            notes.append(f"Not judged, since they compare two builds: {'; '.join(others)}.")
     if not job.inputs.labelled:
         quality = "what your own metrics say" if foreign else "agreement with the current release"
         notes.append(f"There are no labels: quality here is {quality}.")

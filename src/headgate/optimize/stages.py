@@ -42,6 +42,7 @@ __all__ = [
     "Plans",
     "Tried",
     "certify",
+    "is_alone",
     "judge_candidates",
     "judge_server",
     "make_candidates",
@@ -216,15 +217,11 @@ def _judged(job: Job, baseline: Baseline, tried: Tried, speed: SpeedBlocks) -> T
 def judge_server(job: Job, server: Baseline, speed: SpeedBlocks) -> tuple[Decision, Recorded]:
     """The gate on a server that is not ours, by the promises that it can keep or break alone.
 
-    What is relative to a current release says nothing of it, and its cost is not known: seconds on
-    the wire are not seconds of a machine. So it is never accepted; harm may be shown.
+    What is relative to a current release says nothing of it. Its cost is not known, since seconds
+    on the wire are not seconds of a machine: a contract on that stays unknown.
     """
     version = server.build.version
-    alone = [
-        c
-        for c in job.contracts
-        if not c.bound.needs_current and c.metric.removeprefix("worst_slice_") not in AGREEMENT
-    ]
+    alone = [c for c in job.contracts if is_alone(c)]
     quality = (server.quality, server.quality_run)
     evidence = gather(
         job.recorder,
@@ -252,6 +249,12 @@ def judge_server(job: Job, server: Baseline, speed: SpeedBlocks) -> tuple[Decisi
         measurements=evidence.measurements,
         detail="the server alone",
     )
+
+
+def is_alone(contract: Contract) -> bool:
+    """Whether a build keeps or breaks it by itself, whatever else there is."""
+    metric = contract.metric.removeprefix("worst_slice_")
+    return not contract.bound.needs_current and metric not in AGREEMENT
 
 
 def winner_of(tried: Sequence[Tried], speed: SpeedBlocks) -> Tried | None:

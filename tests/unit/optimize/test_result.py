@@ -13,7 +13,7 @@ from headgate.objects import Action, Bound, ContractResult, Verdict
 from headgate.optimize.job import Job
 from headgate.optimize.result import _next
 
-from .fakes import contract
+from .fakes import build, contract
 
 HERE = Path("/srv/my models/headgate.yaml")
 ENTRY = "sha256:" + "0123456789abcdef" * 4
@@ -25,13 +25,20 @@ def judged(metric: str, verdict: Verdict) -> ContractResult:
 
 
 def ends_with(
-    action: Action, results: tuple[ContractResult, ...], generation: int | None
+    action: Action,
+    results: tuple[ContractResult, ...],
+    generation: int | None,
+    engine: str = "onnxruntime",
 ) -> tuple[str, str]:
     ran = [
         SimpleNamespace(seconds=s, measures=m)
         for s, m in ((100.0, True), (30.0, True), (60.0, False))
     ]
-    job = SimpleNamespace(config=SimpleNamespace(path=HERE), recorder=SimpleNamespace(runs=ran))
+    job = SimpleNamespace(
+        config=SimpleNamespace(path=HERE),
+        recorder=SimpleNamespace(runs=ran),
+        source=SimpleNamespace(build=build(engine=engine)),
+    )
     return _next(
         cast("Job", job),
         action,
@@ -72,6 +79,14 @@ def test_every_outcome_ends_with_a_command_that_can_be_pasted(
     assert str(HERE) in shlex.split(command)
     assert why.endswith(":")
     assert ENTRY not in command
+
+
+@pytest.mark.parametrize("action", [Action.ACCEPT, Action.WARN])
+def test_a_foreign_server_that_keeps_its_promises_is_not_to_be_promoted(action: Action) -> None:
+    """There is nothing of it in the store; the numbers are all that there is to look at."""
+    command, why = ends_with(action, (), None, engine="http")
+    assert command.startswith("headgate show")
+    assert why.startswith("Nothing was promoted.")
 
 
 @pytest.mark.parametrize(
