@@ -10,7 +10,7 @@ import contextlib
 import json
 import urllib.parse
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -95,8 +95,7 @@ class ForeignServer:
     def codec(self) -> Codec:
         """How its items become tensors. Raises ``InputError`` for an input that no item fills."""
         if not self.takes_text:
-            # A server may also leave the batch axis out, or give it a size; it is the first here.
-            return TensorCodec([replace(self.input, shape=(None, *self.input.shape[1:]))])
+            return TensorCodec([self.input])
         if any(d not in (1, None) for d in self.input.shape[1:]):
             raise InputError(
                 f"takes {self.input.shape} texts for an item",
