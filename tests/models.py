@@ -14,7 +14,13 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-__all__ = ["TINY_VOCAB", "tiny_classifier", "tiny_embedder", "tiny_tokenizer"]
+__all__ = [
+    "TINY_VOCAB",
+    "tiny_classifier",
+    "tiny_cross_encoder",
+    "tiny_embedder",
+    "tiny_tokenizer",
+]
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 PIECES = string.ascii_lowercase + string.digits
@@ -66,6 +72,44 @@ def tiny_classifier(path: Path, *, features: int = 4, classes: int = 3, seed: in
     return _save(path, "tiny_classifier", nodes, [x], "probabilities", ["batch", classes], weights)
 
 
+def tiny_cross_encoder(
+    path: Path, *, vocab: int = TINY_VOCAB, hidden: int = 16, scores: int = 1, seed: int = 0
+) -> Path:
+    """ids, mask, segments -> logits (batch, scores).
+
+    Mean over unmasked tokens of tanh((token + segment embedding) @ weight), times a head: the same
+    tokens split elsewhere score differently.
+    """
+    rng = np.random.default_rng(seed)
+    nodes = [
+        helper.make_node("Gather", ["embedding", "input_ids"], ["tokens"]),
+        helper.make_node("Gather", ["segment", "token_type_ids"], ["segments"]),
+        helper.make_node("Add", ["tokens", "segments"], ["embedded"]),
+        helper.make_node("MatMul", ["embedded", "weight"], ["projected"]),
+        helper.make_node("Tanh", ["projected"], ["hidden"]),
+        helper.make_node("Cast", ["attention_mask"], ["mask"], to=TensorProto.FLOAT),
+        helper.make_node("Unsqueeze", ["mask", "last"], ["mask3"]),
+        helper.make_node("Mul", ["hidden", "mask3"], ["masked"]),
+        helper.make_node("ReduceSum", ["masked", "length_axis"], ["total"], keepdims=0),
+        helper.make_node("ReduceSum", ["mask3", "length_axis"], ["count"], keepdims=0),
+        helper.make_node("Div", ["total", "count"], ["mean"]),
+        helper.make_node("MatMul", ["mean", "head"], ["logits"]),
+    ]
+    tokens = [
+        helper.make_tensor_value_info(n, TensorProto.INT64, ["batch", "length"])
+        for n in ("input_ids", "attention_mask", "token_type_ids")
+    ]
+    weights = {
+        "embedding": rng.normal(size=(vocab, hidden)).astype(np.float32),
+        "segment": rng.normal(size=(2, hidden)).astype(np.float32),
+        "weight": rng.normal(size=(hidden, hidden)).astype(np.float32),
+        "head": rng.normal(size=(hidden, scores)).astype(np.float32),
+        "last": np.array([-1]),
+        "length_axis": np.array([1]),
+    }
+    return _save(path, "tiny_cross_encoder", nodes, tokens, "logits", ["batch", scores], weights)
+
+
 def tiny_tokenizer(path: Path) -> Path:
     """One token a character, [CLS] and [SEP] around; packaged, as many are, to pad and truncate.
 
@@ -78,7 +122,9 @@ def tiny_tokenizer(path: Path) -> Path:
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
     )
     tokenizer.enable_padding(length=128)
     tokenizer.enable_truncation(max_length=128)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from headgate.errors import InputError, RequestError, TooLong
 from headgate.quantization.facts import TensorSpec
 from headgate.workload import Encoded, Tensors
 
-__all__ = ["CharacterCodec", "TensorCodec", "TextCodec"]
+__all__ = ["CharacterCodec", "TensorCodec", "TextCodec", "TokenCodec", "encodings"]
 
 CHARACTERS = "characters"
 """The tensor of a ``CharacterCodec``."""
@@ -24,8 +25,10 @@ _NO_CHARACTER = -1
 _TEXT_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
-class TextCodec:
-    """Texts -> token ids. Holds no state between calls, so any thread may use it at any time.
+class TokenCodec:
+    """What texts and pairs of texts share: a tokenizer, a limit, and padding.
+
+    Holds no state between calls, so any thread may use it at any time.
 
     A packaged tokenizer.json often pads and truncates (to 128, whatever the model takes): both are
     switched off, and lengths are the build's business: ``max_tokens`` is the model's limit,
@@ -41,8 +44,6 @@ class TextCodec:
         max_tokens: int,
         pad_to_multiple: int = 1,
     ) -> None:
-        from tokenizers import Tokenizer
-
         unknown = [i.name for i in inputs if i.name not in _TEXT_INPUTS]
         if unknown or not any(i.name == "input_ids" for i in inputs):
             raise InputError(
@@ -51,61 +52,24 @@ class TextCodec:
                 where="model inputs",
                 fix="rename the inputs when exporting, or serve it without a tokenizer",
             )
-        try:
-            content = tokenizer.read_text(encoding="utf-8")
-            whole, cut = Tokenizer.from_str(content), Tokenizer.from_str(content)
-        except Exception as error:  # the library raises bare Exception
-            raise InputError(
-                f"not a tokenizer: {error}",
-                where=str(tokenizer),
-                fix="give the tokenizer.json of the tokenizers library",
-            ) from error
-        padding = whole.padding
-        self._pad_id = padding["pad_id"] if padding else _pad_id(whole)
-        for each in (whole, cut):
-            each.no_padding()
-            each.no_truncation()
-        cut.enable_truncation(max_length=max_tokens)
-        self._whole, self._cut = whole, cut
-        self._vocabulary = whole.get_vocab_size(with_added_tokens=True)
+        self._whole = _read(tokenizer)
+        padding = self._whole.padding
+        self._pad_id = padding["pad_id"] if padding else _pad_id(self._whole)
+        self._whole.no_padding()
+        self._whole.no_truncation()
         self._dtypes = {i.name: np.dtype(i.dtype) for i in inputs}
         self._max_tokens = max_tokens
         self._multiple = pad_to_multiple
 
-    def encode(self, items: Sequence[object], *, truncate: bool = False) -> list[Encoded]:
-        """One ``Encoded`` per text. Raises ``TooLong`` or ``RequestError``, by index."""
-        texts = _texts(items)
-        tokenizer = self._cut if truncate else self._whole
-        try:
-            encodings = tokenizer.encode_batch_fast(texts)
-        except Exception as error:  # a lone surrogate has no UTF-8 form; the library says TypeError
-            index = next((i for i, t in enumerate(texts) if not _is_unicode(t)), 0)
-            raise _not_unicode(index) from error
-        return [self._checked(encoding.ids, i) for i, encoding in enumerate(encodings)]
-
-    def encode_ids(
-        self, items: Sequence[Sequence[int]], *, truncate: bool = False
-    ) -> list[Encoded]:
-        """Token ids as the caller made them, special tokens included. Raises as ``encode``."""
-        encoded = []
-        for i, ids in enumerate(items):
-            if any(not 0 <= t < self._vocabulary for t in ids):
-                raise RequestError(
-                    f"token ids of this model are 0 to {self._vocabulary - 1}", where=f"item {i}"
-                )
-            encoded.append(self._checked(ids[: self._max_tokens] if truncate else ids, i))
-        return encoded
-
-    def _checked(self, ids: Sequence[int], index: int) -> Encoded:
-        if not ids:
+    def _check_length(self, tokens: int, index: int) -> None:
+        if not tokens:
             raise RequestError("a text without any token", where=f"item {index}")
-        if len(ids) > self._max_tokens:
+        if tokens > self._max_tokens:
             raise TooLong(
-                f"{len(ids)} tokens, and the model takes {self._max_tokens}",
+                f"{tokens} tokens, and the model takes {self._max_tokens}",
                 where=f"item {index}",
                 fix="shorten the text, split it, or ask for truncation",
             )
-        return Encoded(len(ids), np.array(ids, dtype=np.int64))
 
     def collate(self, encoded: Sequence[Encoded]) -> Tensors:
         """``input_ids``, ``attention_mask``, ``token_type_ids``, as the model has them.
@@ -175,6 +139,47 @@ class CharacterCodec:
         raw = text[: self._max_characters].encode("utf-32-le")
         points = np.frombuffer(raw, dtype="<u4").astype(np.int64)
         return Encoded(len(points), points)
+
+
+class TextCodec(TokenCodec):
+    """Texts -> token ids."""
+
+    def __init__(
+        self,
+        tokenizer: Path,
+        inputs: Sequence[TensorSpec],
+        *,
+        max_tokens: int,
+        pad_to_multiple: int = 1,
+    ) -> None:
+        super().__init__(tokenizer, inputs, max_tokens=max_tokens, pad_to_multiple=pad_to_multiple)
+        # A tokenizer that cuts is another one: to switch it over is to change what others get.
+        self._cut = _read(tokenizer)
+        self._cut.no_padding()
+        self._cut.enable_truncation(max_length=max_tokens)
+        self._vocabulary = self._whole.get_vocab_size(with_added_tokens=True)
+
+    def encode(self, items: Sequence[object], *, truncate: bool = False) -> list[Encoded]:
+        """One ``Encoded`` per text. Raises ``TooLong`` or ``RequestError``, by index."""
+        made = encodings(self._cut if truncate else self._whole, _texts(items))
+        return [self._checked(encoding.ids, i) for i, encoding in enumerate(made)]
+
+    def encode_ids(
+        self, items: Sequence[Sequence[int]], *, truncate: bool = False
+    ) -> list[Encoded]:
+        """Token ids as the caller made them, special tokens included. Raises as ``encode``."""
+        encoded = []
+        for i, ids in enumerate(items):
+            if any(not 0 <= t < self._vocabulary for t in ids):
+                raise RequestError(
+                    f"token ids of this model are 0 to {self._vocabulary - 1}", where=f"item {i}"
+                )
+            encoded.append(self._checked(ids[: self._max_tokens] if truncate else ids, i))
+        return encoded
+
+    def _checked(self, ids: Sequence[int], index: int) -> Encoded:
+        self._check_length(len(ids), index)
+        return Encoded(len(ids), np.array(ids, dtype=np.int64))
 
 
 class TensorCodec:
@@ -255,6 +260,30 @@ def _not_unicode(index: int) -> RequestError:
         where=f"item {index}",
         fix="send text that can be written as UTF-8",
     )
+
+
+def _read(path: Path) -> Any:
+    """The tokenizer of a tokenizer.json, as it was packaged. Raises ``InputError``."""
+    from tokenizers import Tokenizer
+
+    try:
+        return Tokenizer.from_str(path.read_text(encoding="utf-8"))
+    except Exception as error:  # the library raises bare Exception
+        raise InputError(
+            f"not a tokenizer: {error}",
+            where=str(path),
+            fix="give the tokenizer.json of the tokenizers library",
+        ) from error
+
+
+def encodings(tokenizer: Any, given: Sequence[str | tuple[str, str]]) -> list[Any]:
+    """What the library makes of texts or pairs, offsets apart. Raises ``RequestError``."""
+    try:
+        made: list[Any] = tokenizer.encode_batch_fast(given)
+    except Exception as error:  # a lone surrogate has no UTF-8 form; the library says TypeError
+        wrong = (i for i, texts in enumerate(given) if not _is_unicode("".join(texts)))
+        raise _not_unicode(next(wrong, 0)) from error
+    return made
 
 
 def _pad_id(tokenizer: object) -> int:

@@ -9,6 +9,7 @@ from headgate.engines.codec import TensorCodec, TextCodec
 from headgate.engines.http_engine import SERVER_FILE, ForeignServer, HttpEngine
 from headgate.engines.onnxruntime_engine import OnnxRuntimeEngine
 from headgate.engines.openvino_engine import OpenVinoEngine
+from headgate.engines.pair_codec import PairCodec
 from headgate.engines.signature import model_inputs
 from headgate.errors import ConfigError
 from headgate.objects import Build
@@ -43,17 +44,25 @@ def load(build: Build, path_of: Callable[[str], Path]) -> Engine:
 
 
 def codec_for(build: Build, path_of: Callable[[str], Path]) -> Codec:
-    """The build's codec: texts where it has a tokenizer, tensors of a fixed shape where not; a
-    foreign server's own.
+    """The build's codec: texts where it has a tokenizer, pairs of them where it reranks, tensors
+    of a fixed shape where it has none; a foreign server's own.
 
-    Raises ``InputError`` where the model's inputs fit neither.
+    Raises ``InputError`` where the model's inputs do not fit, ``ConfigError`` for a cross-encoder
+    without a tokenizer.
     """
     if build.foreign:
         return ForeignServer.read(path_of(build.files[SERVER_FILE])).codec()
     inputs = model_inputs(build, path_of)
     if build.tokenizer is None:
+        if build.task == "rerank":
+            raise ConfigError(
+                "a cross-encoder without a tokenizer takes no pairs",
+                where=build.name,
+                fix="give the tokenizer.json that it was trained with",
+            )
         return TensorCodec(inputs)
-    return TextCodec(
+    kind = PairCodec if build.task == "rerank" else TextCodec
+    return kind(
         path_of(build.tokenizer),
         inputs,
         max_tokens=build.max_tokens,

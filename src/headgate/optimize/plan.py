@@ -97,8 +97,7 @@ def _workload(call: Call, build: Build) -> _Sizes:
         )
         encoded = codec.encode(log.items, truncate=True)
         keys = tuple(
-            request_key(tenant="", build="", parameters={}, content=e.content.tobytes())
-            for e in encoded
+            request_key(tenant="", build="", parameters={}, content=e.identity) for e in encoded
         )
         gaps_s = np.diff(log.at_s, prepend=log.at_s[0])
         _KNOWN[known] = gaps_s, keys, tuple(e.length for e in encoded)

@@ -24,7 +24,7 @@ from headgate.runtime.metrics import Metrics
 from headgate.runtime.output import is_unit, rows
 from headgate.runtime.traces import Sink, TraceLog
 from headgate.runtime.warm import stretched, warm, warm_shapes
-from headgate.workload import Codec, Encoded, Engine, ServiceTimeModel
+from headgate.workload import Codec, Encoded, Engine, Pair, ServiceTimeModel
 
 __all__ = ["Deployment", "Tensor"]
 
@@ -38,7 +38,12 @@ _LOAD_TIMEOUT_S = 60.0
 _LOAD_TIMES = 10.0
 """Loading a successor is given up after so many times what loading took at the start, and a minute
 at least: it now shares the machine with those that serve."""
-_OUTPUT_NAMES = {"embed": "embedding", "classify": "scores", "predict": "prediction"}
+_OUTPUT_NAMES = {
+    "embed": "embedding",
+    "classify": "scores",
+    "predict": "prediction",
+    "rerank": "score",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,7 @@ class Tensor:
     dtype: str
     """A numpy dtype's name; ``str`` for texts."""
     shape: tuple[int, ...]
+    """(2,) of ``str`` is a query and a text."""
 
 
 @dataclass(eq=False, kw_only=True)
@@ -146,6 +152,9 @@ class Deployment:
             shape = tuple(d for d in spec.shape[1:] if d is not None)
             accepts = Tensor(spec.name, spec.dtype, shape)
             (sample,) = codec.encode([np.zeros(shape, dtype=spec.dtype)])
+        elif build.task == "rerank":
+            accepts = Tensor("pair", "str", (2,))
+            (sample,) = codec.encode([Pair(_CANARY_TEXT, _CANARY_TEXT)], truncate=True)
         else:
             accepts = Tensor("text", "str", ())
             (sample,) = codec.encode([_CANARY_TEXT], truncate=True)
@@ -185,6 +194,13 @@ class Deployment:
                     raise row
                 answers.append(row)
             answer = answers[0]
+            if build.task == "rerank" and (answer.size != 1 or answer.dtype.kind != "f"):
+                raise EngineError(
+                    f"a pair gets {answer.dtype} {answer.shape}, and reranking takes one score",
+                    where=f"model {build.name}",
+                    reason="output_contract",
+                    fix="export the cross-encoder so that its first output is one logit a pair",
+                )
         except BaseException:
             for engine in loaded:
                 engine.close()
@@ -290,7 +306,7 @@ class Deployment:
             tenant=tenant,
             build=self._build_version,
             parameters={},
-            content=encoded.content.tobytes(),
+            content=encoded.identity,
         )
 
     def encode_ids(self, rows: Sequence[object], *, truncate: bool) -> list[Encoded]:

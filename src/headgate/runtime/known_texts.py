@@ -7,7 +7,7 @@ tokenizer's own tables are seldom in the processor's caches.
 from __future__ import annotations
 
 from headgate.caching import LRU
-from headgate.workload import Encoded
+from headgate.workload import Encoded, Pair
 
 __all__ = ["KnownTexts"]
 
@@ -35,20 +35,26 @@ class KnownTexts:
         return found
 
     def put(self, item: object, encoded: Encoded, *, truncate: bool, tenant: str) -> None:
-        """Remembers ``encoded`` if ``item`` is a text."""
+        """Remembers ``encoded`` if ``item`` is a text or a pair of texts."""
         key = _key(item, truncate, tenant)
         if key is not None:
-            size_bytes = encoded.content.nbytes + _ENCODED_OVERHEAD_BYTES
+            size_bytes = encoded.nbytes + _ENCODED_OVERHEAD_BYTES
             self._encoded.put(key, encoded, size_bytes, 0.0)
 
 
 def _key(item: object, truncate: bool, tenant: str) -> bytes | None:
     """Whose text, whether it may be cut, and the text; None for what is no text, or no valid one.
 
-    The tenant's length comes first, so that no two different questions have the same key.
+    The tenant's length comes first, and a query's before the query, so that no two different
+    questions have the same key.
     """
-    if not isinstance(item, str):
+    if isinstance(item, Pair):
+        how = f"{item.cut} {item.max_text_tokens} {len(item.query)}"
+        item = f"pair {how} {item.query}{item.text}"
+    elif not isinstance(item, str):
         return None
+    else:
+        item = f"text {item}"
     try:
         return f"{len(tenant)} {tenant}{'cut' if truncate else 'all'} {item}".encode()
     except UnicodeEncodeError:  # a lone surrogate; the codec says so

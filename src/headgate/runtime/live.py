@@ -40,7 +40,7 @@ from headgate.runtime.known_texts import KnownTexts
 from headgate.runtime.littles_law import LittlesLaw
 from headgate.runtime.metrics import Metrics
 from headgate.runtime.replacements import Replacements
-from headgate.workload import Codec, Encoded, Engine
+from headgate.workload import Codec, Encoded, Engine, Pair
 
 __all__ = ["LivePlane", "Plane", "Preprocess"]
 
@@ -192,10 +192,9 @@ class LivePlane:
         return [encoded for encoded in found if encoded is not None]
 
     async def _tokenized(self, items: Sequence[object], truncate: bool) -> list[Encoded]:
-        if self._preprocess is None:  # the caller's own code runs off the loop, always
-            size = sum(len(i) if isinstance(i, str) else _ITEM_CHARACTERS for i in items)
-            if size <= _INLINE_CHARACTERS:
-                return self._codec.encode(items, truncate=truncate)
+        # The caller's own code runs off the loop, always.
+        if self._preprocess is None and sum(map(_characters, items)) <= _INLINE_CHARACTERS:
+            return self._codec.encode(items, truncate=truncate)
         if self._closed:
             raise Rejected("draining")
         return await self._loop.run_in_executor(self._encoder, self._encode, items, truncate)
@@ -390,3 +389,9 @@ def _of_item(index: int, error: Exception) -> Exception:
 
 def _itself(engine: Engine) -> Engine:
     return engine
+
+
+def _characters(item: object) -> int:
+    if isinstance(item, str):
+        return len(item)
+    return item.characters if isinstance(item, Pair) else _ITEM_CHARACTERS

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
-
 from headgate.objects import BatchingSpec, Build
 from headgate.workload import Codec, Encoded, Engine
 
@@ -44,7 +42,7 @@ def stretched(sample: Encoded, length: int) -> Encoded:
     """``sample``'s tokens repeated or cut to ``length`` (a tensor item stays as it is)."""
     if sample.content.ndim != 1 or sample.length == 1:
         return sample
-    return Encoded(length, np.resize(sample.content, length))
+    return sample.resized(length)
 
 
 def warm(

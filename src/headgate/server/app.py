@@ -7,6 +7,7 @@ nowhere else, and their queued work is taken back.
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import logging
 import re
@@ -22,7 +23,7 @@ from headgate import __version__
 from headgate.errors import EngineError, RequestError, TooLong
 from headgate.runtime import Answers, Deployment, Rejected, Trace
 from headgate.scheduling import Reservations
-from headgate.server import openai, v2
+from headgate.server import openai, rerank, v2
 from headgate.server.bodies import Bodies
 from headgate.server.http import Exchange, HttpError, Limits, Receive, Reply, Scope, Send
 from headgate.workload import Encoded
@@ -43,6 +44,12 @@ _log = logging.getLogger("headgate.server")
 
 _Handler = Callable[[Exchange], Awaitable[Reply]]
 _ErrorForm = Callable[[HttpError], Reply]
+_ERROR_FORMS: tuple[tuple[str, _ErrorForm], ...] = (
+    *((path, form.error) for path, form in rerank.FORMS.items()),
+    ("/v2", v2.error_reply),
+    ("", openai.error_reply),
+)
+"""Beginning of a path -> what errors look like there; the first that fits."""
 
 
 def app(deployment: Deployment, limits: Limits | None = None) -> App:
@@ -77,6 +84,8 @@ class App:
             "/health": {"GET": self._ready},
             "/metrics": {"GET": self._metrics},
         }
+        for path, form in rerank.FORMS.items():
+            self._routes[path] = {"POST": functools.partial(self._rerank, form=form)}
         for path in self._v2_paths():
             self._routes[path] = {"GET": self._v2_model}
             self._routes[f"{path}/ready"] = {"GET": self._ready}
@@ -154,7 +163,7 @@ class App:
         await send({"type": "http.response.body", "body": body})
 
     async def _reply(self, exchange: Exchange) -> Reply:
-        form = v2.error_reply if exchange.path.startswith("/v2") else openai.error_reply
+        form = next(form for path, form in _ERROR_FORMS if exchange.path.startswith(path))
         try:
             handler = self._route(exchange)
             if exchange.method != "POST":
@@ -244,6 +253,26 @@ class App:
         return openai.embeddings_reply(
             asked, answers.values, tokens=exchange.tokens, source=answers.source
         )
+
+    async def _rerank(self, exchange: Exchange, *, form: rerank.Form) -> Reply:
+        deployment = self._deployment
+        if deployment.build.task != "rerank":
+            raise HttpError(
+                404,
+                f"{deployment.endpoint} does not rerank; use {self._v2_paths()[0]}/infer",
+                code="not_found",
+            )
+        asked = form.parse(await self._body(exchange), self._limits)
+        if asked.model not in (None, deployment.endpoint):
+            raise self._no_model(asked.model)
+        answers = await self._answer(exchange, asked.pairs, truncate=asked.truncate)
+        answer = rerank.RerankAnswer.of(
+            answers.values,
+            request_id=exchange.request_id,
+            tokens=exchange.tokens,
+            source=answers.source,
+        )
+        return form.reply(asked, answer)
 
     async def _infer(self, exchange: Exchange) -> Reply:
         deployment = self._deployment

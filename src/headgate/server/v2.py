@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from headgate.runtime import Tensor
 from headgate.server.http import HttpError, Limits, Reply, decoded
+from headgate.workload import Pair
 
 __all__ = ["InferRequest", "error_reply", "infer_reply", "metadata_body", "parse_infer"]
 
@@ -62,7 +63,7 @@ _decoder = msgspec.json.Decoder(_Body)
 
 
 class InferRequest(msgspec.Struct, frozen=True):
-    """A checked body: ``items`` are texts, or arrays without the batch axis."""
+    """A checked body: ``items`` are texts, pairs of them, or arrays without the batch axis."""
 
     items: Sequence[object]
     id: str | None
@@ -106,7 +107,7 @@ def parse_infer(
         )
     raw = _raw(tensor, raw)
     if accepts.dtype == "str":
-        items: Sequence[object] = _texts(tensor, raw)
+        items: Sequence[object] = _texts(tensor, accepts, raw)
     else:
         items = list(_array(tensor, accepts, raw))
     binary = (asked.parameters or {}).get("binary_data_output", False)
@@ -215,21 +216,25 @@ def _raw_texts(raw: bytes, most: int) -> list[object]:
     return texts
 
 
-def _texts(tensor: _InputTensor, raw: bytes | None) -> list[object]:
+def _texts(tensor: _InputTensor, accepts: Tensor, raw: bytes | None) -> Sequence[object]:
+    """One text an item, or one ``Pair`` where the model accepts two texts an item."""
     if tensor.datatype != "BYTES":
         raise _bad("inputs[0].datatype", f"{tensor.datatype} is no text; send BYTES")
     texts: list[object] = tensor.data or []
     if raw is not None:
-        texts = _raw_texts(raw, tensor.shape[0])
+        texts = _raw_texts(raw, tensor.shape[0] * math.prod(accepts.shape))
     while len(texts) == 1 and isinstance(texts[0], list):  # [["a", "b"]] for the shape [1, 2]
         texts = texts[0]
     if texts and isinstance(texts[0], list):
         texts = [text for row in texts if isinstance(row, list) for text in row]
-    if math.prod(tensor.shape) != len(texts) or any(d != 1 for d in tensor.shape[1:]):
+    item = accepts.shape or (1,) * (len(tensor.shape) - 1)
+    if math.prod(tensor.shape) != len(texts) or tuple(tensor.shape[1:]) != item:
         raise _bad("inputs[0].shape", f"{tensor.shape} does not fit {len(texts)} texts")
     wrong = next((i for i, text in enumerate(texts) if not isinstance(text, str)), None)
     if wrong is not None:
         raise _bad(f"inputs[0].data[{wrong}]", "it is no text")
+    if accepts.shape:
+        return [Pair(str(q), str(t)) for q, t in zip(texts[::2], texts[1::2], strict=True)]
     return texts
 
 

@@ -3,7 +3,7 @@
 Knows nothing of files, clocks or sockets; randomness comes in as a ``numpy`` generator.
 """
 
-from headgate.workload.engine import Codec, Encoded, Engine, Tensors
+from headgate.workload.engine import Codec, Encoded, Engine, Pair, Segmented, Tensors
 from headgate.workload.learned import LearnedService
 from headgate.workload.request import Batch, Request
 from headgate.workload.service import CurvePoint, ServiceCurve, ServiceTimeModel
@@ -15,7 +15,9 @@ __all__ = [
     "Encoded",
     "Engine",
     "LearnedService",
+    "Pair",
     "Request",
+    "Segmented",
     "ServiceCurve",
     "ServiceTimeModel",
     "Tensors",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Codec", "Encoded", "Engine", "Tensors"]
+__all__ = ["Codec", "Encoded", "Engine", "Pair", "Segmented", "Tensors"]
 
 Tensors = Mapping[str, NDArray[np.generic]]
 """Name -> array, first axis is the batch."""
@@ -24,6 +24,59 @@ class Encoded:
 
     length: int
     content: NDArray[np.generic]
+
+    @property
+    def identity(self) -> bytes:
+        """Equal for two items of one codec only where a model is given the same of both."""
+        return self.content.tobytes()
+
+    @property
+    def nbytes(self) -> int:
+        """Of its arrays."""
+        return self.content.nbytes
+
+    def resized(self, length: int) -> Encoded:
+        """Its tokens repeated or cut to ``length``."""
+        return Encoded(length, np.resize(self.content, length))
+
+
+@dataclass(frozen=True, slots=True)
+class Segmented(Encoded):
+    """Token ids of more than one segment, for a model that is told which token is of which.
+
+    A type of its own, so that an item of one segment carries nothing for it.
+    """
+
+    segments: NDArray[np.uint8]
+    """One number a token, 0 for the first segment: the model's ``token_type_ids``."""
+
+    @property
+    def identity(self) -> bytes:
+        """The ids and then the segments: the same ids split elsewhere are another question."""
+        return self.content.tobytes() + self.segments.tobytes()
+
+    @property
+    def nbytes(self) -> int:
+        return self.content.nbytes + self.segments.nbytes
+
+    def resized(self, length: int) -> Encoded:
+        return Segmented(length, np.resize(self.content, length), np.resize(self.segments, length))
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A text to be judged by a query: one item of a cross-encoder, before it is encoded."""
+
+    query: str
+    text: str
+    cut: Literal["left", "right"] = "right"
+    """Which end of them goes first where they are too long and may be cut."""
+    max_text_tokens: int | None = None
+    """What is longer of the text is cut off, asked for or not; None is as long as it is."""
+
+    @property
+    def characters(self) -> int:
+        return len(self.query) + len(self.text)
 
 
 class Codec(Protocol):
