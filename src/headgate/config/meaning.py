@@ -23,6 +23,16 @@ __all__ = [
 PREPARED = "prepared:"
 """Begins the name of a file that the endpoint's ``prepare`` function writes."""
 
+_NOT_YET = {
+    "generate": ("'generate' is not there yet", "write embed, classify or predict"),
+    "rerank": (
+        "'rerank' is served, and not optimized yet",
+        "serve the cross-encoder as examples/reranker/serve.py does, or write embed, classify or "
+        "predict",
+    ),
+}
+"""Task -> what is missing, and what to do."""
+
 VARIABLE = re.compile(r"\$\{([^}]*)\}")
 
 
@@ -66,13 +76,8 @@ def check_meaning(file: EndpointFile, document: Document) -> None:
     def wrong(loc: KeyPath, what: str, fix: str, reason: str = "wrong_value") -> ConfigError:
         return ConfigError(what, where=document.where(loc), reason=reason, fix=fix)
 
-    if file.task in ("rerank", "generate"):
-        raise wrong(
-            ("task",),
-            f"{file.task!r} is not there yet",
-            "write embed, classify or predict",
-            "not_yet",
-        )
+    if file.task in _NOT_YET:
+        raise wrong(("task",), *_NOT_YET[file.task], "not_yet")
     sources = file.model.kinds
     if len(sources) != 1:
         raise wrong(

@@ -57,8 +57,8 @@ class PairCodec(TokenCodec):
         if "token_type_ids" in tensors:
             segments = tensors["token_type_ids"]
             for row, item in enumerate(encoded):
-                assert isinstance(item, Segmented), "encoded by this codec, or by one for its model"
-                segments[row, : item.length] = item.segments
+                if isinstance(item, Segmented):
+                    segments[row, : item.length] = item.segments
         return tensors
 
 

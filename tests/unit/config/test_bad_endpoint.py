@@ -263,6 +263,13 @@ BAD = {
         "headgate.yaml:3: task: 'generate' is not there yet\n"
         "  what to do: write embed, classify or predict",
     ),
+    "task that is served alone": (
+        spoilt("task: embed", "task: rerank"),
+        "not_yet",
+        "headgate.yaml:3: task: 'rerank' is served, and not optimized yet\n"
+        "  what to do: serve the cross-encoder as examples/reranker/serve.py does, "
+        "or write embed, classify or predict",
+    ),
     "candidate that does not exist": (
         GOOD + "candidates: [bf16, int8_dinamic]\n",
         "config",

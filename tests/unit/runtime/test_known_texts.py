@@ -11,7 +11,7 @@ import pytest
 
 from headgate.errors import RequestError, TooLong
 from headgate.runtime.known_texts import KnownTexts
-from headgate.workload import Encoded
+from headgate.workload import Encoded, Pair
 from tests.serving import WordCodec, deployment
 
 
@@ -89,6 +89,18 @@ def test_tenants_do_not_learn_what_others_asked() -> None:
     assert known.get("b", truncate=False, tenant="a") is not None
     for tenant in ("", "aall ", "ab"):
         assert known.get("b", truncate=False, tenant=tenant) is None
+
+
+def test_pairs_are_known_by_both_texts_and_how_they_are_cut() -> None:
+    """Nothing else is taken for one of them, wherever its parts run on into each other."""
+    known = KnownTexts(capacity_bytes=10_000)
+    pair = Pair("a", "bc")
+    known.put(pair, Encoded(1, np.array([1])), truncate=False, tenant="")
+    assert known.get(Pair("a", "bc"), truncate=False, tenant="") is not None
+    assert known.get(pair, truncate=True, tenant="") is None
+    others = [Pair("ab", "c"), Pair("a", "bc", "left"), Pair("a", "bc", max_text_tokens=2)]
+    for other in (*others, "abc", "pair right None 1 abc"):
+        assert known.get(other, truncate=False, tenant="") is None
 
 
 def test_what_is_no_text_is_not_remembered() -> None:

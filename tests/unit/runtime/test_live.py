@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from headgate.dataplane import DataPlane
-from headgate.errors import EngineError, TooLong
+from headgate.errors import EngineError, RequestError, TooLong
 from headgate.objects import BatchingSpec
 from headgate.runtime import Answers, Deployment, Rejected
+from headgate.workload import Pair
 from tests.serving import WordEngine, deployment, expected
 
 
@@ -312,7 +313,7 @@ def test_draining_answers_what_was_admitted_and_refuses_the_rest() -> None:
 
 
 def test_long_texts_are_encoded_off_the_event_loop() -> None:
-    """Short texts inline, long ones and those with preprocessing of the caller's in a thread."""
+    """Short texts inline, long ones in a thread; a pair is as long as both of its texts."""
     threads: list[str] = []
 
     class Noting:
@@ -334,8 +335,11 @@ def test_long_texts_are_encoded_off_the_event_loop() -> None:
         await d.live.encode(["word " * 1000], truncate=True)
         with pytest.raises(TooLong):
             await d.live.encode(["word " * 1000])
+        with pytest.raises(RequestError):  # this codec takes texts alone
+            await d.live.encode([Pair("word " * 40, "word ")] * 10)
         main = threading.current_thread().name
         assert threads[0] == main
+        assert len(threads) == 4
         assert main not in threads[1:]
 
     lived(d, scenario)

@@ -9,7 +9,7 @@ import numpy as np
 
 from headgate.objects import BatchingSpec
 from headgate.runtime.warm import stretched, warm, warm_shapes
-from headgate.workload import Encoded
+from headgate.workload import Encoded, Segmented
 from tests.serving import WordCodec, WordEngine, deployment
 
 SPEC = BatchingSpec(max_requests=4, max_padded_tokens=32)
@@ -47,3 +47,12 @@ def test_a_sample_is_stretched_by_its_own_tokens() -> None:
     assert stretched(Encoded(2, np.array([5, 6])), 5).content.tolist() == [5, 6, 5, 6, 5]
     tensor = Encoded(1, np.zeros((3, 3)))
     assert stretched(tensor, 8) is tensor
+
+
+def test_a_pair_keeps_its_segments_when_it_is_stretched() -> None:
+    """Each id with the segment that it had."""
+    pair = Segmented(2, np.array([5, 6]), np.array([0, 1], dtype=np.uint8))
+    longer = stretched(pair, 5)
+    assert isinstance(longer, Segmented)
+    assert longer.content.tolist() == [5, 6, 5, 6, 5]
+    assert longer.segments.tolist() == [0, 1, 0, 1, 0]

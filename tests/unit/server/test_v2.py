@@ -14,9 +14,11 @@ from headgate.runtime import Tensor
 from headgate.server import Limits
 from headgate.server.http import HttpError
 from headgate.server.v2 import infer_reply, metadata_body, parse_infer
+from headgate.workload import Pair
 
 LIMITS = Limits(max_items=8)
 TEXT = Tensor("text", "str", ())
+PAIR = Tensor("text", "str", (2,))
 IMAGE = Tensor("x", "float32", (2, 2))
 COUNTS = Tensor("x", "int8", (1,))
 SCORES = Tensor("scores", "float32", (3,))
@@ -44,6 +46,18 @@ def test_texts_may_be_flat_or_nested(tensor: dict[str, Any]) -> None:
     assert list(parse_infer(body(tensor), TEXT, SCORES, LIMITS).items) == ["a", "b"]
 
 
+@pytest.mark.parametrize("data", [["a", "b", "c", "d"], [["a", "b"], ["c", "d"]]])
+def test_two_texts_an_item_are_a_pair(data: list[object]) -> None:
+    """A query and a text each, flat, nested, or as binary data."""
+    tensor = text(shape=[2, 2], data=data)
+    wanted = [Pair("a", "b"), Pair("c", "d")]
+    assert list(parse_infer(body(tensor), PAIR, SCORES, LIMITS).items) == wanted
+    raw = b"".join(b"\x01\0\0\0" + letter for letter in (b"a", b"b", b"c", b"d"))
+    head = body(text(shape=[2, 2], data=None, parameters={"binary_data_size": len(raw)}))
+    length = str(len(head)).encode()
+    assert list(parse_infer(head + raw, PAIR, SCORES, LIMITS, length).items) == wanted
+
+
 @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=8, max_size=8))
 def test_flat_and_nested_tensors_are_the_same(values: list[float]) -> None:
     """Whatever the nesting, item i has the i-th four values."""
@@ -62,6 +76,10 @@ def test_flat_and_nested_tensors_are_the_same(values: list[float]) -> None:
         (text(shape=[3]), TEXT, "inputs[0].shape"),
         (text(shape=[1, 2]), TEXT, "inputs[0].shape"),
         (text(shape=[]), TEXT, "inputs[0].shape"),
+        (text(shape=[2]), PAIR, "inputs[0].shape"),
+        (text(shape=[1, 3], data=["a", "b", "c"]), PAIR, "inputs[0].shape"),
+        (text(shape=[2, 2]), PAIR, "inputs[0].shape"),
+        (text(shape=[1, 2], data=["a", None]), PAIR, "inputs[0].data[1]"),
         (text(shape=[0], data=[]), TEXT, "inputs[0].shape"),
         (text(shape=[-2]), TEXT, "inputs[0].shape"),
         (text(shape=[9], data=["a"] * 9), TEXT, "inputs[0].shape"),
