@@ -24,7 +24,7 @@ import pytest
 
 from headgate.cli.app import run
 from headgate.ledger import Store
-from tests.models import tiny_embedder, tiny_tokenizer
+from tests.models import tiny_cross_encoder, tiny_embedder, tiny_tokenizer
 
 from .endpoints import change, content_of, write_rows
 
@@ -447,3 +447,79 @@ def test_own_texts_steps_and_metrics_go_all_the_way(
     change(tmp_path / "own.py", "outputs[:, :16]", "outputs[:, 16:32]")
     assert run(["serve", "-f", str(yaml), "--port", "0"]) == 3
     assert "not the source that this release was judged with" in capsys.readouterr().err
+
+
+OWN_RANKING = """\
+import numpy
+
+def first(item, output):
+    assert output.shape == (len(item["texts"]),)
+    assert all(item["query"] in text or label == 0
+               for text, label in zip(item["texts"], item["labels"]))
+    return float(item["labels"][int(output.argmax())])
+"""
+
+
+def ranks(here: Path) -> Path:
+    """A cross-encoder with labels: five texts a query, one of which holds it."""
+    assert run(["init", str(here), "--task", "rerank"]) == 0
+    tiny_cross_encoder(here / "model.onnx", hidden=400)
+    tiny_tokenizer(here / "tokenizer.json")
+    words = ("open", "file", "read", "sort", "list", "join", "path", "time", "zone", "lock")
+
+    def pairs(kind: str, count: int) -> Iterator[dict[str, object]]:
+        for q in range(count):
+            query = f"{kind} {words[q % 10]} {q}"
+            for t in range(5):
+                text = f"{words[t]} {query}" if t == q % 5 else f"{words[t]} {q}"
+                label = int(t == q % 5)
+                yield {"id": f"{q}-{t}", "query": query, "text": text, "label": label}
+
+    write_rows(here / "evaluate.jsonl", pairs("how", 60))
+    write_rows(here / "calibrate.jsonl", pairs("why", 10))
+    (here / "own.py").write_text(OWN_RANKING, encoding="utf-8")
+    yaml = here / "headgate.yaml"
+    fill_in(yaml, "99%")
+    change(
+        yaml, "evaluate: evaluate.jsonl", "evaluate: evaluate.jsonl\n  calibrate: calibrate.jsonl"
+    )
+    change(yaml, "[exact, within_epsilon]", "[exact, within_epsilon, dependent]")
+    change(
+        yaml,
+        "candidates: [int8_dynamic]",
+        """\
+  ndcg@10: {not_below_current_by: 0.5, why: a test, on_breach: rollback}
+metrics: {first: "own:first"}
+candidates: [int8_dynamic, int8_static]""",
+    )
+    return yaml
+
+
+def test_a_cross_encoder_goes_all_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Judged by how it ranks, calibrated on pairs, released, and served at /rerank."""
+    for name, short in (
+        ("replay._AA_S", 0.3),
+        ("probe._PROBE_S", 0.3),
+        ("probe._SHELL_REQUESTS", 200),
+    ):
+        monkeypatch.setattr(f"headgate.optimize.load.{name}", short)
+    yaml = ranks(tmp_path)
+    change(yaml, "seconds: 4.5", "seconds: 0.9")
+    code = run(["optimize", "--promote", str(yaml), "--json"])
+    said = capsys.readouterr()
+    report = json.loads(said.out[said.out.index("{") :])
+    assert code == HONEST[report["action"]], said.err
+    verdicts = {row["rule"]: row["verdict"] for row in report["contracts"]}
+    assert verdicts["agreement at least 0.5"] == "pass"
+    assert verdicts["ndcg@10 not below current by 0.5"] == "pass"
+    tried = {row["name"]: row for row in report["candidates"]}
+    assert all(tried[name]["verdict"] != "skipped" for name in ("int8_dynamic", "int8_static"))
+    assert "ndcg@10" in tried["fp32"]["why"]
+    assert "first" in tried["fp32"]["why"]
+
+    with served(yaml) as url:
+        body = json.dumps({"query": "open", "texts": ["open file", "lock", "read"]}).encode()
+        with urllib.request.urlopen(f"{url}/rerank", body, timeout=60) as reply:
+            assert sorted(rank["index"] for rank in json.load(reply)) == [0, 1, 2]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import random
-import subprocess
-import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,7 +23,6 @@ from headgate.workload import ServiceCurve
 from tests.models import tiny_cross_encoder, tiny_tokenizer
 from tests.serving import Served, deployment
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "reranker" / "serve.py"
 TEXTS = ["alpha", "b", "gamma ray", "delta", "a much longer text", "alpha"]
 
 
@@ -247,21 +244,3 @@ def test_a_cross_encoder_describes_itself(tmp_path: Path) -> None:
     assert (d.input, d.output) == (Tensor("pair", "str", (2,)), Tensor("score", "float32", (1,)))
     with pytest.raises(EngineError, match="one logit a pair"):
         tiny(tmp_path, scores=2)
-
-
-def test_the_example_serves_a_cross_encoder_of_ones_own(tmp_path: Path) -> None:
-    """From two files to an answer."""
-    files = (tiny_cross_encoder(tmp_path / "m.onnx"), tiny_tokenizer(tmp_path / "t.json"))
-    command = [sys.executable, str(EXAMPLE), *map(str, files), "--max-tokens", "32", "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
-        try:
-            assert running.stdout is not None
-            url = running.stdout.readline().strip()
-            with httpx.Client(base_url=url, timeout=30) as client:
-                assert len(ask(client, "alpha", TEXTS)) == len(TEXTS)
-                release = client.get("/health").headers["x-headgate-release"]
-            assert release == "reranker@unreleased"
-            running.terminate()
-            assert running.wait(30) == 0
-        finally:
-            running.kill()

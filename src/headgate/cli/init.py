@@ -16,7 +16,7 @@ __all__ = ["init"]
 
 def init(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write it.")],
-    task: Annotated[str, typer.Option(help="embed, classify or predict.")] = "embed",
+    task: Annotated[str, typer.Option(help="embed, classify, predict or rerank.")] = "embed",
     as_json: AsJson = False,
 ) -> None:
     """Write a commented headgate.yaml; asks nothing."""

@@ -17,7 +17,8 @@ from headgate.config import load_workload
 from headgate.engines.http_client import Connection, header_values, split_url
 from headgate.engines.protocols import datatype_of, input_in, model_in
 from headgate.errors import EngineError, InputError, Undecided
-from headgate.loadtest import Target, embeddings_body, infer_body, read_requests
+from headgate.loadtest import Target, embeddings_body, infer_body, read_requests, rerank_body
+from headgate.workload import Pair
 
 __all__ = ["requests_of"]
 
@@ -30,10 +31,11 @@ def requests_of(
 ) -> tuple[Target, NDArray[np.float64], list[bytes]]:
     """Where to post to, the times, and one body a request.
 
-    Texts are asked of ``/v1/embeddings``, numbers of ``/v2/models/MODEL/infer``; rows with a
-    ``body`` are sent as they stand, to ``url`` itself. ``headers`` as they are written, with
-    ``${NAME}`` from the environment. Raises ``InputError``, and ``Undecided`` where the server does
-    not say what has to be known of it: that is no fault of the command, and nothing was measured.
+    Texts are asked of ``/v1/embeddings``, pairs of ``/rerank``, numbers of
+    ``/v2/models/MODEL/infer``; rows with a ``body`` are sent as they stand, to ``url`` itself.
+    ``headers`` as they are written, with ``${NAME}`` from the environment. Raises ``InputError``,
+    and ``Undecided`` where the server does not say what has to be known of it: that is no fault of
+    the command, and nothing was measured.
     """
     place = _Place.of(url)
     values = header_values(headers or {})
@@ -46,6 +48,10 @@ def requests_of(
         at_s, bodies = read_requests(workload)
         return Target(url, values), at_s, bodies
     log = load_workload(workload)
+    pairs = [item for item in log.items if isinstance(item, Pair)]
+    if pairs:  # and nothing else: a file has items of one kind
+        bodies = [rerank_body(pair.query, [pair.text]) for pair in pairs]
+        return Target(place.route or f"{place.base}/rerank", values), log.at_s, bodies
     model = model or place.model
     try:
         with contextlib.closing(

@@ -56,7 +56,7 @@ def serve(
 ) -> None:
     """Serve the current release, and the one after it once that is promoted.
 
-    Answers /v1/embeddings, /v2, /metrics and /health.
+    Answers /v1/embeddings or /rerank, and /v2, /metrics and /health.
     """
     from headgate.server import serve as serve_deployment
 
@@ -201,7 +201,11 @@ def _announce(deployment: Deployment, url: str | None, *, as_json: bool) -> None
 
 def _example(deployment: Deployment, url: str) -> str:
     """A command that asks it something."""
-    if deployment.build.task != "embed":
+    asked = {
+        "embed": ("/v1/embeddings", {"model": deployment.endpoint, "input": "hello"}),
+        "rerank": ("/rerank", {"query": "hello", "texts": ["hello yourself", "bye"]}),
+    }.get(deployment.build.task)
+    if asked is None:
         return f"  curl {url}/v2/models/{deployment.endpoint}"
-    body = json.dumps({"model": deployment.endpoint, "input": "hello"})
-    return f"  curl {url}/v1/embeddings -H 'content-type: application/json' -d '{body}'"
+    path, body = asked
+    return f"  curl {url}{path} -H 'content-type: application/json' -d '{json.dumps(body)}'"

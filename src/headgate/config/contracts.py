@@ -43,6 +43,7 @@ _QUALITY = {
     "embed": ("recall@10", "mrr@10", "agreement@10", "agreement"),
     "classify": ("accuracy", "agreement"),
     "predict": ("agreement",),
+    "rerank": ("ndcg@10", "mrr@10", "agreement"),
 }
 _OTHERS = {
     "batch_invariance": MetricKind(Axis.SAFETY, "class", None),
@@ -176,9 +177,10 @@ def axes_without_contract(contracts: Iterable[Contract]) -> tuple[Axis, ...]:
 def default_contracts(task: str, *, labelled: bool, owner: Owner) -> tuple[Contract, ...]:
     """What is judged where a file declares no contracts: enough for a first result.
 
-    No worse than current in latency and in device seconds; recall@10 within 0.02 (``embed``) or
-    accuracy within 0.01; without labels 0.9 of the answers' neighbours, or 0.99 of the answers,
-    as current gives them; no answer that depends on who shared its batch.
+    No worse than current in latency and in device seconds; recall@10 (``embed``) or ndcg@10
+    (``rerank``) within 0.02, or accuracy within 0.01; without labels 0.9 of the answers'
+    neighbours, or 0.99 of the answers, as current gives them; no answer that depends on who
+    shared its batch.
     """
 
     def contract(
@@ -199,6 +201,8 @@ def default_contracts(task: str, *, labelled: bool, owner: Owner) -> tuple[Contr
     embed = task == "embed"
     if labelled and embed:
         quality = ("recall@10", Bound.NOT_BELOW_CURRENT_BY, 0.02, "finds what it finds today")
+    elif labelled and task == "rerank":
+        quality = ("ndcg@10", Bound.NOT_BELOW_CURRENT_BY, 0.02, "ranks as it ranks today")
     elif labelled and task == "classify":
         quality = ("accuracy", Bound.NOT_BELOW_CURRENT_BY, 0.01, "as right as it is today")
     elif embed:

@@ -1,11 +1,12 @@
 """Data files: JSON lines in, frozen sets out, or one error that names the line and the key.
 
-Four kinds of row, one kind a file but for the first two::
+Five kinds of row, one kind a file but for the first two::
 
     {"id": "p1", "passage": "..."}                                   what is searched
     {"id": "q1", "query": "...", "relevant": ["p1"], "slices": []}   what is asked
     {"id": "t1", "text": "..."}                                      both, without labels
     {"id": "1", "input": [0.5, ...] or "...", "label": 3}            classify and predict
+    {"id": "1", "query": "...", "text": "...", "label": 1}           rerank: how much it answers
 
 ``slices`` (``dimension:value``) and ``meta`` (an object for your own metrics) are optional
 everywhere. A workload's rows have ``at_s`` instead of an id. Unknown keys are refused: a misspelt
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 from headgate.config.rows import Item, Row, read_rows, unique_ids
 from headgate.config.schema import nearest
 from headgate.errors import InputError, Refused
+from headgate.workload import Pair
 
 __all__ = [
     "Item",
@@ -33,6 +35,7 @@ __all__ = [
     "WorkloadLog",
     "check_overlap",
     "load_labelled",
+    "load_pairs",
     "load_retrieval",
     "load_texts",
     "load_workload",
@@ -57,7 +60,7 @@ class RetrievalSet:
 
 @dataclass(frozen=True, slots=True)
 class LabelledSet:
-    """Inputs with their labels: a class index or a number."""
+    """Inputs with their labels: a class index, a number, or how much a text answers its query."""
 
     ids: tuple[str, ...]
     inputs: tuple[Item, ...]
@@ -135,6 +138,42 @@ def load_labelled(path: Path) -> LabelledSet:
     for row in rows:
         row.only("id", "input", "label", "slices", "meta")
         items.append(row.item("input", like=items[0] if items else None))
+    return _labelled_set(rows, items)
+
+
+def load_pairs(path: Path) -> LabelledSet:
+    """Texts and the queries that they are judged by, all labelled or none: ``rerank``.
+
+    Raises ``InputError``; besides those of every file: ``partly_labelled``, ``wrong_label`` for
+    one below 0, ``no_relevant`` for a query of which no text has one above 0: any order of its
+    texts is as good as any other.
+    """
+    rows = list(unique_ids(read_rows(path)))
+    pairs: list[Item] = []
+    best: dict[str, float] = {}
+    for row in rows:
+        row.only("id", "query", "text", "label", "slices", "meta")
+        pair = row.pair()
+        pairs.append(pair)
+        label = row.number("label") if "label" in row.value else 0.0
+        if label < 0:
+            row.fail(
+                f"{label:g} is below 0", "wrong_label", "write 0 for what is no answer", "label"
+            )
+        best[pair.query] = max(best.get(pair.query, 0.0), label)
+    found = _labelled_set(rows, pairs)
+    if found.labels is not None:
+        for row in rows:
+            if not best[row.text("query")]:
+                row.fail(
+                    "no text of this query has a label above 0",
+                    "no_relevant",
+                    "add a text that answers it, or leave the query out",
+                )
+    return found
+
+
+def _labelled_set(rows: Sequence[Row], items: Sequence[Item]) -> LabelledSet:
     labelled = [row for row in rows if "label" in row.value]
     if labelled and len(labelled) < len(rows):
         row = next(row for row in rows if "label" not in row.value)
@@ -163,12 +202,14 @@ def load_texts(path: Path) -> list[str]:
 
 
 def load_workload(path: Path) -> WorkloadLog:
-    """Timed requests. Raises ``InputError``; besides those of every file: ``not_ascending``."""
+    """Timed requests. Raises ``InputError``; besides those of every file: ``not_ascending``,
+    ``mixed_rows``.
+    """
     at_s: list[float] = []
     items: list[Item] = []
     tenants: list[str] = []
     for row in read_rows(path):
-        row.only("at_s", "text", "input", "tenant")
+        row.only("at_s", "query", "text", "input", "tenant")
         at = row.number("at_s")
         if at < (at_s[-1] if at_s else 0.0):
             row.fail(
@@ -177,10 +218,19 @@ def load_workload(path: Path) -> WorkloadLog:
                 "sort the log by at_s, counted from its beginning",
             )
         at_s.append(at)
-        key = "text" if "text" in row.value else "input"
-        items.append(
-            row.text("text") if key == "text" else row.item(key, items[0] if items else None)
-        )
+        if "query" in row.value:
+            item: Item = row.pair()
+        elif "text" in row.value:
+            item = row.text("text")
+        else:
+            item = row.item("input", items[0] if items else None)
+        if items and type(item) is not type(items[0]):
+            row.fail(
+                "asks for another kind of item than the first row",
+                "mixed_rows",
+                "give texts, or queries with a text each, or inputs: one kind a file",
+            )
+        items.append(item)
         tenants.append(row.text("tenant") if "tenant" in row.value else "")
     return WorkloadLog(np.array(at_s), tuple(items), tuple(tenants))
 
@@ -189,7 +239,8 @@ def check_overlap(splits: Mapping[str, Sequence[Item]], *, path: Path | None = N
     """Refuses splits that share an item: what was learnt from or tuned on judges nothing.
 
     ``splits`` maps a split's name to its items; ``path`` is the file that names them. Texts are
-    compared after NFKC, case folding and collapsing of white space; numbers exactly. Raises
+    compared after NFKC, case folding and collapsing of white space; numbers exactly; pairs by
+    their queries: who learnt from a query knows something of its other texts. Raises
     ``Refused`` (reason ``split_overlap``), naming examples.
     """
     seen: dict[object, str] = {}
@@ -212,10 +263,14 @@ def check_overlap(splits: Mapping[str, Sequence[Item]], *, path: Path | None = N
 def _normal(item: Item) -> object:
     if isinstance(item, str):
         return " ".join(unicodedata.normalize("NFKC", item).casefold().split())
+    if isinstance(item, Pair):
+        return _normal(item.query)
     return item.shape, item.tobytes()
 
 
 def _shorten(item: Item) -> str:
+    if isinstance(item, Pair):
+        return _shorten(item.query)
     text = item if isinstance(item, str) else "[" + ", ".join(f"{x:g}" for x in item.ravel()[:4])
     return repr(text if len(text) <= 48 else text[:47] + "…")
 

@@ -72,7 +72,7 @@ class EndpointConfig:
     owner: Owner
     """``escalate`` as written: ``expand_environment`` resolves it when it is used."""
     task: str
-    """``embed``, ``classify`` or ``predict``."""
+    """``embed``, ``classify``, ``predict`` or ``rerank``."""
     model: ModelSource
     prepare: str | None
     data: DataFiles

@@ -23,16 +23,6 @@ __all__ = [
 PREPARED = "prepared:"
 """Begins the name of a file that the endpoint's ``prepare`` function writes."""
 
-_NOT_YET = {
-    "generate": ("'generate' is not there yet", "write embed, classify or predict"),
-    "rerank": (
-        "'rerank' is served, and not optimized yet",
-        "serve the cross-encoder as examples/reranker/serve.py does, or write embed, classify or "
-        "predict",
-    ),
-}
-"""Task -> what is missing, and what to do."""
-
 VARIABLE = re.compile(r"\$\{([^}]*)\}")
 
 
@@ -76,8 +66,13 @@ def check_meaning(file: EndpointFile, document: Document) -> None:
     def wrong(loc: KeyPath, what: str, fix: str, reason: str = "wrong_value") -> ConfigError:
         return ConfigError(what, where=document.where(loc), reason=reason, fix=fix)
 
-    if file.task in _NOT_YET:
-        raise wrong(("task",), *_NOT_YET[file.task], "not_yet")
+    if file.task == "generate":
+        raise wrong(
+            ("task",),
+            "'generate' is not there yet",
+            "write embed, classify, predict or rerank",
+            "not_yet",
+        )
     sources = file.model.kinds
     if len(sources) != 1:
         raise wrong(
@@ -85,11 +80,19 @@ def check_meaning(file: EndpointFile, document: Document) -> None:
             f"names {len(sources)} sources: {', '.join(sources)}" if sources else "has no source",
             "give exactly one of onnx, path, package, sklearn, url",
         )
+    if file.task == "rerank" and sources != ("onnx",):
+        raise wrong(
+            ("model", sources[0]),
+            "a cross-encoder is taken as an ONNX file",
+            "export it so that its output is one logit a pair, and write `onnx: model.onnx`",
+            "not_yet",
+        )
     _check_url(file, wrong)
-    if file.task == "embed" and sources == ("onnx",) and file.model.tokenizer is None:
+    takes_text = {"embed": "an embedder takes text", "rerank": "a cross-encoder takes text"}
+    if file.task in takes_text and sources == ("onnx",) and file.model.tokenizer is None:
         raise wrong(
             ("model", "tokenizer"),
-            "is missing: an embedder takes text",
+            f"is missing: {takes_text[file.task]}",
             "write, for example, `tokenizer: tokenizer.json`",
             "missing_key",
         )

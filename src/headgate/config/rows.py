@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 
 from headgate.config.schema import nearest
 from headgate.errors import InputError
+from headgate.workload import Pair
 
 __all__ = ["Item", "Row", "read_rows", "unique_ids"]
 
-Item: TypeAlias = str | NDArray[np.float64]
-"""What a caller sends: a text, or numbers of one shape."""
+Item: TypeAlias = str | Pair | NDArray[np.float64]
+"""What a caller sends: a text, a query with a text to be judged by it, or numbers of one shape."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,9 @@ class Row:
                 )
         return tuple(slices)
 
+    def pair(self) -> Pair:
+        return Pair(self.text("query"), self.text("text"))
+
     def item(self, key: str, like: Item | None) -> Item:
         value = self.need(key)
         if isinstance(value, str):
@@ -102,14 +106,18 @@ class Row:
             item = array.astype(np.float64)
             if not np.isfinite(item).all():
                 self.fail("holds a number beyond a float", "not_finite", "correct it", key)
-        if like is not None and np.shape(item) != np.shape(like):
+        if like is not None and _shape(item) != _shape(like):
             self.fail(
-                f"has shape {np.shape(item)}; the first row has {np.shape(like)}",
+                f"has shape {_shape(item)}; the first row has {_shape(like)}",
                 "wrong_shape",
                 "give all rows the same shape",
                 key,
             )
         return item
+
+
+def _shape(item: Item) -> tuple[int, ...]:
+    return item.shape if isinstance(item, np.ndarray) else ()
 
 
 def unique_ids(rows: Iterator[Row]) -> Iterator[Row]:

@@ -341,7 +341,10 @@ class ContractSpec(_Section):
 
 
 class MetricSpec(_Section):
-    """A metric of your own: ``function(item: dict, output: numpy.ndarray) -> float``."""
+    """A metric of your own: ``function(item: dict, output: numpy.ndarray) -> float``.
+
+    ``item`` is a row of the data; of ``rerank`` a query with its ``texts`` and ``labels``.
+    """
 
     function: FunctionName = Field(
         description="module:function, called once per item.", examples=["metrics:exact"]
@@ -397,7 +400,7 @@ class EndpointFile(_Section):
         examples=['{team: search, escalate: "webhook:${ONCALL_URL}"}'],
     )
     task: Literal["embed", "classify", "predict", "rerank", "generate"] = Field(
-        description="What callers ask for: embed, classify or predict.", examples=["embed"]
+        description="What callers ask for: embed, classify, predict or rerank.", examples=["embed"]
     )
     model: ModelSource = Field(
         description="Where the model comes from.", examples=["{onnx: model.onnx}"]

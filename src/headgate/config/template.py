@@ -9,7 +9,7 @@ from headgate.errors import UsageError
 
 __all__ = ["template"]
 
-_TASKS = ("embed", "classify", "predict")
+_TASKS = ("embed", "classify", "predict", "rerank")
 
 _MODEL = {
     "embed": """\
@@ -25,6 +25,12 @@ model:
 # returns the fitted estimator.
 model:
   onnx: model.onnx""",
+    "rerank": """\
+# The model: an ONNX cross-encoder whose first output is one logit a pair, and its tokenizer.
+model:
+  onnx: model.onnx
+  tokenizer: tokenizer.json
+  max_tokens: 512          # longer pairs are refused, unless truncate: true""",
 }
 
 _DATA = {
@@ -37,6 +43,11 @@ _DATA = {
     "classify": """\
 # evaluate.jsonl, one JSON object a line; label and slices are optional:
 #   {"id": "1", "input": [0.0, 5.0, 13.0], "label": 3, "slices": ["pen:thick"]}""",
+    "rerank": """\
+# evaluate.jsonl, one JSON object a line, one for each text of a query; label (how much it answers
+# the query, 0 or more) and slices are optional:
+#   {"id": "1", "query": "how do I read a file", "text": "open() returns ...", "label": 1}
+#   {"id": "2", "query": "how do I read a file", "text": "print() writes ...", "label": 0}""",
 }
 
 _QUALITY = {
@@ -54,6 +65,13 @@ _QUALITY = {
     on_breach: rollback
 # accuracy:                # with labels, better: this instead
 #   {not_below_current_by: 1%, why: ..., on_breach: rollback}""",
+    "rerank": """\
+  agreement:               # for how many queries the same text comes first as today
+    at_least: 99%
+    why: callers keep the answers that they have today
+    on_breach: rollback
+# ndcg@10:                 # with labels, better: this instead
+#   {not_below_current_by: 0.02, why: ..., on_breach: rollback}""",
 }
 _SPLITS = {
     "embed": """\
@@ -72,6 +90,8 @@ data:
 # holdout: holdout.jsonl
 # calibrate: calibrate.jsonl""",
 }
+_SPLITS["rerank"] = _SPLITS["classify"].replace("item may", "query may")
+_ASKED = {"embed": '"text": ...', "rerank": '"query": ..., "text": ...'}
 for _table in (_MODEL, _DATA, _SPLITS, _QUALITY):
     _table["predict"] = _table["classify"]
 
@@ -136,5 +156,5 @@ def template(task: str, *, endpoint: str) -> str:
         data=_DATA[task],
         quality=_QUALITY[task],
         splits=_SPLITS[task],
-        asked='"text": ...' if task == "embed" else '"input": [...]',
+        asked=_ASKED.get(task, '"input": [...]'),
     )

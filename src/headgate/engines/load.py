@@ -15,7 +15,7 @@ from headgate.errors import ConfigError
 from headgate.objects import Build
 from headgate.workload import Codec, Engine
 
-__all__ = ["codec_for", "load"]
+__all__ = ["codec_for", "load", "token_codec"]
 
 
 def load(build: Build, path_of: Callable[[str], Path]) -> Engine:
@@ -61,10 +61,14 @@ def codec_for(build: Build, path_of: Callable[[str], Path]) -> Codec:
                 fix="give the tokenizer.json that it was trained with",
             )
         return TensorCodec(inputs)
-    kind = PairCodec if build.task == "rerank" else TextCodec
-    return kind(
+    return token_codec(build.task)(
         path_of(build.tokenizer),
         inputs,
         max_tokens=build.max_tokens,
         pad_to_multiple=build.pad_to_multiple,
     )
+
+
+def token_codec(task: str) -> type[TextCodec] | type[PairCodec]:
+    """What makes tokens of what callers of ``task`` send: pairs of texts, or texts."""
+    return PairCodec if task == "rerank" else TextCodec

@@ -1,4 +1,5 @@
-"""What is sent to servers, and what they answer: OpenAI's embeddings, Open Inference Protocol V2.
+"""What is sent to servers, and what they answer: OpenAI's embeddings, Open Inference Protocol V2,
+reranking as Text Embeddings Inference has it.
 
 Bodies in and values out; knows nothing of connections. An answer is read as a stranger's: what is
 missing, misshapen or not a number is an ``EngineError``, and rows go by their index.
@@ -29,6 +30,7 @@ __all__ = [
     "input_in",
     "model_in",
     "output_in",
+    "rerank_body",
 ]
 
 T = TypeVar("T")
@@ -81,6 +83,15 @@ def embeddings_body(
     """
     asked: object = texts if isinstance(texts, str) else list(texts)
     return msgspec.json.encode({"model": model, "input": asked, "encoding_format": encoding_format})
+
+
+def rerank_body(query: str, texts: Sequence[str]) -> bytes:
+    """A ``/rerank`` body as Text Embeddings Inference has it.
+
+    >>> rerank_body("what?", ["this", "that"])
+    b'{"query":"what?","texts":["this","that"]}'
+    """
+    return msgspec.json.encode({"query": query, "texts": list(texts)})
 
 
 def infer_body(items: Sequence[object], *, name: str, datatype: str) -> bytes:

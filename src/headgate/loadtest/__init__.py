@@ -5,7 +5,7 @@ scheduled time: a server that stops for a second cannot hide it (coordinated omi
 whose generator did not keep its own schedule is VOID and measures nothing.
 """
 
-from headgate.engines.protocols import embeddings_body, infer_body
+from headgate.engines.protocols import embeddings_body, infer_body, rerank_body
 from headgate.loadtest.payload import poisson_times, read_requests
 from headgate.loadtest.result import LoadResult, LoadVerdict
 from headgate.loadtest.run import Segment, Target, run_load
@@ -19,5 +19,6 @@ __all__ = [
     "infer_body",
     "poisson_times",
     "read_requests",
+    "rerank_body",
     "run_load",
 ]

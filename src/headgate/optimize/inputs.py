@@ -21,6 +21,7 @@ from headgate.config import (
     guarded,
     load_function,
     load_labelled,
+    load_pairs,
     load_retrieval,
     load_texts,
     load_workload,
@@ -30,6 +31,7 @@ from headgate.errors import ConfigError, InputError
 from headgate.objects import canonical
 from headgate.optimize.accept import Acceptance
 from headgate.optimize.recorder import Call, Output, Recorder, scratch, transformation
+from headgate.workload import Pair
 from headgate.workload.arrivals import poisson_arrivals
 
 __all__ = ["Inputs", "load_split", "register_inputs"]
@@ -40,9 +42,10 @@ _SCHEMAS = {
     "embed": "jsonl {id, query, relevant, slices} and {id, passage}, or {id, text}",
     "classify": "jsonl {id, input, label, slices}",
     "predict": "jsonl {id, input, label, slices}",
+    "rerank": "jsonl {id, query, text, label, slices}",
 }
 _TEXTS = "jsonl {id, text}"
-_WORKLOAD = "jsonl {at_s, text | input, tenant}"
+_WORKLOAD = "jsonl {at_s, text | query and text | input, tenant}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +88,24 @@ def draw_workload(call: Call) -> Mapping[str, Output]:
     rng, n = np.random.default_rng(call.seed), int(call.c["requests"])
     at_s = poisson_arrivals(n, rate_per_s=float(call.c["rate_per_s"]), rng=rng)
     lines = [
-        canonical({"at_s": at, "text" if isinstance(items[i], str) else "input": items[i]})
+        canonical({"at_s": at, **_asked(items[i])})
         for at, i in zip(at_s, rng.integers(0, len(items), n), strict=True)
     ]
     return {"workload": Output(b"\n".join(lines) + b"\n", "workload", _WORKLOAD)}
 
 
+def _asked(item: Item) -> dict[str, object]:
+    """The keys of a workload's row."""
+    if isinstance(item, Pair):
+        return {"query": item.query, "text": item.text}
+    return {"text" if isinstance(item, str) else "input": item}
+
+
 def load_split(task: str, path: Path) -> Split:
     """An evaluation or holdout file of the endpoint's task."""
-    return load_retrieval(path) if task == "embed" else load_labelled(path)
+    if task == "embed":
+        return load_retrieval(path)
+    return load_pairs(path) if task == "rerank" else load_labelled(path)
 
 
 def register_inputs(config: EndpointConfig, recorder: Recorder, acceptance: Acceptance) -> Inputs:
@@ -208,7 +220,7 @@ def _calibration(config: EndpointConfig, paths: Mapping[str, Path]) -> tuple[Ite
         return ()
     if config.task == "embed":
         return tuple(load_texts(paths["calibrate"]))
-    return load_labelled(paths["calibrate"]).inputs
+    return tuple(_items(load_split(config.task, paths["calibrate"])))
 
 
 def _workload(path: Path) -> WorkloadLog:

@@ -18,6 +18,7 @@ from headgate.config import EndpointConfig, guarded, load_function, source_diges
 from headgate.engines.check import check_onnx
 from headgate.engines.codec import TensorCodec, TextCodec
 from headgate.engines.http_engine import MAX_CHARACTERS, SERVER_FILE, ForeignServer
+from headgate.engines.load import token_codec
 from headgate.engines.outputs import keep_output, scores_beside_labels
 from headgate.errors import InputError, MissingExtra
 from headgate.objects import Build, canonical
@@ -118,7 +119,8 @@ def check_source(config: EndpointConfig) -> Codec:
         if model.tokenizer is None:
             return TensorCodec(inputs)
         max_tokens = model.max_tokens or _need_max_tokens(config)
-        return TextCodec(config.resolve(model.tokenizer), inputs, max_tokens=max_tokens)
+        codec = token_codec(config.task)
+        return codec(config.resolve(model.tokenizer), inputs, max_tokens=max_tokens)
     directory = _encoder_directory(config)
     if importlib.util.find_spec("torch") is None:
         raise MissingExtra.of("train", needed_for="a transformers encoder")

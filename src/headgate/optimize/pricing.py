@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from headgate.caching import ideal_hit_ratio
-from headgate.config import Item
 from headgate.objects import BatchingSpec, BatchInvariance, Build, CacheSpec
 from headgate.optimize.job import Job
 from headgate.optimize.load import DRAIN_S, ShellCost, Side
 from headgate.optimize.measure import MeasuredCurve
 from headgate.optimize.plan import Choice, Outcome, choose_variant, simulate_variant
+from headgate.optimize.served import identity
 from headgate.planning import BATCHING_GRID, LOAD, WAITS
 from headgate.scheduling import InstancePlan, instance_plans
 
@@ -224,7 +224,7 @@ class Pricer:
     @cached_property
     def _hits(self) -> float:
         """The share of the workload that a cache without bounds would answer."""
-        return ideal_hit_ratio([*map(_identity, self.job.inputs.workload.items)])
+        return ideal_hit_ratio([*map(identity, self.job.inputs.workload.items)])
 
     def _at_capacity(self, curve: MeasuredCurve, largest: int, hits: float) -> MeasuredCurve:
         """``curve`` beside the shell, near the highest rate that its engines can take.
@@ -242,7 +242,3 @@ class Pricer:
         """``curve`` while every request, the share ``hits`` of them too, takes ``cpu_s`` of the
         same cores."""
         return curve.with_shell(cpu_s, cores=self.job.cores, hits_per_miss=hits / (1 - hits))
-
-
-def _identity(item: Item) -> str | bytes:
-    return item if isinstance(item, str) else item.tobytes()

@@ -15,8 +15,11 @@ from numpy.typing import NDArray
 
 from headgate.config import LabelledSet, OwnMetric, RetrievalSet
 from headgate.engines.invariance import EPSILON, largest_difference
+from headgate.errors import InputError
 from headgate.objects import jsonable
 from headgate.optimize.answers import Answerer
+from headgate.theory.ranking import ndcg, reciprocal_rank
+from headgate.workload import Pair
 
 __all__ = ["QualitySamples", "agreement", "evaluate"]
 
@@ -32,7 +35,8 @@ class QualitySamples:
     scores: Mapping[str, tuple[float | None, ...]]
     """Metric -> one value an item; None where the item errored."""
     answers: tuple[tuple[float, ...], ...]
-    """What agreement compares: the top-10 passage indices, the class, or the predicted values.
+    """What agreement compares: the top-10 passage indices, the class, the text that comes first,
+    or the predicted values.
 
     Empty where the item errored: no answer agrees with nothing.
     """
@@ -70,13 +74,16 @@ def evaluate(
 
     ``task``: outputs of ``predict`` are values as they stand, and are never held against labels:
     how far off is too far, only the endpoint's own metric knows. Those of ``classify`` are scores,
-    of which the highest is the class, or the class itself.
+    of which the highest is the class, or the class itself. Those of ``rerank`` order the texts of
+    each query: an item is a query, named and sliced by its first row.
 
     ``metrics`` are the user's own; one that raises marks its item as errored, never drops it. So
     does an output that is not finite: a server refuses to give it to a caller.
     """
     if isinstance(data, RetrievalSet):
         return _retrieval(answerer, data, metrics)
+    if task == "rerank":
+        return _ranking(answerer, data, metrics)
     return _labelled(answerer, data, metrics, values=task == "predict")
 
 
@@ -148,6 +155,58 @@ def _labelled(
     return QualitySamples(tuple(data.ids), tuple(data.slices), scores, answers, values)
 
 
+def _ranking(answerer: Answerer, data: LabelledSet, metrics: Iterable[OwnMetric]) -> QualitySamples:
+    """Own metrics get ``{"query", "texts", "labels"}`` and the query's scores, shape (texts,).
+
+    Raises ``InputError`` where a pair gets more than one score.
+    """
+    outputs = answerer.answer(data.inputs)
+    if outputs.size != len(data.inputs):
+        raise InputError(
+            f"a pair gets an output of shape {outputs.shape[1:]}, and reranking takes one score",
+            where="model",
+            reason="output_contract",
+            fix="export the cross-encoder so that its first output is one logit a pair",
+        )
+    outputs = outputs.reshape(-1)
+    places: dict[str, list[int]] = {}
+    for place, pair in enumerate(data.inputs):
+        assert isinstance(pair, Pair)
+        places.setdefault(pair.query, []).append(place)
+    groups = [np.array(group) for group in places.values()]
+    known = np.array([bool(np.isfinite(outputs[group]).all()) for group in groups])
+    orders = [group[np.argsort(-outputs[group], kind="stable")] for group in groups]
+    scores: dict[str, tuple[float | None, ...]] = {}
+    if data.labels is not None:
+        labels = np.array(data.labels)
+        for name, worth in (("ndcg@10", ndcg), ("mrr@10", reciprocal_rank)):
+            scores[name] = tuple(
+                worth(labels[order].tolist(), _TOP) if ok else None
+                for order, ok in zip(orders, known, strict=True)
+            )
+    for metric in metrics:
+        scores[metric.name] = tuple(
+            _guarded(metric, _query_row(data, query, group), outputs[group]) if ok else None
+            for (query, group), ok in zip(places.items(), known, strict=True)
+        )
+    first = [group[0] for group in groups]
+    return QualitySamples(
+        tuple(data.ids[place] for place in first),
+        tuple(data.slices[place] for place in first),
+        scores,
+        tuple((float(order[0]),) if ok else () for order, ok in zip(orders, known, strict=True)),
+    )
+
+
+def _query_row(data: LabelledSet, query: str, places: list[int]) -> dict[str, object]:
+    rows = [data.rows[place] for place in places]
+    return {
+        "query": query,
+        "texts": [row["text"] for row in rows],
+        "labels": [row.get("label") for row in rows],
+    }
+
+
 def _own_scores(
     metrics: Iterable[OwnMetric],
     rows: tuple[Mapping[str, object], ...],
@@ -173,7 +232,8 @@ def _guarded(
 
 
 def agreement(candidate: QualitySamples, current: QualitySamples) -> tuple[float, ...]:
-    """Share of each item's answers that both give: top-10 overlap, or 1.0 for the same prediction.
+    """Share of each item's answers that both give: top-10 overlap, or 1.0 for the same prediction
+    or the same text in the first place.
 
     Predicted values are the same where no ``largest_difference`` is above ``EPSILON``, as for
     batch invariance (docs/decisions/0004-what-counts-as-the-same-answer.md).

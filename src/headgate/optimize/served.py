@@ -6,7 +6,7 @@ those that callers will get. Knows nothing of what is measured.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from headgate.config import Item, guarded, load_function
 from headgate.engines import codec_for, load
 from headgate.objects import Build
-from headgate.workload import Codec, Encoded, Engine, Tensors
+from headgate.workload import Codec, Encoded, Engine, Pair, Tensors
 
 __all__ = [
     "FinishedEngine",
     "PreparedCodec",
     "as_items",
     "as_json",
+    "identity",
     "served_codec",
     "served_engine",
 ]
@@ -80,9 +81,26 @@ def served_engine(build: Build, path_of: PathOf, *, postprocess: str | None, roo
 
 def as_json(items: Sequence[Item]) -> list[object]:
     """``items`` as plain JSON types; ``as_items`` gives them back."""
-    return [item if isinstance(item, str) else item.tolist() for item in items]
+    return [_as_json(item) for item in items]
 
 
 def as_items(plain: Sequence[object]) -> list[Item]:
-    """Items as own steps know them: texts, or arrays."""
-    return [item if isinstance(item, str) else np.array(item) for item in plain]
+    """Items as own steps know them: texts, pairs, or arrays."""
+    return [_as_item(item) for item in plain]
+
+
+def identity(item: Item) -> Hashable:
+    """Equal for items that are the same question."""
+    return item.tobytes() if isinstance(item, np.ndarray) else item
+
+
+def _as_json(item: Item) -> object:
+    if isinstance(item, Pair):
+        return {"query": item.query, "text": item.text}
+    return item if isinstance(item, str) else item.tolist()
+
+
+def _as_item(plain: object) -> Item:
+    if isinstance(plain, dict):
+        return Pair(**plain)
+    return plain if isinstance(plain, str) else np.array(plain)

@@ -21,7 +21,7 @@ from headgate.optimize.inputs import Inputs
 from headgate.optimize.measure import build_inputs
 from headgate.optimize.models import Source, link_files
 from headgate.optimize.recorder import Call, Output, Recorder, transformation
-from headgate.optimize.served import as_json
+from headgate.optimize.served import as_items, as_json
 from headgate.quantization import BF16, INT8_DYNAMIC, INT8_STATIC, Scheme
 from headgate.runtime.servable import build_from_json
 from headgate.workload import Tensors
@@ -52,7 +52,7 @@ def int8_static(call: Call) -> Mapping[str, Output]:
     call.progress(0.0, "calibrating, static int8")
     source = build_from_json(call.c["source"])
     codec = codec_for(source, call.store.path_of)
-    items = parse(call.store.read(call.u["calibrate"]))
+    items = as_items(parse(call.store.read(call.u["calibrate"])))
     encoded = codec.encode(items, truncate=True)
     batches: list[Tensors] = [codec.collate([e]) for e in encoded]
     xml, weights = static_int8(

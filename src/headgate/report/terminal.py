@@ -32,6 +32,7 @@ COLOURS = {
 
 _NARROW = (
     "recall@10",
+    "ndcg@10",
     "accuracy",
     "agreement@10",
     "agreement",

@@ -10,6 +10,7 @@ from headgate.theory import (
     intervals,
     quantile,
     queueing,
+    ranking,
     roofline,
     significance,
 )
@@ -21,6 +22,7 @@ __all__ = [
     "intervals",
     "quantile",
     "queueing",
+    "ranking",
     "roofline",
     "significance",
 ]

@@ -13,7 +13,7 @@ from headgate.objects import Axis
 from .conftest import Cli
 
 
-@pytest.mark.parametrize("task", ["embed", "classify", "predict"])
+@pytest.mark.parametrize("task", ["embed", "classify", "predict", "rerank"])
 def test_what_init_writes_is_valid_once_its_files_are_there(cli: Cli, task: str) -> None:
     """All four axes have a contract, so nothing stops a promotion; no price is needed."""
     assert cli("init", "Docs Search", "--task", task).code == 0

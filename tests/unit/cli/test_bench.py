@@ -40,6 +40,15 @@ def test_texts_are_asked_of_the_embeddings_route(texts: Path) -> None:
     assert requests_of("http://h:1/own", texts, model="docs")[0].url == "http://h:1/own"
 
 
+def test_pairs_are_asked_of_the_rerank_route(tmp_path: Path) -> None:
+    """Without a model's name, which nobody asks for there."""
+    path = tmp_path / "w.jsonl"
+    path.write_text('{"at_s": 0, "query": "q", "text": "a"}\n', encoding="utf-8")
+    url, _, bodies = requests_of("http://h:1", path, model=None)
+    assert url == "http://h:1/rerank"
+    assert json.loads(bodies[0]) == {"query": "q", "texts": ["a"]}
+
+
 def test_whole_bodies_are_sent_as_they_stand(tmp_path: Path) -> None:
     """To the URL that is given, which must name a path."""
     path = tmp_path / "raw.jsonl"

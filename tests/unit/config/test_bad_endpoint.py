@@ -261,14 +261,22 @@ BAD = {
         spoilt("task: embed", "task: generate"),
         "not_yet",
         "headgate.yaml:3: task: 'generate' is not there yet\n"
-        "  what to do: write embed, classify or predict",
+        "  what to do: write embed, classify, predict or rerank",
     ),
-    "task that is served alone": (
-        spoilt("task: embed", "task: rerank"),
+    "cross-encoder that is no ONNX file": (
+        spoilt("task: embed", "task: rerank").replace(
+            "onnx: model.onnx, tokenizer: tokenizer.json", "package: minilm"
+        ),
         "not_yet",
-        "headgate.yaml:3: task: 'rerank' is served, and not optimized yet\n"
-        "  what to do: serve the cross-encoder as examples/reranker/serve.py does, "
-        "or write embed, classify or predict",
+        "headgate.yaml:4: model.package: a cross-encoder is taken as an ONNX file\n"
+        "  what to do: export it so that its output is one logit a pair, "
+        "and write `onnx: model.onnx`",
+    ),
+    "cross-encoder without tokenizer": (
+        spoilt("task: embed", "task: rerank").replace(", tokenizer: tokenizer.json", ""),
+        "missing_key",
+        "headgate.yaml:4: model.tokenizer: is missing: a cross-encoder takes text\n"
+        "  what to do: write, for example, `tokenizer: tokenizer.json`",
     ),
     "candidate that does not exist": (
         GOOD + "candidates: [bf16, int8_dinamic]\n",

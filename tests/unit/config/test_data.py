@@ -12,11 +12,13 @@ import pytest
 from headgate.config import (
     check_overlap,
     load_labelled,
+    load_pairs,
     load_retrieval,
     load_texts,
     load_workload,
 )
 from headgate.errors import InputError, Refused
+from headgate.workload import Pair
 
 
 @pytest.fixture
@@ -67,6 +69,27 @@ def test_inputs_are_arrays_of_one_shape_or_texts(rows: Rows) -> None:
     assert found.lines == (1, 2)
     np.testing.assert_array_equal(np.stack(found.inputs), [[[1, 2]], [[3, 4.5]]])
     assert load_labelled(rows({"id": "1", "input": "text"})).inputs == ("text",)
+
+
+def test_pairs_are_labelled_by_how_much_they_answer(rows: Rows) -> None:
+    """Graded, 0 for no answer; a query's texts may stand anywhere."""
+    found = load_pairs(
+        rows(
+            {"id": "1", "query": "q", "text": "a", "label": 2, "slices": ["length:short"]},
+            {"id": "2", "query": "other", "text": "a", "label": 1},
+            {"id": "3", "query": "q", "text": "b", "label": 0},
+        )
+    )
+    assert found.inputs == (Pair("q", "a"), Pair("other", "a"), Pair("q", "b"))
+    assert found.labels == (2.0, 1.0, 0.0)
+    assert found.slices[0] == ("length:short",)
+    assert load_pairs(rows({"id": "1", "query": "q", "text": "a"})).labels is None
+
+
+def test_a_workload_may_ask_for_pairs(rows: Rows) -> None:
+    """A query and a text to be judged by it."""
+    log = load_workload(rows({"at_s": 0, "query": "q", "text": "a", "tenant": "x"}))
+    assert log.items == (Pair("q", "a"),)
 
 
 def test_a_workload_keeps_times_items_and_tenants(rows: Rows) -> None:
@@ -209,6 +232,48 @@ BAD = {
         "partly_labelled",
         "data.jsonl:2: has no label, and 1 of 2 rows have one",
     ),
+    "pair without a text": (
+        load_pairs,
+        [{"id": "1", "query": "q"}],
+        "missing_key",
+        "data.jsonl:1: text: is missing",
+    ),
+    "pair with an input": (
+        load_pairs,
+        [{"id": "1", "query": "q", "text": "a", "input": [1]}],
+        "unknown_key",
+        "data.jsonl:1: there is no key 'input' here",
+    ),
+    "some pairs labelled": (
+        load_pairs,
+        [
+            {"id": "1", "query": "q", "text": "a", "label": 1},
+            {"id": "2", "query": "q", "text": "b"},
+        ],
+        "partly_labelled",
+        "data.jsonl:2: has no label, and 1 of 2 rows have one",
+    ),
+    "answer below nothing": (
+        load_pairs,
+        [{"id": "1", "query": "q", "text": "a", "label": -1}],
+        "wrong_label",
+        "data.jsonl:1: label: -1 is below 0",
+    ),
+    "query that nothing answers": (
+        load_pairs,
+        [
+            {"id": "1", "query": "q", "text": "a", "label": 1},
+            {"id": "2", "query": "other", "text": "a", "label": 0},
+        ],
+        "no_relevant",
+        "data.jsonl:2: no text of this query has a label above 0",
+    ),
+    "requests of two kinds": (
+        load_workload,
+        [{"at_s": 0, "text": "a"}, {"at_s": 1, "query": "q", "text": "a"}],
+        "mixed_rows",
+        "data.jsonl:2: asks for another kind of item than the first row",
+    ),
     "time that runs back": (
         load_workload,
         [{"at_s": 2, "text": "a"}, {"at_s": 1.5, "text": "b"}],
@@ -250,9 +315,12 @@ def test_splits_that_share_an_item_are_refused() -> None:
     assert caught.value.reason == "split_overlap"
     with pytest.raises(Refused, match="items of holdout are also in evaluate"):
         check_overlap({"evaluate": [np.ones(3)], "train": [], "holdout": [np.ones(3)]})
+    with pytest.raises(Refused, match="items of calibrate are also in evaluate: 'a  QUERY'"):
+        check_overlap({"evaluate": [Pair("a query", "x")], "calibrate": [Pair("a  QUERY", "y")]})
 
 
 def test_repeats_within_a_split_are_no_overlap() -> None:
     """A text may stand twice in one split; shapes tell equal bytes apart."""
     check_overlap({"evaluate": ["a", "a"], "train": ["b"], "calibrate": ["c"]})
     check_overlap({"evaluate": [np.ones((2, 1))], "train": [np.ones((1, 2))]})
+    check_overlap({"evaluate": [Pair("a", "x"), Pair("a", "y")], "train": [Pair("b", "x")]})

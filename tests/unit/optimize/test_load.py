@@ -29,7 +29,7 @@ from headgate.optimize.load.schedule import Schedule
 from headgate.optimize.load.servers import Server, Starting, body_of, ready, target_of
 from headgate.optimize.plan import _requests, _workload, plan_simulate
 from headgate.optimize.recorder import Call
-from headgate.workload import ServiceCurve
+from headgate.workload import Pair, ServiceCurve
 from tests.models import tiny_classifier
 
 from .fakes import RUN
@@ -231,6 +231,10 @@ def test_texts_are_asked_as_texts(endpoint: tuple[Store, Build]) -> None:
     body = json.loads(body_of("hello", embed))
     assert (body["model"], body["input"]) == ("docs", "hello")
     assert target_of(server, embed).url == "http://127.0.0.1:1/v1/embeddings"
+    rerank = replace(call, c={**call.c, "task": "rerank"})
+    body = json.loads(body_of(Pair("a query", "a text"), rerank))
+    assert body == {"query": "a query", "texts": ["a text"]}
+    assert target_of(server, rerank).url == "http://127.0.0.1:1/rerank"
 
 
 @pytest.mark.parametrize("said", ["", """print('{"error": {')"""])

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from headgate.config import LabelledSet, OwnMetric, RetrievalSet, UserFunction
+from headgate.errors import InputError
 from headgate.objects import Direction, canonical, parse
 from headgate.optimize.answers import Answerer
 from headgate.optimize.quality import QualitySamples, agreement, evaluate
+from headgate.workload import Pair
 
 
 class Table(Answerer):
@@ -252,6 +254,79 @@ def test_a_query_or_a_passage_without_numbers_spoils_no_other() -> None:
     assert samples.scores["mrr@10"] == (None, 1.0)
     assert samples.answers[0] == ()
     assert 10.0 not in samples.answers[1]
+
+
+def ranking(labels: list[float] | None) -> LabelledSet:
+    """Two queries whose texts stand between each other."""
+    pairs = [("q", "a"), ("r", "a"), ("q", "b"), ("r", "b"), ("q", "c")]
+    return LabelledSet(
+        ids=tuple(f"i{k}" for k in range(5)),
+        inputs=tuple(Pair(query, text) for query, text in pairs),
+        labels=None if labels is None else tuple(labels),
+        slices=(("kind:q",), ("kind:r",), (), (), ()),
+        rows=tuple(
+            {"query": query, "text": text, **({} if labels is None else {"label": label})}
+            for (query, text), label in zip(pairs, labels or [0.0] * 5, strict=True)
+        ),
+    )
+
+
+def ranked(
+    data: LabelledSet, scores: list[float], metrics: Sequence[OwnMetric] = ()
+) -> QualitySamples:
+    table = {str(pair): [score] for pair, score in zip(data.inputs, scores, strict=True)}
+    return evaluate(Table(table), data, task="rerank", metrics=metrics)
+
+
+def test_an_item_of_a_ranking_is_a_query() -> None:
+    """Its texts are ordered by score, and equals stay as they stand."""
+    data = ranking([0, 1, 2, 0, 1])
+    samples = ranked(data, [3.0, 0.5, 2.0, 0.5, 1.0])  # q: a b c; r: a, b, a tie
+    assert samples.items == ("i0", "i1")
+    assert samples.slices == (("kind:q",), ("kind:r",))
+    best, found = 2 + 1 / np.log2(3), 2 / np.log2(3) + 1 / 2
+    assert samples.scores["ndcg@10"] == pytest.approx((found / best, 1.0))
+    assert samples.scores["mrr@10"] == (0.5, 1.0)
+    assert samples.answers == ((0.0,), (1.0,))
+
+
+def test_rankings_agree_where_the_same_text_comes_first() -> None:
+    """Without labels there is nothing else to hold one against."""
+    data = ranking(None)
+    current = ranked(data, [3.0, 1.0, 2.0, 0.0, 1.0])
+    candidate = ranked(data, [9.0, 0.0, 1.0, 1.0, 2.0])
+    assert current.scores == {}
+    assert agreement(candidate, current) == (1.0, 0.0)
+
+
+def test_a_query_with_a_score_that_is_not_finite_errored() -> None:
+    """And spoils no other."""
+    samples = ranked(ranking([0, 1, 2, 0, 1]), [3.0, 1.0, np.nan, 0.0, 1.0])
+    assert samples.scores == {"ndcg@10": (None, 1.0), "mrr@10": (None, 1.0)}
+    assert samples.answers == ((), (1.0,))
+
+
+def test_own_metrics_of_a_ranking_see_a_query_with_all_of_its_texts() -> None:
+    """And its scores, in the order of the file."""
+    seen: list[tuple[dict[str, object], list[float]]] = []
+
+    def noting(item: dict[str, object], output: NDArray[np.generic]) -> float:
+        seen.append((item, output.tolist()))
+        return 1.0
+
+    ranked(ranking([0, 1, 2, 0, 1]), [3.0, 1.0, 2.0, 0.0, 1.0], [own("noting", noting)])
+    assert seen == [
+        ({"query": "q", "texts": ["a", "b", "c"], "labels": [0, 2, 1]}, [3.0, 2.0, 1.0]),
+        ({"query": "r", "texts": ["a", "b"], "labels": [1, 0]}, [1.0, 0.0]),
+    ]
+
+
+def test_a_model_with_two_scores_a_pair_does_not_rank() -> None:
+    """Which of them would order the texts?"""
+    data = ranking(None)
+    table = Table({str(pair): [0.0, 1.0] for pair in data.inputs})
+    with pytest.raises(InputError, match="one score"):
+        evaluate(table, data, task="rerank")
 
 
 def test_samples_survive_the_store() -> None:

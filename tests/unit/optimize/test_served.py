@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -26,7 +27,7 @@ from headgate.optimize.served import (
     served_engine,
 )
 from headgate.scheduling import InstancePlan
-from headgate.workload import Codec, Engine
+from headgate.workload import Codec, Engine, Pair
 from tests.models import tiny_classifier, tiny_embedder, tiny_tokenizer
 from tests.serving import WordCodec, WordEngine
 
@@ -105,10 +106,10 @@ def test_what_an_own_step_raises_is_named(texts: Build, store: Store, tmp_path: 
 
 
 def test_items_come_back_from_json_as_own_steps_know_them() -> None:
-    """Texts, and arrays that are no lists."""
-    items: list[Item] = ["a text", np.array([1.0, 2.0])]
-    again = as_items(as_json(items))
-    assert again[0] == "a text"
+    """Texts, pairs, and arrays that are no lists."""
+    items: list[Item] = ["a text", np.array([1.0, 2.0]), Pair("a query", "a text")]
+    again = as_items(json.loads(json.dumps(as_json(items))))
+    assert (again[0], again[2]) == ("a text", Pair("a query", "a text"))
     assert isinstance(again[1], np.ndarray)
     assert again[1].tolist() == [1.0, 2.0]
 

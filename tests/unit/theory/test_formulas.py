@@ -16,6 +16,7 @@ from headgate.theory.cost import cost_per_thousand, request_cost
 from headgate.theory.divergence import js, kl, softmax
 from headgate.theory.hits import ideal_hit_ratio, zipf_popularity
 from headgate.theory.quantile import p95, quantile, quantile_interval
+from headgate.theory.ranking import ndcg, reciprocal_rank
 from headgate.theory.roofline import attainable_flops_per_s, time_s
 
 
@@ -137,3 +138,24 @@ def test_the_ideal_hit_ratio_is_what_drawing_finds() -> None:
     ]
     assert ideal_hit_ratio(popularity, 1000) == pytest.approx(np.mean(counted), abs=0.002)
     assert ideal_hit_ratio(zipf_popularity(1, 1.0), 10) == pytest.approx(0.9)
+
+
+@given(st.lists(st.integers(0, 5), min_size=2, max_size=20).filter(any), st.integers(1, 25))
+def test_ndcg_is_scikit_learns(gains: list[int], k: int) -> None:
+    """Of an order without ties; 1 for the best order, and never more."""
+    from sklearn.metrics import ndcg_score
+
+    order = [range(len(gains), 0, -1)]
+    assert ndcg(gains, k) == pytest.approx(ndcg_score([gains], order, k=k))
+    assert ndcg(sorted(gains, reverse=True), k) == pytest.approx(1.0)
+
+
+def test_what_an_order_of_nothing_is_worth_is_refused() -> None:
+    """Without a gain any order is as good as any other; a reciprocal rank is then 0."""
+    for wrong in ([], [0, 0], [1, -1], [1, math.nan]):
+        with pytest.raises(InputError, match="gain"):
+            ndcg(wrong, 10)
+    for worth in (ndcg, reciprocal_rank):
+        with pytest.raises(InputError, match="k must be at least 1"):
+            worth([1.0], 0)
+    assert reciprocal_rank([0, 0], 10) == 0.0

@@ -24,6 +24,7 @@ from headgate.optimize.load.servers import (
     target_of,
 )
 from headgate.optimize.recorder import Call, Output, Recorded, Recorder, transformation
+from headgate.optimize.served import identity
 from headgate.runtime.servable import Servable
 
 __all__ = ["Saturated", "ShellCost", "measure_shell", "saturate"]
@@ -127,7 +128,7 @@ def shell(call: Call) -> Mapping[str, Output]:
     long the engine stands idle between two calls.
     """
     log = load_workload(call.path("workload"))
-    distinct = list({_identity(item): item for item in log.items}.values())
+    distinct = list({identity(item): item for item in log.items}.values())
     with server_process(call, call.u["variant"]) as process:
         server = ready(process)
         target = target_of(server, call)
@@ -180,10 +181,6 @@ def _tokenize_s(call: Call, items: Sequence[Item]) -> tuple[float, float]:
 
     crowd_s = each(items[:_TOKENIZED_TEXTS], 0.0)
     return crowd_s, each(items[:_LONE_REQUESTS], 1 / _LONE_PER_S)
-
-
-def _identity(item: Item) -> str | bytes:
-    return item if isinstance(item, str) else item.tobytes()
 
 
 def measure_shell(

@@ -19,9 +19,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from headgate.config import Item
 from headgate.errors import Fault
-from headgate.loadtest import Target, embeddings_body, infer_body
+from headgate.loadtest import Target, embeddings_body, infer_body, rerank_body
 from headgate.objects import short
 from headgate.optimize.recorder import Call
+from headgate.workload import Pair
 
 __all__ = ["SERVER_CODE", "Server", "Starting", "body_of", "ready", "server_process", "target_of"]
 
@@ -31,6 +32,8 @@ _WARM_S = 6.0
 _START_S = 60.0
 _LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
+_PATHS = {"embed": "/v1/embeddings", "rerank": "/rerank"}
+"""Where requests of a task go; others go by the Open Inference Protocol."""
 _TEXT = {"name": "text", "datatype": "BYTES"}
 """The V2 input of a model that takes text."""
 
@@ -111,9 +114,7 @@ def ready(starting: Starting) -> Server:
 
 def target_of(server: Server, call: Call) -> Target:
     """Where the endpoint's requests go."""
-    path = (
-        "/v1/embeddings" if call.c["task"] == "embed" else f"/v2/models/{call.c['endpoint']}/infer"
-    )
+    path = _PATHS.get(call.c["task"], f"/v2/models/{call.c['endpoint']}/infer")
     return Target(server.url + path, pid=server.process.pid)
 
 
@@ -122,6 +123,8 @@ def body_of(item: Item, call: Call) -> bytes:
     if call.c["task"] == "embed":
         assert isinstance(item, str)
         return embeddings_body(item, model=call.c["endpoint"])
+    if isinstance(item, Pair):
+        return rerank_body(item.query, [item.text])
     tensor = call.c["input"] or _TEXT
     value: object = item if isinstance(item, str) else item.tolist()
     return infer_body([value], name=tensor["name"], datatype=tensor["datatype"])
