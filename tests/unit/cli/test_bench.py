@@ -44,8 +44,8 @@ def test_pairs_are_asked_of_the_rerank_route(tmp_path: Path) -> None:
     """Without a model's name, which nobody asks for there."""
     path = tmp_path / "w.jsonl"
     path.write_text('{"at_s": 0, "query": "q", "text": "a"}\n', encoding="utf-8")
-    url, _, bodies = requests_of("http://h:1", path, model=None)
-    assert url == "http://h:1/rerank"
+    target, _, bodies = requests_of("http://h:1", path, model=None)
+    assert target.url == "http://h:1/rerank"
     assert json.loads(bodies[0]) == {"query": "q", "texts": ["a"]}
 
 
