@@ -17,7 +17,14 @@ from headgate.errors import InputError, RequestError, TooLong
 from headgate.quantization.facts import TensorSpec
 from headgate.workload import Encoded, Tensors
 
-__all__ = ["CharacterCodec", "TensorCodec", "TextCodec", "TokenCodec", "encodings"]
+__all__ = [
+    "CharacterCodec",
+    "TensorCodec",
+    "TextCodec",
+    "TokenCodec",
+    "encodings",
+    "holds_bools",
+]
 
 CHARACTERS = "characters"
 """The tensor of a ``CharacterCodec``."""
@@ -220,7 +227,7 @@ class TensorCodec:
         except ValueError as error:
             raise RequestError("rows of different lengths", where=where) from error
         # Strings are not read as numbers, and null, true or a nested object is none.
-        if raw.dtype.kind not in "iuf":
+        if raw.dtype.kind not in "iuf" or holds_bools(item):
             raise RequestError(
                 f"expected numbers of shape {self._shape}", where=where, fix="send numbers only"
             )
@@ -284,6 +291,18 @@ def encodings(tokenizer: Any, given: Sequence[str | tuple[str, str]]) -> list[An
         wrong = (i for i, texts in enumerate(given) if not _is_unicode("".join(texts)))
         raise _not_unicode(next(wrong, 0)) from error
     return made
+
+
+def holds_bools(item: object) -> bool:
+    """Whether there is a bool anywhere in nested lists; numpy reads one among numbers as 0 or 1.
+
+    >>> holds_bools([[1, 2], [True, 4]]), holds_bools([[1, 2], [3, 4]])
+    (True, False)
+    """
+    if not isinstance(item, list):
+        return isinstance(item, bool)
+    kinds = set(map(type, item))
+    return bool in kinds or (list in kinds and any(map(holds_bools, item)))
 
 
 def _pad_id(tokenizer: object) -> int:

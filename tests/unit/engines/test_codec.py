@@ -142,6 +142,7 @@ def test_tensors_are_stacked_in_the_models_type(tensors: Codec) -> None:
         ["1", "2", "3", "4"],
         [1, 2, 3, None],
         [True, False, True, True],
+        [True, 0.5, 1, 1],
         [1, 2, 3, float("nan")],
         [1, 2, 3, float("inf")],
         [1, 2, 3, 1e300],
