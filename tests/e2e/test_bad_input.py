@@ -126,6 +126,10 @@ def no_limit() -> None:
     change(embedder(HERE), ", max_tokens: 12", "")
 
 
+def too_few_names() -> None:
+    change(classifier(HERE), "{onnx: model.onnx}", "{onnx: model.onnx, labels: [cat, dog]}")
+
+
 def own(code: str, key: str) -> Callable[[], None]:
     def spoil() -> None:
         yaml = classifier(HERE)
@@ -183,6 +187,9 @@ CASES = {
     "a tokenizer that is none": Case(no_tokenizer, "tokenizer.json", "not a tokenizer", "give the"),
     "a text model without a limit": Case(
         no_limit, "headgate.yaml: model.max_tokens", "how many tokens", "add `max_tokens: 512`"
+    ),
+    "too few names of classes": Case(
+        too_few_names, "model.labels", "names 2 classes; the model has 3", "name each class once"
     ),
     "a metric that is not there": Case(
         own("", "metrics: {mine: other:f}"), "other:f", "there is no file other.py", "beside"

@@ -56,7 +56,8 @@ def serve(
 ) -> None:
     """Serve the current release, and the one after it once that is promoted.
 
-    Answers /v1/embeddings or /rerank, and /v2, /metrics and /health.
+    Answers /v1/embeddings, /rerank or /predict, and /v2, /metrics and /health; /openapi.json
+    describes them.
     """
     from headgate.server import serve as serve_deployment
 
@@ -122,6 +123,7 @@ class _Loader:
             lone_service=servable.lone_curve,
             path_of=self.store.path_of,
             batch_invariance=servable.batch_invariance,
+            labels=servable.labels,
             truncate=servable.truncate,
             preprocess=preprocess,
             postprocess=postprocess,

@@ -96,6 +96,8 @@ def check_meaning(file: EndpointFile, document: Document) -> None:
             "write, for example, `tokenizer: tokenizer.json`",
             "missing_key",
         )
+    if file.model.labels is not None and file.task != "classify":
+        raise wrong(("model", "labels"), f"names classes, and {file.task} has none", "remove it")
     if file.workload is not None:
         _check_workload(file.workload, wrong)
     for kind in ("metrics", "safety"):

@@ -224,6 +224,14 @@ class ModelSource(_Section):
         examples=["false"],
     )
 
+    labels: Names | None = Field(
+        default=None,
+        min_length=1,
+        description="The names of a classifier's classes, in the order of its scores; of a "
+        "scikit-learn model they are known.",
+        examples=["[negative, positive]"],
+    )
+
     @property
     def kind(self) -> str:
         """``onnx``, ``path``, ``package``, ``sklearn`` or ``url``."""

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from headgate.objects import Build
 
-__all__ = ["batch_scaled", "keep_output", "scores_beside_labels"]
+__all__ = ["batch_scaled", "class_labels", "keep_output", "scores_beside_labels"]
+
+_CLASSES = ("classlabels_ints", "classlabels_int64s", "classlabels_strings")
 
 
 def scores_beside_labels(path: Path) -> str | None:
@@ -26,6 +28,19 @@ def scores_beside_labels(path: Path) -> str | None:
     if len(graph.output) < 2 or scores(graph.output[0]):
         return None
     return next((o.name for o in graph.output if scores(o)), None)
+
+
+def class_labels(path: Path) -> tuple[str, ...]:
+    """The names of the classes, in the order of the scores, where an operator of a classifier
+    (ai.onnx.ml: linear, trees, support vectors) lists them; none where no operator does."""
+    import onnx
+
+    for node in onnx.load_model(path, load_external_data=False).graph.node:
+        for attribute in node.attribute:
+            if attribute.name in _CLASSES and (attribute.ints or attribute.strings):
+                names = (name.decode(errors="replace") for name in attribute.strings)
+                return (*names, *map(str, attribute.ints))
+    return ()
 
 
 def keep_output(path: Path, output: str, out: Path) -> None:

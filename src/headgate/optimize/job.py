@@ -10,7 +10,7 @@ from headgate.config import EndpointConfig, Item, guarded, load_function, metric
 from headgate.engines import codec_for
 from headgate.engines.check import check_onnx
 from headgate.engines.probe import read_profile
-from headgate.errors import InputError
+from headgate.errors import ConfigError, InputError
 from headgate.ledger import Store
 from headgate.objects import (
     Build,
@@ -140,6 +140,7 @@ class Job:
             preprocess=self.config.preprocess,
             postprocess=self.config.postprocess,
             lone_curve=lone_curve.curve if lone_curve is not None else None,
+            labels=self.source.labels,
         )
         version = self.store.put_bytes(value.content)
         self.recorder.register(
@@ -180,9 +181,9 @@ def open_job(config: EndpointConfig, store: Store, progress: Progress, *, fresh:
     preprocess = (
         guarded(load_function(config.preprocess, config.root)) if config.preprocess else None
     )
-    acceptance = Acceptance(
-        codec, preprocess, config.model.truncate, _classes(config, converted, store)
-    )
+    classes = _classes(config, converted, store)
+    _check_names(config, classes)
+    acceptance = Acceptance(codec, preprocess, config.model.truncate, classes)
     inputs = register_inputs(config, recorder, acceptance)
     environment = store.put_bytes(canonical(profile.environment))
     recorder.register("environment", environment, kind="environment", schema="json profile")
@@ -214,6 +215,16 @@ def _classes(config: EndpointConfig, converted: Source | None, store: Store) -> 
     if config.model.onnx is not None:
         return classes_of(check_onnx(config.resolve(config.model.onnx)).outputs)
     return None
+
+
+def _check_names(config: EndpointConfig, classes: int | None) -> None:
+    names = config.model.labels
+    if names is not None and classes is not None and len(names) != classes:
+        raise ConfigError(
+            f"names {len(names)} classes; the model has {classes}",
+            where=f"{config.path}: model.labels",
+            fix="name each class once, in the order of the scores",
+        )
 
 
 def _files_of(build: Build) -> tuple[str, ...]:

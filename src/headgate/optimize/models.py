@@ -19,9 +19,10 @@ from headgate.engines.check import check_onnx
 from headgate.engines.codec import TensorCodec, TextCodec
 from headgate.engines.http_engine import MAX_CHARACTERS, SERVER_FILE, ForeignServer
 from headgate.engines.load import token_codec
-from headgate.engines.outputs import keep_output, scores_beside_labels
+from headgate.engines.outputs import class_labels, keep_output, scores_beside_labels
 from headgate.errors import InputError, MissingExtra
 from headgate.objects import Build, canonical
+from headgate.optimize.accept import classes_of
 from headgate.optimize.recorder import Call, Output, Recorder, transformation
 from headgate.quantization import TensorSpec
 from headgate.workload import Codec
@@ -43,6 +44,8 @@ class Source:
     """Files of the transformers encoder, name -> version; empty where it is something else."""
     entry: str
     """The ledger entry of what made the ONNX file, or registered it."""
+    labels: tuple[str, ...] = ()
+    """Of a classifier: its classes' names in the order of the scores, where they are known."""
 
 
 @transformation("model.export")
@@ -166,7 +169,9 @@ def import_model(config: EndpointConfig, recorder: Recorder, *, threads: int) ->
         version, entry = done.outputs["model.onnx"], done.entry
         tokenizer = encoder["tokenizer.json"]
         max_tokens = config.model.max_tokens or _encoder_max_tokens(directory)
+    labels: tuple[str, ...] = ()
     if config.task == "classify":
+        labels = _labels(config, store.path_of(version))
         chosen = scores_beside_labels(store.path_of(version))
         if chosen is not None:
             done = recorder.run(scores, u={"model.onnx": version}, c={"output": chosen})
@@ -183,7 +188,16 @@ def import_model(config: EndpointConfig, recorder: Recorder, *, threads: int) ->
         preprocess=_own(config.preprocess, config.root),
         postprocess=_own(config.postprocess, config.root),
     )
-    return Source(build, encoder, entry)
+    return Source(build, encoder, entry, labels)
+
+
+def _labels(config: EndpointConfig, path: Path) -> tuple[str, ...]:
+    if config.model.labels is not None:
+        return config.model.labels
+    if config.postprocess is not None:
+        return ()  # what it makes of the scores has names of its own
+    found = class_labels(path)
+    return found if found and len(found) == classes_of(check_onnx(path).outputs) else ()
 
 
 def _contact(config: EndpointConfig) -> ForeignServer:
@@ -215,7 +229,7 @@ def _import_server(config: EndpointConfig, recorder: Recorder) -> Source:
         preprocess=_own(config.preprocess, config.root),
         postprocess=_own(config.postprocess, config.root),
     )
-    return Source(build, {}, entry)
+    return Source(build, {}, entry, config.model.labels or ())
 
 
 def _own(spec: str | None, root: Path) -> str | None:

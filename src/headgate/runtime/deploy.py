@@ -15,7 +15,7 @@ from headgate import engines
 from headgate.caching import request_key
 from headgate.dataplane import DataPlane
 from headgate.engines.signature import model_inputs
-from headgate.errors import EngineError, InputError, RequestError
+from headgate.errors import ConfigError, EngineError, InputError, RequestError
 from headgate.objects import BatchingSpec, BatchInvariance, Build, Variant
 from headgate.runtime.instance import Postprocess
 from headgate.runtime.known_texts import KnownTexts
@@ -83,6 +83,8 @@ class Deployment:
     """By number, another engine like that of ``engines``, warm: for the place of one that hangs.
     Called on a thread of its own; raises what loading raises."""
     load_timeout_s: float = _LOAD_TIMEOUT_S
+    labels: Sequence[str] = ()
+    """A classifier's classes by name, in the order of its scores; empty where they have none."""
     truncate: bool = False
     """Texts that are too long are cut without being asked to."""
     preprocess: Preprocess | None = None
@@ -105,6 +107,12 @@ class Deployment:
     _looking: asyncio.Task[None] | None = None
 
     def __post_init__(self) -> None:
+        if self.labels and self.output.shape != (len(self.labels),):
+            raise ConfigError(
+                f"{len(self.labels)} names of classes, and an answer has shape {self.output.shape}",
+                where=f"{self.endpoint}: model.labels",
+                fix="name each class once, in the order of the scores",
+            )
         self._build_version = self.build.version  # a digest: not to be taken per request
         self.traces = TraceLog(self.ids, self.metrics, self.trace_sink)
 
@@ -120,6 +128,7 @@ class Deployment:
         lone_service: ServiceTimeModel | None = None,
         path_of: Callable[[str], Path],
         batch_invariance: BatchInvariance = BatchInvariance.EXACT,
+        labels: Sequence[str] = (),
         truncate: bool = False,
         preprocess: Preprocess | None = None,
         postprocess: Postprocess | None = None,
@@ -230,6 +239,7 @@ class Deployment:
             canary=sample,
             load_engine=lambda number: load(number, min(warm_each_s, _REWARM_S))[0],
             load_timeout_s=max(_LOAD_TIMEOUT_S, _LOAD_TIMES * load_s),
+            labels=labels,
             truncate=truncate,
             preprocess=preprocess,
             postprocess=postprocess,

@@ -38,6 +38,8 @@ class Servable:
     postprocess: str | None
     lone_curve: ServiceCurve | None = None
     """Of the engine for lone requests, where the variant has one."""
+    labels: tuple[str, ...] = ()
+    """Of a classifier: its classes' names in the order of the scores, where they are known."""
 
     @property
     def content(self) -> bytes:
@@ -60,6 +62,7 @@ class Servable:
                 "curve": curve_from_json(body["curve"]),
                 "lone_curve": curve_from_json(lone) if lone else None,
                 "batch_invariance": BatchInvariance(body["batch_invariance"]),
+                "labels": tuple(body.get("labels", ())),
             }
         )
 

@@ -73,6 +73,11 @@ BAD = {
         "headgate.yaml:4: model.tokenizer: is missing: an embedder takes text\n"
         "  what to do: write, for example, `tokenizer: tokenizer.json`",
     ),
+    "names of classes where there are none": (
+        spoilt("tokenizer: tokenizer.json}", "tokenizer: tokenizer.json, labels: [a, b]}"),
+        "wrong_value",
+        "headgate.yaml:4: model.labels: names classes, and embed has none\n  what to do: remove it",
+    ),
     "two models": (
         spoilt("onnx: model.onnx", "onnx: model.onnx, package: minilm"),
         "wrong_value",

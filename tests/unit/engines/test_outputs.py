@@ -10,7 +10,12 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from headgate.engines import load
-from headgate.engines.outputs import batch_scaled, keep_output, scores_beside_labels
+from headgate.engines.outputs import (
+    batch_scaled,
+    class_labels,
+    keep_output,
+    scores_beside_labels,
+)
 from headgate.objects import Build
 
 WEIGHTS = np.arange(12, dtype=np.float32).reshape(4, 3)
@@ -66,6 +71,31 @@ def test_what_is_kept_computes_the_scores_and_nothing_else(tmp_path: Path) -> No
     x = np.eye(4, dtype=np.float32)
     assert np.array_equal(engine.run({"x": x}), WEIGHTS)
     engine.close()
+
+
+@pytest.mark.parametrize(
+    ("attribute", "values", "names"),
+    [
+        ("classlabels_ints", [3, 1], ("3", "1")),
+        ("classlabels_strings", ["ham", "spam"], ("ham", "spam")),
+        ("other", [3, 1], ()),
+    ],
+)
+def test_an_operator_of_a_classifier_names_its_classes(
+    tmp_path: Path, attribute: str, values: list[int] | list[str], names: tuple[str, ...]
+) -> None:
+    """In the order of the scores."""
+    node = helper.make_node(
+        "LinearClassifier", ["x"], ["label", "scores"], domain="ai.onnx.ml", **{attribute: values}
+    )
+    graph = helper.make_graph(
+        [node],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 4])],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, [None, 2])],
+    )
+    onnx.save_model(helper.make_model(graph), tmp_path / "m")
+    assert class_labels(tmp_path / "m") == names
 
 
 @pytest.mark.parametrize("dynamic", [False, True])
