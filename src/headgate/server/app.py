@@ -13,7 +13,10 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
 
 import msgspec
 from prometheus_client import generate_latest
@@ -23,9 +26,11 @@ from headgate import __version__
 from headgate.errors import EngineError, RequestError, TooLong
 from headgate.runtime import Answers, Deployment, Rejected, Trace
 from headgate.scheduling import Reservations
-from headgate.server import openai, rerank, v2
+from headgate.server import openai, predict, rerank, v2
 from headgate.server.bodies import Bodies
 from headgate.server.http import Exchange, HttpError, Limits, Receive, Reply, Scope, Send
+from headgate.server.openapi import document
+from headgate.server.routes import LONGEST_TIMEOUT_MS, Operation, Route
 from headgate.workload import Encoded
 
 __all__ = ["App", "app"]
@@ -42,14 +47,11 @@ _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _V2_MODEL = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?(/ready|/infer)?")
 _log = logging.getLogger("headgate.server")
 
-_Handler = Callable[[Exchange], Awaitable[Reply]]
-_ErrorForm = Callable[[HttpError], Reply]
-_ERROR_FORMS: tuple[tuple[str, _ErrorForm], ...] = (
-    *((path, form.error) for path, form in rerank.FORMS.items()),
-    ("/v2", v2.error_reply),
-    ("", openai.error_reply),
+_HEALTH = replace(v2.READY, errors=openai.ERRORS)
+_OPENAPI = Operation("This document.", openai.ERRORS, gives=(dict[str, Any],))
+_METRICS = Operation(
+    "Metrics in Prometheus' text format.", openai.ERRORS, media=CONTENT_TYPE_PLAIN_0_0_4
 )
-"""Beginning of a path -> what errors look like there; the first that fits."""
 
 
 def app(deployment: Deployment, limits: Limits | None = None) -> App:
@@ -74,22 +76,54 @@ class App:
         self._ids = (f"{prefix}-{i:x}" for i in itertools.count())
         self._release = (b"x-headgate-release", deployment.release.encode())
         self._created_s = int(time.time())
-        self._routes: dict[str, dict[str, _Handler]] = {
-            "/v1/embeddings": {"POST": self._embeddings},
-            "/v1/models": {"GET": self._models},
-            f"/v1/models/{deployment.endpoint}": {"GET": self._model},
-            "/v2": {"GET": self._v2_server},
-            "/v2/health/live": {"GET": self._live},
-            "/v2/health/ready": {"GET": self._ready},
-            "/health": {"GET": self._ready},
-            "/metrics": {"GET": self._metrics},
-        }
-        for path, form in rerank.FORMS.items():
-            self._routes[path] = {"POST": functools.partial(self._rerank, form=form)}
+        every = self._all_routes()
+        self.routes = tuple(route for route in every if route.fits)
+        """What this deployment answers to."""
+        self._routes: dict[str, dict[str, Route]] = {}
+        for route in self.routes:
+            self._routes.setdefault(route.path, {})[route.method] = route
+        self._forms = {route.path: route.operation.errors.reply for route in every}
+
+    def _all_routes(self) -> tuple[Route, ...]:
+        """Those that do not fit are known too: whoever asks is told where to go instead."""
+        d, limits = self._deployment, self._limits
+        task, accepts, gives = d.build.task, d.input, d.output
+        embeds = task == "embed" and len(gives.shape) == 1
+        predicts = task == "predict" or (task == "classify" and predict.gives_scores(gives))
+        embed = openai.embeddings_operation(d.endpoint, gives.shape[0] if embeds else 0, limits)
+        answer = predict.predict_operation(task, accepts, gives, limits)
+        infer = v2.infer_operation(accepts, gives, limits)
+        routes = [
+            Route("POST", "/v1/embeddings", self._embeddings, embed, fits=embeds),
+            Route("POST", "/predict", self._predict, answer, fits=predicts),
+            *(
+                Route(
+                    "POST",
+                    path,
+                    functools.partial(self._rerank, form=form),
+                    form.operation(d.endpoint, limits),
+                    fits=task == "rerank",
+                )
+                for path, form in rerank.FORMS.items()
+            ),
+            Route("GET", "/v1/models", self._models, openai.MODELS),
+            Route("GET", f"/v1/models/{d.endpoint}", self._model, openai.MODEL),
+            Route("GET", "/v2", self._v2_server, v2.SERVER),
+            Route("GET", "/v2/health/live", self._live, v2.LIVE),
+            Route("GET", "/v2/health/ready", self._ready, v2.READY),
+        ]
         for path in self._v2_paths():
-            self._routes[path] = {"GET": self._v2_model}
-            self._routes[f"{path}/ready"] = {"GET": self._ready}
-            self._routes[f"{path}/infer"] = {"POST": self._infer}
+            routes += [
+                Route("GET", path, self._v2_model, v2.METADATA),
+                Route("GET", f"{path}/ready", self._ready, v2.READY),
+                Route("POST", f"{path}/infer", self._infer, infer),
+            ]
+        return (
+            *routes,
+            Route("GET", "/health", self._ready, _HEALTH),
+            Route("GET", "/metrics", self._metrics, _METRICS),
+            Route("GET", "/openapi.json", self._openapi, _OPENAPI),
+        )
 
     def _v2_paths(self) -> tuple[str, str]:
         model = f"/v2/models/{self._deployment.endpoint}"
@@ -163,9 +197,8 @@ class App:
         await send({"type": "http.response.body", "body": body})
 
     async def _reply(self, exchange: Exchange) -> Reply:
-        form = next(form for path, form in _ERROR_FORMS if exchange.path.startswith(path))
         try:
-            handler = self._route(exchange)
+            handler = self._route(exchange).handler
             if exchange.method != "POST":
                 return await handler(exchange)
             if self._draining:
@@ -185,17 +218,17 @@ class App:
             if exchange.task is not None:
                 exchange.task.uncancel()
             if exchange.given_up is not None:
-                return form(exchange.given_up)
+                return self._form(exchange.path)(exchange.given_up)
             return Reply(b"", status=_CLIENT_CLOSED)
         except Exception as error:
-            return form(_as_http(error, exchange))
+            return self._form(exchange.path)(_as_http(error, exchange))
 
-    def _route(self, exchange: Exchange) -> _Handler:
+    def _route(self, exchange: Exchange) -> Route:
         methods = self._routes.get(exchange.path)
         if methods is None:
             raise self._not_found(exchange.path)
-        handler = methods.get("GET" if exchange.method == "HEAD" else exchange.method)
-        if handler is None:
+        route = methods.get("GET" if exchange.method == "HEAD" else exchange.method)
+        if route is None:
             allow = ", ".join(methods)
             raise HttpError(
                 405,
@@ -203,10 +236,21 @@ class App:
                 code="method_not_allowed",
                 headers=((b"allow", allow.encode()),),
             )
-        return handler
+        return route
+
+    def _form(self, path: str) -> Callable[[HttpError], Reply]:
+        """How errors at ``path`` are told, where nothing is there too."""
+        default = v2.error_reply if path.startswith("/v2") else openai.error_reply
+        return self._forms.get(path, default)
 
     def _not_found(self, path: str) -> HttpError:
         deployment = self._deployment
+        if path in self._forms:
+            instead = (
+                r.path for r in self.routes if r.method == "POST" and "/versions/" not in r.path
+            )
+            what = f"{deployment.endpoint}'s task is {deployment.build.task}"
+            return HttpError(404, f"{what}; use {' or '.join(instead)}", code="not_found")
         if match := _V2_MODEL.fullmatch(path):
             name, version = match[1], match[2]
             if name != deployment.endpoint:
@@ -230,12 +274,6 @@ class App:
 
     async def _embeddings(self, exchange: Exchange) -> Reply:
         deployment = self._deployment
-        if deployment.build.task != "embed" or len(deployment.output.shape) != 1:
-            raise HttpError(
-                404,
-                f"{deployment.endpoint} does not embed; use {self._v2_paths()[0]}/infer",
-                code="not_found",
-            )
         asked = openai.parse_embeddings(await self._body(exchange), self._limits)
         if asked.model != deployment.endpoint:
             raise self._no_model(asked.model)
@@ -255,15 +293,8 @@ class App:
         )
 
     async def _rerank(self, exchange: Exchange, *, form: rerank.Form) -> Reply:
-        deployment = self._deployment
-        if deployment.build.task != "rerank":
-            raise HttpError(
-                404,
-                f"{deployment.endpoint} does not rerank; use {self._v2_paths()[0]}/infer",
-                code="not_found",
-            )
         asked = form.parse(await self._body(exchange), self._limits)
-        if asked.model not in (None, deployment.endpoint):
+        if asked.model not in (None, self._deployment.endpoint):
             raise self._no_model(asked.model)
         answers = await self._answer(exchange, asked.pairs, truncate=asked.truncate)
         answer = rerank.RerankAnswer.of(
@@ -273,6 +304,16 @@ class App:
             source=answers.source,
         )
         return form.reply(asked, answer)
+
+    async def _predict(self, exchange: Exchange) -> Reply:
+        deployment = self._deployment
+        asked = predict.parse_predict(await self._body(exchange), deployment.input, self._limits)
+        answers = await self._answer(exchange, asked.items, truncate=asked.truncate)
+        if deployment.build.task == "predict":
+            return predict.values_reply(asked, answers.values, source=answers.source)
+        return predict.predictions_reply(
+            asked, answers.values, deployment.labels, source=answers.source
+        )
 
     async def _infer(self, exchange: Exchange) -> Reply:
         deployment = self._deployment
@@ -384,29 +425,27 @@ class App:
     # About the server
 
     async def _models(self, exchange: Exchange) -> Reply:
-        return _json({"object": "list", "data": [self._model_body()]})
+        return _json(openai.Models(data=[self._model_body()]))
 
     async def _model(self, exchange: Exchange) -> Reply:
         return _json(self._model_body())
 
-    def _model_body(self) -> dict[str, object]:
+    def _model_body(self) -> openai.Model:
         owner = self._deployment.owner or "headgate"
-        return openai.model_body(self._deployment.endpoint, owner, self._created_s)
+        return openai.Model(id=self._deployment.endpoint, created=self._created_s, owned_by=owner)
 
     async def _v2_server(self, exchange: Exchange) -> Reply:
-        return _json(
-            {"name": "headgate", "version": __version__, "extensions": ["binary_tensor_data"]}
-        )
+        return _json(v2.ServerMetadata("headgate", __version__))
 
     async def _v2_model(self, exchange: Exchange) -> Reply:
         d = self._deployment
         platform = f"{d.build.engine}_{d.build.precision}"
-        return _json(v2.metadata_body(d.endpoint, d.generation, platform, d.input, d.output))
+        return _json(v2.metadata(d.endpoint, d.generation, platform, d.input, d.output))
 
     async def _live(self, exchange: Exchange) -> Reply:
         if self._deployment.beyond_repair:  # orchestrators restart what is not live, and only that
             raise HttpError(503, self._deployment.unready or "", code="not_live")
-        return _json({"live": True})
+        return _json(v2.Live(True))
 
     async def _ready(self, exchange: Exchange) -> Reply:
         if self._draining:
@@ -414,11 +453,19 @@ class App:
         reason = self._deployment.unready
         if reason is not None:
             raise HttpError(503, reason, code="not_ready")
-        return _json({"ready": True, "name": self._deployment.endpoint})
+        return _json(v2.Ready(True, self._deployment.endpoint))
 
     async def _metrics(self, exchange: Exchange) -> Reply:
         text = generate_latest(self._deployment.metrics.registry)
         return Reply(text, content_type=CONTENT_TYPE_PLAIN_0_0_4.encode())
+
+    async def _openapi(self, exchange: Exchange) -> Reply:
+        return Reply(self._document)
+
+    @cached_property
+    def _document(self) -> bytes:
+        deployment = self._deployment
+        return msgspec.json.encode(document(deployment.endpoint, deployment.release, self.routes))
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:
@@ -463,10 +510,10 @@ def _deadline(exchange: Exchange) -> float | None:
     given = exchange.headers.get(b"x-request-timeout-ms")
     if given is None:
         return None
-    if not given.isdigit() or len(given) > 9 or not 0 < int(given) <= 86_400_000:
+    if not given.isdigit() or len(given) > 9 or not 0 < int(given) <= LONGEST_TIMEOUT_MS:
         raise HttpError(
             400,
-            "X-Request-Timeout-Ms: it must be a whole number of milliseconds, 1 to 86400000",
+            f"X-Request-Timeout-Ms: it must be whole milliseconds, 1 to {LONGEST_TIMEOUT_MS}",
             code="invalid_value",
             param="X-Request-Timeout-Ms",
         )

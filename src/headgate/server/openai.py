@@ -14,8 +14,20 @@ import msgspec
 import numpy as np
 
 from headgate.server.http import HttpError, Limits, Reply, decoded
+from headgate.server.routes import INFERENCE, ErrorForm, Operation
 
-__all__ = ["EmbeddingsRequest", "embeddings_reply", "error_reply", "model_body", "parse_embeddings"]
+__all__ = [
+    "ERRORS",
+    "MODEL",
+    "MODELS",
+    "EmbeddingsRequest",
+    "Model",
+    "Models",
+    "embeddings_operation",
+    "embeddings_reply",
+    "error_reply",
+    "parse_embeddings",
+]
 
 _TYPES = {
     401: "authentication_error",
@@ -24,7 +36,9 @@ _TYPES = {
 }
 
 
-class _Body(msgspec.Struct, forbid_unknown_fields=True):
+class EmbeddingsBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Texts, or token ids that the caller made, special tokens included; not both."""
+
     input: str | list[str | int | list[int]]
     model: str
     encoding_format: Literal["float", "base64"] = "float"
@@ -33,7 +47,62 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
     truncate: bool = False
 
 
-_decoder = msgspec.json.Decoder(_Body)
+class Embedding(msgspec.Struct, kw_only=True):
+    """One item's vector: numbers, or the base64 of little-endian float32."""
+
+    object: Literal["embedding"] = "embedding"
+    index: int
+    embedding: str | list[float]
+
+
+class Usage(msgspec.Struct):
+    """What was read."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class Embeddings(msgspec.Struct, kw_only=True):
+    """A vector for each item, in their order."""
+
+    object: Literal["list"] = "list"
+    data: list[Embedding]
+    model: str
+    usage: Usage
+
+
+class Model(msgspec.Struct, kw_only=True):
+    """The endpoint, as OpenAI's clients see it."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str
+
+
+class Models(msgspec.Struct, kw_only=True):
+    """All models, which is one."""
+
+    object: Literal["list"] = "list"
+    data: list[Model]
+
+
+class OpenAIFault(msgspec.Struct):
+    """``param`` names the field at fault, ``code`` the reason for programs."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+class OpenAIError(msgspec.Struct):
+    """What went wrong, in OpenAI's form."""
+
+    error: OpenAIFault
+
+
+_decoder = msgspec.json.Decoder(EmbeddingsBody)
 
 
 class EmbeddingsRequest(msgspec.Struct, frozen=True):
@@ -75,39 +144,69 @@ def embeddings_reply(
     """``values``: one 1-d float array an item."""
     vectors = [np.asarray(value, dtype="<f4") for value in values]
     data = [
-        {
-            "object": "embedding",
-            "index": index,
-            "embedding": base64.b64encode(v.tobytes()).decode() if request.base64 else v.tolist(),
-        }
+        Embedding(
+            index=index,
+            embedding=base64.b64encode(v.tobytes()).decode() if request.base64 else v.tolist(),
+        )
         for index, v in enumerate(vectors)
     ]
-    body = {
-        "object": "list",
-        "data": data,
-        "model": request.model,
-        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
-    }
+    body = Embeddings(data=data, model=request.model, usage=Usage(tokens, tokens))
     return Reply(msgspec.json.encode(body), source=source)
-
-
-def model_body(endpoint: str, owner: str, created_s: int) -> dict[str, object]:
-    """One entry of ``GET /v1/models``."""
-    return {"id": endpoint, "object": "model", "created": created_s, "owned_by": owner}
 
 
 def error_reply(error: HttpError) -> Reply:
     """OpenAI's error object."""
     kind = _TYPES.get(error.status, "server_error" if error.status >= 500 else None)
-    body = {
-        "error": {
-            "message": error.message,
-            "type": kind or "invalid_request_error",
-            "param": error.param,
-            "code": error.code,
-        }
-    }
-    return Reply(msgspec.json.encode(body), status=error.status, headers=error.headers)
+    fault = OpenAIFault(error.message, kind or "invalid_request_error", error.param, error.code)
+    body = msgspec.json.encode(OpenAIError(fault))
+    return Reply(body, status=error.status, headers=error.headers)
+
+
+ERRORS = ErrorForm(error_reply, OpenAIError)
+MODELS = Operation("The models that are served: one.", ERRORS, gives=(Models,))
+MODEL = Operation("The endpoint as a model.", ERRORS, gives=(Model,))
+
+
+def embeddings_operation(endpoint: str, dimensions: int, limits: Limits) -> Operation:
+    """``POST /v1/embeddings`` of an endpoint whose vectors have ``dimensions``."""
+    token_ids = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
+    several = {"minItems": 1, "maxItems": limits.max_items}
+    return Operation(
+        "Embeds texts, or token ids.",
+        ERRORS,
+        statuses=INFERENCE,
+        asks=EmbeddingsBody,
+        gives=(Embeddings,),
+        bounds={
+            EmbeddingsBody: {
+                "input": {
+                    "anyOf": [
+                        {"type": "string"},
+                        {"type": "array", "items": {"type": "string"}, **several},
+                        token_ids,
+                        {"type": "array", "items": token_ids, **several},
+                    ]
+                },
+                "model": {"const": endpoint},
+                "dimensions": {"enum": [dimensions, None]},
+            },
+            Embeddings: {"model": {"const": endpoint}, "data": several},
+            Embedding: {
+                "embedding": {
+                    "anyOf": [
+                        {
+                            "type": "array",
+                            "items": {"type": "number"},
+                            "minItems": dimensions,
+                            "maxItems": dimensions,
+                        },
+                        {"type": "string", "contentEncoding": "base64"},
+                    ]
+                }
+            },
+        },
+        example={"model": endpoint, "input": "hello"},
+    )
 
 
 def _bad(param: str, message: str) -> HttpError:

@@ -20,21 +20,17 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
+from headgate.server import predict
 from headgate.server.http import HttpError, Limits, Reply, decoded
+from headgate.server.routes import INFERENCE, ErrorForm, Operation
 from headgate.workload import Pair
 
 __all__ = ["FORMS", "Form", "RerankAnswer", "RerankRequest"]
 
-_TEI_TYPES = {
-    400: "Validation",
-    413: "Validation",
-    422: "Validation",
-    429: "Overloaded",
-    503: "Unhealthy",
-}
 
+class RerankBody(msgspec.Struct, forbid_unknown_fields=True):
+    """A query and the texts to rank, as TEI's clients send them."""
 
-class _TeiBody(msgspec.Struct, forbid_unknown_fields=True):
     query: str
     texts: list[str]
     raw_scores: bool = False
@@ -43,18 +39,69 @@ class _TeiBody(msgspec.Struct, forbid_unknown_fields=True):
     truncation_direction: Literal["left", "right", "Left", "Right"] = "right"
 
 
-class _CohereBody(msgspec.Struct, forbid_unknown_fields=True):
+class Rank(msgspec.Struct, omit_defaults=True):
+    """A text's score, and the text where it was asked for."""
+
+    index: int
+    score: float
+    text: str | None = None
+
+
+class CohereRerankBody(msgspec.Struct, forbid_unknown_fields=True):
+    """A query and documents: texts, or objects that hold one under ``text`` and come back as they
+    are."""
+
     query: str
     documents: list[str | dict[str, Any]]
-    """Texts, or objects that hold one under ``text`` and come back as they are."""
     model: str | None = None
     top_n: int | None = None
     return_documents: bool | None = None
     max_tokens_per_doc: int | None = None
 
 
-_tei_decoder = msgspec.json.Decoder(_TeiBody)
-_cohere_decoder = msgspec.json.Decoder(_CohereBody)
+class CohereRank(msgspec.Struct, omit_defaults=True):
+    """A document's score, and the document where it was asked for."""
+
+    index: int
+    relevance_score: float
+    document: dict[str, Any] | None = None
+
+
+class CohereVersion(msgspec.Struct):
+    """Of Cohere's API."""
+
+    version: str
+
+
+class CohereTokens(msgspec.Struct):
+    """What was read."""
+
+    input_tokens: int
+
+
+class CohereMeta(msgspec.Struct):
+    """About the answer."""
+
+    api_version: CohereVersion
+    tokens: CohereTokens
+
+
+class CohereReranked(msgspec.Struct):
+    """The best first."""
+
+    id: str
+    results: list[CohereRank]
+    meta: CohereMeta
+
+
+class CohereError(msgspec.Struct):
+    """What went wrong, in Cohere's form."""
+
+    message: str
+
+
+_tei_decoder = msgspec.json.Decoder(RerankBody)
+_cohere_decoder = msgspec.json.Decoder(CohereRerankBody)
 
 
 class RerankRequest(msgspec.Struct, frozen=True):
@@ -66,8 +113,10 @@ class RerankRequest(msgspec.Struct, frozen=True):
     """The endpoint that the caller means; TEI's callers name none."""
     raw: bool = False
     """Logits are asked for."""
-    echo: Sequence[object] | None = None
-    """What comes back beside each score, where that is asked for: one a pair."""
+    texts: Sequence[str] | None = None
+    """What comes back beside the scores, where that is asked for: one a pair."""
+    documents: Sequence[dict[str, Any]] | None = None
+    """The same, as Cohere's callers see it."""
     top_n: int | None = None
 
 
@@ -99,7 +148,7 @@ def _parse_tei(body: bytes, limits: Limits) -> RerankRequest:
         pairs,
         bool(asked.truncate),
         raw=asked.raw_scores,
-        echo=asked.texts if asked.return_text else None,
+        texts=asked.texts if asked.return_text else None,
     )
 
 
@@ -121,7 +170,7 @@ def _parse_cohere(body: bytes, limits: Limits) -> RerankRequest:
         pairs,
         truncate=True,
         model=asked.model,
-        echo=documents if asked.return_documents else None,
+        documents=documents if asked.return_documents else None,
         top_n=asked.top_n,
     )
 
@@ -130,53 +179,85 @@ def _tei_reply(asked: RerankRequest, answer: RerankAnswer) -> Reply:
     ranks = []
     for index in _ranked(answer.logits):
         logit = answer.logits[index]
-        rank: dict[str, object] = {"index": index, "score": logit if asked.raw else _sigmoid(logit)}
-        if asked.echo is not None:
-            rank["text"] = asked.echo[index]
-        ranks.append(rank)
+        text = asked.texts[index] if asked.texts is not None else None
+        ranks.append(Rank(index, logit if asked.raw else _sigmoid(logit), text))
     return Reply(msgspec.json.encode(ranks), source=answer.source)
 
 
 def _cohere_reply(asked: RerankRequest, answer: RerankAnswer, *, version: str) -> Reply:
     results = []
     for index in _ranked(answer.logits)[: asked.top_n]:
-        score = _sigmoid(answer.logits[index])
-        result: dict[str, object] = {"index": index, "relevance_score": score}
-        if asked.echo is not None:
-            result["document"] = asked.echo[index]
-        results.append(result)
-    meta = {"api_version": {"version": version}, "tokens": {"input_tokens": answer.tokens}}
-    body = {"id": answer.request_id, "results": results, "meta": meta}
+        document = asked.documents[index] if asked.documents is not None else None
+        results.append(CohereRank(index, _sigmoid(answer.logits[index]), document))
+    meta = CohereMeta(CohereVersion(version), CohereTokens(answer.tokens))
+    body = CohereReranked(answer.request_id, results, meta)
     return Reply(msgspec.json.encode(body), source=answer.source)
-
-
-def _tei_error(error: HttpError) -> Reply:
-    """TEI's error object; what it has no name for is the backend's."""
-    body = {"error": error.message, "error_type": _TEI_TYPES.get(error.status, "Backend")}
-    return Reply(msgspec.json.encode(body), status=error.status, headers=error.headers)
 
 
 def _cohere_error(error: HttpError) -> Reply:
     """Cohere's error object: a message, and no more."""
-    body = msgspec.json.encode({"message": error.message})
+    body = msgspec.json.encode(CohereError(error.message))
     return Reply(body, status=error.status, headers=error.headers)
+
+
+def _tei_operation(endpoint: str, limits: Limits) -> Operation:
+    return Operation(
+        "Rank texts by how well they answer a query.",
+        predict.ERRORS,
+        INFERENCE,
+        asks=RerankBody,
+        gives=(list[Rank],),
+        bounds={RerankBody: {"texts": {"minItems": 1, "maxItems": limits.max_items}}},
+        example={"query": "How is a file opened?", "texts": ["With open().", "It is a file."]},
+    )
+
+
+def _cohere_operation(endpoint: str, limits: Limits) -> Operation:
+    with_text = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
+    at_least_one = {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "null"}]}
+    return Operation(
+        "Rank documents by how well they answer a query.",
+        ErrorForm(_cohere_error, CohereError),
+        INFERENCE,
+        asks=CohereRerankBody,
+        gives=(CohereReranked,),
+        bounds={
+            CohereRerankBody: {
+                "model": {"enum": [endpoint, None]},
+                "documents": {
+                    "items": {"anyOf": [{"type": "string"}, with_text]},
+                    "minItems": 1,
+                    "maxItems": limits.max_items,
+                },
+                "top_n": at_least_one,
+                "max_tokens_per_doc": at_least_one,
+            }
+        },
+        example={
+            "model": endpoint,
+            "query": "How is a file opened?",
+            "documents": ["With open().", {"text": "It is a file."}],
+            "top_n": 1,
+        },
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """One way to ask: bodies in, bodies out, errors."""
+    """One way to ask: bodies in, bodies out, and what callers may know of it."""
 
     parse: Callable[[bytes, Limits], RerankRequest]
     """Raises ``HttpError`` 400 naming the field."""
     reply: Callable[[RerankRequest, RerankAnswer], Reply]
-    error: Callable[[HttpError], Reply]
+    operation: Callable[[str, Limits], Operation]
+    """Of an endpoint, by its name."""
 
 
 FORMS: Mapping[str, Form] = {
-    "/rerank": Form(_parse_tei, _tei_reply, _tei_error),
+    "/rerank": Form(_parse_tei, _tei_reply, _tei_operation),
     **{
         f"/v{version}/rerank": Form(
-            _parse_cohere, functools.partial(_cohere_reply, version=version), _cohere_error
+            _parse_cohere, functools.partial(_cohere_reply, version=version), _cohere_operation
         )
         for version in "12"
     },

@@ -14,13 +14,31 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from headgate.engines.codec import holds_bools
 from headgate.runtime import Tensor
 from headgate.server.http import HttpError, Limits, Reply, decoded
+from headgate.server.routes import INFERENCE, ErrorForm, Header, Operation
 from headgate.workload import Pair
 
-__all__ = ["InferRequest", "error_reply", "infer_reply", "metadata_body", "parse_infer"]
+__all__ = [
+    "ERRORS",
+    "LIVE",
+    "METADATA",
+    "READY",
+    "SERVER",
+    "InferRequest",
+    "Live",
+    "Ready",
+    "ServerMetadata",
+    "error_reply",
+    "infer_operation",
+    "infer_reply",
+    "metadata",
+    "parse_infer",
+]
 
 _JSON_LENGTH = "Inference-Header-Content-Length"
+_BINARY = "application/octet-stream"
 _DATATYPES = {
     "bool": "BOOL",
     "uint8": "UINT8",
@@ -39,7 +57,9 @@ _DATATYPES = {
 _DTYPES = {v2: dtype for dtype, v2 in _DATATYPES.items() if dtype != "str"}
 
 
-class _InputTensor(msgspec.Struct):
+class InputTensor(msgspec.Struct):
+    """``data`` flat or nested, in row-major order, or ``parameters.binary_data_size``."""
+
     name: str
     shape: list[int]
     datatype: str
@@ -47,19 +67,87 @@ class _InputTensor(msgspec.Struct):
     parameters: dict[str, Any] | None = None
 
 
-class _OutputWish(msgspec.Struct):
+class OutputWish(msgspec.Struct):
+    """``parameters.binary_data`` asks for it as binary data."""
+
     name: str
     parameters: dict[str, Any] | None = None
 
 
-class _Body(msgspec.Struct):
-    inputs: list[_InputTensor]
+class InferBody(msgspec.Struct):
+    """One tensor; its first axis counts the items."""
+
+    inputs: list[InputTensor]
     id: str | None = None
     parameters: dict[str, Any] | None = None
-    outputs: list[_OutputWish] | None = None
+    outputs: list[OutputWish] | None = None
 
 
-_decoder = msgspec.json.Decoder(_Body)
+class OutputTensor(msgspec.Struct, omit_defaults=True):
+    """``data`` is flat, in row-major order; or ``parameters.binary_data_size``."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+    data: list[Any] | None = None
+    parameters: dict[str, Any] | None = None
+
+
+class Inference(msgspec.Struct, omit_defaults=True):
+    """The answers, one a row."""
+
+    model_name: str
+    model_version: str
+    outputs: list[OutputTensor]
+    id: str | None = None
+
+
+class ServerMetadata(msgspec.Struct):
+    """The server and the protocol's extensions that it has."""
+
+    name: str
+    version: str
+    extensions: tuple[str, ...] = ("binary_tensor_data",)
+
+
+class TensorMetadata(msgspec.Struct):
+    """-1 in ``shape`` is the number of items."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+
+
+class ModelMetadata(msgspec.Struct):
+    """The endpoint as a model of the protocol."""
+
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[TensorMetadata]
+    outputs: list[TensorMetadata]
+
+
+class Live(msgspec.Struct):
+    """The process answers."""
+
+    live: bool
+
+
+class Ready(msgspec.Struct):
+    """Every engine makes progress."""
+
+    ready: bool
+    name: str
+
+
+class V2Error(msgspec.Struct):
+    """What went wrong, in the protocol's form."""
+
+    error: str
+
+
+_decoder = msgspec.json.Decoder(InferBody)
 
 
 class InferRequest(msgspec.Struct, frozen=True):
@@ -127,60 +215,107 @@ def infer_reply(
 ) -> Reply:
     """``values``: one array an item."""
     stacked = np.stack([np.asarray(value) for value in values])
-    output: dict[str, object] = {
-        "name": gives.name,
-        "datatype": _DATATYPES[stacked.dtype.name],
-        "shape": list(stacked.shape),
-    }
+    output = OutputTensor(gives.name, _DATATYPES[stacked.dtype.name], list(stacked.shape))
     raw = b""
     if request.binary:
         raw = stacked.astype(stacked.dtype.newbyteorder("<"), copy=False).tobytes()
-        output["parameters"] = {"binary_data_size": len(raw)}
+        output.parameters = {"binary_data_size": len(raw)}
     else:
-        output["data"] = stacked.ravel().tolist()
-    body: dict[str, object] = {
-        "model_name": endpoint,
-        "model_version": str(version),
-        "outputs": [output],
-    }
-    if request.id is not None:
-        body["id"] = request.id
-    head = msgspec.json.encode(body)
+        output.data = stacked.ravel().tolist()
+    head = msgspec.json.encode(Inference(endpoint, str(version), [output], request.id))
     if not request.binary:
         return Reply(head, source=source)
     return Reply(
         head + raw,
-        content_type=b"application/octet-stream",
+        content_type=_BINARY.encode(),
         headers=((_JSON_LENGTH.lower().encode(), b"%d" % len(head)),),
         source=source,
     )
 
 
-def metadata_body(
+def metadata(
     endpoint: str, version: int, platform: str, accepts: Tensor, gives: Tensor
-) -> dict[str, object]:
+) -> ModelMetadata:
     """``GET /v2/models/{name}``; -1 is the number of items."""
-    return {
-        "name": endpoint,
-        "versions": [str(version)],
-        "platform": platform,
-        "inputs": [_tensor_body(accepts)],
-        "outputs": [_tensor_body(gives)],
-    }
+    inputs, outputs = [_tensor_metadata(accepts)], [_tensor_metadata(gives)]
+    return ModelMetadata(endpoint, [str(version)], platform, inputs, outputs)
 
 
 def error_reply(error: HttpError) -> Reply:
     """The protocol's error object: a message, and no more."""
-    body = msgspec.json.encode({"error": error.message})
+    body = msgspec.json.encode(V2Error(error.message))
     return Reply(body, status=error.status, headers=error.headers)
 
 
-def _tensor_body(tensor: Tensor) -> dict[str, object]:
-    datatype = _DATATYPES[tensor.dtype]
-    return {"name": tensor.name, "datatype": datatype, "shape": [-1, *tensor.shape]}
+ERRORS = ErrorForm(error_reply, V2Error)
+SERVER = Operation("The server and its extensions.", ERRORS, gives=(ServerMetadata,))
+METADATA = Operation("The endpoint's tensors.", ERRORS, gives=(ModelMetadata,))
+LIVE = Operation("Whether the process answers.", ERRORS, gives=(Live,))
+READY = Operation(
+    "Whether every engine makes progress and requests are welcome.",
+    ERRORS,
+    statuses=(503,),
+    gives=(Ready,),
+)
 
 
-def _raw(tensor: _InputTensor, rest: bytes | None) -> bytes | None:
+def infer_operation(accepts: Tensor, gives: Tensor, limits: Limits) -> Operation:
+    """``POST .../infer`` of a model that takes and gives these tensors."""
+    items = {"type": "integer", "minimum": 1, "maximum": limits.max_items}
+    axes = [{"const": n} for n in accepts.shape]
+    text = accepts.dtype == "str"  # of texts further axes of one are taken too
+    shape = {
+        "prefixItems": [items, *axes],
+        "items": {"const": 1} if text else False,
+        "minItems": 1 + len(axes),
+    }
+    example = "hello" if text else np.zeros(accepts.shape).tolist()
+    return Operation(
+        "Answers the items of one tensor, by the Open Inference Protocol.",
+        ERRORS,
+        statuses=INFERENCE,
+        asks=InferBody,
+        gives=(Inference,),
+        bounds={
+            InferBody: {"inputs": {"minItems": 1, "maxItems": 1}},
+            InputTensor: {
+                "name": {"const": accepts.name},
+                "datatype": {"const": _DATATYPES[accepts.dtype]},
+                "shape": shape,
+            },
+            OutputWish: {"name": {"const": gives.name}},
+            Inference: {"outputs": {"minItems": 1, "maxItems": 1}},
+            OutputTensor: {
+                "name": {"const": gives.name},
+                "datatype": {"const": _DATATYPES[gives.dtype]},
+            },
+        },
+        headers=(
+            Header(
+                _JSON_LENGTH,
+                {"type": "integer", "minimum": 0, "maximum": limits.max_body_bytes},
+                "Bytes of the JSON, where binary data follows it.",
+            ),
+        ),
+        binary=_BINARY,
+        example={
+            "inputs": [
+                {
+                    "name": accepts.name,
+                    "shape": [1, *accepts.shape],
+                    "datatype": _DATATYPES[accepts.dtype],
+                    "data": [example],
+                }
+            ]
+        },
+    )
+
+
+def _tensor_metadata(tensor: Tensor) -> TensorMetadata:
+    return TensorMetadata(tensor.name, _DATATYPES[tensor.dtype], [-1, *tensor.shape])
+
+
+def _raw(tensor: InputTensor, rest: bytes | None) -> bytes | None:
     """The tensor's binary data, or None where its values are in the JSON."""
     size = (tensor.parameters or {}).get("binary_data_size")
     if size is None:
@@ -216,7 +351,7 @@ def _raw_texts(raw: bytes, most: int) -> list[object]:
     return texts
 
 
-def _texts(tensor: _InputTensor, accepts: Tensor, raw: bytes | None) -> Sequence[object]:
+def _texts(tensor: InputTensor, accepts: Tensor, raw: bytes | None) -> Sequence[object]:
     """One text an item, or one ``Pair`` where the model accepts two texts an item."""
     if tensor.datatype != "BYTES":
         raise _bad("inputs[0].datatype", f"{tensor.datatype} is no text; send BYTES")
@@ -238,7 +373,7 @@ def _texts(tensor: _InputTensor, accepts: Tensor, raw: bytes | None) -> Sequence
     return texts
 
 
-def _array(tensor: _InputTensor, accepts: Tensor, binary: bytes | None) -> NDArray[np.generic]:
+def _array(tensor: InputTensor, accepts: Tensor, binary: bytes | None) -> NDArray[np.generic]:
     expected = _DATATYPES[accepts.dtype]
     if tensor.datatype != expected:
         raise _bad("inputs[0].datatype", f"{tensor.datatype} instead of {expected}")
@@ -256,7 +391,8 @@ def _array(tensor: _InputTensor, accepts: Tensor, binary: bytes | None) -> NDArr
     try:
         raw = np.asarray(tensor.data)
         # Checked before conversion, because numpy reads "1" as a number, and true as 1.
-        if raw.dtype.kind not in ("b" if expected == "BOOL" else "iuf"):
+        kinds = "b" if expected == "BOOL" else "iuf"
+        if raw.dtype.kind not in kinds or (kinds != "b" and holds_bools(tensor.data)):
             raise ValueError("it holds something else than numbers")
         if raw.size != math.prod(tensor.shape):
             raise ValueError(f"{raw.size} values do not fit the shape {tensor.shape}")

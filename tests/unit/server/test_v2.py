@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from headgate.runtime import Tensor
 from headgate.server import Limits
 from headgate.server.http import HttpError
-from headgate.server.v2 import infer_reply, metadata_body, parse_infer
+from headgate.server.v2 import TensorMetadata, infer_reply, metadata, parse_infer
 from headgate.workload import Pair
 
 LIMITS = Limits(max_items=8)
@@ -91,6 +91,7 @@ def test_flat_and_nested_tensors_are_the_same(values: list[float]) -> None:
         (image(data=[1, 2, 3]), IMAGE, "inputs[0].data"),
         (image(data=["1", "2", "3", "4"]), IMAGE, "inputs[0].data"),
         (image(data=[True, False, True, True]), IMAGE, "inputs[0].data"),
+        (image(data=[[1, 0.5], [True, 1]]), IMAGE, "inputs[0].data"),
         (image(data=[None, 1, 2, 3]), IMAGE, "inputs[0].data"),
         (image(data=[[1], [2, 3], [4]]), IMAGE, "inputs[0].data"),
         (
@@ -177,9 +178,9 @@ def test_the_reply_has_name_type_shape_and_data() -> None:
 
 def test_metadata_says_what_the_model_takes() -> None:
     """-1 stands for the number of items."""
-    described = metadata_body("e", 7, "p", IMAGE, SCORES)
-    assert described["inputs"] == [{"name": "x", "datatype": "FP32", "shape": [-1, 2, 2]}]
-    assert described["outputs"] == [{"name": "scores", "datatype": "FP32", "shape": [-1, 3]}]
+    described = metadata("e", 7, "p", IMAGE, SCORES)
+    assert described.inputs == [TensorMetadata("x", "FP32", [-1, 2, 2])]
+    assert described.outputs == [TensorMetadata("scores", "FP32", [-1, 3])]
 
 
 @pytest.mark.parametrize("shape", [[1], [1, 1_000_000_000]])
