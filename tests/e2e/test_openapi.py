@@ -16,7 +16,7 @@ import schemathesis
 from headgate.objects import BatchingSpec, Build, CacheSpec, Variant
 from headgate.runtime import Deployment
 from headgate.workload import ServiceCurve
-from tests.models import tiny_classifier, tiny_embedder, tiny_tokenizer
+from tests.models import tiny_classifier, tiny_cross_encoder, tiny_embedder, tiny_tokenizer
 from tests.serving import Served
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
@@ -43,7 +43,7 @@ def served(root: Path, task: str, **files: str) -> Served:
             variant=Variant("tiny", build.version, 1, batching, CacheSpec()),
             service=ServiceCurve(1e-3, 1e-5, 1e-6, 0.0),
             path_of=lambda version: root / version,
-            labels=() if task == "embed" else ("cat", "dog", "eel"),
+            labels=("cat", "dog", "eel") if task == "classify" else (),
             warm_s=1.0,
         )
     )
@@ -66,7 +66,16 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield running
 
 
-@pytest.mark.parametrize("task", ["embedder", "classifier"])
+@pytest.fixture(scope="module")
+def reranker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    root = tmp_path_factory.mktemp("reranker")
+    tiny_cross_encoder(root / "model")
+    tiny_tokenizer(root / "tokenizer")
+    with served(root, "rerank", tokenizer="tokenizer") as running:
+        yield running
+
+
+@pytest.mark.parametrize("task", ["embedder", "classifier", "reranker"])
 def test_the_document_is_openapi_3_1(task: str, request: pytest.FixtureRequest) -> None:
     """By the specification's own meta-schema, and what is in it by that of JSON Schema."""
     running: Served = request.getfixturevalue(task)
@@ -93,3 +102,8 @@ def test_an_embedder_does_what_its_document_says(embedder: Served, tmp_path: Pat
 def test_a_classifier_does_what_its_document_says(classifier: Served, tmp_path: Path) -> None:
     """Numbers in, labels out."""
     run_schemathesis(classifier.url, tmp_path)
+
+
+def test_a_reranker_does_what_its_document_says(reranker: Served, tmp_path: Path) -> None:
+    """As TEI's callers ask, and as Cohere's do."""
+    run_schemathesis(reranker.url, tmp_path)

@@ -157,7 +157,7 @@ def test_no_body_is_a_fault(body: bytes) -> None:
 def test_errors_are_of_each_protocols_own_form(status: int, kind: str) -> None:
     """TEI has types; Cohere has a message."""
     error = HttpError(status, "why", code="any", headers=((b"retry-after", b"1"),))
-    theirs, other = TEI.error(error), COHERE.error(error)
+    theirs, other = (f.operation("words", LIMITS).errors.reply(error) for f in (TEI, COHERE))
     assert json.loads(theirs.body) == {"error": "why", "error_type": kind}
     assert json.loads(other.body) == {"message": "why"}
     for reply in (theirs, other):
