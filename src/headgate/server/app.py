@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import itertools
 import logging
 import re
-import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -24,16 +22,16 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from headgate import __version__
 from headgate.errors import EngineError, RequestError, TooLong
-from headgate.runtime import Answers, Deployment, Rejected, Trace
-from headgate.scheduling import Reservations
+from headgate.runtime import Answers, Deployment, Rejected
 from headgate.server import openai, predict, rerank, v2
 from headgate.server.bodies import Bodies
+from headgate.server.call import Call
+from headgate.server.desk import Desk
 from headgate.server.http import Exchange, HttpError, Limits, Receive, Reply, Scope, Send
 from headgate.server.openapi import document
-from headgate.server.routes import LONGEST_TIMEOUT_MS, Operation, Route
-from headgate.workload import Encoded
+from headgate.server.routes import Operation, Route
 
-__all__ = ["App", "app"]
+__all__ = ["App", "app", "as_http"]
 
 _WATCH_AFTER_S = 0.02
 """A request that takes longer than this is watched for its caller hanging up. Watching costs a
@@ -43,7 +41,6 @@ _CLIENT_CLOSED = 499
 _ASK_NO_MORE = ((b"x-should-retry", b"false"),)
 """OpenAI's clients ask again after a 500 unless they are told not to. What hung one engine may hang
 the next."""
-_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _V2_MODEL = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?(/ready|/infer)?")
 _log = logging.getLogger("headgate.server")
 
@@ -65,15 +62,8 @@ class App:
     def __init__(self, deployment: Deployment, limits: Limits) -> None:
         self._deployment = deployment
         self._limits = limits
-        self._reservations = Reservations(
-            max_bytes=limits.max_held_bytes, max_tokens=limits.max_held_tokens
-        )
+        self.desk = Desk(deployment, limits)
         self._bodies = Bodies(limits.body_timeout_s)
-        self._draining = False
-        self._active = 0
-        self._idle = asyncio.Event()
-        prefix = secrets.token_hex(6)
-        self._ids = (f"{prefix}-{i:x}" for i in itertools.count())
         self._release = (b"x-headgate-release", deployment.release.encode())
         self._created_s = int(time.time())
         every = self._all_routes()
@@ -138,39 +128,27 @@ class App:
     async def drain(self) -> bool:
         """From now on readiness is 503 and so are new requests, and those whose bodies have not
         come yet; then ``finish``."""
-        self._draining = True
+        self.desk.draining = True
         self._bodies.refuse(_shutting_down())
         return await self.finish()
 
     async def finish(self) -> bool:
         """Waits for what was accepted; nothing new may come. True once all of it is answered,
         False if that took longer than ``limits.drain_timeout_s``."""
-        try:
-            async with asyncio.timeout(self._limits.drain_timeout_s):
-                if self._active:
-                    self._idle.clear()
-                    await self._idle.wait()
-                if self._deployment.started:
-                    await self._deployment.live.drain()
-        except TimeoutError:
-            return False
-        return True
+        return await self.desk.finish()
 
     # One request's way
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         deployment = self._deployment
         headers = dict(scope["headers"])
-        request_id = headers.get(b"x-request-id", b"").decode("latin-1")
-        if not _REQUEST_ID.fullmatch(request_id):
-            request_id = next(self._ids)
         exchange = Exchange(
             method=scope["method"],
             path=scope["path"],
             headers=headers,
             receive=receive,
             limits=self._limits,
-            request_id=request_id,
+            request_id=self.desk.request_id(headers),
             started_s=deployment.clock(),
         )
         reply = await self._reply(exchange)
@@ -178,7 +156,7 @@ class App:
             await self._send(send, exchange, reply)
         deployment.metrics.requests[reply.status, reply.source] += 1
         if exchange.method == "POST":
-            self._trace(exchange, reply)
+            self.desk.record(exchange, reply.status, reply.source)
 
     async def _send(self, send: Send, exchange: Exchange, reply: Reply) -> None:
         head = [
@@ -190,7 +168,7 @@ class App:
         ]
         if reply.source:
             head.append((b"x-headgate-source", reply.source.encode()))
-        if self._draining:
+        if self.desk.draining:
             head.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": reply.status, "headers": head})
         body = b"" if exchange.method == "HEAD" else reply.body
@@ -201,17 +179,11 @@ class App:
             handler = self._route(exchange).handler
             if exchange.method != "POST":
                 return await handler(exchange)
-            if self._draining:
-                raise _shutting_down()
-            self._active += 1
-            exchange.reservation = self._reservations.open()
+            self.desk.admit(exchange)
             try:
                 return await handler(exchange)
             finally:
-                self._reservations.release(exchange.reservation)
-                self._active -= 1
-                if not self._active:
-                    self._idle.set()
+                self.desk.release(exchange)
         except asyncio.CancelledError:
             if not exchange.gone and exchange.given_up is None:
                 raise
@@ -221,7 +193,7 @@ class App:
                 return self._form(exchange.path)(exchange.given_up)
             return Reply(b"", status=_CLIENT_CLOSED)
         except Exception as error:
-            return self._form(exchange.path)(_as_http(error, exchange))
+            return self._form(exchange.path)(as_http(error, exchange))
 
     def _route(self, exchange: Exchange) -> Route:
         methods = self._routes.get(exchange.path)
@@ -335,21 +307,12 @@ class App:
         )
 
     async def _body(self, exchange: Exchange) -> bytes:
-        def hold(nbytes: int) -> None:
-            self._unless(self._reservations.hold(exchange.reservation, nbytes))
-
         exchange.task = asyncio.current_task()
         self._bodies.begin(exchange)
         try:
-            return await exchange.body(hold)
+            return await exchange.body(functools.partial(self.desk.hold, exchange))
         finally:
             self._bodies.end(exchange)
-
-    def _unless(self, refused: str | None) -> None:
-        """Goes on unless the reservation was refused. Raises ``Rejected``."""
-        if refused is not None:
-            self._deployment.metrics.rejects[refused] += 1
-            raise Rejected(refused, self._deployment.live.predicted_wait_s())
 
     async def _answer(
         self,
@@ -359,68 +322,12 @@ class App:
         truncate: bool,
         token_ids: bool = False,
     ) -> Answers:
-        deployment, live = self._deployment, self._deployment.live
-        clock = deployment.clock
-        exchange.read_s = clock()
-        deadline_s, priority = _deadline(exchange), _priority(exchange)
-        exchange.tenant = exchange.headers.get(b"x-headgate-tenant", b"").decode("latin-1")
-        if exchange.headers.get(b"x-headgate-truncate", b"").lower() == b"true":
-            truncate = True
-        truncate = truncate or deployment.truncate
         # Hanging up is noticed by a task that reads on; most requests are through before it starts.
         watch = _Watch(exchange)
         try:
-            encoded: list[Encoded]
-            if token_ids:
-                encoded = deployment.encode_ids(items, truncate=truncate)
-            else:
-                encoded = await live.encode(items, truncate=truncate, tenant=exchange.tenant)
-            exchange.encoded_s = clock()
-            exchange.items = len(encoded)
-            exchange.tokens = sum(e.length for e in encoded)
-            self._unless(self._reservations.settle(exchange.reservation, exchange.tokens))
-            answers = await live.submit(
-                encoded,
-                keys=[deployment.key(e, exchange.tenant) for e in encoded],
-                tenant=exchange.tenant,
-                deadline_s=deadline_s,
-                priority=priority,
-            )
+            return await self.desk.answer(exchange, items, truncate=truncate, token_ids=token_ids)
         finally:
             watch.stop()
-        exchange.engine_start_s, exchange.engine_end_s = answers.started_s, answers.finished_s
-        exchange.batch_size = answers.batch_size
-        return answers
-
-    def _trace(self, exchange: Exchange, reply: Reply) -> None:
-        deployment = self._deployment
-        now_s = deployment.clock()
-        started_s = exchange.started_s
-        total_s = now_s - started_s
-        deployment.metrics.request_s.observe(total_s)
-        read_s = exchange.read_s or now_s
-        encoded_s = exchange.encoded_s or read_s
-        begun_s, ended_s = exchange.engine_start_s, exchange.engine_end_s
-        if begun_s is None or ended_s is None:
-            begun_s = ended_s = encoded_s
-        deployment.traces.record(
-            Trace(
-                request_id=exchange.request_id,
-                at_s=time.time() - total_s,
-                tenant=exchange.tenant,
-                status=reply.status,
-                source=reply.source,
-                items=exchange.items,
-                tokens=exchange.tokens,
-                batch_size=exchange.batch_size,
-                read_s=read_s - started_s,
-                encode_s=encoded_s - read_s,
-                queue_s=begun_s - encoded_s,
-                engine_s=ended_s - begun_s,
-                respond_s=now_s - ended_s,
-                total_s=total_s,
-            )
-        )
 
     # About the server
 
@@ -448,7 +355,7 @@ class App:
         return _json(v2.Live(True))
 
     async def _ready(self, exchange: Exchange) -> Reply:
-        if self._draining:
+        if self.desk.draining:
             raise _shutting_down()
         reason = self._deployment.unready
         if reason is not None:
@@ -506,39 +413,12 @@ class _Watch:
         self._exchange.task.cancel()
 
 
-def _deadline(exchange: Exchange) -> float | None:
-    given = exchange.headers.get(b"x-request-timeout-ms")
-    if given is None:
-        return None
-    if not given.isdigit() or len(given) > 9 or not 0 < int(given) <= LONGEST_TIMEOUT_MS:
-        raise HttpError(
-            400,
-            f"X-Request-Timeout-Ms: it must be whole milliseconds, 1 to {LONGEST_TIMEOUT_MS}",
-            code="invalid_value",
-            param="X-Request-Timeout-Ms",
-        )
-    return exchange.started_s + int(given) / 1e3
-
-
-def _priority(exchange: Exchange) -> int:
-    """Only a tenant's own requests are ordered by it, so that anybody may ask for it."""
-    given = exchange.headers.get(b"x-headgate-priority", b"0")
-    if len(given) > 1 or not given.isdigit():
-        raise HttpError(
-            400,
-            "X-Headgate-Priority: it must be a digit, 0 to 9",
-            code="invalid_value",
-            param="X-Headgate-Priority",
-        )
-    return int(given)
-
-
 def _shutting_down() -> HttpError:
     return HttpError(503, "the server is shutting down", code="draining")
 
 
-def _as_http(error: Exception, exchange: Exchange) -> HttpError:
-    """What a caller is told of ``error``."""
+def as_http(error: Exception, call: Call) -> HttpError:
+    """What a caller is told of ``error``; other protocols translate it by its status."""
     if isinstance(error, HttpError):
         return error
     if isinstance(error, TooLong):
@@ -557,13 +437,13 @@ def _as_http(error: Exception, exchange: Exchange) -> HttpError:
             return HttpError(413, error.what, code=error.reason)
         return HttpError.busy(error.reason, error.what, error.retry_after_s)
     if isinstance(error, EngineError):
-        _log.error("request %s: %s", exchange.request_id, error)
+        _log.error("request %s: %s", call.request_id, error)
         if error.reason == "engine_hung":
             return HttpError(500, error.what, code=error.reason, headers=_ASK_NO_MORE)
         item = error.where or "the input"
         what = f"{item}: the model failed on it: {error.what}"
         return HttpError(500, what, code=error.reason, param="input")
-    _log.exception("request %s failed", exchange.request_id, exc_info=error)
+    _log.exception("request %s failed", call.request_id, exc_info=error)
     return HttpError(500, "an unexpected error of the server", code="internal")
 
 

@@ -13,6 +13,8 @@ from typing import Any, NoReturn, TypeVar
 
 import msgspec
 
+from headgate.server.call import Call
+
 __all__ = [
     "CLOSE",
     "Exchange",
@@ -97,28 +99,14 @@ class Reply:
     source: str = ""
 
 
-@dataclass(slots=True)
-class Exchange:
-    """One request being answered, and the stamps of its phases on the deployment's clock."""
+@dataclass(slots=True, kw_only=True)
+class Exchange(Call):
+    """A call over HTTP."""
 
     method: str
     path: str
-    headers: dict[bytes, bytes]
     receive: Receive
     limits: Limits
-    request_id: str
-    started_s: float
-    read_s: float = 0.0
-    """When the body was read and decoded."""
-    encoded_s: float = 0.0
-    tokens: int = 0
-    items: int = 0
-    batch_size: int = 0
-    engine_start_s: float | None = None
-    engine_end_s: float | None = None
-    tenant: str = ""
-    reservation: int = 0
-    """Of ``Reservations``: what is held for it."""
     gone: bool = False
     """The caller hung up."""
     given_up: HttpError | None = None

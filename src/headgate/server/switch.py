@@ -11,6 +11,7 @@ import logging
 
 from headgate.runtime import Deployment
 from headgate.server.app import App
+from headgate.server.desk import Desk
 from headgate.server.http import Limits, Receive, Scope, Send
 
 __all__ = ["Switch"]
@@ -26,6 +27,11 @@ class Switch:
         self._limits = limits
         self._app = App(deployment, limits)
         self._retiring: set[asyncio.Task[bool]] = set()
+
+    @property
+    def desk(self) -> Desk:
+        """Of the release that answers what comes now."""
+        return self._app.desk
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._app(scope, receive, send)
