@@ -37,6 +37,7 @@ _LIBRARIES = (
 _EXTRAS = (
     ("openvino", ("openvino", "nncf"), "bf16 and static int8, the fastest engines on a CPU"),
     ("train", ("torch", "transformers"), "export of transformers models, and smaller students"),
+    ("grpc", ("grpcio", "protobuf"), "the Open Inference Protocol over gRPC"),
     ("sklearn", ("scikit-learn", "skl2onnx"), "scikit-learn models through ONNX"),
 )
 

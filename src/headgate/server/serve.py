@@ -31,6 +31,8 @@ the release that it has."""
 
 _SWITCH_INTERVAL_S = 0.0005
 """Engine threads wait this long for the interpreter after each call; the default is 5 ms."""
+_CLOSE_S = 1
+"""For answers to reach their callers, once all are given."""
 _POLL_S = 2.0
 """Between two looks for the next release."""
 _log = logging.getLogger("headgate.server")
@@ -45,17 +47,21 @@ def serve(
     on_listening: Callable[[str], None] | None = None,
     next_release: NextRelease | None = None,
     on_release: Callable[[Deployment], None] | None = None,
+    grpc_port: int | None = None,
+    on_grpc: Callable[[str], None] | None = None,
 ) -> None:
     """Serves until SIGTERM or SIGINT, answers what was accepted, and returns.
 
     ``on_listening`` is called with the URL once requests are accepted; port 0 takes a free one.
-    ``on_release`` is told of every release that took over from another.
-    Raises ``Busy`` where the port is taken, and ``Fault`` if requests were still unanswered when
-    ``limits.drain_timeout_s`` was over.
+    ``on_release`` is told of every release that took over from another. With ``grpc_port`` gRPC is
+    spoken there, and ``on_grpc`` is called with its address before ``on_listening``.
+    Raises ``Busy`` where a port is taken, ``MissingExtra`` where gRPC is not installed, and
+    ``Fault`` if requests were still unanswered when ``limits.drain_timeout_s`` was over.
     """
     import uvloop
 
     limits = limits or Limits()
+    grpc_address = None if grpc_port is None else _grpc_address(host, grpc_port)
     with bind(host, port) as listener:
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a connection is a file
@@ -64,12 +70,24 @@ def serve(
         gc.freeze()  # the model and the libraries are here to stay: no collection walks them
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(
-                _until_signal(deployment, listener, limits, on_listening, next_release, on_release)
+                _until_signal(
+                    deployment,
+                    listener,
+                    limits,
+                    on_listening,
+                    next_release,
+                    on_release,
+                    grpc_address,
+                    on_grpc,
+                )
             )
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises ``Busy`` where the port is taken, ``Fault`` where it cannot be."""
+def bind(host: str, port: int, option: str = "--port") -> socket.socket:
+    """A listening socket. ``option`` is what the user chooses the port by.
+
+    Raises ``Busy`` where the port is taken, ``Fault`` where it cannot be.
+    """
     where = f"{host}:{port}"
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
@@ -87,13 +105,21 @@ def bind(host: str, port: int) -> socket.socket:
             raise Busy(
                 "another process listens on this port",
                 where=where,
-                fix=f"end it, or choose another: --port {port + 1}",
+                fix=f"end it, or choose another: {option} {port + 1}",
             ) from None
         raise Fault(
-            f"cannot listen here: {error}", where=where, fix="choose another --host or --port"
+            f"cannot listen here: {error}", where=where, fix=f"choose another --host or {option}"
         ) from None
     listener.setblocking(False)
     return listener
+
+
+def _grpc_address(host: str, port: int) -> str:
+    """What gRPC is to listen at. It opens its own socket and does not say why it cannot; so what
+    ``bind`` raises is raised here."""
+    with bind(host, port, "--grpc-port") as listener:
+        ip = listener.getsockname()[0]
+    return f"{f'[{ip}]' if ':' in ip else ip}:{port}"
 
 
 async def run(
@@ -105,8 +131,13 @@ async def run(
     next_release: NextRelease | None = None,
     on_release: Callable[[Deployment], None] | None = None,
     poll_s: float = _POLL_S,
+    grpc_address: str | None = None,
+    on_grpc: Callable[[str], None] | None = None,
 ) -> bool:
-    """Serves on ``listener`` until ``stop`` is set; True if all that was accepted was answered."""
+    """Serves on ``listener`` until ``stop`` is set; True if all that was accepted was answered.
+
+    ``grpc_address``: where gRPC is spoken too; port 0 takes a free one, and ``on_grpc`` is told.
+    """
     import uvicorn
 
     from headgate.server.connection import Connection
@@ -122,6 +153,11 @@ async def run(
     def given_up(reason: str) -> None:
         switch.deployment.metrics.connections_given_up[reason] += 1
 
+    rpc = None
+    if grpc_address is not None:
+        from headgate.server.grpc import GrpcServer
+
+        rpc = GrpcServer(grpc_address, lambda: switch.desk, limits)
     await deployment.start()
     loop = asyncio.get_running_loop()
     config = uvicorn.Config(
@@ -134,7 +170,7 @@ async def run(
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=limits.idle_timeout_s,
-        timeout_graceful_shutdown=1,
+        timeout_graceful_shutdown=_CLOSE_S,
     )
     server = Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
@@ -143,6 +179,10 @@ async def run(
     if next_release is not None:
         following = asyncio.create_task(_follow(switch, next_release, on_release, poll_s, loading))
     try:
+        if rpc is not None:
+            await rpc.start()
+            if on_grpc is not None:
+                on_grpc(rpc.address)
         if on_listening is not None:
             host, port = listener.getsockname()[:2]
             on_listening(f"http://{f'[{host}]' if ':' in host else host}:{port}")
@@ -155,10 +195,12 @@ async def run(
             await asyncio.wait([following])
         drained = await switch.drain()
         # What was answered is not yet read.
-        config.timeout_graceful_shutdown = max(1.0, until_s - loop.time())
+        config.timeout_graceful_shutdown = max(_CLOSE_S, until_s - loop.time())
         return drained
     finally:
         server.should_exit = True
+        if rpc is not None:
+            await rpc.stop(_CLOSE_S)
         await serving
         await switch.close()
         # What loads a release reads what the caller is about to close.
@@ -200,12 +242,25 @@ async def _until_signal(
     on_listening: Callable[[str], None] | None,
     next_release: NextRelease | None,
     on_release: Callable[[Deployment], None] | None,
+    grpc_address: str | None,
+    on_grpc: Callable[[str], None] | None,
 ) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    if not await run(deployment, listener, stop, limits, on_listening, next_release, on_release):
+    finished = await run(
+        deployment,
+        listener,
+        stop,
+        limits,
+        on_listening,
+        next_release,
+        on_release,
+        grpc_address=grpc_address,
+        on_grpc=on_grpc,
+    )
+    if not finished:
         raise Fault(
             f"requests were still unanswered {limits.drain_timeout_s:g} s after the signal",
             reason="drain_timeout",

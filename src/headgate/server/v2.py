@@ -26,10 +26,15 @@ __all__ = [
     "METADATA",
     "READY",
     "SERVER",
+    "InferBody",
     "InferRequest",
+    "InputTensor",
     "Live",
+    "OutputWish",
     "Ready",
     "ServerMetadata",
+    "checked",
+    "datatype",
     "error_reply",
     "infer_operation",
     "infer_reply",
@@ -172,7 +177,16 @@ def parse_infer(
         if not digits or int(json_length) > len(body):
             raise _bad(_JSON_LENGTH, f"it must be a number of bytes, 0 to {len(body)}")
         body, raw = body[: int(json_length)], body[int(json_length) :]
-    asked = decoded(_decoder, body)
+    return checked(decoded(_decoder, body), raw, accepts, gives, limits)
+
+
+def checked(
+    asked: InferBody, raw: bytes | None, accepts: Tensor, gives: Tensor, limits: Limits
+) -> InferRequest:
+    """A body that is decoded, and the binary data that came after it, if any.
+
+    Raises ``HttpError`` 400 naming the field.
+    """
     if len(asked.inputs) != 1:
         raise _bad("inputs", f"{len(asked.inputs)} tensors; the model takes one")
     tensor = asked.inputs[0]
@@ -241,6 +255,11 @@ def metadata(
     return ModelMetadata(endpoint, [str(version)], platform, inputs, outputs)
 
 
+def datatype(dtype: str) -> str:
+    """The protocol's name of a numpy dtype, or of ``str``."""
+    return _DATATYPES[dtype]
+
+
 def error_reply(error: HttpError) -> Reply:
     """The protocol's error object: a message, and no more."""
     body = msgspec.json.encode(V2Error(error.message))
@@ -269,7 +288,7 @@ def infer_operation(accepts: Tensor, gives: Tensor, limits: Limits) -> Operation
         "items": {"const": 1} if text else False,
         "minItems": 1 + len(axes),
     }
-    example = "hello" if text else np.zeros(accepts.shape).tolist()
+    example = np.full(accepts.shape, "hello" if text else 0.0).tolist()
     return Operation(
         "Answers the items of one tensor, by the Open Inference Protocol.",
         ERRORS,
