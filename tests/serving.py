@@ -197,8 +197,12 @@ class Served:
         limits: Limits | None = None,
         next_release: NextRelease | None = None,
         on_release: Callable[[Deployment], None] | None = None,
+        *,
+        grpc: bool = False,
     ) -> None:
         self.deployment = deployed or deployment()
+        self._grpc = grpc
+        self.grpc_address = ""
         self._limits = limits
         self._next_release = next_release
         self._on_release = on_release
@@ -219,6 +223,8 @@ class Served:
                 self._next_release,
                 self._on_release,
                 poll_s=0.01,
+                grpc_address="127.0.0.1:0" if self._grpc else None,
+                on_grpc=self._spoken_at,
             )
 
         try:
@@ -228,6 +234,9 @@ class Served:
             for waiting in (self._listening, self._drained):
                 if not waiting.done():
                     waiting.set_exception(error)
+
+    def _spoken_at(self, address: str) -> None:
+        self.grpc_address = address
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -1,4 +1,4 @@
-"""``headgate serve``: the current release over HTTP."""
+"""``headgate serve``: the current release over HTTP, and over gRPC where that is asked for."""
 
 from __future__ import annotations
 
@@ -40,6 +40,15 @@ def serve(
     port: Annotated[
         int, typer.Option(help="The port; 0 takes a free one.", min=0, max=65535)
     ] = 8000,
+    grpc_port: Annotated[
+        int | None,
+        typer.Option(
+            help="Speak gRPC too, at this port; 0 takes a free one. Needs headgate[grpc].",
+            min=0,
+            max=65535,
+            show_default="no gRPC",
+        ),
+    ] = None,
     root: Annotated[
         Path | None,
         typer.Option(
@@ -57,10 +66,14 @@ def serve(
     """Serve the current release, and the one after it once that is promoted.
 
     Answers /v1/embeddings, /rerank or /predict, and /v2, /metrics and /health; /openapi.json
-    describes them.
+    describes them. Over gRPC the Open Inference Protocol.
     """
     from headgate.server import serve as serve_deployment
 
+    if grpc_port is not None:
+        from headgate.server.grpc import installed_grpc
+
+        installed_grpc()  # before anything is loaded
     with open_store(file, store) as opened, contextlib.ExitStack() as files:
         loader = _Loader(opened, root or opened.root.absolute().parent, warm_s, files)
         if variant is not None:
@@ -73,13 +86,18 @@ def serve(
             assert first is not None, "endpoint_in names endpoints with a release"
             deployment = loader.load(first.generation, first.variant, traced=traces)
             follow = _Successors(loader, name, deployment, traced=traces)
+        addresses: dict[str, str] = {}
         serve_deployment(
             deployment,
             host=host,
             port=port,
-            on_listening=lambda url: _announce(deployment, url, as_json=as_json),
+            on_listening=lambda url: _announce(
+                deployment, {"url": url, **addresses}, as_json=as_json
+            ),
             next_release=follow,
-            on_release=lambda successor: _announce(successor, None, as_json=as_json),
+            on_release=lambda successor: _announce(successor, {}, as_json=as_json),
+            grpc_port=grpc_port,
+            on_grpc=lambda address: addresses.update(grpc=address),
         )
 
 
@@ -180,25 +198,29 @@ def _own_functions(
     return before, after
 
 
-def _announce(deployment: Deployment, url: str | None, *, as_json: bool) -> None:
-    """``url`` is None where another release answered at it before."""
+def _announce(deployment: Deployment, addresses: dict[str, str], *, as_json: bool) -> None:
+    """``addresses``: ``url`` and, with gRPC, ``grpc``; none where another release answered there
+    before."""
     if as_json:
         fields = {
             "release": deployment.release,
             "variant": deployment.endpoint_version,
             "name": deployment.variant.name,
         }
-        print(json.dumps(fields if url is None else {"url": url, **fields}), flush=True)
+        print(json.dumps({**addresses, **fields}), flush=True)
         return
     from headgate.cli.output import say, stdout, title
     from headgate.objects import short
 
     note = f"{deployment.variant.name}, variant {short(deployment.endpoint_version)}"
-    if url is None:
+    if not addresses:
         stdout().print(title(f"{deployment.release} has taken over", note))
         return
-    stdout().print(title(f"{deployment.release} at {url}", note))
-    say(_example(deployment, url))
+    places = addresses["url"]
+    if "grpc" in addresses:
+        places += f", gRPC at {addresses['grpc']}"
+    stdout().print(title(f"{deployment.release} at {places}", note))
+    say(_example(deployment, addresses["url"]))
 
 
 def _example(deployment: Deployment, url: str) -> str:

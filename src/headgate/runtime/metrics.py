@@ -67,9 +67,9 @@ class Histogram:
 class Metrics(Collector):
     """Everything that is counted about one deployment.
 
-    ``requests`` counts by (HTTP or gRPC status, source); ``rejects`` and ``engine_failures`` by
-    reason, ``engine_hung`` among the latter; ``replacements`` by outcome. ``in_flight`` and
-    ``in_service`` are read when scraped, from the plane itself.
+    ``requests`` counts by (status, source), with HTTP's status for gRPC's calls too; ``rejects``
+    and ``engine_failures`` by reason, ``engine_hung`` among the latter; ``replacements`` by
+    outcome. ``in_flight`` and ``in_service`` are read when scraped, from the plane itself.
     """
 
     def __init__(self) -> None:

@@ -416,6 +416,9 @@ def _array(tensor: InputTensor, accepts: Tensor, binary: bytes | None) -> NDArra
         if raw.size != math.prod(tensor.shape):
             raise ValueError(f"{raw.size} values do not fit the shape {tensor.shape}")
         dtype = np.dtype(_DTYPES[expected])
+        if dtype == np.uint64 and raw.dtype.kind == "f":
+            # numpy has no integer for both 1 and 2**63, and made them floats, which are not exact.
+            raw = np.asarray(tensor.data, dtype=object)
         with np.errstate(over="ignore", invalid="ignore"):
             values = raw.astype(dtype).reshape(tensor.shape)
         if dtype.kind in "iu" and not np.array_equal(values.ravel(), raw.ravel()):

@@ -91,9 +91,10 @@ def parse_infer(asked: Any, accepts: Tensor, gives: Tensor, limits: Limits) -> v
     try:
         return v2.checked(body, raw, accepts, gives, limits)
     except HttpError as error:
-        raise _bad(
-            _REST_VALUES.sub(field, error.param or ""), _REST_VALUES.sub(field, error.message)
-        ) from None
+        param, message = (
+            _REST_VALUES.sub(field, text) for text in (error.param or "", error.message)
+        )
+        raise HttpError(error.status, message, code=error.code, param=param) from None
 
 
 def infer_reply(request: v2.InferRequest, values: Sequence[object], deployment: Deployment) -> Any:
@@ -160,8 +161,7 @@ def _typed(tensor: Any, accepts: Tensor, limits: Limits, field: str) -> tuple[li
 
 
 def _bad(param: str, message: str) -> HttpError:
-    message = message if message.startswith(param) else f"{param}: {message}"
-    return HttpError(400, message, code="invalid_value", param=param)
+    return HttpError(400, f"{param}: {message}", code="invalid_value", param=param)
 
 
 def _no_model(param: str, message: str) -> HttpError:

@@ -119,6 +119,13 @@ def test_a_bad_field_is_named(tensor: dict[str, Any], accepts: Tensor, param: st
     assert refused.value.message.startswith(param)
 
 
+def test_the_largest_integers_keep_their_last_digit() -> None:
+    """Beside small ones, where floats would round them."""
+    tensor = {"name": "x", "shape": [1, 2], "datatype": "UINT64", "data": [1, 2**64 - 1]}
+    (item,) = parse_infer(body(tensor), Tensor("x", "uint64", (2,)), SCORES, LIMITS).items
+    np.testing.assert_array_equal(np.asarray(item), np.array([1, 2**64 - 1], np.uint64))
+
+
 @pytest.mark.parametrize(
     ("tail", "size", "json_length", "param"),
     [
