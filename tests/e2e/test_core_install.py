@@ -22,7 +22,7 @@ from .endpoints import classifier, write_rows
 
 pytestmark = pytest.mark.slow
 
-EXTRAS = ("nncf", "openvino", "sklearn", "skl2onnx", "torch", "transformers")
+EXTRAS = ("grpc", "nncf", "openvino", "sklearn", "skl2onnx", "torch", "transformers")
 FEATURES, CLASSES = 400, 256
 
 IMPORT_ALL = """
@@ -111,7 +111,19 @@ def test_doctor_names_what_is_missing_and_how_to_get_it(python: Path, tmp_path: 
     assert "onnxruntime" in facts["profile"]["libraries"]
     assert not {"torch", "openvino"} & set(facts["profile"]["libraries"])
     commands = {part["command"] for part in facts["missing"]}
-    assert commands == {f"pip install 'headgate[{e}]'" for e in ("openvino", "sklearn", "train")}
+    assert commands == {
+        f"pip install 'headgate[{e}]'" for e in ("grpc", "openvino", "sklearn", "train")
+    }
+
+
+def test_serving_over_grpc_names_what_is_missing(python: Path, tmp_path: Path) -> None:
+    """Before anything is opened."""
+    done = ask(python, "-m", "headgate", "serve", "--grpc-port", "0", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "headgate: serving over gRPC needs the extra 'grpc', which is not installed\n"
+        "  what to do: pip install 'headgate[grpc]'\n"
+    )
 
 
 def test_an_onnx_model_is_optimized_and_served(python: Path, tmp_path: Path) -> None:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -436,3 +440,66 @@ def test_the_asyncio_client_gets_its_answers() -> None:
             assert answer.as_numpy("embedding").tolist() == [expected(text)]
 
     asyncio.run(scenario())
+
+
+SERVER = """
+from headgate.server import serve
+from tests.serving import deployment
+
+serve(
+    deployment(),
+    port=0,
+    grpc_port=0,
+    on_grpc=lambda address: print(address, flush=True),
+    on_listening=lambda url: print(url, flush=True),
+)
+"""
+
+
+def test_sigterm_under_load_loses_no_accepted_call() -> None:
+    """As served: uvloop, a process of its own, eight callers at full speed. What was sent is
+    answered in full or refused as unavailable, and the process ends with 0 and says nothing."""
+    command = [sys.executable, "-c", SERVER]
+    with subprocess.Popen(
+        command,
+        cwd=Path(__file__).parents[2],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as running:
+        try:
+            assert running.stdout is not None
+            address = running.stdout.readline().strip()
+            outcomes: list[str] = []
+            going = threading.Barrier(9)
+            callers = [
+                threading.Thread(target=_call_until_refused, args=(address, outcomes, going))
+                for _ in range(8)
+            ]
+            for caller in callers:
+                caller.start()
+            going.wait(30)
+            running.send_signal(signal.SIGTERM)
+            for caller in callers:
+                caller.join(30)
+            _, errors = running.communicate(timeout=30)
+            assert (running.returncode, errors) == (0, "")
+        finally:
+            running.kill()
+    assert outcomes.count("answered") >= 8
+    assert set(outcomes) == {"answered", "refused"}
+
+
+def _call_until_refused(address: str, outcomes: list[str], going: threading.Barrier) -> None:
+    with triton.InferenceServerClient(address) as client:
+        for number in range(100_000):
+            try:
+                answer = client.infer("words", words("a bc"), client_timeout=30)
+            except InferenceServerException as error:
+                unavailable = error.status() == "StatusCode.UNAVAILABLE"
+                outcomes.append("refused" if unavailable else f"lost: {error}")
+                return
+            complete = answer.as_numpy("embedding").tolist() == [expected("a bc")]
+            outcomes.append("answered" if complete else "lost: another answer")
+            if number == 0:
+                going.wait(30)

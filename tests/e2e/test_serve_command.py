@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
+from tritonclient import grpc as triton
 
 from headgate.ledger import Store
 from headgate.objects import (
@@ -59,13 +61,19 @@ def served(store: Path, *options: str) -> Iterator[tuple[str, subprocess.Popen[s
     command = [*HEADGATE, "serve", "--store", str(store), "--port", "0", "--json", *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        assert line, process.communicate()[1]
-        yield json.loads(line)["url"], process
+        yield announced(process)["url"], process
     finally:
         process.kill()
         process.communicate()
+
+
+def announced(process: subprocess.Popen[str]) -> dict[str, str]:
+    """What a server says once it is there."""
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert line, process.communicate()[1]
+    said: dict[str, str] = json.loads(line)
+    return said
 
 
 def embed(url: str, text: str) -> tuple[str, object]:
@@ -93,6 +101,30 @@ def test_the_current_release_is_served_and_its_traces_are_kept(store: Path) -> N
     assert list((store / "traces").iterdir()) == []
 
 
+def test_grpc_is_spoken_where_it_is_asked_for(store: Path) -> None:
+    """By the process that answers over HTTP too, with the same numbers; SIGTERM ends it with 0."""
+    command = [*HEADGATE, "serve", "--store", str(store), "--json", "--no-traces"]
+    with subprocess.Popen(
+        [*command, "--port", "0", "--grpc-port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            addresses = announced(process)
+            text = triton.InferInput("text", [1], "BYTES")
+            text.set_data_from_numpy(np.array(["hello"], dtype=object))
+            with triton.InferenceServerClient(addresses["grpc"]) as client:
+                answer = client.infer("docs", [text]).as_numpy("embedding")
+            _, vector = embed(addresses["url"], "hello")
+            np.testing.assert_allclose(answer, [vector], atol=1e-6)
+            process.send_signal(signal.SIGTERM)
+            _, stderr = process.communicate(timeout=30)
+            assert (process.returncode, stderr) == (0, "")
+        finally:
+            process.kill()
+
+
 def test_bench_measures_a_served_release(store: Path, tmp_path: Path) -> None:
     """Every request is accounted for; whether the load counts is the verdict's to say."""
     log = tmp_path / "log.jsonl"
@@ -113,18 +145,19 @@ def test_bench_measures_a_served_release(store: Path, tmp_path: Path) -> None:
     assert result["sources"] == {"engine": 50}
 
 
-def test_a_port_in_use_is_one_message(store: Path) -> None:
+@pytest.mark.parametrize("option", ["--port", "--grpc-port"])
+def test_a_port_in_use_is_one_message(store: Path, option: str) -> None:
     """Exit code 1, the address, and what to do; the store is as it was."""
     with Store.open(store) as opened:
         before = len(list(opened.entries()))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        command = [*HEADGATE, "serve", "--store", str(store), "--port", str(port)]
+        command = [*HEADGATE, "serve", "--store", str(store), "--port", "0", option, str(port)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
         f"headgate: 127.0.0.1:{port}: another process listens on this port\n"
-        f"  what to do: end it, or choose another: --port {port + 1}\n"
+        f"  what to do: end it, or choose another: {option} {port + 1}\n"
     )
     with Store.open(store) as opened:
         assert len(list(opened.entries())) == before

@@ -8,6 +8,7 @@ translated, its field and its wait in ``google.rpc`` messages.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 from collections.abc import Awaitable, Callable
 from types import ModuleType
@@ -36,6 +37,8 @@ _CODES = {
 }
 _MAX_MESSAGE_BYTES = 1_000
 """Of an error's text: trailers above 8 KiB are refused by clients, and it may quote the caller."""
+_QUIET_S = 0.05
+"""Without a new call, before the server is closed."""
 
 
 def installed_grpc() -> ModuleType:
@@ -61,6 +64,7 @@ class GrpcServer:
 
         self._grpc = grpc
         self._desk = desk
+        self._calls = 0
         self._server = aio.server(
             options=(
                 ("grpc.max_receive_message_length", limits.max_body_bytes),
@@ -84,11 +88,22 @@ class GrpcServer:
         await self._server.start()
 
     async def stop(self, grace_s: float) -> None:
-        """Refuses calls from now on, and ends those that are still there after ``grace_s``."""
+        """Closes once no call has come for a moment; ends what is still there after ``grace_s``.
+
+        Drain the desk before. When gRPC stops it cancels calls that it has not handed over yet,
+        and their callers could not tell why; so they are first given the time to be refused.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace_s):
+                seen = -1
+                while seen != self._calls:
+                    seen = self._calls
+                    await asyncio.sleep(_QUIET_S)
         await self._server.stop(grace_s)
 
     async def _call(self, name: str, message: bytes, context: Any) -> bytes:
         """One call: the message that came -> the message that goes."""
+        self._calls += 1
         desk = self._desk()
         headers = {
             key.encode(): value.encode() if isinstance(value, str) else value
