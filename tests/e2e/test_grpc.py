@@ -267,7 +267,9 @@ def test_what_waits_past_its_deadline_never_runs() -> None:
         assert held.result(30) == [expected("held")]
         assert ask(s, "later") == [expected("later")]
     assert len("unanswered") not in texts_of(engine)
-    assert s.deployment.metrics.requests[504, ""] == 1
+    # Whose clock was first, the client's or the server's, decides what it counts as.
+    requests = s.deployment.metrics.requests
+    assert requests[504, ""] + requests[499, ""] == 1
 
 
 @pytest.mark.parametrize(
@@ -366,6 +368,23 @@ def test_draining_is_unavailable_and_loses_nothing() -> None:
         engine.open.set()
         assert held.result(30) == [expected("held")]
         assert s.drained()
+
+
+def test_what_cannot_be_answered_in_time_is_unavailable() -> None:
+    """An engine that hangs while the server shuts down: its caller is told, not left."""
+    engine = WordEngine()
+    engine.open.clear()
+    with (
+        Served(deployment(engine), Limits(drain_timeout_s=0.05), grpc=True) as s,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        held = pool.submit(ask, s, "held")
+        assert engine.entered.acquire(timeout=30)
+        s.stop()
+        with pytest.raises(InferenceServerException, match=r"UNAVAILABLE.*shutting down"):
+            held.result(30)
+        engine.open.set()
+        assert not s.drained()
 
 
 def test_the_next_release_takes_over_between_two_calls() -> None:

@@ -1,5 +1,5 @@
-"""HTTP in front of a deployment: embeddings as OpenAI has them, reranking and predictions as Text
-Embeddings Inference has them, reranking as Cohere has it, and the Open Inference Protocol V2.
+"""HTTP and gRPC in front of a deployment: embeddings as OpenAI has them, reranking and predictions
+as Text Embeddings Inference has them, reranking as Cohere has it, the Open Inference Protocol V2.
 
 ``serve`` is the whole of ``headgate serve``; ``app`` is the ASGI callable for other servers.
 """

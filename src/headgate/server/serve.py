@@ -199,10 +199,10 @@ async def run(
         return drained
     finally:
         server.should_exit = True
+        await serving
+        await switch.close()  # what is still unanswered is refused
         if rpc is not None:
             await rpc.stop(_CLOSE_S)
-        await serving
-        await switch.close()
         # What loads a release reads what the caller is about to close.
         await asyncio.to_thread(loading.shutdown, cancel_futures=True)
 
