@@ -6,7 +6,7 @@ Pure: time comes in as ``now_s``, cost as a service-time model.
 from headgate.batching.baselines import AIMD, FixedWindow, Greedy
 from headgate.batching.policy import BatchPolicy
 from headgate.batching.preview import MIN_SPEED_UP, BatchingForecast, forecast, pays
-from headgate.batching.token_budget import TokenBudgetBatcher
+from headgate.batching.token_budget import TokenBudgetBatcher, company_pays
 
 __all__ = [
     "AIMD",
@@ -16,6 +16,7 @@ __all__ = [
     "FixedWindow",
     "Greedy",
     "TokenBudgetBatcher",
+    "company_pays",
     "forecast",
     "pays",
 ]

@@ -147,6 +147,10 @@ class Run:
 
     batch: Batch
     instance: int
+    reason: str
+    """Why the batch is no larger: ``full``; ``nobody_else`` waited; ``unlike``, others who wait are
+    cheaper apart; ``does_not_pay``, batching is off for requests so long; ``lone``, it has the
+    machine to itself; ``halved``, to find what a batch failed on."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ import math
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 
-from headgate.batching import BatchPolicy, TokenBudgetBatcher
+from headgate.batching import BatchPolicy, TokenBudgetBatcher, company_pays
 from headgate.caching import GenerationCache, make_policy
 from headgate.dataplane.events import (
     Action,
@@ -469,9 +469,10 @@ class DataPlane:
             self._refill()
             if not slots.free or slots.alone:
                 break
+            halved = bool(self._halves)
             requests = (
                 self._halves.popleft()
-                if self._halves
+                if halved
                 else self._batcher.next_batch(as_of_s, self.service)
             )
             if requests is None:
@@ -491,12 +492,21 @@ class DataPlane:
             self._batched += size
             self._tokens += batch.tokens
             self._padded_tokens += size * longest
-            actions.append(Run(batch, instance))
+            reason = "halved" if halved else "lone" if lone else self._why_no_larger(size, longest)
+            actions.append(Run(batch, instance, reason))
         if slots.free:
             wake_at_s = self._batcher.wake_at_s()
             if wake_at_s is not None and wake_at_s != self._wake_at_s:
                 self._wake_at_s = wake_at_s
                 actions.append(Wake(wake_at_s))
+
+    def _why_no_larger(self, size: int, longest: int) -> str:
+        spec = self._batcher.spec
+        if size >= spec.max_requests or (size + 1) * longest > spec.max_padded_tokens:
+            return "full"
+        if not len(self._batcher) and not len(self._queue):
+            return "nobody_else"
+        return "unlike" if company_pays(spec, longest, self.service) else "does_not_pay"
 
     def _has_the_machine(self, size: int, longest: int) -> bool:
         """Whether a batch is for the lone instance: one request that is alone, if that is faster.

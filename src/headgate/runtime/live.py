@@ -322,6 +322,7 @@ class LivePlane:
     def _act(self, actions: Iterable[Action], now_s: float) -> None:
         for action in actions:
             if isinstance(action, Run):
+                self.metrics.dispatches[action.reason] += 1
                 self.instances[action.instance].run(action)
             elif isinstance(action, Answer):
                 request = action.request

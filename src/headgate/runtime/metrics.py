@@ -67,9 +67,10 @@ class Histogram:
 class Metrics(Collector):
     """Everything that is counted about one deployment.
 
-    ``requests`` counts by (status, source), with HTTP's status for gRPC's calls too; ``rejects``
-    and ``engine_failures`` by reason, ``engine_hung`` among the latter; ``replacements`` by
-    outcome. ``in_flight`` and ``in_service`` are read when scraped, from the plane itself.
+    ``requests`` counts by (status, source), with HTTP's status for gRPC's calls too; ``rejects``,
+    ``dispatches`` and ``engine_failures`` by reason, ``engine_hung`` among the latter;
+    ``replacements`` by outcome. ``in_flight`` and ``in_service`` are read when scraped, from the
+    plane itself.
     """
 
     def __init__(self) -> None:
@@ -77,6 +78,7 @@ class Metrics(Collector):
         self.requests: Counter[tuple[int, str]] = Counter()
         self.items: Counter[str] = Counter()
         self.rejects: Counter[str] = Counter()
+        self.dispatches: Counter[str] = Counter()
         self.engine_failures: Counter[str] = Counter()
         self.connections_given_up: Counter[str] = Counter()
         self.replacements: Counter[str] = Counter()
@@ -123,6 +125,12 @@ class Metrics(Collector):
         yield requests
         for name, text, label, counts in (
             ("headgate_items", "Items answered, by source.", "source", self.items),
+            (
+                "headgate_dispatches",
+                "Batches, by why they are no larger.",
+                "reason",
+                self.dispatches,
+            ),
             ("headgate_rejects", "Requests refused, by reason.", "reason", self.rejects),
             (
                 "headgate_engine_failures",

@@ -549,3 +549,30 @@ def test_a_promise_is_what_nearly_all_keep() -> None:
     assert late[0] / (late[0] + kept[0]) < 0.3
     assert late[1] / (late[1] + kept[1]) < 0.03
     assert kept[1] > 2_500, "it still lets in most of what could be served"
+
+
+def test_every_batch_says_why_it_is_no_larger() -> None:
+    """Eight requests at most and 320 tokens; a call is a hundred times a token."""
+    curve = ServiceCurve(fixed_s=0.1, item_s=0.0, token_s=1e-3, square_s=0.0)
+    spec = BatchingSpec(8, 320)
+
+    def why(service: ServiceCurve, *tokens: int) -> str:
+        p = DataPlane.of(Variant("v", "build", 1, spec, CacheSpec()), service)
+        requests = [Request(i, bytes([i]), n, 0.0) for i, n in enumerate(tokens)]
+        (run,) = (a for a in p.handle(Arrived(tuple(requests)), 0.0) if isinstance(a, Run))
+        return run.reason
+
+    assert why(curve, 10, 10) == "nobody_else"
+    assert why(curve, *[10] * 9) == "full"
+    assert why(curve, 160, 160, 10) == "full"  # by its tokens
+    assert why(curve, 150, 1) == "unlike"
+    assert why(replace(curve, fixed_s=1e-4), 10, 10) == "does_not_pay"
+
+
+def test_a_half_of_a_failed_batch_says_so() -> None:
+    p = plane()
+    (run,) = (a for a in p.handle(Arrived(tuple(a for i in (1, 2) for a in ask(i).requests)), 0.0))
+    assert isinstance(run, Run)
+    (half,) = p.handle(Failed(run.batch, 0, EngineError("it broke")), 0.1)
+    assert isinstance(half, Run)
+    assert half.reason == "halved"
