@@ -94,7 +94,10 @@ def broken_blocks(draw: st.DrawFn, metric: str) -> Blocks:
     changes: dict[str, dict[str, Any]] = {
         "not a number": {side: put(values, at, draw(bad))},
         "noise is not a number": {aa: ((100.0, draw(bad)),)},
-        "loud": {aa: ((100.0, 100.0 * loud),)},
+        # What an absolute bound calls noise is the candidate's own.
+        "loud": {aa: ((100.0, 100.0 * loud),)}
+        if metric == "latency"
+        else {"candidate": (20.0, 80.0) * 4},
         "noise unknown": {aa: ()},
         "cut short": {side: values[:at]},
         "of another metric": {"metric": "latenc"},

@@ -41,6 +41,7 @@ class Instances:
         self.free: dict[int, float] = dict.fromkeys(range(count), 0.0)  # index -> free since
         self.running: dict[int, Call] = {}  # index -> a batch
         self.proving: dict[int, Call] = {}  # index -> a canary
+        self._has_lone = lone
         self._lone_since_s = 0.0 if lone else None  # free since; None where it cannot be had
         self.lost: dict[int, bool] = {}  # index -> whether a successor may come soon
         self.sharing = count
@@ -56,24 +57,26 @@ class Instances:
         return len(lost) == self.count and not any(lost)
 
     @property
-    def alone(self) -> bool:
+    def lone_runs(self) -> bool:
         """The lone instance runs a batch."""
         return self.count in self.running
 
     @property
-    def idle(self) -> bool:
-        """Nothing runs, and the lone instance can be had."""
+    def lone_is_free(self) -> bool:
+        """The lone instance can be had, with the cores of all others."""
         return self._lone_since_s is not None and not self.running
 
     def in_service(self, now_s: float) -> list[int]:
-        """Those that are neither lost nor overdue."""
+        """Those that are neither lost nor overdue; the lone one beside others only, since it alone
+        is given no work."""
         calls = {**self.running, **self.proving}
-        return [
+        serving = [
             index
-            for index in range(self.count)
+            for index in range(self.count + self._has_lone)
             if index not in self.lost
             and (index not in calls or not self._watchdog.overdue(calls[index].give_up_s, now_s))
         ]
+        return serving if serving and serving[0] < self.count else []
 
     def run(self, batch: Batch, now_s: float, predicted_s: float, *, lone: bool = False) -> int:
         """Gives the batch to a free instance, or to the lone one; which."""
@@ -117,8 +120,8 @@ class Instances:
             self.lost[instance] = True
         self._count_sharing()
         probes = []
-        free = [*self.free.items()]
-        if self._lone_since_s is not None:
+        free = [] if self.lone_runs else [*self.free.items()]
+        if self._lone_since_s is not None and not self.running:
             free.append((self.count, self._lone_since_s))
         for instance in [i for i, since_s in free if since_s <= before_s]:
             self._probes += 1

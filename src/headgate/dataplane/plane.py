@@ -60,6 +60,9 @@ _BATCHES_AT_HAND = 4
 """The batcher chooses among so many batches' worth of requests: enough for likes to meet, and few
 enough that a newcomer whose turn it is waits for few batches, however long the queue."""
 
+_TRY_AGAIN = 64
+"""The lone instance is tried once in so many times that it is predicted to be no faster."""
+
 
 class _Work:
     """One computation and the callers who wait for it.
@@ -134,7 +137,7 @@ class DataPlane:
         self._hits = self._misses = self._twins = 0
         self._batched = self._tokens = self._padded_tokens = 0
         self._bisections = self._hung = self._fills_refused = self._stale_events = 0
-        self._lone_batches = 0
+        self._lone_batches = self._lone_passed_over = 0
         self._rejected: Counter[str] = Counter()
         self._sizes: Counter[int] = Counter()
 
@@ -229,14 +232,14 @@ class DataPlane:
         a canary, which is short. Where all instances are lost it is as if one were back."""
         waiting = len(self._batcher) + len(self._queue)
         tokens, spec = self._batcher.tokens + self._queue.tokens, self._batcher.spec
-        free = 0 if self._slots.alone else len(self._slots.free)
+        free = 0 if self._slots.lone_runs else len(self._slots.free)
         if waiting < free * spec.max_requests and tokens < free * spec.max_padded_tokens:
             return 0.0  # whoever waits here is held for company, which has come
         return predicted_wait_s(
             waiting=waiting,
             waiting_tokens=tokens,
             running_s=sum(max(0.0, c.until_s - now_s) for c in self._slots.running.values())
-            * (self._slots.sharing if self._slots.alone else 1),
+            * (self._slots.sharing if self._slots.lone_runs else 1),
             instances=self._slots.sharing,
             spec=spec,
             service=self.service,
@@ -334,8 +337,11 @@ class DataPlane:
         """Seconds from the first start of ``work`` to its last end, on an idle machine."""
         if not work:
             return 0.0
-        longest_s = self.service.predict_s(1, max(r.tokens for r in work))
+        longest = max(r.tokens for r in work)
+        longest_s = self.service.predict_s(1, longest)
         if len(work) == 1:
+            if self.lone_service is not None and self._machine_is_free:
+                return min(longest_s, self.lone_service.predict_s(1, longest))
             return longest_s
         shared_s = predicted_wait_s(
             waiting=len(work),
@@ -417,7 +423,7 @@ class DataPlane:
         if not self._deserted:
             return
         self._halves.clear()
-        for work in list(self._work.values()):
+        for work in list(self._work.values()):  # none of it runs, not even on the lone instance
             if not self._queue.remove(work.leader.id):
                 self._batcher.remove(work.leader.id)
             for caller in work.callers.values():
@@ -467,7 +473,7 @@ class DataPlane:
         slots = self._slots
         while True:
             self._refill()
-            if not slots.free or slots.alone:
+            if not slots.free or slots.lone_runs:
                 break
             halved = bool(self._halves)
             requests = (
@@ -483,7 +489,7 @@ class DataPlane:
             batch = Batch(self._next_batch_id, requests)
             size, longest = batch.size, batch.longest
             lone = self._has_the_machine(size, longest)
-            service = self.lone_service if lone and self.lone_service else self.service
+            service = self._service_of(self.instances if lone else 0)
             instance = slots.run(batch, now_s, service.predict_s(size, longest), lone=lone)
             self._lone_batches += lone
             self._running_requests += size
@@ -513,13 +519,19 @@ class DataPlane:
 
         A batch would be answered sooner there, too, but whoever comes meanwhile would wait for all
         of it while cores that could have been theirs are busy with it."""
-        return (
-            size == 1
-            and self.lone_service is not None
-            and self._slots.idle
-            and not (self._halves or len(self._batcher) or len(self._queue))
-            and self.lone_service.predict_s(1, longest) < self.service.predict_s(1, longest)
-        )
+        if size > 1 or self.lone_service is None or not self._machine_is_free:
+            return False
+        if self.lone_service.predict_s(1, longest) < self.service.predict_s(1, longest):
+            return True
+        # It learns from its own runs alone: what slowed it down may be over.
+        self._lone_passed_over += 1
+        return self._lone_passed_over % _TRY_AGAIN == 0
+
+    @property
+    def _machine_is_free(self) -> bool:
+        """Nothing runs, and nobody waits."""
+        nobody = not (self._halves or len(self._batcher) or len(self._queue))
+        return nobody and self._slots.lone_is_free
 
     def _service_of(self, instance: int) -> ServiceTimeModel:
         if instance == self.instances and self.lone_service is not None:

@@ -171,7 +171,7 @@ def invariance(call: Call) -> Mapping[str, Output]:
     build, behaviour = build_from_json(call.c["build"]), Behaviour(**call.c["behaviour"])
     call.progress(0.0, build.name)
     items = as_items(parse(call.store.read(call.u["items"])))
-    threads = call.c["lone_threads"]
+    threads = call.c.get("lone_threads", 0)  # older records have none
     with contextlib.ExitStack() as opened:
 
         def answerer_of(which: Build) -> Answerer:

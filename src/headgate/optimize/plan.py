@@ -164,17 +164,17 @@ def plan_simulate(call: Call) -> Mapping[str, Output]:
     build, variant = build_from_json(c["build"]), variant_from_json(c["variant"])
     curve = curve_from_json(c["curve"])
     takes = _slower(c["takes"], c["beside_s"])
-    alone = c["lone"] is not None
+    lone = c.get("lone")  # older records have none
     sizes = _workload(call, build)
     n, span_s = len(sizes[0]), float(sizes[0].sum())
     stretch = (n - 1) / span_s / c["rate_per_s"] if c["rate_per_s"] else 1.0
     plane = DataPlane.of(
         variant,
         curve,
-        lone_service=curve_from_json(c["lone"]["curve"]) if alone else None,
+        lone_service=curve_from_json(lone["curve"]) if lone else None,
         batch_invariance=BatchInvariance(c["batch_invariance"]),
     )
-    lone_takes = _slower(c["lone"]["takes"], c["beside_s"]) if alone else None
+    lone_takes = _slower(lone["takes"], c["beside_s"]) if lone else None
     now_s = 0.0
 
     def run(first: int, last: int) -> SimulationResult:

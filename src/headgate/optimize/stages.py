@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from headgate.engines import load
+from headgate.engines.protocols import datatype_of
 from headgate.engines.signature import model_inputs
 from headgate.errors import EngineError, InputError, MissingExtra
 from headgate.objects import (
@@ -53,7 +54,6 @@ __all__ = [
 ]
 
 _BLOCKS = 9
-_V2_TYPES = {"float32": "FP32", "float64": "FP64", "int64": "INT64", "int32": "INT32"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -414,4 +414,4 @@ def _tensor(job: Job, build: Build) -> Mapping[str, str] | None:
     if build.tokenizer is not None:
         return None
     spec = model_inputs(build, job.store.path_of)[0]
-    return {"name": spec.name, "datatype": _V2_TYPES.get(spec.dtype, "FP32")}
+    return {"name": spec.name, "datatype": datatype_of(spec.dtype)}

@@ -178,8 +178,10 @@ class _Tests:
         if plan == whole or whole not in self.curves:
             return None
         candidate = replace(without.candidate, lone_threads=whole.threads)
-        rate = without.max_rate_per_s
-        if not any(self._keeps(candidate, r) for r in (rate, rate / _SAME_RATE)):
+        highest = without.max_rate_per_s
+        rates = (highest, highest / _SAME_RATE)
+        rate = next((r for r in rates if self._keeps(candidate, r)), None)
+        if rate is None:
             return None
         trial = self._trial(candidate, rate)
         if self._run_s(candidate, rate) >= _SOONER * self._run_s(without.candidate, rate):

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from headgate.objects import Action, Bound, Contract, Direction, Verdict
 from headgate.release.samples import Blocks, PairedItems
@@ -188,11 +189,12 @@ def estimate_blocks(contract: Contract, samples: Blocks) -> Estimate | NoEstimat
     4. Infinite on the candidate's side: its requests failed, honestly. The mean is infinite and the
        contract fails. Where a breach only warns it is *invalid*: a warning is for a promise that
        is not quite kept, and would promote a candidate that does not answer.
-    5. No A/A pair before or none after, or A/A noise above half the margin: *unknown*. Noise is the
-       mean |difference| of the A/A pairs, the greater of before and after. The margin is the
-       contract's own where it has one: ``|log limit|`` of a ratio, ``|limit|`` of a difference.
-       A ratio of 1 or a difference of 0 has none, and an absolute bound neither: there it is the
-       distance between the value and the limit, with the noise scaled to the candidate's level.
+    5. No A/A pair before or none after, or noise above half the margin: *unknown*. Noise is the
+       mean |difference| of the A/A pairs, the greater of before and after; under an absolute bound,
+       which is about the candidate alone, that of its own blocks, each against the one before. The
+       margin is the contract's own where it has one: ``|log limit|`` of a ratio, ``|limit|`` of a
+       difference. A ratio of 1 or a difference of 0 has none, and an absolute bound neither: there
+       it is the distance between the value and the limit.
     """
     n = len(samples.candidate)
     broken = _broken_blocks(contract, samples)
@@ -303,9 +305,7 @@ def _absolute(contract: Contract, samples: Blocks) -> Estimate | NoEstimate:
         # A difference of two blocks spreads sqrt(2) times as wide as one block.
         least_sd=_rms(scaled(p) for p in (*samples.aa_before, *samples.aa_after)) / math.sqrt(2),
     )
-    noise = max(
-        _mean_size(scaled(p) for p in side) for side in (samples.aa_before, samples.aa_after)
-    )
+    noise = _mean_size(after - before for before, after in pairwise(samples.candidate))
     margin = abs(contract.limit - value)
     estimate = _of(interval, current=None)
     if noise > margin / 2:
@@ -319,10 +319,13 @@ def _noisy(contract: Contract, seen: Estimate, noise: float, allowed: float) -> 
         told, most = (f"{100 * x:.1f} %" for x in (noise, allowed))
     else:
         told, most = (f"{x:.4g}" for x in (noise, allowed))
-    margin = "the margin"
-    if not contract.bound.needs_current:
-        margin = f"the distance from {seen.value:.4g} to {contract.limit:.4g}"
-    because = f"current against itself differs by {told}, more than {most}, half of {margin}"
+    if contract.bound.needs_current:
+        because = f"current against itself differs by {told}, more than {most}, half of the margin"
+    else:
+        because = (
+            f"a block differs from the next by {told}, more than {most}, half of the distance from "
+            f"{seen.value:.4g} to {contract.limit:.4g}"
+        )
     return NoEstimate(Verdict.UNKNOWN, because, seen.n, seen)
 
 

@@ -107,7 +107,8 @@ def figure(value: float, unit: str, currency: str = "USD") -> str:
 
 _LATENCY = re.compile(
     r"latency_\w+(?: candidate - current)?"
-    r"(?: (?:=|is infinite|at most|at least|not (?:above|below) current by)|: current against)"
+    r"(?: (?:=|is infinite|at most|at least|not (?:above|below) current by)"
+    r"|: current against|: a block)"
     r" [^;]*"
 )
 _NUMBER = re.compile(r"(?<![\w.-])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![\w.]| %)")
@@ -120,6 +121,8 @@ def with_units(sentence: str) -> str:
     'latency_p95 = 41.2 ms (95 % bound 50.1 ms) keeps 100 ms; n = 9'
     >>> with_units("latency_p95: current against itself differs by 0.02, more than 0.01, half of x")
     'latency_p95: current against itself differs by 20.0 ms, more than 10.0 ms, half of x'
+    >>> with_units("latency_p95: a block differs from the next by 0.02, more than 0.01, half of x")
+    'latency_p95: a block differs from the next by 20.0 ms, more than 10.0 ms, half of x'
     """
     return _LATENCY.sub(
         lambda clause: _NUMBER.sub(lambda x: seconds(float(x[0])), clause[0]), sentence

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from headgate import engines
 from headgate.caching import request_key
@@ -27,6 +27,8 @@ from headgate.runtime.warm import stretched, warm, warm_shapes
 from headgate.workload import Codec, Encoded, Engine, Pair, ServiceTimeModel
 
 __all__ = ["Deployment", "Tensor"]
+
+_log = logging.getLogger("headgate.runtime")
 
 _CANARY_TEXT = "headgate canary"
 _KNOWN_TEXTS_BYTES = 16 * 2**20
@@ -197,12 +199,9 @@ class Deployment:
             output = loaded[0].run(codec.collate(asked))
             if postprocess is not None:
                 output = np.asarray(postprocess(output))
-            answers: list[NDArray[np.generic]] = []
-            for row in rows(output, len(asked), None):
-                if isinstance(row, EngineError):
-                    raise row
-                answers.append(row)
-            answer = answers[0]
+            answer, *others = rows(output, len(asked), None)
+            if isinstance(answer, EngineError):
+                raise answer
             if build.task == "rerank" and (answer.size != 1 or answer.dtype.kind != "f"):
                 raise EngineError(
                     f"a pair gets {answer.dtype} {answer.shape}, and reranking takes one score",
@@ -210,46 +209,47 @@ class Deployment:
                     reason="output_contract",
                     fix="export the cross-encoder so that its first output is one logit a pair",
                 )
+            name = _OUTPUT_NAMES.get(build.task, "output")
+            if name == "scores" and answer.dtype.kind not in "f":
+                name = "label"
+            gives = Tensor(name, str(answer.dtype), answer.shape)
+            plane = DataPlane.of(
+                variant,
+                service,
+                lone_service=lone_service,
+                generation=generation,
+                batch_invariance=batch_invariance,
+            )
+            return cls(
+                endpoint=endpoint,
+                generation=generation,
+                build=build,
+                variant=variant,
+                codec=codec,
+                engines=loaded,
+                plane=plane,
+                input=accepts,
+                output=gives,
+                unit_vectors=build.task == "embed"
+                and all(not isinstance(a, EngineError) and is_unit(a) for a in (answer, *others)),
+                canary=sample,
+                load_engine=lambda number: load(number, min(warm_each_s, _REWARM_S))[0],
+                load_timeout_s=max(_LOAD_TIMEOUT_S, _LOAD_TIMES * load_s),
+                labels=labels,
+                truncate=truncate,
+                preprocess=preprocess,
+                postprocess=postprocess,
+                endpoint_version=endpoint_version,
+                owner=owner,
+                released=released,
+                trace_sink=trace_sink,
+                warmed_shapes=warmed,
+                metrics=metrics or Metrics(),
+            )
         except BaseException:
             for engine in loaded:
                 engine.close()
             raise
-        name = _OUTPUT_NAMES.get(build.task, "output")
-        if name == "scores" and answer.dtype.kind not in "f":
-            name = "label"
-        gives = Tensor(name, str(answer.dtype), answer.shape)
-        plane = DataPlane.of(
-            variant,
-            service,
-            lone_service=lone_service,
-            generation=generation,
-            batch_invariance=batch_invariance,
-        )
-        return cls(
-            endpoint=endpoint,
-            generation=generation,
-            build=build,
-            variant=variant,
-            codec=codec,
-            engines=loaded,
-            plane=plane,
-            input=accepts,
-            output=gives,
-            unit_vectors=build.tokenizer is not None and all(map(is_unit, answers)),
-            canary=sample,
-            load_engine=lambda number: load(number, min(warm_each_s, _REWARM_S))[0],
-            load_timeout_s=max(_LOAD_TIMEOUT_S, _LOAD_TIMES * load_s),
-            labels=labels,
-            truncate=truncate,
-            preprocess=preprocess,
-            postprocess=postprocess,
-            endpoint_version=endpoint_version,
-            owner=owner,
-            released=released,
-            trace_sink=trace_sink,
-            warmed_shapes=warmed,
-            metrics=metrics or Metrics(),
-        )
 
     @property
     def release(self) -> str:
@@ -361,4 +361,7 @@ class Deployment:
     async def _look(self, live: LivePlane) -> None:
         while True:
             await asyncio.sleep(self.canary_interval_s)
-            live.look()
+            try:
+                live.look()
+            except Exception:  # whoever looks must be here for the next look
+                _log.exception("%s could not be looked after", self.release)

@@ -76,8 +76,11 @@ class LittlesLaw:
     def _judge(self) -> bool:
         if self._left < _FEWEST:
             return False
+        larger_s = max(self._area_s, self._stayed_s)
+        if not larger_s:
+            return False  # a cache has answered them all, or all were refused: nobody stayed
         self.windows += 1
-        self.error = abs(self._area_s - self._stayed_s) / max(self._area_s, self._stayed_s)
+        self.error = abs(self._area_s - self._stayed_s) / larger_s
         breach = self.error > self._tolerance
         self.breaches += breach
         return breach

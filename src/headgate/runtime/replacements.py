@@ -44,8 +44,7 @@ class Replacements:
         load_timeout_s: float,
         first_pause_s: float = _FIRST_PAUSE_S,
     ) -> None:
-        self.reason: str | None = None
-        """Why the last attempt to load failed; None where it did not."""
+        self._reasons: dict[int, str] = {}  # instance -> why its successor could not be loaded
         self._instances = instances
         self._make = make
         self._told = told
@@ -64,6 +63,11 @@ class Replacements:
         task.add_done_callback(self._tasks.discard)
 
     @property
+    def reason(self) -> str | None:
+        """Why a successor could not be loaded; None where none is wanting for that."""
+        return next(iter(self._reasons.values()), None)
+
+    @property
     def exhausted(self) -> bool:
         """So many threads hang that no more may be left behind, and a successor is needed."""
         return bool(self._tasks) and self._too_many()
@@ -80,14 +84,14 @@ class Replacements:
                 successor = await self._load(number)
                 break
             except Exception as error:
-                self.reason = str(error).splitlines()[0]
+                self._reasons[number] = str(error).splitlines()[0]
                 self._metrics.replacements["failed"] += 1
                 unexpected = not isinstance(error, HeadgateError)
                 _log.error("engine %d has no successor yet: %s", number, error, exc_info=unexpected)
                 self._told(NotReplaced(number))
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-        self.reason = None
+        self._reasons.pop(number, None)
         self._metrics.replacements["loaded"] += 1
         _log.warning("engine %d has a successor", number)
         self._instances[number] = successor

@@ -16,7 +16,8 @@ __all__ = ["Admission", "Refusal"]
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """``reason`` is ``deadline``, ``queue_full``, ``predicted_wait`` or ``draining``."""
+    """``reason`` is ``deadline``, ``queue_full`` or ``predicted_wait``; the plane's own are
+    ``draining`` and ``no_engine``."""
 
     reason: str
     retry_after_s: float | None

@@ -40,6 +40,8 @@ _MAX_MESSAGE_BYTES = 1_000
 _AT_DEADLINE_S = 0.01
 _QUIET_S = 0.05
 """Without a new call, before the server is closed."""
+_LONGEST_QUIET_S = 1.0
+"""That is waited for."""
 
 
 def installed_grpc() -> ModuleType:
@@ -92,7 +94,7 @@ class GrpcServer:
         and their callers could not tell why; so they are first given the time to be refused.
         """
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(grace_s):
+            async with asyncio.timeout(min(grace_s, _LONGEST_QUIET_S)):
                 seen = -1
                 while seen != self._calls:
                     seen = self._calls

@@ -176,6 +176,7 @@ async def run(
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     following = None
     loading = ThreadPoolExecutor(1, thread_name_prefix="release")
+    close_s: float = _CLOSE_S
     if next_release is not None:
         following = asyncio.create_task(_follow(switch, next_release, on_release, poll_s, loading))
     try:
@@ -195,14 +196,14 @@ async def run(
             await asyncio.wait([following])
         drained = await switch.drain()
         # What was answered is not yet read.
-        config.timeout_graceful_shutdown = max(_CLOSE_S, until_s - loop.time())
+        config.timeout_graceful_shutdown = close_s = max(_CLOSE_S, until_s - loop.time())
         return drained
     finally:
         server.should_exit = True
         await serving
         await switch.close()  # what is still unanswered is refused
         if rpc is not None:
-            await rpc.stop(_CLOSE_S)
+            await rpc.stop(close_s)
         # What loads a release reads what the caller is about to close.
         await asyncio.to_thread(loading.shutdown, cancel_futures=True)
 

@@ -140,7 +140,7 @@ class Live(msgspec.Struct):
 
 
 class Ready(msgspec.Struct):
-    """Every engine makes progress."""
+    """Requests are welcome: those who get them make progress."""
 
     ready: bool
     name: str
@@ -269,9 +269,14 @@ def error_reply(error: HttpError) -> Reply:
 ERRORS = ErrorForm(error_reply, V2Error)
 SERVER = Operation("The server and its extensions.", ERRORS, gives=(ServerMetadata,))
 METADATA = Operation("The endpoint's tensors.", ERRORS, gives=(ModelMetadata,))
-LIVE = Operation("Whether the process answers.", ERRORS, gives=(Live,))
+LIVE = Operation(
+    "Whether the process answers, and can still load an engine where one hangs.",
+    ERRORS,
+    statuses=(503,),
+    gives=(Live,),
+)
 READY = Operation(
-    "Whether every engine makes progress and requests are welcome.",
+    "Whether requests are welcome, and those engines that get them make progress.",
     ERRORS,
     statuses=(503,),
     gives=(Ready,),

@@ -83,7 +83,8 @@ def parse_infer(asked: Any, accepts: Tensor, gives: Tensor, limits: Limits) -> v
     wishes = [
         v2.OutputWish(
             output.name,
-            {entry.key: entry.value.int64_param for entry in output.parameters},
+            # How values come is not asked for here: they come as those of the input came.
+            {e.key: e.value.int64_param for e in output.parameters if e.key != "binary_data"},
         )
         for output in asked.outputs
     ]

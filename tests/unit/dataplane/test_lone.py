@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from headgate.dataplane import Action, Arrived, DataPlane, Failed, Finished, Run
+from headgate.dataplane import (
+    Action,
+    Arrived,
+    DataPlane,
+    Failed,
+    Finished,
+    Looked,
+    Probe,
+    Proved,
+    Replaced,
+    Run,
+)
 from headgate.errors import EngineError
 from headgate.objects import BatchingSpec, CacheSpec, Variant
 from headgate.workload import Request, ServiceCurve
@@ -109,3 +120,56 @@ def test_a_variant_and_its_curves_must_agree() -> None:
     variant = Variant("v", "build", 2, BatchingSpec(), CacheSpec(), lone_threads=2)
     with pytest.raises(ValueError, match="lone_threads is 2"):
         DataPlane.of(variant, NARROW)
+
+
+def test_a_deadline_that_the_lone_engine_keeps_is_no_reason_to_refuse() -> None:
+    p = plane()
+    request = Request(1, b"1", 10, 0.0, deadline_s=0.08)
+    (run,) = runs(p.handle(Arrived((request,)), 0.0))
+    assert run.instance == LONE
+
+
+def test_a_slow_lone_engine_is_tried_again_now_and_then() -> None:
+    p = plane(lone=NARROW)
+    tried = []
+    for i in range(200):
+        (run,) = runs(p.handle(ask(i, at_s=float(i)), float(i)))
+        tried += [i] * (run.instance == LONE)
+        p.handle(end(run), i + 0.1)
+    assert len(tried) == 3
+
+
+def proven(p: DataPlane, *good: int) -> None:
+    """A look at 1 s sends canaries to all; those of ``good`` come back."""
+    p.handle(Looked(), 0.0)
+    probes = [a for a in p.handle(Looked(), 1.0) if isinstance(a, Probe)]
+    assert [probe.instance for probe in probes] == [0, 1, LONE]
+    for instance in good:
+        p.handle(Proved(probes[instance]), 1.1)
+
+
+def test_no_canary_runs_beside_it_and_its_own_waits_for_a_quiet_moment() -> None:
+    p = plane()
+    proven(p, 0, 1, LONE)
+    (lone,) = runs(p.handle(ask(1, at_s=1.5), 1.5))
+    assert p.handle(Looked(), 2.0) == []
+    p.handle(end(lone), 2.1)
+    first, second = runs(p.handle(ask(2, 3, at_s=2.2), 2.2))
+    assert p.handle(Looked(), 3.0) == []
+    p.handle(end(first), 3.1)
+    p.handle(end(second), 3.1)
+    assert {a.instance for a in p.handle(Looked(), 4.0) if isinstance(a, Probe)} == {LONE}
+
+
+def test_it_alone_is_no_service() -> None:
+    """It is in service beside others only: where they are lost it is given nothing."""
+    p = plane()
+    assert p.in_service(0.0) == [0, 1, LONE]
+    proven(p, LONE)
+    for now_s in (3.0, 5.0, 7.0):
+        p.handle(Looked(), now_s)
+    assert p.stats().lost_instances == 2
+    assert p.in_service(7.0) == []
+    assert not runs(p.handle(ask(1, at_s=7.1), 7.1))
+    p.handle(Replaced(0), 7.5)
+    assert p.in_service(7.5) == [0, LONE]

@@ -280,14 +280,19 @@ class TestBlocks:
         assert judge(rule, blocks([50.0, 51.0] * 4)).verdict is Verdict.PASS
         assert judge(rule, blocks([99.0, 100.0] * 4)).verdict is Verdict.UNKNOWN
 
-    def test_an_absolute_bound_scales_the_noise_to_the_candidate(self) -> None:
-        """Half the distance to the limit must exceed the A/A noise at the candidate's level."""
-        loud = ((200.0, 240.0), (240.0, 200.0))  # 18 %
-        near = blocks([80.0, 81.0] * 4, aa_before=loud, aa_after=loud)
-        far = blocks([40.0, 41.0] * 4, aa_before=loud, aa_after=loud)
-        assert judge(AT_MOST, near).verdict is Verdict.UNKNOWN
-        assert judge(AT_MOST, far).verdict is Verdict.PASS
-        assert judge(AT_MOST, blocks([80.0, 81.0] * 4)).verdict is Verdict.PASS
+    def test_under_an_absolute_bound_the_noise_is_the_candidates_own(self) -> None:
+        """Half the distance to the limit must exceed what its blocks differ from one to the next,
+        whatever is the matter with current."""
+        loud = ((200.0, 240.0), (240.0, 200.0))
+        quiet = blocks([80.0, 81.0] * 4, aa_before=loud, aa_after=loud)
+        assert judge(AT_MOST, quiet).verdict is Verdict.PASS
+        noisy = judge(AT_MOST, blocks([72.0, 84.0] * 4))
+        assert noisy.verdict is Verdict.UNKNOWN
+        assert noisy.because == (
+            "latency: a block differs from the next by 12, more than 11, half of the distance from "
+            "78 to 100"
+        )
+        assert judge(AT_MOST, blocks([32.0, 44.0] * 4)).verdict is Verdict.PASS
         assert judge(AT_MOST, blocks([120.0, 121.0] * 4)).verdict is Verdict.FAIL
 
     def test_a_difference_is_judged_in_the_metrics_unit(self) -> None:

@@ -90,3 +90,12 @@ def test_stays_as_long_as_the_window_say_nothing():
     law = LittlesLaw()
     Traffic(law).run(steady(900, 5.05))
     assert law.windows == 0
+
+
+def test_answers_out_of_a_cache_alone_are_no_matter_for_it():
+    """Nobody is in flight for any time, which is no error, and none that can be told either."""
+    law = LittlesLaw()
+    for i in range(1000):
+        law.left(1, 0.0)
+        assert not law.changed(0, i * 0.05)
+    assert law.windows == 0
