@@ -43,7 +43,7 @@ def serve(
     grpc_port: Annotated[
         int | None,
         typer.Option(
-            help="Speak gRPC too, at this port; 0 takes a free one. Needs headgate[grpc].",
+            help="Speak gRPC too, at this port; 0 takes a free one. Needs headgate\\[grpc].",
             min=0,
             max=65535,
             show_default="no gRPC",
