@@ -74,6 +74,11 @@ class HttpError(Exception):
         self.headers = headers
 
     @classmethod
+    def invalid(cls, param: str, message: str) -> HttpError:
+        """400: the field ``param`` is wrong."""
+        return cls(400, f"{param}: {message}", code="invalid_value", param=param)
+
+    @classmethod
     def busy(cls, reason: str, message: str, retry_after_s: float | None) -> HttpError:
         """429; ``Retry-After`` in whole seconds, and in milliseconds for clients that read that."""
         wait_s = max(retry_after_s or 0.0, 0.001)

@@ -126,13 +126,15 @@ def parse_embeddings(body: bytes, limits: Limits) -> EmbeddingsRequest:
     if items and isinstance(items[0], int):
         items = [asked.input]  # one list of token ids
     if not items or items[0] == []:
-        raise _bad("input", "it is empty; send at least one text")
+        raise HttpError.invalid("input", "it is empty; send at least one text")
     if len(items) > limits.max_items:
-        raise _bad("input", f"{len(items)} items; at most {limits.max_items} go in one request")
+        raise HttpError.invalid(
+            "input", f"{len(items)} items; at most {limits.max_items} go in one request"
+        )
     kind = type(items[0])
     flat = items[0] if kind is list and items[0] is asked.input else ()
     if any(type(item) is not kind for item in items) or any(type(i) is not int for i in flat):
-        raise _bad("input", "texts and token ids cannot be mixed in one request")
+        raise HttpError.invalid("input", "texts and token ids cannot be mixed in one request")
     return EmbeddingsRequest(
         items, asked.model, asked.encoding_format == "base64", asked.dimensions, asked.truncate
     )
@@ -207,7 +209,3 @@ def embeddings_operation(endpoint: str, dimensions: int, limits: Limits) -> Oper
         },
         example={"model": endpoint, "input": "hello"},
     )
-
-
-def _bad(param: str, message: str) -> HttpError:
-    return HttpError(400, f"{param}: {message}", code="invalid_value", param=param)

@@ -85,9 +85,11 @@ def parse_predict(body: bytes, accepts: Tensor, limits: Limits) -> PredictReques
         return PredictRequest([inputs], True, asked.truncate)
     assert isinstance(inputs, list)
     if not inputs:
-        raise _bad("inputs", "it is empty; send at least one item")
+        raise HttpError.invalid("inputs", "it is empty; send at least one item")
     if len(inputs) > limits.max_items:
-        raise _bad("inputs", f"{len(inputs)} items; at most {limits.max_items} go in one request")
+        raise HttpError.invalid(
+            "inputs", f"{len(inputs)} items; at most {limits.max_items} go in one request"
+        )
     if accepts.dtype == "str":
         inputs = [_text(item, number) for number, item in enumerate(inputs)]
     return PredictRequest(inputs, False, asked.truncate)
@@ -188,13 +190,11 @@ def _text(item: object, number: int) -> object:
     if not isinstance(item, list):
         return item
     if len(item) != 1:
-        raise _bad(f"inputs[{number}]", f"{len(item)} texts; the model takes one an item")
+        raise HttpError.invalid(
+            f"inputs[{number}]", f"{len(item)} texts; the model takes one an item"
+        )
     return item[0]
 
 
 def _reply(request: PredictRequest, answers: Sequence[object], source: str) -> Reply:
     return Reply(msgspec.json.encode(answers[0] if request.alone else answers), source=source)
-
-
-def _bad(param: str, message: str) -> HttpError:
-    return HttpError(400, f"{param}: {message}", code="invalid_value", param=param)

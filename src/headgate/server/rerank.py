@@ -158,13 +158,13 @@ def _parse_cohere(body: bytes, limits: Limits) -> RerankRequest:
     for name in ("top_n", "max_tokens_per_doc"):
         number = getattr(asked, name)
         if number is not None and number < 1:
-            raise _bad(name, f"{number}; it must be at least 1")
+            raise HttpError.invalid(name, f"{number}; it must be at least 1")
     documents = [{"text": each} if isinstance(each, str) else each for each in asked.documents]
     pairs = []
     for index, document in enumerate(documents):
         text = document.get("text")
         if not isinstance(text, str):
-            raise _bad(f"documents[{index}].text", "it is no text")
+            raise HttpError.invalid(f"documents[{index}].text", "it is no text")
         pairs.append(Pair(asked.query, text, max_text_tokens=asked.max_tokens_per_doc))
     return RerankRequest(
         pairs,
@@ -283,10 +283,8 @@ def _sigmoid(logit: float) -> float:
 
 def _check_number(field: str, number: int, limits: Limits) -> None:
     if not number:
-        raise _bad(field, "it is empty; send at least one text")
+        raise HttpError.invalid(field, "it is empty; send at least one text")
     if number > limits.max_items:
-        raise _bad(field, f"{number} items; at most {limits.max_items} go in one request")
-
-
-def _bad(param: str, message: str) -> HttpError:
-    return HttpError(400, f"{param}: {message}", code="invalid_value", param=param)
+        raise HttpError.invalid(
+            field, f"{number} items; at most {limits.max_items} go in one request"
+        )

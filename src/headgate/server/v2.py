@@ -175,7 +175,7 @@ def parse_infer(
     if json_length is not None:
         digits = json_length.isdigit() and len(json_length) < 20
         if not digits or int(json_length) > len(body):
-            raise _bad(_JSON_LENGTH, f"it must be a number of bytes, 0 to {len(body)}")
+            raise HttpError.invalid(_JSON_LENGTH, f"it must be a number of bytes, 0 to {len(body)}")
         body, raw = body[: int(json_length)], body[int(json_length) :]
     return checked(decoded(_decoder, body), raw, accepts, gives, limits)
 
@@ -188,23 +188,29 @@ def checked(
     Raises ``HttpError`` 400 naming the field.
     """
     if len(asked.inputs) != 1:
-        raise _bad("inputs", f"{len(asked.inputs)} tensors; the model takes one")
+        raise HttpError.invalid("inputs", f"{len(asked.inputs)} tensors; the model takes one")
     tensor = asked.inputs[0]
     if tensor.name != accepts.name:
-        raise _bad("inputs[0].name", f"there is no input {tensor.name!r}; it is {accepts.name!r}")
+        raise HttpError.invalid(
+            "inputs[0].name", f"there is no input {tensor.name!r}; it is {accepts.name!r}"
+        )
     for number, output in enumerate(asked.outputs or ()):
         if output.name != gives.name:
-            raise _bad(
+            raise HttpError.invalid(
                 f"outputs[{number}].name",
                 f"there is no output {output.name!r}; it is {gives.name!r}",
             )
         if (output.parameters or {}).get("classification"):
-            raise _bad(f"outputs[{number}].parameters.classification", "it is not supported")
+            raise HttpError.invalid(
+                f"outputs[{number}].parameters.classification", "it is not supported"
+            )
     shape = tensor.shape
     if not shape or any(d < 0 for d in shape) or shape[0] < 1:
-        raise _bad("inputs[0].shape", f"{shape} has no items; the first dimension counts them")
+        raise HttpError.invalid(
+            "inputs[0].shape", f"{shape} has no items; the first dimension counts them"
+        )
     if shape[0] > limits.max_items:
-        raise _bad(
+        raise HttpError.invalid(
             "inputs[0].shape", f"{shape[0]} items; at most {limits.max_items} go in one request"
         )
     raw = _raw(tensor, raw)
@@ -344,15 +350,19 @@ def _raw(tensor: InputTensor, rest: bytes | None) -> bytes | None:
     size = (tensor.parameters or {}).get("binary_data_size")
     if size is None:
         if tensor.data is None:
-            raise _bad("inputs[0].data", "it is missing, and so is binary data")
+            raise HttpError.invalid("inputs[0].data", "it is missing, and so is binary data")
         if rest:
-            raise _bad("inputs[0].parameters.binary_data_size", f"missing for {len(rest)} bytes")
+            raise HttpError.invalid(
+                "inputs[0].parameters.binary_data_size", f"missing for {len(rest)} bytes"
+            )
         return None
     if tensor.data is not None:
-        raise _bad("inputs[0].data", "the tensor is binary data already; send one of them")
+        raise HttpError.invalid(
+            "inputs[0].data", "the tensor is binary data already; send one of them"
+        )
     if type(size) is not int or rest is None or size != len(rest):
         sent = f"{len(rest)} bytes" if rest is not None else f"no {_JSON_LENGTH}"
-        raise _bad("inputs[0].parameters.binary_data_size", f"{size!r} with {sent}")
+        raise HttpError.invalid("inputs[0].parameters.binary_data_size", f"{size!r} with {sent}")
     return rest
 
 
@@ -366,11 +376,13 @@ def _raw_texts(raw: bytes, most: int) -> list[object]:
     while at < len(raw) and len(texts) <= most:
         end = at + 4 + int.from_bytes(raw[at : at + 4], "little")
         if at + 4 > len(raw) or end > len(raw):
-            raise _bad(f"inputs[0].data[{len(texts)}]", "the binary data ends within it")
+            raise HttpError.invalid(
+                f"inputs[0].data[{len(texts)}]", "the binary data ends within it"
+            )
         try:
             texts.append(raw[at + 4 : end].decode())
         except UnicodeDecodeError:
-            raise _bad(f"inputs[0].data[{len(texts)}]", "it is not UTF-8") from None
+            raise HttpError.invalid(f"inputs[0].data[{len(texts)}]", "it is not UTF-8") from None
         at = end
     return texts
 
@@ -378,7 +390,7 @@ def _raw_texts(raw: bytes, most: int) -> list[object]:
 def _texts(tensor: InputTensor, accepts: Tensor, raw: bytes | None) -> Sequence[object]:
     """One text an item, or one ``Pair`` where the model accepts two texts an item."""
     if tensor.datatype != "BYTES":
-        raise _bad("inputs[0].datatype", f"{tensor.datatype} is no text; send BYTES")
+        raise HttpError.invalid("inputs[0].datatype", f"{tensor.datatype} is no text; send BYTES")
     texts: list[object] = tensor.data or []
     if raw is not None:
         texts = _raw_texts(raw, tensor.shape[0] * math.prod(accepts.shape))
@@ -388,10 +400,12 @@ def _texts(tensor: InputTensor, accepts: Tensor, raw: bytes | None) -> Sequence[
         texts = [text for row in texts if isinstance(row, list) for text in row]
     item = accepts.shape or (1,) * (len(tensor.shape) - 1)
     if math.prod(tensor.shape) != len(texts) or tuple(tensor.shape[1:]) != item:
-        raise _bad("inputs[0].shape", f"{tensor.shape} does not fit {len(texts)} texts")
+        raise HttpError.invalid(
+            "inputs[0].shape", f"{tensor.shape} does not fit {len(texts)} texts"
+        )
     wrong = next((i for i, text in enumerate(texts) if not isinstance(text, str)), None)
     if wrong is not None:
-        raise _bad(f"inputs[0].data[{wrong}]", "it is no text")
+        raise HttpError.invalid(f"inputs[0].data[{wrong}]", "it is no text")
     if accepts.shape:
         return [Pair(str(q), str(t)) for q, t in zip(texts[::2], texts[1::2], strict=True)]
     return texts
@@ -400,15 +414,15 @@ def _texts(tensor: InputTensor, accepts: Tensor, raw: bytes | None) -> Sequence[
 def _array(tensor: InputTensor, accepts: Tensor, binary: bytes | None) -> NDArray[np.generic]:
     expected = _DATATYPES[accepts.dtype]
     if tensor.datatype != expected:
-        raise _bad("inputs[0].datatype", f"{tensor.datatype} instead of {expected}")
+        raise HttpError.invalid("inputs[0].datatype", f"{tensor.datatype} instead of {expected}")
     if tuple(tensor.shape[1:]) != accepts.shape:
-        raise _bad(
+        raise HttpError.invalid(
             "inputs[0].shape", f"{tensor.shape} instead of {[tensor.shape[0], *accepts.shape]}"
         )
     if binary is not None:
         wire = np.dtype(_DTYPES[expected]).newbyteorder("<")
         if len(binary) != math.prod(tensor.shape) * wire.itemsize:
-            raise _bad(
+            raise HttpError.invalid(
                 "inputs[0].shape", f"{len(binary)} bytes do not fit {tensor.shape} of {expected}"
             )
         return np.frombuffer(binary, wire).reshape(tensor.shape)
@@ -429,9 +443,5 @@ def _array(tensor: InputTensor, accepts: Tensor, binary: bytes | None) -> NDArra
         if dtype.kind in "iu" and not np.array_equal(values.ravel(), raw.ravel()):
             raise ValueError(f"a value is no {expected}")
     except (ValueError, OverflowError) as error:
-        raise _bad("inputs[0].data", str(error)) from None
+        raise HttpError.invalid("inputs[0].data", str(error)) from None
     return values
-
-
-def _bad(param: str, message: str) -> HttpError:
-    return HttpError(400, f"{param}: {message}", code="invalid_value", param=param)

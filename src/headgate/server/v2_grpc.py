@@ -66,7 +66,7 @@ def parse_infer(asked: Any, accepts: Tensor, gives: Tensor, limits: Limits) -> v
     typed. Raises ``HttpError`` 400 naming the field."""
     raws = asked.raw_input_contents
     if len(raws) not in (0, len(asked.inputs)):
-        raise _bad("raw_input_contents", f"{len(raws)} for {len(asked.inputs)} inputs")
+        raise HttpError.invalid("raw_input_contents", f"{len(raws)} for {len(asked.inputs)} inputs")
     raw: bytes | None = None
     field = "inputs[0].contents"
     tensors = []
@@ -76,7 +76,9 @@ def parse_infer(asked: Any, accepts: Tensor, gives: Tensor, limits: Limits) -> v
             raw, field = raws[number], f"raw_input_contents[{number}]"
             sent.parameters = {"binary_data_size": len(raw)}
             if tensor.HasField("contents"):
-                raise _bad(f"inputs[{number}].contents", f"the values are in {field}; send one")
+                raise HttpError.invalid(
+                    f"inputs[{number}].contents", f"the values are in {field}; send one"
+                )
         elif tensor.HasField("contents"):
             sent.data, field = _typed(tensor, accepts, limits, f"inputs[{number}].contents")
         tensors.append(sent)
@@ -142,14 +144,14 @@ def metadata(deployment: Deployment) -> Any:
 def _typed(tensor: Any, accepts: Tensor, limits: Limits, field: str) -> tuple[list[Any], str]:
     """The values of typed contents, and what their field is called."""
     if tensor.datatype == "FP16":
-        raise _bad(field, "FP16 has no typed contents; send raw_input_contents")
+        raise HttpError.invalid(field, "FP16 has no typed contents; send raw_input_contents")
     # Of a datatype that there is not, no values are looked for: it is refused by its name.
     kind = _CONTENTS.get(tensor.datatype, "bytes_contents")
     values = getattr(tensor.contents, kind)
     field = f"{field}.{kind}"
     most = limits.max_items * math.prod(accepts.shape)
     if len(values) > most:
-        raise _bad(field, f"{len(values)} values; at most {most} go in one request")
+        raise HttpError.invalid(field, f"{len(values)} values; at most {most} go in one request")
     if kind != "bytes_contents":
         return list(values), field
     texts = []
@@ -157,12 +159,8 @@ def _typed(tensor: Any, accepts: Tensor, limits: Limits, field: str) -> tuple[li
         try:
             texts.append(value.decode())
         except UnicodeDecodeError:
-            raise _bad(f"{field}[{number}]", "it is not UTF-8") from None
+            raise HttpError.invalid(f"{field}[{number}]", "it is not UTF-8") from None
     return texts, field
-
-
-def _bad(param: str, message: str) -> HttpError:
-    return HttpError(400, f"{param}: {message}", code="invalid_value", param=param)
 
 
 def _no_model(param: str, message: str) -> HttpError:
