@@ -17,6 +17,7 @@ from headgate.config.data import (
     load_texts,
     load_workload,
 )
+from headgate.config.data_contracts import DataContracts
 from headgate.config.endpoint import EndpointConfig, Gap, expand_environment, load_config
 from headgate.config.functions import (
     OwnMetric,
@@ -30,6 +31,7 @@ from headgate.config.schema import json_schema
 from headgate.config.template import template
 
 __all__ = [
+    "DataContracts",
     "EndpointConfig",
     "Gap",
     "Item",

@@ -22,6 +22,7 @@ from headgate.config.contracts import (
     default_contracts,
     metric_kind,
 )
+from headgate.config.data_contracts import DataContracts, data_contracts_of
 from headgate.config.document import Document, read_document
 from headgate.config.meaning import (
     PREPARED,
@@ -79,6 +80,8 @@ class EndpointConfig:
     workload: WorkloadSource
     prices: Prices
     contracts: tuple[Contract, ...]
+    data_contracts: Mapping[str, DataContracts]
+    """By role: evaluate, holdout, train, calibrate, workload, unique."""
     metrics: Mapping[str, MetricSpec]
     safety: Mapping[str, MetricSpec]
     preprocess: str | None
@@ -161,6 +164,7 @@ def load_config(path: Path) -> EndpointConfig:
         workload=file.workload or DEFAULT_WORKLOAD,
         prices=file.prices,
         contracts=contracts,
+        data_contracts=data_contracts_of(file, document, root, owner),
         metrics=file.metrics,
         safety=file.safety,
         preprocess=file.preprocess,

@@ -30,6 +30,7 @@ __all__ = [
     "FORMAT",
     "ContractSpec",
     "DataFiles",
+    "DataPromise",
     "EndpointFile",
     "MetricSpec",
     "ModelSource",
@@ -348,6 +349,34 @@ class ContractSpec(_Section):
     min_n: int = Field(default=0, ge=0, description="Fewer samples than this are unknown.")
 
 
+class DataPromise(_Section):
+    """What is promised of one file of the data or the workload."""
+
+    as_of: Text | None = Field(
+        default=None,
+        description="The day that its content is from; where it is not said, its age is counted "
+        "from when it was made or registered here.",
+        examples=["2026-11-01"],
+    )
+    age: ContractSpec | None = Field(
+        default=None,
+        description="How old it may be: at_most.",
+        examples=["{at_most: 30d, why: ..., on_breach: warn}"],
+    )
+    drift: ContractSpec | None = Field(
+        default=None,
+        description="How far from its reference the distribution of its items' lengths (of "
+        "numbers: of their means) may lie, 0 to 1: at_most. It is the distance of Kolmogorov and "
+        "Smirnov, with bounds; fewer rows than min_n (200) are unknown.",
+        examples=["{at_most: 0.2, why: ..., on_breach: escalate}"],
+    )
+    reference: Text | None = Field(
+        default=None,
+        description="What drift is measured from: another of the data, or a file of the same form.",
+        examples=["evaluate"],
+    )
+
+
 class MetricSpec(_Section):
     """A metric of your own: ``function(item: dict, output: numpy.ndarray) -> float``.
 
@@ -430,6 +459,12 @@ class EndpointFile(_Section):
     )
     contracts: dict[str, Contracts] = Field(
         default={}, description="Metric -> promise, or a list of promises."
+    )
+    data_contracts: dict[str, DataPromise] = Field(
+        default={},
+        description="evaluate, holdout, train, calibrate, workload or unique -> what is promised "
+        "of it.",
+        examples=["{workload: {age: {at_most: 30d, why: ..., on_breach: warn}}}"],
     )
     metrics: dict[str, Metric] = Field(default={}, description="Your own quality metrics.")
     safety: dict[str, Metric] = Field(default={}, description="Your own safety metrics.")

@@ -7,7 +7,9 @@ artifacts, runs and releases.
 """
 
 from headgate.ledger.entry import GENESIS, Entry, utc_now
+from headgate.ledger.gaps import Gap
 from headgate.ledger.lineage import Edge, graph
+from headgate.ledger.standards import hold
 from headgate.ledger.store import Store
 from headgate.ledger.verify import Finding, VerifyReport
 
@@ -16,8 +18,10 @@ __all__ = [
     "Edge",
     "Entry",
     "Finding",
+    "Gap",
     "Store",
     "VerifyReport",
     "graph",
+    "hold",
     "utc_now",
 ]

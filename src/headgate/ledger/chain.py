@@ -203,7 +203,11 @@ class Chain:
     def _in_transaction(self) -> bool:
         return self._connection.in_transaction
 
-    def _query(self, sql: str, values: Sequence[object] = ()) -> list[Any]:
+    def read(self, sql: str, values: Mapping[str, object]) -> list[Any]:
+        """The rows that a query of ``entries`` gives, unchecked."""
+        return self._query(sql, values)
+
+    def _query(self, sql: str, values: Sequence[object] | Mapping[str, object] = ()) -> list[Any]:
         with self._mutex, explained_database_errors(self.path):
             return self._connection.execute(sql, values).fetchall()
 

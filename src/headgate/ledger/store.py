@@ -20,6 +20,7 @@ from headgate.ledger.blobs import Blobs
 from headgate.ledger.chain import Chain
 from headgate.ledger.entry import Entry, utc_now
 from headgate.ledger.faults import explained_disk_errors
+from headgate.ledger.gaps import Gap, find_gaps
 from headgate.ledger.lock import exclusive
 from headgate.ledger.verify import VerifyReport, verify
 from headgate.objects import Artifact, Release, Run, digest, jsonable, short
@@ -168,15 +169,20 @@ class Store:
     # Artifacts and runs
 
     def register(self, artifact: Artifact) -> Entry:
-        """Record ``artifact``, whose content must be here; once for each (id, version, lineage).
+        """Record ``artifact``, whose content must be here; once for each (id, version, lineage)
+        and standard.
 
         Raises ``Refused`` (reason ``artifact_missing``) where the content is not here.
         """
         self._require(artifact.version, f"artifact {artifact.id}")
         with self._chain.transaction():
             for entry in self._artifacts("version", artifact.version):
-                same_lineage = tuple(entry.body["lineage"]) == artifact.lineage
-                if entry.body["id"] == artifact.id and same_lineage:
+                known = _artifact(entry.body)
+                if (known.id, known.lineage, known.standard) == (
+                    artifact.id,
+                    artifact.lineage,
+                    artifact.standard,
+                ):
                     return entry
             return self._chain.append("artifact", artifact, utc_now())
 
@@ -243,6 +249,11 @@ class Store:
     def verify(self) -> VerifyReport:
         """Hash everything again and say what does not match."""
         return verify(self._chain, self._blobs)
+
+    def gaps(self, starts: Sequence[str] | None = None) -> tuple[Gap, ...]:
+        """What is missing from the evidence of ``starts`` (artifact versions, entry ids) and of all
+        that they stand on; None is everything here."""
+        return find_gaps(self._chain, starts)
 
     def size_bytes(self) -> int:
         """Bytes of all files of the store."""

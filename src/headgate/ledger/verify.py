@@ -129,6 +129,7 @@ def _references(kind: str, body: Mapping[str, Any]) -> Iterator[tuple[str, str]]
         case "artifact":
             named.append((f"artifact {body.get('id')}", body.get("version")))
             named += [("lineage", version) for version in body.get("lineage") or ()]
+            named.append(("standard", body.get("standard")))
         case "run" | "failure":
             named += [(f"input {name}", v) for name, v in (body.get("u") or {}).items()]
             named += [(f"output {name}", v) for name, v in (body.get("z") or {}).items()]

@@ -3,6 +3,16 @@
 Knows nothing of files, clocks or engines.
 """
 
+from headgate.objects.checks import (
+    Answer,
+    Facts,
+    Finding,
+    Reply,
+    answers,
+    checklist,
+    findings,
+    planted,
+)
 from headgate.objects.contract import Action, Axis, Bound, Contract, Direction, Verdict
 from headgate.objects.digest import canonical, digest, digest_bytes, jsonable, parse, short
 from headgate.objects.evidence import (
@@ -24,11 +34,14 @@ from headgate.objects.production import (
     ask,
 )
 from headgate.objects.serving import BatchingSpec, BatchInvariance, Build, CacheSpec, Variant
+from headgate.objects.standards import STANDARDS, Limits, Response, Signal, Standard
 
 __all__ = [
     "FAILURE_QUESTIONS",
     "INFERENCE_FLAGS",
+    "STANDARDS",
     "Action",
+    "Answer",
     "Artifact",
     "Axis",
     "BatchInvariance",
@@ -40,22 +53,33 @@ __all__ = [
     "ContractResult",
     "Decision",
     "Direction",
+    "Facts",
     "FailureNote",
     "FailureQuestion",
+    "Finding",
     "HardwareProfile",
+    "Limits",
     "Measurement",
     "Owner",
     "ProductionObject",
     "Release",
+    "Reply",
+    "Response",
     "Run",
+    "Signal",
     "SignalAndResponse",
+    "Standard",
     "Variant",
     "Verdict",
+    "answers",
     "ask",
     "canonical",
+    "checklist",
     "digest",
     "digest_bytes",
+    "findings",
     "jsonable",
     "parse",
+    "planted",
     "short",
 ]

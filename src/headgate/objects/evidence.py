@@ -51,6 +51,8 @@ class Artifact:
     """Versions that it was made from."""
     made_by: str | None = None
     """The run that made it; None for what came from outside."""
+    standard: str | None = None
+    """The version of the standard that it is held to: its metric, contract and failure note."""
 
     def __post_init__(self) -> None:
         missing = [n for n in ("id", "version", "kind", "schema", "owner") if not getattr(self, n)]

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from headgate.errors import EngineError, HeadgateError, InputError, Refused
-from headgate.ledger import Entry, Store
+from headgate.ledger import Entry, Store, hold
 from headgate.objects import Artifact, Run, digest, digest_bytes, jsonable, short
 from headgate.optimize.code import code_digest
 
@@ -324,7 +324,7 @@ class Recorder:
         lineage: tuple[str, ...] = (),
         made_by: str | None = None,
     ) -> str:
-        """Registers an artifact of this endpoint; returns its ledger entry."""
+        """Registers an artifact of this endpoint under its kind's standard; its ledger entry."""
         artifact = Artifact(
             id=f"{self.endpoint}/{name}",
             version=version,
@@ -335,7 +335,7 @@ class Recorder:
             lineage=lineage,
             made_by=made_by,
         )
-        return self.store.register(artifact).id
+        return hold(self.store, artifact).id
 
     def _call(
         self, u: Mapping[str, str], c: Mapping[str, Any], work_dir: Path, resume_dir: Path

@@ -4,6 +4,7 @@ Pure: raw samples and contracts in, verdicts, decisions and next releases out. K
 clocks or engines; measuring is its callers' work and storing is the ledger's.
 """
 
+from headgate.release.data import judge_age, judge_drift
 from headgate.release.estimate import NoEstimate, estimate_blocks
 from headgate.release.gate import decide, judge
 from headgate.release.power import Assumption, PowerRow, assume, contract_power, slices_power
@@ -36,6 +37,8 @@ __all__ = [
     "estimate_blocks",
     "from_json",
     "judge",
+    "judge_age",
+    "judge_drift",
     "next_release",
     "rollback_release",
     "rollback_target",
