@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,6 +64,7 @@ def _promote(store: Store, id: str) -> tuple[Entry, Release, bool]:
     from headgate.cli.names import content_of
     from headgate.errors import Refused
     from headgate.objects import Release
+    from headgate.optimize.audit import refuse_unaudited
     from headgate.release import next_release
 
     entry, decision = _decision(store, id)
@@ -83,6 +85,7 @@ def _promote(store: Store, id: str) -> tuple[Entry, Release, bool]:
         return *history[-1], True
     first = Release(endpoint, 0, decision.current, None, "the unoptimized baseline")
     current = history[-1][1] if history else first
+    refuse_unaudited(store, entry.id, decision, now=datetime.now(UTC))
     release = next_release(
         current,
         decision,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from headgate.ledger.chain import Chain
 from headgate.objects import STANDARDS, short
 
-__all__ = ["Gap", "find_gaps"]
+__all__ = ["Gap", "find_gaps", "find_objects"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ _OUTSIDE = json.dumps([kind for kind, standard in STANDARDS.items() if standard.
 
 # An edge leads to an artifact, to an entry, or to a word that has to be there (an owner, a seed).
 # Where it should be and nothing is said, its source is NULL.
-_QUERY = """
+_GRAPH = """
 WITH RECURSIVE
 artifact AS MATERIALIZED (
     SELECT max(seq) AS newest,
@@ -101,6 +101,11 @@ wanted (node) AS (
     SELECT source FROM wanted JOIN edge ON product = node
         WHERE leads_to <> 'word' AND source IS NOT NULL
 )
+"""
+
+_GAPS = (
+    _GRAPH
+    + """
 SELECT DISTINCT edge.name, product, relation, source
 FROM edge
 LEFT JOIN artifact ON leads_to = 'artifact' AND version = source
@@ -109,6 +114,8 @@ WHERE (source IS NULL OR (leads_to <> 'word' AND version IS NULL AND entries.id 
     AND (:everything OR product IN (SELECT node FROM wanted))
 ORDER BY edge.name, relation
 """
+)
+_OBJECTS = _GRAPH + "SELECT version FROM artifact JOIN wanted ON node = version ORDER BY newest"
 
 _WHAT = {
     "owned_by": "nobody owns it",
@@ -149,14 +156,7 @@ def find_gaps(chain: Chain, starts: Sequence[str] | None = None) -> tuple[Gap, .
 
     ``starts`` are artifact versions and entry ids.
     """
-    rows = chain.read(
-        _QUERY,
-        {
-            "outside": _OUTSIDE,
-            "starts": json.dumps(list(starts or ())),
-            "everything": starts is None,
-        },
-    )
+    rows = _ask(chain, _GAPS, starts)
     return tuple(
         Gap(
             name,
@@ -167,3 +167,13 @@ def find_gaps(chain: Chain, starts: Sequence[str] | None = None) -> tuple[Gap, .
         )
         for name, product, relation, source in rows
     )
+
+
+def find_objects(chain: Chain, starts: Sequence[str]) -> tuple[str, ...]:
+    """The versions of all artifacts that ``starts`` stand on, theirs among them, oldest first."""
+    return tuple(version for (version,) in _ask(chain, _OBJECTS, starts))
+
+
+def _ask(chain: Chain, query: str, starts: Sequence[str] | None) -> list[tuple[str, ...]]:
+    values = {"starts": json.dumps(list(starts or ())), "outside": _OUTSIDE}
+    return chain.read(query, {**values, "everything": starts is None})

@@ -20,7 +20,7 @@ from headgate.ledger.blobs import Blobs
 from headgate.ledger.chain import Chain
 from headgate.ledger.entry import Entry, utc_now
 from headgate.ledger.faults import explained_disk_errors
-from headgate.ledger.gaps import Gap, find_gaps
+from headgate.ledger.gaps import Gap, find_gaps, find_objects
 from headgate.ledger.lock import exclusive
 from headgate.ledger.verify import VerifyReport, verify
 from headgate.objects import Artifact, Release, Run, digest, jsonable, short
@@ -254,6 +254,11 @@ class Store:
         """What is missing from the evidence of ``starts`` (artifact versions, entry ids) and of all
         that they stand on; None is everything here."""
         return find_gaps(self._chain, starts)
+
+    def stands_on(self, starts: Sequence[str]) -> tuple[str, ...]:
+        """The versions of all artifacts that ``starts`` (likewise) come from, measurements and
+        decisions included, and of those among them; oldest first."""
+        return find_objects(self._chain, starts)
 
     def size_bytes(self) -> int:
         """Bytes of all files of the store."""

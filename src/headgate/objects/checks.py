@@ -120,17 +120,17 @@ def findings(standard: Standard, facts: Facts) -> tuple[Finding, ...]:
             found.append(Finding(question, signal, because, Response(seen.response)))
     if facts.present and facts.intact and (unfit := _unfit(standard, facts)):
         found.append(Finding("malformed", "its metric breaks its contract", unfit, Response.REJECT))
-    for result in facts.data:
-        if result.verdict is not Verdict.PASS:
-            found.append(
-                Finding(
-                    "stale" if result.contract.metric == "age" else "inconsistent",
-                    result.contract.describe(),
-                    result.because,
-                    _RESPONSES[result.contract.on_breach],
-                    unknown=result.verdict is Verdict.UNKNOWN,
-                )
-            )
+    found += [
+        Finding(
+            "stale" if result.contract.metric == "age" else "inconsistent",
+            result.contract.describe(),
+            result.because,
+            _RESPONSES[result.contract.on_breach],
+            unknown=result.verdict is Verdict.UNKNOWN,
+        )
+        for result in facts.data
+        if result.verdict is not Verdict.PASS
+    ]
     return tuple(found)
 
 

@@ -30,6 +30,7 @@ from headgate.config import (
 from headgate.errors import ConfigError, InputError
 from headgate.objects import canonical
 from headgate.optimize.accept import Acceptance
+from headgate.optimize.contents import SCHEMAS, TEXTS, WORKLOAD, numbers
 from headgate.optimize.recorder import Call, Output, Recorder, scratch, transformation
 from headgate.workload import Pair
 from headgate.workload.arrivals import poisson_arrivals
@@ -37,15 +38,6 @@ from headgate.workload.arrivals import poisson_arrivals
 __all__ = ["Inputs", "load_split", "register_inputs"]
 
 Split = RetrievalSet | LabelledSet
-
-_SCHEMAS = {
-    "embed": "jsonl {id, query, relevant, slices} and {id, passage}, or {id, text}",
-    "classify": "jsonl {id, input, label, slices}",
-    "predict": "jsonl {id, input, label, slices}",
-    "rerank": "jsonl {id, query, text, label, slices}",
-}
-_TEXTS = "jsonl {id, text}"
-_WORKLOAD = "jsonl {at_s, text | query and text | input, tenant}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +53,8 @@ class Inputs:
     workload: WorkloadLog
     unique: WorkloadLog | None
     versions: Mapping[str, str]
-    """evaluate, holdout, train, calibrate, workload, unique, prices, contracts -> version."""
+    """evaluate, holdout, train, calibrate, workload, unique, prices, contracts and data_contracts
+    -> version."""
 
     @property
     def labelled(self) -> bool:
@@ -91,7 +84,7 @@ def draw_workload(call: Call) -> Mapping[str, Output]:
         canonical({"at_s": at, **_asked(items[i])})
         for at, i in zip(at_s, rng.integers(0, len(items), n), strict=True)
     ]
-    return {"workload": Output(b"\n".join(lines) + b"\n", "workload", _WORKLOAD)}
+    return {"workload": Output(b"\n".join(lines) + b"\n", "workload", WORKLOAD)}
 
 
 def _asked(item: Item) -> dict[str, object]:
@@ -181,6 +174,8 @@ def register_inputs(config: EndpointConfig, recorder: Recorder, acceptance: Acce
         config.contracts_for(labelled=_labelled(evaluate)),
         "json [contract]",
     )
+    if config.data_contracts:
+        versions["data_contracts"] = _register_data_contracts(config, recorder, versions)
     return Inputs(
         evaluate,
         holdout,
@@ -253,15 +248,18 @@ def _labelled(split: Split) -> bool:
     return labels is not None
 
 
+def _form(role: str, task: str) -> tuple[str, str]:
+    """Kind and schema of a file of the endpoint."""
+    if role in ("workload", "unique"):
+        return "workload", WORKLOAD
+    texts = role == "train" or (role == "calibrate" and task == "embed")
+    return "dataset", TEXTS if texts else SCHEMAS[task]
+
+
 def _register_file(
     recorder: Recorder, role: str, path: Path, task: str, made_by: str | None
 ) -> str:
-    kind, schema = {
-        "workload": ("workload", _WORKLOAD),
-        "unique": ("workload", _WORKLOAD),
-        "train": ("dataset", _TEXTS),
-        "calibrate": ("dataset", _TEXTS),
-    }.get(role, ("dataset", _SCHEMAS[task]))
+    kind, schema = _form(role, task)
     version = recorder.store.put_file(path.resolve())
     recorder.register(role, version, kind=kind, schema=schema, made_by=made_by)
     return version
@@ -270,4 +268,44 @@ def _register_file(
 def _register_value(recorder: Recorder, role: str, value: object, schema: str) -> str:
     version = recorder.store.put_bytes(canonical(value))
     recorder.register(role, version, kind=role, schema=schema)
+    return version
+
+
+def _register_data_contracts(
+    config: EndpointConfig, recorder: Recorder, versions: Mapping[str, str]
+) -> str:
+    """The contracts on data, each with the version of its reference; their version."""
+    body: dict[str, object] = {}
+    references: list[str] = []
+    for role, promised in config.data_contracts.items():
+        reference = promised.reference
+        if reference is not None:
+            version = versions.get(reference) or _register_reference(config, recorder, role)
+            references.append(version)
+            reference = version
+        body[role] = {
+            "as_of": promised.as_of,
+            "reference": reference,
+            "contracts": promised.contracts,
+        }
+    version = recorder.store.put_bytes(canonical(body))
+    recorder.register(
+        "data_contracts",
+        version,
+        kind="contracts",
+        schema="json {role: {as_of, reference, contracts}}",
+        lineage=tuple(dict.fromkeys(references)),
+    )
+    return version
+
+
+def _register_reference(config: EndpointConfig, recorder: Recorder, role: str) -> str:
+    """The file that ``role`` is compared with, in the same form; its version."""
+    name = config.data_contracts[role].reference
+    assert name is not None, "the caller looked"
+    path = config.resolve(name)
+    kind, schema = _form(role, config.task)
+    numbers(schema, path)  # refused before the store absorbs it
+    version = recorder.store.put_file(path)
+    recorder.register(f"reference/{role}", version, kind=kind, schema=schema)
     return version

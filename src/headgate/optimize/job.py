@@ -111,13 +111,15 @@ class Job:
 
     def register_build(self, build: Build) -> None:
         """The build as an artifact: what measurements and decisions of it name."""
-        self.recorder.register(
-            f"build/{build.name}",
-            self.store.put_bytes(build.content),
-            kind="build",
-            schema="json Build",
-            lineage=_files_of(build),
-        )
+        self._keep("build", build.name, build.content, "json Build", _files_of(build))
+
+    def _keep(
+        self, kind: str, name: str, content: bytes, schema: str, lineage: tuple[str, ...] = ()
+    ) -> str:
+        """Stores and registers ``KIND/NAME``; its version."""
+        version = self.store.put_bytes(content)
+        self.recorder.register(f"{kind}/{name}", version, kind=kind, schema=schema, lineage=lineage)
+        return version
 
     def servable(
         self,
@@ -127,8 +129,13 @@ class Job:
         invariance: Invariance,
         *,
         lone_curve: MeasuredCurve | None = None,
+        plan: Sequence[str] = (),
     ) -> tuple[Servable, str]:
-        """The variant as an artifact: what a release names."""
+        """The variant as an artifact: what a release names.
+
+        It comes from its build, its policies, its prices, its promises, and the ``plan`` that
+        found it.
+        """
         value = Servable(
             endpoint=self.config.endpoint,
             task=self.config.task,
@@ -148,7 +155,20 @@ class Job:
             version,
             kind="variant",
             schema="json Servable",
-            lineage=_files_of(build),
+            lineage=(
+                self._keep("build", build.name, build.content, "json Build", _files_of(build)),
+                *(
+                    self._keep(
+                        "policy",
+                        f"{variant.name}/{name}",
+                        canonical(spec),
+                        f"json {type(spec).__name__}",
+                    )
+                    for name, spec in (("batching", variant.batching), ("cache", variant.cache))
+                ),
+                *(self.inputs.versions[role] for role in ("prices", "contracts")),
+                *plan,
+            ),
             made_by=curve.run.entry,
         )
         return value, version

@@ -7,12 +7,14 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from headgate.config import load_config
 from headgate.errors import Fault
 from headgate.ledger import Store
 from headgate.objects import Action, Release
+from headgate.optimize.audit import Stop, what_stops
 from headgate.optimize.blocks import SpeedBlocks
 from headgate.optimize.comparisons import compare
 from headgate.optimize.gate import judge_candidate
@@ -48,14 +50,20 @@ class OptimizeResult:
     report: Report
     paths: tuple[Path, ...]
     """report.html and report.json."""
+    refused: bool = False
+    """A promotion was asked for and accepted by the gate, and something else stops it: a gap of
+    headgate.yaml or of the evidence."""
 
     @property
     def exit_code(self) -> int:
-        return exit_code_of(self.action)
+        return REFUSED if self.refused else exit_code_of(self.action)
 
     @property
     def next_command(self) -> str:
         return self.report.next_command
+
+
+REFUSED = 3
 
 
 def exit_code_of(action: Action) -> int:
@@ -103,7 +111,8 @@ def optimize(
             action, because, decision, judged = _measured(job, baseline, speed)
         else:
             action, because, decision, judged = _outcome(job, baseline, tried, findings)
-        may_promote = promote and not config.gaps and not baseline.build.foreign
+        stops = _stops(job, findings)
+        may_promote = promote and not stops and not config.gaps and not baseline.build.foreign
         generation = _promote(job, baseline, findings, promote=may_promote)
         report = build_report(
             job,
@@ -118,13 +127,15 @@ def optimize(
             because=because,
             decision=decision,
             judged=judged,
+            stops=stops,
         )
     files = {
         "report.html": render_html(report),
         "report.json": json.dumps(as_json(report), indent=1, ensure_ascii=False) + "\n",
     }
     paths = tuple(_write(directory, name, text) for name, text in files.items())
-    return OptimizeResult(action, report, paths)
+    accepted = action in (Action.ACCEPT, Action.WARN)
+    return OptimizeResult(action, report, paths, refused=promote and accepted and not may_promote)
 
 
 def _outcome(
@@ -172,6 +183,14 @@ def _measured(job: Job, baseline: Baseline, speed: SpeedBlocks) -> tuple[Action,
     decision, run = judge_server(job, baseline, speed)
     because = f"no candidate can be made of a server that is not ours; alone: {decision.because}"
     return decision.action, because, run.entry, baseline.build.name
+
+
+def _stops(job: Job, findings: Findings | None) -> tuple[Stop, ...]:
+    """What the evidence of an accepted winner lacks for a promotion."""
+    if findings is None or not findings.certificate.decision.accepted:
+        return ()
+    certificate = findings.certificate
+    return what_stops(job.store, certificate.run.entry, certificate.decision, now=datetime.now(UTC))
 
 
 def _promote(

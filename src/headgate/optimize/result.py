@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from headgate.objects import Action, Axis, Bound, Build, Contract, ContractResult, Verdict, short
+from headgate.optimize.audit import Stop
 from headgate.optimize.blocks import SpeedBlocks
 from headgate.optimize.comparisons import Comparisons
 from headgate.optimize.job import Job
@@ -61,15 +62,27 @@ def build_report(
     because: str,
     decision: str,
     judged: str,
+    stops: Sequence[Stop],
 ) -> Report:
-    """The whole report; ``findings`` is None where no candidate was accepted."""
+    """The whole report; ``findings`` is None where no candidate was accepted.
+
+    ``stops`` is what the winner's evidence lacks for a promotion.
+    """
     show = _Show(job)
     certificate = findings.certificate if findings is not None else None
     results = certificate.decision.results if certificate is not None else ()
     winner = findings.winner.name if findings is not None else "baseline"
     if baseline.build.foreign:  # it was judged itself
         winner = baseline.build.name
-    command, why = _next(job, action, results, decision, generation=generation, promoted=promoted)
+    command, why = _next(
+        job,
+        action,
+        results,
+        decision,
+        generation=generation,
+        promoted=promoted,
+        audited=not stops,
+    )
     return Report(
         endpoint=job.config.endpoint,
         task=job.config.task,
@@ -101,7 +114,7 @@ def build_report(
         breakdown=show.breakdown(findings) if findings else {},
         plan=_plan(findings) if findings else {},
         steps=tuple(Step(r.name, r.entry, r.seconds, r.reused) for r in job.recorder.runs),
-        notes=tuple(_notes(job, baseline, tried, findings)),
+        notes=tuple(_notes(job, baseline, tried, findings, stops)),
         currency=job.config.prices.currency,
     )
 
@@ -409,12 +422,18 @@ def _next(
     *,
     generation: int | None,
     promoted: bool,
+    audited: bool,
 ) -> tuple[str, str]:
     """What to type, and why. ``results`` are the certificate's."""
     file = shlex.quote(str(job.config.path))
     if action in (Action.ACCEPT, Action.WARN) and not job.source.build.foreign:
         if promoted:
             return f"headgate serve -f {file}", f"Generation {generation} is current. Serve it:"
+        if not audited:
+            return (
+                f"headgate audit -f {file}",
+                "The winner is accepted, but its evidence is not whole. What is missing:",
+            )
         return (
             f"headgate optimize --promote {file}",
             "The winner is accepted but not current. Everything is kept; make it current:",
@@ -438,11 +457,16 @@ def _next(
 
 
 def _notes(
-    job: Job, baseline: Baseline, tried: Sequence[Tried], findings: Findings | None
+    job: Job,
+    baseline: Baseline,
+    tried: Sequence[Tried],
+    findings: Findings | None,
+    stops: Sequence[Stop],
 ) -> list[str]:
     foreign = baseline.build.foreign
     to = "" if foreign else "to promote, "
     notes = [f"{gap.key}: {gap.what}; {to}{gap.fix}" for gap in job.config.gaps]
+    notes += [f"{stop.object}: {stop.what}; {to}{stop.fix}" for stop in stops]
     if foreign:
         notes.append(
             "The server is not ours: what is declared of it is believed, lengths are characters, "

@@ -350,7 +350,12 @@ def certify(job: Job, baseline: Baseline, plans: Plans) -> Certificate:
     )
     choice = plans.chosen.choice
     servable, version = job.servable(
-        build, variant, choice.curve, invariance, lone_curve=choice.lone_curve
+        build,
+        variant,
+        choice.curve,
+        invariance,
+        lone_curve=choice.lone_curve,
+        plan=tuple(choice.run.outputs.values()),
     )
     against, current, current_version = _current(job, baseline, version)
     theirs = measure_quality(

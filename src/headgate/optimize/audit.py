@@ -1,0 +1,302 @@
+"""Whether an object may be promoted: its evidence, the five questions, the six items.
+
+Gathers what the store knows of an object at one moment; ``headgate.objects.checks`` says what that
+means. Nothing is measured and nothing is changed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from headgate.errors import InputError, Refused, Tampered, UsageError
+from headgate.ledger import Entry, Store
+from headgate.objects import (
+    Axis,
+    ContractResult,
+    Decision,
+    Facts,
+    FailureNote,
+    Finding,
+    Limits,
+    Reply,
+    SignalAndResponse,
+    Standard,
+    Verdict,
+    answers,
+    checklist,
+    findings,
+    parse,
+    short,
+)
+from headgate.optimize.contents import metric_value, numbers
+from headgate.release import contract_from_json, decision_from_json, judge_age, judge_drift
+
+__all__ = [
+    "ObjectAudit",
+    "Stop",
+    "audit_object",
+    "decisions",
+    "refuse_unaudited",
+    "what_stops",
+]
+
+DECIDES = "gate.decide"
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectAudit:
+    """One object, and everything that was asked of it."""
+
+    identifier: str
+    version: str
+    kind: str
+    owner: str
+    standard: Standard | None
+    """What it is held to; None where nothing is recorded."""
+    facts: Facts
+    checklist: Mapping[str, bool]
+    replies: tuple[Reply, ...]
+    """To the five questions; none where it is held to nothing."""
+    findings: tuple[Finding, ...]
+
+    @property
+    def stops(self) -> bool:
+        """Whether a promotion waits for it."""
+        return not all(self.checklist.values()) or any(f.stops for f in self.findings)
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """One thing that a promotion waits for, and the command that brings it."""
+
+    object: str
+    what: str
+    fix: str
+
+
+def audit_object(store: Store, version: str, *, now: datetime) -> ObjectAudit:
+    """Asks everything of the artifact with this version. Raises ``UsageError`` for anything else.
+
+    Whatever is wrong with it is part of the answer, and never an exception.
+    """
+    entry = store.get(version)
+    if entry.kind != "artifact":
+        raise UsageError(
+            f"{short(entry.id)} is a {entry.kind}, and questions are asked of artifacts",
+            where=str(store.root),
+            reason="no_object",
+            fix="give the version of an artifact: a data set, a model, a plan, a variant",
+        )
+    body = entry.body
+    gaps = store.gaps([str(body["version"])])
+    return _audit(
+        store, entry, tuple(f"{g.object}: {g.edge}: {g.what}" for g in gaps), now, judged=True
+    )
+
+
+def what_stops(store: Store, entry: str, decision: Decision, *, now: datetime) -> tuple[Stop, ...]:
+    """Everything that promoting the candidate of a decision, by its ``entry``, waits for.
+
+    The missing edges of the decision, of the candidate and of its measurements, and of all that
+    they stand on; then the questions, of each object among these.
+    """
+    measured = [r.measurement for r in decision.results if r.measurement is not None]
+    starts = [decision.candidate, entry, *measured]
+    stops = [Stop(g.object, f"{g.edge}: {g.what}", g.fix) for g in store.gaps(starts)]
+    for version in store.stands_on(starts):
+        # What is current may break its promises: that is why it is to be replaced.
+        judged = version == decision.candidate
+        audited = _audit(store, store.get(version), (), now, judged=judged)
+        stops += [
+            Stop(audited.identifier, f"{f.question}: {f.because}", _FIXES[f.question])
+            for f in audited.findings
+            if f.stops
+        ]
+    return tuple(stops)
+
+
+def refuse_unaudited(store: Store, entry: str, decision: Decision, *, now: datetime) -> None:
+    """Raises ``Refused`` (reason ``unauditable``), naming everything that stops a promotion."""
+    stops = what_stops(store, entry, decision, now=now)
+    if stops:
+        named = "; ".join(f"{s.object}: {s.what}" for s in stops[:_NAMED])
+        more = f"; and {len(stops) - _NAMED} more" if len(stops) > _NAMED else ""
+        raise Refused(
+            named + more,
+            where=f"promotion of {short(decision.candidate)}",
+            reason="unauditable",
+            fix="; ".join(dict.fromkeys(s.fix for s in stops)),
+        )
+
+
+_NAMED = 5
+
+_FIXES = {
+    "stale": "fetch newer data, then: headgate optimize headgate.yaml",
+    "malformed": "restore it from a backup, or make it again: headgate optimize headgate.yaml",
+    "inconsistent": "find what changed, and gather the data again: headgate optimize headgate.yaml",
+    "unauditable": "headgate optimize headgate.yaml",
+    "too_costly": "headgate optimize headgate.yaml",
+}
+
+
+def decisions(store: Store) -> Iterator[tuple[Entry, Decision]]:
+    """Every decision of the gate with its entry, newest first."""
+    runs = [run for run in store.entries("run") if run.body["transformation"] == DECIDES]
+    for run in reversed(runs):
+        yield run, decision_from_json(json.loads(store.read(run.body["z"]["decision"])))
+
+
+def _audit(
+    store: Store, entry: Entry, gaps: tuple[str, ...], now: datetime, *, judged: bool
+) -> ObjectAudit:
+    """``judged``: whether decisions about it are asked too."""
+    body = entry.body
+    standard = _standard(store, body)
+    facts = _facts(store, entry, standard, gaps, now)
+    if judged:
+        facts = replace(facts, broken=_broken(store, facts.version))
+    return ObjectAudit(
+        identifier=str(body["id"]),
+        version=str(body["version"]),
+        kind=str(body["kind"]),
+        owner=str(body["owner"]),
+        standard=standard,
+        facts=facts,
+        checklist=checklist(standard, facts),
+        replies=() if standard is None else answers(standard, facts),
+        findings=() if standard is None else findings(standard, facts),
+    )
+
+
+def _facts(
+    store: Store, entry: Entry, standard: Standard | None, gaps: tuple[str, ...], now: datetime
+) -> Facts:
+    body = entry.body
+    version, schema = str(body["version"]), str(body["schema"])
+    present, intact, unfit, value = store.has(version), True, "", None
+    try:
+        path = store.path_of(version) if present else None
+        if path is not None and standard is not None:
+            value = metric_value(standard.contract.metric, schema, path)
+    except Tampered:
+        intact = False
+    except InputError as error:
+        unfit = error.what
+    run = _maker(store, body)
+    promised = _data_contracts(store, body)
+    as_of = promised.get("as_of")
+    recorded = _moment(entry.recorded_at)
+    came = _moment(f"{as_of}T00:00:00Z") if as_of else None
+    if came is None and run is not None:
+        came = _moment(run.body["ended_at"])
+    age_s = (now - (came or recorded)).total_seconds()
+    return Facts(
+        identifier=str(body["id"]),
+        version=version,
+        schema=schema,
+        owner=str(body["owner"]),
+        metric_value=value,
+        age_s=age_s,
+        lag_s=None if came is None else (recorded - came).total_seconds(),
+        newer_inputs=_newer_inputs(store, body, run),
+        present=present,
+        intact=intact,
+        unfit=unfit,
+        gaps=gaps,
+        size_bytes=int(body["size_bytes"]),
+        made_in_s=0.0 if run is None else _seconds(run),
+        data=_judged(store, promised, version, schema, age_s) if present and intact else (),
+    )
+
+
+def _maker(store: Store, body: Mapping[str, Any]) -> Entry | None:
+    try:
+        return None if body["made_by"] is None else store.get(body["made_by"])
+    except UsageError:  # a gap, which has its own place
+        return None
+
+
+def _newer_inputs(store: Store, body: Mapping[str, Any], run: Entry | None) -> tuple[str, ...]:
+    """Ids of what it came from of which another version was registered later."""
+    sources = [*body["lineage"], *(run.body["u"].values() if run is not None else ())]
+    newer: dict[str, None] = {}
+    for source in dict.fromkeys(sources):
+        used = store.artifact(source)
+        # A role (``docs/evaluate``) has one version at a time; other names are shared.
+        if used is None or used.id.count("/") != 1:
+            continue
+        latest = store.artifact(used.id)
+        if latest is not None and latest.version != source:
+            newer[used.id] = None
+    return tuple(newer)
+
+
+def _broken(store: Store, version: str) -> tuple[Axis, ...]:
+    """Axes on which the newest decision about it found a promise broken."""
+    for _, decision in decisions(store):
+        if decision.candidate == version:
+            axes = [r.contract.axis for r in decision.results if r.verdict is Verdict.FAIL]
+            return tuple(dict.fromkeys(axes))
+    return ()
+
+
+def _data_contracts(store: Store, body: Mapping[str, Any]) -> dict[str, Any]:
+    """What the endpoint promises of the data in this role; empty where nothing."""
+    endpoint, _, role = str(body["id"]).partition("/")
+    declared = store.artifact(f"{endpoint}/data_contracts")
+    if declared is None or not store.has(declared.version):
+        return {}
+    promised: dict[str, Any] = parse(store.read(declared.version)).get(role, {})
+    return promised
+
+
+def _judged(
+    store: Store, promised: Mapping[str, Any], version: str, schema: str, age_s: float
+) -> tuple[ContractResult, ...]:
+    results: list[ContractResult] = []
+    for declared in promised.get("contracts", ()):
+        contract = contract_from_json(declared)
+        if contract.metric == "age":
+            results.append(judge_age(contract, age_s))
+        else:
+            reference = store.artifact(promised["reference"])
+            form = schema if reference is None else reference.schema
+            results.append(
+                judge_drift(
+                    contract,
+                    numbers(schema, store.path_of(version)),
+                    numbers(form, store.path_of(promised["reference"])),
+                )
+            )
+    return tuple(results)
+
+
+def _standard(store: Store, body: Mapping[str, Any]) -> Standard | None:
+    """What was registered with the object, as it was then."""
+    version = body.get("standard")
+    if version is None or not store.has(version):
+        return None
+    content = parse(store.read(version))
+    note = {line: SignalAndResponse(**seen) for line, seen in content["failure_note"].items()}
+    return Standard(
+        **{
+            **content,
+            "contract": contract_from_json(content["contract"]),
+            "failure_note": FailureNote(**note),
+            "limits": Limits(**content["limits"]),
+        }
+    )
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone(UTC)
+
+
+def _seconds(run: Entry) -> float:
+    took = _moment(run.body["ended_at"]) - _moment(run.body["started_at"])
+    return took.total_seconds()
