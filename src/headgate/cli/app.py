@@ -11,6 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 import headgate
+from headgate.cli.audit import audit
 from headgate.cli.bench import bench
 from headgate.cli.compare import compare
 from headgate.cli.doctor import doctor
@@ -46,7 +47,7 @@ _PANELS: dict[str, tuple[Callable[..., int | None], ...]] = {
     "Begin": (init, doctor, schema),
     "Optimize and serve": (optimize, serve, bench),
     "Release": (promote, rollback, history),
-    "Evidence": (show, compare, lineage, replay, verify),
+    "Evidence": (show, compare, lineage, replay, verify, audit),
 }
 for _panel, _commands in _PANELS.items():
     for _command in _commands:

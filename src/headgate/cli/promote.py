@@ -85,7 +85,6 @@ def _promote(store: Store, id: str) -> tuple[Entry, Release, bool]:
         return *history[-1], True
     first = Release(endpoint, 0, decision.current, None, "the unoptimized baseline")
     current = history[-1][1] if history else first
-    refuse_unaudited(store, entry.id, decision, now=datetime.now(UTC))
     release = next_release(
         current,
         decision,
@@ -95,6 +94,7 @@ def _promote(store: Store, id: str) -> tuple[Entry, Release, bool]:
         decision_entry=entry.id,
         note=decision.because,
     )
+    refuse_unaudited(store, entry.id, decision, now=datetime.now(UTC))
     if current is first:  # so that there is always something to roll back to
         store.promote(first, expected_generation=None)
     return store.promote(release, expected_generation=current.generation), release, False

@@ -154,7 +154,7 @@ def answers(standard: Standard, facts: Facts) -> tuple[Reply, ...]:
             because = "; ".join(f.because for f in mine)
             replies.append(Reply(question, answer, because, mine[0].response))
         else:
-            answer, because = _healthy(question.name, facts)
+            answer, because = _healthy(question.name, standard, facts)
             replies.append(Reply(question, answer, because, responses[question.name]))
     return tuple(replies)
 
@@ -247,13 +247,23 @@ _FIRES: Mapping[Signal, Callable[[Standard, Facts], str]] = MappingProxyType(
 )
 
 
-def _healthy(question: str, facts: Facts) -> tuple[Answer, str]:
+def _healthy(question: str, standard: Standard, facts: Facts) -> tuple[Answer, str]:
     """The answer where no signal fired, and what it rests on."""
-    if question == "stale" and facts.age_s is not None:
-        return Answer.NO, f"{facts.age_s / 86_400:,.1f} days old"
-    if question == "inconsistent":
-        kept = [r for r in facts.data if r.contract.metric != "age"]
-        if not kept:
-            return Answer.UNKNOWN, "no reference is declared to compare it with"
-        return Answer.NO, "; ".join(r.because for r in kept)
-    return Answer.NO, ""
+    match question:
+        case "stale":
+            known = facts.age_s is not None
+            return Answer.NO, f"{(facts.age_s or 0.0) / 86_400:,.1f} days old" if known else ""
+        case "malformed":
+            value = facts.metric_value
+            metric = standard.contract.metric
+            return Answer.NO, f"as its digest and its schema say; {metric} = {value:g}"
+        case "inconsistent":
+            kept = [r for r in facts.data if r.contract.metric != "age"]
+            if not kept:
+                return Answer.UNKNOWN, "no reference is declared to compare it with"
+            return Answer.NO, "; ".join(r.because for r in kept)
+        case "unauditable":
+            return Answer.NO, "it and all that it stands on are recorded"
+        case _:
+            made = f"; made in {facts.made_in_s:,.3g} s" if facts.made_in_s else ""
+            return Answer.NO, f"{facts.size_bytes:,} bytes{made}"

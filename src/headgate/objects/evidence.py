@@ -120,7 +120,8 @@ class Measurement:
     errored: int = 0
 
     def __post_init__(self) -> None:
-        missing = [n for n in ("artifact", "dataset", "run") if not getattr(self, n)]
+        named = ("artifact", "dataset", "run", "seed")
+        missing = [n for n in named if getattr(self, n) in ("", None)]
         if missing:
             raise Refused(
                 f"the metric {self.metric} names no {', '.join(missing)}",

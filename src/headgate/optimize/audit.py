@@ -15,7 +15,6 @@ from typing import Any
 from headgate.errors import InputError, Refused, Tampered, UsageError
 from headgate.ledger import Entry, Store
 from headgate.objects import (
-    Axis,
     ContractResult,
     Decision,
     Facts,
@@ -39,6 +38,7 @@ __all__ = [
     "ObjectAudit",
     "Stop",
     "audit_object",
+    "audit_store",
     "decisions",
     "refuse_unaudited",
     "what_stops",
@@ -62,6 +62,8 @@ class ObjectAudit:
     replies: tuple[Reply, ...]
     """To the five questions; none where it is held to nothing."""
     findings: tuple[Finding, ...]
+    judged: tuple[ContractResult, ...]
+    """The endpoint's own promises, as the newest decision about it found them kept."""
 
     @property
     def stops(self) -> bool:
@@ -74,8 +76,15 @@ class Stop:
     """One thing that a promotion waits for, and the command that brings it."""
 
     object: str
+    id: str
+    """Its artifact version or its entry; empty where it is no object of the store."""
+    edge: str
+    """The missing edge, or the failure question whose answer stops it."""
     what: str
     fix: str
+
+    def __str__(self) -> str:
+        return f"{self.object}: {self.edge}: {self.what}"
 
 
 def audit_object(store: Store, version: str, *, now: datetime) -> ObjectAudit:
@@ -106,24 +115,35 @@ def what_stops(store: Store, entry: str, decision: Decision, *, now: datetime) -
     """
     measured = [r.measurement for r in decision.results if r.measurement is not None]
     starts = [decision.candidate, entry, *measured]
-    stops = [Stop(g.object, f"{g.edge}: {g.what}", g.fix) for g in store.gaps(starts)]
+    stops = [Stop(g.object, g.id, g.edge, g.what, g.fix) for g in store.gaps(starts)]
     for version in store.stands_on(starts):
         # What is current may break its promises: that is why it is to be replaced.
         judged = version == decision.candidate
         audited = _audit(store, store.get(version), (), now, judged=judged)
         stops += [
-            Stop(audited.identifier, f"{f.question}: {f.because}", _FIXES[f.question])
+            Stop(audited.identifier, audited.version, f.question, f.because, _FIXES[f.question])
             for f in audited.findings
             if f.stops
         ]
     return tuple(stops)
 
 
+def audit_store(store: Store, *, now: datetime) -> tuple[Stop, ...]:
+    """Every missing edge in the store, and what the newest variant that was accepted waits for."""
+    stops = [Stop(g.object, g.id, g.edge, g.what, g.fix) for g in store.gaps()]
+    for entry, decision in decisions(store):
+        judged = store.artifact(decision.candidate)
+        if decision.accepted and judged is not None and judged.kind == "variant":
+            stops += what_stops(store, entry.id, decision, now=now)
+            break
+    return tuple(dict.fromkeys(stops))
+
+
 def refuse_unaudited(store: Store, entry: str, decision: Decision, *, now: datetime) -> None:
     """Raises ``Refused`` (reason ``unauditable``), naming everything that stops a promotion."""
     stops = what_stops(store, entry, decision, now=now)
     if stops:
-        named = "; ".join(f"{s.object}: {s.what}" for s in stops[:_NAMED])
+        named = "; ".join(map(str, stops[:_NAMED]))
         more = f"; and {len(stops) - _NAMED} more" if len(stops) > _NAMED else ""
         raise Refused(
             named + more,
@@ -158,8 +178,9 @@ def _audit(
     body = entry.body
     standard = _standard(store, body)
     facts = _facts(store, entry, standard, gaps, now)
-    if judged:
-        facts = replace(facts, broken=_broken(store, facts.version))
+    results = _newest_results(store, facts.version) if judged else ()
+    broken = dict.fromkeys(r.contract.axis for r in results if r.verdict is Verdict.FAIL)
+    facts = replace(facts, broken=tuple(broken))
     return ObjectAudit(
         identifier=str(body["id"]),
         version=str(body["version"]),
@@ -170,6 +191,7 @@ def _audit(
         checklist=checklist(standard, facts),
         replies=() if standard is None else answers(standard, facts),
         findings=() if standard is None else findings(standard, facts),
+        judged=results,
     )
 
 
@@ -236,13 +258,11 @@ def _newer_inputs(store: Store, body: Mapping[str, Any], run: Entry | None) -> t
     return tuple(newer)
 
 
-def _broken(store: Store, version: str) -> tuple[Axis, ...]:
-    """Axes on which the newest decision about it found a promise broken."""
-    for _, decision in decisions(store):
-        if decision.candidate == version:
-            axes = [r.contract.axis for r in decision.results if r.verdict is Verdict.FAIL]
-            return tuple(dict.fromkeys(axes))
-    return ()
+def _newest_results(store: Store, version: str) -> tuple[ContractResult, ...]:
+    """Of the newest decision about it."""
+    about = (decision for _, decision in decisions(store) if decision.candidate == version)
+    newest = next(about, None)
+    return () if newest is None else newest.results
 
 
 def _data_contracts(store: Store, body: Mapping[str, Any]) -> dict[str, Any]:

@@ -135,7 +135,8 @@ def optimize(
     }
     paths = tuple(_write(directory, name, text) for name, text in files.items())
     accepted = action in (Action.ACCEPT, Action.WARN)
-    return OptimizeResult(action, report, paths, refused=promote and accepted and not may_promote)
+    refused = promote and accepted and not (may_promote or baseline.build.foreign)
+    return OptimizeResult(action, report, paths, refused)
 
 
 def _outcome(

@@ -466,7 +466,7 @@ def _notes(
     foreign = baseline.build.foreign
     to = "" if foreign else "to promote, "
     notes = [f"{gap.key}: {gap.what}; {to}{gap.fix}" for gap in job.config.gaps]
-    notes += [f"{stop.object}: {stop.what}; {to}{stop.fix}" for stop in stops]
+    notes += [f"{stop}; {to}{stop.fix}" for stop in stops]
     if foreign:
         notes.append(
             "The server is not ours: what is declared of it is believed, lengths are characters, "

@@ -72,7 +72,7 @@ def ks_distance(first: ArrayLike, second: ArrayLike, *, level: float = 0.99) -> 
     >>> ks_distance([1.0, 2.0, 3.0, 4.0], [3.0, 4.0, 5.0, 6.0]).value
     0.5
     >>> ks_distance(np.arange(2000), np.arange(2000) + 1000).low
-    0.3905
+    0.4226
     """
     require(0 < level < 1, f"a level lies between 0 and 1, got {level}")
     a, b = (np.sort(np.asarray(x, dtype=np.float64)) for x in (first, second))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from headgate.cli.app import run
-from headgate.ledger import Store
+from headgate.ledger import Store, hold
 from headgate.objects import (
     Action,
     Artifact,
@@ -81,28 +81,22 @@ def servable(name: str) -> Servable:
 def ids(tmp_path: Path) -> Ids:
     """A store with a baseline as generation 0, and two decisions about a student."""
     with Store.open(tmp_path / ".headgate", create=True) as store:
-        model = store.put_bytes(b"the model")
-        store.register(Artifact("docs/model", model, "model", "onnx", "search", 9))
+        model = keep(store, "model", b"the model", "onnx", "docs/model")
         versions = {}
         for name in ("baseline", "student"):
-            version = store.put_bytes(servable(name).content)
-            versions[name] = version
+            content = servable(name).content
+            version = store.put_bytes(content)
             made = store.record_run(
                 Run(
-                    f"make.{name}",
-                    {"model": model},
-                    {"layers": 3},
-                    "env",
-                    {"out": version},
-                    0,
-                    **TIMES,
+                    f"make.{name}", {"model": model}, {"code": "sha256:c0de", "layers": 3},
+                    environment(store), {"out": version}, 0, **TIMES,
                 )
-            )
-            artifact = Artifact(
-                f"docs/variant/{name}", version, "variant", "json Servable", "search", 9, (model,),
-                made.id,
             )  # fmt: skip
-            store.register(artifact)
+            keep(
+                store, "variant", content, "json Servable", f"docs/variant/{name}",
+                lineage=(model,), made_by=made.id,
+            )  # fmt: skip
+            versions[name] = version
         runs = {
             action: decide(store, versions, action) for action in (Action.ROLLBACK, Action.ACCEPT)
         }
@@ -112,11 +106,38 @@ def ids(tmp_path: Path) -> Ids:
     )
 
 
+def keep(store: Store, kind: str, content: bytes, schema: str, name: str, **fields: object) -> str:
+    """The version of what was stored and registered under its kind's standard."""
+    version = store.put_bytes(content)
+    hold(store, Artifact(name, version, kind, schema, "search", len(content), **fields))
+    return version
+
+
+def environment(store: Store) -> str:
+    return keep(store, "environment", b'{"python":"3.11"}', "json profile", "docs/environment")
+
+
 def decide(store: Store, versions: dict[str, str], action: Action) -> str:
-    """The entry of a decision about the student against the baseline."""
+    """The entry of a decision about the student against the baseline, all of it registered."""
+    for version in versions.values():
+        if store.artifact(version) is None:
+            keep(
+                store, "variant", store.read(version), "json Servable", "docs/variant/other",
+                lineage=(versions["baseline"],),
+            )  # fmt: skip
     decision = Decision(
         versions["student"], versions["baseline"], "holdout", (), action, f"it says {action}"
     )
-    case = store.put_bytes(canonical({"action": action}))
+    lineage = (versions["student"], versions["baseline"])
+    case = keep(
+        store, "samples", canonical({"action": action}), "json case of the gate", "docs/case",
+        lineage=lineage,
+    )  # fmt: skip
     z = {"decision": store.put_bytes(canonical(decision))}
-    return store.record_run(Run("gate.decide", {"case": case}, {}, "env", z, 0, **TIMES)).id
+    u, c = {"case": case}, {"code": "sha256:c0de"}
+    run = store.record_run(Run("gate.decide", u, c, environment(store), z, 0, **TIMES))
+    keep(
+        store, "decision", canonical(decision), "json Decision", "docs/decision",
+        lineage=(case,), made_by=run.id,
+    )  # fmt: skip
+    return run.id

@@ -46,6 +46,7 @@ def ends_with(
         ENTRY,
         generation=generation,
         promoted=generation is not None,
+        audited=True,
     )
 
 
