@@ -135,8 +135,11 @@ def test_tritons_client_calls_by_its_key_over_grpc(served: Served) -> None:
     text = triton_grpc.InferInput("text", [1], "BYTES")
     text.set_data_from_numpy(np.array(["a bc"], dtype=object))
     with triton_grpc.InferenceServerClient(served.grpc_address) as client:
-        answer = client.infer("words", [text], headers=bearer(BLUE), request_id="mine")
+        mine = bearer(BLUE, **{"x-request-id": "mine"})
+        answer = client.infer("words", [text], headers=mine)
         np.testing.assert_array_equal(answer.as_numpy("embedding"), [expected("a bc")])
+        (trace,) = [t for t in served.deployment.traces.recent() if t["request_id"] == "mine"]
+        assert trace["tenant"] == "docs"
         assert client.get_model_metadata("words", headers=bearer(BLUE)).name == "words"
         assert client.is_server_live()
         assert client.is_server_ready()
