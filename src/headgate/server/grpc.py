@@ -61,8 +61,9 @@ def installed_grpc() -> ModuleType:
 class GrpcServer:
     """The protocol's service at ``address``, in front of whichever desk answers when a call comes.
 
-    Make and use it on one running event loop. Port 0 takes a free one. Raises ``MissingExtra``,
-    and ``Fault`` where it cannot listen at ``address``.
+    Make and use it on one running event loop. Port 0 takes a free one. With ``identify`` an API key
+    is asked for, as over HTTP. Raises ``MissingExtra``, and ``Fault`` where it cannot listen at
+    ``address``.
     """
 
     def __init__(

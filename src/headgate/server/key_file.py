@@ -58,13 +58,13 @@ class KeyFile:
 def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        what = (
-            error.strerror.lower() if isinstance(error, OSError) and error.strerror else "no UTF-8"
-        )
-        raise InputError(
-            f"the API keys cannot be read: {what}",
-            where=str(path),
-            reason="api_keys",
-            fix="give --api-key-file a text file that this process may read",
-        ) from None
+    except OSError as error:
+        what = (error.strerror or str(error)).lower()
+    except UnicodeDecodeError:
+        what = "they are not UTF-8"
+    raise InputError(
+        f"the API keys cannot be read: {what}",
+        where=str(path),
+        reason="api_keys",
+        fix="give --api-key-file a text file that this process may read",
+    )

@@ -142,6 +142,7 @@ async def run(
     """Serves on ``listener`` until ``stop`` is set; True if all that was accepted was answered.
 
     ``grpc_address``: where gRPC is spoken too; port 0 takes a free one, and ``on_grpc`` is told.
+    ``poll_s``: between two looks for the next release, and between two at the ``api_keys``.
     """
     import uvicorn
 

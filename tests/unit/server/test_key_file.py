@@ -63,7 +63,7 @@ def test_a_broken_file_changes_nothing_and_is_logged_once(
 
 
 @pytest.mark.parametrize(
-    ("content", "what"), [(None, "no such file"), (b"\xff", "no UTF-8"), (b"", "no key is in it")]
+    ("content", "what"), [(None, "no such file"), (b"\xff", "not UTF-8"), (b"", "no key is in it")]
 )
 def test_nothing_is_served_by_a_file_that_was_never_whole(
     tmp_path: Path, content: bytes | None, what: str
