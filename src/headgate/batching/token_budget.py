@@ -85,7 +85,8 @@ class TokenBudgetBatcher:
         self._by_age[request.id] = entry
         insort(self._by_length.setdefault(self._group(request), []), entry)
         self.tokens += request.tokens
-        self._note(request)
+        if self.spec.max_wait_s > 0:
+            self._note(request)
 
     def remove(self, request_id: int) -> bool:
         """Drops a waiting request; False where it does not wait here."""

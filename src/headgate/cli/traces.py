@@ -6,11 +6,9 @@ at the end its digest is recorded, so that what was kept can be checked.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 from typing import IO
-
-import msgspec
 
 from headgate.ledger import Store, utc_now
 from headgate.objects import Artifact
@@ -27,14 +25,13 @@ class TraceFile:
         started = utc_now()[:19].replace("-", "").replace(":", "")
         self._path = store.root / "traces" / f"{name}-{started}.jsonl"
         self._file: IO[bytes] | None = None
-        self._encoder = msgspec.json.Encoder()
 
-    def write(self, traces: Sequence[Mapping[str, object]]) -> None:
+    def write(self, traces: Sequence[bytes]) -> None:
         """Appends a batch; called on a thread, one call at a time."""
         if self._file is None:
             self._path.parent.mkdir(exist_ok=True)
             self._file = self._path.open("ab")
-        self._file.write(self._encoder.encode_lines(traces))
+        self._file.write(b"\n".join((*traces, b"")))
         self._file.flush()
 
     def __enter__(self) -> TraceFile:

@@ -232,15 +232,19 @@ class DataPlane:
         a canary, which is short. Where all instances are lost it is as if one were back."""
         waiting = len(self._batcher) + len(self._queue)
         tokens, spec = self._batcher.tokens + self._queue.tokens, self._batcher.spec
-        free = 0 if self._slots.lone_runs else len(self._slots.free)
+        slots = self._slots
+        free = 0 if slots.lone_runs else len(slots.free)
         if waiting < free * spec.max_requests and tokens < free * spec.max_padded_tokens:
             return 0.0  # whoever waits here is held for company, which has come
+        running_s = 0.0
+        for call in slots.running.values():
+            if call.until_s > now_s:
+                running_s += call.until_s - now_s
         return predicted_wait_s(
             waiting=waiting,
             waiting_tokens=tokens,
-            running_s=sum(max(0.0, c.until_s - now_s) for c in self._slots.running.values())
-            * (self._slots.sharing if self._slots.lone_runs else 1),
-            instances=self._slots.sharing,
+            running_s=running_s * (slots.sharing if slots.lone_runs else 1),
+            instances=slots.sharing,
             spec=spec,
             service=self.service,
         )
@@ -292,7 +296,7 @@ class DataPlane:
             return
         for request, value in zip(requests, known, strict=True):
             if value is None:
-                self._enter(request, predicted_s)
+                self._enter(request, predicted_s, alone=len(requests) == 1)
             else:
                 self._hits += 1
                 self._answered += 1
@@ -323,7 +327,7 @@ class DataPlane:
         wait_s = self.predicted_wait_s(now_s) if work else 0.0
         service_s = self._predicted_service_s(work)
         refusal = self._admission.refuse(
-            min(new, key=lambda r: math.inf if r.deadline_s is None else r.deadline_s),
+            new[0] if len(new) == 1 else _due_first(new),
             requests=len(new),
             waiting=max(0, waiting),
             wait_s=wait_s,
@@ -443,8 +447,9 @@ class DataPlane:
         if not work.callers and (self._queue.remove(leader.id) or self._batcher.remove(leader.id)):
             self._forget(leader)
 
-    def _enter(self, caller: Request, predicted_s: float) -> None:
-        """Lets it in, to the work of an equal request where one is in flight."""
+    def _enter(self, caller: Request, predicted_s: float, *, alone: bool) -> None:
+        """Lets it in, to the work of an equal request where one is in flight. ``alone``: it is the
+        whole of its call, so that nobody who came with it could be due before it."""
         identity = (caller.tenant, caller.key)
         work = self._twins_of.get(identity)
         if work is not None:
@@ -454,7 +459,10 @@ class DataPlane:
             work = self._work[caller.id] = _Work(caller, predicted_s)
             if self._cache is not None:
                 self._twins_of[identity] = work
-            self._queue.add(caller)
+            if alone and not len(self._queue) and self._batcher_has_room:
+                self._batcher.add(caller)  # it is its turn
+            else:
+                self._queue.add(caller)
         self._callers[caller.id] = work
         if caller.deadline_s is not None:
             self._hurried.add(caller.id)
@@ -540,34 +548,39 @@ class DataPlane:
 
     def _refill(self) -> None:
         """Whose turn it is goes to the batcher, which decides who goes together."""
-        while len(self._batcher) < self._room and self._batcher.tokens < self._room_tokens:
+        while self._batcher_has_room:
             request = self._queue.take()
             if request is None:
                 return
             self._batcher.add(request)
 
+    @property
+    def _batcher_has_room(self) -> bool:
+        return len(self._batcher) < self._room and self._batcher.tokens < self._room_tokens
+
     def _still_wanted(
         self, requests: tuple[Request, ...], now_s: float, actions: list[Action]
     ) -> tuple[Request, ...]:
         """Without those whose callers are gone, or whose deadlines have all passed."""
-        unwanted = False
-        for request in requests:
-            callers = self._work[request.id].callers
-            late = [
-                c for c in callers.values() if c.deadline_s is not None and c.deadline_s <= now_s
-            ]
-            for caller in late:
-                del callers[caller.id]
-                self._leave(caller.id)
-                if caller is request:
-                    self._note_lateness(self._work[request.id], now_s)
-                self._reject(caller, "deadline", None, actions)
-            if not callers:
-                unwanted = True
-                self._forget(request)
-        if not unwanted:
+        if self._hurried:
+            for request in requests:
+                self._refuse_late(self._work[request.id], now_s, actions)
+        left = [request for request in requests if not self._work[request.id].callers]
+        if not left:
             return requests
+        for request in left:
+            self._forget(request)
         return tuple(r for r in requests if r.id in self._work)
+
+    def _refuse_late(self, work: _Work, now_s: float, actions: list[Action]) -> None:
+        callers = work.callers
+        late = [c for c in callers.values() if c.deadline_s is not None and c.deadline_s <= now_s]
+        for caller in late:
+            del callers[caller.id]
+            self._leave(caller.id)
+            if caller is work.leader:
+                self._note_lateness(work, now_s)
+            self._reject(caller, "deadline", None, actions)
 
     def _release(self, instance: int, batch: Batch, now_s: float) -> bool:
         """Frees the instance; False where it does not run this batch."""
@@ -605,6 +618,10 @@ class DataPlane:
     ) -> None:
         self._rejected[reason] += 1
         actions.append(Reject(request, reason, retry_after_s))
+
+
+def _due_first(requests: Sequence[Request]) -> Request:
+    return min(requests, key=lambda r: math.inf if r.deadline_s is None else r.deadline_s)
 
 
 def _learning(service: ServiceTimeModel) -> ServiceTimeModel:

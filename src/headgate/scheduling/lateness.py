@@ -29,19 +29,17 @@ class Lateness:
     True
     """
 
-    __slots__ = ("_level", "_log")
+    __slots__ = ("_level", "_log", "factor")
 
     def __init__(self, *, level: float = 0.99) -> None:
         assert 0 < level < 1
         self._level = level
         self._log = 0.0
-
-    @property
-    def factor(self) -> float:
+        self.factor = 1.0
         """By which a predicted time is to be multiplied before it is promised."""
-        return math.exp(self._log)
 
     def observe(self, taken_s: float, predicted_s: float) -> None:
         """A request took ``taken_s`` from its arrival; ``predicted_s`` above 0 was predicted."""
         kept = taken_s <= predicted_s * self.factor
         self._log = min(max(self._log + _STEP * (self._level - kept), 0.0), _MOST)
+        self.factor = math.exp(self._log)

@@ -1,7 +1,7 @@
 """The ASGI application: routes, one request's way, and draining. Thin: protocol in, protocol out.
 
-No framework, because the server must own ``receive()``: a caller who hangs up is seen there, and
-nowhere else, and their queued work is taken back.
+No framework: routes are a table, and every layer would cost each request processor time that is
+the model's.
 """
 
 from __future__ import annotations
@@ -27,15 +27,21 @@ from headgate.server import openai, predict, rerank, v2
 from headgate.server.bodies import Bodies
 from headgate.server.call import Call
 from headgate.server.desk import Desk
-from headgate.server.http import Exchange, HttpError, Limits, Receive, Reply, Scope, Send
+from headgate.server.http import (
+    CONNECTION,
+    Exchange,
+    HttpError,
+    Limits,
+    Receive,
+    Reply,
+    Scope,
+    Send,
+)
 from headgate.server.openapi import document
 from headgate.server.routes import Identify, Operation, Route
 
-__all__ = ["App", "app", "as_http"]
+__all__ = ["App", "as_http"]
 
-_WATCH_AFTER_S = 0.02
-"""A request that takes longer than this is watched for its caller hanging up. Watching costs a
-task, so quick ones go without."""
 _CLIENT_CLOSED = 499
 """In metrics and traces alone, as nginx has it: nobody is left to be told."""
 _ASK_NO_MORE = ((b"x-should-retry", b"false"),)
@@ -51,13 +57,9 @@ _METRICS = Operation(
 )
 
 
-def app(deployment: Deployment, limits: Limits | None = None) -> App:
-    """The ASGI callable that serves ``deployment``."""
-    return App(deployment, limits or Limits())
-
-
 class App:
-    """Serves one deployment. ``drain`` refuses what is new and waits for what was accepted.
+    """The ASGI callable that serves one deployment to ``Connection``s. ``drain`` refuses what is
+    new and waits for what was accepted.
 
     With ``identify`` an API key is asked for at every route that is not open.
     """
@@ -155,6 +157,7 @@ class App:
             headers=headers,
             receive=receive,
             limits=self._limits,
+            connection=scope["extensions"][CONNECTION],
             request_id=self.desk.request_id(headers),
             started_s=deployment.clock(),
         )
@@ -329,12 +332,12 @@ class App:
         truncate: bool,
         token_ids: bool = False,
     ) -> Answers:
-        # Hanging up is noticed by a task that reads on; most requests are through before it starts.
-        watch = _Watch(exchange)
+        # What a caller who hangs up waited for is taken back.
+        exchange.connection.hung_up = exchange.hang_up
         try:
             return await self.desk.answer(exchange, items, truncate=truncate, token_ids=token_ids)
         finally:
-            watch.stop()
+            exchange.connection.hung_up = None
 
     # About the server
 
@@ -392,32 +395,6 @@ class App:
                 await self._deployment.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
-
-
-class _Watch:
-    """Cancels a request's task when its caller hangs up."""
-
-    __slots__ = ("_exchange", "_reading", "_timer")
-
-    def __init__(self, exchange: Exchange) -> None:
-        self._exchange = exchange
-        self._reading: asyncio.Task[None] | None = None
-        self._timer = asyncio.get_running_loop().call_later(_WATCH_AFTER_S, self._begin)
-
-    def stop(self) -> None:
-        self._timer.cancel()
-        if self._reading is not None:
-            self._reading.cancel()
-
-    def _begin(self) -> None:
-        self._reading = asyncio.get_running_loop().create_task(self._read())
-
-    async def _read(self) -> None:
-        while (await self._exchange.receive())["type"] != "http.disconnect":
-            pass
-        self._exchange.gone = True
-        assert self._exchange.task is not None
-        self._exchange.task.cancel()
 
 
 def _shutting_down() -> HttpError:

@@ -1,8 +1,9 @@
-"""A connection of a caller, given up where the caller neither asks nor listens.
+"""A connection of a caller: given up where the caller neither asks nor listens, and heard when the
+caller hangs up.
 
 uvicorn bounds how long a connection may be idle between two requests. It waits for ever for a head
 that never comes whole, and for a caller who never reads; either holds a file, and an unread answer
-its bytes.
+its bytes. That a caller has gone it tells those who go on reading, which takes a task a request.
 """
 
 from __future__ import annotations
@@ -13,12 +14,18 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from headgate.server.gathered import Gathered
+from headgate.server.http import CONNECTION
+
 __all__ = ["Connection"]
 
 
 class Connection(HttpToolsProtocol):  # type: ignore[misc]  # untyped library
     """Speaks HTTP/1.1. ``given_up`` is told why it was not worth keeping: ``head`` where no whole
-    head came within ``idle_timeout_s``, ``unread`` where an answer was not taken in that time."""
+    head came within ``idle_timeout_s``, ``unread`` where an answer was not taken in that time.
+
+    It is the ``CONNECTION`` of its requests: ``hung_up`` is called when it is lost.
+    """
 
     def __init__(
         self,
@@ -30,11 +37,13 @@ class Connection(HttpToolsProtocol):  # type: ignore[misc]  # untyped library
         super().__init__(*args, **options)
         self._idle_timeout_s = idle_timeout_s
         self._given_up = given_up
+        self.hung_up: Callable[[], None] | None = None
+        self._extensions = {CONNECTION: self}
         self._head_due: asyncio.TimerHandle | None = None
         self._answer_due: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        super().connection_made(Gathered(transport, self.loop))
         self._head_due = self._give_up_later("head")
 
     def data_received(self, data: bytes) -> None:
@@ -45,6 +54,14 @@ class Connection(HttpToolsProtocol):  # type: ignore[misc]  # untyped library
         elif self._head_due is not None:
             self._head_due.cancel()
             self._head_due = None
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["extensions"] = self._extensions
+
+    def on_response_complete(self) -> None:
+        self.transport.flush()
+        super().on_response_complete()
 
     def pause_writing(self) -> None:
         """More is unread than is worth buffering."""
@@ -68,6 +85,8 @@ class Connection(HttpToolsProtocol):  # type: ignore[misc]  # untyped library
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._wait_no_longer()
+        if self.hung_up is not None:
+            self.hung_up()
 
     def _give_up_later(self, reason: str) -> asyncio.TimerHandle:
         handle: asyncio.TimerHandle = self.loop.call_later(

@@ -12,6 +12,7 @@ import re
 import secrets
 import time
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 
 from headgate.runtime import Answers, Deployment, Rejected, Trace
 from headgate.scheduling import Reservations
@@ -119,10 +120,11 @@ class Desk:
         begun_s, ended_s = call.engine_start_s, call.engine_end_s
         if begun_s is None or ended_s is None:
             begun_s = ended_s = encoded_s
+        engine_s = ended_s - begun_s
         deployment.traces.record(
             Trace(
                 request_id=call.request_id,
-                at_s=time.time() - total_s,
+                at=datetime.fromtimestamp(time.time() - total_s, UTC),
                 tenant=call.tenant,
                 status=status,
                 source=source,
@@ -132,9 +134,10 @@ class Desk:
                 read_s=read_s - started_s,
                 encode_s=encoded_s - read_s,
                 queue_s=begun_s - encoded_s,
-                engine_s=ended_s - begun_s,
+                engine_s=engine_s,
                 respond_s=now_s - ended_s,
                 total_s=total_s,
+                device_s=engine_s * call.items / call.batch_size if call.batch_size else 0.0,
             )
         )
 

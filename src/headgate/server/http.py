@@ -9,7 +9,7 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar
 
 import msgspec
 
@@ -17,6 +17,7 @@ from headgate.server.call import Call
 
 __all__ = [
     "CLOSE",
+    "CONNECTION",
     "Exchange",
     "HttpError",
     "Limits",
@@ -32,6 +33,16 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 T = TypeVar("T")
+
+
+CONNECTION = "headgate.connection"
+"""Among a request's ASGI extensions: the ``Heard`` that it came by."""
+
+
+class Heard(Protocol):
+    """A connection that calls ``hung_up``, where that is set, once its caller is gone."""
+
+    hung_up: Callable[[], None] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +123,18 @@ class Exchange(Call):
     path: str
     receive: Receive
     limits: Limits
+    connection: Heard
     gone: bool = False
     """The caller hung up."""
     given_up: HttpError | None = None
     """What the caller is told, where its task was cancelled for it."""
     task: asyncio.Task[object] | None = field(default=None)
+
+    def hang_up(self) -> None:
+        """Its caller did: ends its task."""
+        self.gone = True
+        assert self.task is not None
+        self.task.cancel()
 
     def give_up(self, error: HttpError) -> None:
         """Ends its task; the caller gets ``error``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 __all__ = ["Batch", "Request"]
 
@@ -37,18 +37,15 @@ class Batch:
 
     id: int
     requests: tuple[Request, ...]
+    size: int = field(init=False, compare=False)
+    longest: int = field(init=False, compare=False)
+    tokens: int = field(init=False, compare=False)
 
-    @property
-    def size(self) -> int:
-        return len(self.requests)
-
-    @property
-    def longest(self) -> int:
-        return max(r.tokens for r in self.requests)
-
-    @property
-    def tokens(self) -> int:
-        return sum(r.tokens for r in self.requests)
+    def __post_init__(self) -> None:
+        lengths = [r.tokens for r in self.requests]  # asked for more than once of every batch
+        object.__setattr__(self, "size", len(lengths))
+        object.__setattr__(self, "longest", max(lengths))
+        object.__setattr__(self, "tokens", sum(lengths))
 
     @property
     def padded_tokens(self) -> int:

@@ -272,6 +272,16 @@ def test_the_phases_of_a_trace_add_up() -> None:
         assert sum(phases) == pytest.approx(record["total_s"])  # type: ignore[arg-type]
         shown = ("release", "tenant", "items", "tokens", "batch_size", "source", "status")
         assert [record[k] for k in shown] == ["words@3", "blue", 2, 3, 2, "engine", 200]
+        assert record["device_s"] == record["engine_s"]  # both items of a batch of two
+
+
+def test_who_was_not_computed_for_has_no_device_time() -> None:
+    """Nor is there a batch to divide by."""
+    with Served() as s, httpx.Client(base_url=s.url) as client:
+        assert embed(client, 7).status_code == 400
+        client.get("/health")
+        (record,) = s.deployment.traces.recent()
+        assert (record["status"], record["batch_size"], record["device_s"]) == (400, 0, 0.0)
 
 
 def test_what_is_held_for_other_calls_refuses_the_next_and_is_given_back() -> None:
