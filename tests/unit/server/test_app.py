@@ -193,11 +193,14 @@ def test_a_missed_deadline_is_a_504() -> None:
         assert answer.json()["error"]["code"] == "deadline"
 
 
-def test_who_hangs_up_is_not_computed_for() -> None:
-    """A disconnect takes queued work back: the engine never sees it."""
+@pytest.mark.parametrize("padding", [0, 700_000])
+def test_who_hangs_up_is_not_computed_for(padding: int) -> None:
+    """A disconnect takes queued work back: the engine never sees it. It is heard after a body that
+    came in many pieces, too."""
     engine = WordEngine()
     engine.open.clear()
     body = json.dumps({"model": "words", "input": ["gone", "gone too"]}).encode()
+    body = b" " * padding + body
     with Served(deployment(engine)) as s, httpx.Client(base_url=s.url, timeout=20) as client:
         with ThreadPoolExecutor(1) as pool:
             running = pool.submit(embed, client, "running")
