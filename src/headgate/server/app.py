@@ -81,6 +81,8 @@ class App:
         self._routes: dict[str, dict[str, Route]] = {}
         for route in self.routes:
             self._routes.setdefault(route.path, {})[route.method] = route
+        version = f"/versions/{deployment.generation}"  # of which there will be many
+        self._labels = {route.path: route.path.replace(version, "") for route in every}
         self._forms = {route.path: route.operation.errors.reply for route in every}
 
     def _all_routes(self) -> tuple[Route, ...]:
@@ -164,7 +166,8 @@ class App:
         reply = await self._reply(exchange)
         if not exchange.gone:
             await self._send(send, exchange, reply)
-        deployment.metrics.requests[reply.status, reply.source] += 1
+        route = self._labels.get(exchange.path, "none")
+        deployment.metrics.requests[route, reply.status, reply.source] += 1
         if exchange.method == "POST":
             self.desk.record(exchange, reply.status, reply.source)
 

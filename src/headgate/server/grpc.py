@@ -145,7 +145,7 @@ class GrpcServer:
             failure = as_http(error, call)
             status = failure.status
         finally:
-            deployment.metrics.requests[status, source] += 1
+            deployment.metrics.requests[f"grpc {name}", status, source] += 1
             if name == "ModelInfer":
                 desk.record(call, status, source)
         if failure is not None:

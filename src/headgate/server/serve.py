@@ -236,6 +236,7 @@ async def _follow(
             await switch.to(deployment)
         except Exception as error:
             name = switch.deployment.release
+            switch.deployment.metrics.takeovers["failed"] += 1
             unexpected = not isinstance(error, HeadgateError)
             _log.error("%s goes on; its successor: %s", name, error, exc_info=unexpected)
             continue

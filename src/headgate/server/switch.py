@@ -26,10 +26,9 @@ class Switch:
     def __init__(
         self, deployment: Deployment, limits: Limits, identify: Identify | None = None
     ) -> None:
-        self.deployment = deployment
         self._limits = limits
         self._identify = identify
-        self._app = App(deployment, limits, identify)
+        self._serve(deployment)
         self._retiring: set[asyncio.Task[bool]] = set()
 
     @property
@@ -48,11 +47,16 @@ class Switch:
             await deployment.close()
             raise
         before, app = self.deployment, self._app
-        self.deployment = deployment
-        self._app = App(deployment, self._limits, self._identify)
+        self._serve(deployment)
+        deployment.metrics.takeovers["done"] += 1
         task = asyncio.create_task(_retire(app, before))
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
+
+    def _serve(self, deployment: Deployment) -> None:
+        self.deployment = deployment
+        self._app = App(deployment, self._limits, self._identify)
+        deployment.metrics.release = deployment.ids
 
     async def drain(self) -> bool:
         """Refuses what is new and waits for what was accepted, by retiring releases too. True once
