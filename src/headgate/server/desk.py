@@ -83,7 +83,8 @@ class Desk:
         call.read_s = deployment.clock()
         deadlines = [d for d in (deadline_s, _deadline_s(call)) if d is not None]
         priority = _priority(call)
-        call.tenant = call.headers.get(b"x-headgate-tenant", b"").decode("latin-1")
+        if not call.tenant:  # no API key said whose it is
+            call.tenant = call.headers.get(b"x-headgate-tenant", b"").decode("latin-1")
         if call.headers.get(b"x-headgate-truncate", b"").lower() == b"true":
             truncate = True
         truncate = truncate or deployment.truncate

@@ -59,7 +59,8 @@ _DATATYPES = {
     "float64": "FP64",
     "str": "BYTES",
 }
-_DTYPES = {v2: dtype for dtype, v2 in _DATATYPES.items() if dtype != "str"}
+_DTYPES = {v2: np.dtype(dtype) for dtype, v2 in _DATATYPES.items() if dtype != "str"}
+_OF_DTYPE = {dtype: v2 for v2, dtype in _DTYPES.items()}
 
 
 class InputTensor(msgspec.Struct):
@@ -235,7 +236,7 @@ def infer_reply(
 ) -> Reply:
     """``values``: one array an item."""
     stacked = np.stack([np.asarray(value) for value in values])
-    output = OutputTensor(gives.name, _DATATYPES[stacked.dtype.name], list(stacked.shape))
+    output = OutputTensor(gives.name, _OF_DTYPE[stacked.dtype], list(stacked.shape))
     raw = b""
     if request.binary:
         raw = stacked.astype(stacked.dtype.newbyteorder("<"), copy=False).tobytes()
@@ -420,7 +421,7 @@ def _array(tensor: InputTensor, accepts: Tensor, binary: bytes | None) -> NDArra
             "inputs[0].shape", f"{tensor.shape} instead of {[tensor.shape[0], *accepts.shape]}"
         )
     if binary is not None:
-        wire = np.dtype(_DTYPES[expected]).newbyteorder("<")
+        wire = _DTYPES[expected].newbyteorder("<")
         if len(binary) != math.prod(tensor.shape) * wire.itemsize:
             raise HttpError.invalid(
                 "inputs[0].shape", f"{len(binary)} bytes do not fit {tensor.shape} of {expected}"
@@ -434,7 +435,7 @@ def _array(tensor: InputTensor, accepts: Tensor, binary: bytes | None) -> NDArra
             raise ValueError("it holds something else than numbers")
         if raw.size != math.prod(tensor.shape):
             raise ValueError(f"{raw.size} values do not fit the shape {tensor.shape}")
-        dtype = np.dtype(_DTYPES[expected])
+        dtype = _DTYPES[expected]
         if dtype == np.uint64 and raw.dtype.kind == "f":
             # numpy has no integer for both 1 and 2**63, and made them floats, which are not exact.
             raw = np.asarray(tensor.data, dtype=object)

@@ -150,7 +150,10 @@ def test_an_engine_error_is_a_500_of_its_request_alone() -> None:
     with Served() as s, httpx.Client(base_url=s.url) as client:
         assert embed(client, "poison").status_code == 500
         assert embed(client, "fine").status_code == 200
-        assert 'headgate_requests_total{source="",status="500"} 1.0' in client.get("/metrics").text
+        assert (
+            'headgate_requests_total{route="/v1/embeddings",source="",status="500"} 1.0'
+            in client.get("/metrics").text
+        )
 
 
 def test_an_endpoint_that_does_not_embed_says_where_to_go() -> None:
@@ -173,7 +176,7 @@ def test_a_full_queue_is_a_429_with_retry_after() -> None:
             admitted = [pool.submit(embed, client, "first")]
             engine.entered.acquire()
             admitted.append(pool.submit(embed, client, "second"))
-            _until_metric(s.url, "headgate_in_flight_requests 2.0")
+            _until_metric(s.url, "headgate_in_flight_items 2.0")
             refused = embed(client, "third")
             engine.open.set()
             assert [a.result().status_code for a in admitted] == [200, 200]
@@ -193,26 +196,31 @@ def test_a_missed_deadline_is_a_504() -> None:
         assert answer.json()["error"]["code"] == "deadline"
 
 
-def test_who_hangs_up_is_not_computed_for() -> None:
-    """A disconnect takes queued work back: the engine never sees it."""
+@pytest.mark.parametrize("padding", [0, 700_000])
+def test_who_hangs_up_is_not_computed_for(padding: int) -> None:
+    """A disconnect takes queued work back: the engine never sees it. It is heard after a body that
+    came in many pieces, too."""
     engine = WordEngine()
     engine.open.clear()
     body = json.dumps({"model": "words", "input": ["gone", "gone too"]}).encode()
+    body = b" " * padding + body
     with Served(deployment(engine)) as s, httpx.Client(base_url=s.url, timeout=20) as client:
         with ThreadPoolExecutor(1) as pool:
             running = pool.submit(embed, client, "running")
             engine.entered.acquire()
             with raw(s.url) as connection:
                 connection.sendall(post("/v1/embeddings", body))
-                _until_metric(s.url, "headgate_in_flight_requests 3.0")
-            _until_metric(s.url, "headgate_in_flight_requests 1.0")
+                _until_metric(s.url, "headgate_in_flight_items 3.0")
+            _until_metric(s.url, "headgate_in_flight_items 1.0")
             engine.open.set()
             assert running.result().status_code == 200
         assert embed(client, "after").status_code == 200
         assert engine.rows_run == 2
         scraped = client.get("/metrics").text
-        assert "headgate_cancelled_total 2.0" in scraped
-        assert 'headgate_requests_total{source="",status="499"} 1.0' in scraped
+        assert "headgate_cancelled_total 1.0" in scraped
+        assert (
+            'headgate_requests_total{route="/v1/embeddings",source="",status="499"} 1.0' in scraped
+        )
         assert 499 in [record["status"] for record in s.deployment.traces.recent()]
 
 
