@@ -329,6 +329,16 @@ def test_the_store_verifies_by_command(story: Story) -> None:
     assert headgate("verify", "-f", str(story.yaml))["ok"] is True
 
 
+def test_the_evidence_of_a_job_is_whole(story: Story) -> None:
+    """Every object has all of its edges, and the winner answers no question with yes."""
+    audited = headgate("audit", "-f", str(story.yaml))
+    assert audited["findings"] == []
+    if story.report["winner_id"] is not None:
+        asked = headgate("audit", "--object", story.report["winner_id"], "-f", str(story.yaml))
+        assert all(asked["checklist"].values())
+        assert {reply["answer"] for reply in asked["replies"]} == {"no", "unknown"}
+
+
 @pytest.mark.parametrize(("hash_seed", "locale"), [("1", "C"), ("4242", "POSIX")])
 def test_the_decision_replays_to_the_same_bytes_anywhere(
     story: Story, hash_seed: str, locale: str

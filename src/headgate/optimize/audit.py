@@ -278,21 +278,23 @@ def _data_contracts(store: Store, body: Mapping[str, Any]) -> dict[str, Any]:
 def _judged(
     store: Store, promised: Mapping[str, Any], version: str, schema: str, age_s: float
 ) -> tuple[ContractResult, ...]:
+    """The endpoint's contracts on this data; what cannot be compared is unknown."""
     results: list[ContractResult] = []
     for declared in promised.get("contracts", ()):
         contract = contract_from_json(declared)
         if contract.metric == "age":
             results.append(judge_age(contract, age_s))
-        else:
-            reference = store.artifact(promised["reference"])
+            continue
+        other = promised["reference"]
+        reference = store.artifact(other)
+        try:
+            current = numbers(schema, store.path_of(version))
             form = schema if reference is None else reference.schema
-            results.append(
-                judge_drift(
-                    contract,
-                    numbers(schema, store.path_of(version)),
-                    numbers(form, store.path_of(promised["reference"])),
-                )
-            )
+            results.append(judge_drift(contract, current, numbers(form, store.path_of(other))))
+        except (InputError, Tampered) as error:
+            because = f"it cannot be compared with its reference: {error.what}"
+            nan = float("nan")
+            results.append(ContractResult(contract, Verdict.UNKNOWN, nan, nan, nan, 0, because))
     return tuple(results)
 
 

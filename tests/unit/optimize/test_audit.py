@@ -1,0 +1,363 @@
+"""Failures planted in a real store: each makes its signal fire, and its response happen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from headgate.errors import Refused, UsageError
+from headgate.ledger import Store
+from headgate.objects import (
+    STANDARDS,
+    Action,
+    Answer,
+    Axis,
+    Bound,
+    Build,
+    Contract,
+    ContractResult,
+    Decision,
+    Verdict,
+    canonical,
+)
+from headgate.optimize.audit import (
+    audit_object,
+    audit_store,
+    decisions,
+    refuse_unaudited,
+    what_stops,
+)
+from headgate.optimize.contents import SCHEMAS, TEXTS, WORKLOAD
+from headgate.optimize.recorder import Call, Output, Recorder, transformation
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+SOON = datetime.now(UTC) + timedelta(hours=1)
+TRAIN = b"".join(b'{"id":"%d","text":"%s"}\n' % (i, b"x" * (i % 40 + 1)) for i in range(600))
+LONGER = b"".join(b'{"id":"%d","text":"%s"}\n' % (i, b"x" * (i % 40 + 60)) for i in range(600))
+
+
+@transformation("test.audit.train")
+def train(call: Call) -> dict[str, Output]:
+    """A model of as many bytes as there are rows."""
+    return {"model": Output(b"w" * len(call.path("texts").read_bytes()), "model", "onnx")}
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A data set, what learnt from it, the variant that serves that, and its decision."""
+
+    recorder: Recorder
+    texts: str
+    model: str
+    variant: str
+    decision: Decision
+    entry: str
+
+    @property
+    def store(self) -> Store:
+        return self.recorder.store
+
+    def stops(self, now: datetime = SOON) -> list[tuple[str, str]]:
+        found = what_stops(self.store, self.entry, self.decision, now=now)
+        return [(stop.object, stop.edge) for stop in found]
+
+    def answers(self, version: str, now: datetime = SOON) -> dict[str, str]:
+        """Question -> response, of what is answered with yes."""
+        replies = audit_object(self.store, version, now=now).replies
+        return {r.question.name: r.response for r in replies if r.answer is Answer.YES}
+
+    def contracts(self, role: str, contract: Contract, **terms: object) -> None:
+        """Declares a contract on data, as headgate.yaml would."""
+        keep(
+            self.recorder,
+            "data_contracts",
+            {role: {"as_of": None, "reference": None, **terms, "contracts": [contract]}},
+            "contracts",
+        )
+
+
+Environment = Callable[..., Recorder]
+
+
+def keep(recorder: Recorder, name: str, value: object, kind: str, **fields: object) -> str:
+    version = recorder.store.put_bytes(canonical(value))
+    recorder.register(name, version, kind=kind, schema="json", **fields)  # type: ignore[arg-type]  # a test's own keywords
+    return version
+
+
+def rule(metric: str, limit: float, on_breach: Action, axis: Axis = Axis.QUALITY) -> Contract:
+    return Contract(
+        metric, axis, Bound.AT_MOST, limit, "why", on_breach, "command:page", "previous", min_n=200
+    )
+
+
+def decided(recorder: Recorder, decision: Decision) -> str:
+    """The entry of a decision as the gate records it."""
+    case = keep(
+        recorder, "case/holdout", {"of": decision.candidate}, "samples",
+        lineage=(decision.candidate, decision.current),
+    )  # fmt: skip
+    return recorder.run(replace(GATE, work=lambda call: {
+        "decision": Output(canonical(decision), "decision", "json Decision"),
+    }), u={"case": case}, c={"action": decision.action}).entry  # fmt: skip
+
+
+@transformation("test.audit.decide")
+def _decide(call: Call) -> dict[str, Output]:
+    raise NotImplementedError
+
+
+GATE = replace(_decide, name="gate.decide")
+
+
+@pytest.fixture
+def shop(new_recorder: Environment, store: Store) -> Shop:
+    machine = store.put_bytes(canonical({"python": "3.11"}))
+    recorder = new_recorder(environment=machine)
+    recorder.register("environment", machine, kind="environment", schema="json profile")
+    texts = store.put_bytes(TRAIN)
+    recorder.register("train", texts, kind="dataset", schema=TEXTS)
+    model = recorder.run(train, u={"texts": texts}, c={}).outputs["model"]
+    variant = keep(recorder, "variant/new", {"model": model}, "variant", lineage=(model,))
+    baseline = keep(recorder, "variant/baseline", {"model": 0}, "variant", lineage=(model,))
+    decision = Decision(variant, baseline, "holdout", (), Action.ACCEPT, "all are kept")
+    entry = decided(recorder, decision)
+    return Shop(recorder, texts, model, variant, decision, entry)
+
+
+def test_what_is_whole_may_be_promoted(shop: Shop) -> None:
+    """Nothing is missing, nothing fires; every item of every object holds."""
+    assert shop.stops() == []
+    refuse_unaudited(shop.store, shop.entry, shop.decision, now=SOON)
+    assert audit_store(shop.store, now=SOON) == ()
+    for version in (shop.texts, shop.model, shop.variant):
+        audited = audit_object(shop.store, version, now=SOON)
+        assert all(audited.checklist.values())
+        assert not audited.stops
+        assert shop.answers(version) == {}
+
+
+def test_old_data_warns_and_does_not_stop(shop: Shop) -> None:
+    """The stated default of a quarter: its owner is told."""
+    assert shop.answers(shop.texts, NOW) == {"stale": "warn"}
+    assert shop.stops(NOW) == []
+
+
+def test_data_that_the_endpoint_wants_fresh_stops_once_it_is_old(shop: Shop) -> None:
+    """From the day that it is said to be of, and not from when it was registered."""
+    shop.contracts("train", rule("age", 86_400.0, Action.ROLLBACK), as_of="2026-01-01")
+    assert shop.stops() == [("docs/train", "stale")]
+    assert shop.answers(shop.texts)["stale"] == "block"
+
+
+def test_missing_content_stops_until_it_is_there_again(shop: Shop) -> None:
+    """Backfill: the refusal names the command that makes it, and putting it back is enough."""
+    path = shop.store.path_of(shop.texts)
+    content = path.read_bytes()
+    path.unlink()
+    assert shop.stops() == [("docs/train", "malformed")]
+    assert shop.answers(shop.texts) == {"malformed": "backfill"}
+    shop.store.put_bytes(content)
+    assert shop.stops() == []
+
+
+def test_corrupted_content_is_rejected(shop: Shop) -> None:
+    """A bit of the model: what learnt from the data is as much in the way as the data."""
+    path = shop.store.path_of(shop.model)
+    path.chmod(0o644)
+    path.write_bytes(b"v" + path.read_bytes()[1:])
+    assert shop.answers(shop.model) == {"malformed": "reject"}
+    with pytest.raises(Refused, match="model: malformed: its content"):
+        refuse_unaudited(shop.store, shop.entry, shop.decision, now=SOON)
+
+
+@pytest.mark.parametrize(
+    ("content", "schema"),
+    [
+        (b'{"id":"1","text":"one row is none"}\n', TEXTS),
+        (b'{"id":"1"}\n{"id":"2"}\n', TEXTS),
+        (b"not json", TEXTS),
+        (b"not json", "json [item]"),
+        (b'"a string"', "json [item]"),
+        (b"", SCHEMAS["embed"]),
+        (b'{"at_s":1,"text":"a"}\n{"at_s":0,"text":"b"}\n', WORKLOAD),
+    ],
+)
+def test_data_that_is_not_as_its_schema_says_is_rejected(
+    shop: Shop, content: bytes, schema: str
+) -> None:
+    """Whoever registered it: it is read again, by the reader of its schema."""
+    version = shop.store.put_bytes(content)
+    shop.recorder.register("other", version, kind="dataset", schema=schema)
+    audited = audit_object(shop.store, version, now=SOON)
+    assert shop.answers(version)["malformed"] == "reject"
+    assert audited.stops
+
+
+def test_late_data_warns(shop: Shop) -> None:
+    """Registered more than a month after the day that it is of."""
+    shop.contracts("train", rule("age", 1e12, Action.ROLLBACK), as_of="2026-01-01")
+    assert shop.answers(shop.texts) == {"stale": "warn"}
+    assert shop.stops() == []
+
+
+def test_a_missing_edge_stops_and_is_named(shop: Shop) -> None:
+    """The model was made by a run that the ledger does not hold, far from the variant."""
+    known = shop.store.artifact(shop.model)
+    assert known is not None
+    shop.store.register(replace(known, lineage=("sha256:" + 64 * "f",)))
+    assert shop.stops() == [("docs/test.audit.train/model", "derived_from")]
+    assert shop.answers(shop.variant) == {"unauditable": "block"}
+    assert not audit_object(shop.store, shop.variant, now=SOON).checklist[
+        "its dependency chain is logged"
+    ]
+    with pytest.raises(Refused) as refused:
+        refuse_unaudited(shop.store, shop.entry, shop.decision, now=SOON)
+    assert refused.value.reason == "unauditable"
+    assert refused.value.fix == "headgate optimize headgate.yaml"
+    assert "model: derived_from: ffffffffffff is not recorded here" in refused.value.what
+
+
+def test_what_is_too_large_is_to_be_made_smaller(shop: Shop) -> None:
+    """The price list takes a megabyte at most; that alone stops nobody."""
+    prices = keep(shop.recorder, "prices", {"device_second": 1.0, "note": "x" * 2**21}, "prices")
+    assert shop.answers(prices) == {"too_costly": "downscale"}
+    assert not audit_object(shop.store, prices, now=SOON).stops
+
+
+def test_a_negative_price_is_no_price(shop: Shop) -> None:
+    """The metric of a price list is its lowest price."""
+    prices = keep(shop.recorder, "prices", {"device_second": -1.0}, "prices")
+    assert shop.answers(prices) == {"malformed": "reject"}
+
+
+@pytest.mark.parametrize(("axis", "question"), [(Axis.COST, "too_costly"), (Axis.LATENCY, "stale")])
+def test_a_variant_that_broke_a_promise_is_stopped_by_its_newest_decision(
+    shop: Shop, axis: Axis, question: str
+) -> None:
+    """And no more once a newer one finds the promise kept."""
+    contract = rule("latency_p95", 0.1, Action.ROLLBACK, axis)
+    broken = ContractResult(contract, Verdict.FAIL, 0.2, 0.15, 0.3, 9, "it takes too long")
+    judged = replace(shop.decision, results=(broken,), action=Action.ROLLBACK)
+    decided(shop.recorder, judged)
+    assert shop.answers(shop.variant) == {question: "block"}
+    kept = replace(broken, verdict=Verdict.PASS)
+    decided(shop.recorder, replace(judged, results=(kept,), action=Action.WARN))
+    assert shop.answers(shop.variant) == {}
+
+
+def test_that_the_current_release_breaks_its_promises_stops_no_successor(shop: Shop) -> None:
+    """That is why it is to be replaced."""
+    contract = rule("cost_per_1k", 0.1, Action.ROLLBACK, Axis.COST)
+    broken = ContractResult(contract, Verdict.FAIL, 0.2, 0.15, 0.3, 9, "it costs too much")
+    older = replace(
+        shop.decision,
+        candidate=shop.decision.current,
+        results=(broken,),
+        action=Action.ROLLBACK,
+    )
+    decided(shop.recorder, older)
+    assert shop.answers(shop.decision.current) == {"too_costly": "block"}
+    assert shop.stops() == []
+
+
+@pytest.mark.parametrize(
+    ("on_breach", "response", "stops"),
+    [
+        (Action.WARN, "warn", False),
+        (Action.ROLLBACK, "block", True),
+        (Action.RETRAIN, "backfill", True),
+        (Action.ESCALATE, "block", True),
+    ],
+)
+def test_drift_from_the_reference_is_answered_as_declared(
+    shop: Shop, on_breach: Action, response: str, stops: bool
+) -> None:
+    """Texts that are all longer than those of the reference."""
+    reference = shop.store.put_bytes(LONGER)
+    shop.recorder.register("reference/train", reference, kind="dataset", schema=TEXTS)
+    shop.contracts("train", rule("drift", 0.3, on_breach), reference=reference)
+    assert shop.answers(shop.texts) == {"inconsistent": response}
+    assert shop.stops() == ([("docs/train", "inconsistent")] if stops else [])
+
+
+def test_data_like_its_reference_is_consistent(shop: Shop) -> None:
+    """The same distribution in other rows."""
+    alike = shop.store.put_bytes(TRAIN.replace(b'"id":"', b'"id":"r'))
+    shop.recorder.register("reference/train", alike, kind="dataset", schema=TEXTS)
+    shop.contracts("train", rule("drift", 0.3, Action.ROLLBACK), reference=alike)
+    reply = audit_object(shop.store, shop.texts, now=SOON).replies[2]
+    assert (reply.question.name, reply.answer) == ("inconsistent", Answer.NO)
+    assert "within 0.3; n = 600" in reply.because
+
+
+def test_too_few_rows_to_tell_of_drift_stop_as_well(shop: Shop) -> None:
+    """Unknown is no pass."""
+    few = shop.store.put_bytes(b"".join(TRAIN.splitlines(keepends=True)[:100]))
+    shop.recorder.register("reference/train", few, kind="dataset", schema=TEXTS)
+    shop.contracts("train", rule("drift", 0.3, Action.ROLLBACK), reference=few)
+    reply = audit_object(shop.store, shop.texts, now=SOON).replies[2]
+    assert reply.answer is Answer.UNKNOWN
+    assert shop.stops() == [("docs/train", "inconsistent")]
+
+
+@pytest.mark.parametrize("content", [b"no rows", b""])
+def test_a_reference_that_cannot_be_read_tells_nothing(shop: Shop, content: bytes) -> None:
+    """Unknown, with the reason; an audit ends in answers and never in an error."""
+    broken = shop.store.put_bytes(content)
+    shop.recorder.register("reference/train", broken, kind="dataset", schema=TEXTS)
+    shop.contracts("train", rule("drift", 0.3, Action.ROLLBACK), reference=broken)
+    reply = audit_object(shop.store, shop.texts, now=SOON).replies[2]
+    assert reply.answer is Answer.UNKNOWN
+    assert reply.because.startswith("it cannot be compared with its reference: ")
+
+
+def test_a_newer_version_of_an_input_makes_what_learnt_from_it_stale(shop: Shop) -> None:
+    """It stands, and its owner is told."""
+    newer = shop.store.put_bytes(LONGER)
+    shop.recorder.register("train", newer, kind="dataset", schema=TEXTS)
+    audited = audit_object(shop.store, shop.model, now=SOON)
+    assert shop.answers(shop.model) == {"stale": "warn"}
+    assert audited.replies[0].because == "a newer version is known of docs/train"
+    assert shop.stops() == []
+
+
+def test_an_object_that_is_held_to_nothing_cannot_be_promoted(shop: Shop) -> None:
+    """It has no metric, no contract and no failure note, and no question can be answered."""
+    known = shop.store.artifact(shop.model)
+    assert known is not None
+    shop.store.register(replace(known, standard=None))
+    assert shop.stops() == [("docs/test.audit.train/model", "held_to")]
+    audited = audit_object(shop.store, shop.model, now=SOON)
+    assert (audited.standard, audited.replies) == (None, ())
+    assert audited.stops
+
+
+def test_an_object_is_asked_by_what_was_registered_with_it(shop: Shop) -> None:
+    """The standard is read from the store: a later version's table does not rule it."""
+    audited = audit_object(shop.store, shop.texts, now=SOON)
+    assert audited.standard == STANDARDS["dataset"]
+
+
+def test_a_run_is_no_object(shop: Shop) -> None:
+    """Questions are asked of what has a version."""
+    with pytest.raises(UsageError) as refused:
+        audit_object(shop.store, shop.entry, now=SOON)
+    assert refused.value.reason == "no_object"
+
+
+def test_only_the_newest_winner_is_asked_about_by_the_whole_store(shop: Shop) -> None:
+    """A decision about a build promotes nothing."""
+    build = Build("b", "embed", "onnxruntime", "fp32", {"model.onnx": shop.model}, None, 1, 1)
+    version = shop.store.put_bytes(build.content)
+    shop.recorder.register(
+        "build/b", version, kind="build", schema="json Build", lineage=(shop.model,)
+    )
+    decided(shop.recorder, replace(shop.decision, candidate=version))
+    shop.store.path_of(shop.texts).unlink()
+    found = audit_store(shop.store, now=SOON)
+    assert [(stop.object, stop.edge) for stop in found] == [("docs/train", "malformed")]
+    assert [d.candidate for _, d in decisions(shop.store)] == [version, shop.variant]
