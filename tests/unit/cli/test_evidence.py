@@ -92,7 +92,7 @@ def test_verify_gives_the_head_to_keep(cli: Cli, ids: Ids) -> None:
     with Store.open(Path(".headgate")) as store:
         head = list(store.entries())[-1].id
     assert said.out == (
-        "Everything is as it was written  8 entries, 7 artifacts\n"
+        "Everything is as it was written  19 entries, 14 artifacts\n"
         f"Keep this elsewhere, to prove it later: {head}"
     )
 
@@ -109,4 +109,4 @@ def test_verify_names_what_was_changed(cli: Cli, ids: Ids) -> None:
     assert [f["reason"] for f in report["findings"]] == ["artifact_changed"]
     table = cli("verify")
     assert table.code == 3
-    assert table.out.startswith("1 finding in .headgate  8 entries, 7 artifacts\n")
+    assert table.out.startswith("1 finding in .headgate  19 entries, 14 artifacts\n")
