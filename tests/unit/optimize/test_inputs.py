@@ -1,0 +1,106 @@
+"""What an endpoint declares of its data is registered with the data, reference and all."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from headgate.config import load_config
+from headgate.errors import InputError
+from headgate.ledger import Store
+from headgate.optimize.accept import Acceptance
+from headgate.optimize.audit import audit_object
+from headgate.optimize.inputs import Inputs, register_inputs
+from tests.serving import WordCodec
+
+from .conftest import NewRecorder
+
+YAML = """\
+endpoint: docs
+owner: {team: search, escalate: "command:page"}
+task: embed
+model: {onnx: model.onnx, tokenizer: tokenizer.json}
+data: {evaluate: evaluate.jsonl}
+workload: {log: workload.jsonl}
+data_contracts:
+  workload:
+    as_of: 2026-11-01
+    reference: last_quarter.jsonl
+    age: {at_most: 30d, why: questions change, on_breach: warn}
+    drift: {at_most: 0.3, why: plans were made on these lengths, on_breach: rollback}
+  evaluate:
+    reference: workload
+    drift: {at_most: 0.5, why: it is to look like what is asked, on_breach: escalate}
+"""
+
+
+def workload(word: str, n: int = 400) -> str:
+    rows = ({"at_s": i, "text": " ".join([word] * (i % 9 + 1))} for i in range(n))
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+@pytest.fixture
+def endpoint(tmp_path: Path) -> Path:
+    for name in ("model.onnx", "tokenizer.json"):
+        (tmp_path / name).touch()
+    rows = ({"id": f"t{i}", "text": " ".join(["word"] * (i % 9 + 1))} for i in range(400))
+    (tmp_path / "evaluate.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "workload.jsonl").write_text(workload("word"))
+    (tmp_path / "last_quarter.jsonl").write_text(workload("ward"))
+    path = tmp_path / "headgate.yaml"
+    path.write_text(YAML, encoding="utf-8")
+    return path
+
+
+def registered(endpoint: Path, new_recorder: NewRecorder) -> Inputs:
+    recorder = new_recorder()
+    return register_inputs(load_config(endpoint), recorder, Acceptance(WordCodec(), None, False))
+
+
+def test_contracts_on_data_name_the_version_that_they_compare_with(
+    endpoint: Path, new_recorder: NewRecorder, store: Store
+) -> None:
+    """A file is registered as the data's reference; another of the data is named as it is."""
+    inputs = registered(endpoint, new_recorder)
+    content = json.loads(store.read(inputs.versions["data_contracts"]))
+    reference = store.artifact("docs/reference/workload")
+    assert reference is not None
+    assert content["workload"]["reference"] == reference.version
+    assert content["workload"]["as_of"] == "2026-11-01"
+    assert content["evaluate"]["reference"] == inputs.versions["workload"]
+    declared = store.artifact(inputs.versions["data_contracts"])
+    assert declared is not None
+    assert declared.lineage == (reference.version, inputs.versions["workload"])
+
+
+def test_an_audit_judges_the_data_by_them(
+    endpoint: Path, new_recorder: NewRecorder, store: Store
+) -> None:
+    """A month and a day later the log is old; it is still like that of last quarter."""
+    inputs = registered(endpoint, new_recorder)
+    now = datetime(2026, 12, 2, tzinfo=UTC)
+    found = audit_object(store, inputs.versions["workload"], now=now)
+    verdicts = {r.contract.metric: str(r.verdict) for r in found.facts.data}
+    assert verdicts == {"age": "warn", "drift": "pass"}
+
+
+def test_a_reference_of_another_form_is_refused_before_it_is_kept(
+    endpoint: Path, new_recorder: NewRecorder, store: Store
+) -> None:
+    """A workload is compared with a workload."""
+    (endpoint.parent / "last_quarter.jsonl").write_text('{"id": "a", "text": "no log"}\n')
+    with pytest.raises(InputError, match="last_quarter"):
+        registered(endpoint, new_recorder)
+    assert store.artifact("docs/reference/workload") is None
+
+
+def test_without_contracts_on_data_none_are_registered(
+    endpoint: Path, new_recorder: NewRecorder, store: Store
+) -> None:
+    """The stated defaults of the kind are what is asked."""
+    endpoint.write_text(YAML.split("data_contracts:")[0], encoding="utf-8")
+    assert "data_contracts" not in registered(endpoint, new_recorder).versions
+    assert store.artifact("docs/data_contracts") is None
