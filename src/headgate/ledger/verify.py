@@ -144,6 +144,7 @@ def _references(kind: str, body: Mapping[str, Any]) -> Iterator[tuple[str, str]]
 
 _PARENTS = {
     "artifact": ("made_by",),
+    "audit": ("decision",),
     "measurement": ("run", "current_run"),
     "release": ("decision",),
 }

@@ -1,7 +1,7 @@
 """Whether an object may be promoted: its evidence, the five questions, the six items.
 
 Gathers what the store knows of an object at one moment; ``headgate.objects.checks`` says what that
-means. Nothing is measured and nothing is changed.
+means. Nothing is measured; that a promotion was audited, and what was found, is recorded.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from headgate.objects import (
     answers,
     checklist,
     findings,
+    jsonable,
     parse,
     short,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "ObjectAudit",
     "Stop",
     "audit_object",
+    "audit_promotion",
     "audit_store",
     "decisions",
     "refuse_unaudited",
@@ -139,9 +141,21 @@ def audit_store(store: Store, *, now: datetime) -> tuple[Stop, ...]:
     return tuple(dict.fromkeys(stops))
 
 
+def audit_promotion(
+    store: Store, entry: str, decision: Decision, *, now: datetime
+) -> tuple[Stop, ...]:
+    """``what_stops``, and an ``audit`` entry of what it found, unless the newest says the same."""
+    stops = what_stops(store, entry, decision, now=now)
+    body = {"decision": entry, "candidate": decision.candidate, "stops": stops}
+    known = store.latest("audit", decision=entry)
+    if known is None or known.body != jsonable(body):
+        store.append("audit", body)
+    return stops
+
+
 def refuse_unaudited(store: Store, entry: str, decision: Decision, *, now: datetime) -> None:
     """Raises ``Refused`` (reason ``unauditable``), naming everything that stops a promotion."""
-    stops = what_stops(store, entry, decision, now=now)
+    stops = audit_promotion(store, entry, decision, now=now)
     if stops:
         named = "; ".join(map(str, stops[:_NAMED]))
         more = f"; and {len(stops) - _NAMED} more" if len(stops) > _NAMED else ""

@@ -14,7 +14,7 @@ from headgate.config import load_config
 from headgate.errors import Fault
 from headgate.ledger import Store
 from headgate.objects import Action, Release
-from headgate.optimize.audit import Stop, what_stops
+from headgate.optimize.audit import Stop, audit_promotion
 from headgate.optimize.blocks import SpeedBlocks
 from headgate.optimize.comparisons import compare
 from headgate.optimize.gate import judge_candidate
@@ -191,7 +191,9 @@ def _stops(job: Job, findings: Findings | None) -> tuple[Stop, ...]:
     if findings is None or not findings.certificate.decision.accepted:
         return ()
     certificate = findings.certificate
-    return what_stops(job.store, certificate.run.entry, certificate.decision, now=datetime.now(UTC))
+    return audit_promotion(
+        job.store, certificate.run.entry, certificate.decision, now=datetime.now(UTC)
+    )
 
 
 def _promote(

@@ -25,6 +25,7 @@ from headgate.objects import (
 )
 from headgate.optimize.audit import (
     audit_object,
+    audit_promotion,
     audit_store,
     decisions,
     refuse_unaudited,
@@ -323,6 +324,18 @@ def test_a_newer_version_of_an_input_makes_what_learnt_from_it_stale(shop: Shop)
     assert shop.answers(shop.model) == {"stale": "warn"}
     assert audited.replies[0].because == "a newer version is known of docs/train"
     assert shop.stops() == []
+
+
+def test_that_a_promotion_was_audited_is_on_record(shop: Shop) -> None:
+    """The decision, and what was found; asked again with the same result, nothing is added."""
+    for _ in range(2):
+        assert audit_promotion(shop.store, shop.entry, shop.decision, now=SOON) == ()
+    shop.store.path_of(shop.texts).unlink()
+    audit_promotion(shop.store, shop.entry, shop.decision, now=SOON)
+    entries = list(shop.store.entries("audit"))
+    assert [len(entry.body["stops"]) for entry in entries] == [0, 1]
+    assert {entry.body["decision"] for entry in entries} == {shop.entry}
+    assert entries[1].body["stops"][0]["object"] == "docs/train"
 
 
 def test_an_object_that_is_held_to_nothing_cannot_be_promoted(shop: Shop) -> None:

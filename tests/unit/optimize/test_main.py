@@ -16,9 +16,10 @@ from headgate.objects import Action, Bound, Contract, Decision, Release
 from headgate.optimize import main
 from headgate.optimize.blocks import BlockTimes
 from headgate.optimize.job import Job
-from headgate.optimize.main import exit_code_of
+from headgate.optimize.main import OptimizeResult, exit_code_of
 from headgate.optimize.result import Findings
 from headgate.optimize.stages import Baseline, Tried, p95_limit_s, winner_of
+from headgate.report import Report
 
 from .fakes import RUN, contract, speed, tried
 
@@ -42,6 +43,13 @@ AT_MOST, ABOVE, RATIO = Bound.AT_MOST, Bound.NOT_ABOVE_CURRENT_BY, Bound.RATIO_A
 def test_every_action_has_its_exit_code(action: Action, code: int) -> None:
     """0 goes on, 3 stops, 4 does not know."""
     assert exit_code_of(action) == code
+
+
+def test_a_promotion_that_is_refused_ends_with_3_though_the_gate_accepts() -> None:
+    """As `promote` would; without --promote the same finding is a note."""
+    report = cast("Report", None)
+    assert OptimizeResult(Action.ACCEPT, report, (), refused=True).exit_code == 3
+    assert OptimizeResult(Action.ACCEPT, report, ()).exit_code == 0
 
 
 def test_the_winner_is_the_cheapest_of_the_accepted() -> None:

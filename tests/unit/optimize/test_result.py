@@ -29,6 +29,8 @@ def ends_with(
     results: tuple[ContractResult, ...],
     generation: int | None,
     engine: str = "onnxruntime",
+    *,
+    audited: bool = True,
 ) -> tuple[str, str]:
     ran = [
         SimpleNamespace(seconds=s, measures=m)
@@ -46,7 +48,7 @@ def ends_with(
         ENTRY,
         generation=generation,
         promoted=generation is not None,
-        audited=True,
+        audited=audited,
     )
 
 
@@ -105,3 +107,10 @@ def test_measuring_again_says_what_it_takes_and_what_is_served_until_then(
     _, why = ends_with(Action.UNKNOWN, (judged("latency_p95", Verdict.UNKNOWN),), generation)
     assert serves in why
     assert "(about 2.17 min; the rest is reused)" in why
+
+
+def test_a_winner_whose_evidence_is_not_whole_is_not_to_be_promoted_but_audited() -> None:
+    """Typing --promote again would only be refused again."""
+    command, why = ends_with(Action.ACCEPT, (), None, audited=False)
+    assert command.startswith("headgate audit -f ")
+    assert "its evidence is not whole" in why
