@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import IO
 
-from headgate.ledger import Store, utc_now
+from headgate.ledger import Store, hold, utc_now
 from headgate.objects import Artifact
 
 __all__ = ["TraceFile"]
@@ -48,7 +48,8 @@ class TraceFile:
         self._file.close()
         version = self._store.put_file(self._path)
         variant = self._store.artifact(self._variant)
-        self._store.register(
+        hold(
+            self._store,
             Artifact(
                 id=f"traces/{self._path.stem}",
                 version=version,
@@ -57,6 +58,6 @@ class TraceFile:
                 owner=variant.owner if variant is not None else "unknown",
                 size_bytes=self._path.stat().st_size,
                 lineage=(self._variant,),
-            )
+            ),
         )
         self._path.unlink()  # the store has it under its digest now

@@ -169,21 +169,19 @@ class Store:
     # Artifacts and runs
 
     def register(self, artifact: Artifact) -> Entry:
-        """Record ``artifact``, whose content must be here; once for each (id, version, lineage)
-        and standard.
+        """Record ``artifact``, whose content must be here, unless the newest entry with its id and
+        version has its lineage and its standard too.
 
         Raises ``Refused`` (reason ``artifact_missing``) where the content is not here.
         """
         self._require(artifact.version, f"artifact {artifact.id}")
         with self._chain.transaction():
-            for entry in self._artifacts("version", artifact.version):
+            for entry in self._artifacts("version", artifact.version, newest_first=True):
                 known = _artifact(entry.body)
-                if (known.id, known.lineage, known.standard) == (
-                    artifact.id,
-                    artifact.lineage,
-                    artifact.standard,
-                ):
-                    return entry
+                if known.id == artifact.id:
+                    if (known.lineage, known.standard) == (artifact.lineage, artifact.standard):
+                        return entry
+                    break  # it was registered otherwise since, and the newest is what counts
             return self._chain.append("artifact", artifact, utc_now())
 
     def artifact(self, version_or_id: str) -> Artifact | None:

@@ -22,6 +22,8 @@ from headgate.objects import (
     Finding,
     Limits,
     Reply,
+    Response,
+    Signal,
     SignalAndResponse,
     Standard,
     Verdict,
@@ -47,6 +49,7 @@ __all__ = [
 ]
 
 DECIDES = "gate.decide"
+_DATA_CONTRACTS = "data_contracts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +107,14 @@ def audit_object(store: Store, version: str, *, now: datetime) -> ObjectAudit:
         )
     body = entry.body
     gaps = store.gaps([str(body["version"])])
+    declared = store.artifact(f"{str(body['id']).partition('/')[0]}/{_DATA_CONTRACTS}")
     return _audit(
-        store, entry, tuple(f"{g.object}: {g.edge}: {g.what}" for g in gaps), now, judged=True
+        store,
+        entry,
+        tuple(f"{g.object}: {g.edge}: {g.what}" for g in gaps),
+        now,
+        promised=None if declared is None else declared.version,
+        judged=True,
     )
 
 
@@ -118,10 +127,13 @@ def what_stops(store: Store, entry: str, decision: Decision, *, now: datetime) -
     measured = [r.measurement for r in decision.results if r.measurement is not None]
     starts = [decision.candidate, entry, *measured]
     stops = [Stop(g.object, g.id, g.edge, g.what, g.fix) for g in store.gaps(starts)]
-    for version in store.stands_on(starts):
+    objects = store.stands_on(starts)
+    found = [artifact for v in objects if (artifact := store.artifact(v)) is not None]
+    promised = next((a.version for a in reversed(found) if _promises_of_data(a.id)), None)
+    for version in objects:
         # What is current may break its promises: that is why it is to be replaced.
         judged = version == decision.candidate
-        audited = _audit(store, store.get(version), (), now, judged=judged)
+        audited = _audit(store, store.get(version), (), now, promised=promised, judged=judged)
         stops += [
             Stop(audited.identifier, audited.version, f.question, f.because, _FIXES[f.question])
             for f in audited.findings
@@ -186,12 +198,19 @@ def decisions(store: Store) -> Iterator[tuple[Entry, Decision]]:
 
 
 def _audit(
-    store: Store, entry: Entry, gaps: tuple[str, ...], now: datetime, *, judged: bool
+    store: Store,
+    entry: Entry,
+    gaps: tuple[str, ...],
+    now: datetime,
+    *,
+    promised: str | None,
+    judged: bool,
 ) -> ObjectAudit:
-    """``judged``: whether decisions about it are asked too."""
+    """``promised`` is the version of the contracts on data; ``judged``: whether decisions about it
+    are asked too."""
     body = entry.body
     standard = _standard(store, body)
-    facts = _facts(store, entry, standard, gaps, now)
+    facts = _facts(store, entry, standard, gaps, now, _promised_of(store, promised, body))
     results = _newest_results(store, facts.version) if judged else ()
     broken = dict.fromkeys(r.contract.axis for r in results if r.verdict is Verdict.FAIL)
     facts = replace(facts, broken=tuple(broken))
@@ -204,13 +223,26 @@ def _audit(
         facts=facts,
         checklist=checklist(standard, facts),
         replies=() if standard is None else answers(standard, facts),
-        findings=() if standard is None else findings(standard, facts),
+        findings=_unheld(body) if standard is None else findings(standard, facts),
         judged=results,
     )
 
 
+def _unheld(body: Mapping[str, Any]) -> tuple[Finding, ...]:
+    """What is found where there is no standard to ask by."""
+    if body.get("standard") is None:
+        return ()  # a missing edge, which is a gap
+    because = "what it is held to cannot be read"
+    return (Finding("unauditable", Signal.UNLINKED, because, Response.BLOCK),)
+
+
 def _facts(
-    store: Store, entry: Entry, standard: Standard | None, gaps: tuple[str, ...], now: datetime
+    store: Store,
+    entry: Entry,
+    standard: Standard | None,
+    gaps: tuple[str, ...],
+    now: datetime,
+    promised: Mapping[str, Any],
 ) -> Facts:
     body = entry.body
     version, schema = str(body["version"]), str(body["schema"])
@@ -224,7 +256,6 @@ def _facts(
     except InputError as error:
         unfit = error.what
     run = _maker(store, body)
-    promised = _data_contracts(store, body)
     as_of = promised.get("as_of")
     recorded = _moment(entry.recorded_at)
     came = _moment(f"{as_of}T00:00:00Z") if as_of else None
@@ -279,13 +310,20 @@ def _newest_results(store: Store, version: str) -> tuple[ContractResult, ...]:
     return () if newest is None else newest.results
 
 
-def _data_contracts(store: Store, body: Mapping[str, Any]) -> dict[str, Any]:
-    """What the endpoint promises of the data in this role; empty where nothing."""
-    endpoint, _, role = str(body["id"]).partition("/")
-    declared = store.artifact(f"{endpoint}/data_contracts")
-    if declared is None or not store.has(declared.version):
+def _promises_of_data(name: str) -> bool:
+    return name.partition("/")[2] == _DATA_CONTRACTS
+
+
+def _promised_of(store: Store, version: str | None, body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the contracts on data of this version say of the object; empty where nothing."""
+    if version is None:
         return {}
-    promised: dict[str, Any] = parse(store.read(declared.version)).get(role, {})
+    try:
+        content = parse(store.read(version))
+    except (InputError, Tampered):  # it is an object itself, and answers for itself
+        return {}
+    role = str(body["id"]).partition("/")[2]
+    promised: Mapping[str, Any] = content.get(role, {})
     return promised
 
 
@@ -313,11 +351,14 @@ def _judged(
 
 
 def _standard(store: Store, body: Mapping[str, Any]) -> Standard | None:
-    """What was registered with the object, as it was then."""
+    """What was registered with the object, as it was then; None where that cannot be read."""
     version = body.get("standard")
-    if version is None or not store.has(version):
+    if version is None:
         return None
-    content = parse(store.read(version))
+    try:
+        content = parse(store.read(version))
+    except (InputError, Tampered):
+        return None
     note = {line: SignalAndResponse(**seen) for line, seen in content["failure_note"].items()}
     return Standard(
         **{

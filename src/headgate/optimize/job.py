@@ -40,6 +40,7 @@ from headgate.theory.quantile import quantile
 
 __all__ = ["Job", "open_job"]
 
+_TERMS = ("prices", "contracts", "data_contracts")
 _CURVE_SIZES = (1, 4, 8, 16, 32)
 _CURVE_BUDGET_S = 1.5
 _MOST_ENGINES = 16
@@ -166,7 +167,7 @@ class Job:
                     )
                     for name, spec in (("batching", variant.batching), ("cache", variant.cache))
                 ),
-                *(self.inputs.versions[role] for role in ("prices", "contracts")),
+                *(self.inputs.versions[role] for role in _TERMS if role in self.inputs.versions),
                 *plan,
             ),
             made_by=curve.run.entry,

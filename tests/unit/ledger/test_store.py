@@ -147,6 +147,9 @@ def test_an_artifact_is_registered_once(store: Store, keep: Callable[..., Artifa
     assert store.register(artifact) == first
     keep(b"made", "made")
     assert len(list(store.entries("artifact"))) == 3
+    again = store.register(artifact)  # the newest is what counts, so it is said once more
+    assert again.seq == 4
+    assert store.register(artifact) == again
 
 
 def test_an_artifact_is_found_by_version_and_by_id(

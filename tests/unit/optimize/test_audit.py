@@ -70,14 +70,18 @@ class Shop:
         replies = audit_object(self.store, version, now=now).replies
         return {r.question.name: r.response for r in replies if r.answer is Answer.YES}
 
-    def contracts(self, role: str, contract: Contract, **terms: object) -> None:
-        """Declares a contract on data, as headgate.yaml would."""
+    def contracts(self, role: str, contract: Contract, **terms: object) -> str:
+        """Declares a contract on data, as headgate.yaml and a new job would; its version."""
+        body = {role: {"as_of": None, "reference": None, **terms, "contracts": [contract]}}
+        version = keep(self.recorder, "data_contracts", body, "contracts")
+        self.held_to(version)
+        return version
+
+    def held_to(self, contracts: str) -> None:
         keep(
-            self.recorder,
-            "data_contracts",
-            {role: {"as_of": None, "reference": None, **terms, "contracts": [contract]}},
-            "contracts",
-        )
+            self.recorder, "variant/new", {"model": self.model}, "variant",
+            lineage=(self.model, contracts),
+        )  # fmt: skip
 
 
 Environment = Callable[..., Recorder]
@@ -293,6 +297,37 @@ def test_data_like_its_reference_is_consistent(shop: Shop) -> None:
     reply = audit_object(shop.store, shop.texts, now=SOON).replies[2]
     assert (reply.question.name, reply.answer) == ("inconsistent", Answer.NO)
     assert "within 0.3; n = 600" in reply.because
+
+
+def test_contracts_that_were_taken_back_rule_no_more(shop: Shop) -> None:
+    """Strict, mild, strict again: what the newest job names is what counts, in whichever order."""
+    strict = shop.contracts("train", rule("age", 1.0, Action.ROLLBACK), as_of="2026-01-01")
+    assert shop.stops() == [("docs/train", "stale")]
+    shop.contracts("train", rule("age", 1e12, Action.ROLLBACK), as_of="2026-01-01")
+    assert shop.stops() == []
+    shop.held_to(strict)
+    assert shop.stops() == [("docs/train", "stale")]
+
+
+def test_contracts_on_data_that_were_changed_by_hand_stop(shop: Shop) -> None:
+    """Nothing is asked by them, and that is said."""
+    version = shop.contracts("train", rule("age", 1e12, Action.ROLLBACK))
+    path = shop.store.path_of(version)
+    path.chmod(0o644)
+    path.write_bytes(b"{}")
+    assert shop.stops() == [("docs/data_contracts", "malformed")]
+    assert shop.answers(shop.texts) == {}
+
+
+def test_a_standard_that_cannot_be_read_stops(shop: Shop) -> None:
+    """No question can be asked by it; whatever is wrong is an answer and no error."""
+    known = shop.store.artifact(shop.texts)
+    assert known is not None
+    assert known.standard is not None
+    shop.store.path_of(known.standard).unlink()
+    assert ("docs/train", "unauditable") in shop.stops()
+    assert ("standard/dataset", "malformed") in shop.stops()
+    assert audit_object(shop.store, shop.texts, now=SOON).stops
 
 
 def test_too_few_rows_to_tell_of_drift_stop_as_well(shop: Shop) -> None:
