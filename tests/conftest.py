@@ -5,7 +5,21 @@ A test that fails now and then, or on a slow machine, says nothing about the cod
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
 from hypothesis import settings
 
 settings.register_profile("headgate", deadline=None, derandomize=True)
 settings.load_profile("headgate")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def users_configuration(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A configuration directory of the tests' own: no key is made in that of who runs them."""
+    directory = tmp_path_factory.mktemp("config")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CONFIG_HOME", str(directory))
+        patch.delenv("HEADGATE_KEY", raising=False)
+        yield directory
