@@ -70,7 +70,7 @@ def start(program: str, *arguments: object) -> subprocess.Popen[str]:
 def test_a_killed_writer_loses_nothing_that_it_acknowledged(tmp_path: Path) -> None:
     """Killed twenty times after a random number of steps, and once before the first.
 
-    After each kill the store opens, the chain and every blob verify, each acknowledged entry and
+    After each kill the store opens, the tree and every blob verify, each acknowledged entry and
     blob is there, and no batch is there in part.
     """
     root = tmp_path / ".headgate"

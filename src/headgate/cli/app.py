@@ -12,6 +12,7 @@ import typer
 
 import headgate
 from headgate.cli.bench import bench
+from headgate.cli.checkpoint import checkpoint
 from headgate.cli.compare import compare
 from headgate.cli.doctor import doctor
 from headgate.cli.history import history
@@ -46,7 +47,7 @@ _PANELS: dict[str, tuple[Callable[..., int | None], ...]] = {
     "Begin": (init, doctor, schema),
     "Optimize and serve": (optimize, serve, bench),
     "Release": (promote, rollback, history),
-    "Evidence": (show, compare, lineage, replay, verify),
+    "Evidence": (show, compare, lineage, replay, verify, checkpoint),
 }
 for _panel, _commands in _PANELS.items():
     for _command in _commands:
