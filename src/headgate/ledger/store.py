@@ -26,7 +26,7 @@ from headgate.ledger.merkle import consistency_proof, inclusion_proof, root_of
 from headgate.ledger.signing import PublicKey, SigningKey
 from headgate.ledger.sqlite import SqliteLog
 from headgate.ledger.verify import VerifyReport, verify
-from headgate.objects import Artifact, Release, Run, digest, jsonable, short
+from headgate.objects import Artifact, Release, Run, canonical, digest, jsonable, short
 
 __all__ = ["Store"]
 
@@ -63,6 +63,7 @@ class Store:
 
     def close(self) -> None:
         """Close the ledger; nothing is pending."""
+        self._blobs.close()
         self._log.close()
 
     def __enter__(self) -> Store:
@@ -168,8 +169,8 @@ class Store:
 
         Raises ``Refused`` (reason ``artifact_missing``) where the content is not here.
         """
-        self._require(artifact.version, f"artifact {artifact.id}")
-        with self._log.transaction():
+        with self._blobs.used(), self._log.transaction():
+            self._require(artifact.version, f"artifact {artifact.id}")
             for entry in self._artifacts("version", artifact.version):
                 same_lineage = tuple(entry.body["lineage"]) == artifact.lineage
                 if entry.body["id"] == artifact.id and same_lineage:
@@ -221,10 +222,11 @@ class Store:
         ``Refused``: ``generation_moved``, ``generation_gap``, ``decision_missing``, or
         ``artifact_missing`` where the variant is not in the store.
         """
-        self._require(release.variant, "variant")
-        return releases.promote(
-            self._log, release, expected_generation=expected_generation, recorded_at=utc_now()
-        )
+        with self._blobs.used():
+            self._require(release.variant, "variant")
+            return releases.promote(
+                self._log, release, expected_generation=expected_generation, recorded_at=utc_now()
+            )
 
     # The whole
 
@@ -287,6 +289,15 @@ class Store:
     ) -> VerifyReport:
         """Hash everything again and say what does not match (``headgate.ledger.verify``)."""
         return verify(self._log, self._blobs, keys=keys, kept=kept)
+
+    def collect(self) -> tuple[int, int]:
+        """Remove content that no entry names; (files, bytes) that were removed.
+
+        What an entry names anywhere in its body stays, and what that content names in turn. Raises
+        ``Busy`` where another has put content in and may not have recorded it yet, ``Tampered``
+        where an entry was changed: what it named is not known.
+        """
+        return self._blobs.collect(lambda: (canonical(e.body) for e in self._log.select()))
 
     def size_bytes(self) -> int:
         """Bytes of all files of the store."""

@@ -210,3 +210,12 @@ def test_a_promotion_stands_where_no_key_can_be_kept(
     assert "HEADGATE_KEY" in said.err
     assert cli("checkpoint").code == 1
     assert cli("verify").out.endswith("Nothing is signed: `headgate checkpoint` signs it.")
+
+
+def test_gc_says_what_it_removed(cli: Cli, ids: Ids) -> None:
+    """What the fixture's decisions judged without registering it, stays: entries name it."""
+    with Store.open(Path(".headgate")) as store:
+        store.put_bytes(bytes(1_500_000))
+    assert cli("gc").out == "Removed 1 artifact that no entry names  1.5 MB"
+    assert json.loads(cli("gc", "--json").out) == {"files": 0, "freed_bytes": 0}
+    assert cli("verify").code == 0
