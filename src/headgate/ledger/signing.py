@@ -176,7 +176,14 @@ def users_key() -> tuple[SigningKey, Path | None]:
     """
     if named := os.environ.get(KEY_VARIABLE):
         return SigningKey.read(Path(named)), None
-    config = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
-    path = Path(config).expanduser() / "headgate" / "signing-key.pem"
+    try:
+        config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    except RuntimeError:
+        raise Fault(
+            "there is no home directory to keep a signing key in",
+            reason="disk",
+            fix=f"make a key and name its file with {KEY_VARIABLE}: {_MAKE}",
+        ) from None
+    path = config / "headgate" / "signing-key.pem"
     made = not path.exists() and SigningKey.generate().write(path)
     return SigningKey.read(path), path if made else None

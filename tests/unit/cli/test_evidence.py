@@ -216,6 +216,6 @@ def test_gc_says_what_it_removed(cli: Cli, ids: Ids) -> None:
     """What the fixture's decisions judged without registering it, stays: entries name it."""
     with Store.open(Path(".headgate")) as store:
         store.put_bytes(bytes(1_500_000))
-    assert cli("gc").out == "Removed 1 artifact that no entry names  1.5 MB"
+    assert cli("gc").out == "Removed 1 artifact that no entry names  1.43 MiB"
     assert json.loads(cli("gc", "--json").out) == {"files": 0, "freed_bytes": 0}
     assert cli("verify").code == 0

@@ -158,3 +158,16 @@ def test_a_home_that_cannot_be_written_is_named(
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     with pytest.raises(Fault, match="keep a signing key"):
         users_key()
+
+
+def test_a_user_without_a_home_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container whose user is only a number."""
+
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CONFIG_HOME")
+    monkeypatch.setattr(Path, "home", homeless)
+    with pytest.raises(Fault, match="no home directory") as caught:
+        users_key()
+    assert "HEADGATE_KEY" in str(caught.value)
