@@ -3,7 +3,8 @@
 ``python -m benchmarks.ledger [--quick]``; some ten minutes. Kills writers with SIGKILL in the
 middle of writing, promoting and signing; lets 64 processes promote at the same moment; changes a
 signed ledger in 10,000 ways, each judged by ``headgate verify`` and by ``tools/verify_ledger.py``,
-which shares no code with it; times appending, batches and verifying.
+which shares no code with it; times appending, batches and verifying. Writes to the disk that TMPDIR
+names.
 """
 
 from __future__ import annotations

@@ -30,6 +30,7 @@ _VERSION = re.compile(r"sha256:[0-9a-f]{64}")
 _VERSION_BYTES = re.compile(_VERSION.pattern.encode())
 _CHUNK_BYTES = 1 << 20
 _TEMPORARY = ".writing-"
+_LOCKED = "the artifact store"
 
 
 def is_version(value: object) -> bool:
@@ -53,7 +54,7 @@ class Blobs:
             self.root.mkdir(exist_ok=True)
         # Writers hold the lock together; held alone, no temporary file belongs to a living one.
         # A store that is busy or read-only can be used without being cleaned.
-        with contextlib.suppress(Fault, OSError), exclusive(self._lock, "artifacts"):
+        with contextlib.suppress(Fault, OSError), exclusive(self._lock, _LOCKED):
             for stale in self.root.glob(f"{_TEMPORARY}*"):
                 stale.unlink()
 
@@ -128,7 +129,7 @@ class Blobs:
 
     def used(self) -> contextlib.AbstractContextManager[None]:
         """While inside, no content is collected: for whoever is about to name some."""
-        return shared(self._lock)
+        return shared(self._lock, _LOCKED)
 
     def collect(self, named: Callable[[], Iterator[bytes]]) -> tuple[int, int]:
         """Remove all content but what ``named`` gives, and what that content names in turn.
@@ -138,7 +139,7 @@ class Blobs:
         """
         with (
             explained_disk_errors(self.root, "remove artifacts"),
-            exclusive(self._lock, "artifacts"),
+            exclusive(self._lock, _LOCKED),
         ):
             files = {
                 f"sha256:{path.parent.name}{path.name}": path for path in self.root.glob("??/*")
@@ -149,13 +150,11 @@ class Blobs:
                 kept |= found
                 present = [files[version] for version in found & files.keys()]
                 found = {v for path in present for v in _versions_in_file(path)} - kept
-            removed = bytes_ = 0
-            for version, path in files.items():
-                if version not in kept and is_version(version):
-                    bytes_ += path.stat().st_size
-                    path.unlink()
-                    removed += 1
-        return removed, bytes_
+            garbage = [files[v] for v in files if v not in kept and is_version(v)]
+            freed_bytes = sum(path.stat().st_size for path in garbage)
+            for path in garbage:
+                path.unlink()
+        return len(garbage), freed_bytes
 
     def forget(self) -> None:
         """Hash every file again when it is next used."""
@@ -172,10 +171,10 @@ class Blobs:
         return self.root / hexdigits[:2] / hexdigits[2:]
 
     def _hold(self) -> None:
-        with self._mutex, explained_disk_errors(self.root, "lock the artifacts"):
+        with self._mutex:
             if self._held is None:
                 self._held = contextlib.ExitStack()
-                self._held.enter_context(shared(self._lock))
+                self._held.enter_context(shared(self._lock, _LOCKED))
 
     @property
     def _lock(self) -> Path:

@@ -52,15 +52,17 @@ def promote(
                 reason="generation_gap",
                 fix=f"promote it as generation {following}",
             )
-        if release.decision is not None and release.decision not in dict(
-            log.called(release.decision)
-        ):
+        if release.decision is not None and not _is_entry(log, release.decision):
             raise Refused(
                 f"the decision {release.decision} is not in this ledger",
                 reason="decision_missing",
                 fix="record the decision before the release that it allows",
             )
         return log.append("release", release, recorded_at)
+
+
+def _is_entry(log: Log, id_: str) -> bool:
+    return any(entry.id == id_ for _, entry in log.called(id_))
 
 
 def _generation(number: int | None) -> str:
