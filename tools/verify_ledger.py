@@ -276,7 +276,7 @@ def verify(store: Path, keys: list[str], checkpoint: str | None = None) -> list[
         finally:
             connection.close()
     except (sqlite3.Error, UnicodeDecodeError) as error:
-        findings.append(f"the ledger is damaged: {error}")
+        findings.append(f"the ledger cannot be read: {error}")
     return findings + list(check_artifacts(store / "artifacts", artifacts))
 
 

@@ -77,7 +77,8 @@ class SqliteLog:
         self._connection = connection
         # One connection for all threads; held for the whole of a transaction.
         self._mutex = threading.RLock()
-        # The right edge of the tree as this process last saw it, and the last entry's id.
+        # The right edge of the tree as this process last saw it, and the last entry's id, which
+        # tells whether that is still so: also after an entry was taken back.
         self._edge, self._last_id = Edge(0, []), ""
         self._caught_up = False  # whether nobody can have appended since: inside a transaction
 
@@ -123,8 +124,6 @@ class SqliteLog:
                 # A disk error may have rolled it back already.
                 if self._in_transaction():
                     self._connection.execute("ROLLBACK")
-                if self._caught_up:  # the edge may be that of entries that never were
-                    self._edge, self._last_id = Edge(0, []), ""
                 raise
 
     def append(self, kind: str, body: object, recorded_at: str) -> Entry:

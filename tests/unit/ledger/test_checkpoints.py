@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -145,6 +146,15 @@ def test_an_old_signature_does_not_fit_to_other_entries(store: Store, tmp_path: 
         assert reasons(forged) == {"checkpoint_broken"}
 
 
+def test_a_checkpoint_of_another_origin_does_not_fit(store: Store) -> None:
+    """Size and root are right, and it is signed: but for another ledger."""
+    wrote(store, 3)
+    root = bytes.fromhex(store.verify().root.removeprefix("sha256:"))
+    foreign = Checkpoint.signed(KEY, "headgate/other", 3, root)
+    store.append("checkpoint", {"note": str(foreign)})
+    assert reasons(store, KEY) == {"checkpoint_broken", "unsigned"}
+
+
 @pytest.mark.parametrize(
     "note",
     ["", "headgate/x\n1\n", "{good}\n", "{good}".replace("{", "{{") + "x"],
@@ -266,6 +276,24 @@ def test_a_copy_of_a_store_goes_on_where_it_was(
     with Store.open(tmp_path / "copy") as copy:
         assert copy.checkpoint(KEY).size == 39
         assert reasons(copy, KEY) == set()
+
+
+def test_an_entry_that_was_taken_back_leaves_nothing_in_the_tree(store: Store, root: Path) -> None:
+    """Where another process writes in its place, this one goes on from that."""
+    wrote(store, 5)
+
+    class Interrupting(dict[str, int]):
+        """A body during whose reading the user gives up."""
+
+        def items(self) -> NoReturn:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store.append_all([("note", {"n": 5}), ("note", Interrupting())])
+    with Store.open(root) as other:
+        other.append("note", {"n": "another"})
+    wrote(store, 3)
+    assert store.verify().ok
 
 
 @pytest.mark.parametrize("filled", ["zeroblob(64)", "zeroblob(40)", "''"])

@@ -134,6 +134,16 @@ def test_an_entry_that_was_rehashed_does_not_fit_to_its_followers(
     ]
 
 
+def test_an_entry_that_commits_to_another_past_is_found(store: Store, entries: list[Entry]) -> None:
+    """Even the last one, hashed anew: what was before it is here to be compared."""
+    last = entries[-1]
+    new_id = hash_row(last.seq, entries[-2].tree, last.kind, last.recorded_at, canonical(last.body))
+    tamper(
+        store.root, f"UPDATE entries SET tree = '{entries[-2].tree}', id = '{new_id}' WHERE seq = 7"
+    )
+    assert [(f.reason, f.entry) for f in store.verify().findings] == [("tree_broken", new_id)]
+
+
 def test_a_body_that_is_no_json_is_found_even_with_a_matching_id(
     store: Store, entries: list[Entry]
 ) -> None:
