@@ -6,6 +6,7 @@ right. Everything is judged with the public key and a checkpoint that was kept e
 
 from __future__ import annotations
 
+import contextlib
 import random
 import shutil
 import sqlite3
@@ -174,30 +175,23 @@ KINDS: dict[str, Callable[[Path, Template, random.Random], str]] = {
 }
 
 
-class _behind_the_guards:  # noqa: N801  # reads as a function where it is used
+@contextlib.contextmanager
+def _behind_the_guards(root: Path) -> Iterator[sqlite3.Connection]:
     """The database without its triggers and indexes; with the triggers again afterwards."""
-
-    def __init__(self, root: Path) -> None:
-        self._connection = sqlite3.connect(root / "ledger.sqlite", isolation_level=None)
-
-    def __enter__(self) -> sqlite3.Connection:
-        connection = self._connection
+    with contextlib.closing(
+        sqlite3.connect(root / "ledger.sqlite", isolation_level=None)
+    ) as connection:
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute("PRAGMA journal_mode = MEMORY")
         for name in GUARDS:
             connection.execute(f"DROP TRIGGER {name}")
         # They refuse malformed bodies and two of a generation.
-        names = connection.execute(
-            "SELECT name FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
-        )
-        for (name,) in names.fetchall():
+        made = "SELECT name FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
+        for (name,) in connection.execute(made).fetchall():
             connection.execute(f"DROP INDEX {name}")
-        return connection
-
-    def __exit__(self, *error: object) -> None:
+        yield connection
         for sql in GUARDS.values():
-            self._connection.execute(sql)
-        self._connection.close()
+            connection.execute(sql)
 
 
 def _last(connection: sqlite3.Connection) -> int:

@@ -37,12 +37,17 @@ def checkpoint(file: FileOption = None, store: StoreOption = None, as_json: AsJs
 
 
 def sign(store: Store) -> None:
-    """Sign what a command has just recorded; without a key the record stands, and that is said."""
+    """Sign what a command has just recorded; without a key the record stands, and that is said.
+
+    Raises ``Tampered`` where what is recorded is not what was signed before.
+    """
     from headgate.cli.output import say
-    from headgate.errors import HeadgateError
+    from headgate.errors import HeadgateError, Tampered
 
     try:
         store.checkpoint(_key())
+    except Tampered:
+        raise
     except HeadgateError as error:
         say(f"The ledger was not signed: {error}")
 

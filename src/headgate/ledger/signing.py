@@ -89,9 +89,9 @@ class PublicKey:
 class SigningKey:
     """A private key, which never leaves this object but into its own file."""
 
-    def __init__(self, private: Ed25519PrivateKey, name: str = _NAME) -> None:
+    def __init__(self, private: Ed25519PrivateKey) -> None:
         self._private = private
-        self.public = PublicKey(name, private.public_key().public_bytes_raw())
+        self.public = PublicKey(_NAME, private.public_key().public_bytes_raw())
 
     @classmethod
     def generate(cls) -> SigningKey:

@@ -87,7 +87,7 @@ class SqliteLog:
         """Open the ledger at ``path``; an empty or absent one is made where ``may_create``.
 
         Raises ``InputError`` (``store_missing``, ``store_format``) where there is none, or one of
-        a newer format or of another program; ``Tampered`` where it is damaged or gone.
+        another format or of another program; ``Tampered`` where it is damaged or gone.
         """
         if not may_create and not path.exists():
             raise _no_ledger(path)

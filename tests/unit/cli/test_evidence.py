@@ -219,3 +219,15 @@ def test_gc_says_what_it_removed(cli: Cli, ids: Ids) -> None:
     assert cli("gc").out == "Removed 1 artifact that no entry names  1.43 MiB"
     assert json.loads(cli("gc", "--json").out) == {"files": 0, "freed_bytes": 0}
     assert cli("verify").code == 0
+
+
+def test_a_ledger_that_was_changed_under_its_signature_is_no_footnote(cli: Cli, ids: Ids) -> None:
+    """A promotion that finds the signed entries changed says so with exit code 3."""
+    cli("checkpoint")
+    with Store.open(Path(".headgate")) as store:
+        first = next(iter(store.entries()))
+        other = Checkpoint.signed(SigningKey.generate(), origin_of(first.id), 9, bytes(32))
+        store.append("checkpoint", {"note": str(other)})
+    said = cli("promote", ids.accepted)
+    assert said.code == 3
+    assert "the first 9 entries are not those that were signed" in said.err
