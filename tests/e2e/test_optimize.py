@@ -325,8 +325,10 @@ def test_the_winner_is_current_only_where_it_is_accepted(story: Story) -> None:
 
 
 def test_the_store_verifies_by_command(story: Story) -> None:
-    """After all that was done to it."""
-    assert headgate("verify", "-f", str(story.yaml))["ok"] is True
+    """After all that was done to it; what the job did is signed."""
+    report = headgate("verify", "-f", str(story.yaml))
+    assert report["ok"] is True
+    assert report["signed"] > 0
 
 
 def test_the_evidence_of_a_job_is_whole(story: Story) -> None:

@@ -13,8 +13,10 @@ import typer
 import headgate
 from headgate.cli.audit import audit
 from headgate.cli.bench import bench
+from headgate.cli.checkpoint import checkpoint
 from headgate.cli.compare import compare
 from headgate.cli.doctor import doctor
+from headgate.cli.gc import gc
 from headgate.cli.history import history
 from headgate.cli.init import init
 from headgate.cli.lineage import lineage
@@ -47,7 +49,7 @@ _PANELS: dict[str, tuple[Callable[..., int | None], ...]] = {
     "Begin": (init, doctor, schema),
     "Optimize and serve": (optimize, serve, bench),
     "Release": (promote, rollback, history),
-    "Evidence": (show, compare, lineage, replay, verify, audit),
+    "Evidence": (show, compare, lineage, replay, verify, audit, checkpoint, gc),
 }
 for _panel, _commands in _PANELS.items():
     for _command in _commands:

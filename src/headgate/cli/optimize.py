@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from headgate.cli.options import AsJson, ConfigArgument, StoreOption, store_root
+from headgate.cli.checkpoint import sign
+from headgate.cli.options import AsJson, ConfigArgument, StoreOption, open_store, store_root
 
 __all__ = ["optimize"]
 
@@ -48,6 +49,8 @@ def optimize(
             report_dir=directory,
             fresh=fresh,
         )
+    with open_store(config, store) as opened:
+        sign(opened)
     for path in result.paths:
         say(f"written: {path}")
     if as_json:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from headgate.cli.checkpoint import sign
 from headgate.cli.options import AsJson, FileOption, IdArgument, StoreOption, open_store
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def promote(
     with open_store(file, store) as opened:
         _refuse_gaps(file or opened.root.absolute().parent)
         entry, release, already = _promote(opened, id)
+        sign(opened)
         name = variant_name(opened, release.variant)
     if as_json:
         print_json({"entry": entry.id, **jsonable(release), "name": name, "already": already})

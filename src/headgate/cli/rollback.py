@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from headgate.cli.checkpoint import sign
 from headgate.cli.options import (
     AsJson,
     EndpointOption,
@@ -37,6 +38,7 @@ def rollback(
         current = releases[-1].generation
         release = rollback_release(releases, expected_generation=current, note=why)
         entry = opened.promote(release, expected_generation=current)
+        sign(opened)
         variant = variant_name(opened, release.variant)
     if as_json:
         print_json({"entry": entry.id, **jsonable(release), "name": variant})

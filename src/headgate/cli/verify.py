@@ -2,29 +2,57 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
 from headgate.cli.options import AsJson, FileOption, StoreOption, open_store
+
+if TYPE_CHECKING:
+    from headgate.ledger import VerifyReport
+    from headgate.ledger.checkpoint import Checkpoint
+    from headgate.ledger.signing import PublicKey
 
 __all__ = ["verify"]
 
 FINDINGS = 3
 
 
-def verify(file: FileOption = None, store: StoreOption = None, as_json: AsJson = False) -> int:
-    """Check every entry and artifact against its digest."""
+def verify(
+    file: FileOption = None,
+    store: StoreOption = None,
+    key: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PUBLIC",
+            help="Who may have signed: a public key or a file with it; may be given again.",
+        ),
+    ] = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(help="What `headgate checkpoint` printed, as it was kept elsewhere."),
+    ] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Check every entry, artifact and signature against what was written."""
     from headgate.cli.output import grid, print_json, stdout, title
-    from headgate.objects import short
+    from headgate.objects import jsonable, short
 
+    keys = [_public_key(text) for text in key or ()]
+    kept = None if checkpoint is None else _checkpoint(checkpoint)
     with open_store(file, store) as opened:
-        report = opened.verify()
+        report = opened.verify(keys=keys, kept=kept)
         root = opened.root
     if as_json:
-        print_json({"ok": report.ok, **_fields(report)})
+        print_json({"ok": report.ok, **jsonable(report)})
         return 0 if report.ok else FINDINGS
     console = stdout()
     counted = f"{report.entries:,} entries, {report.artifacts:,} artifacts"
     if report.ok:
         console.print(title("Everything is as it was written", counted))
-        console.print(f"Keep this elsewhere, to prove it later: {report.head}", soft_wrap=True)
+        for line in _covered(report, checked=bool(keys), kept=kept):
+            console.print(line, soft_wrap=True)
         return 0
     count = len(report.findings)
     console.print(title(f"{count} finding{'s' * (count != 1)} in {root}", counted))
@@ -36,8 +64,43 @@ def verify(file: FileOption = None, store: StoreOption = None, as_json: AsJson =
     return FINDINGS
 
 
-def _fields(report: object) -> dict[str, object]:
-    from headgate.objects import jsonable
+def _covered(report: VerifyReport, *, checked: bool, kept: Checkpoint | None) -> list[str]:
+    """What the signatures prove, and what would prove more."""
+    if not report.signed:
+        return ["Nothing is signed: `headgate checkpoint` signs it."]
+    after = report.entries - report.signed - 1  # the checkpoint itself is an entry
+    rest = f"; {after:,} after that are not yet" if after else ""
+    lines = [f"Signed by {', '.join(report.signers)} up to entry {report.signed:,}{rest}."]
+    if not checked:
+        lines.append("Whether that is so was not checked: give --key.")
+    if kept is None:
+        lines.append("Whether the end was cut off shows a checkpoint kept elsewhere: --checkpoint.")
+    else:
+        lines.append(f"The first {kept.size:,} entries are those of the checkpoint that was kept.")
+    return lines
 
-    body: dict[str, object] = jsonable(report)
-    return body
+
+def _public_key(text: str) -> PublicKey:
+    from headgate.ledger.signing import PublicKey
+
+    path = Path(text)
+    return PublicKey.parse(_content(path) if "+" not in text or path.is_file() else text)
+
+
+def _checkpoint(path: Path) -> Checkpoint:
+    from headgate.ledger.checkpoint import Checkpoint
+
+    return Checkpoint.parse(_content(path), str(path))
+
+
+def _content(path: Path) -> str:
+    from headgate.errors import InputError
+
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"cannot be read: {error.strerror if isinstance(error, OSError) else 'is no text'}",
+            where=str(path),
+            fix="check the path and its permissions",
+        ) from error

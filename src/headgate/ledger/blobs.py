@@ -2,17 +2,21 @@
 
 ``artifacts/ab/cdef...`` holds the content whose digest is ``sha256:abcdef...``. A blob is written
 to a temporary file, synced, renamed into place, and its directory synced, so that a ledger entry
-that names it is never more durable than the content. Knows nothing of what the content means.
+that names it is never more durable than the content. Whoever has put content in holds a lock
+together with others until it is closed, because the entry that names the content comes later;
+garbage is collected by one who holds it alone. Knows nothing of what the content means.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import mmap
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from headgate.errors import Fault, InputError, Tampered
@@ -23,8 +27,10 @@ from headgate.objects import digest_bytes, short
 __all__ = ["Blobs", "is_version"]
 
 _VERSION = re.compile(r"sha256:[0-9a-f]{64}")
+_VERSION_BYTES = re.compile(_VERSION.pattern.encode())
 _CHUNK_BYTES = 1 << 20
 _TEMPORARY = ".writing-"
+_LOCKED = "the artifact store"
 
 
 def is_version(value: object) -> bool:
@@ -39,6 +45,8 @@ class Blobs:
         self.root = root
         # version -> (inode, size, mtime) of the file whose content was found to match.
         self._verified: dict[str, tuple[int, int, int]] = {}
+        self._held: contextlib.ExitStack | None = None
+        self._mutex = threading.Lock()
 
     def create(self) -> None:
         """Make the directory; remove what writers that were killed left behind."""
@@ -46,12 +54,20 @@ class Blobs:
             self.root.mkdir(exist_ok=True)
         # Writers hold the lock together; held alone, no temporary file belongs to a living one.
         # A store that is busy or read-only can be used without being cleaned.
-        with contextlib.suppress(Fault, OSError), exclusive(self._lock, "artifacts"):
+        with contextlib.suppress(Fault, OSError), exclusive(self._lock, _LOCKED):
             for stale in self.root.glob(f"{_TEMPORARY}*"):
                 stale.unlink()
 
+    def close(self) -> None:
+        """Let go of what was put in: entries name it by now, or never will."""
+        with self._mutex:
+            if self._held is not None:
+                self._held.close()
+                self._held = None
+
     def put_bytes(self, content: bytes) -> str:
         """Keep ``content`` and return its version. Raises ``Fault`` where the disk refuses."""
+        self._hold()
         version = digest_bytes(content)
         if not self.intact(version):
             self._write([content], f"store {len(content)} bytes as {short(version)}")
@@ -62,6 +78,7 @@ class Blobs:
 
         Raises ``InputError`` where the file cannot be read, ``Fault`` where the disk refuses.
         """
+        self._hold()
         hasher = hashlib.sha256()
         for chunk in _chunks(path):
             hasher.update(chunk)
@@ -110,6 +127,35 @@ class Blobs:
         self._verified[version] = fingerprint
         return True
 
+    def used(self) -> contextlib.AbstractContextManager[None]:
+        """While inside, no content is collected: for whoever is about to name some."""
+        return shared(self._lock, _LOCKED)
+
+    def collect(self, named: Callable[[], Iterator[bytes]]) -> tuple[int, int]:
+        """Remove all content but what ``named`` gives, and what that content names in turn.
+
+        ``named`` gives texts with versions anywhere in them. Returns (files, bytes) that were
+        removed. Raises ``Busy`` where somebody has put content in and is not closed.
+        """
+        with (
+            explained_disk_errors(self.root, "remove artifacts"),
+            exclusive(self._lock, _LOCKED),
+        ):
+            files = {
+                f"sha256:{path.parent.name}{path.name}": path for path in self.root.glob("??/*")
+            }
+            kept: set[str] = set()
+            found = {version for text in named() for version in _versions_in(text)}
+            while found:
+                kept |= found
+                present = [files[version] for version in found & files.keys()]
+                found = {v for path in present for v in _versions_in_file(path)} - kept
+            garbage = [files[v] for v in files if v not in kept and is_version(v)]
+            freed_bytes = sum(path.stat().st_size for path in garbage)
+            for path in garbage:
+                path.unlink()
+        return len(garbage), freed_bytes
+
     def forget(self) -> None:
         """Hash every file again when it is next used."""
         self._verified.clear()
@@ -123,6 +169,12 @@ class Blobs:
             )
         hexdigits = version.removeprefix("sha256:")
         return self.root / hexdigits[:2] / hexdigits[2:]
+
+    def _hold(self) -> None:
+        with self._mutex:
+            if self._held is None:
+                self._held = contextlib.ExitStack()
+                self._held.enter_context(shared(self._lock, _LOCKED))
 
     @property
     def _lock(self) -> Path:
@@ -147,7 +199,7 @@ class Blobs:
         )
 
     def _write(self, chunks: Iterable[bytes], doing: str) -> str:
-        with explained_disk_errors(self.root, doing), shared(self._lock):
+        with explained_disk_errors(self.root, doing):
             descriptor, name = tempfile.mkstemp(prefix=_TEMPORARY, dir=self.root)
             temporary = Path(name)
             try:
@@ -184,6 +236,19 @@ def _chunks(path: Path) -> Iterator[bytes]:
             where=str(path),
             fix="check the path and its permissions",
         ) from error
+
+
+def _versions_in(text: bytes | mmap.mmap) -> Iterator[str]:
+    for found in _VERSION_BYTES.finditer(text):
+        yield found[0].decode()
+
+
+def _versions_in_file(path: Path) -> set[str]:
+    with path.open("rb") as file:
+        if not os.fstat(file.fileno()).st_size:
+            return set()
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return set(_versions_in(content))
 
 
 def _file_digest(path: Path) -> str:

@@ -7,11 +7,14 @@ another question, which ``headgate.ledger.verify`` answers.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from headgate.ledger.chain import Chain
+from headgate.errors import Tampered
+from headgate.ledger.log import Log
 from headgate.objects import STANDARDS, short
 
 __all__ = ["Gap", "find_gaps", "find_objects"]
@@ -151,12 +154,12 @@ _FIXES = {
 """Edge -> the command that brings it; any other is brought by measuring again."""
 
 
-def find_gaps(chain: Chain, starts: Sequence[str] | None = None) -> tuple[Gap, ...]:
+def find_gaps(log: Log, starts: Sequence[str] | None = None) -> tuple[Gap, ...]:
     """Every missing edge of ``starts`` and of all that they stand on; None is the whole ledger.
 
     ``starts`` are artifact versions and entry ids.
     """
-    rows = _ask(chain, _GAPS, starts)
+    rows = _ask(log, _GAPS, starts)
     return tuple(
         Gap(
             name,
@@ -169,11 +172,23 @@ def find_gaps(chain: Chain, starts: Sequence[str] | None = None) -> tuple[Gap, .
     )
 
 
-def find_objects(chain: Chain, starts: Sequence[str]) -> tuple[str, ...]:
+def find_objects(log: Log, starts: Sequence[str]) -> tuple[str, ...]:
     """The versions of all artifacts that ``starts`` stand on, theirs among them, oldest first."""
-    return tuple(version for (version,) in _ask(chain, _OBJECTS, starts))
+    return tuple(version for (version,) in _ask(log, _OBJECTS, starts))
 
 
-def _ask(chain: Chain, query: str, starts: Sequence[str] | None) -> list[tuple[str, ...]]:
+def _ask(log: Log, query: str, starts: Sequence[str] | None) -> list[tuple[str, ...]]:
     values = {"starts": json.dumps(list(starts or ())), "outside": _OUTSIDE}
-    return chain.read(query, {**values, "everything": starts is None})
+    rows = ((r.seq, r.id, r.kind, r.body.decode("utf-8", "replace")) for r in log.rows())
+    # In a table of its own, so that the query is the same whichever database holds the entries.
+    with contextlib.closing(sqlite3.connect(":memory:")) as graph:
+        graph.execute("CREATE TABLE entries (seq INTEGER PRIMARY KEY, id UNIQUE, kind, body)")
+        graph.executemany("INSERT OR IGNORE INTO entries VALUES (?, ?, ?, ?)", rows)
+        try:
+            return graph.execute(query, {**values, "everything": starts is None}).fetchall()
+        except sqlite3.OperationalError as error:  # a body that is no JSON any more
+            raise Tampered(
+                f"the ledger cannot be read as a graph: {error}",
+                where="ledger",
+                fix="restore it from a backup; `headgate verify` lists what is damaged",
+            ) from error

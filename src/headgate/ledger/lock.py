@@ -49,9 +49,10 @@ def exclusive(path: Path, name: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def shared(path: Path) -> Iterator[None]:
-    """Hold ``path`` together with others that share it, waiting for one that holds it alone."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+def shared(path: Path, name: str) -> Iterator[None]:
+    """Hold the lock ``name`` together with others, waiting for one that holds it alone."""
+    with explained_disk_errors(path, f"lock {name}"):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH)
         yield

@@ -7,28 +7,26 @@ generation, of a variant that was current before; nothing is ever taken back out
 from __future__ import annotations
 
 from headgate.errors import Refused
-from headgate.ledger.chain import Chain
 from headgate.ledger.entry import Entry
+from headgate.ledger.log import Log
 from headgate.objects import Release
 
 __all__ = ["current", "history", "promote"]
 
-_OF_ENDPOINT = "kind = 'release' AND json_extract(body, '$.endpoint') = ?"
 
-
-def current(chain: Chain, endpoint: str) -> Release | None:
+def current(log: Log, endpoint: str) -> Release | None:
     """The release of the highest generation."""
-    newest = next(chain.select(_OF_ENDPOINT, [endpoint], newest_first=True), None)
+    newest = next(log.select("release", endpoint=endpoint, newest_first=True), None)
     return None if newest is None else Release(**newest.body)
 
 
-def history(chain: Chain, endpoint: str) -> list[tuple[Entry, Release]]:
+def history(log: Log, endpoint: str) -> list[tuple[Entry, Release]]:
     """Every promotion and rollback, oldest first."""
-    return [(e, Release(**e.body)) for e in chain.select(_OF_ENDPOINT, [endpoint])]
+    return [(e, Release(**e.body)) for e in log.select("release", endpoint=endpoint)]
 
 
 def promote(
-    chain: Chain, release: Release, *, expected_generation: int | None, recorded_at: str
+    log: Log, release: Release, *, expected_generation: int | None, recorded_at: str
 ) -> Entry:
     """Make ``release`` current if the current generation still is ``expected_generation``.
 
@@ -37,8 +35,8 @@ def promote(
     ``generation_gap`` where the release would leave one out, and ``decision_missing`` where it
     names a decision that the ledger does not hold.
     """
-    with chain.transaction():
-        now = current(chain, release.endpoint)
+    with log.transaction():
+        now = current(log, release.endpoint)
         found = None if now is None else now.generation
         if found != expected_generation:
             raise Refused(
@@ -54,13 +52,17 @@ def promote(
                 reason="generation_gap",
                 fix=f"promote it as generation {following}",
             )
-        if release.decision is not None and not any(chain.select("id = ?", [release.decision])):
+        if release.decision is not None and not _is_entry(log, release.decision):
             raise Refused(
                 f"the decision {release.decision} is not in this ledger",
                 reason="decision_missing",
                 fix="record the decision before the release that it allows",
             )
-        return chain.append("release", release, recorded_at)
+        return log.append("release", release, recorded_at)
+
+
+def _is_entry(log: Log, id_: str) -> bool:
+    return any(entry.id == id_ for _, entry in log.called(id_))
 
 
 def _generation(number: int | None) -> str:

@@ -14,16 +14,20 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import quote
 
-from headgate.errors import Refused, UsageError
+from headgate.errors import Refused, Tampered, UsageError
 from headgate.ledger import releases
 from headgate.ledger.blobs import Blobs
-from headgate.ledger.chain import Chain
+from headgate.ledger.checkpoint import Checkpoint, origin_of
 from headgate.ledger.entry import Entry, utc_now
 from headgate.ledger.faults import explained_disk_errors
 from headgate.ledger.gaps import Gap, find_gaps, find_objects
 from headgate.ledger.lock import exclusive
+from headgate.ledger.log import Log
+from headgate.ledger.merkle import consistency_proof, inclusion_proof, root_of
+from headgate.ledger.signing import PublicKey, SigningKey
+from headgate.ledger.sqlite import SqliteLog
 from headgate.ledger.verify import VerifyReport, verify
-from headgate.objects import Artifact, Release, Run, digest, jsonable, short
+from headgate.objects import Artifact, Release, Run, canonical, digest, jsonable, short
 
 __all__ = ["Store"]
 
@@ -34,9 +38,9 @@ _CANDIDATES = 8
 class Store:
     """A ``.headgate`` directory. Safe to share between threads; processes each open their own."""
 
-    def __init__(self, root: Path, chain: Chain, blobs: Blobs) -> None:
+    def __init__(self, root: Path, log: Log, blobs: Blobs) -> None:
         self.root = root
-        self._chain = chain
+        self._log = log
         self._blobs = blobs
 
     @classmethod
@@ -49,18 +53,19 @@ class Store:
         if create:
             with explained_disk_errors(root, "make the store"):
                 root.mkdir(parents=True, exist_ok=True)
-        chain = Chain.open(root / "ledger.sqlite", may_create=create)
+        log = SqliteLog.open(root / "ledger.sqlite", may_create=create)
         blobs = Blobs(root / "artifacts")
         try:
             blobs.create()
         except BaseException:
-            chain.close()
+            log.close()
             raise
-        return cls(root, chain, blobs)
+        return cls(root, log, blobs)
 
     def close(self) -> None:
         """Close the ledger; nothing is pending."""
-        self._chain.close()
+        self._blobs.close()
+        self._log.close()
 
     def __enter__(self) -> Store:
         return self
@@ -105,14 +110,14 @@ class Store:
 
     def append(self, kind: str, body: object, *, recorded_at: str | None = None) -> Entry:
         """Record ``body`` (a mapping or a dataclass); durable when this returns."""
-        with self._chain.transaction():
-            return self._chain.append(kind, body, recorded_at or utc_now())
+        with self._log.transaction():
+            return self._log.append(kind, body, recorded_at or utc_now())
 
     def append_all(self, items: Sequence[tuple[str, object]]) -> list[Entry]:
         """Record every (kind, body), all of them or none."""
         now = utc_now()
-        with self._chain.transaction():
-            return [self._chain.append(kind, body, now) for kind, body in items]
+        with self._log.transaction():
+            return [self._log.append(kind, body, now) for kind, body in items]
 
     def get(self, id_or_prefix: str) -> Entry:
         """The entry with this id, or the newest that registers this artifact version.
@@ -127,15 +132,7 @@ class Store:
                 fix="an id is 4 to 64 hex digits, as a report or `headgate history` shows them",
                 reason="malformed_id",
             )
-        low = f"sha256:{digits}"
-        span = (low, low + "g")  # g follows every hex digit
-        found: dict[str, Entry] = {}
-        version = "json_extract(body, '$.version')"
-        where = f"kind = 'artifact' AND {version} >= ? AND {version} < ?"
-        for entry in self._chain.select(where, span):
-            found[entry.body["version"]] = entry
-        for entry in self._chain.select("id >= ? AND id < ?", span):
-            found[entry.id] = entry
+        found = dict(self._log.called(f"sha256:{digits}"))
         if not found:
             raise UsageError(
                 f"nothing here has an id that begins with {digits}",
@@ -156,12 +153,12 @@ class Store:
 
     def entries(self, kind: str | None = None) -> Iterator[Entry]:
         """All entries, or those of one kind, oldest first; raises ``Tampered`` at a changed one."""
-        return self._chain.select() if kind is None else self._chain.select("kind = ?", [kind])
+        return self._log.select(kind)
 
     def latest(self, kind: str, **body_equals: object) -> Entry | None:
         """The newest entry of ``kind`` whose body has these values."""
         wanted = {key: jsonable(value) for key, value in body_equals.items()}
-        for entry in self._chain.select("kind = ?", [kind], newest_first=True):
+        for entry in self._log.select(kind, newest_first=True):
             if all(key in entry.body and entry.body[key] == wanted[key] for key in wanted):
                 return entry
         return None
@@ -174,15 +171,15 @@ class Store:
 
         Raises ``Refused`` (reason ``artifact_missing``) where the content is not here.
         """
-        self._require(artifact.version, f"artifact {artifact.id}")
-        with self._chain.transaction():
+        with self._blobs.used(), self._log.transaction():
+            self._require(artifact.version, f"artifact {artifact.id}")
             for entry in self._artifacts("version", artifact.version, newest_first=True):
                 known = _artifact(entry.body)
                 if known.id == artifact.id:
                     if (known.lineage, known.standard) == (artifact.lineage, artifact.standard):
                         return entry
                     break  # it was registered otherwise since, and the newest is what counts
-            return self._chain.append("artifact", artifact, utc_now())
+            return self._log.append("artifact", artifact, utc_now())
 
     def artifact(self, version_or_id: str) -> Artifact | None:
         """The newest artifact with this version or this id."""
@@ -207,8 +204,7 @@ class Store:
     ) -> tuple[Entry, Run] | None:
         """The newest run of the same ``T(u; c, e)`` and seed whose outputs are all still here."""
         key = _run_key(transformation, u, c, e, seed)
-        where = "kind = 'run' AND json_extract(body, '$.key') = ?"
-        for entry in self._chain.select(where, [key], newest_first=True):
+        for entry in self._log.select("run", key=key, newest_first=True):
             if all(self.has(version) for version in entry.body["z"].values()):
                 return entry, Run(**{k: v for k, v in entry.body.items() if k != "key"})
         return None
@@ -217,11 +213,11 @@ class Store:
 
     def current(self, endpoint: str) -> Release | None:
         """What is current for ``endpoint``; None before generation 0."""
-        return releases.current(self._chain, endpoint)
+        return releases.current(self._log, endpoint)
 
     def history(self, endpoint: str) -> list[tuple[Entry, Release]]:
         """Every promotion and rollback of ``endpoint``, oldest first, without gaps."""
-        return releases.history(self._chain, endpoint)
+        return releases.history(self._log, endpoint)
 
     def promote(self, release: Release, *, expected_generation: int | None) -> Entry:
         """Make ``release`` current if the current generation is ``expected_generation``.
@@ -230,10 +226,11 @@ class Store:
         ``Refused``: ``generation_moved``, ``generation_gap``, ``decision_missing``, or
         ``artifact_missing`` where the variant is not in the store.
         """
-        self._require(release.variant, "variant")
-        return releases.promote(
-            self._chain, release, expected_generation=expected_generation, recorded_at=utc_now()
-        )
+        with self._blobs.used():
+            self._require(release.variant, "variant")
+            return releases.promote(
+                self._log, release, expected_generation=expected_generation, recorded_at=utc_now()
+            )
 
     # The whole
 
@@ -244,19 +241,77 @@ class Store:
             directory.mkdir(exist_ok=True)
         return exclusive(directory / f"{quote(name, safe='')}.lock", name)
 
-    def verify(self) -> VerifyReport:
-        """Hash everything again and say what does not match."""
-        return verify(self._chain, self._blobs)
+    def checkpoint(self, key: SigningKey) -> Checkpoint:
+        """Sign all that is recorded, and record that; the last one where nothing came after it.
+
+        Raises ``UsageError`` (``ledger_empty``), and ``Tampered`` where this is another history
+        than the one that was signed before: whoever signs both vouches for a forgery.
+        """
+        with self._log.transaction():
+            last = next(self._log.select(newest_first=True), None)
+            if last is None:
+                raise UsageError(
+                    "nothing is recorded here yet",
+                    where=str(self.root),
+                    fix="type `headgate optimize headgate.yaml` first",
+                    reason="ledger_empty",
+                )
+            signed = next(self._log.select("checkpoint", newest_first=True), None)
+            if signed is not None:
+                before = Checkpoint.parse(str(signed.body.get("note")), f"entry {signed.seq}")
+                if root_of(before.size, self._log.subtree) != before.root:
+                    raise Tampered(
+                        f"the first {before.size} entries are not those that were signed",
+                        where=str(self.root),
+                        fix="restore the ledger from a backup; `headgate verify` lists what is "
+                        "damaged",
+                    )
+                if signed.id == last.id and before.signed_by(key.public):
+                    return before
+            first = next(self._log.select())
+            root = root_of(last.seq, self._log.subtree)
+            made = Checkpoint.signed(key, origin_of(first.id), last.seq, root)
+            self._log.append("checkpoint", {"note": str(made)}, utc_now())
+        return made
+
+    def prove(self, entry: Entry, size: int) -> list[bytes]:
+        """What shows whoever holds a checkpoint of ``size``, and no store, that ``entry`` is there.
+
+        ``merkle.is_included`` looks at it.
+        """
+        return inclusion_proof(entry.seq - 1, size, self._log.subtree)
+
+    def prove_growth(self, old: int, size: int) -> list[bytes]:
+        """What shows that the checkpoint of ``size`` entries goes on from that of ``old``.
+
+        ``merkle.is_consistent`` looks at it.
+        """
+        return consistency_proof(old, size, self._log.subtree)
+
+    def verify(
+        self, *, keys: Sequence[PublicKey] = (), kept: Checkpoint | None = None
+    ) -> VerifyReport:
+        """Hash everything again and say what does not match (``headgate.ledger.verify``)."""
+        return verify(self._log, self._blobs, keys=keys, kept=kept)
+
+    def collect(self) -> tuple[int, int]:
+        """Remove content that no entry names; (files, bytes) that were removed.
+
+        What an entry names anywhere in its body stays, and what that content names in turn. Raises
+        ``Busy`` where another has put content in and may not have recorded it yet, ``Tampered``
+        where an entry was changed: what it named is not known.
+        """
+        return self._blobs.collect(lambda: (canonical(e.body) for e in self._log.select()))
 
     def gaps(self, starts: Sequence[str] | None = None) -> tuple[Gap, ...]:
         """What is missing from the evidence of ``starts`` (artifact versions, entry ids) and of all
         that they stand on; None is everything here."""
-        return find_gaps(self._chain, starts)
+        return find_gaps(self._log, starts)
 
     def stands_on(self, starts: Sequence[str]) -> tuple[str, ...]:
         """The versions of all artifacts that ``starts`` (likewise) come from, measurements and
         decisions included, and of those among them; oldest first."""
-        return find_objects(self._chain, starts)
+        return find_objects(self._log, starts)
 
     def size_bytes(self) -> int:
         """Bytes of all files of the store."""
@@ -268,8 +323,7 @@ class Store:
         return total
 
     def _artifacts(self, key: str, value: str, *, newest_first: bool = False) -> Iterator[Entry]:
-        where = f"kind = 'artifact' AND json_extract(body, '$.{key}') = ?"
-        return self._chain.select(where, [value], newest_first=newest_first)
+        return self._log.select("artifact", newest_first=newest_first, **{key: value})
 
     def _require(self, version: str, role: str) -> None:
         if not self.has(version):

@@ -1,21 +1,25 @@
 """Whether the store still is what was written: offline, from the bytes, trusting no summary.
 
 Finds every change of an entry, missing or reordered entries, and content that is gone or differs.
-Does not find that the chain was written anew, hashes and all, from some entry to its end: compare
-``head`` with one that was kept elsewhere.
+That somebody wrote all of it anew, hashes and all, shows by the signatures of its checkpoints,
+which take a key that is not in the store; that the end was cut off, by a checkpoint that was kept
+elsewhere.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from headgate.errors import Tampered
+from headgate.errors import InputError, Tampered
 from headgate.ledger.blobs import Blobs, is_version
-from headgate.ledger.chain import GUARDS, Chain
-from headgate.ledger.entry import GENESIS, hash_row
+from headgate.ledger.checkpoint import Checkpoint, origin_of
+from headgate.ledger.entry import Row, hash_row, leaf_of
+from headgate.ledger.log import Log
+from headgate.ledger.merkle import Edge
+from headgate.ledger.signing import PublicKey
 from headgate.objects import short
 
 __all__ = ["Finding", "VerifyReport", "verify"]
@@ -26,8 +30,9 @@ class Finding:
     """One thing that is wrong."""
 
     reason: str
-    """For machines: database_damaged, guard_missing, seq_gap, chain_broken, entry_changed,
-    end_missing, parent_missing, artifact_missing, artifact_changed, generation_gap."""
+    """For machines: database_damaged, guard_missing, seq_gap, tree_broken, entry_changed,
+    end_missing, parent_missing, artifact_missing, artifact_changed, generation_gap,
+    checkpoint_broken, signer_unknown, unsigned, kept_elsewhere_differs."""
     what: str
     entry: str | None = None
     """The entry that it was found at, where there is one."""
@@ -40,8 +45,12 @@ class VerifyReport:
     entries: int
     artifacts: int
     """Distinct artifact versions that entries refer to."""
-    head: str
-    """The id of the last entry: it commits to all of them."""
+    root: str
+    """The root of the Merkle tree of all entries."""
+    signed: int
+    """How many entries the last checkpoint covers; 0 where there is none."""
+    signers: tuple[str, ...]
+    """Who signed checkpoints, ``headgate+1a2b3c4d``; proved only where a key was given."""
     findings: tuple[Finding, ...]
 
     @property
@@ -49,69 +58,148 @@ class VerifyReport:
         return not self.findings
 
 
-def verify(chain: Chain, blobs: Blobs) -> VerifyReport:
-    """Hash the whole chain again, and the content of every artifact that it refers to."""
-    findings: list[Finding] = []
-    highest = 0
-    try:
-        findings += [Finding("database_damaged", text) for text in chain.damage()]
-        highest = chain.highest_seq()
-        present = chain.guards()
-        findings += [
-            Finding("guard_missing", f"the trigger {name} is missing or was changed")
-            for name, sql in GUARDS.items()
-            if present.get(name) != sql
-        ]
-    except Tampered as error:
-        findings.append(Finding("database_damaged", error.what))
+def verify(
+    log: Log, blobs: Blobs, *, keys: Sequence[PublicKey] = (), kept: Checkpoint | None = None
+) -> VerifyReport:
+    """Hash all entries again, and the content of every artifact that they refer to.
 
-    seq, head, count = 0, GENESIS, 0
-    referenced: dict[str, tuple[str, str]] = {}  # version -> (first entry, its role there)
-    generations: dict[str, int] = {}
-    ids: set[str] = set()
+    With ``keys`` every checkpoint must be signed by one of them, and there must be one. The ledger
+    must begin with what ``kept`` covers.
+    """
+    findings: list[Finding] = []
+    looked = _Entries(keys, kept)
     try:
-        for found_seq, entry_id, previous, kind, recorded_at, body in chain.rows():
-            count += 1
-            if found_seq != seq + 1:
-                what = (
-                    f"entry {seq + 1} is followed by {found_seq}" if seq else "entry 1 is missing"
-                )
-                findings.append(Finding("seq_gap", what, entry_id))
-            if previous != head:
-                what = f"entry {found_seq} names {short(previous)} as the one before it, which is "
-                findings.append(Finding("chain_broken", what + short(head), entry_id))
-            value = _object(body)
-            if hash_row(found_seq, previous, kind, recorded_at, body) != entry_id:
-                what = f"entry {found_seq} does not match its own id"
-                findings.append(Finding("entry_changed", what, entry_id))
-            elif value is None:
-                what = f"the body of entry {found_seq} is not a JSON object"
-                findings.append(Finding("entry_changed", what, entry_id))
-            seq, head = found_seq, entry_id
-            for role, parent in _parents(kind, value or {}):
-                if parent not in ids:
-                    what = f"{role} {short(parent)} of entry {found_seq} is no earlier entry"
-                    findings.append(Finding("parent_missing", what, entry_id))
-            ids.add(entry_id)
-            for role, version in _references(kind, value or {}):
-                referenced.setdefault(version, (entry_id, role))
-            if kind == "release":
-                findings += _generation_gap(value or {}, generations, entry_id)
+        findings += [Finding(reason, what) for reason, what in log.damage()]
+        highest = log.highest_seq()
+        for row in log.rows():
+            findings += looked.at(row)
+        if looked.seq < highest:
+            what = f"the last entry is {looked.seq}, but {highest} were written"
+            findings.append(Finding("end_missing", what))
     except Tampered as error:
         findings.append(Finding("database_damaged", error.what))
-    if seq < highest:
-        what = f"the last entry is {seq}, but {highest} were written"
-        findings.append(Finding("end_missing", what))
+    findings += looked.at_the_end()
 
     blobs.forget()
-    for version, (entry_id, role) in referenced.items():
+    for version, (entry_id, role) in looked.referenced.items():
         if not blobs.has(version):
             what = f"{role} {short(version)} is not in the store"
             findings.append(Finding("artifact_missing", what, entry_id))
         elif not blobs.intact(version):
             what = f"the content of {role} {short(version)} does not match its digest"
             findings.append(Finding("artifact_changed", what, entry_id))
-    return VerifyReport(count, len(referenced), head, tuple(findings))
+    return VerifyReport(
+        looked.count,
+        len(looked.referenced),
+        f"sha256:{looked.edge.root().hex()}",
+        looked.signed,
+        tuple(looked.signers),
+        tuple(findings),
+    )
+
+
+class _Entries:
+    """What the entries come to, one after the other."""
+
+    def __init__(self, keys: Sequence[PublicKey], kept: Checkpoint | None) -> None:
+        self.count = self.seq = self.signed = 0
+        self.edge = Edge(0, [])
+        self.signers: dict[str, None] = {}
+        self.referenced: dict[str, tuple[str, str]] = {}
+        """Version -> the first entry that refers to it, and its role there."""
+        self._keys, self._kept = keys, kept
+        self._kept_fits: bool | None = None
+        self._origin = ""
+        self._broken = False
+        self._ids: set[str] = set()
+        self._generations: dict[str, int] = {}
+
+    def at(self, row: Row) -> Iterator[Finding]:
+        """What is wrong with the next entry."""
+        self.count += 1
+        if row.seq != self.seq + 1:
+            gap = f"entry {self.seq + 1} is followed by {row.seq}"
+            what = gap if self.seq else "entry 1 is missing"
+            yield Finding("seq_gap", what, row.id)
+        self.seq = row.seq
+        value = _object(row.body)
+        true_id = hash_row(row.seq, row.tree, row.kind, row.recorded_at, row.body)
+        if true_id != row.id:
+            yield Finding("entry_changed", f"entry {row.seq} does not match its own id", row.id)
+        elif value is None:
+            what = f"the body of entry {row.seq} is not a JSON object"
+            yield Finding("entry_changed", what, row.id)
+        value = value or {}
+        yield from self._in_the_tree(row, true_id)
+        if row.kind == "checkpoint":
+            yield from self._checkpoint(row, value)
+        for role, parent in _parents(row.kind, value):
+            if parent not in self._ids:
+                what = f"{role} {short(parent)} of entry {row.seq} is no earlier entry"
+                yield Finding("parent_missing", what, row.id)
+        self._ids.add(row.id)
+        for role, version in _references(row.kind, value):
+            self.referenced.setdefault(version, (row.id, role))
+        if row.kind == "release":
+            yield from _generation_gap(value, self._generations, row.id)
+
+    def _in_the_tree(self, row: Row, true_id: str) -> Iterator[Finding]:
+        """Whether it commits to all before it; said once, for nothing fits after the first."""
+        tree = f"sha256:{self.edge.root().hex()}"
+        if not self.edge.size:
+            self._origin = origin_of(row.id)
+        if row.tree != tree and not self._broken:
+            self._broken = True
+            what = f"entry {row.seq} was written after other entries than those before it"
+            yield Finding("tree_broken", what, row.id)
+        try:
+            leaf = leaf_of(row.id)
+        except ValueError:
+            leaf = leaf_of(true_id)
+        if self.edge.add(leaf) != row.filled and not self._broken:
+            self._broken = True
+            what = f"the hashes of subtrees beside entry {row.seq} are not those of its tree"
+            yield Finding("tree_broken", what, row.id)
+        if self._kept is not None and self.edge.size == self._kept.size:
+            self._kept_fits = self.edge.root() == self._kept.root
+
+    def _checkpoint(self, row: Row, body: Mapping[str, Any]) -> Iterator[Finding]:
+        try:
+            found = Checkpoint.parse(str(body.get("note")))
+        except InputError:
+            yield Finding("checkpoint_broken", f"entry {row.seq} is no checkpoint", row.id)
+            return
+        tree = f"sha256:{found.root.hex()}"
+        if (found.origin, found.size, tree) != (self._origin, row.seq - 1, row.tree):
+            what = f"the checkpoint in entry {row.seq} is of other entries than those before it"
+            yield Finding("checkpoint_broken", what, row.id)
+            return
+        self.signed = found.size
+        self.signers |= dict.fromkeys(s.signer for s in found.signatures)
+        if self._keys and not any(found.signed_by(key) for key in self._keys):
+            signers = ", ".join(s.signer for s in found.signatures)
+            what = f"the checkpoint in entry {row.seq}, of {signers}, is by no key that was given"
+            yield Finding("signer_unknown", what, row.id)
+
+    def at_the_end(self) -> Iterator[Finding]:
+        """What only the whole can show."""
+        if self._keys and not self.signed:
+            yield Finding("unsigned", "nothing here is signed, by the given keys or any other")
+        kept = self._kept
+        if kept is None:
+            return
+        if self._keys and not any(kept.signed_by(key) for key in self._keys):
+            what = "the checkpoint that was kept elsewhere is by no key that was given"
+            yield Finding("signer_unknown", what)
+        if self._origin != kept.origin:
+            what = f"the checkpoint that was kept is of {kept.origin}; this is "
+            yield Finding("kept_elsewhere_differs", what + (self._origin or "empty"))
+        elif self._kept_fits is None:
+            what = f"{kept.size} entries were there when the kept checkpoint was made, "
+            yield Finding("kept_elsewhere_differs", f"{what}and {self.count} are left")
+        elif not self._kept_fits:
+            what = f"the first {kept.size} entries are not those of the checkpoint that was kept"
+            yield Finding("kept_elsewhere_differs", what)
 
 
 def _object(body: bytes) -> dict[str, Any] | None:

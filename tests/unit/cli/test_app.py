@@ -18,7 +18,7 @@ from .conftest import Cli
 
 COMMANDS = {
     "init", "doctor", "schema", "optimize", "serve", "bench", "promote", "rollback", "history",
-    "show", "compare", "lineage", "replay", "verify",
+    "show", "compare", "lineage", "replay", "verify", "checkpoint", "gc",
 }  # fmt: skip
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from headgate.ledger import Store
+from headgate.ledger.checkpoint import Checkpoint, origin_of
+from headgate.ledger.signing import SigningKey
 from headgate.objects import short
 
 from .conftest import Cli, Ids
@@ -85,16 +87,27 @@ def test_lineage_goes_back_to_what_came_from_outside(cli: Cli, ids: Ids) -> None
     assert len(lines) == 3
 
 
-def test_verify_gives_the_head_to_keep(cli: Cli, ids: Ids) -> None:
-    """Exit code 0, and the one id that commits to all of it."""
+def test_verify_says_that_nothing_is_signed(cli: Cli, ids: Ids) -> None:
+    """Exit code 0, and the command that signs."""
     said = cli("verify")
     assert said.code == 0
-    with Store.open(Path(".headgate")) as store:
-        head = list(store.entries())[-1].id
     assert said.out == (
         "Everything is as it was written  19 entries, 14 artifacts\n"
-        f"Keep this elsewhere, to prove it later: {head}"
+        "Nothing is signed: `headgate checkpoint` signs it."
     )
+
+
+def test_verify_says_what_was_not_checked(cli: Cli, ids: Ids) -> None:
+    """Signatures take a key, a cut-off end takes what was kept."""
+    cli("checkpoint")
+    with Store.open(Path(".headgate")) as store:
+        store.append("note", {})
+    lines = cli("verify").out.splitlines()
+    assert lines[1].endswith(" up to entry 19; 1 after that are not yet.")
+    assert lines[2:] == [
+        "Whether that is so was not checked: give --key.",
+        "Whether the end was cut off shows a checkpoint kept elsewhere: --checkpoint.",
+    ]
 
 
 def test_verify_names_what_was_changed(cli: Cli, ids: Ids) -> None:
@@ -110,3 +123,111 @@ def test_verify_names_what_was_changed(cli: Cli, ids: Ids) -> None:
     table = cli("verify")
     assert table.code == 3
     assert table.out.startswith("1 finding in .headgate  19 entries, 14 artifacts\n")
+
+
+def test_a_checkpoint_is_printed_to_be_kept_and_says_how_it_is_used(cli: Cli, ids: Ids) -> None:
+    """The note alone on stdout; the command that checks it, with the public key, beside it."""
+    said = cli("checkpoint")
+    assert said.code == 0
+    note = Path("kept.txt")
+    note.write_text(said.out + "\n", encoding="utf-8")
+    key = said.err.split("--key ")[-1].split()[0]
+    again = json.loads(cli("checkpoint", "--json").out)
+    assert (again["checkpoint"], again["entries"], again["key"]) == (note.read_text(), 19, key)
+    good = cli("verify", "--key", key, "--checkpoint", "kept.txt")
+    signer = "+".join(key.split("+")[:2])
+    assert good.out == (
+        "Everything is as it was written  20 entries, 14 artifacts\n"
+        f"Signed by {signer} up to entry 19.\n"
+        "The first 19 entries are those of the checkpoint that was kept."
+    )
+    Path("key.pub").write_text(key + "\n")
+    assert cli("verify", "--key", "key.pub").code == 0
+
+
+def test_verify_finds_another_signer_and_another_history(cli: Cli, ids: Ids) -> None:
+    """Exit code 3 for both; the table says which it is."""
+    stranger = SigningKey.generate()
+    with Store.open(Path(".headgate")) as store:
+        first = next(iter(store.entries()))
+        store.checkpoint(stranger)
+    forged = Checkpoint.signed(stranger, origin_of(first.id), 5, bytes(32))
+    Path("kept.txt").write_text(str(forged), encoding="utf-8")
+    said = cli("verify", "--key", str(SigningKey.generate().public), "--json")
+    assert said.code == 3
+    assert [f["reason"] for f in json.loads(said.out)["findings"]] == ["signer_unknown"]
+    said = cli("verify", "--key", str(stranger.public), "--checkpoint", "kept.txt")
+    assert said.code == 3
+    assert "kept_elsewhere_differs  the first 5 entries are not those" in said.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--key", "headgate+1234"), "is no public key"),
+        (("--key", "absent.pub"), "absent.pub: cannot be read: No such file"),
+        (("--checkpoint", "absent.txt"), "absent.txt: cannot be read: No such file"),
+        (("--checkpoint", "headgate.yaml"), "headgate.yaml: is no checkpoint"),
+    ],
+)
+def test_verify_says_what_is_wrong_with_what_it_was_given(
+    cli: Cli, ids: Ids, arguments: tuple[str, str], message: str
+) -> None:
+    """Exit code 2, and nothing is said about the store."""
+    Path("headgate.yaml").write_text("endpoint: docs\n")
+    said = cli("verify", *arguments)
+    assert said.code == 2
+    assert message in said.err
+
+
+def test_what_is_promoted_is_signed_and_the_key_is_told_once(
+    cli: Cli, ids: Ids, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever never heard of keys has one after the first promotion, and is told where."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "fresh"))
+    first = cli("promote", ids.accepted)
+    assert first.code == 0
+    assert f"was made: {tmp_path / 'fresh' / 'headgate' / 'signing-key.pem'}" in first.err
+    key = next(line.strip() for line in first.err.splitlines() if line.startswith("  headgate+"))
+    second = cli("rollback", "--why", "drill")
+    assert "was made" not in second.err
+    assert cli("verify", "--key", key).code == 0
+    with Store.open(Path(".headgate")) as store:
+        assert [e.kind for e in store.entries()][-4:] == [
+            "release", "checkpoint", "release", "checkpoint",
+        ]  # fmt: skip
+
+
+def test_a_promotion_stands_where_no_key_can_be_kept(
+    cli: Cli, ids: Ids, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A home that cannot be written is no reason to fail: the promotion holds, unsigned."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "file"))
+    said = cli("promote", ids.accepted)
+    assert said.code == 0
+    assert "The ledger was not signed: " in said.err
+    assert "HEADGATE_KEY" in said.err
+    assert cli("checkpoint").code == 1
+    assert cli("verify").out.endswith("Nothing is signed: `headgate checkpoint` signs it.")
+
+
+def test_gc_says_what_it_removed(cli: Cli, ids: Ids) -> None:
+    """What the fixture's decisions judged without registering it, stays: entries name it."""
+    with Store.open(Path(".headgate")) as store:
+        store.put_bytes(bytes(1_500_000))
+    assert cli("gc").out == "Removed 1 artifact that no entry names  1.43 MiB"
+    assert json.loads(cli("gc", "--json").out) == {"files": 0, "freed_bytes": 0}
+    assert cli("verify").code == 0
+
+
+def test_a_ledger_that_was_changed_under_its_signature_is_no_footnote(cli: Cli, ids: Ids) -> None:
+    """A promotion that finds the signed entries changed says so with exit code 3."""
+    cli("checkpoint")
+    with Store.open(Path(".headgate")) as store:
+        first = next(iter(store.entries()))
+        other = Checkpoint.signed(SigningKey.generate(), origin_of(first.id), 9, bytes(32))
+        store.append("checkpoint", {"note": str(other)})
+    said = cli("promote", ids.accepted)
+    assert said.code == 3
+    assert "the first 9 entries are not those that were signed" in said.err

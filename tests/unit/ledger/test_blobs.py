@@ -147,6 +147,7 @@ def test_what_a_killed_writer_left_is_removed_when_the_store_is_opened(
 ) -> None:
     """A stale temporary file disappears at the next open; blobs stay."""
     version = store.put_bytes(b"kept")
+    store.close()
     stale = root / "artifacts" / ".writing-abandoned"
     stale.write_bytes(b"half")
     with Store.open(root) as again:

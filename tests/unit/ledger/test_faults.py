@@ -13,7 +13,7 @@ from typing import NoReturn
 import pytest
 
 from headgate.errors import Busy, Fault, HeadgateError, Tampered
-from headgate.ledger import Store, chain
+from headgate.ledger import Store, sqlite
 from headgate.ledger.faults import explained_database_errors, explained_disk_errors
 
 # Appends until the file may not grow any more, then says how far it came and what it was told.
@@ -68,7 +68,7 @@ def test_a_ledger_that_another_process_is_writing_is_busy(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A transaction that does not end in time is Busy; nothing was appended."""
-    monkeypatch.setattr(chain, "BUSY_TIMEOUT_S", 0.0)
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_S", 0.0)
     with Store.open(root, create=True) as store:
         other = sqlite3.connect(root / "ledger.sqlite", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")

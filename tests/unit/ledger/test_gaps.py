@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
+from headgate.errors import Tampered
 from headgate.ledger import Gap, Store, hold
 from headgate.objects import STANDARDS, Artifact, Release, Run, digest, jsonable
 
@@ -231,3 +233,13 @@ def test_a_cycle_is_walked_once(store: Store, put: Put, run_of: RunOf) -> None:
     run = store.record_run(run_of({"in": a}, {"out": a}, e=machine, c=CODE))
     put("a", "dataset", made_by=run.id)
     assert store.gaps([a]) == ()
+
+
+def test_a_ledger_that_is_no_graph_any_more_is_damaged(store: Store) -> None:
+    """A body that somebody cut in two is told from a missing edge."""
+    store.append("run", {"z": {}})
+    with sqlite3.connect(store.root / "ledger.sqlite") as database:
+        database.execute("DROP TRIGGER entries_refuse_update")
+        database.execute("""UPDATE entries SET body = '{"z":' """)
+    with pytest.raises(Tampered, match="cannot be read as a graph"):
+        store.gaps()

@@ -10,18 +10,21 @@ from pathlib import Path
 import pytest
 
 from headgate.errors import InputError, Refused, Tampered, UsageError
-from headgate.ledger import GENESIS, Store, utc_now
+from headgate.ledger import Store, utc_now
+from headgate.ledger.merkle import Edge, leaf_hash
 from headgate.objects import Artifact, Run, canonical, digest, digest_bytes, short
 
 
-def test_an_entry_is_the_digest_of_its_parts_and_names_the_one_before(store: Store) -> None:
-    """id = digest of {seq, previous, kind, recorded_at, body}; previous chains from GENESIS."""
+def test_an_entry_is_the_digest_of_its_parts_and_of_all_before_it(store: Store) -> None:
+    """id = digest of {seq, tree, kind, recorded_at, body}; tree is the root over the ids so far."""
     first = store.append("note", {"text": "größer", "x": 0.1 + 0.2})
     second = store.append("note", {"n": 2})
-    assert (first.seq, first.previous) == (1, GENESIS)
-    assert (second.seq, second.previous) == (2, first.id)
+    assert (first.seq, first.tree) == (1, digest_bytes(b""))
+    edge = Edge(0, [])
+    edge.add(leaf_hash(bytes.fromhex(first.id.removeprefix("sha256:"))))
+    assert (second.seq, second.tree) == (2, f"sha256:{edge.root().hex()}")
     assert first.body == {"text": "größer", "x": 0.3}
-    parts = ("seq", "previous", "kind", "recorded_at", "body")
+    parts = ("seq", "tree", "kind", "recorded_at", "body")
     for entry in (first, second):
         assert entry.id == digest({part: getattr(entry, part) for part in parts})
     assert list(store.entries()) == [first, second]
@@ -237,15 +240,16 @@ def test_a_ledger_that_vanished_is_not_silently_begun_anew(
         Store.open(root, create=create)
 
 
-def test_a_newer_format_is_refused(store: Store, root: Path) -> None:
-    """A store of a later Headgate is left alone, and the message says to upgrade."""
+@pytest.mark.parametrize(("version", "cure"), [(1, "move the store away"), (3, "upgrade")])
+def test_another_format_is_refused(store: Store, root: Path, version: int, cure: str) -> None:
+    """A store of an older or a later Headgate is left alone, and the message says what to do."""
     store.close()
     connection = sqlite3.connect(root / "ledger.sqlite")
-    connection.execute("PRAGMA user_version = 2")
+    connection.execute(f"PRAGMA user_version = {version}")
     connection.close()
-    with pytest.raises(InputError, match="format 2") as caught:
+    with pytest.raises(InputError, match=f"format {version}") as caught:
         Store.open(root, create=True)
-    assert "upgrade" in str(caught.value)
+    assert cure in str(caught.value)
     assert caught.value.reason == "store_format"
 
 

@@ -12,9 +12,9 @@ import pytest
 
 from headgate.errors import HeadgateError, Tampered
 from headgate.ledger import Entry, Store
-from headgate.ledger.chain import GUARDS
 from headgate.ledger.entry import hash_row
-from headgate.objects import Artifact, Release, Run, digest_bytes
+from headgate.ledger.sqlite import GUARDS
+from headgate.objects import Artifact, Release, Run, canonical, digest_bytes
 
 CONTENTS = {name: digest_bytes(name) for name in (b"model", b"data", b"samples", b"variant")}
 
@@ -70,11 +70,11 @@ def reasons(store: Store) -> set[str]:
 
 
 def test_an_untouched_store_verifies(store: Store, entries: list[Entry]) -> None:
-    """Nothing is found; the report counts what it looked at and names the head."""
+    """Nothing is found; the report counts what it looked at and is signed by nobody."""
     report = store.verify()
     assert report.ok, report.findings
     assert (report.entries, report.artifacts) == (7, len(CONTENTS))
-    assert report.head == entries[-1].id
+    assert (report.signed, report.signers) == (0, ())
 
 
 def test_an_empty_store_verifies(tmp_path: Path) -> None:
@@ -118,19 +118,30 @@ def test_a_changed_entry_is_found(store: Store, entries: list[Entry], change: st
         list(store.entries())
 
 
-def test_an_entry_that_was_rehashed_breaks_the_chain(store: Store, entries: list[Entry]) -> None:
-    """Giving the edited entry a matching id leaves its follower pointing at the old one."""
-    old = entries[3]
-    body = b'{"value":1}'
-    new_id = hash_row(old.seq, old.previous, old.kind, old.recorded_at, body)
+def test_an_entry_that_was_rehashed_does_not_fit_to_its_followers(
+    store: Store, entries: list[Entry]
+) -> None:
+    """Giving the edited entry a matching id leaves its follower committed to the old one."""
+    old = entries[4]
+    body = canonical({**old.body, "note": "forged"})
+    new_id = hash_row(old.seq, old.tree, old.kind, old.recorded_at, body)
     tamper(
         store.root,
-        f"UPDATE entries SET body = '{body.decode()}', id = '{new_id}' WHERE seq = 4",
+        f"UPDATE entries SET body = '{body.decode()}', id = '{new_id}' WHERE seq = 5",
     )
-    findings = store.verify().findings
-    assert [(f.reason, f.entry) for f in findings if f.reason != "artifact_missing"] == [
-        ("chain_broken", entries[4].id)
+    assert [(f.reason, f.entry) for f in store.verify().findings] == [
+        ("tree_broken", entries[5].id)
     ]
+
+
+def test_an_entry_that_commits_to_another_past_is_found(store: Store, entries: list[Entry]) -> None:
+    """Even the last one, hashed anew: what was before it is here to be compared."""
+    last = entries[-1]
+    new_id = hash_row(last.seq, entries[-2].tree, last.kind, last.recorded_at, canonical(last.body))
+    tamper(
+        store.root, f"UPDATE entries SET tree = '{entries[-2].tree}', id = '{new_id}' WHERE seq = 7"
+    )
+    assert [(f.reason, f.entry) for f in store.verify().findings] == [("tree_broken", new_id)]
 
 
 def test_a_body_that_is_no_json_is_found_even_with_a_matching_id(
@@ -138,7 +149,7 @@ def test_a_body_that_is_no_json_is_found_even_with_a_matching_id(
 ) -> None:
     """The last entry can be re-hashed unseen, but not into something that nobody can read."""
     last = entries[-1]
-    new_id = hash_row(last.seq, last.previous, "note", last.recorded_at, b"not json")
+    new_id = hash_row(last.seq, last.tree, "note", last.recorded_at, b"not json")
     tamper(
         store.root,
         f"UPDATE entries SET kind = 'note', body = 'not json', id = '{new_id}' WHERE seq = 7",
@@ -154,13 +165,13 @@ def test_a_deleted_entry_is_found(store: Store, entries: list[Entry], seq: int) 
 
 
 def test_a_deletion_that_closes_the_gap_is_found(store: Store, entries: list[Entry]) -> None:
-    """Renumbering the rest does not help: seq is hashed, and the chain names the missing one."""
+    """Renumbering the rest does not help: seq is hashed, and so is all that went before."""
     tamper(
         store.root,
         "DELETE FROM entries WHERE seq = 3",
         "UPDATE entries SET seq = seq - 1 WHERE seq > 3",
     )
-    assert reasons(store) >= {"chain_broken", "entry_changed"}
+    assert reasons(store) >= {"tree_broken", "entry_changed"}
 
 
 def test_reordered_entries_are_found(store: Store, entries: list[Entry]) -> None:
@@ -171,7 +182,7 @@ def test_reordered_entries_are_found(store: Store, entries: list[Entry]) -> None
         "UPDATE entries SET seq = 3 WHERE seq = 4",
         "UPDATE entries SET seq = 4 WHERE seq = 100",
     )
-    assert reasons(store) >= {"chain_broken", "entry_changed"}
+    assert reasons(store) >= {"tree_broken", "entry_changed"}
 
 
 def test_nothing_is_appended_after_a_cut_off_end(store: Store, entries: list[Entry]) -> None:
@@ -186,8 +197,8 @@ def test_an_inserted_entry_is_found(store: Store, entries: list[Entry]) -> None:
     """A forged entry at the end does not match its own id."""
     tamper(
         store.root,
-        "INSERT INTO entries (id, previous, kind, recorded_at, body) "
-        "SELECT 'sha256:forged', id, kind, recorded_at, '{}' FROM entries WHERE seq = 7",
+        "INSERT INTO entries (id, tree, kind, recorded_at, body, filled) "
+        "SELECT 'sha256:forged', tree, kind, recorded_at, '{}', filled FROM entries WHERE seq = 7",
     )
     assert "entry_changed" in reasons(store)
 
@@ -258,7 +269,8 @@ def test_content_that_was_verified_before_is_hashed_again(
 def test_a_rewritten_history_with_a_gap_in_generations_is_found(
     store: Store, entries: list[Entry]
 ) -> None:
-    """Whoever re-hashes the whole chain still has to explain where generation 1 went."""
+    """Whoever writes the whole ledger anew still has to explain where generation 1 went."""
+    root = store.verify().root
     store.close()
     rewritten = store.root.parent / "rewritten"
     with Store.open(rewritten, create=True) as forged:
@@ -268,8 +280,8 @@ def test_a_rewritten_history_with_a_gap_in_generations_is_found(
             if entry.body.get("generation") != 1:
                 forged.append(entry.kind, entry.body, recorded_at=entry.recorded_at)
         assert reasons(forged) == {"generation_gap"}
-        # What only a head that was kept elsewhere can show:
-        assert forged.verify().head != entries[-1].id
+        # What only a checkpoint that was kept elsewhere can show:
+        assert forged.verify().root != root
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.6, 0.95])

@@ -1,8 +1,9 @@
-"""Append-only entries, each of which names the one before it by hash, in one SQLite file.
+"""Append-only entries under a Merkle tree, in one SQLite file.
 
-An id is a digest of its entry and of the id before it (``headgate.ledger.entry``), so the last one
-commits to everything and a change anywhere shows. What a chain alone cannot show is that somebody
-rewrote it from some entry to its end: for that, compare its head with one that was kept elsewhere.
+An id is a digest of its entry and of the tree of all before it (``headgate.ledger.entry``), so the
+last one commits to everything and a change anywhere shows. Beside each entry stand the hashes of
+the subtrees that it fills, one on average: from those any root, proof or right edge is read in
+O(log n) rows, so that a new process appends as cheaply as an old one.
 
 The rollback journal is used instead of the write-ahead log: SQLite before 3.51.3 can corrupt a
 database on a WAL reset, and Debian 12 has 3.40.1. Journal mode ``TRUNCATE`` with
@@ -20,13 +21,14 @@ from pathlib import Path
 from typing import Any
 
 from headgate.errors import HeadgateError, InputError, Tampered
-from headgate.ledger.entry import GENESIS, Entry, Row, checked, hash_row, parsed
+from headgate.ledger.entry import Entry, Row, checked, hash_row, leaf_of, parsed
 from headgate.ledger.faults import explained_database_errors
+from headgate.ledger.merkle import Edge, peaks
 from headgate.objects import short
 
-__all__ = ["GUARDS", "Chain"]
+__all__ = ["GUARDS", "SqliteLog"]
 
-FORMAT = 1
+FORMAT = 2
 """Format of the store. Entries are never migrated; what stands around them may be."""
 
 BUSY_TIMEOUT_S = 30.0
@@ -47,7 +49,8 @@ _SCHEMA = (
     # AUTOINCREMENT keeps the highest seq there ever was in a table of its own, where the removal
     # of the last entries shows.
     "CREATE TABLE entries (seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, "
-    "previous TEXT NOT NULL, kind TEXT NOT NULL, recorded_at TEXT NOT NULL, body TEXT NOT NULL)",
+    "tree TEXT NOT NULL, kind TEXT NOT NULL, recorded_at TEXT NOT NULL, body TEXT NOT NULL, "
+    "filled BLOB NOT NULL)",
     *GUARDS.values(),
     "CREATE INDEX entries_by_kind ON entries (kind, seq)",
     "CREATE INDEX artifacts_by_version ON entries (json_extract(body, '$.version')) "
@@ -61,27 +64,30 @@ _SCHEMA = (
 )
 
 # As bytes, whatever type or encoding a column was tampered into.
-_COLUMNS = "seq, " + ", ".join(
-    f"CAST({name} AS BLOB)" for name in ("id", "previous", "kind", "recorded_at", "body")
-)
+_COLUMNS = "seq, " + ", ".join(f"CAST({name} AS BLOB)" for name in Row._fields[1:])
 _PAGE_ROWS = 500
+_HASH_BYTES = 32
 
 
-class Chain:
-    """The entries of one ``ledger.sqlite``. Safe to share between threads and processes."""
+class SqliteLog:
+    """The entries of one ``ledger.sqlite``: a ``headgate.ledger.log.Log``."""
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path = path
         self._connection = connection
         # One connection for all threads; held for the whole of a transaction.
         self._mutex = threading.RLock()
+        # The right edge of the tree as this process last saw it, and the last entry's id, which
+        # tells whether that is still so: also after an entry was taken back.
+        self._edge, self._last_id = Edge(0, []), ""
+        self._caught_up = False  # whether nobody can have appended since: inside a transaction
 
     @classmethod
-    def open(cls, path: Path, *, may_create: bool) -> Chain:
+    def open(cls, path: Path, *, may_create: bool) -> SqliteLog:
         """Open the ledger at ``path``; an empty or absent one is made where ``may_create``.
 
         Raises ``InputError`` (``store_missing``, ``store_format``) where there is none, or one of
-        a newer format or of another program; ``Tampered`` where it is damaged or gone.
+        another format or of another program; ``Tampered`` where it is damaged or gone.
         """
         if not may_create and not path.exists():
             raise _no_ledger(path)
@@ -91,13 +97,13 @@ class Chain:
             connection = sqlite3.connect(
                 uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
             )
-        chain = cls(path, connection)
+        log = cls(path, connection)
         try:
-            chain._prepare(may_create=may_create)
+            log._prepare(may_create=may_create)
         except BaseException:
             connection.close()
             raise
-        return chain
+        return log
 
     def close(self) -> None:
         """Close the file; nothing is pending."""
@@ -106,12 +112,10 @@ class Chain:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """All that is read and appended inside happens at once, or, on any exception, not at all.
-
-        Raises ``Busy`` where another process's transaction does not end in time.
-        """
+        """See ``Log``."""
         with self._mutex, explained_database_errors(self.path):
             assert not self._in_transaction()
+            self._caught_up = False
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
                 yield
@@ -123,91 +127,142 @@ class Chain:
                 raise
 
     def append(self, kind: str, body: object, recorded_at: str) -> Entry:
-        """Add one entry, inside a ``transaction``; it is durable once that has ended."""
+        """See ``Log``."""
         assert self._in_transaction()
         stored = checked(kind, recorded_at, body)
-        last_seq, previous = self.head()
-        if last_seq != self.highest_seq():
+        if not self._caught_up:
+            self._catch_up()
+        seq, tree = self._edge.size + 1, f"sha256:{self._edge.root().hex()}"
+        entry_id = hash_row(seq, tree, kind, recorded_at, stored)
+        filled = self._edge.add(leaf_of(entry_id))
+        self._last_id = entry_id
+        self._connection.execute(
+            "INSERT INTO entries (seq, id, tree, kind, recorded_at, body, filled) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (seq, entry_id, tree, kind, recorded_at, stored.decode(), filled),
+        )
+        return Entry(seq, entry_id, tree, kind, recorded_at, parsed(stored))
+
+    def _catch_up(self) -> None:
+        """Brings the edge to the last entry; raises ``Tampered`` where that does not fit."""
+        last = next(self._rows(newest_first=True), None)
+        size = 0 if last is None else last.seq
+        if size != (highest := self.highest_seq()):
             raise Tampered(
-                f"the last entry is {last_seq}, but {self.highest_seq()} were written",
+                f"the last entry is {size}, but {highest} were written",
                 where=str(self.path),
                 fix="restore the ledger from a backup: its end was cut off",
             )
-        seq = last_seq + 1
-        entry_id = hash_row(seq, previous, kind, recorded_at, stored)
-        self._connection.execute(
-            "INSERT INTO entries (seq, id, previous, kind, recorded_at, body) "
-            "VALUES (?, ?, ?, ?, ?, ?)",
-            (seq, entry_id, previous, kind, recorded_at, stored.decode()),
-        )
-        return Entry(seq, entry_id, previous, kind, recorded_at, parsed(stored))
+        if last is None:
+            self._edge = Edge(0, [])
+        elif (self._edge.size, self._last_id) != (size, last.id):
+            edge = Edge(size - 1, [self.subtree(*peak) for peak in peaks(size - 1)])
+            if f"sha256:{edge.root().hex()}" != last.tree:
+                raise self._not_its_tree(size)
+            edge.add(self.subtree(0, size - 1))
+            self._edge, self._last_id = edge, last.id
+        self._caught_up = True
 
-    def head(self) -> tuple[int, str]:
-        """(seq, id) of the last entry; (0, ``GENESIS``) where there is none."""
-        rows = self._query("SELECT seq, id FROM entries ORDER BY seq DESC LIMIT 1")
-        return (int(rows[0][0]), str(rows[0][1])) if rows else (0, GENESIS)
+    def subtree(self, level: int, index: int) -> bytes:
+        """See ``Log``; raises ``Tampered`` where the entry that fills it has no such hash."""
+        seq = index + 1 << level
+        rows = self._query(
+            "SELECT CAST(id AS BLOB), CAST(filled AS BLOB) FROM entries WHERE seq = ?", [seq]
+        )
+        try:
+            ((entry_id, filled),) = rows
+            if level == 0:
+                return leaf_of(entry_id.decode())
+            found: bytes = filled[_HASH_BYTES * (level - 1) : _HASH_BYTES * level]
+            if len(found) != _HASH_BYTES:
+                raise ValueError
+        except ValueError:
+            raise self._not_its_tree(seq) from None
+        return found
+
+    def _not_its_tree(self, seq: int) -> Tampered:
+        return Tampered(
+            f"entry {seq} does not fit to those before it",
+            where=str(self.path),
+            fix="restore the ledger from a backup; `headgate verify` lists what is damaged",
+        )
 
     def highest_seq(self) -> int:
         """The highest seq that was ever written, whether or not its entry is still there."""
         rows = self._query("SELECT seq FROM sqlite_sequence WHERE name = 'entries'")
         return int(rows[0][0]) if rows else 0
 
-    def guards(self) -> Mapping[str, str]:
-        """Name -> SQL of the triggers that are there now."""
-        return dict(self._query("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'"))
-
-    def damage(self) -> list[str]:
-        """What SQLite itself finds wrong with its file; empty where nothing is."""
-        found = [str(row[0]) for row in self._query("PRAGMA integrity_check")]
-        return [] if found == ["ok"] else found
+    def damage(self) -> Iterator[tuple[str, str]]:
+        """See ``Log``: what SQLite finds wrong with its file, and guards that are not there."""
+        for (found,) in self._query("PRAGMA integrity_check"):
+            if found != "ok":
+                yield "database_damaged", str(found)
+        guards = dict(self._query("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'"))
+        for name, sql in GUARDS.items():
+            if guards.get(name) != sql:
+                yield "guard_missing", f"the trigger {name} is missing or was changed"
 
     def select(
-        self, where: str = "TRUE", values: Sequence[object] = (), *, newest_first: bool = False
+        self, kind: str | None = None, *, newest_first: bool = False, **body: str
     ) -> Iterator[Entry]:
-        """The entries for which the SQL condition ``where`` holds, each checked against its id."""
-        for row in self.rows(where, values, newest_first=newest_first):
-            yield self._entry(row)
+        """See ``Log``."""
+        # Kind and keys stand in the text, where SQLite sees that an index is meant.
+        where = ["TRUE"] if kind is None else [f"kind = {_literal(kind)}"]
+        where += [f"json_extract(body, {_literal('$.' + key)}) = ?" for key in body]
+        rows = self._rows(" AND ".join(where), tuple(body.values()), newest_first=newest_first)
+        return map(self._entry, rows)
 
-    def rows(
+    def called(self, prefix: str) -> Iterator[tuple[str, Entry]]:
+        """See ``Log``."""
+        span = (prefix, prefix + "~")
+        version = "json_extract(body, '$.version')"
+        where = f"kind = 'artifact' AND {version} >= ? AND {version} < ?"
+        for entry in map(self._entry, self._rows(where, span)):
+            yield entry.body["version"], entry
+        for entry in map(self._entry, self._rows("id >= ? AND id < ?", span)):
+            yield entry.id, entry
+
+    def rows(self) -> Iterator[Row]:
+        """See ``Log``."""
+        return self._rows()
+
+    def _rows(
         self, where: str = "TRUE", values: Sequence[object] = (), *, newest_first: bool = False
     ) -> Iterator[Row]:
-        """Like ``select``, as stored, unchecked."""
         # Page by page: a reader that held its place open would hold up every writer.
         beyond, order = ("<", "DESC") if newest_first else (">", "ASC")
         place = 1 << 62 if newest_first else -1 << 62
+        # A first page of one: who wants the newest seldom wants another.
+        limit = 1 if newest_first else _PAGE_ROWS
         while True:
             page = self._query(
                 f"SELECT {_COLUMNS} FROM entries WHERE ({where}) AND seq {beyond} ? "
-                f"ORDER BY seq {order} LIMIT {_PAGE_ROWS}",
+                f"ORDER BY seq {order} LIMIT {limit}",
                 (*values, place),
             )
-            for seq, *texts, body in page:
-                entry_id, previous, kind, recorded_at = (
+            for seq, *texts, body, filled in page:
+                entry_id, tree, kind, recorded_at = (
                     (text or b"").decode("utf-8", "surrogateescape") for text in texts
                 )
-                yield seq, entry_id, previous, kind, recorded_at, body or b""
-            if len(page) < _PAGE_ROWS:
+                yield Row(seq, entry_id, tree, kind, recorded_at, body or b"", filled or b"")
+            if len(page) < limit:
                 return
-            place = page[-1][0]
+            place, limit = page[-1][0], _PAGE_ROWS
 
     def _entry(self, row: Row) -> Entry:
-        seq, entry_id, previous, kind, recorded_at, body = row
-        if hash_row(seq, previous, kind, recorded_at, body) != entry_id:
+        seq, entry_id, tree, kind, recorded_at, body, _ = row
+        if hash_row(seq, tree, kind, recorded_at, body) != entry_id:
             raise Tampered(
                 f"entry {seq} ({short(entry_id)}) does not match its own id",
                 where=str(self.path),
                 fix="restore the ledger from a backup; `headgate verify` lists what is damaged",
             )
-        return Entry(seq, entry_id, previous, kind, recorded_at, parsed(body))
+        return Entry(seq, entry_id, tree, kind, recorded_at, parsed(body))
 
     def _in_transaction(self) -> bool:
         return self._connection.in_transaction
 
-    def read(self, sql: str, values: Mapping[str, object]) -> list[Any]:
-        """The rows that a query of ``entries`` gives, unchecked."""
-        return self._query(sql, values)
-
-    def _query(self, sql: str, values: Sequence[object] | Mapping[str, object] = ()) -> list[Any]:
+    def _query(self, sql: str, values: Sequence[object] = ()) -> list[Any]:
         with self._mutex, explained_database_errors(self.path):
             return self._connection.execute(sql, values).fetchall()
 
@@ -234,9 +289,17 @@ class Chain:
             )
         if version > FORMAT:
             raise InputError(
-                f"the store has format {version}; this Headgate reads formats up to {FORMAT}",
+                f"the store has format {version}; this Headgate reads format {FORMAT}",
                 where=str(self.path),
                 fix="install the newer Headgate that wrote it: pip install --upgrade headgate",
+                reason="store_format",
+            )
+        if 0 < version < FORMAT:
+            raise InputError(
+                f"the store has format {version}; this Headgate reads format {FORMAT}",
+                where=str(self.path),
+                fix="move the store away and run `headgate optimize` again, or use the Headgate "
+                "that wrote it",
                 reason="store_format",
             )
         return int(version)
@@ -248,6 +311,10 @@ class Chain:
             self._connection.execute(statement)
         self._connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
         self._connection.execute(f"PRAGMA user_version = {FORMAT}")
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _artifacts_of(path: Path) -> Path:

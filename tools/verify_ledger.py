@@ -1,0 +1,300 @@
+#!/usr/bin/env python3
+"""Checks a store of Headgate without Headgate; needs Python 3.11 and ``cryptography``.
+
+    python verify_ledger.py STORE [--key PUBLIC ...] [--checkpoint FILE]
+
+STORE is the directory with ``ledger.sqlite`` and ``artifacts/``; it is only read. PUBLIC is a line
+``NAME+KEYID+BASE64`` (C2SP signed-note), FILE a checkpoint (C2SP tlog-checkpoint) that somebody
+kept elsewhere. Prints what is wrong, one line each; exit code 0 nothing, 3 something, 2 bad usage.
+
+What must hold of the entries 1 ... n of the table ``entries``:
+
+1.  ``id`` is ``sha256:`` and the SHA-256 of
+    ``{"body":BODY,"kind":KIND,"recorded_at":TIME,"seq":SEQ,"tree":TREE}``, where BODY is the stored
+    text and the others are JSON without spaces, in UTF-8. BODY is a JSON object.
+2.  ``seq`` counts 1, 2, 3 ... and SQLite has not counted further.
+3.  ``tree`` is ``sha256:`` and the root of the RFC 6962 Merkle tree of all entries before it, whose
+    leaves are the 32 bytes of their ids.
+4.  ``filled`` holds the hashes of the full subtrees of 2, 4, 8 ... leaves that the entry completes.
+5.  An entry of kind ``checkpoint`` holds a signed note of the tree before it, by one of the given
+    keys; where keys were given there is at least one.
+6.  What an entry names (runs, decisions) is an earlier entry; releases of an endpoint have the
+    generations 0, 1, 2 ...; artifacts that an entry stands on are files with their own SHA-256.
+7.  A kept checkpoint is of this ledger, by one of the keys, and has the root of its first entries.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import hashlib
+import json
+import re
+import sqlite3
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+NOTE = re.compile(
+    r"(?P<text>(?P<origin>\S+)\n(?P<size>[1-9][0-9]{0,15})\n(?P<root>[A-Za-z0-9+/]{43}=)\n)\n"
+    r"(?P<lines>(?:— [^\s+]+ [A-Za-z0-9+/=]+\n){1,16})"
+)
+COLUMNS = ("id", "tree", "kind", "recorded_at", "body", "filled")
+NAMED = {"artifact": ["made_by"], "measurement": ["run", "current_run"], "release": ["decision"]}
+
+
+class Unusable(Exception):
+    """What was given cannot be checked at all."""
+
+
+class Key(NamedTuple):
+    name: str
+    id: bytes
+    public: Ed25519PublicKey
+
+
+def read_key(text: str) -> Key:
+    """``NAME+KEYID+BASE64``, or a file with that in it."""
+    if Path(text).is_file():
+        text = Path(text).read_text(encoding="utf-8")
+    try:
+        name, key_id, encoded = text.strip().split("+", 2)
+        raw = base64.b64decode(encoded, validate=True)
+        expected = hashlib.sha256(name.encode() + b"\n" + raw).digest()[:4]
+        if raw[:1] != b"\x01" or bytes.fromhex(key_id) != expected:
+            raise ValueError("no key")
+        return Key(name, expected, Ed25519PublicKey.from_public_bytes(raw[1:]))
+    except ValueError:
+        raise Unusable(f"{text.strip()!r} is no public key") from None
+
+
+class Note(NamedTuple):
+    origin: str
+    size: int
+    root: bytes
+    text: bytes
+    signatures: list[tuple[str, bytes, bytes]]
+
+
+def read_note(text: str) -> Note:
+    """Raises ``ValueError`` for what is no signed checkpoint."""
+    found = NOTE.fullmatch(text)
+    if found is None:
+        raise ValueError("no checkpoint")
+    signatures = []
+    for line in found["lines"].splitlines():
+        _, name, encoded = line.split(" ")
+        raw = base64.b64decode(encoded, validate=True)
+        signatures.append((name, raw[:4], raw[4:]))
+    root = base64.b64decode(found["root"], validate=True)
+    return Note(found["origin"], int(found["size"]), root, found["text"].encode(), signatures)
+
+
+def is_signed(note: Note, keys: list[Key]) -> bool:
+    """By one of the keys; a wrong signature in the name of a key spoils it for that key."""
+    for key in keys:
+        claimed = [raw for name, id_, raw in note.signatures if (name, id_) == (key.name, key.id)]
+        try:
+            for raw in claimed:
+                key.public.verify(raw, note.text)
+        except InvalidSignature:
+            continue
+        if claimed:
+            return True
+    return False
+
+
+def sha256(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest()
+
+
+class Tree:
+    """RFC 6962, 2.1: only the hashes of full subtrees along the right edge are held."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.edge: list[bytes] = []
+
+    def add(self, data: bytes) -> bytes:
+        """Adds a leaf; the hashes of the subtrees that it completes, joined, smallest first."""
+        self.size += 1
+        self.edge.append(sha256(b"\x00" + data))
+        completed, size = b"", self.size
+        while size % 2 == 0:
+            right, left = self.edge.pop(), self.edge.pop()
+            self.edge.append(sha256(b"\x01" + left + right))
+            completed += self.edge[-1]
+            size //= 2
+        return completed
+
+    def root(self) -> bytes:
+        if not self.edge:
+            return sha256(b"")
+        root = self.edge[-1]
+        for left in self.edge[-2::-1]:
+            root = sha256(b"\x01" + left + root)
+        return root
+
+
+def id_of(seq: int, tree: bytes, kind: bytes, recorded_at: bytes, body: bytes) -> str:
+    def quoted(text: bytes) -> str:
+        return json.dumps(text.decode("utf-8", "surrogateescape"), ensure_ascii=False)
+
+    rest = f',"kind":{quoted(kind)},"recorded_at":{quoted(recorded_at)},"seq":{seq}'
+    rest += f',"tree":{quoted(tree)}}}'
+    return "sha256:" + sha256(b'{"body":' + body + rest.encode("utf-8", "surrogateescape")).hex()
+
+
+def stands_on(kind: str, body: dict[str, Any]) -> Iterator[Any]:
+    """The versions of the artifacts that an entry stands on."""
+    if kind == "artifact":
+        yield body.get("version")
+        yield from body.get("lineage") or ()
+    elif kind in ("run", "failure"):
+        yield from (body.get("u") or {}).values()
+        yield from (body.get("z") or {}).values()
+    elif kind == "measurement":
+        yield body.get("dataset")
+        yield body.get("samples")
+    elif kind == "release":
+        yield body.get("variant")
+
+
+def check_entries(
+    rows: Iterator[tuple[Any, ...]], keys: list[Key], kept: Note | None, artifacts: dict[str, int]
+) -> Iterator[str]:
+    """What is wrong with the entries; ``artifacts`` is filled with (version, first entry)."""
+    tree, seq, origin, fits, kept_root, signed = Tree(), 0, "", True, b"", False
+    ids: set[str] = set()
+    generations: dict[str, int] = {}  # endpoint -> the last one
+    for found, *stored in rows:
+        id_, root, kind, recorded_at, text, filled = (column or b"" for column in stored)
+        if found != seq + 1:
+            yield f"entry {seq + 1} is missing"
+        seq = found
+        true_id = id_of(seq, root, kind, recorded_at, text)
+        if true_id.encode() != id_:
+            yield f"entry {seq} does not match its own id"
+        try:
+            body = json.loads(text)
+        except ValueError:
+            body = None
+        if not isinstance(body, dict):
+            yield f"the body of entry {seq} is no JSON object"
+            body = {}
+        before = tree.root()
+        # A changed body keeps its id, by which all that follows still fits; else say it once.
+        named = id_.decode("ascii", "replace")
+        leaf = named if DIGEST.fullmatch(named) else true_id
+        if root.decode("ascii", "replace") != f"sha256:{before.hex()}" and fits:
+            fits = False
+            yield f"entry {seq} was written after other entries than those before it"
+        if tree.add(bytes.fromhex(leaf[7:])) != filled and fits:
+            fits = False
+            yield f"the subtrees beside entry {seq} are not those of its tree"
+        origin = origin or f"headgate/{leaf[7:23]}"
+        if kept is not None and tree.size == kept.size:
+            kept_root = tree.root()
+        kind = kind.decode("utf-8", "replace")
+        if kind == "checkpoint":
+            try:
+                note = read_note(str(body.get("note")))
+                if (note.origin, note.size, note.root) != (origin, seq - 1, before):
+                    raise ValueError
+            except ValueError:
+                yield f"entry {seq} is no checkpoint of the entries before it"
+            else:
+                signed = True
+                if keys and not is_signed(note, keys):
+                    yield f"the checkpoint in entry {seq} is signed by none of the keys"
+        for role in NAMED.get(kind, ()):
+            if body.get(role) is not None and body[role] not in ids:
+                yield f"{role} of entry {seq} is no earlier entry"
+        ids.add(leaf)
+        for version in stands_on(kind, body):
+            if isinstance(version, str) and DIGEST.fullmatch(version):
+                artifacts.setdefault(version, seq)
+        if kind == "release":
+            endpoint = str(body.get("endpoint"))
+            generations[endpoint] = generations.get(endpoint, -1) + 1
+            if body.get("generation") != generations[endpoint]:
+                yield f"entry {seq}: {endpoint} lacks generation {generations[endpoint]}"
+    if keys and not signed:
+        yield "nothing is signed"
+    if kept is not None:
+        if keys and not is_signed(kept, keys):
+            yield "the kept checkpoint is signed by none of the keys"
+        if kept.origin != origin:
+            yield f"the kept checkpoint is of {kept.origin}, and this is {origin}"
+        elif tree.size < kept.size:
+            yield f"the kept checkpoint covers {kept.size} entries, and {tree.size} are here"
+        elif kept_root != kept.root:
+            yield f"the first {kept.size} entries are not those of the kept checkpoint"
+
+
+def check_artifacts(root: Path, artifacts: dict[str, int]) -> Iterator[str]:
+    for version, seq in artifacts.items():
+        path = root / version[7:9] / version[9:]
+        if not path.is_file():
+            yield f"artifact {version} of entry {seq} is missing"
+            continue
+        with path.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != version[7:]:
+                yield f"artifact {version} of entry {seq} was changed"
+
+
+def verify(store: Path, keys: list[str], checkpoint: str | None = None) -> list[str]:
+    """What is wrong; empty where nothing is. Raises ``Unusable``. ``checkpoint`` is its text."""
+    own = [read_key(key) for key in keys]
+    try:
+        kept = None if checkpoint is None else read_note(checkpoint)
+    except ValueError:
+        raise Unusable("the kept checkpoint is none") from None
+    if not (store / "ledger.sqlite").is_file():
+        raise Unusable(f"there is no ledger in {store}")
+    findings: list[str] = []
+    artifacts: dict[str, int] = {}
+    columns = ", ".join(f"CAST({name} AS BLOB)" for name in COLUMNS)
+    try:
+        uri = (store / "ledger.sqlite").absolute().as_uri()
+        connection = sqlite3.connect(f"{uri}?mode=ro", uri=True)
+        try:
+            said = [row[0] for row in connection.execute("PRAGMA integrity_check")]
+            findings += [f"SQLite: {text}" for text in said if text != "ok"]
+            rows = connection.execute(f"SELECT seq, {columns} FROM entries ORDER BY seq")
+            findings += check_entries(rows, own, kept, artifacts)
+            counted = "SELECT s.seq FROM sqlite_sequence s WHERE s.name = 'entries' AND s.seq > "
+            beyond = connection.execute(f"{counted} (SELECT coalesce(max(seq), 0) FROM entries)")
+            findings += [
+                f"{highest} entries were written; the last are gone" for (highest,) in beyond
+            ]
+        finally:
+            connection.close()
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        findings.append(f"the ledger cannot be read: {error}")
+    return findings + list(check_artifacts(store / "artifacts", artifacts))
+
+
+def main() -> int:
+    arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    arguments.add_argument("store", type=Path)
+    arguments.add_argument("--key", action="append", default=[], metavar="PUBLIC")
+    arguments.add_argument("--checkpoint", type=Path, metavar="FILE")
+    given = arguments.parse_args()
+    try:
+        kept = given.checkpoint and given.checkpoint.read_text(encoding="utf-8")
+        findings = verify(given.store, given.key, kept)
+    except (Unusable, OSError, UnicodeDecodeError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    print("\n".join(findings) or "nothing is wrong")
+    return 3 if findings else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
