@@ -237,7 +237,7 @@ def test_a_cycle_is_walked_once(store: Store, put: Put, run_of: RunOf) -> None:
 
 def test_a_ledger_that_is_no_graph_any_more_is_damaged(store: Store) -> None:
     """A body that somebody cut in two is told from a missing edge."""
-    store.append("run", {"z": {}})
+    store.append("measurement", {"metric": "accuracy"})
     with sqlite3.connect(store.root / "ledger.sqlite") as database:
         database.execute("DROP TRIGGER entries_refuse_update")
         database.execute("""UPDATE entries SET body = '{"z":' """)
