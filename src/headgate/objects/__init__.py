@@ -9,10 +9,12 @@ from headgate.objects.evidence import (
     Artifact,
     ContractResult,
     Decision,
+    Flips,
     Measurement,
     Owner,
     Release,
     Run,
+    SliceResult,
 )
 from headgate.objects.hardware import INFERENCE_FLAGS, HardwareProfile
 from headgate.objects.production import (
@@ -42,6 +44,7 @@ __all__ = [
     "Direction",
     "FailureNote",
     "FailureQuestion",
+    "Flips",
     "HardwareProfile",
     "Measurement",
     "Owner",
@@ -49,6 +52,7 @@ __all__ = [
     "Release",
     "Run",
     "SignalAndResponse",
+    "SliceResult",
     "Variant",
     "Verdict",
     "ask",

@@ -187,6 +187,7 @@ def _measurement(
         current_run=source.current.entry if source.current is not None else None,
         samples=next(iter(source.run.outputs.values())),
         attempted=attempted,
+        scored=attempted - errored,
         errored=errored,
     )
 
