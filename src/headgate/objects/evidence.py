@@ -181,7 +181,7 @@ class ContractResult:
     """The ledger entry of the measurement."""
     current_value: float | None = None
     level: float = 0.95
-    """Of the one-sided bounds ``low`` and ``high``: higher where several verdicts share an error."""
+    """Of the one-sided bounds ``low`` and ``high``; higher where verdicts share an error."""
     flips: Flips | None = None
     """Of paired items; None where nothing was paired."""
     slices: tuple[SliceResult, ...] = ()

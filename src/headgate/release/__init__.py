@@ -6,7 +6,16 @@ clocks or engines; measuring is its callers' work and storing is the ledger's.
 
 from headgate.release.estimate import NoEstimate, estimate_blocks
 from headgate.release.gate import decide, judge
-from headgate.release.power import Assumption, PowerRow, assume, contract_power, slices_power
+from headgate.release.power import (
+    Assumption,
+    PowerRow,
+    assume,
+    contract_power,
+    joint_power,
+    least_n,
+    share_of,
+    slices_power,
+)
 from headgate.release.promotion import next_release, rollback_release, rollback_target
 from headgate.release.replay import contract_from_json, decide_again, decision_from_json
 from headgate.release.samples import (
@@ -35,9 +44,12 @@ __all__ = [
     "decision_from_json",
     "estimate_blocks",
     "from_json",
+    "joint_power",
     "judge",
+    "least_n",
     "next_release",
     "rollback_release",
     "rollback_target",
+    "share_of",
     "slices_power",
 ]
