@@ -16,6 +16,7 @@ from benchmarks.gate.world import BETTER, CONTRACTS, REGRESSIONS, Plan, Truth
 from headgate.ledger import Store
 from headgate.optimize.gate import judge_candidate
 from headgate.optimize.recorder import Recorder
+from headgate.release import Rule
 
 __all__ = ["again", "replayed"]
 
@@ -52,6 +53,7 @@ def again(root: Path, entries: list[str]) -> list[str]:
 def _record(root: Path, decisions: int, seed: int) -> list[str]:
     """Sound, worse and broken in turn; each decision of other samples."""
     rng = np.random.default_rng(seed)
+    rule = Rule("simulated", "holdout", "sha256:data", CONTRACTS, {}, {}, seed)
     truths = [BETTER, Truth(), *(Truth(**{axis: x}) for axis, x in REGRESSIONS.items())]
     entries = []
     with Store.open(root, create=True) as store:
@@ -66,8 +68,8 @@ def _record(root: Path, decisions: int, seed: int) -> list[str]:
                 recorder,
                 candidate=versions[0],
                 current=versions[1],
-                split="holdout",
-                contracts=CONTRACTS,
+                rule=rule,
+                in_force={"it": rule.digest if i % 11 else None},
                 samples=samples,
                 measurements={},
                 void=("requests left late",) if i % 7 == 0 else (),

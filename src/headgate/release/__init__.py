@@ -6,6 +6,7 @@ clocks or engines; measuring is its callers' work and storing is the ledger's.
 
 from headgate.release.estimate import NoEstimate, estimate_blocks
 from headgate.release.gate import decide, judge
+from headgate.release.holdout import CERTIFICATE, certificates
 from headgate.release.power import (
     Assumption,
     PowerRow,
@@ -18,6 +19,7 @@ from headgate.release.power import (
 )
 from headgate.release.promotion import next_release, rollback_release, rollback_target
 from headgate.release.replay import contract_from_json, decide_again, decision_from_json
+from headgate.release.rule import Rule, rule_from_json
 from headgate.release.samples import (
     Blocks,
     ClassLabel,
@@ -28,15 +30,18 @@ from headgate.release.samples import (
 )
 
 __all__ = [
+    "CERTIFICATE",
     "Assumption",
     "Blocks",
     "ClassLabel",
     "NoEstimate",
     "PairedItems",
     "PowerRow",
+    "Rule",
     "Samples",
     "WorstSlice",
     "assume",
+    "certificates",
     "contract_from_json",
     "contract_power",
     "decide",
@@ -50,6 +55,7 @@ __all__ = [
     "next_release",
     "rollback_release",
     "rollback_target",
+    "rule_from_json",
     "share_of",
     "slices_power",
 ]

@@ -19,6 +19,7 @@ from headgate.optimize.job import Job
 from headgate.optimize.main import exit_code_of
 from headgate.optimize.result import Findings
 from headgate.optimize.stages import Baseline, Tried, p95_limit_s, winner_of
+from headgate.release import Rule
 
 from .fakes import RUN, contract, speed, tried
 
@@ -103,7 +104,7 @@ def test_the_loaded_baseline_waits_as_the_formula_of_its_queue_says() -> None:
 
 
 def outcome(tries: list[Tried], findings: object = None) -> tuple[Action, str, str, str]:
-    nobody = cast("Job", None), cast("Baseline", None)
+    nobody = cast("Job", None), cast("Rule", None), cast("Baseline", None)
     return main._outcome(*nobody, tries, cast("Findings | None", findings))
 
 
