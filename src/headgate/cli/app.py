@@ -14,6 +14,7 @@ import headgate
 from headgate.cli.bench import bench
 from headgate.cli.compare import compare
 from headgate.cli.doctor import doctor
+from headgate.cli.gate import gate
 from headgate.cli.history import history
 from headgate.cli.init import init
 from headgate.cli.lineage import lineage
@@ -45,7 +46,7 @@ app = typer.Typer(
 _PANELS: dict[str, tuple[Callable[..., int | None], ...]] = {
     "Begin": (init, doctor, schema),
     "Optimize and serve": (optimize, serve, bench),
-    "Release": (promote, rollback, history),
+    "Release": (gate, promote, rollback, history),
     "Evidence": (show, compare, lineage, replay, verify),
 }
 for _panel, _commands in _PANELS.items():

@@ -85,7 +85,7 @@ def plan_power(
             if (row := _row(job, rule, c, pilot, baseline, speed, split.slices)) is not None
         ]
     )
-    body = {"endpoint": job.config.endpoint, "rows": rows}
+    body = {"endpoint": job.config.endpoint, "rule": rule.digest, "rows": rows}
     entry = job.store.latest("power", **body) or job.store.append("power", body)
     return Power(tuple(rows), entry.id)
 
