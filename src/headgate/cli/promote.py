@@ -64,6 +64,7 @@ def _promote(store: Store, id: str) -> tuple[Entry, Release, bool]:
     from headgate.errors import Refused
     from headgate.objects import Release
     from headgate.release import next_release
+    from headgate.runtime.target import prove_target
 
     entry, decision = _decision(store, id)
     servable = content_of(store, decision.candidate)
@@ -90,6 +91,10 @@ def _promote(store: Store, id: str) -> tuple[Entry, Release, bool]:
         variant=decision.candidate,
         expected_generation=current.generation,
         decision_entry=entry.id,
+        # Not for a decision that is refused anyway: it takes seconds.
+        target_proof=prove_target(store, current.variant)
+        if decision.accepted and decision.current == current.variant
+        else None,
         note=decision.because,
     )
     if current is first:  # so that there is always something to roll back to

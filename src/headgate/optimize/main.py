@@ -37,6 +37,7 @@ from headgate.optimize.stages import (
 )
 from headgate.release import Rule, next_release
 from headgate.report import Report, as_json, render_html
+from headgate.runtime.target import prove_target
 
 __all__ = ["OptimizeResult", "exit_code_of", "optimize"]
 
@@ -208,6 +209,7 @@ def _promote(
         variant=certificate.version,
         expected_generation=current.generation,
         decision_entry=certificate.run.entry,
+        target_proof=prove_target(store, current.variant),
         note=certificate.decision.because,
     )
     store.promote(release, expected_generation=current.generation)
