@@ -412,7 +412,7 @@ def _in_force(job: Job, rule: Rule, answers: Recorded, load: Recorded) -> Mappin
     return in_force(
         job.store,
         rule,
-        {"the candidate on the holdout": answers.entry, "its speed under load": load.entry},
+        {"answers on the holdout": answers.entry, "speed under load": load.entry},
     )
 
 

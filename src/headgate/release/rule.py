@@ -49,17 +49,19 @@ class Rule:
         return 1 - (1 - self.level) / self.tried
 
     def edited(self, in_force: Mapping[str, str | None]) -> str | None:
-        """Why no decision can be made by this rule, or None.
+        """Why no decision can be made by this rule, and what to do; or None.
 
         ``in_force`` maps what was measured, in words, to the digest of the rule that was registered
         when its first sample was taken; None where there was none.
         """
-        for what, registered in in_force.items():
-            if registered is None:
-                return f"no rule was registered before {what} was measured"
-            if registered != self.digest:
-                return f"the rule was edited after {what} was measured"
-        return None
+        late = [what for what, registered in in_force.items() if registered != self.digest]
+        if not late:
+            return None
+        return (
+            f"the rule was registered, or edited, after this was measured: {' and '.join(late)}; "
+            "put the old rule back, or take new samples by this one (`--fresh` takes times again, a "
+            "holdout that was seen needs new data)"
+        )
 
 
 def rule_from_json(data: Mapping[str, Any]) -> Rule:

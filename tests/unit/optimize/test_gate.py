@@ -20,6 +20,7 @@ CONTRACTS = (
     contract("latency_p95", Bound.AT_MOST, 1.0),
     contract("cost_per_1k", Bound.RATIO_AT_MOST, 1.0),
 )
+LATE = "the rule was registered, or edited, after this was measured:"
 PLANNED = {"accuracy": 400, "latency_p95": 9, "cost_per_1k": 9}
 RULE = Rule("docs", "holdout", "sha256:data", CONTRACTS, {}, PLANNED, seed=0)
 
@@ -110,8 +111,9 @@ def test_a_contract_without_samples_is_never_accepted(recorder: Recorder, metric
     ("in_force", "says"),
     [
         ({"it": RULE.digest, "its speed": RULE.digest}, "all 4 contracts are kept on holdout"),
-        ({"it": RULE.digest, "its speed": None}, "no rule was registered before its speed was"),
-        ({"it": "sha256:another", "its speed": RULE.digest}, "the rule was edited after it was"),
+        ({"it": RULE.digest, "its speed": None}, f"{LATE} its speed; put the old rule back, or"),
+        ({"it": "sha256:another", "its speed": RULE.digest}, f"{LATE} it; put the old rule back"),
+        ({"it": None, "its speed": "sha256:another"}, f"{LATE} it and its speed; put the old"),
     ],
 )
 def test_a_rule_that_was_not_there_before_the_samples_decides_nothing(
