@@ -59,8 +59,8 @@ class Rule:
             return None
         return (
             f"the rule was registered, or edited, after this was measured: {' and '.join(late)}; "
-            "put the old rule back, or take new samples by this one (`--fresh` takes times again, a "
-            "holdout that was seen needs new data)"
+            "put the old rule back, or take new samples by this one (`--fresh` takes times again; "
+            "a holdout that was seen needs new data)"
         )
 
 
