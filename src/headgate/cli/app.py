@@ -16,6 +16,7 @@ from headgate.cli.bench import bench
 from headgate.cli.checkpoint import checkpoint
 from headgate.cli.compare import compare
 from headgate.cli.doctor import doctor
+from headgate.cli.gate import gate
 from headgate.cli.gc import gc
 from headgate.cli.history import history
 from headgate.cli.init import init
@@ -48,7 +49,7 @@ app = typer.Typer(
 _PANELS: dict[str, tuple[Callable[..., int | None], ...]] = {
     "Begin": (init, doctor, schema),
     "Optimize and serve": (optimize, serve, bench),
-    "Release": (promote, rollback, history),
+    "Release": (gate, promote, rollback, history),
     "Evidence": (show, compare, lineage, replay, verify, audit, checkpoint, gc),
 }
 for _panel, _commands in _PANELS.items():

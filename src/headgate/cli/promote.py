@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 __all__ = ["promote"]
 
-_DECIDES = "gate.decide"
-
 
 def promote(
     id: IdArgument, file: FileOption = None, store: StoreOption = None, as_json: AsJson = False
@@ -68,6 +66,7 @@ def _promote(store: Store, id: str) -> tuple[Entry, Release, bool]:
     from headgate.objects import Release
     from headgate.optimize.audit import refuse_unaudited
     from headgate.release import next_release
+    from headgate.runtime.target import prove_target
 
     entry, decision = _decision(store, id)
     servable = content_of(store, decision.candidate)
@@ -94,6 +93,10 @@ def _promote(store: Store, id: str) -> tuple[Entry, Release, bool]:
         variant=decision.candidate,
         expected_generation=current.generation,
         decision_entry=entry.id,
+        # Not for a decision that is refused anyway: it takes seconds.
+        target_proof=prove_target(store, current.variant)
+        if decision.accepted and decision.current == current.variant
+        else None,
         note=decision.because,
     )
     refuse_unaudited(store, entry.id, decision, now=datetime.now(UTC))
@@ -106,15 +109,14 @@ def _decision(store: Store, id: str) -> tuple[Entry, Decision]:
     """The decision with this id, or the newest about the variant with this id."""
     from headgate.cli.names import run_that_made
     from headgate.errors import UsageError
+    from headgate.optimize.audit import DECIDES, decisions
 
     entry = store.get(id)
     run = run_that_made(store, entry)
-    if run is not None and run.body["transformation"] == _DECIDES:
+    if run is not None and run.body["transformation"] == DECIDES:
         return run, _read(store, run)
     if entry.kind == "artifact":
-        runs = [r for r in store.entries("run") if r.body["transformation"] == _DECIDES]
-        for run in reversed(runs):
-            decision = _read(store, run)
+        for run, decision in decisions(store):
             if decision.candidate == entry.body["version"]:
                 return run, decision
     raise UsageError(

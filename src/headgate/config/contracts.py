@@ -168,6 +168,31 @@ def check_classes(metric: str, allowed: Iterable[str]) -> None:
             )
 
 
+def check_decidable(
+    contract: Contract, kind: MetricKind, blocks: int, value_range: tuple[float, float]
+) -> None:
+    """Raises ``ConfigError`` where no measurement whatever could keep the contract.
+
+    ``blocks`` are those of the replay; ``value_range`` is that of one item, of what has items.
+    """
+    from headgate.release import least_n  # brings scipy, which most commands do without
+
+    in_blocks = contract.metric in _OTHERS and kind.unit != "class"
+    least = least_n(contract, value_range=None if in_blocks else value_range)
+    if least is None:
+        raise ConfigError(
+            "can never be kept, whatever is measured: its limit leaves no room",
+            reason="never_decides",
+            fix="write a limit that the best value of the metric keeps with some room",
+        )
+    if in_blocks and blocks < least:
+        raise ConfigError(
+            f"can never be decided: it needs {least} blocks, and replay.blocks is {blocks}",
+            reason="never_decides",
+            fix=f"write `replay: {{blocks: {least}}}` or more",
+        )
+
+
 def axes_without_contract(contracts: Iterable[Contract]) -> tuple[Axis, ...]:
     """Those of the four axes that no contract is on; each of them stops a promotion."""
     covered = {c.axis for c in contracts}

@@ -18,6 +18,7 @@ from headgate.config.contracts import (
     MetricKind,
     axes_without_contract,
     check_classes,
+    check_decidable,
     contract_of,
     default_contracts,
     metric_kind,
@@ -77,6 +78,8 @@ class EndpointConfig:
     model: ModelSource
     prepare: str | None
     data: DataFiles
+    holdout_error_budget: float
+    """The chance that may be taken of any certificate on one holdout being wrong."""
     workload: WorkloadSource
     prices: Prices
     contracts: tuple[Contract, ...]
@@ -161,6 +164,7 @@ def load_config(path: Path) -> EndpointConfig:
         model=file.model,
         prepare=file.prepare,
         data=file.data,
+        holdout_error_budget=file.holdout_error_budget,
         workload=file.workload or DEFAULT_WORKLOAD,
         prices=file.prices,
         contracts=contracts,
@@ -208,8 +212,10 @@ def _contracts(file: EndpointFile, document: Document, owner: Owner) -> tuple[Co
     for metric, specs in file.contracts.items():
         for i, spec in enumerate(specs):
             try:
-                contract = contract_of(metric, spec, metric_kind(metric, file.task, own), owner)
+                kind = metric_kind(metric, file.task, own)
+                contract = contract_of(metric, spec, kind, owner)
                 check_classes(metric, contract.allowed)
+                check_decidable(contract, kind, file.replay.blocks, _range_of(metric, file))
             except ConfigError as error:
                 raise ConfigError(
                     error.what,
@@ -219,6 +225,12 @@ def _contracts(file: EndpointFile, document: Document, owner: Owner) -> tuple[Co
                 ) from None
             contracts.append(contract)
     return tuple(contracts)
+
+
+def _range_of(metric: str, file: EndpointFile) -> tuple[float, float]:
+    """Of one item: what the endpoint's own metric declares, else a fraction."""
+    spec = {**file.metrics, **file.safety}.get(metric.removeprefix("worst_slice_"))
+    return spec.range if spec is not None else (0.0, 1.0)
 
 
 def _gaps(file: EndpointFile, contracts: tuple[Contract, ...]) -> tuple[Gap, ...]:

@@ -451,6 +451,14 @@ class EndpointFile(_Section):
         description="What it is measured, trained and calibrated on.",
         examples=["{evaluate: evaluate.jsonl}"],
     )
+    holdout_error_budget: Fraction = Field(
+        default=0.25,
+        ge=0.05,
+        le=1,
+        description="The chance that may be taken of any certificate on one holdout being wrong; "
+        "each takes 5 % of it, and then new holdout data are needed.",
+        examples=["0.25"],
+    )
     workload: WorkloadSource | None = Field(
         default=None, description="The requests to be served.", examples=["{rate_per_s: 20}"]
     )

@@ -19,10 +19,12 @@ from headgate.objects.evidence import (
     Artifact,
     ContractResult,
     Decision,
+    Flips,
     Measurement,
     Owner,
     Release,
     Run,
+    SliceResult,
 )
 from headgate.objects.hardware import INFERENCE_FLAGS, HardwareProfile
 from headgate.objects.production import (
@@ -57,6 +59,7 @@ __all__ = [
     "FailureNote",
     "FailureQuestion",
     "Finding",
+    "Flips",
     "HardwareProfile",
     "Limits",
     "Measurement",
@@ -68,6 +71,7 @@ __all__ = [
     "Run",
     "Signal",
     "SignalAndResponse",
+    "SliceResult",
     "Standard",
     "Variant",
     "Verdict",

@@ -16,10 +16,12 @@ __all__ = [
     "Artifact",
     "ContractResult",
     "Decision",
+    "Flips",
     "Measurement",
     "Owner",
     "Release",
     "Run",
+    "SliceResult",
 ]
 
 
@@ -117,9 +119,19 @@ class Measurement:
     samples: str | None = None
     """The artifact with the raw samples, from which all of this can be calculated again."""
     attempted: int = 0
+    """Always ``scored + errored + skipped``."""
+    scored: int = 0
     errored: int = 0
+    skipped: int = 0
 
     def __post_init__(self) -> None:
+        if self.attempted != self.scored + self.errored + self.skipped:
+            raise Refused(
+                f"{self.metric}: {self.attempted} were attempted, but {self.scored} scored, "
+                f"{self.errored} errored and {self.skipped} were skipped",
+                reason="counts_do_not_add_up",
+                fix="account for every item that was attempted",
+            )
         named = ("artifact", "dataset", "run", "seed")
         missing = [n for n in named if getattr(self, n) in ("", None)]
         if missing:
@@ -128,6 +140,32 @@ class Measurement:
                 reason="metric_unauditable",
                 fix="a metric needs its run, evaluation data set, seed and model artifact",
             )
+
+
+@dataclass(frozen=True, slots=True)
+class Flips:
+    """Items that the candidate answers otherwise than current; an average hides those that cancel.
+
+    ``p`` is of "gains and losses are equally likely" (exact, two-sided): it judges nobody.
+    """
+
+    gained: int
+    lost: int
+    p: float
+
+
+@dataclass(frozen=True, slots=True)
+class SliceResult:
+    """The compared quantity in one slice, with bounds at the level of its contract's result.
+
+    They are shown and judge nobody: what a slice must keep is a contract of its own.
+    """
+
+    name: str
+    n: int
+    value: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +183,11 @@ class ContractResult:
     measurement: str | None = None
     """The ledger entry of the measurement."""
     current_value: float | None = None
+    level: float = 0.95
+    """Of the one-sided bounds ``low`` and ``high``; higher where verdicts share an error."""
+    flips: Flips | None = None
+    """Of paired items; None where nothing was paired."""
+    slices: tuple[SliceResult, ...] = ()
 
     @property
     def action(self) -> Action:
@@ -175,6 +218,10 @@ class Decision:
     action: Action
     because: str
     missing_axes: tuple[Axis, ...] = ()
+    tried: int = 1
+    """Among how many candidates the verdicts choose; their error is shared by so many."""
+    rule: str | None = None
+    """The digest of the rule that was registered before the first sample; None without one."""
 
     @property
     def accepted(self) -> bool:

@@ -38,6 +38,7 @@ from headgate.optimize.contents import metric_value, numbers
 from headgate.release import contract_from_json, decision_from_json, judge_age, judge_drift
 
 __all__ = [
+    "DECIDES",
     "ObjectAudit",
     "Stop",
     "audit_object",
@@ -49,6 +50,7 @@ __all__ = [
 ]
 
 DECIDES = "gate.decide"
+"""The transformation whose runs are decisions."""
 _DATA_CONTRACTS = "data_contracts"
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from headgate.config import Item
 from headgate.objects import Build, Direction, canonical, parse
 from headgate.optimize.answers import Answerer, batches_by_length
+from headgate.optimize.evidence import SPEED
 from headgate.optimize.measure import Behaviour, build_inputs, open_answerer
 from headgate.optimize.recorder import Call, Output, Recorded, Recorder, transformation
 from headgate.optimize.served import as_items, as_json
@@ -89,7 +90,7 @@ class SpeedBlocks:
     def samples(self, candidate: str, metric: str, *, price_per_s: float) -> Blocks | None:
         """The candidate against the baseline, as the gate takes it; None where it is no metric of
         speed."""
-        if not metric.startswith(("latency_", "cost_per_", "device_s_per_")):
+        if not metric.startswith(SPEED):
             return None
         column = self.names.index(candidate)
 

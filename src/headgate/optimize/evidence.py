@@ -13,7 +13,16 @@ from headgate.optimize.quality import QualitySamples, agreement
 from headgate.optimize.recorder import Recorded, Recorder
 from headgate.release import Blocks, ClassLabel, PairedItems, Samples, WorstSlice, judge
 
-__all__ = ["AGREEMENT", "MIN_SLICE", "Evidence", "OwnRange", "Scored", "gather", "paired"]
+__all__ = [
+    "AGREEMENT",
+    "MIN_SLICE",
+    "SPEED",
+    "Evidence",
+    "OwnRange",
+    "Scored",
+    "gather",
+    "paired",
+]
 
 Scored = tuple[QualitySamples, Recorded]
 """Per-item results, and the run that they came from."""
@@ -22,6 +31,8 @@ MIN_SLICE = 100
 """Smaller slices cannot carry a margin of a few points; they are named as unjudged."""
 AGREEMENT = ("agreement", "agreement@10")
 """Metrics that are about two builds."""
+SPEED = ("latency_", "cost_per_", "device_s_per_")
+"""How metrics begin that are measured in blocks."""
 _STATISTIC = {
     Bound.NOT_BELOW_CURRENT_BY: "difference",
     Bound.NOT_ABOVE_CURRENT_BY: "difference",
@@ -187,6 +198,7 @@ def _measurement(
         current_run=source.current.entry if source.current is not None else None,
         samples=next(iter(source.run.outputs.values())),
         attempted=attempted,
+        scored=attempted - errored,
         errored=errored,
     )
 

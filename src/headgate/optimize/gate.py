@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from headgate.objects import Action, Contract, Decision, canonical, jsonable, parse
+from headgate.objects import Action, Decision, canonical, jsonable, parse
 from headgate.optimize.recorder import Call, Output, Recorded, Recorder, transformation
 from headgate.release import (
+    Rule,
     Samples,
-    contract_from_json,
     decide,
     decision_from_json,
     from_json,
+    rule_from_json,
 )
 
 __all__ = ["gate", "judge_candidate"]
@@ -22,23 +23,31 @@ __all__ = ["gate", "judge_candidate"]
 def gate(call: Call) -> Mapping[str, Output]:
     """The release gate on stored samples: pure, so a replay gives the same bytes anywhere.
 
-    A void load test has measured nothing: its samples are left out, and what is then neither
-    refused nor accepted for other reasons is invalid.
+    A rule that was edited after its samples were taken decides nothing: invalid. A void load test
+    has measured nothing: its samples are left out, and what is then neither refused nor accepted
+    for other reasons is invalid.
     """
     case = parse(call.store.read(call.u["case"]))
+    rule = rule_from_json(case["rule"])
     decision = decide(
         candidate=case["candidate"],
         current=case["current"],
-        split=case["split"],
-        contracts=[contract_from_json(c) for c in case["contracts"]],
+        split=rule.split,
+        contracts=rule.contracts,
         samples={
             metric: from_json(s)
             for metric, s in case["samples"].items()
             if not (case["void"] and s["kind"] == "Blocks")
         },
         measurements=case["measurements"],
+        tried=rule.tried,
+        planned_n=rule.planned_n,
     )
-    if case["void"] and decision.action in (Action.ACCEPT, Action.WARN, Action.UNKNOWN):
+    decision = replace(decision, rule=rule.digest)
+    edited = rule.edited(case["in_force"])
+    if edited is not None:
+        decision = replace(decision, action=Action.INVALID, because=edited)
+    elif case["void"] and decision.action in (Action.ACCEPT, Action.WARN, Action.UNKNOWN):
         decision = replace(decision, action=Action.INVALID, because=f"VOID: {case['void'][0]}")
     return {"decision": Output(canonical(decision), "decision", "json Decision")}
 
@@ -48,29 +57,31 @@ def judge_candidate(
     *,
     candidate: str,
     current: str,
-    split: str,
-    contracts: Sequence[Contract],
+    rule: Rule,
     samples: Mapping[str, Samples],
     measurements: Mapping[str, str],
+    in_force: Mapping[str, str | None] | None = None,
     void: Sequence[str] = (),
     detail: str = "",
 ) -> tuple[Decision, Recorded]:
     """Stores the whole case, decides it, and records the decision under its own entry.
 
-    ``void``: what the load generator holds against its own run.
+    ``in_force``: what was measured -> the digest of the rule that was registered before it
+    (``Rule.edited``); a certificate says it of everything. ``void``: what the load generator holds
+    against its own run.
     """
     case = {
         "candidate": candidate,
         "current": current,
-        "split": split,
-        "contracts": jsonable(list(contracts)),
+        "rule": jsonable(rule),
+        "in_force": dict(in_force or {}),
         "samples": {metric: s.to_json() for metric, s in samples.items()},
         "measurements": dict(measurements),
         "void": list(void),
     }
     version = recorder.store.put_bytes(canonical(case))
     recorder.register(
-        f"case/{split}",
+        f"case/{rule.split}",
         version,
         kind="samples",
         schema="json case of the gate",

@@ -24,6 +24,7 @@ from headgate.optimize.preview import preview
 from headgate.optimize.progress import Progress, Silent
 from headgate.optimize.recorder import clean_scratch
 from headgate.optimize.result import Findings, build_report
+from headgate.optimize.rules import register_rules
 from headgate.optimize.stages import (
     Baseline,
     Tried,
@@ -36,8 +37,9 @@ from headgate.optimize.stages import (
     p95_limit_s,
     winner_of,
 )
-from headgate.release import next_release
+from headgate.release import Rule, next_release
 from headgate.report import Report, as_json, render_html
+from headgate.runtime.target import prove_target
 
 __all__ = ["OptimizeResult", "exit_code_of", "optimize"]
 
@@ -95,22 +97,25 @@ def optimize(
     with Store.open(root, create=True) as store, store.lock(f"optimize-{config.endpoint}"):
         clean_scratch(store, config.endpoint)
         job = open_job(config, store, progress or Silent(), fresh=fresh)
+        rules = register_rules(job)
         baseline = measure_baseline(job)
         made, speed = make_candidates(job, baseline, preview(job, baseline.curve))
-        power = plan_power(job, baseline, made, speed)
-        tried = judge_candidates(job, baseline, made, speed)
+        power = plan_power(job, rules.certify, baseline, made, speed)
+        tried = judge_candidates(job, rules.choose, baseline, made, speed)
         winner = winner_of(tried, speed)
         findings = None
         if winner is not None:
             limit_s = p95_limit_s(job.contracts, speed, load=config.replay.load)
             plans = make_plans(job, baseline, winner, tried, limit_s)
-            certificate = certify(job, baseline, plans)
+            certificate = certify(job, rules.certify, baseline, plans)
             comparisons = compare(job, baseline, plans, certificate)
             findings = Findings(winner, plans, certificate, comparisons)
         if baseline.build.foreign:
-            action, because, decision, judged = _measured(job, baseline, speed)
+            action, because, decision, judged = _measured(job, rules.choose, baseline, speed)
         else:
-            action, because, decision, judged = _outcome(job, baseline, tried, findings)
+            action, because, decision, judged = _outcome(
+                job, rules.choose, baseline, tried, findings
+            )
         stops = _stops(job, findings)
         may_promote = promote and not stops and not config.gaps and not baseline.build.foreign
         generation = _promote(job, baseline, findings, promote=may_promote)
@@ -140,7 +145,7 @@ def optimize(
 
 
 def _outcome(
-    job: Job, baseline: Baseline, tried: Sequence[Tried], findings: Findings | None
+    job: Job, rule: Rule, baseline: Baseline, tried: Sequence[Tried], findings: Findings | None
 ) -> tuple[Action, str, str, str]:
     """Action, reason and ledger entry of the job, and the name of what it judged.
 
@@ -164,8 +169,7 @@ def _outcome(
             job.recorder,
             candidate=itself,
             current=itself,
-            split="evaluate",
-            contracts=job.contracts,
+            rule=rule,
             samples={},
             measurements={},
             detail="no candidate",
@@ -179,9 +183,11 @@ def _outcome(
     return best.decision.action, because, best.decision_run.entry, best.name
 
 
-def _measured(job: Job, baseline: Baseline, speed: SpeedBlocks) -> tuple[Action, str, str, str]:
+def _measured(
+    job: Job, rule: Rule, baseline: Baseline, speed: SpeedBlocks
+) -> tuple[Action, str, str, str]:
     """The same of a server that is not ours: there is no candidate, and it is judged alone."""
-    decision, run = judge_server(job, baseline, speed)
+    decision, run = judge_server(job, rule, baseline, speed)
     because = f"no candidate can be made of a server that is not ours; alone: {decision.because}"
     return decision.action, because, run.entry, baseline.build.name
 
@@ -225,6 +231,7 @@ def _promote(
         variant=certificate.version,
         expected_generation=current.generation,
         decision_entry=certificate.run.entry,
+        target_proof=prove_target(store, current.variant),
         note=certificate.decision.because,
     )
     store.promote(release, expected_generation=current.generation)

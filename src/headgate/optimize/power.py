@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypedDict
 
 from headgate.objects import Bound, Contract
 from headgate.optimize.blocks import SpeedBlocks
@@ -16,15 +17,25 @@ from headgate.release import (
     NoEstimate,
     PairedItems,
     PowerRow,
+    Rule,
     assume,
     contract_power,
     estimate_blocks,
+    joint_power,
+    share_of,
     slices_power,
 )
 
 __all__ = ["Power", "Row", "plan_power"]
 
 _PILOT_ITEMS = 300
+
+
+class _Asked(TypedDict):
+    """What the rule asks of each contract."""
+
+    level: float
+    target: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +57,16 @@ class Power:
     rows: tuple[Row, ...]
     entry: str
 
+    @property
+    def joint(self) -> float:
+        """At least so often do all contracts pass."""
+        return joint_power(row.power for row in self.rows)
 
-def plan_power(job: Job, baseline: Baseline, tried: Sequence[Tried], speed: SpeedBlocks) -> Power:
-    """The power of every contract at the sizes of the certifying split.
+
+def plan_power(
+    job: Job, rule: Rule, baseline: Baseline, tried: Sequence[Tried], speed: SpeedBlocks
+) -> Power:
+    """The power of every contract at the sizes of the certifying split, by the certifying rule.
 
     The spread comes from a pilot: the first 300 items, and the blocks, of the first candidate that
     could be made. Those blocks are without load, one request at a time on the current side, so of
@@ -64,16 +82,17 @@ def plan_power(job: Job, baseline: Baseline, tried: Sequence[Tried], speed: Spee
         else [
             row
             for c in job.contracts
-            if (row := _row(job, c, pilot, baseline, speed, split.slices)) is not None
+            if (row := _row(job, rule, c, pilot, baseline, speed, split.slices)) is not None
         ]
     )
-    body = {"endpoint": job.config.endpoint, "rows": rows}
+    body = {"endpoint": job.config.endpoint, "rule": rule.digest, "rows": rows}
     entry = job.store.latest("power", **body) or job.store.append("power", body)
     return Power(tuple(rows), entry.id)
 
 
 def _row(
     job: Job,
+    rule: Rule,
     contract: Contract,
     pilot: Tried,
     baseline: Baseline,
@@ -84,35 +103,38 @@ def _row(
     if contract.bound is Bound.ONE_OF:
         assert pilot.invariance is not None
         return _of(contract, contract_power(contract, pilot.invariance.items, None))
+    asked = _Asked(level=rule.pass_level, target=share_of(len(rule.contracts)))
+    n = rule.planned_n[contract.metric]
     if pilot.quality is not None and (
         items := paired(base, pilot.quality, baseline.quality, job.own)
     ):
-        return _items_row(contract, items, slices, worst=base != contract.metric)
+        if base != contract.metric:
+            return _slices_row(contract, items, slices, asked)
+        assumption = assume(_head(items), absolute=not contract.bound.needs_current)
+        return _of(contract, contract_power(contract, n, assumption, **asked))
     assert pilot.build is not None
     blocks = speed.samples(
         pilot.build.name, contract.metric, price_per_s=job.config.prices.device_second
     )
     if blocks is None or not all(blocks.candidate):
         return None
-    return _blocks_row(contract, blocks, job.config.replay.blocks)
+    return _blocks_row(contract, blocks, n, asked)
 
 
-def _items_row(
-    contract: Contract, items: PairedItems, slices: Sequence[Sequence[str]], *, worst: bool
+def _slices_row(
+    contract: Contract, items: PairedItems, slices: Sequence[Sequence[str]], asked: _Asked
 ) -> Row:
     assumption = assume(_head(items), absolute=not contract.bound.needs_current)
-    if not worst:
-        return _of(contract, contract_power(contract, len(slices), assumption))
     sizes = Counter(name for names in slices for name in set(names))
     least = max(MIN_SLICE, contract.min_n)
     large = [size for size in sizes.values() if size >= least]
     if not large:
         n = max(sizes.values(), default=0)
         return Row(contract.describe(), n, f"no slice has {least} items", 0.0, least, False)
-    return _of(contract, slices_power(contract, large, assumption))
+    return _of(contract, slices_power(contract, large, assumption, **asked))
 
 
-def _blocks_row(contract: Contract, blocks: Blocks, n: int) -> Row:
+def _blocks_row(contract: Contract, blocks: Blocks, n: int, asked: _Asked) -> Row:
     judged = estimate_blocks(replace(contract, min_n=0), blocks)
     if isinstance(judged, NoEstimate):  # such as noise above half the margin, whatever n is
         because = f"{judged.verdict.value} in a pilot without load: {judged.because}"
@@ -125,7 +147,7 @@ def _blocks_row(contract: Contract, blocks: Blocks, n: int) -> Row:
     if contract.bound is Bound.RATIO_AT_MOST:
         assumption = replace(assumption, expected=judged.value)
     assumption = replace(assumption, source=f"{assumption.source} without load")
-    return _of(contract, contract_power(contract, n, assumption))
+    return _of(contract, contract_power(contract, n, assumption, **asked))
 
 
 def _of(contract: Contract, power: PowerRow) -> Row:

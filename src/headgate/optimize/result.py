@@ -229,6 +229,14 @@ class _Show:
             r.because,
             figure,
             r.contract.rationale,
+            "" if r.flips is None else f"{r.flips.gained} answers won, {r.flips.lost} lost",
+            {
+                s.name: Figure(
+                    s.value, self._contract_unit(r.contract), figure.entry, s.low, s.high
+                )
+                for s in r.slices
+                if figure is not None and s.value == s.value
+            },
         )
 
     def _contract_unit(self, c: Contract) -> str:
@@ -480,7 +488,10 @@ def _notes(
         quality = "what your own metrics say" if foreign else "agreement with the current release"
         notes.append(f"There are no labels: quality here is {quality}.")
     if "holdout" not in job.inputs.versions and not foreign:
-        notes.append("There is no holdout split: the winner was chosen and certified on the same.")
+        notes.append(
+            "There is no holdout split: the winner was chosen and certified on the same, and who "
+            "declares a contract may have seen what it judges."
+        )
     if findings is not None:
         notes += [f"Load test: {reason}" for reason in findings.certificate.replay.void]
         binding = findings.plans.chosen.choice.binding

@@ -34,7 +34,9 @@ from headgate.optimize.preview import Forecast
 from headgate.optimize.pricing import CACHES, Offer, Priced, Pricer, measured_offers
 from headgate.optimize.quality import QualitySamples
 from headgate.optimize.recorder import Recorded
+from headgate.optimize.rules import CHOOSING_BLOCKS, in_force, use_holdout
 from headgate.optimize.variants import CANDIDATES, Maker, make_build
+from headgate.release import Rule
 from headgate.runtime.servable import Servable
 
 __all__ = [
@@ -52,8 +54,6 @@ __all__ = [
     "p95_limit_s",
     "winner_of",
 ]
-
-_BLOCKS = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,16 +146,20 @@ def make_candidates(
     tried = [_measured(job, maker, forecast) for forecast in forecasts]
     made = [t.build for t in tried if t.build is not None]
     speed = measure_blocks(
-        job.recorder, [baseline.build, *made], job.behaviour, items=job.queries, n_blocks=_BLOCKS
+        job.recorder,
+        [baseline.build, *made],
+        job.behaviour,
+        items=job.queries,
+        n_blocks=CHOOSING_BLOCKS,
     )
     return tried, speed
 
 
 def judge_candidates(
-    job: Job, baseline: Baseline, tried: Sequence[Tried], speed: SpeedBlocks
+    job: Job, rule: Rule, baseline: Baseline, tried: Sequence[Tried], speed: SpeedBlocks
 ) -> list[Tried]:
     """The gate on every candidate that was made, on the evaluation split."""
-    return [_judged(job, baseline, t, speed) for t in tried]
+    return [_judged(job, rule, baseline, t, speed) for t in tried]
 
 
 def _measured(job: Job, maker: Maker, forecast: Forecast) -> Tried:
@@ -178,7 +182,7 @@ def _measured(job: Job, maker: Maker, forecast: Forecast) -> Tried:
     return Tried(forecast.name, forecast, build, quality, run, invariance)
 
 
-def _judged(job: Job, baseline: Baseline, tried: Tried, speed: SpeedBlocks) -> Tried:
+def _judged(job: Job, rule: Rule, baseline: Baseline, tried: Tried, speed: SpeedBlocks) -> Tried:
     if tried.build is None or tried.quality is None:
         return tried
     assert tried.quality_run is not None
@@ -205,8 +209,7 @@ def _judged(job: Job, baseline: Baseline, tried: Tried, speed: SpeedBlocks) -> T
         job.recorder,
         candidate=build.version,
         current=baseline.build.version,
-        split="evaluate",
-        contracts=job.contracts,
+        rule=rule,
         samples=evidence.samples,
         measurements=evidence.measurements,
         detail=build.name,
@@ -214,14 +217,16 @@ def _judged(job: Job, baseline: Baseline, tried: Tried, speed: SpeedBlocks) -> T
     return replace(tried, decision=decision, decision_run=run)
 
 
-def judge_server(job: Job, server: Baseline, speed: SpeedBlocks) -> tuple[Decision, Recorded]:
+def judge_server(
+    job: Job, rule: Rule, server: Baseline, speed: SpeedBlocks
+) -> tuple[Decision, Recorded]:
     """The gate on a server that is not ours, by the promises that it can keep or break alone.
 
     What is relative to a current release says nothing of it. Its cost is not known, since seconds
     on the wire are not seconds of a machine: a contract on that stays unknown.
     """
     version = server.build.version
-    alone = [c for c in job.contracts if is_alone(c)]
+    alone = tuple(c for c in job.contracts if is_alone(c))
     quality = (server.quality, server.quality_run)
     evidence = gather(
         job.recorder,
@@ -243,8 +248,7 @@ def judge_server(job: Job, server: Baseline, speed: SpeedBlocks) -> tuple[Decisi
         job.recorder,
         candidate=version,
         current=version,
-        split="evaluate",
-        contracts=alone,
+        rule=replace(rule, contracts=alone, tried=1),
         samples=evidence.samples,
         measurements=evidence.measurements,
         detail="the server alone",
@@ -326,21 +330,14 @@ def _beside(job: Job, baseline: Baseline, winner: Tried, tried: Sequence[Tried])
     return builds
 
 
-def certify(job: Job, baseline: Baseline, plans: Plans) -> Certificate:
-    """Judges the chosen variant on the holdout split and under real load."""
+def certify(job: Job, rule: Rule, baseline: Baseline, plans: Plans) -> Certificate:
+    """Judges the chosen variant on the holdout split and under real load.
+
+    Raises ``Refused`` (reason ``holdout_spent``) where the holdout may certify no more.
+    """
     build = plans.chosen.build
-    held = job.inputs.versions.get("holdout")
-    split = "holdout" if held is not None else "evaluate"
-    dataset = held or job.inputs.versions["evaluate"]
+    split, dataset = rule.split, rule.dataset
     variant = plans.chosen.choice.variant
-    ours = measure_quality(
-        job.recorder,
-        build,
-        job.behaviour,
-        dataset=dataset,
-        split=split,
-        instances=variant.instances,
-    )
     invariance = measure_invariance(
         job.recorder,
         build,
@@ -358,6 +355,16 @@ def certify(job: Job, baseline: Baseline, plans: Plans) -> Certificate:
         plan=tuple(choice.run.outputs.values()),
     )
     against, current, current_version = _current(job, baseline, version)
+    if split == "holdout":
+        use_holdout(job, rule, candidate=build.version, current=current.build.version)
+    ours = measure_quality(
+        job.recorder,
+        build,
+        job.behaviour,
+        dataset=dataset,
+        split=split,
+        instances=variant.instances,
+    )
     theirs = measure_quality(
         job.recorder, current.build, job.behaviour, dataset=dataset, split=split
     )
@@ -390,15 +397,27 @@ def certify(job: Job, baseline: Baseline, plans: Plans) -> Certificate:
         job.recorder,
         candidate=version,
         current=current_version,
-        split=split,
-        contracts=job.contracts,
+        rule=rule,
         samples=evidence.samples,
         measurements=evidence.measurements,
+        in_force=_in_force(job, rule, ours[1], replay.run),
         void=replay.void,
         detail=f"{variant.name} on {split} and under load",
     )
     return Certificate(
         build, servable, version, decision, decided, replay, split, invariance, against
+    )
+
+
+def _in_force(job: Job, rule: Rule, answers: Recorded, load: Recorded) -> Mapping[str, str | None]:
+    """Without a holdout nothing is sealed: who declares a contract may have seen the samples that
+    it then judges, and the report says so."""
+    if rule.split != "holdout":
+        return {}
+    return in_force(
+        job.store,
+        rule,
+        {"answers on the holdout": answers.entry, "speed under load": load.entry},
     )
 
 

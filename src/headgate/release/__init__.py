@@ -7,9 +7,20 @@ clocks or engines; measuring is its callers' work and storing is the ledger's.
 from headgate.release.data import judge_age, judge_drift
 from headgate.release.estimate import NoEstimate, estimate_blocks
 from headgate.release.gate import decide, judge
-from headgate.release.power import Assumption, PowerRow, assume, contract_power, slices_power
+from headgate.release.holdout import CERTIFICATE, certificates
+from headgate.release.power import (
+    Assumption,
+    PowerRow,
+    assume,
+    contract_power,
+    joint_power,
+    least_n,
+    share_of,
+    slices_power,
+)
 from headgate.release.promotion import next_release, rollback_release, rollback_target
 from headgate.release.replay import contract_from_json, decide_again, decision_from_json
+from headgate.release.rule import Rule, rule_from_json
 from headgate.release.samples import (
     Blocks,
     ClassLabel,
@@ -20,15 +31,18 @@ from headgate.release.samples import (
 )
 
 __all__ = [
+    "CERTIFICATE",
     "Assumption",
     "Blocks",
     "ClassLabel",
     "NoEstimate",
     "PairedItems",
     "PowerRow",
+    "Rule",
     "Samples",
     "WorstSlice",
     "assume",
+    "certificates",
     "contract_from_json",
     "contract_power",
     "decide",
@@ -36,11 +50,15 @@ __all__ = [
     "decision_from_json",
     "estimate_blocks",
     "from_json",
+    "joint_power",
     "judge",
     "judge_age",
     "judge_drift",
+    "least_n",
     "next_release",
     "rollback_release",
     "rollback_target",
+    "rule_from_json",
+    "share_of",
     "slices_power",
 ]

@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 LEVEL = 0.95
-"""Of each one-sided bound."""
+"""Of each one-sided bound, where nothing is corrected for."""
 MAX_ERRORED_SHARE = 0.01
 """More errored items than this, on either side, and the measurement itself is broken."""
 MIN_BLOCKS = 8
@@ -92,9 +92,13 @@ def mismatch(contract: Contract, metric: str, direction: Direction) -> str | Non
 
 
 def estimate_items(
-    contract: Contract, samples: PairedItems, *, max_errored_share: float = MAX_ERRORED_SHARE
+    contract: Contract,
+    samples: PairedItems,
+    *,
+    level: float = LEVEL,
+    max_errored_share: float = MAX_ERRORED_SHARE,
 ) -> Estimate | NoEstimate:
-    """Estimate from paired items.
+    """Estimate from paired items, with one-sided bounds at ``level``.
 
     A pair in which either side errored counts as the greatest loss that one item can show: a
     candidate that answers nothing gains nothing, and a current that failed flatters nobody. An
@@ -127,15 +131,15 @@ def estimate_items(
         differences = [a - b for a, b in zip(ours, theirs, strict=True)]
         gained, lost = sum(d > 0 for d in differences), sum(d < 0 for d in differences)
         interval = (
-            paired_binary_interval(gained, lost, n, level=LEVEL)
+            paired_binary_interval(gained, lost, n, level=level)
             if binary
-            else t_interval(differences, level=LEVEL, largest=greatest - least)
+            else t_interval(differences, level=level, largest=greatest - least)
         )
     else:
         interval = (
-            wilson_interval(round(sum(ours)), n, level=LEVEL)
+            wilson_interval(round(sum(ours)), n, level=level)
             if binary
-            else t_interval(ours, level=LEVEL, largest=greatest - least)
+            else t_interval(ours, level=level, largest=greatest - least)
         )
     mean = math.fsum(theirs) / n if relative else None
     note = f"{sum(errored)} of {n} items errored and count as lost" if any(errored) else ""
@@ -173,8 +177,10 @@ def _broken_items(contract: Contract, samples: PairedItems) -> str | None:
     return None
 
 
-def estimate_blocks(contract: Contract, samples: Blocks) -> Estimate | NoEstimate:
-    """Estimate from interleaved blocks, by a t interval over blocks.
+def estimate_blocks(
+    contract: Contract, samples: Blocks, *, level: float = LEVEL
+) -> Estimate | NoEstimate:
+    """Estimate from interleaved blocks, by a t interval over blocks with bounds at ``level``.
 
     A ratio is the t interval of the log ratios of neighbouring blocks (so it is a ratio of
     geometric means); a difference that of their differences; an absolute value that of the
@@ -221,10 +227,10 @@ def estimate_blocks(contract: Contract, samples: Blocks) -> Estimate | NoEstimat
     if not samples.aa_before or not samples.aa_after:
         return _unknown("no A/A block before or none after, so the noise is not known", n)
     if contract.bound is Bound.RATIO_AT_MOST:
-        return _ratio(contract, samples)
+        return _ratio(contract, samples, level)
     if contract.bound.needs_current:
-        return _difference(contract, samples)
-    return _absolute(contract, samples)
+        return _difference(contract, samples, level)
+    return _absolute(contract, samples, level)
 
 
 def _broken_blocks(contract: Contract, samples: Blocks) -> str | None:
@@ -249,14 +255,14 @@ def _broken_blocks(contract: Contract, samples: Blocks) -> str | None:
     return None
 
 
-def _ratio(contract: Contract, samples: Blocks) -> Estimate | NoEstimate:
+def _ratio(contract: Contract, samples: Blocks, level: float) -> Estimate | NoEstimate:
     def log_ratio(pair: tuple[float, float]) -> float:
         return math.log(pair[1] / pair[0])
 
     pairs = list(zip(samples.current, samples.candidate, strict=True))
     interval = t_interval(
         [log_ratio(p) for p in pairs],
-        level=LEVEL,
+        level=level,
         least_sd=_rms(log_ratio(p) for p in (*samples.aa_before, *samples.aa_after)),
     )
     noise = max(
@@ -271,14 +277,14 @@ def _ratio(contract: Contract, samples: Blocks) -> Estimate | NoEstimate:
     return estimate
 
 
-def _difference(contract: Contract, samples: Blocks) -> Estimate | NoEstimate:
+def _difference(contract: Contract, samples: Blocks, level: float) -> Estimate | NoEstimate:
     def difference(pair: tuple[float, float]) -> float:
         return pair[1] - pair[0]
 
     pairs = list(zip(samples.current, samples.candidate, strict=True))
     interval = t_interval(
         [difference(p) for p in pairs],
-        level=LEVEL,
+        level=level,
         least_sd=_rms(difference(p) for p in (*samples.aa_before, *samples.aa_after)),
     )
     noise = max(
@@ -291,7 +297,7 @@ def _difference(contract: Contract, samples: Blocks) -> Estimate | NoEstimate:
     return estimate
 
 
-def _absolute(contract: Contract, samples: Blocks) -> Estimate | NoEstimate:
+def _absolute(contract: Contract, samples: Blocks, level: float) -> Estimate | NoEstimate:
     value = math.fsum(samples.candidate) / len(samples.candidate)
 
     def scaled(pair: tuple[float, float]) -> float:
@@ -301,7 +307,7 @@ def _absolute(contract: Contract, samples: Blocks) -> Estimate | NoEstimate:
 
     interval = t_interval(
         samples.candidate,
-        level=LEVEL,
+        level=level,
         # A difference of two blocks spreads sqrt(2) times as wide as one block.
         least_sd=_rms(scaled(p) for p in (*samples.aa_before, *samples.aa_after)) / math.sqrt(2),
     )

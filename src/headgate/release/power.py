@@ -2,31 +2,46 @@
 
 A margin that the samples cannot resolve makes every candidate *unknown*. So each contract's power
 is computed first: the chance that a candidate which is truly as assumed (no loss, unless told)
-passes with n items or blocks. Knows nothing of where an assumption comes from but its own words.
+passes with n items or blocks. All contracts must pass, so each owes more than the 80 % that they
+owe together (``share_of``). Knows nothing of where an assumption comes from but its own words.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, assert_never
+
+from scipy.special import ndtr
 
 from headgate.errors import InputError
 from headgate.objects import Bound, Contract
 from headgate.release.estimate import LEVEL, MIN_BLOCKS
 from headgate.release.samples import Blocks, PairedItems
+from headgate.theory.intervals import normal_quantile
 from headgate.theory.significance import (
+    fewest,
+    power_interleaved_blocks,
     power_paired_binary,
     power_paired_mean,
     required_n_paired_binary,
     required_n_paired_mean,
 )
 
-__all__ = ["ENOUGH_POWER", "Assumption", "PowerRow", "assume", "contract_power", "slices_power"]
+__all__ = [
+    "ENOUGH_POWER",
+    "Assumption",
+    "PowerRow",
+    "assume",
+    "contract_power",
+    "joint_power",
+    "least_n",
+    "share_of",
+    "slices_power",
+]
 
 ENOUGH_POWER = 0.8
-_ALPHA = 1 - LEVEL
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +80,7 @@ class PowerRow:
     """Distance from the assumed truth to the limit; of a ratio, its natural logarithm."""
     power: float
     required_n: int | None
-    """For 80 % power; None where no n suffices."""
+    """For the power that is asked of this contract; None where no n suffices."""
     can_decide: bool
 
 
@@ -122,11 +137,70 @@ def assume(
     )
 
 
-def contract_power(contract: Contract, n: int, assumption: Assumption | None) -> PowerRow:
+def share_of(contracts: int) -> float:
+    """The power that each of so many contracts owes, for all of them to pass in 80 %.
+
+    Contracts share items, so their chances do not multiply: Boole's inequality.
+
+    >>> share_of(4)
+    0.95
+    """
+    return 1 - (1 - ENOUGH_POWER) / max(contracts, 1)
+
+
+def joint_power(powers: Iterable[float]) -> float:
+    """At least so often do all contracts of such powers pass (Boole).
+
+    >>> joint_power([0.95, 0.9, 1.0])
+    0.85
+    """
+    return max(0.0, 1 - math.fsum(1 - power for power in powers))
+
+
+def least_n(
+    contract: Contract,
+    *,
+    value_range: tuple[float, float] | None,
+    level: float = LEVEL,
+) -> int | None:
+    """The fewest items (of ``value_range``) or blocks (None) with which anything could be accepted.
+
+    Not even a candidate that answers every item as current does, or that keeps an absolute bound
+    with every one, is accepted with fewer. None where no n suffices: such a gate can never decide.
+    A margin of 0 demands a gain, and how large that is nobody knows beforehand.
+    """
+    if contract.bound is Bound.ONE_OF:
+        return max(contract.min_n, 1)
+    if value_range is None:
+        unkeepable = contract.bound is not Bound.NOT_ABOVE_CURRENT_BY and contract.limit <= 0
+        return None if unkeepable else max(contract.min_n, MIN_BLOCKS)
+    least, greatest = value_range
+    if contract.bound.needs_current and contract.limit <= 0:
+        return max(contract.min_n, 2)
+    room = {
+        Bound.AT_LEAST: greatest - contract.limit,
+        Bound.AT_MOST: contract.limit - least,
+    }.get(contract.bound, contract.limit) / (greatest - least)
+    if room <= 0 or (room >= 1 and contract.bound.needs_current):
+        return None
+    # A score interval without events reaches z^2 / (n + z^2) (Wilson; Tango), a t interval further.
+    z2 = normal_quantile(level) ** 2
+    return max(contract.min_n, 2, math.floor(z2 * (1 - room) / room) + 1)
+
+
+def contract_power(
+    contract: Contract,
+    n: int,
+    assumption: Assumption | None,
+    *,
+    level: float = LEVEL,
+    target: float = ENOUGH_POWER,
+) -> PowerRow:
     """The power of ``contract`` with ``n`` items (or blocks) under ``assumption``.
 
-    A class contract needs no assumption: it decides from ``min_n`` items on. Raises ``InputError``
-    where the assumption does not fit the bound.
+    ``level`` is that of its bounds, ``target`` the power that is asked of it. A class contract
+    needs no assumption: it decides from ``min_n`` items on. Raises ``InputError`` where the
+    assumption does not fit the bound.
 
     >>> from headgate.objects import Action, Axis
     >>> contract = Contract("recall@10", Axis.QUALITY, Bound.NOT_BELOW_CURRENT_BY, 0.02, "why",
@@ -135,10 +209,17 @@ def contract_power(contract: Contract, n: int, assumption: Assumption | None) ->
     >>> row.can_decide, row.required_n
     (True, 695)
     """
-    return _power(contract, n, assumption, ENOUGH_POWER)
+    return _power(contract, n, assumption, level, target)
 
 
-def slices_power(contract: Contract, sizes: Sequence[int], assumption: Assumption) -> PowerRow:
+def slices_power(
+    contract: Contract,
+    sizes: Sequence[int],
+    assumption: Assumption,
+    *,
+    level: float = LEVEL,
+    target: float = ENOUGH_POWER,
+) -> PowerRow:
     """The power of a worst-slice contract over slices of ``sizes`` items.
 
     All must pass, and slices of several dimensions share items, so their chances do not multiply:
@@ -151,9 +232,9 @@ def slices_power(contract: Contract, sizes: Sequence[int], assumption: Assumptio
             where=f"contracts.{contract.metric}",
             fix="label more items, or use coarser slices",
         )
-    target = 1 - (1 - ENOUGH_POWER) / len(sizes)
-    rows = [_power(contract, n, assumption, target) for n in sizes]
-    power = max(0.0, 1 - math.fsum(1 - row.power for row in rows))
+    each = 1 - (1 - target) / len(sizes)
+    rows = [_power(contract, n, assumption, level, each) for n in sizes]
+    power = joint_power(row.power for row in rows)
     smallest = min(rows, key=lambda row: row.n)
     return PowerRow(
         contract.metric,
@@ -162,11 +243,13 @@ def slices_power(contract: Contract, sizes: Sequence[int], assumption: Assumptio
         smallest.margin,
         power,
         smallest.required_n,
-        power >= ENOUGH_POWER,
+        power >= target,
     )
 
 
-def _power(contract: Contract, n: int, assumption: Assumption | None, target: float) -> PowerRow:
+def _power(
+    contract: Contract, n: int, assumption: Assumption | None, level: float, target: float
+) -> PowerRow:
     if contract.bound is Bound.ONE_OF:
         least = max(contract.min_n, 1)
         enough = n >= least
@@ -174,9 +257,12 @@ def _power(contract: Contract, n: int, assumption: Assumption | None, target: fl
     if assumption is None:
         raise _unfit(contract, "no assumption about its spread")
     margin = _margin(contract, assumption)
-    blocks = assumption.kind == "log_sd" or assumption.largest == 0.0
-    least = max(contract.min_n, MIN_BLOCKS if blocks and assumption.kind != "discordance" else 2)
-    if assumption.kind == "discordance":
+    blocks = assumption.kind != "discordance" and assumption.largest == 0.0
+    least = max(contract.min_n, MIN_BLOCKS if blocks else 2)
+    alpha = 1 - level
+    if blocks:
+        power, required = _blocks(contract, n, assumption, margin, alpha, target)
+    elif assumption.kind == "discordance":
         # Under a bound from above a gain is a fall, so the difference changes its sign.
         sign = -1 if contract.bound is Bound.NOT_ABOVE_CURRENT_BY else 1
         difference = sign * (assumption.expected or 0.0)
@@ -185,13 +271,13 @@ def _power(contract: Contract, n: int, assumption: Assumption | None, target: fl
             discordance=assumption.value,
             margin=margin - difference,
             difference=difference,
-            alpha=_ALPHA,
+            alpha=alpha,
         )
         required = required_n_paired_binary(
             discordance=assumption.value,
             margin=margin - difference,
             difference=difference,
-            alpha=_ALPHA,
+            alpha=alpha,
             power=target,
         )
     else:
@@ -199,13 +285,13 @@ def _power(contract: Contract, n: int, assumption: Assumption | None, target: fl
             max(n, 2),
             sd=assumption.value,
             margin=margin,
-            alpha=_ALPHA,
+            alpha=alpha,
             largest=assumption.largest,
         )
         required = required_n_paired_mean(
             sd=assumption.value,
             margin=margin,
-            alpha=_ALPHA,
+            alpha=alpha,
             power=target,
             largest=assumption.largest,
         )
@@ -219,6 +305,32 @@ def _power(contract: Contract, n: int, assumption: Assumption | None, target: fl
         None if required is None else max(required, least),
         power >= target,
     )
+
+
+def _blocks(
+    contract: Contract, n: int, assumption: Assumption, margin: float, alpha: float, target: float
+) -> tuple[float, int | None]:
+    """Power and required n of interleaved blocks, with what the gate asks of their noise.
+
+    Of an absolute bound it asks that the candidate's blocks differ from one to the next by less
+    than half the margin on average, which its own normal spread tells: ``sqrt(4/pi)`` of it, with
+    a standard error of about ``1.03/sqrt(n-1)`` (a moving average of normal values).
+    """
+    sd, absolute = assumption.value, not contract.bound.needs_current
+    own = math.log(contract.limit) if assumption.kind == "log_sd" else contract.limit
+    noise_limit = math.inf if absolute else (abs(own) or abs(margin)) / 2
+
+    def reached(n: int) -> float:
+        power = power_interleaved_blocks(
+            n, sd=sd, margin=margin, noise_limit=noise_limit, alpha=alpha
+        )
+        if absolute and sd > 0:
+            excess = margin / 2 - math.sqrt(4 / math.pi) * sd
+            power *= float(ndtr(excess * math.sqrt(n - 1) / (1.03 * sd)))
+        return power
+
+    required = fewest(lambda n: reached(n) >= target) if margin > 0 else None
+    return reached(max(n, 2)), required
 
 
 def _margin(contract: Contract, assumption: Assumption) -> float:

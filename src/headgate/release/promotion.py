@@ -17,6 +17,8 @@ __all__ = ["next_release", "rollback_release", "rollback_target"]
 
 _RESTORES = "restores"
 """Key of ``Release.extra`` of a rollback: the generation whose variant it brings back."""
+_TARGET_PROOF = "target_proof"
+"""Key of ``Release.extra`` of a promotion: the entry of what proved that it can be taken back."""
 
 
 def next_release(
@@ -27,10 +29,14 @@ def next_release(
     variant: str,
     expected_generation: int | None,
     decision_entry: str | None = None,
+    target_proof: str | None = None,
     note: str = "",
     extra: Mapping[str, str] | None = None,
 ) -> Release:
     """The release that makes ``variant`` current, or ``Refused``.
+
+    ``target_proof`` is the entry of the proof that ``current`` can be served again: it was loaded,
+    checked against its digests and probed before anything takes its place.
 
     ``expected_generation`` is the generation that the caller believes current, None for none yet.
     The first release is the baseline, generation 0, and needs no decision. Reasons to refuse:
@@ -38,7 +44,8 @@ def next_release(
     - ``generation_moved``: another release became current meanwhile;
     - ``decision_not_accepted``: there is no decision, or its action is neither accept nor warn;
     - ``decision_of_other_candidate``: it judged another variant;
-    - ``decision_of_other_current``: it compared with something else than what is current now.
+    - ``decision_of_other_current``: it compared with something else than what is current now;
+    - ``rollback_target_unproved``: nobody has shown that there is a way back.
     """
     _expect(current, expected_generation)
     if current is None:
@@ -66,8 +73,20 @@ def next_release(
                 reason=f"decision_of_other_{what}",
                 fix="gate this candidate against the current release",
             )
+    if target_proof is None:
+        raise Refused(
+            "nobody has shown that what is current could be returned to",
+            where=where,
+            reason="rollback_target_unproved",
+            fix="load and probe it first, as `headgate promote` does",
+        )
     return Release(
-        endpoint, current.generation + 1, variant, decision_entry, note, dict(extra or {})
+        endpoint,
+        current.generation + 1,
+        variant,
+        decision_entry,
+        note,
+        {**(extra or {}), _TARGET_PROOF: target_proof},
     )
 
 
@@ -117,7 +136,10 @@ def rollback_release(
         target.variant,
         decision_entry,
         note,
-        {**target.extra, _RESTORES: str(target.generation)},
+        {
+            **{key: value for key, value in target.extra.items() if key != _TARGET_PROOF},
+            _RESTORES: str(target.generation),
+        },
     )
 
 

@@ -10,7 +10,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from headgate.errors import InputError
-from headgate.objects import Action, Axis, Bound, Contract, ContractResult, Decision, Verdict
+from headgate.objects import (
+    Action,
+    Axis,
+    Bound,
+    Contract,
+    ContractResult,
+    Decision,
+    Flips,
+    SliceResult,
+    Verdict,
+)
 from headgate.release.gate import decide
 from headgate.release.samples import Samples
 
@@ -65,11 +75,12 @@ def decide_again(decision: Decision, samples: Mapping[str, Samples]) -> Decision
             for r in decision.results
             if r.measurement is not None
         },
+        tried=decision.tried,
     )
 
 
 def _result(data: Mapping[str, Any]) -> ContractResult:
-    current = data["current_value"]
+    current, flips = data["current_value"], data["flips"]
     return ContractResult(
         **{
             **data,
@@ -77,6 +88,11 @@ def _result(data: Mapping[str, Any]) -> ContractResult:
             "verdict": Verdict(data["verdict"]),
             **{name: _float(data[name]) for name in ("value", "low", "high")},
             "current_value": None if current is None else _float(current),
+            "flips": None if flips is None else Flips(**flips),
+            "slices": tuple(
+                SliceResult(**{**s, **{k: _float(s[k]) for k in ("value", "low", "high")}})
+                for s in data["slices"]
+            ),
         }
     )
 

@@ -20,7 +20,8 @@ __all__ = ["Blocks", "ClassLabel", "PairedItems", "Samples", "WorstSlice", "from
 
 
 def _kept(x: float) -> float:
-    return float(f"{float(x):.12g}")
+    x = float(x)
+    return x if x == 0.0 or x == 1.0 else float(f"{x:.12g}")  # most items are right or wrong
 
 
 def _kept_or_none(x: float | None) -> float | None:

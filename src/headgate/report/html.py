@@ -7,7 +7,7 @@ from html import escape
 
 from headgate.objects import short
 from headgate.report import plots, words
-from headgate.report.model import Figure, Report, Saving
+from headgate.report.model import ContractRow, Figure, Report, Saving
 
 __all__ = ["render_html"]
 
@@ -274,7 +274,9 @@ def _contracts(r: Report) -> str:
             escape(c.axis),
             _badge(c.verdict),
             _figure(c.figure, r.currency) if c.figure and c.figure.unit != "class" else "–",
-            escape(words.with_units(c.because)),
+            escape(words.with_units(c.because))
+            + (f"<small>{escape(c.flips)}</small>" if c.flips else "")
+            + _slices(c, r.currency),
             _ref(c.figure.entry) if c.figure else "",
         )
         for c in r.contracts
@@ -291,6 +293,14 @@ def _contracts(r: Report) -> str:
         "<h2>The winner against its contracts</h2><p class=lead>Judged on the "
         f"{escape(r.certified_on)} split and under real load.</p>" + _table(head, rows)
     )
+
+
+def _slices(c: ContractRow, currency: str) -> str:
+    if not c.slices:
+        return ""
+    rows = [(escape(name), _figure(figure, currency)) for name, figure in c.slices.items()]
+    table = _table([("slice", False), ("measured", True)], rows)
+    return f"<details><summary>{len(rows)} slices, not judged</summary>{table}</details>"
 
 
 def _load(r: Report) -> str:
@@ -362,11 +372,12 @@ def _power(r: Report) -> str:
         ("n", True),
         ("assumed", False),
         ("power", True),
-        ("n for 80 %", True),
+        ("n needed", True),
     ]
     return (
         "<h2>What these contracts can tell</h2><p class=lead>Computed before anything was judged: "
-        "the chance that a candidate without any true loss is accepted.</p>" + _table(head, rows)
+        "the chance that a candidate without any true loss keeps each of them, and the n with "
+        "which it keeps all in 80 %.</p>" + _table(head, rows)
     )
 
 

@@ -70,6 +70,10 @@ class ContractRow:
     figure: Figure | None
     why: str
     """The rationale."""
+    flips: str = ""
+    """How many answers the winner has won and lost, which an average does not say."""
+    slices: Mapping[str, Figure] = field(default_factory=dict)
+    """Slice -> what is compared there; shown, and judged by nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +148,7 @@ class PowerRow:
     assumed: str
     power: float
     required_n: int | None
-    """For 80 % power; None where no n suffices."""
+    """For this contract's share of 80 % for all; None where no n suffices."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,7 +133,8 @@ def _short_class(c: Candidate) -> str:
 def _contracts(r: Report) -> Group:
     table = _grid(("contract", False), ("verdict", False), ("because", False))
     for row in r.contracts:
-        table.add_row(words.with_units(row.rule), _word(row.verdict), words.with_units(row.because))
+        because = words.with_units(row.because) + (f"; {row.flips}" if row.flips else "")
+        table.add_row(words.with_units(row.rule), _word(row.verdict), because)
     return _section(f"The winner against its contracts ({r.certified_on} split, real load)", table)
 
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from scipy.special import bdtr, nctdtr, ndtr, stdtrit
+import numpy as np
+from scipy.special import bdtr, chdtri, nctdtr, ndtr, stdtrit
 
 from headgate.theory._domain import require
 from headgate.theory.intervals import (
@@ -26,10 +27,12 @@ from headgate.theory.intervals import (
 
 __all__ = [
     "Interval",
+    "fewest",
     "holm",
     "mcnemar_exact",
     "paired_binary_interval",
     "paired_mean_interval",
+    "power_interleaved_blocks",
     "power_paired_binary",
     "power_paired_mean",
     "required_n_paired_binary",
@@ -196,11 +199,48 @@ def required_n_paired_mean(
         )
         return reached >= power
 
-    return _fewest(enough)
+    return fewest(enough)
 
 
-def _fewest(enough: Callable[[int], bool]) -> int | None:
-    """The smallest n >= 2 that is ``enough``, which stays true once it is."""
+def power_interleaved_blocks(
+    n: int, *, sd: float, margin: float, noise_limit: float = math.inf, alpha: float = 0.05
+) -> float:
+    """Power of the t interval over ``n`` pairs of blocks beside two A/A pairs.
+
+    Three rules rather than one: nothing is decided where an A/A difference ``a`` or ``b`` exceeds
+    ``noise_limit``; the spread is believed to be at least ``R = sqrt((a^2 + b^2)/2)``; and ::
+
+        mean + t_(1-alpha, n-1) * max(s, R) / sqrt(n) < margin
+
+    All differences are normal with the same ``sd``, so ``R^2/sd^2`` is exponential and ``s^2/sd^2``
+    is ``chi^2/(n-1)``: integrated at the midpoints of 100 by 100 equal shares, within 0.005.
+
+    >>> power_interleaved_blocks(9, sd=0.02, margin=math.log(1.1), noise_limit=math.log(1.1) / 2)
+    0.966
+    >>> power_interleaved_blocks(9, sd=0.1, margin=math.log(1.1))
+    0.742
+    """
+    require(sd >= 0 and noise_limit >= 0, "spreads are at least 0")
+    require(n >= 2, f"a t interval needs at least 2 pairs, got {n}")
+    if sd == 0:
+        return float(margin > 0)
+    shares = (np.arange(100) + 0.5) / 100
+    s = sd * np.sqrt(chdtri(n - 1, shares) / (n - 1))
+    r = sd * np.sqrt(-np.log(shares))
+    # Of the directions in which (a, b) may lie, those in which neither exceeds the limit.
+    quiet = 1 - 4 / math.pi * np.arccos(np.minimum(noise_limit / (math.sqrt(2) * r), 1.0))
+    believed = np.maximum(s[:, None], r[None, :])
+    t = float(stdtrit(n - 1, 1 - alpha))
+    passes = ndtr((margin * math.sqrt(n) - t * believed) / sd).mean(axis=0)
+    return float((passes * np.maximum(quiet, 0.0)).mean())
+
+
+def fewest(enough: Callable[[int], bool]) -> int | None:
+    """The smallest n >= 2 that is ``enough``, which stays true once it is; None where none is.
+
+    >>> fewest(lambda n: n * n > 50)
+    8
+    """
     high = 2
     while not enough(high):
         high *= 2

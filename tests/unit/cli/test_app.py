@@ -17,8 +17,8 @@ from headgate.errors import Busy, Refused, Undecided
 from .conftest import Cli
 
 COMMANDS = {
-    "init", "doctor", "schema", "optimize", "serve", "bench", "promote", "rollback", "history",
-    "show", "compare", "lineage", "replay", "verify", "checkpoint", "gc",
+    "init", "doctor", "schema", "optimize", "serve", "bench", "gate", "promote", "rollback",
+    "history", "show", "compare", "lineage", "replay", "verify", "audit", "checkpoint", "gc",
 }  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from headgate.ledger import Store
 from headgate.objects import Action, Axis, Bound, Contract
 from headgate.optimize.gate import judge_candidate
 from headgate.optimize.recorder import Recorder
-from headgate.release import ClassLabel
+from headgate.release import ClassLabel, Rule
 
 from .conftest import Cli, Ids
 
@@ -31,8 +31,7 @@ def decided(ids: Ids) -> str:
             recorder,
             candidate=ids.student,
             current=ids.baseline,
-            split="holdout",
-            contracts=[NO_STRANGERS],
+            rule=Rule("docs", "holdout", "sha256:data", (NO_STRANGERS,), {}, {}, seed=0),
             samples={"batch_invariance": ClassLabel("batch_invariance", "exact", 2)},
             measurements={},
         )

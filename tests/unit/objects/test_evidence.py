@@ -1,10 +1,20 @@
-"""What one verdict asks for."""
+"""What one verdict asks for, and what a measurement accounts for."""
 
 from __future__ import annotations
 
 import pytest
 
-from headgate.objects import Action, Axis, Bound, Contract, ContractResult, Verdict
+from headgate.errors import Refused
+from headgate.objects import (
+    Action,
+    Axis,
+    Bound,
+    Contract,
+    ContractResult,
+    Direction,
+    Measurement,
+    Verdict,
+)
 
 
 def _result(verdict: Verdict, on_breach: Action) -> ContractResult:
@@ -40,3 +50,34 @@ def test_only_a_shown_breach_sets_the_declared_action_off(verdict: Verdict, acti
     """Neither a pass nor not knowing rolls anything back, and not knowing never accepts."""
     declared = Action.WARN if verdict is Verdict.WARN else Action.ROLLBACK
     assert _result(verdict, declared).action is action
+
+
+def _measurement(attempted: int, scored: int, errored: int, skipped: int) -> Measurement:
+    return Measurement(
+        "recall@10",
+        "fraction",
+        0.9,
+        "value",
+        0.9,
+        0.88,
+        0.92,
+        scored,
+        Direction.HIGHER,
+        "sha256:artifact",
+        "sha256:dataset",
+        "sha256:run",
+        0,
+        attempted=attempted,
+        scored=scored,
+        errored=errored,
+        skipped=skipped,
+    )
+
+
+def test_every_item_that_was_attempted_is_accounted_for() -> None:
+    """Scored, errored or skipped: what fell out of the count would make the score rise."""
+    assert _measurement(100, 95, 3, 2).attempted == 100
+    for counts in ((100, 95, 3, 1), (100, 95, 3, 3), (0, 1, 0, 0)):
+        with pytest.raises(Refused, match="were attempted, but") as refused:
+            _measurement(*counts)
+        assert refused.value.reason == "counts_do_not_add_up"

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from headgate.ledger import Store
 from headgate.objects import Action, Bound, Decision, Direction, parse
 from headgate.optimize.gate import judge_candidate
 from headgate.optimize.recorder import Recorded, Recorder
-from headgate.release import Blocks, ClassLabel, PairedItems, Samples, decision_from_json
+from headgate.release import Blocks, ClassLabel, PairedItems, Rule, Samples, decision_from_json
 
 from .fakes import contract
 
-CONTRACTS = [
+CONTRACTS = (
     contract("accuracy", Bound.AT_LEAST, 0.9),
     contract("batch_invariance", Bound.ONE_OF, 0.0, allowed=("exact",)),
     contract("latency_p95", Bound.AT_MOST, 1.0),
     contract("cost_per_1k", Bound.RATIO_AT_MOST, 1.0),
-]
+)
+LATE = "the rule was registered, or edited, after this was measured:"
+PLANNED = {"accuracy": 400, "latency_p95": 9, "cost_per_1k": 9}
+RULE = Rule("docs", "holdout", "sha256:data", CONTRACTS, {}, PLANNED, seed=0)
 
 
 def samples(correct: float = 1.0) -> dict[str, Samples]:
@@ -42,16 +47,21 @@ def samples(correct: float = 1.0) -> dict[str, Samples]:
 
 
 def judge(
-    recorder: Recorder, given: dict[str, Samples], void: tuple[str, ...] = ()
+    recorder: Recorder,
+    given: dict[str, Samples],
+    void: tuple[str, ...] = (),
+    *,
+    rule: Rule = RULE,
+    in_force: dict[str, str | None] | None = None,
 ) -> tuple[Decision, Recorded]:
     return judge_candidate(
         recorder,
         candidate=recorder.store.put_bytes(b"candidate"),
         current=recorder.store.put_bytes(b"current"),
-        split="holdout",
-        contracts=CONTRACTS,
+        rule=rule,
         samples=given,
         measurements={},
+        in_force=in_force,
         void=void,
     )
 
@@ -95,3 +105,46 @@ def test_a_contract_without_samples_is_never_accepted(recorder: Recorder, metric
     del given[metric]
     decision, _ = judge(recorder, given)
     assert not decision.accepted
+
+
+@pytest.mark.parametrize(
+    ("in_force", "says"),
+    [
+        ({"it": RULE.digest, "its speed": RULE.digest}, "all 4 contracts are kept on holdout"),
+        ({"it": RULE.digest, "its speed": None}, f"{LATE} its speed; put the old rule back, or"),
+        ({"it": "sha256:another", "its speed": RULE.digest}, f"{LATE} it; put the old rule back"),
+        ({"it": None, "its speed": "sha256:another"}, f"{LATE} it and its speed; put the old"),
+    ],
+)
+def test_a_rule_that_was_not_there_before_the_samples_decides_nothing(
+    recorder: Recorder, store: Store, in_force: dict[str, str | None], says: str
+) -> None:
+    """Invalid, whatever they say, and in any replay."""
+    decision, run = judge(recorder, samples(), in_force=in_force)
+    assert decision.because.startswith(says)
+    assert decision.accepted == (set(in_force.values()) == {RULE.digest})
+    assert decision.rule == RULE.digest
+    assert recorder.replay(store.get(run.entry)).identical
+
+
+def test_a_wider_margin_is_another_rule(recorder: Recorder) -> None:
+    """Everything that could be turned until it pleases is in the digest."""
+    (accuracy, *rest), seen = RULE.contracts, {"it": RULE.digest}
+    for edited in (
+        replace(RULE, contracts=(replace(accuracy, limit=0.4), *rest)),
+        replace(RULE, metrics={"accuracy": "sha256:kinder"}),
+        replace(RULE, planned_n=PLANNED | {"accuracy": 200}),
+        replace(RULE, seed=7),
+        replace(RULE, tried=2),
+        replace(RULE, level=0.8),
+    ):
+        decision, _ = judge(recorder, samples(0.5), rule=edited, in_force=seen)
+        assert decision.action is Action.INVALID
+
+
+def test_before_the_planned_n_nothing_is_decided(recorder: Recorder) -> None:
+    """Neither that it is good nor that it is bad; and more than was planned is broken."""
+    for planned, action in ((401, Action.UNKNOWN), (399, Action.INVALID)):
+        rule = replace(RULE, planned_n=PLANNED | {"accuracy": planned})
+        for correct in (1.0, 0.5):
+            assert judge(recorder, samples(correct), rule=rule)[0].action is action

@@ -19,6 +19,7 @@ from headgate.optimize.job import Job
 from headgate.optimize.main import OptimizeResult, exit_code_of
 from headgate.optimize.result import Findings
 from headgate.optimize.stages import Baseline, Tried, p95_limit_s, winner_of
+from headgate.release import Rule
 from headgate.report import Report
 
 from .fakes import RUN, contract, speed, tried
@@ -111,7 +112,7 @@ def test_the_loaded_baseline_waits_as_the_formula_of_its_queue_says() -> None:
 
 
 def outcome(tries: list[Tried], findings: object = None) -> tuple[Action, str, str, str]:
-    nobody = cast("Job", None), cast("Baseline", None)
+    nobody = cast("Job", None), cast("Rule", None), cast("Baseline", None)
     return main._outcome(*nobody, tries, cast("Findings | None", findings))
 
 
@@ -144,6 +145,12 @@ def test_without_a_winner_not_knowing_goes_before_a_refusal() -> None:
     action, because, entry, about = outcome(tries)
     assert (action, entry, about) == (Action.UNKNOWN, RUN.entry, "int8_static")
     assert because == "no candidate is accepted; int8_static: it says unknown"
+
+
+@pytest.fixture(autouse=True)
+def targets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is current is made up, and taken to be usable."""
+    monkeypatch.setattr(main, "prove_target", lambda store, version: f"proof of {version}")
 
 
 def promoted(store: Store, found: object, *, promote: bool = True) -> int | None:

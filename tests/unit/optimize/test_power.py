@@ -11,10 +11,11 @@ import pytest
 from headgate.ledger import Store
 from headgate.objects import BatchInvariance, Bound, Contract
 from headgate.optimize.blocks import BlockTimes, SpeedBlocks
-from headgate.optimize.evidence import MIN_SLICE
+from headgate.optimize.evidence import MIN_SLICE, SPEED
 from headgate.optimize.job import Job
 from headgate.optimize.power import Power, plan_power
 from headgate.optimize.stages import Baseline
+from headgate.release import Rule
 
 from .fakes import contract, invariance, quality, speed, tried
 
@@ -46,7 +47,9 @@ def power(
         ),
     )
     baseline = SimpleNamespace(quality=quality({"accuracy": (1.0,) * N}, N))
-    return plan_power(cast("Job", job), cast("Baseline", baseline), tries, times)  # type: ignore[arg-type]
+    planned = {c.metric: 9 if c.metric.startswith(SPEED) else N for c in contracts}
+    rule = Rule("docs", "evaluate", "sha256:data", contracts, {}, planned, seed=0)
+    return plan_power(cast("Job", job), rule, cast("Baseline", baseline), tries, times)  # type: ignore[arg-type]
 
 
 def test_each_contract_has_a_row_with_its_rule_and_its_n(store: Store) -> None:
@@ -130,4 +133,5 @@ def test_the_table_is_in_the_ledger_even_where_it_is_empty(store: Store) -> None
     """Where no candidate could be made, too."""
     found = power(store, contract("accuracy", BELOW, 0.05), tries=(tried("bf16", None),))
     assert found.rows == ()
-    assert store.get(found.entry).body == {"endpoint": "docs", "rows": []}
+    body = store.get(found.entry).body
+    assert (body["endpoint"], body["rows"]) == ("docs", [])

@@ -8,8 +8,18 @@ import numpy as np
 import pytest
 
 from headgate.errors import InputError
-from headgate.objects import Bound, Direction, Verdict
-from headgate.release import Assumption, assume, contract_power, judge, slices_power
+from headgate.objects import Bound, Contract, Direction, Verdict
+from headgate.release import (
+    Assumption,
+    Blocks,
+    assume,
+    contract_power,
+    joint_power,
+    judge,
+    least_n,
+    share_of,
+    slices_power,
+)
 from tests.unit.release.samples import binary, blocks, contract, items
 
 RATIO = contract("latency", Bound.RATIO_AT_MOST, 1.1)
@@ -27,15 +37,47 @@ def test_stated_power_is_the_share_of_passes(n: int) -> None:
     assert np.mean(passes) == pytest.approx(row.power, abs=0.04)
 
 
-def test_stated_power_of_blocks_is_the_share_of_passes() -> None:
-    """The same for ratios of blocks, 12 of them with 8 % of noise each."""
-    row = contract_power(RATIO, 12, Assumption("log_sd", 0.1, "stated"))
+def noisy_blocks(rng: np.random.Generator, n: int, sd: float, level: float = 100.0) -> Blocks:
+    """Candidate, current and the A/A pairs spread alike: ``sd`` is of the log of a ratio."""
+
+    def drawn(size: int) -> list[float]:
+        return list(level * np.exp(rng.normal(0, sd / math.sqrt(2), size)))
+
+    before, after = drawn(2), drawn(2)
+    return blocks(
+        drawn(n),
+        drawn(n),
+        aa_before=((before[0], before[1]),),
+        aa_after=((after[0], after[1]),),
+    )
+
+
+@pytest.mark.parametrize("sd", [0.02, 0.035, 0.06])
+@pytest.mark.parametrize(
+    ("rule", "kind", "expected"),
+    [
+        (RATIO, "log_sd", None),
+        (contract("latency", Bound.NOT_ABOVE_CURRENT_BY, 10.0), "sd", None),
+        (contract("latency", Bound.AT_MOST, 120.0), "sd", 100.0),
+    ],
+)
+def test_stated_power_of_blocks_is_the_share_of_passes(
+    rule: Contract, kind: str, expected: float | None, sd: float
+) -> None:
+    """The same for blocks, where the A/A pairs have a word too, within 5 points."""
+    spread = {"log_sd": sd, "sd": 100 * sd * (1 if expected is None else 1 / math.sqrt(2))}[kind]
+    assumption = Assumption(kind, spread, "stated", expected=expected)  # type: ignore[arg-type]
+    row = contract_power(rule, 9, assumption)
     rng = np.random.default_rng(22)
-    passes = [
-        judge(RATIO, blocks(list(100 * np.exp(rng.normal(0, 0.1, 12))))).verdict is Verdict.PASS
-        for _ in range(1500)
-    ]
-    assert np.mean(passes) == pytest.approx(row.power, abs=0.03)
+    passes = [judge(rule, noisy_blocks(rng, 9, sd)).verdict is Verdict.PASS for _ in range(1500)]
+    assert np.mean(passes) == pytest.approx(row.power, abs=0.05)
+
+
+def test_more_blocks_do_not_help_where_the_noise_of_one_stops_it() -> None:
+    """6 % between two blocks of current are more than half of a margin of 10 % every other time."""
+    row = contract_power(RATIO, 1000, Assumption("log_sd", 0.06, "stated"))
+    assert row.power < 0.5
+    assert (row.required_n, row.can_decide) == (None, False)
 
 
 def test_required_n_can_decide_and_one_less_cannot() -> None:
@@ -190,3 +232,34 @@ def test_direction_is_kept_out_of_the_plan() -> None:
     high = items([0.25, 0.75] * 60, [0.5] * 120)
     low = items([0.75, 0.25] * 60, [0.5] * 120, direction=Direction.LOWER)
     assert assume(high).value == pytest.approx(assume(low).value)
+
+
+def test_contracts_that_must_all_pass_owe_more_than_their_sum() -> None:
+    """Four at 95 % pass together in 80 %, however they hang together."""
+    assert joint_power([share_of(4)] * 4) == pytest.approx(0.8)
+    assert joint_power([0.4, 0.5]) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("rule", "value_range", "least"),
+    [
+        (contract(limit=0.02), (0.0, 1.0), 133),
+        (contract(limit=0.02, min_n=500), (0.0, 1.0), 500),
+        (contract(bound=Bound.NOT_ABOVE_CURRENT_BY, limit=0.02), (0.0, 1.0), 133),
+        (contract(limit=0.0), (0.0, 1.0), 2),
+        (contract(bound=Bound.AT_LEAST, limit=1.0), (0.0, 1.0), None),
+        (contract(bound=Bound.AT_LEAST, limit=0.9), (0.0, 1.0), 25),
+        (RATIO, None, 8),
+        (contract("latency", Bound.RATIO_AT_MOST, 0.0), None, None),
+        (contract("invariance", Bound.ONE_OF, 0.0, allowed=("exact",)), None, 1),
+    ],
+)
+def test_below_the_least_n_nothing_could_be_accepted(
+    rule: Contract, value_range: tuple[float, float] | None, least: int | None
+) -> None:
+    """Not even a candidate without any difference; and from there on that one is."""
+    assert least_n(rule, value_range=value_range) == least
+    if rule.bound is not Bound.NOT_BELOW_CURRENT_BY or not rule.limit or rule.min_n:
+        return
+    for n, verdict in ((132, Verdict.UNKNOWN), (133, Verdict.PASS)):
+        assert judge(rule, binary(n)).verdict is verdict

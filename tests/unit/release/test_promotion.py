@@ -31,6 +31,7 @@ def promoted(*variants: str) -> list[Release]:
                 endpoint="docs",
                 variant=variant,
                 expected_generation=last.generation,
+                target_proof=f"proof of {last.variant}",
                 extra={"index": f"index of {variant}"},
             )
         )
@@ -52,8 +53,24 @@ def test_an_accepted_candidate_is_the_next_generation(action: Action) -> None:
         variant="v1",
         expected_generation=0,
         decision_entry="entry-9",
+        target_proof="entry-8",
     )
     assert (release.generation, release.variant, release.decision) == (1, "v1", "entry-9")
+    assert release.extra == {"target_proof": "entry-8"}
+
+
+def test_without_a_way_back_nothing_is_promoted() -> None:
+    """What is current must have been loaded and probed; the first release has nothing behind it."""
+    with pytest.raises(Refused) as refused:
+        next_release(BASE, decision(), endpoint="docs", variant="v1", expected_generation=0)
+    assert refused.value.reason == "rollback_target_unproved"
+
+
+def test_a_rollback_leaves_the_proof_of_another_promotion_behind() -> None:
+    """It was about what that one replaced."""
+    history = promoted("v0", "v1", "v2")
+    assert history[-1].extra["target_proof"] == "proof of v1"
+    assert "target_proof" not in rollback_release(history, expected_generation=2).extra
 
 
 @pytest.mark.parametrize(
@@ -111,6 +128,7 @@ def test_a_promotion_after_a_rollback_returns_to_what_was_restored() -> None:
             endpoint="docs",
             variant="v3",
             expected_generation=3,
+            target_proof="proof of v1",
         )
     )
     target = rollback_target(history)

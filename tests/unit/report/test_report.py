@@ -274,3 +274,20 @@ def test_log_axes_are_labelled_with_plain_numbers() -> None:
     assert {"20", "50"} <= set(texts)
     assert "×" not in svg
     assert "<tspan" not in svg
+
+
+def test_answers_that_flipped_and_slices_stand_beside_a_contract() -> None:
+    """An average of nothing hides ten answers won and ten lost; a slice hides behind the whole."""
+    row = ContractRow(
+        "recall@10 not below current by 0.02", "quality", "pass", "no difference",
+        figure(0.0, "points"), "2026 goal", "10 answers won, 10 lost",
+        {"family:system": figure(-0.05, "points", -0.09, -0.01)},
+    )  # fmt: skip
+    report = dataclasses.replace(full_report(), contracts=(row,))
+    page = render_html(report)
+    for text in (page, " ".join(terminal(report).split())):
+        assert "10 answers won, 10 lost" in text
+    assert "1 slices, not judged" in page
+    assert "family:system" in page
+    (told,) = as_json(report)["contracts"]
+    assert told["slices"]["family:system"]["value"] == -0.05

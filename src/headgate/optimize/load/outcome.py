@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from headgate.objects import Direction
+from headgate.optimize.evidence import SPEED
 from headgate.optimize.recorder import Recorded
 from headgate.release import Blocks
 from headgate.release.estimate import MAX_ERRORED_SHARE
@@ -112,7 +113,7 @@ class Replay:
 
     def samples(self, metric: str, *, price_per_s: float) -> Blocks | None:
         """The candidate's segments beside the current's, as the gate takes them."""
-        if not metric.startswith(("latency_", "cost_per_", "device_s_per_")):
+        if not metric.startswith(SPEED):
             return None
 
         def of(s: SegmentTimes) -> float:

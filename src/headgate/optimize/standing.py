@@ -1,0 +1,183 @@
+"""Where a candidate stands: what the evidence in the store says of it, and what is missing.
+
+Measures nothing. A decision counts only where it follows again from its own samples, was made by
+the contracts that stand in headgate.yaml today, and is about these two variants; everything else
+is *unknown* or *invalid*, with what would make it known.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from headgate.config import EndpointConfig
+from headgate.errors import UsageError
+from headgate.ledger import Entry, Store
+from headgate.objects import Action, Decision, digest, parse, short
+from headgate.optimize.gate import gate
+from headgate.optimize.recorder import Recorder
+from headgate.release import Rule, decision_from_json, rule_from_json
+from headgate.runtime.servable import Servable
+
+__all__ = ["CURRENT", "Missing", "Standing", "stand"]
+
+CURRENT = "current"
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Evidence that is not there, and how to get it."""
+
+    what: str
+    fix: str
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One candidate against one current, by what is recorded."""
+
+    endpoint: str
+    candidate: str
+    current: str
+    action: Action
+    because: str
+    decision: Decision | None = None
+    entry: str | None = None
+    """The run that made the decision: what `headgate promote` takes."""
+    missing: tuple[Missing, ...] = ()
+
+
+def stand(
+    store: Store, candidate: str, *, against: str = CURRENT, config: EndpointConfig | None = None
+) -> Standing:
+    """``candidate`` is the id of a variant or of a decision, ``against`` that of a variant, or
+    ``current``; before the first release that is what the newest decision compared it with.
+
+    ``config``: the endpoint's file, where there is one. Raises ``UsageError`` where an id is none
+    of a variant's, or the two are of different endpoints.
+    """
+    version = _variant(store, candidate)
+    endpoint = Servable.load(store, version).endpoint
+    about = [(run, d) for run, d in _decisions(store) if d.candidate == version]
+    current = _current(store, endpoint, against, about)
+    if current == version:
+        return Standing(
+            endpoint,
+            version,
+            current,
+            Action.UNKNOWN,
+            "it is itself what is current",
+            missing=(Missing("another variant to hold it against", "give --against ID"),),
+        )
+    asked = _again(config)
+    here = [(run, d) for run, d in about if d.current == current]
+    if not here:
+        others = ", ".join(dict.fromkeys(short(d.current) for _, d in about))
+        judged = f"it was judged against {others}" if others else "it was never judged"
+        return Standing(
+            endpoint,
+            version,
+            current or "",
+            Action.UNKNOWN,
+            f"{judged}, and not against {short(current) if current else 'anything'}",
+            missing=(
+                Missing(
+                    "a decision on quality, safety, latency and cost of these two",
+                    f"type `{asked}`, which measures the winner beside what is current",
+                ),
+            ),
+        )
+    run, decision = here[0]
+    action, because, missing = _checked(store, run, decision, config)
+    return Standing(endpoint, version, decision.current, action, because, decision, run.id, missing)
+
+
+def _again(config: EndpointConfig | None) -> str:
+    return f"headgate optimize {shlex.quote(str(config.path)) if config else 'headgate.yaml'}"
+
+
+def _checked(
+    store: Store, run: Entry, decision: Decision, config: EndpointConfig | None
+) -> tuple[Action, str, tuple[Missing, ...]]:
+    """What the decision is worth today."""
+    recorder = Recorder(store, "", "", "", int(run.body["seed"]), store.root.absolute().parent)
+    if not recorder.replay(run).identical:
+        newer = run.body["c"].get("code") != gate.code
+        because = "the recorded decision does not follow from its samples" + (
+            ": this version decides otherwise" if newer else ""
+        )
+        return (
+            Action.INVALID,
+            because,
+            (Missing("a decision of this version", f"type `{_again(config)}`"),),
+        )
+    rule = _rule(store, run)
+    if config is None:
+        return decision.action, decision.because, ()
+    if config.contracts and digest(rule.contracts) != digest(config.contracts):
+        return (
+            Action.INVALID,
+            "the contracts were edited since: what stands in headgate.yaml was never judged",
+            (Missing("a decision by these contracts", f"type `{_again(config)}`"),),
+        )
+    if config.gaps and decision.accepted:
+        return (
+            Action.UNKNOWN,
+            "headgate.yaml leaves open what a release needs",
+            tuple(Missing(f"{gap.key}: {gap.what}", gap.fix) for gap in config.gaps),
+        )
+    return decision.action, decision.because, ()
+
+
+def _rule(store: Store, run: Entry) -> Rule:
+    return rule_from_json(parse(store.read(run.body["u"]["case"]))["rule"])
+
+
+def _decisions(store: Store) -> Iterator[tuple[Entry, Decision]]:
+    """Newest first."""
+    runs = [r for r in store.entries("run") if r.body["transformation"] == gate.name]
+    for run in reversed(runs):
+        yield run, decision_from_json(parse(store.read(run.body["z"]["decision"])))
+
+
+def _variant(store: Store, id: str) -> str:
+    """The version of the variant with this id, or of the one that the decision is about."""
+    entry = store.get(id)
+    if entry.kind == "artifact" and entry.body["kind"] == "decision":
+        made_by = entry.body["made_by"]
+        entry = store.get(made_by) if made_by else entry
+    version = entry.body.get("version")
+    if entry.kind == "run" and entry.body["transformation"] == gate.name:
+        decision = decision_from_json(parse(store.read(entry.body["z"]["decision"])))
+        version = decision.candidate
+    artifact = store.artifact(version) if version else None
+    if artifact is None or artifact.kind != "variant":
+        raise UsageError(
+            f"{id} is neither a variant nor a decision about one",
+            where=str(store.root),
+            reason="no_variant",
+            fix="take the id of the winner from the report of `headgate optimize`; a build that "
+            "was not planned for serving cannot be released",
+        )
+    return artifact.version
+
+
+def _current(
+    store: Store, endpoint: str, against: str, about: list[tuple[Entry, Decision]]
+) -> str | None:
+    if against != CURRENT:
+        version = _variant(store, against)
+        other = Servable.load(store, version).endpoint
+        if other != endpoint:
+            raise UsageError(
+                f"{against} is of the endpoint {other}, and the candidate of {endpoint}",
+                where=str(store.root),
+                reason="other_endpoint",
+                fix="compare two variants of one endpoint",
+            )
+        return version
+    release = store.current(endpoint)
+    if release is not None:
+        return release.variant
+    return about[0][1].current if about else None

@@ -1,0 +1,95 @@
+"""The benchmark of the gate in short: the same worlds, fewer gates, wider bounds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from benchmarks.gate import rates
+from benchmarks.gate.corrupted import corrupted
+from benchmarks.gate.replays import replayed
+from benchmarks.gate.world import AXES, BETTER, CONTRACTS, MARGINS, SAME, Plan
+from headgate.objects import Action
+from headgate.release import judge
+
+GATES = 60
+PLAN = Plan.of_the_gate()
+
+
+def worst(share: float, gates: int = GATES) -> float:
+    """Counts above this come by chance once in ten thousand times."""
+    return gates * share + 3.7 * (gates * share * (1 - share)) ** 0.5
+
+
+@pytest.mark.parametrize("axis", AXES)
+def test_a_loss_of_a_whole_margin_is_rarely_accepted(axis: str) -> None:
+    """At most in 5 %, whichever axis it is on."""
+    assert rates.at_the_margin(axis, PLAN, GATES, 1)["accept"] <= worst(0.05)
+
+
+def test_no_change_at_all_is_mostly_accepted_on_all_four_axes() -> None:
+    """In 80 % at the planned n."""
+    assert GATES - rates.unchanged(PLAN, GATES, 2)["accept"] <= worst(0.2)
+
+
+@pytest.mark.parametrize("axis", AXES)
+def test_a_planted_regression_is_caught(axis: str) -> None:
+    """In 90 %, and nothing that regressed is accepted."""
+    seen = rates.harmed(axis, PLAN, 30, 3)
+    assert 30 - seen["caught"] <= worst(0.1, 30)
+    assert 30 - seen["stopped"] <= worst(0.05, 30)
+
+
+def test_peeking_decides_nothing_and_a_naive_gate_that_peeks_is_seen() -> None:
+    """The same ten looks at the same samples: ours waits for the planned n."""
+    seen = rates.peeking(PLAN, 40, 4)
+    assert seen["early"] == 0
+    assert seen["accepted"] <= worst(0.05, 40)
+    assert seen["naive"] >= 2 * max(seen["accepted"], 2)
+
+
+def test_of_five_variants_that_save_too_little_hardly_one_is_chosen() -> None:
+    """And more than one in twenty would be, were each judged as if it alone had been tried."""
+    seen = rates.variants(GATES, 5)
+    assert seen["false"] <= worst(0.05)
+    assert seen["uncorrected"] > seen["false"]
+
+
+def test_no_corrupted_set_is_accepted() -> None:
+    """And the set is, before it is corrupted."""
+    assert corrupted(1500, 6) == Counter(sound=1, accepted=0)
+
+
+def test_decisions_replay_byte_for_byte_in_other_processes() -> None:
+    """With other hash seeds and locales."""
+    assert replayed(24, 7) == (24, 24)
+
+
+def test_the_world_is_as_its_truth_says() -> None:
+    """On average over many gates each axis shows the truth that was asked for."""
+    rng = np.random.default_rng(8)
+    for axis, contract in zip(AXES, CONTRACTS, strict=True):
+        truth = replace(SAME, **{axis: MARGINS[axis]})
+        seen = [judge(contract, PLAN.draw(truth, rng)[axis]).value for _ in range(100)]
+        assert np.nanmean(seen) == pytest.approx(MARGINS[axis], rel=0.1, abs=0.0015)
+
+
+def test_the_spread_of_blocks_is_that_of_the_plan() -> None:
+    """What the power plan believes is what the candidate, current and the A/A pairs show."""
+    rng = np.random.default_rng(9)
+    spreads: list[float] = []
+    for _ in range(400):
+        blocks = PLAN.blocks_of("cost", SAME, rng)
+        (before,), (after,) = blocks.aa_before, blocks.aa_after
+        spreads += [np.log(b / a) for a, b in (before, after)]
+    assert np.std(spreads) == pytest.approx(0.01, rel=0.15)
+
+
+def test_what_is_plainly_better_is_accepted() -> None:
+    """So that a refusal at the margin is about the margin."""
+    rng = np.random.default_rng(10)
+    decisions = [rates.gate(PLAN.draw(BETTER, rng), PLAN) for _ in range(30)]
+    assert [d.action for d in decisions].count(Action.ACCEPT) >= 27

@@ -1,0 +1,294 @@
+"""gate: a verdict on recorded evidence, for CI; and what could be decided at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from headgate.config import load_config
+from headgate.ledger import Store
+from headgate.objects import Direction, Release, short
+from headgate.optimize.gate import judge_candidate
+from headgate.optimize.recorder import Recorder
+from headgate.release import Blocks, ClassLabel, PairedItems, Rule, Samples
+
+from .conftest import Cli, Ids
+
+N = 400
+YAML = """\
+endpoint: docs
+owner: {team: search, escalate: "command:true"}
+task: classify
+model: {onnx: model.onnx}
+data: {evaluate: evaluate.jsonl, holdout: holdout.jsonl}
+workload: {rate_per_s: 20}
+prices: {device_second: 0.00002}
+contracts:
+  accuracy: {not_below_current_by: 0.02, why: a test, on_breach: rollback}
+  batch_invariance: {one_of: [exact], why: a test, on_breach: rollback}
+  latency_p95: {ratio_to_current_at_most: 1.1, why: a test, on_breach: rollback}
+  cost_per_1k: {ratio_to_current_at_most: 0.9, why: a test, on_breach: rollback}
+"""
+Judge = Callable[..., str]
+
+
+@pytest.fixture
+def yaml(ids: Ids) -> Path:
+    """The endpoint's file beside the store, with 400 items that certify."""
+    Path("model.onnx").touch()
+    rows = [json.dumps({"id": f"i{k}", "input": [k], "label": k % 2}) for k in range(N)]
+    for name in ("evaluate.jsonl", "holdout.jsonl"):
+        Path(name).write_text("\n".join(rows) + "\n", encoding="utf-8")
+    path = Path("headgate.yaml")
+    path.write_text(YAML, encoding="utf-8")
+    return path
+
+
+def samples(lost: int = 2) -> dict[str, Samples]:
+    """Half as slow, a quarter as dear, and ``lost`` items worse, all of them in one slice."""
+    aa = ((1.0, 1.0),)
+
+    def blocks(metric: str, candidate: float) -> Blocks:
+        return Blocks(metric, "s", Direction.LOWER, (candidate,) * 9, (1.0,) * 9, aa, aa)
+
+    return {
+        "accuracy": PairedItems(
+            "accuracy",
+            Direction.HIGHER,
+            tuple(f"i{k}" for k in range(N)),
+            tuple(float(k >= lost) for k in range(N)),
+            tuple(float(k != N - 1) for k in range(N)),
+            tuple((f"pen:{'thick' if k < 100 else 'thin'}",) for k in range(N)),
+        ),
+        "batch_invariance": ClassLabel("batch_invariance", "exact", 64),
+        "latency_p95": blocks("latency_p95", 0.5),
+        "cost_per_1k": blocks("cost_per_1k", 0.25),
+    }
+
+
+@pytest.fixture
+def judge(yaml: Path, ids: Ids) -> Judge:
+    """Records a decision about the student by the contracts of the file; its entry."""
+
+    def record(current: str = "", given: dict[str, Samples] | None = None) -> str:
+        config = load_config(yaml)
+        planned = {"accuracy": N, "latency_p95": 9, "cost_per_1k": 9}
+        rule = Rule("docs", "holdout", "sha256:data", config.contracts, {}, planned, seed=0)
+        with Store.open(Path(".headgate")) as store:
+            recorder = Recorder(store, "docs", "search", "sha256:here", 0, Path.cwd())
+            _, run = judge_candidate(
+                recorder,
+                candidate=ids.student,
+                current=current or ids.baseline,
+                rule=rule,
+                samples=samples() if given is None else given,
+                measurements={},
+                in_force={"it": rule.digest},
+            )
+        return run.entry
+
+    return record
+
+
+def test_a_candidate_that_keeps_every_contract_passes(cli: Cli, ids: Ids, judge: Judge) -> None:
+    """Exit code 0, the flips and slices beside the averages, and what to type next."""
+    entry = judge()
+    said = cli("gate", ids.student)
+    assert said.code == 0, said.err
+    lines = said.out.splitlines()
+    assert lines[0].split()[:2] == ["docs", "ACCEPT"]
+    assert lines[1] == "all 4 contracts are kept on holdout"
+    accuracy = next(line for line in lines if line.startswith("accuracy"))
+    assert accuracy.split() == ["accuracy", "quality", "pass", "400", "1", "2", "1"]
+    assert [
+        line.split()[1] for line in lines if line.split()[1:2] in (["pen:thick"], ["pen:thin"])
+    ] == [
+        "pen:thick",
+        "pen:thin",
+    ]
+    assert said.err == f"`headgate promote {short(entry)}` makes it current.\n"
+    assert cli("promote", short(entry)).code == 0
+
+
+def test_the_decision_names_the_candidate_as_well(cli: Cli, ids: Ids, judge: Judge) -> None:
+    """By its run or by its own version; and --json says all of it."""
+    entry = judge()
+    with Store.open(Path(".headgate")) as store:
+        version = store.get(entry).body["z"]["decision"]
+    for id in (entry, version):
+        found = json.loads(cli("gate", id, "--json").out)
+        assert (found["candidate"], found["current"]) == (ids.student, ids.baseline)
+        assert (found["action"], found["entry"], found["missing"]) == ("accept", entry, [])
+        assert found["decision"]["results"][0]["flips"] == {"gained": 1, "lost": 2, "p": 1}
+
+
+@pytest.mark.parametrize(("lost", "code", "action"), [(40, 3, "rollback"), (8, 4, "unknown")])
+def test_harm_and_not_knowing_stop_a_release(
+    cli: Cli, ids: Ids, judge: Judge, lost: int, code: int, action: str
+) -> None:
+    """Exit codes 3 and 4."""
+    judge(given=samples(lost))
+    assert cli("gate", ids.student).code == code
+    assert json.loads(cli("gate", ids.student, "--json").out)["action"] == action
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "batch_invariance", "latency_p95", "cost_per_1k"])
+def test_what_was_not_measured_is_never_a_pass(
+    cli: Cli, ids: Ids, judge: Judge, metric: str
+) -> None:
+    """On whichever axis; the contract that wants it is named."""
+    judge(given={m: s for m, s in samples().items() if m != metric})
+    said = cli("gate", ids.student)
+    assert said.code == 4
+    assert f"{metric}: there are no samples of it" in " ".join(said.out.split())
+
+
+def test_a_candidate_that_was_never_judged_says_how_to_judge_it(
+    cli: Cli, ids: Ids, yaml: Path
+) -> None:
+    """Exit code 4, what is missing, and the command that gets it."""
+    with Store.open(Path(".headgate")) as store:
+        body = json.loads(store.read(ids.student)) | {"truncate": True}
+        other = store.put_bytes(json.dumps(body).encode())
+        artifact = store.artifact(ids.student)
+        assert artifact is not None
+        store.register(replace(artifact, version=other))
+    said = cli("gate", other)
+    assert said.code == 4
+    assert "it was never judged, and not against" in said.out
+    assert said.err == (
+        "missing: a decision on quality, safety, latency and cost of these two\n"
+        f"  what to do: type `headgate optimize {Path.cwd()}/headgate.yaml`, which measures the "
+        "winner beside what is current\n"
+    )
+
+
+def test_a_decision_against_another_current_is_none(cli: Cli, ids: Ids, judge: Judge) -> None:
+    """What it was judged against is said; against that it still passes."""
+    judge()
+    with Store.open(Path(".headgate")) as store:
+        body = json.loads(store.read(ids.baseline)) | {"truncate": True}
+        other = store.put_bytes(json.dumps(body).encode())
+        artifact = store.artifact(ids.baseline)
+        assert artifact is not None
+        store.register(replace(artifact, version=other))
+        store.promote(Release("docs", 1, other, None), expected_generation=0)
+    said = cli("gate", ids.student, "--json")
+    assert said.code == 4
+    assert json.loads(said.out)["because"] == (
+        f"it was judged against {short(ids.baseline)}, and not against {short(other)}"
+    )
+    assert cli("gate", ids.student, "--against", ids.baseline).code == 0
+
+
+def test_contracts_that_were_edited_since_make_it_invalid(
+    cli: Cli, ids: Ids, judge: Judge, yaml: Path
+) -> None:
+    """What stands in the file was never judged."""
+    judge(given=samples(8))
+    yaml.write_text(YAML.replace("by: 0.02", "by: 0.2"), encoding="utf-8")
+    said = cli("gate", ids.student)
+    assert said.code == 4
+    assert "INVALID" in said.out
+    assert "the contracts were edited since" in said.out
+
+
+def test_what_the_file_leaves_open_stops_it(cli: Cli, ids: Ids, judge: Judge, yaml: Path) -> None:
+    """As it stops a promotion."""
+    judge()
+    yaml.write_text(YAML.replace("workload: {rate_per_s: 20}\n", ""), encoding="utf-8")
+    said = cli("gate", ids.student)
+    assert said.code == 4
+    assert said.err.startswith("missing: workload: is not given")
+
+
+def test_a_decision_that_does_not_follow_from_its_samples_is_invalid(
+    cli: Cli, ids: Ids, judge: Judge
+) -> None:
+    """Somebody recorded another answer to the same case."""
+    entry = judge(given=samples(40))
+    with Store.open(Path(".headgate")) as store:
+        run = store.get(entry).body
+        decision = json.loads(store.read(run["z"]["decision"]))
+        forged = store.put_bytes(json.dumps(decision | {"action": "accept"}).encode())
+        store.append("run", {**run, "z": {"decision": forged}})
+    found = json.loads(cli("gate", ids.student, "--json").out)
+    assert found["action"] == "invalid"
+    assert found["because"] == "the recorded decision does not follow from its samples"
+
+
+def test_what_is_current_is_held_against_something_else(cli: Cli, ids: Ids, yaml: Path) -> None:
+    """Against itself everything is unchanged."""
+    said = cli("gate", ids.baseline)
+    assert said.code == 4
+    assert "it is itself what is current" in said.out
+
+
+@pytest.mark.parametrize("arguments", [["gate"], ["gate", "abcd", "--power"]])
+def test_a_gate_without_a_question_is_refused(cli: Cli, arguments: list[str]) -> None:
+    """A candidate or --power, not both and not neither."""
+    assert cli(*arguments).code == 2
+
+
+def test_a_model_is_no_candidate(cli: Cli, ids: Ids, yaml: Path) -> None:
+    """Nor is anything else that cannot be served."""
+    said = cli("gate", ids.model)
+    assert said.code == 2
+    assert "is neither a variant nor a decision about one" in said.err
+
+
+class TestPower:
+    """``gate --power``."""
+
+    def test_without_a_pilot_it_says_what_is_needed_at_least(self, cli: Cli, yaml: Path) -> None:
+        """Nothing is ever accepted below that; how much more is needed, a pilot says."""
+        said = cli("gate", "--power")
+        assert said.code == 4
+        rows = {line.split()[0]: line.split()[-4:] for line in said.out.splitlines()[2:6]}
+        assert rows["accuracy"] == ["133", "–", "400", "–"]
+        assert rows["latency_p95"] == ["8", "–", "9", "–"]
+        assert "no pilot with this n; `headgate optimize` runs one" in said.err
+
+    def test_with_a_pilot_it_says_what_all_contracts_come_to(self, cli: Cli, yaml: Path) -> None:
+        """Of four at 96, 100, 99 and 98 % at least 93 % pass together."""
+        words = [c.describe() for c in load_config(yaml).contracts]
+        pilots = zip(words, (N, 64, 9, 9), (0.96, 1.0, 0.99, 0.98), strict=True)
+        rows = [
+            {
+                "rule": w,
+                "n": n,
+                "assumed": "a pilot",
+                "power": p,
+                "required_n": 7,
+                "can_decide": True,
+            }
+            for w, n, p in pilots
+        ]
+        with Store.open(Path(".headgate")) as store:
+            store.append("power", {"endpoint": "docs", "rows": rows})
+        said = cli("gate", "--power")
+        assert said.code == 0, said.err
+        assert said.out.splitlines()[-1] == (
+            "A candidate without any true loss is accepted in at least 93 %."
+        )
+        rows[0]["power"] = 0.5
+        with Store.open(Path(".headgate")) as store:
+            store.append("power", {"endpoint": "docs", "rows": rows})
+        assert cli("gate", "--power").code == 4
+
+    def test_a_gate_that_can_never_decide_is_refused(self, cli: Cli, yaml: Path) -> None:
+        """400 items cannot show a loss below half a point, whatever they say."""
+        yaml.write_text(YAML.replace("by: 0.02", "by: 0.005"), encoding="utf-8")
+        said = cli("gate", "--power")
+        assert said.code == 3
+        assert (
+            "accuracy not below current by 0.005: nothing could ever be accepted: 539 are"
+            in said.err
+        )
+        found = json.loads(cli("gate", "--power", "--json").out)
+        assert [row["never"] for row in found["rows"]] == [True, False, False, False]
+        assert not found["ok"]
