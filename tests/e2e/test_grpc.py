@@ -214,6 +214,7 @@ def test_a_text_that_is_too_long_says_what_to_do(served: Served) -> None:
     with pytest.raises(InferenceServerException, match=r"INVALID_ARGUMENT.*X-Headgate-Truncate"):
         ask(served, long)
     assert ask(served, long, headers={"x-headgate-truncate": "true"}) == [[16.0, 16.0]]
+    assert ask(served, long, parameters={"truncate": True}) == [[16.0, 16.0]]
 
 
 def test_a_message_above_the_limit_is_refused_packed_or_not() -> None:

@@ -214,7 +214,8 @@ class LivePlane:
     ) -> Answers:
         """Answers all items, or raises: ``Rejected``, or the error of the first that failed.
 
-        ``keys[i]`` identifies ``encoded[i]`` (``caching.request_key``); ``deadline_s`` is absolute
+        ``keys[i]`` identifies ``encoded[i]`` (``caching.request_key``), or is empty where it is to
+        be computed for this caller alone; ``deadline_s`` is absolute
         on the plane's clock; ``priority`` counts among the tenant's own requests. Cancelling the
         caller cancels its items: those that wait never run.
         """

@@ -309,7 +309,7 @@ class App:
             self._limits,
             exchange.headers.get(b"inference-header-content-length"),
         )
-        answers = await self._answer(exchange, asked.items, truncate=False)
+        answers = await self._answer(exchange, asked.items, truncate=asked.truncate)
         return v2.infer_reply(
             asked,
             answers.values,
@@ -409,7 +409,10 @@ def as_http(error: Exception, call: Call) -> HttpError:
     if isinstance(error, HttpError):
         return error
     if isinstance(error, TooLong):
-        hint = 'shorten it, or send "truncate": true (or the header X-Headgate-Truncate: true)'
+        hint = (
+            'shorten it, or send "truncate": true (to /v2 among the parameters) or the header '
+            "X-Headgate-Truncate: true"
+        )
         what = f"{error.where}: {error.what}; {hint}"
         return HttpError(422, what, code=error.reason, param="input")
     if isinstance(error, RequestError):

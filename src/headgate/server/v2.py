@@ -154,6 +154,7 @@ class V2Error(msgspec.Struct):
 
 
 _decoder = msgspec.json.Decoder(InferBody)
+_PARAMETERS = {"type": "object", "properties": {"truncate": {"type": "boolean"}}}
 
 
 class InferRequest(msgspec.Struct, frozen=True):
@@ -163,6 +164,7 @@ class InferRequest(msgspec.Struct, frozen=True):
     id: str | None
     binary: bool = False
     """The output is to come as binary data."""
+    truncate: bool = False
 
 
 def parse_infer(
@@ -222,7 +224,10 @@ def checked(
     binary = (asked.parameters or {}).get("binary_data_output", False)
     for output in asked.outputs or ():
         binary = (output.parameters or {}).get("binary_data", binary)
-    return InferRequest(items, asked.id, binary is True)
+    truncate = (asked.parameters or {}).get("truncate", False)
+    if type(truncate) is not bool:
+        raise HttpError.invalid("parameters.truncate", "it must be true or false")
+    return InferRequest(items, asked.id, binary is True, truncate)
 
 
 def infer_reply(
@@ -308,7 +313,10 @@ def infer_operation(accepts: Tensor, gives: Tensor, limits: Limits) -> Operation
         asks=InferBody,
         gives=(Inference,),
         bounds={
-            InferBody: {"inputs": {"minItems": 1, "maxItems": 1}},
+            InferBody: {
+                "inputs": {"minItems": 1, "maxItems": 1},
+                "parameters": {"anyOf": [_PARAMETERS, {"type": "null"}]},
+            },
             InputTensor: {
                 "name": {"const": accepts.name},
                 "datatype": {"const": _DATATYPES[accepts.dtype]},

@@ -45,6 +45,8 @@ def test_every_answer_says_who_gave_it() -> None:
         assert first.headers["x-headgate-source"] == "engine"
         assert again.headers["x-headgate-source"] == "cache"
         assert again.headers["x-request-id"] == "mine"
+        anew = embed(client, "a bc", headers={"cache-control": "max-age=0, No-Store"})
+        assert anew.headers["x-headgate-source"] == "engine"
         assert first.headers["x-request-id"]
         missing = client.get("/nope")
         assert missing.headers["x-headgate-release"] == "words@3"
@@ -124,6 +126,22 @@ def test_bad_requests_get_their_statuses() -> None:
         assert embed(client, "a " * 17, truncate=True).json()["usage"]["prompt_tokens"] == 16
         header = embed(client, "a " * 17, headers={"x-headgate-truncate": "true"})
         assert header.status_code == 200
+        vague = embed(client, "a", headers={"x-headgate-truncate": "yes"})
+        assert vague.json()["error"]["param"] == "X-Headgate-Truncate"
+        packed = embed(client, "a", headers={"content-encoding": "gzip"})
+        assert (packed.status_code, packed.json()["error"]["param"]) == (415, "Content-Encoding")
+
+
+def test_truncation_is_a_parameter_of_the_open_inference_protocol() -> None:
+    """As the message of what is too long says."""
+    tensor = {"name": "text", "shape": [1], "datatype": "BYTES", "data": ["a " * 17]}
+    with Served() as s, httpx.Client(base_url=s.url) as client:
+        told = [
+            client.post("/v2/models/words/infer", json={"inputs": [tensor], "parameters": given})
+            for given in ({}, {"truncate": False}, {"truncate": True}, {"truncate": 1})
+        ]
+    assert [answer.status_code for answer in told] == [422, 422, 200, 400]
+    assert "parameters" in told[0].json()["error"]
 
 
 def test_a_body_in_pieces_is_bounded_too() -> None:
