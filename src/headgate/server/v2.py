@@ -410,7 +410,8 @@ def _texts(tensor: InputTensor, accepts: Tensor, raw: bytes | None) -> Sequence[
     item = accepts.shape or (1,) * (len(tensor.shape) - 1)
     if math.prod(tensor.shape) != len(texts) or tuple(tensor.shape[1:]) != item:
         raise HttpError.invalid(
-            "inputs[0].shape", f"{tensor.shape} does not fit {len(texts)} texts"
+            "inputs[0].shape",
+            f"{tensor.shape} does not fit {len(texts)} texts; it is [items{_axes(accepts)}]",
         )
     wrong = next((i for i, text in enumerate(texts) if not isinstance(text, str)), None)
     if wrong is not None:
@@ -420,13 +421,17 @@ def _texts(tensor: InputTensor, accepts: Tensor, raw: bytes | None) -> Sequence[
     return texts
 
 
+def _axes(accepts: Tensor) -> str:
+    return "".join(f", {n}" for n in accepts.shape)
+
+
 def _array(tensor: InputTensor, accepts: Tensor, binary: bytes | None) -> NDArray[np.generic]:
     expected = _DATATYPES[accepts.dtype]
     if tensor.datatype != expected:
         raise HttpError.invalid("inputs[0].datatype", f"{tensor.datatype} instead of {expected}")
     if tuple(tensor.shape[1:]) != accepts.shape:
         raise HttpError.invalid(
-            "inputs[0].shape", f"{tensor.shape} instead of {[tensor.shape[0], *accepts.shape]}"
+            "inputs[0].shape", f"{tensor.shape} instead of [items{_axes(accepts)}]"
         )
     if binary is not None:
         wire = _DTYPES[expected].newbyteorder("<")
