@@ -227,11 +227,14 @@ class DataPlane:
         self._dispatch(now_s, actions)
         return actions
 
-    def predicted_wait_s(self, now_s: float) -> float:
-        """Seconds until a request that arrives now would start; 0 where an instance is free, or at
-        a canary, which is short. Where all instances are lost it is as if one were back."""
-        waiting = len(self._batcher) + len(self._queue)
-        tokens, spec = self._batcher.tokens + self._queue.tokens, self._batcher.spec
+    def predicted_wait_s(self, now_s: float, call: Sequence[Request] = ()) -> float:
+        """Seconds that a ``call`` that arrives now would wait for others, by its turn; without one,
+        until all that waits has started. 0 where an instance is free, or at a canary, which is
+        short. Where all instances are lost it is as if one were back."""
+        queue, spec = self._queue, self._batcher.spec
+        ahead, ahead_tokens = queue.ahead_of(call) if call else (len(queue), queue.tokens)
+        waiting = len(self._batcher) + ahead
+        tokens = self._batcher.tokens + ahead_tokens
         slots = self._slots
         free = 0 if slots.lone_runs else len(slots.free)
         if waiting < free * spec.max_requests and tokens < free * spec.max_padded_tokens:
@@ -324,7 +327,7 @@ class DataPlane:
         waiting = len(self._callers) - self._running_requests
         lone = {(r.tenant, r.key or r.id): r for r in new} if self._cache is not None else {}
         work = [r for k, r in lone.items() if k not in self._twins_of] if lone else new
-        wait_s = self.predicted_wait_s(now_s) if work else 0.0
+        wait_s = self.predicted_wait_s(now_s, work) if work else 0.0
         service_s = self._predicted_service_s(work)
         refusal = self._admission.refuse(
             new[0] if len(new) == 1 else _due_first(new),

@@ -21,7 +21,7 @@ class Refusal:
 
     reason: str
     retry_after_s: float | None
-    """When everything that waits now has been started; None where asking again is no use."""
+    """When it would have been its turn; None where asking again is no use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Admission:
     ) -> Refusal | None:
         """None lets the call in, all ``requests`` of it; ``request`` is the one due first.
 
-        ``waiting`` callers wait before it, ``wait_s`` is its predicted wait (0 where an instance
+        ``waiting`` callers wait, ``wait_s`` is its predicted wait by its turn (0 where an instance
         is free) and ``service_s`` the predicted time of running all of it alone. Where it has to
         wait, a deadline must leave ``lateness`` times that (see ``Lateness``). A call of more
         requests than may wait is let in where nobody waits, or it never would be.
