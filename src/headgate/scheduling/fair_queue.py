@@ -115,6 +115,11 @@ class FairQueue:
         self._leave(entry)
         return True
 
+    def company_of(self, tenant: str) -> tuple[int, int]:
+        """How many of ``tenant`` wait, and how many tenants wait, this one counted."""
+        own = self._tenants.get(tenant)
+        return (own.waiting, len(self._tenants)) if own else (0, len(self._tenants) + 1)
+
     def ahead_of(self, call: Sequence[Request]) -> tuple[int, int]:
         """What would be taken before the last of ``call``, one tenant's, were it added now and
         nothing after it: requests, and their tokens; itself apart.

@@ -1,7 +1,8 @@
 """How long a newcomer would wait: a fluid model of what is ahead of it, O(1) per question.
 
-What is ahead (see ``FairQueue.ahead_of``) is taken to run in batches as large as the budgets allow, at the mean length,
-spread evenly over the instances. The same number admits, refuses and fills Retry-After.
+What is ahead (see ``FairQueue.ahead_of``) is taken to run in batches as large as the budgets allow,
+at the mean length, spread evenly over the instances. The same number admits, refuses and fills
+Retry-After.
 """
 
 from __future__ import annotations
