@@ -83,7 +83,9 @@ class Desk:
         """
         deployment, live = self.deployment, self.deployment.live
         call.read_s = deployment.clock()
-        deadlines = [d for d in (deadline_s, _deadline_s(call)) if d is not None]
+        deadline_s = min(
+            (d for d in (deadline_s, _deadline_s(call)) if d is not None), default=None
+        )
         priority = _priority(call)
         if not call.tenant:  # no API key said whose it is
             call.tenant = call.headers.get(b"x-headgate-tenant", b"").decode("latin-1")
@@ -94,7 +96,9 @@ class Desk:
         if token_ids:
             encoded = deployment.encode_ids(items, truncate=truncate)
         else:
-            encoded = await live.encode(items, truncate=truncate, tenant=call.tenant)
+            encoded = await live.encode(
+                items, truncate=truncate, tenant=call.tenant, deadline_s=deadline_s
+            )
         call.encoded_s = deployment.clock()
         call.items = len(encoded)
         call.tokens = sum(e.length for e in encoded)
@@ -103,7 +107,7 @@ class Desk:
             encoded,
             keys=[b"" if anew else deployment.key(e, call.tenant) for e in encoded],
             tenant=call.tenant,
-            deadline_s=min(deadlines, default=None),
+            deadline_s=deadline_s,
             priority=priority,
         )
         call.engine_start_s, call.engine_end_s = answers.started_s, answers.finished_s
