@@ -371,6 +371,17 @@ def test_draining_is_unavailable_and_loses_nothing() -> None:
         assert s.drained()
 
 
+def test_in_the_delay_before_draining_calls_are_answered() -> None:
+    """Readiness alone is denied; a second signal ends the delay."""
+    with Served(limits=Limits(drain_delay_s=3600), grpc=True) as s, client_of(s) as client:
+        s.stop()
+        eventually(lambda: not client.is_server_ready(), "it is still ready")
+        assert not client.is_model_ready("words")
+        assert ask(s, "answered") == [expected("answered")]
+        s.stop()
+        assert s.drained()
+
+
 def test_what_cannot_be_answered_in_time_is_unavailable() -> None:
     """An engine that hangs while the server shuts down: its caller is told, not left."""
     engine = WordEngine()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from headgate.runtime.servable import Servable
 
 __all__ = ["serve"]
+
+_log = logging.getLogger("headgate.server")
 
 
 def serve(
@@ -68,6 +71,14 @@ def serve(
     warm_s: Annotated[
         float, typer.Option(help="Seconds of warming at most, before requests are accepted.", min=0)
     ] = 20.0,
+    drain_delay_s: Annotated[
+        float,
+        typer.Option(
+            help="Seconds from SIGTERM on in which readiness is 503 and requests are still "
+            "answered: what balancers need to hear of it. A second signal ends them.",
+            min=0,
+        ),
+    ] = 0.0,
     traces: Annotated[
         bool, typer.Option(help="Keep a record of every request in the store.")
     ] = True,
@@ -78,6 +89,8 @@ def serve(
     Answers /v1/embeddings, /rerank or /predict, and /v2, /metrics and /health; /openapi.json
     describes them. Over gRPC the Open Inference Protocol.
     """
+    from headgate.cli.log import log_to_stderr
+    from headgate.server import Limits
     from headgate.server import serve as serve_deployment
     from headgate.server.key_file import KeyFile
 
@@ -86,7 +99,11 @@ def serve(
 
         installed_grpc()  # before anything is loaded
     api_keys = None if api_key_file is None else KeyFile(api_key_file)
-    with open_store(file, store) as opened, contextlib.ExitStack() as files:
+    with (
+        log_to_stderr(as_json=as_json),
+        open_store(file, store) as opened,
+        contextlib.ExitStack() as files,
+    ):
         loader = _Loader(opened, root or opened.root.absolute().parent, warm_s, files)
         if variant is not None:
             version = str(opened.get(variant).body["version"])
@@ -103,6 +120,7 @@ def serve(
             deployment,
             host=host,
             port=port,
+            limits=Limits(drain_delay_s=drain_delay_s),
             on_listening=lambda url: _announce(
                 deployment, {"url": url, **addresses}, as_json=as_json, keyed=api_keys is not None
             ),
@@ -139,6 +157,7 @@ class _Loader:
         from headgate.runtime.servable import Servable
 
         servable = Servable.load(self.store, version)
+        self._say_what_loads(servable, generation if released else "unreleased")
         artifact = self.store.artifact(version)
         preprocess, postprocess = _own_functions(servable, self.root)
         sink = None
@@ -164,6 +183,28 @@ class _Loader:
             trace_sink=sink,
             warm_s=self.warm_s,
             metrics=metrics,
+        )
+
+    def _say_what_loads(self, servable: Servable, generation: int | str) -> None:
+        release = f"{servable.endpoint}@{generation}"
+        variant, engine = servable.variant, servable.build.engine
+        _log.info(
+            "loading %s: %s, instances: %d, engine: %s; warming takes %g s at most",
+            release,
+            variant.name,
+            variant.instances,
+            engine,
+            self.warm_s,
+            extra={
+                "fields": {
+                    "event": "loading",
+                    "release": release,
+                    "name": variant.name,
+                    "instances": variant.instances,
+                    "engine": engine,
+                    "warm_s": self.warm_s,
+                }
+            },
         )
 
 

@@ -34,6 +34,8 @@ class Desk:
     def __init__(self, deployment: Deployment, limits: Limits) -> None:
         self.deployment = deployment
         self.limits = limits
+        self.leaving = False
+        """Readiness is denied, and callers are asked to come back elsewhere; calls are answered."""
         self.draining = False
         self._reservations = Reservations(
             max_bytes=limits.max_held_bytes, max_tokens=limits.max_held_tokens
@@ -47,6 +49,11 @@ class Desk:
         """The caller's own X-Request-Id where it is fit to be told again, else a new one."""
         given = headers.get(b"x-request-id", b"").decode("latin-1")
         return given if _REQUEST_ID.fullmatch(given) else next(self._ids)
+
+    @property
+    def in_flight(self) -> int:
+        """Calls that were accepted and are not answered yet."""
+        return self._active
 
     def admit(self, call: Call) -> None:
         """Accepts ``call``: it is waited for until ``release``. Raises ``Rejected`` in draining."""

@@ -232,7 +232,7 @@ async def _model_infer(desk: Desk, call: Call, message: bytes, context: Any) -> 
 
 
 def _ready(desk: Desk) -> bool:
-    return not desk.draining and desk.deployment.ready
+    return not desk.leaving and desk.deployment.ready
 
 
 _Method = Callable[[Desk, Call, bytes, Any], Awaitable[tuple[Any, str]]]

@@ -61,8 +61,11 @@ class Limits:
     idle_timeout_s: float = 75.0
     """For the next head to come whole, and for an answer to be read. Longer than what pools of
     clients and proxies keep a connection for, so that they close first."""
+    drain_delay_s: float = 0.0
+    """From SIGTERM to refusing what is new. Readiness is 503 at once; balancers hear of that only
+    when they ask again, and send requests until then."""
     drain_timeout_s: float = 30.0
-    """From SIGTERM to giving up on what is still unanswered."""
+    """From then on to giving up on what is still unanswered."""
 
 
 class HttpError(Exception):

@@ -272,7 +272,69 @@ def test_draining_answers_what_was_accepted_and_refuses_the_rest() -> None:
         assert s.drained()
 
 
-def test_what_cannot_be_drained_is_not_hidden() -> None:
+def test_in_the_delay_before_draining_only_readiness_is_denied(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Balancers go on sending until they have heard: it is answered, on new connections too, and
+    callers who keep theirs are asked to connect again. A second signal ends the delay; then what
+    was accepted is answered, and nobody listens."""
+    caplog.set_level("INFO", "headgate.server")
+    engine = WordEngine()
+    with Served(deployment(engine), Limits(drain_delay_s=3600)) as s, ThreadPoolExecutor(1) as pool:
+        s.stop()
+        while httpx.get(f"{s.url}/health").status_code == 200:
+            pass
+        assert httpx.get(f"{s.url}/v2/models/words/ready").status_code == 503
+        with httpx.Client(base_url=s.url, timeout=20) as client:
+            answered = embed(client, "a bc")
+            assert answered.json()["data"][0]["embedding"] == expected("a bc")
+            assert answered.headers["connection"] == "close"
+            engine.open.clear()
+            held = pool.submit(embed, client, "held")
+            assert engine.entered.acquire(timeout=20)
+            assert engine.entered.acquire(timeout=20)
+            s.stop()
+            while "draining" not in caplog.text:
+                pass
+            assert embed(client, "late").status_code == 503
+            engine.open.set()
+            assert held.result().status_code == 200
+        assert s.drained()
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(f"{s.url}/health")
+
+
+def test_the_delay_before_draining_ends() -> None:
+    """By itself."""
+    with Served(limits=Limits(drain_delay_s=0.001)) as s:
+        s.stop()
+        assert s.drained()
+
+
+def test_draining_says_how_many_are_waited_for(caplog: pytest.LogCaptureFixture) -> None:
+    """At once, and in the end that all is answered; in words, and in fields for machines."""
+    engine = WordEngine()
+    engine.open.clear()
+    caplog.set_level("INFO", "headgate.server")
+    with Served(deployment(engine)) as s, httpx.Client(base_url=s.url, timeout=20) as client:
+        with ThreadPoolExecutor(1) as pool:
+            held = pool.submit(embed, client, "held")
+            assert engine.entered.acquire(timeout=20)
+            s.stop()
+            while not caplog.records:
+                pass
+            assert "1 in flight are answered" in caplog.messages[0]
+            engine.open.set()
+            assert held.result().status_code == 200
+        assert s.drained()
+    told = [vars(record)["fields"] for record in caplog.records]
+    assert told == [
+        {"event": "draining", "in_flight": 1, "drain_timeout_s": 30.0},
+        {"event": "drained", "unanswered": 0},
+    ]
+
+
+def test_what_cannot_be_drained_is_not_hidden(caplog: pytest.LogCaptureFixture) -> None:
     """An engine that hangs: the end comes after the limit, and says that it is not clean."""
     engine = WordEngine()
     engine.open.clear()
@@ -285,6 +347,7 @@ def test_what_cannot_be_drained_is_not_hidden() -> None:
         for instance in d.live.instances:  # or closing would wait for it
             instance.close = lambda: None  # type: ignore[method-assign, assignment, misc]
         assert not s.drained()
+    assert "given up: 1 in flight, unanswered after 0.05 s" in caplog.messages
 
 
 def test_the_phases_of_a_trace_add_up() -> None:
