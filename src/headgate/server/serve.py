@@ -204,8 +204,8 @@ async def run(
             host, port = listener.getsockname()[:2]
             on_listening(f"http://{f'[{host}]' if ':' in host else host}:{port}")
         await _first(serving, stop)
-        await _ended(following)
-        switch.leave()  # no release takes over any more
+        switch.leave()
+        await _ended(following)  # from its first line on no release takes over any more
         if limits.drain_delay_s:
             _log.info(
                 "leaving: readiness is 503; requests are answered for %g s more",
