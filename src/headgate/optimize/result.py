@@ -65,7 +65,7 @@ def build_report(
     """The whole report; ``findings`` is None where no candidate was accepted."""
     show = _Show(job)
     certificate = findings.certificate if findings is not None else None
-    results = certificate.decision.results if certificate is not None else ()
+    results = certificate.decision.results if certificate is not None else _without_times(tried)
     winner = findings.winner.name if findings is not None else "baseline"
     if baseline.build.foreign:  # it was judged itself
         winner = baseline.build.name
@@ -412,7 +412,8 @@ def _next(
     generation: int | None,
     promoted: bool,
 ) -> tuple[str, str]:
-    """What to type, and why. ``results`` are the certificate's."""
+    """What to type, and why. ``results`` are the certificate's or, where there is none, of a
+    candidate that nothing but unclear times kept from one."""
     file = shlex.quote(str(job.config.path))
     if action in (Action.ACCEPT, Action.WARN) and not job.source.build.foreign:
         if promoted:
@@ -431,12 +432,26 @@ def _next(
         return (
             f"headgate optimize --fresh --promote {file}",
             f"The machine was too busy to tell.{serves} Take the times again (about {lasts}; the "
-            "rest is reused) while nothing else runs on it:",
+            "rest is reused) while nothing else runs on it; without --fresh the times of this run "
+            "are reused too:",
         )
     return (
         f"headgate show {short(entry)} -f {file}",
         f"Nothing was promoted.{serves} Look at the numbers behind the decision:",
     )
+
+
+def _without_times(tried: Sequence[Tried]) -> Sequence[ContractResult]:
+    """What was said of a candidate that unclear times alone kept from being accepted, if any."""
+    for t in tried:
+        results = t.decision.results if t.decision is not None else ()
+        open_ = [r for r in results if r.verdict not in (Verdict.PASS, Verdict.WARN)]
+        if open_ and all(
+            r.verdict is Verdict.UNKNOWN and r.contract.axis in (Axis.LATENCY, Axis.COST)
+            for r in open_
+        ):
+            return results
+    return ()
 
 
 def _notes(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,9 +12,9 @@ import pytest
 
 from headgate.objects import Action, Bound, ContractResult, Verdict
 from headgate.optimize.job import Job
-from headgate.optimize.result import _next
+from headgate.optimize.result import _next, _without_times
 
-from .fakes import build, contract
+from .fakes import build, contract, decision, tried
 
 HERE = Path("/srv/my models/headgate.yaml")
 ENTRY = "sha256:" + "0123456789abcdef" * 4
@@ -104,3 +105,28 @@ def test_measuring_again_says_what_it_takes_and_what_is_served_until_then(
     _, why = ends_with(Action.UNKNOWN, (judged("latency_p95", Verdict.UNKNOWN),), generation)
     assert serves in why
     assert "(about 2.17 min; the rest is reused)" in why
+    assert "without --fresh the times of this run are reused" in why
+
+
+@pytest.mark.parametrize(
+    ("quality", "time", "busy"),
+    [
+        (Verdict.PASS, Verdict.UNKNOWN, True),
+        (Verdict.UNKNOWN, Verdict.UNKNOWN, False),
+        (Verdict.FAIL, Verdict.UNKNOWN, False),
+        (Verdict.PASS, Verdict.INVALID, False),
+        (Verdict.PASS, Verdict.FAIL, False),
+    ],
+)
+def test_a_candidate_that_noise_alone_kept_out_is_worth_measuring_again(
+    quality: Verdict, time: Verdict, busy: bool
+) -> None:
+    """Already on the evaluate split; more of the same times tells nothing about quality."""
+    results = (judged("recall@10", quality), judged("latency_p95", time))
+    candidate = dataclasses.replace(
+        tried("int8"), decision=dataclasses.replace(decision(Action.UNKNOWN), results=results)
+    )
+    found = _without_times([tried("skipped", None), candidate])
+    assert tuple(found) == (results if busy else ())
+    command, _ = ends_with(Action.UNKNOWN, tuple(found), None)
+    assert command.startswith("headgate optimize --fresh --promote" if busy else "headgate show")

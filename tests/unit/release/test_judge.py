@@ -249,7 +249,8 @@ class TestBlocks:
         result = judge(RATIO, noisy)
         assert result.verdict is Verdict.UNKNOWN
         assert result.because == (
-            "latency: current against itself differs by 10.0 %, more than 4.9 %, half of the margin"
+            "latency: current against itself differs by 10.0 %, more than 4.9 %, half of the "
+            "margin: from no change to 1.1x are two such steps"
         )
         assert result.value == pytest.approx(0.505, rel=0.01), "what was measured is still shown"
         assert result.low < result.value < result.high
@@ -302,7 +303,7 @@ class TestBlocks:
         assert judge(rule, blocks([109.0, 110.0] * 4)).verdict is Verdict.FAIL
         tight = contract("latency", Bound.NOT_ABOVE_CURRENT_BY, 1.5)
         noisy = judge(tight, blocks([99.0] * 8))
-        assert "differs by 1, more than 0.75, half of the margin" in noisy.because
+        assert "differs by 1, more than 0.75, half of the margin of 1.5" in noisy.because
 
     def test_throughput_is_better_high(self) -> None:
         """at_least on blocks passes above the limit and fails below it."""
