@@ -110,7 +110,7 @@ def serve(
             deployment = loader.load(0, version, released=False, traced=False)
             follow = None
         else:
-            name = endpoint_in(opened, endpoint)
+            name = endpoint_in(opened, file, endpoint)
             first = opened.current(name)
             assert first is not None, "endpoint_in names endpoints with a release"
             deployment = loader.load(first.generation, first.variant, traced=traces)

@@ -69,7 +69,15 @@ def build_report(
     winner = findings.winner.name if findings is not None else "baseline"
     if baseline.build.foreign:  # it was judged itself
         winner = baseline.build.name
-    command, why = _next(job, action, results, decision, generation=generation, promoted=promoted)
+    command, why = _next(
+        job,
+        action,
+        results,
+        decision,
+        baseline=baseline.version,
+        generation=generation,
+        promoted=promoted,
+    )
     return Report(
         endpoint=job.config.endpoint,
         task=job.config.task,
@@ -409,6 +417,7 @@ def _next(
     results: Sequence[ContractResult],
     entry: str,
     *,
+    baseline: str,
     generation: int | None,
     promoted: bool,
 ) -> tuple[str, str]:
@@ -422,9 +431,13 @@ def _next(
             f"headgate optimize --promote {file}",
             "The winner is accepted but not current. Everything is kept; make it current:",
         )
-    serves = {None: "", 0: " `headgate serve` serves the baseline until then."}.get(
-        generation, f" Generation {generation} stays current."
-    )
+    serves = {
+        None: f" Nothing is current; `headgate serve -f {file} --variant {short(baseline)}` serves "
+        "the baseline.",
+        0: f" `headgate serve -f {file}` serves the baseline until then.",
+    }.get(generation, f" Generation {generation} stays current.")
+    if job.source.build.foreign:
+        serves = ""
     unclear = (Verdict.UNKNOWN, Verdict.INVALID)
     times = [r for r in results if r.contract.axis in (Axis.LATENCY, Axis.COST)]
     if any(r.verdict in unclear for r in times):

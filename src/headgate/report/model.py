@@ -203,7 +203,9 @@ class Report:
         """The winner, or what stays because there is none."""
         if self.judged == self.winner:
             return self.winner
-        return "the baseline stays" if not self.generation else "the current release stays"
+        if self.generation is None:
+            return "no winner"
+        return "the current release stays" if self.generation else "the baseline stays"
 
     @property
     def subject(self) -> str:

@@ -17,6 +17,7 @@ from headgate.optimize.result import _next, _without_times
 from .fakes import build, contract, decision, tried
 
 HERE = Path("/srv/my models/headgate.yaml")
+BASELINE = "sha256:" + "fedcba9876543210" * 4
 ENTRY = "sha256:" + "0123456789abcdef" * 4
 
 
@@ -45,6 +46,7 @@ def ends_with(
         action,
         results,
         ENTRY,
+        baseline=BASELINE,
         generation=generation,
         promoted=generation is not None,
     )
@@ -93,8 +95,11 @@ def test_a_foreign_server_that_keeps_its_promises_is_not_to_be_promoted(action: 
 @pytest.mark.parametrize(
     ("generation", "serves"),
     [
-        (None, "too busy to tell. Take"),
-        (0, "`headgate serve` serves the baseline until then. Take"),
+        (
+            None,
+            "-f '/srv/my models/headgate.yaml' --variant fedcba987654` serves the baseline. Take",
+        ),
+        (0, "-f '/srv/my models/headgate.yaml'` serves the baseline until then. Take"),
         (3, "Generation 3 stays current. Take"),
     ],
 )
