@@ -249,7 +249,8 @@ def service_curves(curves: Sequence[Curve]) -> str:
 
 
 def cost_breakdown(breakdown: Mapping[str, Mapping[str, Figure]], *, currency: str) -> str:
-    """Money per thousand requests by part, one bar a variant."""
+    """Money per thousand requests, or the machine's seconds, by part; one bar a variant."""
+    unit = next((f.unit for row in breakdown.values() for f in row.values()), "money_per_1k")
     canvas = _Canvas(7.6, 1.1 + 0.5 * max(len(breakdown), 1))
     ax = canvas.axes[0]
     parts = list(dict.fromkeys(part for row in breakdown.values() for part in row))
@@ -269,7 +270,7 @@ def cost_breakdown(breakdown: Mapping[str, Mapping[str, Figure]], *, currency: s
         left = [a + b for a, b in zip(left, widths, strict=True)]
     for name, total in zip(names, left, strict=True):
         ax.annotate(
-            words.money(total, ""),
+            words.figure(total, unit, ""),
             (total, name),
             xytext=(5, 0),
             va="center",
@@ -279,7 +280,8 @@ def cost_breakdown(breakdown: Mapping[str, Mapping[str, Figure]], *, currency: s
     ax.invert_yaxis()
     ax.set_xlim(0, max(left, default=1.0) * 1.15)
     ax.grid(axis="y", visible=False)
-    ax.set_xlabel(f"cost of 1,000 requests, {currency}")
+    shown = currency if unit == "money_per_1k" else "seconds of the machine"
+    ax.set_xlabel(f"cost of 1,000 requests, {shown}")
     canvas.figure.legend(loc="outside lower center", ncols=min(len(parts), 4))
     return canvas.svg("cost breakdown")
 

@@ -235,6 +235,24 @@ def test_the_currency_stands_once_in_the_head_of_its_column() -> None:
     assert not re.search(r"<td[^>]*>[^/]*USD", tables)
 
 
+def test_without_a_price_no_currency_is_named() -> None:
+    """What is shown then is the machine's time."""
+    whole = full_report()
+    assert "What is saved (USD / 1k requests" in terminal(whole)
+    spent = figure(0.08, "s")
+    timed = dataclasses.replace(
+        whole,
+        candidates=(),
+        savings=tuple(
+            dataclasses.replace(s, baseline_cost_per_1k=spent, winner_cost_per_1k=spent)
+            for s in whole.savings
+        ),
+        breakdown={"fp32": {"tokens": spent}},
+    )
+    assert "What is saved (time of the machine / 1k requests" in terminal(timed)
+    assert "USD" not in terminal(timed) + render_html(timed)
+
+
 def test_a_prediction_far_off_is_called_out_everywhere() -> None:
     """Beyond 50 % a sentence is added to what must be known before believing; below, none."""
     far = Prediction("int8", "p95", figure(0.6, "s"), figure(0.012, "s"))
