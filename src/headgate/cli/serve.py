@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["serve"]
 
 _log = logging.getLogger("headgate.server")
+_MOST_NUMBERS = 64
+"""So many fit a command that is read before it is pasted."""
 
 
 def serve(
@@ -282,11 +285,28 @@ def _announce(
 def _example(deployment: Deployment, url: str, *, keyed: bool) -> str:
     """A command that asks it something; ``keyed`` where that takes an API key."""
     curl = "curl -H 'authorization: Bearer KEY'" if keyed else "curl"
-    asked = {
-        "embed": ("/v1/embeddings", {"model": deployment.endpoint, "input": "hello"}),
-        "rerank": ("/rerank", {"query": "hello", "texts": ["hello yourself", "bye"]}),
-    }.get(deployment.build.task)
+    asked = _asked(deployment)
     if asked is None:
         return f"  {curl} {url}/v2/models/{deployment.endpoint}"
     path, body = asked
     return f"  {curl} {url}{path} -H 'content-type: application/json' -d '{json.dumps(body)}'"
+
+
+def _asked(deployment: Deployment) -> tuple[str, object] | None:
+    """A route and what may be posted to it; None where that has no short example."""
+    import numpy as np
+
+    from headgate.server.predict import gives_scores
+
+    task, accepts = deployment.build.task, deployment.input
+    if task == "embed":
+        return "/v1/embeddings", {"model": deployment.endpoint, "input": "hello"}
+    if task == "rerank":
+        return "/rerank", {"query": "hello", "texts": ["hello yourself", "bye"]}
+    if task == "classify" and not gives_scores(deployment.output):
+        return None
+    if accepts.dtype == "str":
+        return "/predict", {"inputs": "hello"}
+    if math.prod(accepts.shape) > _MOST_NUMBERS:
+        return None
+    return "/predict", {"inputs": np.zeros(accepts.shape, accepts.dtype).tolist()}

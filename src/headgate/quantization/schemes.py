@@ -97,7 +97,8 @@ def applies_to(
     if weights < min_weights:
         return Applicability(
             False,
-            f"not applicable: {weights:,} weights in matrix products; a call costs more than them",
+            f"not applicable: {f'{weights:,}' if weights else 'no'} weights in matrix products; what "
+            "they take is small beside the rest of a call, so making them smaller gains nothing",
         )
     fast = sorted(set(scheme.fast_with) & set(flags))
     if not fast and scheme.required_flags:
