@@ -210,9 +210,9 @@ class _Show:
         ]
         p95, cost = t_interval(latency), t_interval(seconds)
         entry = speed.run.entry
-        figures = {"latency_p95": Figure(p95.value, "s", entry, p95.low, p95.high)}
+        figures = {"latency_p95": Figure(p95.value, "s", entry, max(p95.low, 0.0), p95.high)}
         if not build.foreign:  # seconds on the wire are not seconds of a machine
-            figures[self.cost_metric] = self.cost(cost.value, entry, cost.low, cost.high)
+            figures[self.cost_metric] = self.cost(cost.value, entry, max(cost.low, 0.0), cost.high)
         return figures
 
     def contract(self, r: ContractResult) -> ContractRow:
@@ -489,6 +489,12 @@ def _notes(
         notes.append("There is no holdout split: the winner was chosen and certified on the same.")
     if findings is not None:
         notes += [f"Load test: {reason}" for reason in findings.certificate.replay.void]
+        if cheaper := _cheaper(findings.comparisons):
+            notes.append(
+                f"In virtual time {findings.winner.name} is cheaper with {', '.join(cheaper)}. It "
+                "was chosen before that: of what is accepted it took the least time in the "
+                "measured batches."
+            )
         binding = findings.plans.chosen.choice.binding
         if binding:
             notes.append(f"No plan is feasible: {binding}")
@@ -513,6 +519,12 @@ def _notes(
             "that threads wait for a core, so their tails are rather too short."
         )
     return notes
+
+
+def _cheaper(c: Comparisons) -> Sequence[str]:
+    """What in place of one of its optimizations makes the winner cheaper."""
+    full = c.winner_workload.attributed_s
+    return [w.instead for w in c.without if w.priced.attributed_s < full]
 
 
 def _mean(values: Sequence[float | None]) -> float:

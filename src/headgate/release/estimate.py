@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from headgate.objects import Action, Bound, Contract, Direction, Verdict
@@ -308,6 +308,7 @@ def _absolute(contract: Contract, samples: Blocks) -> Estimate | NoEstimate:
     noise = _mean_size(after - before for before, after in pairwise(samples.candidate))
     margin = abs(contract.limit - value)
     estimate = _of(interval, current=None)
+    estimate = replace(estimate, low=max(estimate.low, 0.0))  # as no block is below
     if noise > margin / 2:
         return _noisy(contract, estimate, noise, margin / 2)
     return estimate

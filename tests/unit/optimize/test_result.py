@@ -11,10 +11,12 @@ from typing import cast
 import pytest
 
 from headgate.objects import Action, Bound, ContractResult, Verdict
+from headgate.optimize.blocks import BlockTimes
+from headgate.optimize.comparisons import Comparisons
 from headgate.optimize.job import Job
-from headgate.optimize.result import _next, _without_times
+from headgate.optimize.result import _cheaper, _next, _Show, _without_times
 
-from .fakes import build, contract, decision, tried
+from .fakes import build, contract, decision, speed, tried
 
 HERE = Path("/srv/my models/headgate.yaml")
 BASELINE = "sha256:" + "fedcba9876543210" * 4
@@ -135,3 +137,25 @@ def test_a_candidate_that_noise_alone_kept_out_is_worth_measuring_again(
     assert tuple(found) == (results if busy else ())
     command, _ = ends_with(Action.UNKNOWN, tuple(found), None)
     assert command.startswith("headgate optimize --fresh --promote" if busy else "headgate show")
+
+
+def test_what_would_make_the_winner_cheaper_is_named() -> None:
+    """Whoever reads a factor below 1 asks why it won."""
+    full = SimpleNamespace(attributed_s=1.0)
+    rows = [
+        SimpleNamespace(instead=name, priced=SimpleNamespace(attributed_s=cost))
+        for name, cost in (("bf16", 0.9), ("no cache", 1.6), ("fp32", 1.0))
+    ]
+    compared = SimpleNamespace(winner_workload=full, without=rows)
+    assert _cheaper(cast("Comparisons", compared)) == ["bf16"]
+
+
+def test_no_interval_of_a_time_begins_below_zero() -> None:
+    """One block in nine that was held up makes it wide; time is not negative."""
+    quiet = speed({"fp32": 0.001}, alone_s=0.001)
+    held_up = BlockTimes((0.09,) * 10, 0.09)
+    blocks = dataclasses.replace(quiet, blocks=((held_up,), *quiet.blocks[1:]))
+    prices = SimpleNamespace(device_second=0.0)
+    job = SimpleNamespace(config=SimpleNamespace(prices=prices))
+    shown = _Show(cast("Job", job))._speed(blocks, build("fp32"))
+    assert {name: f.low for name, f in shown.items()} == {"latency_p95": 0, "device_s_per_1k": 0}

@@ -296,6 +296,11 @@ class TestBlocks:
         assert judge(AT_MOST, blocks([32.0, 44.0] * 4)).verdict is Verdict.PASS
         assert judge(AT_MOST, blocks([120.0, 121.0] * 4)).verdict is Verdict.FAIL
 
+    def test_no_latency_is_below_zero(self) -> None:
+        """Nor is its lower bound, however far the blocks lie apart."""
+        result = judge(AT_MOST, blocks([1.0] * 7 + [99.0]))
+        assert result.low == 0.0
+
     def test_a_difference_is_judged_in_the_metrics_unit(self) -> None:
         """not_above_current_by compares differences, and their noise with half the limit."""
         rule = contract("latency", Bound.NOT_ABOVE_CURRENT_BY, 5.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import itertools
 import json
 import math
 import re
@@ -292,3 +293,31 @@ def test_log_axes_are_labelled_with_plain_numbers() -> None:
     assert {"20", "50"} <= set(texts)
     assert "×" not in svg
     assert "<tspan" not in svg
+
+
+def test_names_of_points_that_lie_together_do_not_touch() -> None:
+    """Eight candidates at nearly one cost and one quality, each with its name to be read."""
+    drawn = [
+        Candidate(
+            f"candidate{k}",
+            True,
+            "",
+            "accept",
+            {
+                "recall@10": figure(0.0, "points", -0.01, 0.01),
+                "cost_per_1k": figure(1e-5 * (1 + k % 4 / 50), "money_per_1k"),
+            },
+        )
+        for k in range(8)
+    ]
+    svg = plots.quality_against_cost(
+        drawn, quality="recall@10", cost="cost_per_1k", margin=0.02, currency="USD"
+    )
+    texts = re.findall(
+        r'text-anchor: (start|end)[^>]*? x="([\d.]+)" y="([\d.]+)"[^>]*>candidate\d<', svg
+    )
+    assert len(texts) == 8
+    width, height = 0.5 * 9.5 * len("candidate0"), 9.5
+    corners = [(float(x) - (width if a == "end" else 0), float(y)) for a, x, y in texts]
+    for (x, y), (other_x, other_y) in itertools.combinations(corners, 2):
+        assert abs(x - other_x) >= width or abs(y - other_y) >= height
