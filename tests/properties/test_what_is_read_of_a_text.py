@@ -27,7 +27,7 @@ TAUGHT = [
 PIECES = st.one_of(
     st.sampled_from([" ", "  ", "\n", "\t ", ". ", ", ", "'s ", "é", "e\u0301", "ﬁ", "東京", "🙂"]),
     st.text("abcdeghinorst", min_size=1, max_size=12),
-    st.sampled_from(["The", "quick", "brown", "fox", "jumps", "over", "lazy", "dogs", "again", "unknownly"]),
+    st.sampled_from(["The", "quick", "brown", "lazy", "dogs", "again", "unknownly"]),
     st.sampled_from(["The", "quick", "brown", "fox", "jumps", "over"]).map(" {} ".format),
 )
 LONG = st.lists(PIECES, min_size=20, max_size=60).map("".join).map(lambda text: text * 8)
@@ -59,7 +59,7 @@ def _byte_level_bpe(path: Path) -> None:
 def _unigram(path: Path, *, split: bool) -> None:
     from tokenizers import models, normalizers, pre_tokenizers, processors
 
-    words = ["The", "quick", "brown", "fox", "jumps", "over", "lazy", "dogs", "again", "un", "known", "ing", "er", "st", "th"]
+    words = ["The", "quick", "brown", "lazy", "dogs", "again", "un", "known", "ing", "er", "st"]
     letters = sorted(set("".join(TAUGHT)) - set(" \n"))
     pieces = [*words, *(f"▁{word}" for word in words), "▁", *letters]
     specials = [(token, 0.0) for token in ("<pad>", "<unk>", "<s>", "</s>")]

@@ -59,8 +59,9 @@ class Admission:
         ``waiting`` callers wait, ``own`` of its tenant, and there are ``tenants`` who wait, its own
         counted; the last two matter where the queue is full. ``wait_s`` is its predicted wait by
         its turn (0 where an instance is free) and ``service_s`` the predicted time of running all
-        of it alone. Where it has to wait, a deadline must leave ``lateness`` times that (see ``Lateness``). A call of more
-        requests than may wait is let in where nobody waits, or it never would be.
+        of it alone. Where it has to wait, a deadline must leave ``lateness`` times that (see
+        ``Lateness``). A call of more requests than may wait is let in where nobody waits, or it
+        never would be.
 
         >>> Admission(max_queue_requests=2).refuse(
         ...     Request(1, b"k", 8, 0.0), waiting=2, wait_s=0.5, service_s=0.1, now_s=0.0)
