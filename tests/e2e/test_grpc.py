@@ -214,6 +214,7 @@ def test_a_text_that_is_too_long_says_what_to_do(served: Served) -> None:
     with pytest.raises(InferenceServerException, match=r"INVALID_ARGUMENT.*X-Headgate-Truncate"):
         ask(served, long)
     assert ask(served, long, headers={"x-headgate-truncate": "true"}) == [[16.0, 16.0]]
+    assert ask(served, long, parameters={"truncate": True}) == [[16.0, 16.0]]
 
 
 def test_a_message_above_the_limit_is_refused_packed_or_not() -> None:
@@ -367,6 +368,17 @@ def test_draining_is_unavailable_and_loses_nothing() -> None:
             client.infer("words", words("late"))
         engine.open.set()
         assert held.result(30) == [expected("held")]
+        assert s.drained()
+
+
+def test_in_the_delay_before_draining_calls_are_answered() -> None:
+    """Readiness alone is denied; a second signal ends the delay."""
+    with Served(limits=Limits(drain_delay_s=3600), grpc=True) as s, client_of(s) as client:
+        s.stop()
+        eventually(lambda: not client.is_server_ready(), "it is still ready")
+        assert not client.is_model_ready("words")
+        assert ask(s, "answered") == [expected("answered")]
+        s.stop()
         assert s.drained()
 
 

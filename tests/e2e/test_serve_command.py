@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import signal
 import socket
@@ -78,6 +79,11 @@ def announced(process: subprocess.Popen[str]) -> dict[str, str]:
     return said
 
 
+def events(stderr: str) -> list[str]:
+    """What it said while it ran."""
+    return [json.loads(line)["event"] for line in stderr.splitlines()]
+
+
 def embed(url: str, text: str) -> tuple[str, object]:
     """The release that answered, and its answer."""
     body = json.dumps({"model": "docs", "input": text}).encode()
@@ -93,7 +99,7 @@ def test_the_current_release_is_served_and_its_traces_are_kept(store: Path) -> N
         assert embed(url, "hello") == (release, vector)
         process.send_signal(signal.SIGTERM)
         _, stderr = process.communicate(timeout=30)
-        assert (process.returncode, stderr) == (0, "")
+        assert (process.returncode, events(stderr)) == (0, ["loading", "draining", "drained"])
     with Store.open(store) as opened:
         (entry,) = [e for e in opened.entries("artifact") if e.body["kind"] == "traces"]
         traces = [json.loads(line) for line in opened.read(entry.body["version"]).splitlines()]
@@ -101,6 +107,37 @@ def test_the_current_release_is_served_and_its_traces_are_kept(store: Path) -> N
     assert [trace["source"] for trace in traces] == ["engine", "cache"]
     assert {trace["release"] for trace in traces} == {"docs@0"}
     assert list((store / "traces").iterdir()) == []
+
+
+def test_what_a_server_does_is_said_in_lines(store: Path) -> None:
+    """Without --json too, each with its time and level: what loads, before it does; a request that
+    is none; what is answered before the end."""
+    command = [*HEADGATE, "serve", "--store", str(store), "--port", "0", "--drain-delay-s", "0.001"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            loading = process.stderr.readline()
+            host, _, port = process.stdout.readline().split()[2].rpartition(":")
+            with socket.create_connection((host.removeprefix("http://"), int(port)), 30) as caller:
+                caller.sendall(b"no request\r\n\r\n")
+                assert caller.recv(12) == b"HTTP/1.1 400"
+            process.send_signal(signal.SIGTERM)
+            _, stderr = process.communicate(timeout=30)
+            assert process.returncode == 0
+        finally:
+            process.kill()
+    lines = [line for line in (loading + stderr).splitlines() if not line.startswith("  curl")]
+    assert all(re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ (INFO|WARNING) ", line) for line in lines)
+    assert [line.split(" ", 1)[1] for line in lines] == [
+        "INFO loading docs@0: tiny, instances: 1, engine: onnxruntime; warming takes 20 s at most",
+        "WARNING Invalid HTTP request received.",
+        "INFO leaving: readiness is 503; requests are answered for 0.001 s more",
+        "INFO draining: 0 in flight are answered, for 30 s at most; new requests get a 503",
+        "INFO drained: all that was accepted is answered",
+    ]
 
 
 def test_grpc_is_spoken_where_it_is_asked_for(store: Path) -> None:
@@ -122,7 +159,7 @@ def test_grpc_is_spoken_where_it_is_asked_for(store: Path) -> None:
             np.testing.assert_allclose(answer, [vector], atol=1e-6)
             process.send_signal(signal.SIGTERM)
             _, stderr = process.communicate(timeout=30)
-            assert (process.returncode, stderr) == (0, "")
+            assert (process.returncode, events(stderr)) == (0, ["loading", "draining", "drained"])
         finally:
             process.kill()
 
@@ -186,7 +223,9 @@ def test_a_port_in_use_is_one_message(store: Path, option: str) -> None:
         command = [*HEADGATE, "serve", "--store", str(store), "--port", "0", option, str(port)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == (
+    loading, _, message = done.stderr.partition("\n")
+    assert " INFO loading docs@0" in loading
+    assert message == (
         f"headgate: 127.0.0.1:{port}: another process listens on this port\n"
         f"  what to do: end it, or choose another: {option} {port + 1}\n"
     )

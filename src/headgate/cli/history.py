@@ -39,7 +39,7 @@ def history(
     from headgate.objects import jsonable
 
     with open_store(file, store) as opened:
-        name = endpoint_in(opened, endpoint)
+        name = endpoint_in(opened, file, endpoint)
         releases = opened.history(name)
         names = {release.variant: variant_name(opened, release.variant) for _, release in releases}
     if as_json:

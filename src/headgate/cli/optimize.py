@@ -35,10 +35,14 @@ def optimize(
     """Find the cheapest way to serve that keeps every contract."""
     from headgate.cli.output import print_json, say, stdout
     from headgate.cli.progress import Progress
+    from headgate.config import load_config
     from headgate.optimize import optimize as run_job
     from headgate.report import as_json as report_json
     from headgate.report import print_report
 
+    for gap in load_config(config).gaps:
+        if gap.key == "prices.device_second":  # said now, and not after all the work
+            say(f"{gap.key} {gap.what}: {gap.fix}.")
     directory = report or (config if config.is_dir() else config.parent)
     with Progress() as progress:
         result = run_job(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,7 +31,7 @@ ConfigArgument = Annotated[
 ]
 EndpointOption = Annotated[
     str | None,
-    typer.Option("--endpoint", help="Which endpoint, where the store holds several."),
+    typer.Option("--endpoint", help="Which endpoint, where it is not the one that -f names."),
 ]
 FileOption = Annotated[
     Path | None,
@@ -68,23 +69,57 @@ def open_store(config: Path | None, store: Path | None) -> Store:
             reason="file_missing",
             fix="give -f the headgate.yaml, or the directory that holds it",
         )
-    return Store.open(store_root(config, store))
+    try:
+        return Store.open(store_root(config, store))
+    except InputError as error:
+        if config is None or error.reason != "store_missing":
+            raise
+        raise InputError(
+            error.what,
+            where=error.where,
+            reason=error.reason,
+            fix=f"type `headgate optimize {shlex.quote(str(config))}`, which makes one, or name "
+            "another with --store",
+        ) from None
 
 
-def endpoint_in(store: Store, wanted: str | None) -> str:
-    """The endpoint that was asked for, or the only one in the store. Raises ``UsageError``."""
+def endpoint_in(store: Store, config: Path | None, wanted: str | None) -> str:
+    """The released endpoint that was asked for: ``wanted``, else the one that ``config`` names,
+    else the only one in the store. Raises ``UsageError``, and as reading ``config`` does."""
+    from headgate.objects import short
+
     known = list(dict.fromkeys(str(e.body["endpoint"]) for e in store.entries("release")))
-    if wanted is None and len(known) == 1:
+    named = _named_in(config) if wanted is None and config is not None else None
+    asked = wanted or named
+    if asked in known:
+        assert asked is not None
+        return asked
+    if asked is None and len(known) == 1:
         return known[0]
-    if wanted in known:
-        assert wanted is not None
-        return wanted
+    optimize = f"`headgate optimize --promote {shlex.quote(str(config or 'headgate.yaml'))}`"
+    baseline = None if named is None else store.latest("artifact", id=f"{named}/variant/baseline")
+    if baseline is not None:
+        given = shlex.quote(str(config))
+        raise UsageError(
+            f"{named} was optimized, and nothing of it is released",
+            where=str(store.root),
+            reason="no_release",
+            fix=f"`headgate serve -f {given} --variant {short(baseline.body['version'])}` serves "
+            f"the baseline as it is; {optimize} releases it, or what is accepted in its place",
+        )
     if not known:
         raise UsageError(
             "nothing was ever released here",
             where=str(store.root),
             reason="no_release",
-            fix="type `headgate optimize --promote headgate.yaml`",
+            fix=f"type {optimize}",
+        )
+    if named is not None:
+        raise UsageError(
+            f"{config} names the endpoint {named}, and released here is {', '.join(known)}",
+            where=str(store.root),
+            reason="which_endpoint",
+            fix=f"type {optimize}, or say which with --endpoint",
         )
     raise UsageError(
         f"there is no endpoint {wanted!r}" if wanted else f"there are {len(known)} endpoints",
@@ -92,3 +127,13 @@ def endpoint_in(store: Store, wanted: str | None) -> str:
         reason="which_endpoint",
         fix=f"give --endpoint, one of: {', '.join(known)}",
     )
+
+
+def _named_in(config: Path) -> str | None:
+    """The endpoint that a headgate.yaml names; nothing else of it need be right."""
+    from headgate.config.document import read_document
+
+    path = config / "headgate.yaml" if config.is_dir() else config
+    value = read_document(path).value if path.exists() else None
+    named = value.get("endpoint") if isinstance(value, dict) else None
+    return named if isinstance(named, str) else None

@@ -33,7 +33,7 @@ def rollback(
     from headgate.release import rollback_release
 
     with open_store(file, store) as opened:
-        name = endpoint_in(opened, endpoint)
+        name = endpoint_in(opened, file, endpoint)
         releases = [release for _, release in opened.history(name)]
         current = releases[-1].generation
         release = rollback_release(releases, expected_generation=current, note=why)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
     from headgate.runtime.servable import Servable
 
 __all__ = ["serve"]
+
+_log = logging.getLogger("headgate.server")
+_MOST_NUMBERS = 64
+"""So many fit a command that is read before it is pasted."""
 
 
 def serve(
@@ -68,6 +74,14 @@ def serve(
     warm_s: Annotated[
         float, typer.Option(help="Seconds of warming at most, before requests are accepted.", min=0)
     ] = 20.0,
+    drain_delay_s: Annotated[
+        float,
+        typer.Option(
+            help="Seconds from SIGTERM on in which readiness is 503 and requests are still "
+            "answered: what balancers need to hear of it. A second signal ends them.",
+            min=0,
+        ),
+    ] = 0.0,
     traces: Annotated[
         bool, typer.Option(help="Keep a record of every request in the store.")
     ] = True,
@@ -78,6 +92,8 @@ def serve(
     Answers /v1/embeddings, /rerank or /predict, and /v2, /metrics and /health; /openapi.json
     describes them. Over gRPC the Open Inference Protocol.
     """
+    from headgate.cli.log import log_to_stderr
+    from headgate.server import Limits
     from headgate.server import serve as serve_deployment
     from headgate.server.key_file import KeyFile
 
@@ -86,14 +102,18 @@ def serve(
 
         installed_grpc()  # before anything is loaded
     api_keys = None if api_key_file is None else KeyFile(api_key_file)
-    with open_store(file, store) as opened, contextlib.ExitStack() as files:
+    with (
+        log_to_stderr(as_json=as_json),
+        open_store(file, store) as opened,
+        contextlib.ExitStack() as files,
+    ):
         loader = _Loader(opened, root or opened.root.absolute().parent, warm_s, files)
         if variant is not None:
             version = str(opened.get(variant).body["version"])
             deployment = loader.load(0, version, released=False, traced=False)
             follow = None
         else:
-            name = endpoint_in(opened, endpoint)
+            name = endpoint_in(opened, file, endpoint)
             first = opened.current(name)
             assert first is not None, "endpoint_in names endpoints with a release"
             deployment = loader.load(first.generation, first.variant, traced=traces)
@@ -103,6 +123,7 @@ def serve(
             deployment,
             host=host,
             port=port,
+            limits=Limits(drain_delay_s=drain_delay_s),
             on_listening=lambda url: _announce(
                 deployment, {"url": url, **addresses}, as_json=as_json, keyed=api_keys is not None
             ),
@@ -139,6 +160,7 @@ class _Loader:
         from headgate.runtime.servable import Servable
 
         servable = Servable.load(self.store, version)
+        self._say_what_loads(servable, generation if released else "unreleased")
         artifact = self.store.artifact(version)
         preprocess, postprocess = _own_functions(servable, self.root)
         sink = None
@@ -164,6 +186,28 @@ class _Loader:
             trace_sink=sink,
             warm_s=self.warm_s,
             metrics=metrics,
+        )
+
+    def _say_what_loads(self, servable: Servable, generation: int | str) -> None:
+        release = f"{servable.endpoint}@{generation}"
+        variant, engine = servable.variant, servable.build.engine
+        _log.info(
+            "loading %s: %s, instances: %d, engine: %s; warming takes %g s at most",
+            release,
+            variant.name,
+            variant.instances,
+            engine,
+            self.warm_s,
+            extra={
+                "fields": {
+                    "event": "loading",
+                    "release": release,
+                    "name": variant.name,
+                    "instances": variant.instances,
+                    "engine": engine,
+                    "warm_s": self.warm_s,
+                }
+            },
         )
 
 
@@ -241,11 +285,28 @@ def _announce(
 def _example(deployment: Deployment, url: str, *, keyed: bool) -> str:
     """A command that asks it something; ``keyed`` where that takes an API key."""
     curl = "curl -H 'authorization: Bearer KEY'" if keyed else "curl"
-    asked = {
-        "embed": ("/v1/embeddings", {"model": deployment.endpoint, "input": "hello"}),
-        "rerank": ("/rerank", {"query": "hello", "texts": ["hello yourself", "bye"]}),
-    }.get(deployment.build.task)
+    asked = _asked(deployment)
     if asked is None:
         return f"  {curl} {url}/v2/models/{deployment.endpoint}"
     path, body = asked
     return f"  {curl} {url}{path} -H 'content-type: application/json' -d '{json.dumps(body)}'"
+
+
+def _asked(deployment: Deployment) -> tuple[str, object] | None:
+    """A route and what may be posted to it; None where that has no short example."""
+    import numpy as np
+
+    from headgate.server.predict import gives_scores
+
+    task, accepts = deployment.build.task, deployment.input
+    if task == "embed":
+        return "/v1/embeddings", {"model": deployment.endpoint, "input": "hello"}
+    if task == "rerank":
+        return "/rerank", {"query": "hello", "texts": ["hello yourself", "bye"]}
+    if task == "classify" and not gives_scores(deployment.output):
+        return None
+    if accepts.dtype == "str":
+        return "/predict", {"inputs": "hello"}
+    if math.prod(accepts.shape) > _MOST_NUMBERS:
+        return None
+    return "/predict", {"inputs": np.zeros(accepts.shape, accepts.dtype).tolist()}

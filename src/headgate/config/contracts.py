@@ -127,10 +127,20 @@ def _limit(spec: ContractSpec, bound: Bound, kind: MetricKind) -> float:
     relative = bound is Bound.RATIO_AT_MOST
     limit = parse_fraction(value) if relative else _PARSERS[kind.unit](value)
     if limit < 0 and bound is not Bound.AT_LEAST and kind.unit != "number":
+        margin = bound in (Bound.NOT_BELOW_CURRENT_BY, Bound.NOT_ABOVE_CURRENT_BY)
         raise ConfigError(
             f"the limit {value} is negative",
             reason="wrong_value",
-            fix="a margin is how much worse it may get, 0 or more",
+            fix="a margin is how much worse it may get, 0 or more"
+            if margin
+            else "nothing that is measured here is below 0; write the most that it may be, without "
+            "the minus",
+        )
+    if limit > 1 and kind.unit == "fraction" and not relative:
+        raise ConfigError(
+            f"the limit {value} is more than the whole",
+            reason="wrong_value",
+            fix="write a share from 0 to 1, or from 0% to 100%",
         )
     return limit
 

@@ -12,6 +12,7 @@ import contextlib
 import importlib
 import math
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,12 +53,20 @@ def guarded(function: UserFunction) -> Callable[..., Any]:
         except Exception as error:  # the caller's code may raise anything
             raise InputError(
                 f"it raised {type(error).__name__}: {error}",
-                where=function.spec,
+                where=f"{function.spec}{_place(error)}",
                 reason="function_failed",
-                fix="call it yourself with the same argument, and correct it",
+                fix=f"call it yourself {'with the same' if args else 'without an'} argument, and "
+                "correct it",
             ) from error
 
     return call
+
+
+def _place(error: Exception) -> str:
+    """`` (FILE:LINE)``: where the caller's own file was when it raised; empty where it was not."""
+    frames = traceback.extract_tb(error.__traceback__)[2:]  # the first two are of this file
+    own = [frame for frame in frames if frame.filename == frames[0].filename]
+    return f" ({Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,12 +70,13 @@ class _Work:
     ``leader`` names the work in queues and batches, even after its own caller is gone.
     """
 
-    __slots__ = ("callers", "leader", "predicted_s")
+    __slots__ = ("callers", "lateness", "leader", "predicted_s")
 
-    def __init__(self, leader: Request, predicted_s: float) -> None:
+    def __init__(self, leader: Request, predicted_s: float, lateness: Lateness) -> None:
         self.leader = leader
         self.callers: dict[int, Request] = {leader.id: leader}
         self.predicted_s = predicted_s  # from arrival to finish; 0 where it had not to wait
+        self.lateness = lateness  # how far that was trusted
 
 
 class DataPlane:
@@ -115,7 +116,10 @@ class DataPlane:
         self.lone_service = lone_service
         self._batcher = batcher
         self._admission = admission or Admission()
-        self._lateness = Lateness()
+        # Whose wait is in the batcher, which picks likes, is now early and now late by all of it;
+        # behind a long queue by the same seconds, which are little of its wait.
+        self._lateness_at_hand = Lateness()
+        self._lateness_in_queue = Lateness()
         self._queue = FairQueue(
             patience_s=self._admission.max_predicted_wait_s or 1.0, weights=weights
         )
@@ -228,26 +232,8 @@ class DataPlane:
         return actions
 
     def predicted_wait_s(self, now_s: float) -> float:
-        """Seconds until a request that arrives now would start; 0 where an instance is free, or at
-        a canary, which is short. Where all instances are lost it is as if one were back."""
-        waiting = len(self._batcher) + len(self._queue)
-        tokens, spec = self._batcher.tokens + self._queue.tokens, self._batcher.spec
-        slots = self._slots
-        free = 0 if slots.lone_runs else len(slots.free)
-        if waiting < free * spec.max_requests and tokens < free * spec.max_padded_tokens:
-            return 0.0  # whoever waits here is held for company, which has come
-        running_s = 0.0
-        for call in slots.running.values():
-            if call.until_s > now_s:
-                running_s += call.until_s - now_s
-        return predicted_wait_s(
-            waiting=waiting,
-            waiting_tokens=tokens,
-            running_s=running_s * (slots.sharing if slots.lone_runs else 1),
-            instances=slots.sharing,
-            spec=spec,
-            service=self.service,
-        )
+        """Seconds until all that waits now has started; 0 where an instance is free."""
+        return self._wait_s(now_s, len(self._queue), self._queue.tokens)
 
     def stats(self) -> PlaneStats:
         """A snapshot of gauges and counters."""
@@ -289,22 +275,24 @@ class DataPlane:
         self._arrived += len(requests)
         known = [None if self._draining else self._lookup(r, now_s) for r in requests]
         new = [r for r, value in zip(requests, known, strict=True) if value is None]
-        refusal, predicted_s = self._admit(new, now_s) if new else (None, 0.0)
+        refusal, predicted_s, lateness = None, 0.0, self._lateness_at_hand
+        if new:
+            refusal, predicted_s, lateness = self._admit(new, now_s)
         if refusal is not None:
             for request in requests:
                 self._reject(request, refusal.reason, refusal.retry_after_s, actions)
             return
         for request, value in zip(requests, known, strict=True):
             if value is None:
-                self._enter(request, predicted_s, alone=len(requests) == 1)
+                self._enter(request, predicted_s, lateness, alone=len(requests) == 1)
             else:
                 self._hits += 1
                 self._answered += 1
                 actions.append(Answer(request, value, "cache"))
 
     def _lookup(self, request: Request, now_s: float) -> object:
-        """What the cache has of it; None where it has nothing, or there is no cache."""
-        if self._cache is None:
+        """What the cache has of it; None where it has nothing, or is not to be asked."""
+        if self._cache is None or not request.key:
             return None
         value = self._cache.lookup(
             request.key, tenant=request.tenant, generation=self.generation, now_s=now_s
@@ -313,29 +301,66 @@ class DataPlane:
             self._misses += 1
         return value
 
-    def _admit(self, new: Sequence[Request], now_s: float) -> tuple[Refusal | None, float]:
-        """Why those of a call that the cache does not have are not let in, if they are not; and the
-        seconds until they are predicted to be finished, 0 where they have not to wait."""
+    def _admit(
+        self, new: Sequence[Request], now_s: float
+    ) -> tuple[Refusal | None, float, Lateness]:
+        """Why those of a call that the cache does not have are not let in, if they are not; the
+        seconds until they are predicted to be finished, 0 where they have not to wait; and what is
+        known of how far that may be trusted."""
+        lateness = self._lateness_at_hand
         if self._draining:
-            return Refusal("draining", None), 0.0
+            return Refusal("draining", None), 0.0, lateness
         if self._deserted:
-            return Refusal("no_engine", None), 0.0
+            return Refusal("no_engine", None), 0.0, lateness
         # Twins take no device time, but a caller who waits takes memory: the bound counts both.
-        waiting = len(self._callers) - self._running_requests
-        lone = {(r.tenant, r.key): r for r in new} if self._cache is not None else {}
+        waiting = max(0, len(self._callers) - self._running_requests)
+        own, tenants = 0, 1
+        if self._admission.full(len(new), waiting):
+            own, tenants = self._queue.company_of(new[0].tenant)
+        lone = {(r.tenant, r.key or r.id): r for r in new} if self._cache is not None else {}
         work = [r for k, r in lone.items() if k not in self._twins_of] if lone else new
-        wait_s = self.predicted_wait_s(now_s) if work else 0.0
+        wait_s = 0.0
+        if work:
+            ahead, ahead_tokens = self._queue.ahead_of(work)
+            wait_s = self._wait_s(now_s, ahead, ahead_tokens)
+            if ahead > len(self._batcher):
+                lateness = self._lateness_in_queue
         service_s = self._predicted_service_s(work)
         refusal = self._admission.refuse(
             new[0] if len(new) == 1 else _due_first(new),
             requests=len(new),
-            waiting=max(0, waiting),
+            waiting=waiting,
+            own=own,
+            tenants=tenants,
             wait_s=wait_s,
             service_s=service_s,
             now_s=now_s,
-            lateness=self._lateness.factor,
+            lateness=lateness.factor,
         )
-        return refusal, wait_s + service_s if wait_s else 0.0
+        return refusal, wait_s + service_s if wait_s else 0.0, lateness
+
+    def _wait_s(self, now_s: float, ahead: int, ahead_tokens: int) -> float:
+        """Seconds until a request would start that has ``ahead`` others before it in the queue; 0
+        where an instance is free, or at a canary, which is short. Where all instances are lost it
+        is as if one were back."""
+        waiting = len(self._batcher) + ahead
+        tokens, spec = self._batcher.tokens + ahead_tokens, self._batcher.spec
+        slots = self._slots
+        free = 0 if slots.lone_runs else len(slots.free)
+        if waiting < free * spec.max_requests and tokens < free * spec.max_padded_tokens:
+            return 0.0  # whoever waits here is held for company, which has come
+        running_s = 0.0
+        for call in slots.running.values():
+            if call.until_s > now_s:
+                running_s += call.until_s - now_s
+        return predicted_wait_s(
+            waiting=waiting,
+            waiting_tokens=tokens,
+            running_s=running_s * (slots.sharing if slots.lone_runs else 1),
+            instances=slots.sharing,
+            spec=spec,
+            service=self.service,
+        )
 
     def _predicted_service_s(self, work: Sequence[Request]) -> float:
         """Seconds from the first start of ``work`` to its last end, on an idle machine."""
@@ -369,22 +394,22 @@ class DataPlane:
             if isinstance(value, Exception):
                 self._settle(request, None, value, actions)
                 continue
-            if self._cache is not None and not self._cache.insert(
-                request.key,
-                value,
-                event.value_bytes,
-                tenant=request.tenant,
-                generation=self.generation,
-                now_s=now_s,
-            ):
-                self._fills_refused += 1
+            if self._cache is not None and request.key:
+                self._fills_refused += not self._cache.insert(
+                    request.key,
+                    value,
+                    event.value_bytes,
+                    tenant=request.tenant,
+                    generation=self.generation,
+                    now_s=now_s,
+                )
             self._note_lateness(self._work[request.id], now_s)
             self._settle(request, value, None, actions)
 
     def _note_lateness(self, work: _Work, now_s: float) -> None:
         """Holds what was predicted for it against what it took."""
         if work.predicted_s:
-            self._lateness.observe(now_s - work.leader.arrived_at_s, work.predicted_s)
+            work.lateness.observe(now_s - work.leader.arrived_at_s, work.predicted_s)
             work.predicted_s = 0.0
 
     def _fail(self, event: Failed, now_s: float, actions: list[Action]) -> None:
@@ -447,7 +472,9 @@ class DataPlane:
         if not work.callers and (self._queue.remove(leader.id) or self._batcher.remove(leader.id)):
             self._forget(leader)
 
-    def _enter(self, caller: Request, predicted_s: float, *, alone: bool) -> None:
+    def _enter(
+        self, caller: Request, predicted_s: float, lateness: Lateness, *, alone: bool
+    ) -> None:
         """Lets it in, to the work of an equal request where one is in flight. ``alone``: it is the
         whole of its call, so that nobody who came with it could be due before it."""
         identity = (caller.tenant, caller.key)
@@ -456,8 +483,8 @@ class DataPlane:
             self._twins += 1
             work.callers[caller.id] = caller
         else:
-            work = self._work[caller.id] = _Work(caller, predicted_s)
-            if self._cache is not None:
+            work = self._work[caller.id] = _Work(caller, predicted_s, lateness)
+            if self._cache is not None and caller.key:
                 self._twins_of[identity] = work
             if alone and not len(self._queue) and self._batcher_has_room:
                 self._batcher.add(caller)  # it is its turn

@@ -27,8 +27,9 @@ def check_onnx(path: Path) -> ModelFacts:
     """The facts of an ONNX model in one file.
 
     Raises ``InputError``, naming the file and where it applies the weight, for a file that is
-    missing, truncated, not ONNX, over 2 GiB, invalid, with weights in other files, or with NaN or
-    infinite weights. A single infinity is allowed: it is how attention masks are written.
+    missing, truncated, not ONNX, over 2 GiB, invalid, with weights in other files, with an input
+    that is no tensor, or with NaN or infinite weights. A single infinity is allowed: it is how
+    attention masks are written. Of the outputs, the tensors are listed.
     """
     import onnx
 
@@ -65,12 +66,20 @@ def check_onnx(path: Path) -> ModelFacts:
     for tensor in _tensors(model.graph):
         _check_finite(tensor, where)
     weights = {w.name: w for w in model.graph.initializer}
+    inputs = [i for i in model.graph.input if i.name not in weights]
+    for each in inputs:
+        if not each.type.HasField("tensor_type"):
+            raise InputError(
+                f"its input {each.name!r} is no tensor",
+                where=where,
+                fix="export it so that it takes tensors only",
+            )
     sizes = {n: int(np.prod(w.dims, dtype=np.int64)) for n, w in weights.items()}
     counted = {n: s for n, s in sizes.items() if _is_weight(weights[n])}
     by_operator, weighted_products = _by_operator(model.graph, counted)
     return ModelFacts(
-        inputs=tuple(onnx_spec(i) for i in model.graph.input if i.name not in weights),
-        outputs=tuple(onnx_spec(o) for o in model.graph.output),
+        inputs=tuple(map(onnx_spec, inputs)),
+        outputs=tuple(onnx_spec(o) for o in model.graph.output if o.type.HasField("tensor_type")),
         parameters=sum(counted.values()),
         weight_bytes=sum(
             sizes[n] * onnx.helper.tensor_dtype_to_np_dtype(weights[n].data_type).itemsize

@@ -6,7 +6,7 @@ Knows nothing of engines or HTTP. An item that is wrong fails alone and is named
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,13 @@ __all__ = [
 CHARACTERS = "characters"
 """The tensor of a ``CharacterCodec``."""
 _NO_CHARACTER = -1
+_CHARACTERS_A_TOKEN = 64
+"""A text is taken for too long, unread, where it has so many for each token that the model takes:
+ordinary text has one to six. No tokenizer bounds it: one token may stand for a whole word that it
+does not know, or for nothing but spaces."""
+_CHARACTERS_AT_ONCE = 200_000
+"""Tokenized together; the library keeps some 500 bytes for each token that it has made."""
+_SHORTEN = "shorten the text, split it, or ask for truncation"
 _TEXT_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
@@ -41,6 +48,11 @@ class TokenCodec:
     switched off, and lengths are the build's business: ``max_tokens`` is the model's limit,
     special tokens included, and batches are padded to their longest item, rounded up to
     ``pad_to_multiple``.
+
+    A text of more than 64 characters a token, or of the longest entry of the vocabulary where that
+    is longer, is too long before it is tokenized. Where it may be cut, only so many characters of
+    it are read. The tokens that stay are those of the whole text wherever what is read has more
+    tokens than stay: all but a text that is mostly spaces, or words of thousands of letters.
     """
 
     def __init__(
@@ -66,7 +78,18 @@ class TokenCodec:
         self._whole.no_truncation()
         self._dtypes = {i.name: np.dtype(i.dtype) for i in inputs}
         self._max_tokens = max_tokens
+        longest = max(map(len, self._whole.get_vocab(with_added_tokens=True)))
+        self._max_characters = max_tokens * max(_CHARACTERS_A_TOKEN, longest)
         self._multiple = pad_to_multiple
+
+    def _check_characters(self, characters: int, index: int) -> None:
+        if characters > self._max_characters:
+            raise TooLong(
+                f"{characters} characters; at most {self._max_characters} are read, and the model "
+                f"takes {self._max_tokens} tokens",
+                where=f"item {index}",
+                fix=_SHORTEN,
+            )
 
     def _check_length(self, tokens: int, index: int) -> None:
         if not tokens:
@@ -75,7 +98,7 @@ class TokenCodec:
             raise TooLong(
                 f"{tokens} tokens, and the model takes {self._max_tokens}",
                 where=f"item {index}",
-                fix="shorten the text, split it, or ask for truncation",
+                fix=_SHORTEN,
             )
 
     def collate(self, encoded: Sequence[Encoded]) -> Tensors:
@@ -168,7 +191,12 @@ class TextCodec(TokenCodec):
 
     def encode(self, items: Sequence[object], *, truncate: bool = False) -> list[Encoded]:
         """One ``Encoded`` per text. Raises ``TooLong`` or ``RequestError``, by index."""
-        made = encodings(self._cut if truncate else self._whole, _texts(items))
+        texts = _texts(items)
+        if truncate:
+            texts = [text[: self._max_characters] for text in texts]
+        for i, text in enumerate(texts):
+            self._check_characters(len(text), i)
+        made = encodings(self._cut if truncate else self._whole, texts)
         return [self._checked(encoding.ids, i) for i, encoding in enumerate(made)]
 
     def encode_ids(
@@ -285,14 +313,26 @@ def _read(path: Path) -> Any:
         ) from error
 
 
-def encodings(tokenizer: Any, given: Sequence[str | tuple[str, str]]) -> list[Any]:
-    """What the library makes of texts or pairs, offsets apart. Raises ``RequestError``."""
-    try:
-        made: list[Any] = tokenizer.encode_batch_fast(given)
-    except Exception as error:  # a lone surrogate has no UTF-8 form; the library says TypeError
-        wrong = (i for i, texts in enumerate(given) if not _is_unicode("".join(texts)))
-        raise _not_unicode(next(wrong, 0)) from error
-    return made
+def encodings(tokenizer: Any, given: Sequence[str | tuple[str, str]]) -> Iterator[Any]:
+    """What the library makes of texts or pairs, offsets apart. Raises ``RequestError``.
+
+    A slice at a time, so that a caller who takes what it needs of each holds little, and one that
+    is too long spares those after it.
+    """
+    start = 0
+    while start < len(given):
+        end, characters = start, 0
+        while end < len(given) and characters < _CHARACTERS_AT_ONCE:
+            texts = given[end]
+            characters += len(texts) if isinstance(texts, str) else sum(map(len, texts))
+            end += 1
+        try:
+            made = tokenizer.encode_batch_fast(given[start:end])
+        except Exception as error:  # a lone surrogate has no UTF-8 form; the library says TypeError
+            wrong = (i for i in range(start, end) if not _is_unicode("".join(given[i])))
+            raise _not_unicode(next(wrong, start)) from error
+        yield from made
+        start = end
 
 
 def holds_bools(item: object) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from headgate.workload import Tensors
 __all__ = ["OpenVinoEngine"]
 
 _NO_RULE = "No conversion rule found for operations: "
+_making_core = threading.Lock()
 
 
 class OpenVinoEngine:
@@ -49,7 +52,8 @@ class OpenVinoEngine:
             "ENABLE_CPU_PINNING": False,
             **(options or {}),
         }
-        core = openvino.Core()
+        with _making_core:
+            core = _core(openvino)
         try:
             graph = core.read_model(str(model), str(weights) if weights else "")
             compiled = core.compile_model(graph, "CPU", properties)
@@ -92,6 +96,19 @@ class OpenVinoEngine:
     def close(self) -> None:
         """Frees the compiled model; harmless when repeated."""
         self._request = None
+
+
+@functools.cache
+def _core(openvino: Any) -> Any:
+    """The process's one ``Core``, never freed.
+
+    The CPU plugin gives the thread that loads it a stack for signal handlers (for AMX: ``class
+    SigAltStackSetup`` of its plugin.cpp). It unmaps that with the last model and ``Core``, and puts
+    the old stack back only if the same thread frees it, last loaded first. A server loads on its
+    main thread and frees a release on another: the next signal then ran on memory that was gone
+    (OpenVINO 2026.4, seen with ``strace -f -k -e trace=sigaltstack,munmap``).
+    """
+    return openvino.Core()
 
 
 def _last_line(error: Exception) -> str:

@@ -6,9 +6,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from headgate.errors import InputError
 from headgate.objects import Build
 
-__all__ = ["batch_scaled", "class_labels", "keep_output", "scores_beside_labels"]
+__all__ = ["batch_scaled", "check_answer", "class_labels", "keep_output", "scores_beside_labels"]
 
 _CLASSES = ("classlabels_ints", "classlabels_int64s", "classlabels_strings")
 
@@ -30,16 +31,55 @@ def scores_beside_labels(path: Path) -> str | None:
     return next((o.name for o in graph.output if scores(o)), None)
 
 
-def class_labels(path: Path) -> tuple[str, ...]:
-    """The names of the classes, in the order of the scores, where an operator of a classifier
-    (ai.onnx.ml: linear, trees, support vectors) lists them; none where no operator does."""
+def check_answer(path: Path, task: str) -> None:
+    """Raises ``InputError`` where no output holds what ``task`` answers with, because it is no
+    tensor: skl2onnx packs a classifier's scores into a sequence of maps unless it is told not to.
+    """
     import onnx
 
-    for node in onnx.load_model(path, load_external_data=False).graph.node:
+    outputs = onnx.load_model(path, load_external_data=False).graph.output
+    packed = [o.name for o in outputs if not o.type.HasField("tensor_type")]
+    if not packed:
+        return
+    if task == "classify" and scores_beside_labels(path) is None:
+        raise InputError(
+            f"its output {packed[0]!r} is no tensor, and no other holds the scores of the classes",
+            where=str(path),
+            reason="no_scores",
+            fix='export it with `options={id(model): {"zipmap": False}}`, or name a function that '
+            "returns the estimator: `model: {sklearn: ...}`",
+        )
+    if task != "classify" and outputs[0].name in packed:
+        raise InputError(
+            f"its first output, {packed[0]!r}, is no tensor",
+            where=str(path),
+            reason="no_answer",
+            fix="export it with the tensor to be answered with as its first output",
+        )
+
+
+def class_labels(path: Path) -> tuple[str, ...]:
+    """The names of the classes, in the order of the scores: those that an operator of a classifier
+    lists (ai.onnx.ml: linear, trees, support vectors), or the list that the index of the largest
+    score picks the label from, as skl2onnx writes other classifiers. None where there is neither.
+    """
+    import onnx
+
+    graph = onnx.load_model(path, load_external_data=False).graph
+    for node in graph.node:
         for attribute in node.attribute:
             if attribute.name in _CLASSES and (attribute.ints or attribute.strings):
                 names = (name.decode(errors="replace") for name in attribute.strings)
                 return (*names, *map(str, attribute.ints))
+    lists = {each.name: each for each in graph.initializer}
+    largest = {n.output[0] for n in graph.node if n.op_type == "ArgMax"}
+    for node in graph.node:
+        if node.op_type != "ArrayFeatureExtractor":
+            continue
+        source, index = node.input
+        if source in lists and index in largest:
+            values = onnx.numpy_helper.to_array(lists[source]).ravel().tolist()
+            return tuple(v.decode() if isinstance(v, bytes) else str(v) for v in values)
     return ()
 
 

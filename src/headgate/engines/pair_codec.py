@@ -34,11 +34,27 @@ class PairCodec(TokenCodec):
                     fix="send a query and a text",
                 )
             pairs.append(item)
-        made = encodings(self._whole, [(pair.query, pair.text) for pair in pairs])
+        read = [self._read(pair, i, truncate) for i, pair in enumerate(pairs)]
+        made = encodings(self._whole, read)
         return [
             self._encoded(encoding, pair, i, truncate)
             for i, (encoding, pair) in enumerate(zip(made, pairs, strict=True))
         ]
+
+    def _read(self, pair: Pair, index: int, truncate: bool) -> tuple[str, str]:
+        """Query and text, and of what may be cut only so much as can stay. Raises ``TooLong``.
+
+        Where both are cut to nearly as many tokens, an odd one that is left may go to the other.
+        """
+        most, query, text = self._max_characters, pair.query, pair.text
+        ends = slice(most) if pair.cut == "right" else slice(-most, None)
+        if truncate:
+            query = query[ends]
+        if truncate or (pair.max_text_tokens or self._max_tokens) < self._max_tokens:
+            text = text[ends]
+        if not truncate:
+            self._check_characters(max(len(query), len(text)), index)
+        return query, text
 
     def _encoded(self, encoding: Any, pair: Pair, index: int, truncate: bool) -> Encoded:
         ids = np.array(encoding.ids, dtype=np.int64)

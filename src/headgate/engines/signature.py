@@ -43,7 +43,7 @@ def model_inputs(build: Build, path_of: Callable[[str], Path]) -> tuple[TensorSp
 
 
 def onnx_spec(value: Any) -> TensorSpec:
-    """An ``onnx.ValueInfoProto`` as a spec; a dimension without a number is dynamic."""
+    """A tensor's ``onnx.ValueInfoProto`` as a spec; a dimension without a number is dynamic."""
     import onnx
 
     tensor = value.type.tensor_type

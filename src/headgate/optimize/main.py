@@ -174,7 +174,7 @@ def _outcome(
             measurements={},
             detail="no candidate",
         )
-        because = "no candidate could be made; the baseline stays"
+        because = "no candidate could be made"
         return decision.action, because, run.entry, "no candidate"
     best = judged[0]
     assert best.decision is not None

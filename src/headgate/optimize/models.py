@@ -14,12 +14,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from headgate.config import EndpointConfig, guarded, load_function, source_digest
 from headgate.engines.check import check_onnx
 from headgate.engines.codec import TensorCodec, TextCodec
 from headgate.engines.http_engine import MAX_CHARACTERS, SERVER_FILE, ForeignServer
 from headgate.engines.load import token_codec
-from headgate.engines.outputs import class_labels, keep_output, scores_beside_labels
+from headgate.engines.outputs import (
+    check_answer,
+    class_labels,
+    keep_output,
+    scores_beside_labels,
+)
 from headgate.errors import InputError, MissingExtra
 from headgate.objects import Build, canonical
 from headgate.optimize.accept import classes_of
@@ -72,21 +79,72 @@ def export(call: Call) -> Mapping[str, Output]:
 
 @transformation("model.convert_sklearn")
 def convert_sklearn(call: Call) -> Mapping[str, Output]:
-    """A fitted scikit-learn estimator as ONNX."""
+    """A fitted scikit-learn estimator as ONNX, and its classes where it has any.
+
+    Their names come from the estimator: many graphs do not hold them, or those of a part.
+    """
     try:
         from skl2onnx import to_onnx
         from skl2onnx.common.data_types import FloatTensorType
     except ModuleNotFoundError as error:
         raise MissingExtra.of("sklearn", needed_for="a scikit-learn model") from error
-    estimator = guarded(load_function(str(call.c["function"]), call.root))()
+    spec = str(call.c["function"])
+    estimator = guarded(load_function(spec, call.root))()
+    _check_estimator(estimator, spec)
     shape = FloatTensorType([None, int(estimator.n_features_in_)])
     options = {"zipmap": False} if hasattr(estimator, "predict_proba") else None
-    graph = to_onnx(estimator, initial_types=[("input", shape)], options=options, target_opset=18)
-    return {
-        "model.onnx": Output(
-            graph.SerializeToString(deterministic=True), "model", "onnx {input} -> prediction"
+    try:
+        graph = to_onnx(
+            estimator, initial_types=[("input", shape)], options=options, target_opset=18
         )
-    }
+    except Exception as error:  # its converters raise whatever they meet
+        raise InputError(
+            f"skl2onnx cannot convert {type(estimator).__name__}: {error}",
+            where=spec,
+            reason="not_converted",
+            fix="return an estimator that skl2onnx supports, or export it yourself and write "
+            "`model: {onnx: model.onnx}`",
+        ) from error
+    content = graph.SerializeToString(deterministic=True)
+    outputs = {"model.onnx": Output(content, "model", "onnx {input} -> prediction")}
+    classes = getattr(estimator, "classes_", None)
+    if isinstance(classes, np.ndarray):  # a list of them is of several answers an item
+        names = canonical([str(name) for name in classes.tolist()])
+        outputs["classes"] = Output(names, "labels", "json [name], in the order of the scores")
+    return outputs
+
+
+def _check_estimator(estimator: object, spec: str) -> None:
+    """Raises ``InputError`` for what is no scikit-learn estimator, is not fitted, or does not take
+    rows of numbers."""
+    from sklearn.base import BaseEstimator
+    from sklearn.exceptions import NotFittedError
+    from sklearn.utils.validation import check_is_fitted
+
+    def refused(what: str, fix: str) -> InputError:
+        return InputError(what, where=spec, reason="not_an_estimator", fix=fix)
+
+    if not isinstance(estimator, BaseEstimator):
+        what = type(estimator).__name__
+        if isinstance(estimator, type):
+            what = f"the class {estimator.__name__}"
+        raise refused(
+            f"it returned {what}, which is no scikit-learn estimator",
+            "let it end with `return estimator`, the fitted one",
+        )
+    name = type(estimator).__name__
+    try:
+        check_is_fitted(estimator)
+    except NotFittedError:
+        raise refused(
+            f"it returned {name}, which is not fitted",
+            "call `fit(X, y)` in it, or load a fitted estimator with joblib",
+        ) from None
+    if not hasattr(estimator, "n_features_in_"):
+        raise refused(
+            f"it returned {name}, which does not say how many numbers it takes (n_features_in_)",
+            "fit it on an array of numbers, one row an item",
+        )
 
 
 @transformation("model.scores")
@@ -119,6 +177,7 @@ def check_source(config: EndpointConfig) -> Codec:
         return _contact(config).codec()
     if model.onnx is not None:
         inputs = check_onnx(config.resolve(model.onnx)).inputs
+        check_answer(config.resolve(model.onnx), config.task)
         if model.tokenizer is None:
             return TensorCodec(inputs)
         max_tokens = model.max_tokens or _need_max_tokens(config)
@@ -143,12 +202,14 @@ def import_model(config: EndpointConfig, recorder: Recorder, *, threads: int) ->
     if config.model.url is not None:
         return _import_server(config, recorder)
     encoder: dict[str, str] = {}
+    classes: tuple[str, ...] = ()
     tokenizer: str | None = None
     max_tokens = config.model.max_tokens or 1
     store = recorder.store
     if config.model.onnx is not None:
         path = config.resolve(config.model.onnx)
         check_onnx(path)
+        check_answer(path, config.task)
         version = store.put_file(path)
         entry = recorder.register("model", version, kind="model", schema="onnx")
         if config.model.tokenizer is not None:
@@ -162,6 +223,9 @@ def import_model(config: EndpointConfig, recorder: Recorder, *, threads: int) ->
         )
         version, entry = done.outputs["model.onnx"], done.entry
         check_onnx(store.path_of(version))
+        check_answer(store.path_of(version), config.task)
+        if "classes" in done.outputs:
+            classes = tuple(json.loads(store.read(done.outputs["classes"])))
     else:
         directory = _encoder_directory(config)
         encoder = _register_encoder(recorder, directory)
@@ -171,7 +235,7 @@ def import_model(config: EndpointConfig, recorder: Recorder, *, threads: int) ->
         max_tokens = config.model.max_tokens or _encoder_max_tokens(directory)
     labels: tuple[str, ...] = ()
     if config.task == "classify":
-        labels = _labels(config, store.path_of(version))
+        labels = _labels(config, store.path_of(version), classes)
         chosen = scores_beside_labels(store.path_of(version))
         if chosen is not None:
             done = recorder.run(scores, u={"model.onnx": version}, c={"output": chosen})
@@ -191,12 +255,13 @@ def import_model(config: EndpointConfig, recorder: Recorder, *, threads: int) ->
     return Source(build, encoder, entry, labels)
 
 
-def _labels(config: EndpointConfig, path: Path) -> tuple[str, ...]:
+def _labels(config: EndpointConfig, path: Path, classes: tuple[str, ...]) -> tuple[str, ...]:
+    """The names that the file gives; else ``classes``, the estimator's own; else the graph's."""
     if config.model.labels is not None:
         return config.model.labels
     if config.postprocess is not None:
         return ()  # what it makes of the scores has names of its own
-    found = class_labels(path)
+    found = classes or class_labels(path)
     return found if found and len(found) == classes_of(check_onnx(path).outputs) else ()
 
 

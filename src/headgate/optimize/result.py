@@ -70,7 +70,7 @@ def build_report(
     """
     show = _Show(job)
     certificate = findings.certificate if findings is not None else None
-    results = certificate.decision.results if certificate is not None else ()
+    results = certificate.decision.results if certificate is not None else _without_times(tried)
     winner = findings.winner.name if findings is not None else "baseline"
     if baseline.build.foreign:  # it was judged itself
         winner = baseline.build.name
@@ -79,6 +79,7 @@ def build_report(
         action,
         results,
         decision,
+        baseline=baseline.version,
         generation=generation,
         promoted=promoted,
         audited=not stops,
@@ -113,7 +114,9 @@ def build_report(
         power=tuple(PowerRow(r.rule, r.n, r.assumed, r.power, r.required_n) for r in power.rows),
         breakdown=show.breakdown(findings) if findings else {},
         plan=_plan(findings) if findings else {},
-        steps=tuple(Step(r.name, r.entry, r.seconds, r.reused) for r in job.recorder.runs),
+        steps=tuple(
+            Step(r.name, r.entry, r.seconds, r.ended_at, r.reused) for r in job.recorder.runs
+        ),
         notes=tuple(_notes(job, baseline, tried, findings, stops)),
         currency=job.config.prices.currency,
     )
@@ -213,9 +216,9 @@ class _Show:
         ]
         p95, cost = t_interval(latency), t_interval(seconds)
         entry = speed.run.entry
-        figures = {"latency_p95": Figure(p95.value, "s", entry, p95.low, p95.high)}
+        figures = {"latency_p95": Figure(p95.value, "s", entry, max(p95.low, 0.0), p95.high)}
         if not build.foreign:  # seconds on the wire are not seconds of a machine
-            figures[self.cost_metric] = self.cost(cost.value, entry, cost.low, cost.high)
+            figures[self.cost_metric] = self.cost(cost.value, entry, max(cost.low, 0.0), cost.high)
         return figures
 
     def contract(self, r: ContractResult) -> ContractRow:
@@ -428,11 +431,13 @@ def _next(
     results: Sequence[ContractResult],
     entry: str,
     *,
+    baseline: str,
     generation: int | None,
     promoted: bool,
     audited: bool,
 ) -> tuple[str, str]:
-    """What to type, and why. ``results`` are the certificate's."""
+    """What to type, and why. ``results`` are the certificate's or, where there is none, of a
+    candidate that nothing but unclear times kept from one."""
     file = shlex.quote(str(job.config.path))
     if action in (Action.ACCEPT, Action.WARN) and not job.source.build.foreign:
         if promoted:
@@ -446,9 +451,13 @@ def _next(
             f"headgate optimize --promote {file}",
             "The winner is accepted but not current. Everything is kept; make it current:",
         )
-    serves = {None: "", 0: " `headgate serve` serves the baseline until then."}.get(
-        generation, f" Generation {generation} stays current."
-    )
+    serves = {
+        None: f" Nothing is current; `headgate serve -f {file} --variant {short(baseline)}` serves "
+        "the baseline.",
+        0: f" `headgate serve -f {file}` serves the baseline until then.",
+    }.get(generation, f" Generation {generation} stays current.")
+    if job.source.build.foreign:
+        serves = ""
     unclear = (Verdict.UNKNOWN, Verdict.INVALID)
     times = [r for r in results if r.contract.axis in (Axis.LATENCY, Axis.COST)]
     if any(r.verdict in unclear for r in times):
@@ -456,12 +465,26 @@ def _next(
         return (
             f"headgate optimize --fresh --promote {file}",
             f"The machine was too busy to tell.{serves} Take the times again (about {lasts}; the "
-            "rest is reused) while nothing else runs on it:",
+            "rest is reused) while nothing else runs on it; without --fresh the times of this run "
+            "are reused too:",
         )
     return (
         f"headgate show {short(entry)} -f {file}",
         f"Nothing was promoted.{serves} Look at the numbers behind the decision:",
     )
+
+
+def _without_times(tried: Sequence[Tried]) -> Sequence[ContractResult]:
+    """What was said of a candidate that unclear times alone kept from being accepted, if any."""
+    for t in tried:
+        results = t.decision.results if t.decision is not None else ()
+        open_ = [r for r in results if r.verdict not in (Verdict.PASS, Verdict.WARN)]
+        if open_ and all(
+            r.verdict is Verdict.UNKNOWN and r.contract.axis in (Axis.LATENCY, Axis.COST)
+            for r in open_
+        ):
+            return results
+    return ()
 
 
 def _notes(
@@ -494,6 +517,12 @@ def _notes(
         )
     if findings is not None:
         notes += [f"Load test: {reason}" for reason in findings.certificate.replay.void]
+        if cheaper := _cheaper(findings.comparisons):
+            notes.append(
+                f"In virtual time {findings.winner.name} is cheaper with {', '.join(cheaper)}. It "
+                "was chosen before that: of what is accepted it took the least time in the "
+                "measured batches."
+            )
         binding = findings.plans.chosen.choice.binding
         if binding:
             notes.append(f"No plan is feasible: {binding}")
@@ -518,6 +547,12 @@ def _notes(
             "that threads wait for a core, so their tails are rather too short."
         )
     return notes
+
+
+def _cheaper(c: Comparisons) -> Sequence[str]:
+    """What in place of one of its optimizations makes the winner cheaper."""
+    full = c.winner_workload.attributed_s
+    return [w.instead for w in c.without if w.priced.attributed_s < full]
 
 
 def _mean(values: Sequence[float | None]) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -23,6 +24,7 @@ from headgate.optimize.models import Source, link_files
 from headgate.optimize.recorder import Call, Output, Recorder, transformation
 from headgate.optimize.served import as_items, as_json
 from headgate.quantization import BF16, INT8_DYNAMIC, INT8_STATIC, Scheme
+from headgate.report import words
 from headgate.runtime.servable import build_from_json
 from headgate.workload import Tensors
 
@@ -83,13 +85,35 @@ def teacher_outputs(call: Call) -> Mapping[str, Output]:
     return {"outputs.npy": Output(buffer.getvalue(), "samples", "npy float32 (texts, dimensions)")}
 
 
+class _Told:
+    """Tells of each step of a training: how long the rest takes, and what was done before."""
+
+    def __init__(self, tell: Callable[[float, str], None], clock: Callable[[], float]) -> None:
+        self._tell, self._clock = tell, clock
+        self._first: tuple[int, float] | None = None
+
+    def __call__(self, step: int, steps: int, loss: float) -> None:
+        now_s = self._clock()
+        if self._first is None:  # what came before it was no step
+            self._first = step, now_s
+        first, began_s = self._first
+        said = f"step {step} of {steps}, loss {loss:.4f}"
+        if step > first:
+            left_s = (now_s - began_s) / (step - first) * (steps - step)
+            said += f", about {words.seconds(left_s)} left"
+        if first > 1:
+            said += f"; {first - 1} steps are reused"
+        self._tell(step / steps, said)
+
+
 @transformation("distill.student")
 def student(call: Call) -> Mapping[str, Output]:
     """A student with some of the teacher's layers, trained on the teacher's outputs."""
     from headgate.distillation.train import train_student
 
-    encoder = link_files(call, call.work_dir / "teacher", call.c["encoder"])
     recipe = Recipe(**call.c["recipe"])
+    call.progress(0.0, f"preparing {recipe.steps} steps with {recipe.batch_texts} texts each")
+    encoder = link_files(call, call.work_dir / "teacher", call.c["encoder"])
     result = train_student(
         encoder,
         parse(call.store.read(call.u["texts"])),
@@ -97,9 +121,7 @@ def student(call: Call) -> Mapping[str, Output]:
         call.resume_dir,
         recipe=recipe,
         seed=call.seed,
-        on_progress=lambda step, steps, loss: call.progress(
-            step / steps, f"step {step} of {steps}, loss {loss:.4f}"
-        ),
+        on_progress=_Told(call.progress, time.monotonic),
     )
     record = {"layers": result.layers, "steps": result.steps, "losses": result.losses}
     return {

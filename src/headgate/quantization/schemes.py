@@ -95,9 +95,11 @@ def applies_to(
     if done:
         return Applicability(False, f"not applicable: already quantized ({', '.join(done)})")
     if weights < min_weights:
+        few = f"{weights:,}" if weights else "no"
         return Applicability(
             False,
-            f"not applicable: {weights:,} weights in matrix products; a call costs more than them",
+            f"not applicable: {few} weights in matrix products; what they take is small beside the "
+            "rest of a call, so making them smaller gains nothing",
         )
     fast = sorted(set(scheme.fast_with) & set(flags))
     if not fast and scheme.required_flags:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from headgate.objects import Action, Bound, Contract, Direction, Verdict
@@ -314,6 +314,7 @@ def _absolute(contract: Contract, samples: Blocks, level: float) -> Estimate | N
     noise = _mean_size(after - before for before, after in pairwise(samples.candidate))
     margin = abs(contract.limit - value)
     estimate = _of(interval, current=None)
+    estimate = replace(estimate, low=max(estimate.low, 0.0))  # as no block is below
     if noise > margin / 2:
         return _noisy(contract, estimate, noise, margin / 2)
     return estimate
@@ -323,10 +324,16 @@ def _noisy(contract: Contract, seen: Estimate, noise: float, allowed: float) -> 
     """``allowed`` is half the margin; both in the metric's unit, or relative for a ratio."""
     if contract.bound is Bound.RATIO_AT_MOST:
         told, most = (f"{100 * x:.1f} %" for x in (noise, allowed))
+        end = contract.limit if contract.limit != 1 else seen.value
+        margin = f": from no change to {end:.4g}x are two such steps"
     else:
         told, most = (f"{x:.4g}" for x in (noise, allowed))
+        margin = f" of {2 * allowed:.4g}"
     if contract.bound.needs_current:
-        because = f"current against itself differs by {told}, more than {most}, half of the margin"
+        because = (
+            f"current against itself differs by {told}, more than {most}, half of the margin"
+            f"{margin}"
+        )
     else:
         because = (
             f"a block differs from the next by {told}, more than {most}, half of the distance from "

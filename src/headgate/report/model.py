@@ -153,11 +153,12 @@ class PowerRow:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One transformation of the job."""
+    """One transformation of the job; some are executed side by side."""
 
     name: str
     entry: str
     seconds: float
+    ended_at: str
     reused: bool
 
 
@@ -206,7 +207,9 @@ class Report:
         """The winner, or what stays because there is none."""
         if self.judged == self.winner:
             return self.winner
-        return "the baseline stays" if not self.generation else "the current release stays"
+        if self.generation is None:
+            return "no winner"
+        return "the current release stays" if self.generation else "the baseline stays"
 
     @property
     def subject(self) -> str:

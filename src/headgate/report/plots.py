@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from headgate.report import words
@@ -96,6 +97,7 @@ def quality_against_cost(
         ax.axhspan(-margin * scale, 1e3, color=ACCENT, alpha=0.05, lw=0)
         ax.axhline(-margin * scale, color=WARN, lw=1, ls=(0, (4, 3)))
     highest = lowest = 0.0
+    names: list[tuple[str, tuple[float, float], str]] = []
     for i, c in enumerate(drawn):
         q, x = c.figures[quality], c.figures[cost]
         low = (q.low if q.low is not None else q.value) * scale
@@ -107,14 +109,7 @@ def quality_against_cost(
         ax.plot(
             x.value, q.value * scale, "o", ms=8, mec=colour, mfc=colour if good else "white", mew=2
         )
-        ax.annotate(
-            c.name,
-            (x.value, q.value * scale),
-            xytext=(9, 5),
-            textcoords="offset points",
-            color=colour if c.verdict != "baseline" else MUTED,
-            fontsize=9.5,
-        )
+        names.append((c.name, (x.value, q.value * scale), MUTED if colour == BASE else colour))
     span = max(highest - lowest, 0.01 * scale)
     bottom = min(lowest, -(margin or 0) * scale) - 0.15 * span
     ax.set_ylim(bottom, highest + 0.2 * span)
@@ -132,7 +127,70 @@ def quality_against_cost(
             color=WARN,
             fontsize=9,
         )
+    _name_points(canvas, names)
     return canvas.svg("quality against cost")
+
+
+_NAME_PT = 9.5
+_PLACES = tuple((side, up) for up in (5, -14, 18, -27, 31, -40, 44, -53) for side in (1, -1))
+"""Where a name may stand: right (1) or left of its point, and how far up in points."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Box:
+    """A rectangle on the page, in points."""
+
+    left: float
+    bottom: float
+    right: float
+    top: float
+
+    def touches(self, other: _Box) -> bool:
+        return (
+            self.left < other.right
+            and other.left < self.right
+            and self.bottom < other.top
+            and other.bottom < self.top
+        )
+
+    def within(self, other: _Box) -> bool:
+        return (
+            self.left >= other.left
+            and self.right <= other.right
+            and (self.bottom >= other.bottom and self.top <= other.top)
+        )
+
+
+def _box(name: str, x: float, y: float, side: int, up: int) -> _Box:
+    """Where ``name`` stands beside the point (x, y), all in points."""
+    width = 0.62 * _NAME_PT * len(name)  # no narrower than any of the fonts
+    left = x + 9 if side > 0 else x - 9 - width
+    return _Box(left, y + up - 3, left + width, y + up + _NAME_PT)
+
+
+def _name_points(canvas: _Canvas, names: Sequence[tuple[str, tuple[float, float], str]]) -> None:
+    """Writes (name, point, colour) beside the points, so that no two names touch: each at the
+    first place that lies within the axes and is free."""
+    ax, figure = canvas.axes[0], canvas.figure
+    figure.draw_without_rendering()  # so that the axes are where they will be
+    to_pt = 72 / figure.dpi
+    inside = _Box(*(v * to_pt for v in ax.get_window_extent().extents))
+    taken: list[_Box] = []
+    for name, point, colour in names:
+        x, y = (v * to_pt for v in ax.transData.transform(point))
+        boxes = [(_box(name, x, y, side, up), side, up) for side, up in _PLACES]
+        free = [b for b in boxes if not any(b[0].touches(other) for other in taken)] or boxes
+        box, side, up = next((b for b in free if b[0].within(inside)), free[0])
+        taken.append(box)
+        ax.annotate(
+            name,
+            point,
+            xytext=(9 * side, up),
+            textcoords="offset points",
+            ha="left" if side > 0 else "right",
+            color=colour,
+            fontsize=_NAME_PT,
+        )
 
 
 def _money_axis(ax: Any, values: Sequence[float]) -> None:
@@ -249,7 +307,8 @@ def service_curves(curves: Sequence[Curve]) -> str:
 
 
 def cost_breakdown(breakdown: Mapping[str, Mapping[str, Figure]], *, currency: str) -> str:
-    """Money per thousand requests by part, one bar a variant."""
+    """Money per thousand requests, or the machine's seconds, by part; one bar a variant."""
+    unit = next((f.unit for row in breakdown.values() for f in row.values()), "money_per_1k")
     canvas = _Canvas(7.6, 1.1 + 0.5 * max(len(breakdown), 1))
     ax = canvas.axes[0]
     parts = list(dict.fromkeys(part for row in breakdown.values() for part in row))
@@ -269,7 +328,7 @@ def cost_breakdown(breakdown: Mapping[str, Mapping[str, Figure]], *, currency: s
         left = [a + b for a, b in zip(left, widths, strict=True)]
     for name, total in zip(names, left, strict=True):
         ax.annotate(
-            words.money(total, ""),
+            words.figure(total, unit, ""),
             (total, name),
             xytext=(5, 0),
             va="center",
@@ -279,7 +338,8 @@ def cost_breakdown(breakdown: Mapping[str, Mapping[str, Figure]], *, currency: s
     ax.invert_yaxis()
     ax.set_xlim(0, max(left, default=1.0) * 1.15)
     ax.grid(axis="y", visible=False)
-    ax.set_xlabel(f"cost of 1,000 requests, {currency}")
+    shown = currency if unit == "money_per_1k" else "seconds of the machine"
+    ax.set_xlabel(f"cost of 1,000 requests, {shown}")
     canvas.figure.legend(loc="outside lower center", ncols=min(len(parts), 4))
     return canvas.svg("cost breakdown")
 

@@ -158,9 +158,15 @@ def _savings(r: Report) -> Group:
         )
     title = "What is saved" if r.certified else "What would be saved, not certified"
     return _section(
-        f"{title} ({r.currency} / 1k requests; virtual unless measured)",
+        f"{title} ({_unit_of_cost(r)} / 1k requests; virtual unless measured)",
         table,
     )
+
+
+def _unit_of_cost(r: Report) -> str:
+    """Money where there is a price, else the machine's time."""
+    priced = any(s.baseline_cost_per_1k.unit == "money_per_1k" for s in r.savings)
+    return r.currency if priced else "time of the machine"
 
 
 def _shares(r: Report) -> Group:

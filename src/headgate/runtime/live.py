@@ -173,34 +173,55 @@ class LivePlane:
         )
 
     async def encode(
-        self, items: Sequence[object], *, truncate: bool = False, tenant: str = ""
+        self,
+        items: Sequence[object],
+        *,
+        truncate: bool = False,
+        tenant: str = "",
+        deadline_s: float | None = None,
     ) -> list[Encoded]:
         """Items as the codec encodes them: short texts here and now, others in a thread.
 
-        Raises what ``Codec.encode`` raises.
+        Raises what ``Codec.encode`` raises, and ``Rejected`` where ``deadline_s``, as in
+        ``submit``, passes while they wait for the thread.
         """
         known = self._known_texts
         if known is None:
-            return await self._tokenized(items, truncate)
+            return await self._tokenized(items, truncate, deadline_s)
         found = [known.get(item, truncate=truncate, tenant=tenant) for item in items]
         new = [i for i, encoded in enumerate(found) if encoded is None]
         if new:
             try:
-                tokenized = await self._tokenized([items[i] for i in new], truncate)
+                tokenized = await self._tokenized([items[i] for i in new], truncate, deadline_s)
             except RequestError:  # it names an item by its index: among all of them, please
-                return await self._tokenized(items, truncate)
+                return await self._tokenized(items, truncate, deadline_s)
             for i, encoded in zip(new, tokenized, strict=True):
                 found[i] = encoded
                 known.put(items[i], encoded, truncate=truncate, tenant=tenant)
         return [encoded for encoded in found if encoded is not None]
 
-    async def _tokenized(self, items: Sequence[object], truncate: bool) -> list[Encoded]:
+    async def _tokenized(
+        self, items: Sequence[object], truncate: bool, deadline_s: float | None
+    ) -> list[Encoded]:
         # The caller's own code runs off the loop, always.
         if self._preprocess is None and sum(map(_characters, items)) <= _INLINE_CHARACTERS:
             return self._codec.encode(items, truncate=truncate)
         if self._closed:
             raise Rejected("draining")
-        return await self._loop.run_in_executor(self._encoder, self._encode, items, truncate)
+        if deadline_s is None:
+            return await self._in_thread(items, truncate)
+        left = asyncio.timeout(deadline_s - self._clock())
+        try:
+            async with left:  # it cancels, and what the thread has not begun by then never begins
+                return await self._in_thread(items, truncate)
+        except TimeoutError:
+            if not left.expired():
+                raise  # the caller's own code said so
+            self.metrics.rejects["deadline"] += 1
+            raise Rejected("deadline") from None
+
+    def _in_thread(self, items: Sequence[object], truncate: bool) -> asyncio.Future[list[Encoded]]:
+        return self._loop.run_in_executor(self._encoder, self._encode, items, truncate)
 
     async def submit(
         self,
@@ -214,7 +235,8 @@ class LivePlane:
     ) -> Answers:
         """Answers all items, or raises: ``Rejected``, or the error of the first that failed.
 
-        ``keys[i]`` identifies ``encoded[i]`` (``caching.request_key``); ``deadline_s`` is absolute
+        ``keys[i]`` identifies ``encoded[i]`` (``caching.request_key``), or is empty where it is to
+        be computed for this caller alone; ``deadline_s`` is absolute
         on the plane's clock; ``priority`` counts among the tenant's own requests. Cancelling the
         caller cancels its items: those that wait never run.
         """

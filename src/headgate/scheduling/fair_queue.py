@@ -10,7 +10,8 @@ is the patience of those who have none, so that nobody waits for ever.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Mapping, Sequence
 from heapq import heappop, heappush
 
 from headgate.errors import ConfigError
@@ -40,14 +41,18 @@ def due_s(request: Request, *, patience_s: float) -> float:
     return due if request.deadline_s is None else min(due, request.deadline_s)
 
 
+_Entry = tuple[float, int, Request]  # (due, order of arrival, request)
+
+
 class _Tenant:
-    __slots__ = ("heap", "share", "virtual", "waiting")
+    __slots__ = ("heap", "patient", "share", "tokens", "virtual", "waiting")
 
     def __init__(self, share: float, virtual: float) -> None:
-        self.heap: list[tuple[float, int, Request]] = []  # (due, order of arrival, request)
+        self.heap: list[_Entry] = []
         self.share = share
         self.virtual = virtual
-        self.waiting = 0  # those in the heap that were not removed
+        self.waiting = self.tokens = 0  # of those in the heap that were not removed
+        self.patient: list[float] = []  # due dates of those of them without a deadline, sorted
 
 
 class FairQueue:
@@ -58,9 +63,10 @@ class FairQueue:
     longest request of each, over their weights. Of its own tenant's, a request is overtaken only by
     those that are due before it: without deadlines and priorities by nobody.
 
-    Shares hold among those who were let in: admission comes first, and knows no tenants.
+    Shares hold among those who were let in: admission comes first.
 
-    O(log n) to add and to take, O(tenants) to find who is next. Raises ``ConfigError`` for a weight
+    O(log n) to add and to take, apart from one memory move, and O(tenants) to find who is next or
+    what is ahead. Raises ``ConfigError`` for a weight
     that is not above 0.
     """
 
@@ -78,7 +84,7 @@ class FairQueue:
         self._tenants: dict[str, _Tenant] = {}  # those who have somebody waiting
         self._away: dict[str, float] = {}  # virtual time of those who were ahead when they left
         self._prune_at = _FEW_AWAY
-        self._waiting: dict[int, tuple[int, Request]] = {}  # request id -> order of arrival, itself
+        self._waiting: dict[int, _Entry] = {}  # by request id
         self._virtual = 0.0
         self._added = 0
 
@@ -88,13 +94,16 @@ class FairQueue:
         name = request.tenant
         tenant = self._tenants.get(name)
         if tenant is None:
-            behind = max(self._virtual, self._away.pop(name, 0.0))
-            tenant = _Tenant(self._weights.get(name, 1.0), behind)
-            self._tenants[name] = tenant
+            tenant = self._tenants[name] = self._newcomer(name)
+            self._away.pop(name, None)
         self._added += 1
-        heappush(tenant.heap, (due_s(request, patience_s=self._patience_s), self._added, request))
-        self._waiting[request.id] = (self._added, request)
+        entry = (due_s(request, patience_s=self._patience_s), self._added, request)
+        heappush(tenant.heap, entry)
+        if request.deadline_s is None:
+            insort(tenant.patient, entry[0])
+        self._waiting[request.id] = entry
         tenant.waiting += 1
+        tenant.tokens += request.tokens
         self.tokens += request.tokens
 
     def remove(self, request_id: int) -> bool:
@@ -103,8 +112,43 @@ class FairQueue:
         if entry is None:
             return False
         # It stays in the heap until its turn would come: many that are removed must cost little.
-        self._leave(entry[1])
+        self._leave(entry)
         return True
+
+    def company_of(self, tenant: str) -> tuple[int, int]:
+        """How many of ``tenant`` wait, and how many tenants wait, this one counted."""
+        own = self._tenants.get(tenant)
+        return (own.waiting, len(self._tenants)) if own else (0, len(self._tenants) + 1)
+
+    def ahead_of(self, call: Sequence[Request]) -> tuple[int, int]:
+        """What would be taken before the last of ``call``, one tenant's, were it added now and
+        nothing after it: requests, and their tokens; itself apart.
+
+        Of its own tenant: who is due before it, and everybody with a deadline, due before it or
+        not: a promise was made to them, and they keep it only if nobody takes their time. Of
+        another tenant: what starts, in virtual time, no later than the last of the call, which is
+        its share of that time and at most one request more. What is not whole counts at the mean
+        length of its tenant.
+        """
+        if not self._tenants:
+            return 0, 0
+        name = call[0].tenant
+        own = self._tenants.get(name) or self._newcomer(name)
+        due = due_s(call[0], patience_s=self._patience_s)
+        overtaken = len(own.patient) - bisect_right(own.patient, due)
+        requests = float(own.waiting - overtaken)
+        tokens = requests / own.waiting * own.tokens if overtaken else float(own.tokens)
+        if len(self._tenants) > 1 or not own.waiting:
+            its_own = tokens + sum(request.tokens for request in call[:-1])
+            starts = own.virtual + its_own / own.share
+            for tenant in self._tenants.values():
+                if tenant is own or tenant.virtual > starts:
+                    continue
+                mean = tenant.tokens / tenant.waiting
+                before = min(tenant.tokens, (starts - tenant.virtual) * tenant.share + mean)
+                requests += before / mean
+                tokens += before
+        return math.ceil(requests), math.ceil(tokens)
 
     def take(self) -> Request | None:
         """The next request, which waits no longer; None where nobody waits."""
@@ -112,22 +156,32 @@ class FairQueue:
             return None
         tenant = min(self._tenants.values(), key=lambda tenant: tenant.virtual)
         while True:
-            _, order, request = heappop(tenant.heap)
-            if self._waiting.get(request.id, (0,))[0] == order:
+            entry = heappop(tenant.heap)
+            request = entry[2]
+            if self._waiting.get(request.id) is entry:
                 break  # the others were removed
         self._virtual = tenant.virtual
         tenant.virtual += request.tokens / tenant.share
-        self._leave(request)
+        self._leave(entry)
         return request
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def _leave(self, request: Request) -> None:
+    def _newcomer(self, name: str) -> _Tenant:
+        """As a tenant that has nobody waiting would come back."""
+        virtual = max(self._virtual, self._away.get(name, 0.0))
+        return _Tenant(self._weights.get(name, 1.0), virtual)
+
+    def _leave(self, entry: _Entry) -> None:
+        due, _, request = entry
         name = request.tenant
         tenant = self._tenants[name]
         del self._waiting[request.id]
+        if request.deadline_s is None:
+            del tenant.patient[bisect_left(tenant.patient, due)]
         self.tokens -= request.tokens
+        tenant.tokens -= request.tokens
         tenant.waiting -= 1
         if tenant.waiting:
             return

@@ -1,7 +1,8 @@
-"""How long a newcomer would wait: a fluid model of the queue, O(1) per question.
+"""How long a newcomer would wait: a fluid model of what is ahead of it, O(1) per question.
 
-Everything that waits is taken to run in batches as large as the budgets allow, at the mean length,
-spread evenly over the instances. The same number admits, refuses and fills Retry-After.
+What is ahead (see ``FairQueue.ahead_of``) is taken to run in batches as large as the budgets allow,
+at the mean length, spread evenly over the instances. The same number admits, refuses and fills
+Retry-After.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def predicted_wait_s(
     spec: BatchingSpec,
     service: ServiceTimeModel,
 ) -> float:
-    """Seconds until a request that arrives now would start.
+    """Seconds until a request would start that has ``waiting`` others ahead of it.
 
     ``running_s``: what all instances together still have to do of their running batches, in
     seconds. ``(running_s + waiting / n * t(n, mean length)) / instances``, with n the batch size

@@ -139,7 +139,7 @@ class App:
     async def drain(self) -> bool:
         """From now on readiness is 503 and so are new requests, and those whose bodies have not
         come yet; then ``finish``."""
-        self.desk.draining = True
+        self.desk.leaving = self.desk.draining = True
         self._bodies.refuse(_shutting_down())
         return await self.finish()
 
@@ -181,7 +181,7 @@ class App:
         ]
         if reply.source:
             head.append((b"x-headgate-source", reply.source.encode()))
-        if self.desk.draining:
+        if self.desk.leaving:
             head.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": reply.status, "headers": head})
         body = b"" if exchange.method == "HEAD" else reply.body
@@ -309,7 +309,7 @@ class App:
             self._limits,
             exchange.headers.get(b"inference-header-content-length"),
         )
-        answers = await self._answer(exchange, asked.items, truncate=False)
+        answers = await self._answer(exchange, asked.items, truncate=asked.truncate)
         return v2.infer_reply(
             asked,
             answers.values,
@@ -368,7 +368,7 @@ class App:
         return _json(v2.Live(True))
 
     async def _ready(self, exchange: Exchange) -> Reply:
-        if self.desk.draining:
+        if self.desk.leaving:
             raise _shutting_down()
         reason = self._deployment.unready
         if reason is not None:
@@ -409,7 +409,10 @@ def as_http(error: Exception, call: Call) -> HttpError:
     if isinstance(error, HttpError):
         return error
     if isinstance(error, TooLong):
-        hint = 'shorten it, or send "truncate": true (or the header X-Headgate-Truncate: true)'
+        hint = (
+            'shorten it, or send "truncate": true (to /v2 among the parameters) or the header '
+            "X-Headgate-Truncate: true"
+        )
         what = f"{error.where}: {error.what}; {hint}"
         return HttpError(422, what, code=error.reason, param="input")
     if isinstance(error, RequestError):

@@ -223,14 +223,16 @@ async def _model_infer(desk: Desk, call: Call, message: bytes, context: Any) -> 
         request = v2_grpc.parse_infer(asked, deployment.input, deployment.output, desk.limits)
         left_s = context.time_remaining()
         deadline_s = None if left_s is None else deployment.clock() + left_s
-        answers = await desk.answer(call, request.items, deadline_s=deadline_s)
+        answers = await desk.answer(
+            call, request.items, truncate=request.truncate, deadline_s=deadline_s
+        )
         return v2_grpc.infer_reply(request, answers.values, deployment), answers.source
     finally:
         desk.release(call)
 
 
 def _ready(desk: Desk) -> bool:
-    return not desk.draining and desk.deployment.ready
+    return not desk.leaving and desk.deployment.ready
 
 
 _Method = Callable[[Desk, Call, bytes, Any], Awaitable[tuple[Any, str]]]

@@ -61,8 +61,11 @@ class Limits:
     idle_timeout_s: float = 75.0
     """For the next head to come whole, and for an answer to be read. Longer than what pools of
     clients and proxies keep a connection for, so that they close first."""
+    drain_delay_s: float = 0.0
+    """From SIGTERM to refusing what is new. Readiness is 503 at once; balancers hear of that only
+    when they ask again, and send requests until then."""
     drain_timeout_s: float = 30.0
-    """From SIGTERM to giving up on what is still unanswered."""
+    """From then on to giving up on what is still unanswered."""
 
 
 class HttpError(Exception):
@@ -145,8 +148,19 @@ class Exchange(Call):
     async def body(self, hold: Callable[[int], None]) -> bytes:
         """The whole body; ``hold`` is told the bytes of every piece, and raises to refuse it.
 
-        Raises ``HttpError`` 413; a caller who hangs up is cancelled. Waits as long as it takes.
+        Raises ``HttpError`` 413, and 415 for one that is compressed; a caller who hangs up is
+        cancelled. Waits as long as it takes.
         """
+        encoding = self.headers.get(b"content-encoding", b"identity")
+        if encoding.lower() != b"identity":
+            raise HttpError(
+                415,
+                f"Content-Encoding: {encoding.decode('latin-1')} is not understood; send the body "
+                "as it is",
+                code="unsupported_encoding",
+                param="Content-Encoding",
+                headers=CLOSE,
+            )
         declared = self.headers.get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > self.limits.max_body_bytes:
             self._too_large()

@@ -33,6 +33,7 @@ _STATUSES = {
     405: "The path takes another method, which Allow names.",
     408: "The body did not arrive in time.",
     413: "The body, or all that the request would hold, is more than the server takes.",
+    415: "The body is compressed.",
     422: "A text is longer than the model takes, and truncation was not asked for.",
     429: "The server is full; Retry-After says when to try again.",
     500: "The model failed on this input, or the server did.",

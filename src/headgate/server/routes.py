@@ -34,7 +34,7 @@ Schema = Mapping[str, Any]
 Identify = Callable[[Mapping[bytes, bytes]], str]
 """Whose call it is, by its headers. Raises ``HttpError`` 401 where they do not say."""
 
-INFERENCE = (400, 404, 408, 413, 422, 429, 500, 503, 504)
+INFERENCE = (400, 404, 408, 413, 415, 422, 429, 500, 503, 504)
 """What a request for answers may be told instead of them."""
 LONGEST_TIMEOUT_MS = 86_400_000
 """A day: what is asked to wait longer is meant otherwise."""
@@ -73,8 +73,13 @@ REQUEST_HEADERS = (
         "Orders the requests of one tenant among themselves; 0 where it is missing.",
     ),
     Header(
-        "X-Headgate-Truncate",
+        "Cache-Control",
         {"type": "string"},
+        "`no-cache` or `no-store` has it computed, and not kept for others.",
+    ),
+    Header(
+        "X-Headgate-Truncate",
+        {"type": "string", "enum": ["true", "false"]},
         "`true` cuts a text that is longer than the model takes, instead of refusing it.",
     ),
 )

@@ -14,7 +14,7 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from headgate.errors import Busy, Fault, HeadgateError
@@ -53,6 +53,9 @@ def serve(
     api_keys: KeyFile | None = None,
 ) -> None:
     """Serves until SIGTERM or SIGINT, answers what was accepted, and returns.
+
+    With ``limits.drain_delay_s`` it answers what is new for that long, ready no more; a second
+    signal ends that.
 
     ``on_listening`` is called with the URL once requests are accepted; port 0 takes a free one.
     ``on_release`` is told of every release that took over from another. With ``grpc_port`` gRPC is
@@ -141,6 +144,8 @@ async def run(
 ) -> bool:
     """Serves on ``listener`` until ``stop`` is set; True if all that was accepted was answered.
 
+    ``stop``: set again, it ends ``limits.drain_delay_s``.
+
     ``grpc_address``: where gRPC is spoken too; port 0 takes a free one, and ``on_grpc`` is told.
     ``poll_s``: between two looks for the next release, and between two at the ``api_keys``.
     """
@@ -182,13 +187,14 @@ async def run(
     server = Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     following: list[asyncio.Task[None]] = []
+    keys: list[asyncio.Task[None]] = []
     loading = ThreadPoolExecutor(1, thread_name_prefix="release")
     close_s: float = _CLOSE_S
     if next_release is not None:
         follow = _follow(switch, next_release, on_release, poll_s, loading)
         following.append(asyncio.create_task(follow))
     if api_keys is not None:
-        following.append(asyncio.create_task(api_keys.follow(poll_s)))
+        keys.append(asyncio.create_task(api_keys.follow(poll_s)))
     try:
         if rpc is not None:
             await rpc.start()
@@ -197,14 +203,20 @@ async def run(
         if on_listening is not None:
             host, port = listener.getsockname()[:2]
             on_listening(f"http://{f'[{host}]' if ':' in host else host}:{port}")
-        stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
+        await _first(serving, stop)
+        switch.leave()
+        await _ended(following)  # from its first line on no release takes over any more
+        if limits.drain_delay_s:
+            _log.info(
+                "leaving: readiness is 503; requests are answered for %g s more",
+                limits.drain_delay_s,
+                extra=_fields("leaving", drain_delay_s=limits.drain_delay_s),
+            )
+            stop.clear()  # whoever signals again waits no more
+            await _first(serving, stop, timeout_s=limits.drain_delay_s)
+        await _ended(keys)  # until now a key that is revoked opens no more
         until_s = loop.time() + limits.drain_timeout_s
-        for task in following:
-            task.cancel()
-        await asyncio.gather(*following, return_exceptions=True)
-        drained = await switch.drain()
+        drained = await _drained(switch, limits.drain_timeout_s)
         # What was answered is not yet read.
         config.timeout_graceful_shutdown = close_s = max(_CLOSE_S, until_s - loop.time())
         return drained
@@ -216,6 +228,52 @@ async def run(
             await rpc.stop(close_s)
         # What loads a release reads what the caller is about to close.
         await asyncio.to_thread(loading.shutdown, cancel_futures=True)
+
+
+async def _first(
+    serving: asyncio.Task[None], stop: asyncio.Event, timeout_s: float | None = None
+) -> None:
+    """Waits until the server has ended or ``stop`` is set, ``timeout_s`` at most."""
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait((serving, stopping), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+
+
+async def _drained(switch: Switch, timeout_s: float) -> bool:
+    """Drains, and says so."""
+    in_flight = switch.in_flight
+    _log.info(
+        "draining: %d in flight are answered, for %g s at most; new requests get a 503",
+        in_flight,
+        timeout_s,
+        extra=_fields("draining", in_flight=in_flight, drain_timeout_s=timeout_s),
+    )
+    drained = await switch.drain()
+    if drained:
+        _log.info(
+            "drained: all that was accepted is answered", extra=_fields("drained", unanswered=0)
+        )
+    else:
+        left = switch.in_flight
+        _log.error(
+            "given up: %d in flight, unanswered after %g s",
+            left,
+            timeout_s,
+            extra=_fields("given_up", unanswered=left),
+        )
+    return drained
+
+
+def _fields(event: str, **fields: float) -> dict[str, object]:
+    """What a log for machines says beside the words: see ``headgate.cli.log``."""
+    return {"fields": {"event": event, **fields}}
+
+
+async def _ended(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancels them, and waits until they have ended."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _follow(
@@ -276,7 +334,7 @@ async def _until_signal(
     )
     if not finished:
         raise Fault(
-            f"requests were still unanswered {limits.drain_timeout_s:g} s after the signal",
+            f"requests were still unanswered after {limits.drain_timeout_s:g} s of draining",
             reason="drain_timeout",
             fix="allow more time, or look for an engine that hangs",
         )

@@ -29,7 +29,7 @@ class Switch:
         self._limits = limits
         self._identify = identify
         self._serve(deployment)
-        self._retiring: set[asyncio.Task[bool]] = set()
+        self._retiring: dict[asyncio.Task[bool], Desk] = {}
 
     @property
     def desk(self) -> Desk:
@@ -50,8 +50,17 @@ class Switch:
         self._serve(deployment)
         deployment.metrics.takeovers["done"] += 1
         task = asyncio.create_task(_retire(app, before))
-        self._retiring.add(task)
-        task.add_done_callback(self._retiring.discard)
+        self._retiring[task] = app.desk
+        task.add_done_callback(self._retiring.pop)
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that were accepted and are not answered yet, by retiring releases too."""
+        return self.desk.in_flight + sum(desk.in_flight for desk in self._retiring.values())
+
+    def leave(self) -> None:
+        """From now on readiness is 503. What comes is answered still; switch no more."""
+        self.desk.leaving = True
 
     def _serve(self, deployment: Deployment) -> None:
         self.deployment = deployment

@@ -154,6 +154,7 @@ class V2Error(msgspec.Struct):
 
 
 _decoder = msgspec.json.Decoder(InferBody)
+_PARAMETERS = {"type": "object", "properties": {"truncate": {"type": "boolean"}}}
 
 
 class InferRequest(msgspec.Struct, frozen=True):
@@ -163,6 +164,7 @@ class InferRequest(msgspec.Struct, frozen=True):
     id: str | None
     binary: bool = False
     """The output is to come as binary data."""
+    truncate: bool = False
 
 
 def parse_infer(
@@ -222,7 +224,10 @@ def checked(
     binary = (asked.parameters or {}).get("binary_data_output", False)
     for output in asked.outputs or ():
         binary = (output.parameters or {}).get("binary_data", binary)
-    return InferRequest(items, asked.id, binary is True)
+    truncate = (asked.parameters or {}).get("truncate", False)
+    if type(truncate) is not bool:
+        raise HttpError.invalid("parameters.truncate", "it must be true or false")
+    return InferRequest(items, asked.id, binary is True, truncate)
 
 
 def infer_reply(
@@ -308,7 +313,10 @@ def infer_operation(accepts: Tensor, gives: Tensor, limits: Limits) -> Operation
         asks=InferBody,
         gives=(Inference,),
         bounds={
-            InferBody: {"inputs": {"minItems": 1, "maxItems": 1}},
+            InferBody: {
+                "inputs": {"minItems": 1, "maxItems": 1},
+                "parameters": {"anyOf": [_PARAMETERS, {"type": "null"}]},
+            },
             InputTensor: {
                 "name": {"const": accepts.name},
                 "datatype": {"const": _DATATYPES[accepts.dtype]},
@@ -402,7 +410,8 @@ def _texts(tensor: InputTensor, accepts: Tensor, raw: bytes | None) -> Sequence[
     item = accepts.shape or (1,) * (len(tensor.shape) - 1)
     if math.prod(tensor.shape) != len(texts) or tuple(tensor.shape[1:]) != item:
         raise HttpError.invalid(
-            "inputs[0].shape", f"{tensor.shape} does not fit {len(texts)} texts"
+            "inputs[0].shape",
+            f"{tensor.shape} does not fit {len(texts)} texts; it is [items{_axes(accepts)}]",
         )
     wrong = next((i for i, text in enumerate(texts) if not isinstance(text, str)), None)
     if wrong is not None:
@@ -412,13 +421,17 @@ def _texts(tensor: InputTensor, accepts: Tensor, raw: bytes | None) -> Sequence[
     return texts
 
 
+def _axes(accepts: Tensor) -> str:
+    return "".join(f", {n}" for n in accepts.shape)
+
+
 def _array(tensor: InputTensor, accepts: Tensor, binary: bytes | None) -> NDArray[np.generic]:
     expected = _DATATYPES[accepts.dtype]
     if tensor.datatype != expected:
         raise HttpError.invalid("inputs[0].datatype", f"{tensor.datatype} instead of {expected}")
     if tuple(tensor.shape[1:]) != accepts.shape:
         raise HttpError.invalid(
-            "inputs[0].shape", f"{tensor.shape} instead of {[tensor.shape[0], *accepts.shape]}"
+            "inputs[0].shape", f"{tensor.shape} instead of [items{_axes(accepts)}]"
         )
     if binary is not None:
         wire = _DTYPES[expected].newbyteorder("<")

@@ -140,3 +140,22 @@ def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert done.stderr == ""
     assert done.returncode in (0, app_module.BROKEN_PIPE)
+
+
+def test_a_promise_on_cost_without_a_price_is_named_before_the_work(cli: Cli) -> None:
+    """Before the model is even looked at."""
+    for name in ("model.onnx", "evaluate.jsonl"):
+        Path(name).touch()
+    Path("headgate.yaml").write_text(
+        "endpoint: docs\nowner: {team: t, escalate: 'command:x'}\ntask: classify\n"
+        "model: {onnx: model.onnx}\ndata: {evaluate: evaluate.jsonl}\ncontracts:\n"
+        "  cost_per_1k: {ratio_to_current_at_most: 0.5, why: review, on_breach: rollback}\n",
+        encoding="utf-8",
+    )
+    said = cli("optimize", "headgate.yaml")
+    assert said.code == 2
+    assert said.err.startswith(
+        "prices.device_second is not given and counted as 0, so a contract on cost decides "
+        "nothing: write the price of one second of your machine.\n"
+    )
+    assert "not a valid ONNX model" in said.err

@@ -9,7 +9,7 @@ import pytest
 
 from headgate.errors import Refused
 from headgate.ledger import Store
-from headgate.objects import Action, Release, canonical, short
+from headgate.objects import Action, Artifact, Release, canonical, short
 
 from .conftest import Cli, Ids, decide
 
@@ -176,13 +176,55 @@ def test_a_store_without_releases_says_how_to_get_one(cli: Cli) -> None:
     )
 
 
+@pytest.mark.parametrize("command", ["serve", "history", "rollback"])
+def test_a_file_stands_for_the_endpoint_that_it_names(cli: Cli, ids: Ids, command: str) -> None:
+    """Another one in its store is not served in its place, nor rolled back."""
+    Path("faq.yaml").write_text("endpoint: faq\n", encoding="utf-8")
+    said = cli(command, "-f", "faq.yaml")
+    assert said.code == 2
+    assert said.err == (
+        "headgate: .headgate: faq.yaml names the endpoint faq, and released here is docs\n"
+        "  what to do: type `headgate optimize --promote faq.yaml`, or say which with --endpoint\n"
+    )
+
+
+def test_of_several_endpoints_the_file_says_which(cli: Cli, ids: Ids) -> None:
+    """``--endpoint`` says more than the file."""
+    with Store.open(Path(".headgate")) as store:
+        store.promote(Release("faq", 0, ids.baseline, None), expected_generation=None)
+    for name in ("docs", "faq"):
+        Path(f"{name}.yaml").write_text(f"endpoint: {name}\n", encoding="utf-8")
+        assert cli("history", "-f", f"{name}.yaml").out.startswith(f"{name}  ")
+    assert cli("history", "-f", "docs.yaml", "--endpoint", "faq").out.startswith("faq  ")
+
+
+@pytest.mark.parametrize("command", ["serve", "history"])
+def test_what_was_optimized_and_not_released_can_be_served_as_it_is(
+    cli: Cli, ids: Ids, command: str
+) -> None:
+    """By the file as it was given."""
+    with Store.open(Path(".headgate")) as store:
+        artifact = Artifact(
+            "faq/variant/baseline", ids.baseline, "variant", "json Servable", "search", 9
+        )
+        store.register(artifact)
+    Path("my faq.yaml").write_text("endpoint: faq\n", encoding="utf-8")
+    said = cli(command, "-f", "my faq.yaml")
+    assert said.code == 2
+    assert "faq was optimized, and nothing of it is released\n" in said.err
+    assert f"`headgate serve -f 'my faq.yaml' --variant {short(ids.baseline)}` serves" in said.err
+    assert "`headgate optimize --promote 'my faq.yaml'` releases it" in said.err
+
+
 def test_the_store_is_beside_the_file_that_is_named(cli: Cli, ids: Ids) -> None:
     """-f names headgate.yaml or its directory; --store names the store itself."""
     Path("elsewhere").mkdir()
     Path("headgate.yaml").touch()
     for arguments in (["-f", "headgate.yaml"], ["-f", "."], ["--store", ".headgate"]):
         assert cli("history", *arguments).code == 0
-    assert cli("history", "-f", "elsewhere").code == 2
+    said = cli("history", "-f", "elsewhere")
+    assert said.code == 2
+    assert "type `headgate optimize elsewhere`, which makes one" in said.err
 
 
 @pytest.mark.parametrize("command", ["serve", "history", "rollback", "verify"])

@@ -224,6 +224,19 @@ BAD = {
         "headgate.yaml:9: contracts.recall@10: the limit -1% is negative\n"
         "  what to do: a margin is how much worse it may get, 0 or more",
     ),
+    "negative limit": (
+        spoilt("at_most: 40ms", "at_most: -40ms"),
+        "wrong_value",
+        "headgate.yaml:11: contracts.latency_p95: the limit -40ms is negative\n"
+        "  what to do: nothing that is measured here is below 0; write the most that it may be, "
+        "without the minus",
+    ),
+    "share above the whole": (
+        spoilt("not_below_current_by: 1%", "not_below_current_by: 990%"),
+        "wrong_value",
+        "headgate.yaml:9: contracts.recall@10: the limit 990% is more than the whole\n"
+        "  what to do: write a share from 0 to 1, or from 0% to 100%",
+    ),
     "metric that nobody measures": (
         spoilt("recall@10:", "recal@10:"),
         "unknown_metric",

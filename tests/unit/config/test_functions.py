@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headgate.config import load_function, load_metric, source_digest
+from headgate.config import guarded, load_function, load_metric, source_digest
 from headgate.config.schema import MetricSpec
 from headgate.errors import InputError
 from headgate.objects import Direction
@@ -64,6 +64,25 @@ def test_two_endpoints_may_have_modules_of_one_name(root: Path, tmp_path: Path) 
     assert not {"own", "helper", "pkg", "pkg.inner"} & set(sys.modules)
     assert sys.path == path_before
     assert list(root.rglob("*.pyc")) == []
+
+
+def test_what_a_function_raises_is_placed_in_its_file(root: Path) -> None:
+    """At the line of the caller's own file, however deep in a library it came from; how it was
+    called is said as it was."""
+    own = "import json\n\ndef f(*texts):\n    return json.loads('{')\n"
+    (root / "own.py").write_text(own)
+    for arguments, called in (((), "without an argument"), (("a",), "with the same argument")):
+        with pytest.raises(InputError, match="JSONDecodeError") as caught:
+            guarded(load_function("own:f", root))(*arguments)
+        assert caught.value.where == "own:f (own.py:4)"
+        assert caught.value.fix == f"call it yourself {called}, and correct it"
+
+
+def test_a_function_that_cannot_be_called_so_has_no_line(root: Path) -> None:
+    """It never began."""
+    with pytest.raises(InputError, match="missing 2 required") as caught:
+        guarded(load_function("own:score", root))()
+    assert caught.value.where == "own:score"
 
 
 BAD = {

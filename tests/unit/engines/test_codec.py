@@ -47,6 +47,37 @@ def test_a_long_text_is_an_error_that_names_its_index(codec: Codec) -> None:
     assert "17 tokens, and the model takes 16" in str(error.value)
 
 
+def test_a_text_that_is_far_too_long_is_refused_before_it_is_tokenized(tmp_path: Path) -> None:
+    """64 characters for each of 16 tokens are read, whatever they are: spaces too."""
+    codec = TextCodec(tiny_tokenizer(tmp_path / "t"), [IDS, MASK], max_tokens=16)
+    codec.encode(["a" + " " * 1023])
+    codec._whole = None  # nobody is asked
+    with pytest.raises(TooLong) as error:
+        codec.encode(["a", "a" + " " * 1024])
+    assert error.value.where == "item 1"
+    assert "1025 characters; at most 1024 are read" in str(error.value)
+
+
+def test_a_text_that_is_cut_is_read_as_far_as_the_limit(tmp_path: Path) -> None:
+    """The last letter that counts is the 1024th."""
+    codec = TextCodec(tiny_tokenizer(tmp_path / "t"), [IDS, MASK], max_tokens=16)
+    near, far = codec.encode(["a" + " " * n + "b" for n in (1022, 1023)], truncate=True)
+    assert (near.length, far.length) == (4, 3)
+
+
+def test_many_texts_are_tokenized_a_slice_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each as if it were alone, and the one that is wrong is named among all of them."""
+    monkeypatch.setattr("headgate.engines.codec._CHARACTERS_AT_ONCE", 10)
+    codec = TextCodec(tiny_tokenizer(tmp_path / "t"), [IDS, MASK], max_tokens=16)
+    texts = ["ab" * (i % 5 + 1) for i in range(20)]
+    assert [e.length for e in codec.encode(texts)] == [len(text) + 2 for text in texts]
+    with pytest.raises(RequestError) as error:
+        codec.encode([*texts, "a\ud800", "b"])
+    assert error.value.where == "item 20"
+
+
 def test_truncation_keeps_the_special_tokens(codec: Codec) -> None:
     """Asked to truncate, the codec cuts to the limit and still ends with [SEP]."""
     (item,) = codec.encode(["a" * 100], truncate=True)

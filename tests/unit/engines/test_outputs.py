@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,15 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from headgate.engines import load
+from headgate.engines.check import check_onnx
 from headgate.engines.outputs import (
     batch_scaled,
+    check_answer,
     class_labels,
     keep_output,
     scores_beside_labels,
 )
+from headgate.errors import InputError
 from headgate.objects import Build
 
 WEIGHTS = np.arange(12, dtype=np.float32).reshape(4, 3)
@@ -27,9 +31,15 @@ def classifier(path: Path, *outputs: str, dynamic: bool = False) -> Path:
         helper.make_node("MatMul", ["x", "w"], ["scores"]),
         helper.make_node("ArgMax", ["scores"], ["label"], axis=1, keepdims=0),
     ]
+    if "packed" in outputs:
+        nodes.append(helper.make_node("SplitToSequence", ["scores"], ["packed"], axis=0))
     if dynamic:
         nodes.append(helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "scale", "zero"]))
+    sequence = helper.make_sequence_type_proto(
+        helper.make_tensor_type_proto(TensorProto.FLOAT, [None])
+    )
     infos = {
+        "packed": helper.make_value_info("packed", sequence),
         "label": helper.make_tensor_value_info("label", TensorProto.INT64, [None]),
         "scores": helper.make_tensor_value_info("scores", TensorProto.FLOAT, [None, 3]),
     }
@@ -59,6 +69,26 @@ def test_scores_are_chosen_where_labels_come_first(
 ) -> None:
     """skl2onnx writes the label first; what is alone, or first already, stays."""
     assert scores_beside_labels(classifier(tmp_path / "m", *outputs)) == chosen
+
+
+@pytest.mark.parametrize(
+    ("task", "outputs", "said"),
+    [
+        ("classify", ("label", "packed"), "'packed' is no tensor, and no other holds the scores"),
+        ("predict", ("packed", "label"), "its first output, 'packed', is no tensor"),
+        ("classify", ("packed", "scores"), None),
+        ("predict", ("label", "packed"), None),
+        ("classify", ("label",), None),
+    ],
+)
+def test_an_answer_that_is_no_tensor_is_refused(
+    tmp_path: Path, task: str, outputs: tuple[str, ...], said: str | None
+) -> None:
+    """A sequence beside what is answered with is left alone, and no fact of the model."""
+    path = classifier(tmp_path / "m", *outputs)
+    assert [o.name for o in check_onnx(path).outputs] == [o for o in outputs if o != "packed"]
+    with pytest.raises(InputError, match=said) if said else nullcontext():
+        check_answer(path, task)
 
 
 def test_what_is_kept_computes_the_scores_and_nothing_else(tmp_path: Path) -> None:
@@ -96,6 +126,34 @@ def test_an_operator_of_a_classifier_names_its_classes(
     )
     onnx.save_model(helper.make_model(graph), tmp_path / "m")
     assert class_labels(tmp_path / "m") == names
+
+
+@pytest.mark.parametrize("picked_by", ["ArgMax", "Cast"])
+@pytest.mark.parametrize("names", [["7", "9"], ["ham", "spam"]])
+def test_the_list_that_the_largest_score_picks_from_names_the_classes(
+    tmp_path: Path, picked_by: str, names: list[str]
+) -> None:
+    """As skl2onnx writes networks and Bayes; what anything else picks from is no class."""
+    values = np.array(names, object) if names[0].isalpha() else np.array([7, 9], np.int32)
+    nodes = [
+        helper.make_node(picked_by, ["x"], ["index"], **({"to": 7} if picked_by == "Cast" else {})),
+        helper.make_node(
+            "ArrayFeatureExtractor", ["classes", "index"], ["label"], domain="ai.onnx.ml"
+        ),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 2])],
+        [helper.make_tensor_value_info("label", TensorProto.INT32, [None])],
+        [
+            numpy_helper.from_array(
+                values.astype(object) if names[0].isalpha() else values, "classes"
+            )
+        ],
+    )
+    onnx.save_model(helper.make_model(graph), tmp_path / "m")
+    assert class_labels(tmp_path / "m") == (tuple(names) if picked_by == "ArgMax" else ())
 
 
 @pytest.mark.parametrize("dynamic", [False, True])

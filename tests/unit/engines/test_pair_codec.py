@@ -71,6 +71,25 @@ def test_pairs_are_encoded_and_cut_as_transformers_does(
     assert [e.length for e in ours] == [len(ids) for ids in wanted["input_ids"]]
 
 
+@pytest.mark.parametrize("pair", [Pair("a " * 600, "b"), Pair("a", "b " * 600)])
+def test_a_pair_that_is_far_too_long_is_refused_before_it_is_tokenized(
+    tokenizer: Path, pair: Pair
+) -> None:
+    """Query or text, where it may not be cut."""
+    codec = PairCodec(tokenizer, [IDS, MASK, TYPES], max_tokens=16)
+    codec._whole = None  # nobody is asked
+    with pytest.raises(TooLong, match="1200 characters; at most 1024 are read"):
+        codec.encode([pair])
+
+
+def test_a_text_that_the_pair_itself_cuts_may_be_as_long_as_it_likes(codec: PairCodec) -> None:
+    """Its query may not."""
+    (encoded,) = codec.encode([Pair("a", "b " * 600, max_text_tokens=3)])
+    assert encoded.length == 7
+    with pytest.raises(TooLong):
+        codec.encode([Pair("a " * 600, "b", max_text_tokens=3)])
+
+
 def test_a_batch_is_padded_to_its_longest_pair(codec: PairCodec) -> None:
     """Segments are the text's 1 where its tokens are, and 0 in the padding."""
     batch = codec.collate(codec.encode([Pair("ab", "c"), Pair("a", "bcde")]))

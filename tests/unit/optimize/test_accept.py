@@ -49,7 +49,7 @@ def test_the_own_step_comes_before_the_model() -> None:
     """What it makes of an item is what must fit; what it raises is the caller's, and is named."""
     acceptance(lambda text: text[:20]).check(FILE, [LONG], ["a"])
     error = refused(acceptance(lambda text: {"fine": "x"}[text]), "fine", "else")
-    assert error.where == "evaluate.jsonl: row 2: own:clean"
+    assert error.where.startswith("evaluate.jsonl: row 2: own:clean (test_accept.py:")
     assert error.what == "it raised KeyError: 'else'"
     assert error.reason == "function_failed"
 

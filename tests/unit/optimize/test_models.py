@@ -8,14 +8,24 @@ from pathlib import Path
 import pytest
 
 from headgate.config import load_config
+from headgate.errors import InputError
 from headgate.optimize.models import import_model
 from headgate.optimize.recorder import Recorder
 from tests.e2e.endpoints import change, classifier
 
 TRAINED = """\
+from sklearn.ensemble import VotingClassifier
 from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import GaussianNB
+from sklearn.neural_network import MLPClassifier
+X = [[k, 0, 0, 0] for k in range(6)]
 def estimator():
-    return LogisticRegression().fit([[k, 0, 0, 0] for k in range(6)], list("ababac"))
+    return LogisticRegression().fit(X, list("ababac"))
+def layers():
+    return MLPClassifier(solver="lbfgs", max_iter=500).fit(X, [7, 8, 7, 8, 7, 9])
+def voters():
+    parts = [("linear", LogisticRegression()), ("bayes", GaussianNB())]
+    return VotingClassifier(parts, voting="soft", flatten_transform=False).fit(X, list("ababac"))
 def same(outputs):
     return outputs
 """
@@ -40,6 +50,8 @@ def labels(tmp_path: Path, recorder: Recorder) -> Callable[[str, str], object]:
         ("{onnx: model.onnx}", "", ()),
         ("{onnx: model.onnx, labels: [cat, dog, eel]}", "", ("cat", "dog", "eel")),
         ('{sklearn: "train:estimator"}', "", ("a", "b", "c")),
+        ('{sklearn: "train:layers"}', "", ("7", "8", "9")),
+        ('{sklearn: "train:voters"}', "", ("a", "b", "c")),
         ('{sklearn: "train:estimator", labels: [x, y, z]}', "", ("x", "y", "z")),
         ('{sklearn: "train:estimator"}', 'postprocess: "train:same"\n', ()),
     ],
@@ -49,3 +61,38 @@ def test_classes_bear_the_names_of_the_file_or_of_the_estimator(
 ) -> None:
     """The file's own word first; after a postprocess the estimator's need not be right."""
     assert labels(model, more) == expected
+
+
+@pytest.mark.parametrize(
+    ("returned", "what", "fix"),
+    [
+        ("LogisticRegression()", "it returned LogisticRegression, which is not fitted", "fit(X, y"),
+        ("GaussianNB", "it returned the class GaussianNB, which is no", "return estimator"),
+        ("None", "it returned NoneType, which is no scikit-learn estimator", "return estimator"),
+        ("TfidfVectorizer().fit(['a text'])", "does not say how many numbers", "array of numbers"),
+        (
+            "VotingClassifier([('a', GaussianNB())]).fit([[0], [1]], [0, 1])",
+            "skl2onnx cannot convert VotingClassifier: flatten_transform==True",
+            "that skl2onnx supports",
+        ),
+    ],
+)
+def test_what_is_no_fitted_estimator_of_numbers_is_told_so(
+    tmp_path: Path, recorder: Recorder, returned: str, what: str, fix: str
+) -> None:
+    """What came back, and what to return instead."""
+    yaml = classifier(tmp_path)
+    change(yaml, "{onnx: model.onnx}", '{sklearn: "train:estimator"}')
+    (tmp_path / "train.py").write_text(
+        "from sklearn.ensemble import VotingClassifier\n"
+        "from sklearn.feature_extraction.text import TfidfVectorizer\n"
+        "from sklearn.linear_model import LogisticRegression\n"
+        "from sklearn.naive_bayes import GaussianNB\n"
+        f"def estimator():\n    return {returned}\n",
+        encoding="utf-8",
+    )
+    with pytest.raises(InputError) as caught:
+        import_model(load_config(yaml), recorder, threads=1)
+    assert caught.value.where == "train:estimator"
+    assert what in caught.value.what
+    assert fix in caught.value.fix

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,12 +11,15 @@ from typing import cast
 import pytest
 
 from headgate.objects import Action, Bound, ContractResult, Verdict
+from headgate.optimize.blocks import BlockTimes
+from headgate.optimize.comparisons import Comparisons
 from headgate.optimize.job import Job
-from headgate.optimize.result import _next
+from headgate.optimize.result import _cheaper, _next, _Show, _without_times
 
-from .fakes import build, contract
+from .fakes import build, contract, decision, speed, tried
 
 HERE = Path("/srv/my models/headgate.yaml")
+BASELINE = "sha256:" + "fedcba9876543210" * 4
 ENTRY = "sha256:" + "0123456789abcdef" * 4
 
 
@@ -46,6 +50,7 @@ def ends_with(
         action,
         results,
         ENTRY,
+        baseline=BASELINE,
         generation=generation,
         promoted=generation is not None,
         audited=audited,
@@ -95,8 +100,11 @@ def test_a_foreign_server_that_keeps_its_promises_is_not_to_be_promoted(action: 
 @pytest.mark.parametrize(
     ("generation", "serves"),
     [
-        (None, "too busy to tell. Take"),
-        (0, "`headgate serve` serves the baseline until then. Take"),
+        (
+            None,
+            "-f '/srv/my models/headgate.yaml' --variant fedcba987654` serves the baseline. Take",
+        ),
+        (0, "-f '/srv/my models/headgate.yaml'` serves the baseline until then. Take"),
         (3, "Generation 3 stays current. Take"),
     ],
 )
@@ -107,6 +115,53 @@ def test_measuring_again_says_what_it_takes_and_what_is_served_until_then(
     _, why = ends_with(Action.UNKNOWN, (judged("latency_p95", Verdict.UNKNOWN),), generation)
     assert serves in why
     assert "(about 2.17 min; the rest is reused)" in why
+    assert "without --fresh the times of this run are reused" in why
+
+
+@pytest.mark.parametrize(
+    ("quality", "time", "busy"),
+    [
+        (Verdict.PASS, Verdict.UNKNOWN, True),
+        (Verdict.UNKNOWN, Verdict.UNKNOWN, False),
+        (Verdict.FAIL, Verdict.UNKNOWN, False),
+        (Verdict.PASS, Verdict.INVALID, False),
+        (Verdict.PASS, Verdict.FAIL, False),
+    ],
+)
+def test_a_candidate_that_noise_alone_kept_out_is_worth_measuring_again(
+    quality: Verdict, time: Verdict, busy: bool
+) -> None:
+    """Already on the evaluate split; more of the same times tells nothing about quality."""
+    results = (judged("recall@10", quality), judged("latency_p95", time))
+    candidate = dataclasses.replace(
+        tried("int8"), decision=dataclasses.replace(decision(Action.UNKNOWN), results=results)
+    )
+    found = _without_times([tried("skipped", None), candidate])
+    assert tuple(found) == (results if busy else ())
+    command, _ = ends_with(Action.UNKNOWN, tuple(found), None)
+    assert command.startswith("headgate optimize --fresh --promote" if busy else "headgate show")
+
+
+def test_what_would_make_the_winner_cheaper_is_named() -> None:
+    """Whoever reads a factor below 1 asks why it won."""
+    full = SimpleNamespace(attributed_s=1.0)
+    rows = [
+        SimpleNamespace(instead=name, priced=SimpleNamespace(attributed_s=cost))
+        for name, cost in (("bf16", 0.9), ("no cache", 1.6), ("fp32", 1.0))
+    ]
+    compared = SimpleNamespace(winner_workload=full, without=rows)
+    assert _cheaper(cast("Comparisons", compared)) == ["bf16"]
+
+
+def test_no_interval_of_a_time_begins_below_zero() -> None:
+    """One block in nine that was held up makes it wide; time is not negative."""
+    quiet = speed({"fp32": 0.001}, alone_s=0.001)
+    held_up = BlockTimes((0.09,) * 10, 0.09)
+    blocks = dataclasses.replace(quiet, blocks=((held_up,), *quiet.blocks[1:]))
+    prices = SimpleNamespace(device_second=0.0)
+    job = SimpleNamespace(config=SimpleNamespace(prices=prices))
+    shown = _Show(cast("Job", job))._speed(blocks, build("fp32"))
+    assert {name: f.low for name, f in shown.items()} == {"latency_p95": 0, "device_s_per_1k": 0}
 
 
 def test_a_winner_whose_evidence_is_not_whole_is_not_to_be_promoted_but_audited() -> None:

@@ -249,7 +249,8 @@ class TestBlocks:
         result = judge(RATIO, noisy)
         assert result.verdict is Verdict.UNKNOWN
         assert result.because == (
-            "latency: current against itself differs by 10.0 %, more than 4.9 %, half of the margin"
+            "latency: current against itself differs by 10.0 %, more than 4.9 %, half of the "
+            "margin: from no change to 1.1x are two such steps"
         )
         assert result.value == pytest.approx(0.505, rel=0.01), "what was measured is still shown"
         assert result.low < result.value < result.high
@@ -295,6 +296,11 @@ class TestBlocks:
         assert judge(AT_MOST, blocks([32.0, 44.0] * 4)).verdict is Verdict.PASS
         assert judge(AT_MOST, blocks([120.0, 121.0] * 4)).verdict is Verdict.FAIL
 
+    def test_no_latency_is_below_zero(self) -> None:
+        """Nor is its lower bound, however far the blocks lie apart."""
+        result = judge(AT_MOST, blocks([1.0] * 7 + [99.0]))
+        assert result.low == 0.0
+
     def test_a_difference_is_judged_in_the_metrics_unit(self) -> None:
         """not_above_current_by compares differences, and their noise with half the limit."""
         rule = contract("latency", Bound.NOT_ABOVE_CURRENT_BY, 5.0)
@@ -302,7 +308,7 @@ class TestBlocks:
         assert judge(rule, blocks([109.0, 110.0] * 4)).verdict is Verdict.FAIL
         tight = contract("latency", Bound.NOT_ABOVE_CURRENT_BY, 1.5)
         noisy = judge(tight, blocks([99.0] * 8))
-        assert "differs by 1, more than 0.75, half of the margin" in noisy.because
+        assert "differs by 1, more than 0.75, half of the margin of 1.5" in noisy.because
 
     def test_throughput_is_better_high(self) -> None:
         """at_least on blocks passes above the limit and fails below it."""

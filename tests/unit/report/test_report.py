@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import itertools
 import json
 import math
 import re
@@ -104,7 +105,7 @@ def full_report() -> Report:
         breakdown={"fp32": {"tokens": figure(0.07, cost), "padding": figure(0.01, cost)},
                    "student3-int8": {"tokens": figure(0.006, cost)}},
         plan={"instances": "2 of 1 thread", "cache": "64 MiB, LRU"},
-        steps=(Step("export", ENTRY, 9.3, reused=False),),
+        steps=(Step("export", ENTRY, 9.3, "2026-11-28T08:34:17.630Z", reused=False),),
         notes=("Measured on two cores that other programs share.",),
     )  # fmt: skip
 
@@ -235,6 +236,24 @@ def test_the_currency_stands_once_in_the_head_of_its_column() -> None:
     assert not re.search(r"<td[^>]*>[^/]*USD", tables)
 
 
+def test_without_a_price_no_currency_is_named() -> None:
+    """What is shown then is the machine's time."""
+    whole = full_report()
+    assert "What is saved (USD / 1k requests" in terminal(whole)
+    spent = figure(0.08, "s")
+    timed = dataclasses.replace(
+        whole,
+        candidates=(),
+        savings=tuple(
+            dataclasses.replace(s, baseline_cost_per_1k=spent, winner_cost_per_1k=spent)
+            for s in whole.savings
+        ),
+        breakdown={"fp32": {"tokens": spent}},
+    )
+    assert "What is saved (time of the machine / 1k requests" in terminal(timed)
+    assert "USD" not in terminal(timed) + render_html(timed)
+
+
 def test_a_prediction_far_off_is_called_out_everywhere() -> None:
     """Beyond 50 % a sentence is added to what must be known before believing; below, none."""
     far = Prediction("int8", "p95", figure(0.6, "s"), figure(0.012, "s"))
@@ -291,3 +310,31 @@ def test_answers_that_flipped_and_slices_stand_beside_a_contract() -> None:
     assert "family:system" in page
     (told,) = as_json(report)["contracts"]
     assert told["slices"]["family:system"]["value"] == -0.05
+
+
+def test_names_of_points_that_lie_together_do_not_touch() -> None:
+    """Eight candidates at nearly one cost and one quality, each with its name to be read."""
+    drawn = [
+        Candidate(
+            f"candidate{k}",
+            True,
+            "",
+            "accept",
+            {
+                "recall@10": figure(0.0, "points", -0.01, 0.01),
+                "cost_per_1k": figure(1e-5 * (1 + k % 4 / 50), "money_per_1k"),
+            },
+        )
+        for k in range(8)
+    ]
+    svg = plots.quality_against_cost(
+        drawn, quality="recall@10", cost="cost_per_1k", margin=0.02, currency="USD"
+    )
+    texts = re.findall(
+        r'text-anchor: (start|end)[^>]*? x="([\d.]+)" y="([\d.]+)"[^>]*>candidate\d<', svg
+    )
+    assert len(texts) == 8
+    width, height = 0.5 * 9.5 * len("candidate0"), 9.5
+    corners = [(float(x) - (width if a == "end" else 0), float(y)) for a, x, y in texts]
+    for (x, y), (other_x, other_y) in itertools.combinations(corners, 2):
+        assert abs(x - other_x) >= width or abs(y - other_y) >= height

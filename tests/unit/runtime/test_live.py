@@ -312,6 +312,44 @@ def test_draining_answers_what_was_admitted_and_refuses_the_rest() -> None:
     lived(deployment(engine), scenario)
 
 
+def test_a_deadline_that_passes_before_the_encoder_has_time_is_told_at_once() -> None:
+    """One text holds the encoder's thread; who waits for it is told in time, and never encoded."""
+    held, entered = threading.Event(), threading.Event()
+    seen: list[object] = []
+
+    class Held:
+        def __init__(self, inner: object) -> None:
+            self.inner = inner
+
+        def encode(self, items: Sequence[object], *, truncate: bool = False) -> object:
+            seen.extend(items)
+            entered.set()
+            held.wait(30)
+            return self.inner.encode(items, truncate=truncate)  # type: ignore[attr-defined]
+
+        def collate(self, encoded: object) -> object:
+            return self.inner.collate(encoded)  # type: ignore[attr-defined]
+
+    first, late, last = ("word " * 500 + name for name in ("first", "late", "last"))
+    d = deployment()
+    d.codec = Held(d.codec)  # type: ignore[assignment]
+
+    async def scenario(d: Deployment) -> None:
+        holding = asyncio.create_task(d.live.encode([first], truncate=True))
+        await asyncio.to_thread(entered.wait)
+        for deadline_s in (d.clock() - 1.0, d.clock() + 0.01):
+            with pytest.raises(Rejected) as refused:
+                await d.live.encode([late], truncate=True, deadline_s=deadline_s)
+            assert refused.value.reason == "deadline"
+        held.set()
+        await holding
+        await d.live.encode([last], truncate=True, deadline_s=d.clock() + 60.0)
+        assert seen == [first, last]
+        assert d.metrics.rejects["deadline"] == 2
+
+    lived(d, scenario)
+
+
 def test_long_texts_are_encoded_off_the_event_loop() -> None:
     """Short texts inline, long ones in a thread; a pair is as long as both of its texts."""
     threads: list[str] = []

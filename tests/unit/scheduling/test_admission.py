@@ -35,6 +35,30 @@ def test_a_wait_at_the_bound_is_admitted_and_above_it_refused() -> None:
     assert reason(1.001) == "predicted_wait"
 
 
+def test_a_queue_that_one_tenant_filled_has_places_for_another() -> None:
+    """Up to its share, and never more than twice the bound in all."""
+    admission = Admission(max_queue_requests=10)
+
+    def refused(own: int, tenants: int, *, waiting: int = 10) -> bool:
+        refusal = admission.refuse(
+            REQUEST,
+            waiting=waiting,
+            own=own,
+            tenants=tenants,
+            wait_s=0.5,
+            service_s=0.1,
+            now_s=0.0,
+        )
+        return refusal is not None
+
+    assert refused(own=9, tenants=1)
+    assert not refused(own=4, tenants=2)
+    assert refused(own=5, tenants=2)
+    assert not refused(own=0, tenants=2, waiting=19)
+    assert refused(own=0, tenants=2, waiting=20)
+    assert refused(own=0, tenants=11)
+
+
 def test_a_deadline_is_held_against_the_predicted_finish() -> None:
     """Wait and service both count; asking again is no use."""
     request = Request(1, b"k", 8, 0.0, deadline_s=5.0)

@@ -119,6 +119,73 @@ def test_who_is_removed_is_not_taken_and_counts_no_more() -> None:
     assert queue.take() is None
 
 
+def test_of_another_tenants_flood_only_its_share_is_ahead() -> None:
+    """Of ten tokens each: one starts level with the first of b, two with the second."""
+    queue = filled(*map(request, range(100)))
+    assert queue.ahead_of([request(100, "b")]) == (1, 10)
+    assert queue.ahead_of([request(100, "b"), request(101, "b")]) == (2, 20)
+    assert queue.ahead_of([request(100, "a")]) == (100, 1000)
+    assert filled().ahead_of([request(100, "b")]) == (0, 0)
+
+
+def test_a_deadline_overtakes_the_patient_and_nobody_who_was_promised_one() -> None:
+    """Ten who can wait and one due in an hour: only the last has its word."""
+    queue = filled(*map(request, range(10)), request(10, deadline_s=3600.0))
+    assert queue.ahead_of([request(11, deadline_s=11.5)]) == (3, 30)
+    assert queue.ahead_of([request(11, deadline_s=9.5)]) == (1, 10)
+    queue.remove(0)
+    assert queue.ahead_of([request(11, deadline_s=11.5)]) == (2, 20)
+    assert queue.ahead_of([request(11)]) == (10, 100)
+
+
+waiters = st.tuples(
+    st.sampled_from("abcd"),
+    st.integers(0, 3),  # priority
+    st.none() | st.integers(1, 60).map(float),  # deadline
+)
+
+
+@given(
+    st.lists(waiters, max_size=60),
+    st.integers(0, 20),
+    waiters,
+    st.integers(1, 4),
+    st.fixed_dictionaries({name: st.integers(1, 50) for name in "abcd"}),
+)
+def test_nothing_is_taken_before_a_newcomer_that_was_not_foreseen(
+    waiting: list[tuple[str, int, float | None]],
+    takes: int,
+    newcomer: tuple[str, int, float | None],
+    size: int,
+    tokens: dict[str, int],
+) -> None:
+    """Nor is much foreseen that is not: of each other tenant one more, and those who were
+    promised a deadline. Each tenant has its own length."""
+    queue = FairQueue(patience_s=20.0, weights={"b": 2.5, "c": 0.3})
+
+    def one(i: int, of: tuple[str, int, float | None]) -> Request:
+        tenant, priority, deadline_s = of
+        fields = {"priority": priority, "deadline_s": deadline_s, "arrived_at_s": 0.0}
+        return request(i, tenant, tokens[tenant], **fields)
+
+    for i, of in enumerate(waiting):
+        queue.add(one(i, of))
+    for _ in range(takes):
+        queue.take()
+    call = [one(1000 + i, newcomer) for i in range(size)]
+    promised = sum(tokens[t] for t, _, deadline_s in waiting if deadline_s and t == newcomer[0])
+    foreseen, foreseen_tokens = queue.ahead_of(call)
+    for each in call:
+        queue.add(each)
+
+    before: list[Request] = []
+    while (taken := queue.take()) is not None and taken.id != call[-1].id:
+        before += [taken] * (taken.id < 1000)
+    before_tokens = sum(r.tokens for r in before)
+    assert len(before) <= foreseen
+    assert before_tokens <= foreseen_tokens <= before_tokens + promised + sum(tokens.values()) + 1
+
+
 steps = st.lists(
     st.one_of(
         st.tuples(st.sampled_from("abc"), st.integers(1, 50)),

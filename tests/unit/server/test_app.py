@@ -45,6 +45,8 @@ def test_every_answer_says_who_gave_it() -> None:
         assert first.headers["x-headgate-source"] == "engine"
         assert again.headers["x-headgate-source"] == "cache"
         assert again.headers["x-request-id"] == "mine"
+        anew = embed(client, "a bc", headers={"cache-control": "max-age=0, No-Store"})
+        assert anew.headers["x-headgate-source"] == "engine"
         assert first.headers["x-request-id"]
         missing = client.get("/nope")
         assert missing.headers["x-headgate-release"] == "words@3"
@@ -124,6 +126,22 @@ def test_bad_requests_get_their_statuses() -> None:
         assert embed(client, "a " * 17, truncate=True).json()["usage"]["prompt_tokens"] == 16
         header = embed(client, "a " * 17, headers={"x-headgate-truncate": "true"})
         assert header.status_code == 200
+        vague = embed(client, "a", headers={"x-headgate-truncate": "yes"})
+        assert vague.json()["error"]["param"] == "X-Headgate-Truncate"
+        packed = embed(client, "a", headers={"content-encoding": "gzip"})
+        assert (packed.status_code, packed.json()["error"]["param"]) == (415, "Content-Encoding")
+
+
+def test_truncation_is_a_parameter_of_the_open_inference_protocol() -> None:
+    """As the message of what is too long says."""
+    tensor = {"name": "text", "shape": [1], "datatype": "BYTES", "data": ["a " * 17]}
+    with Served() as s, httpx.Client(base_url=s.url) as client:
+        told = [
+            client.post("/v2/models/words/infer", json={"inputs": [tensor], "parameters": given})
+            for given in ({}, {"truncate": False}, {"truncate": True}, {"truncate": 1})
+        ]
+    assert [answer.status_code for answer in told] == [422, 422, 200, 400]
+    assert "parameters" in told[0].json()["error"]
 
 
 def test_a_body_in_pieces_is_bounded_too() -> None:
@@ -254,7 +272,69 @@ def test_draining_answers_what_was_accepted_and_refuses_the_rest() -> None:
         assert s.drained()
 
 
-def test_what_cannot_be_drained_is_not_hidden() -> None:
+def test_in_the_delay_before_draining_only_readiness_is_denied(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Balancers go on sending until they have heard: it is answered, on new connections too, and
+    callers who keep theirs are asked to connect again. A second signal ends the delay; then what
+    was accepted is answered, and nobody listens."""
+    caplog.set_level("INFO", "headgate.server")
+    engine = WordEngine()
+    with Served(deployment(engine), Limits(drain_delay_s=3600)) as s, ThreadPoolExecutor(1) as pool:
+        s.stop()
+        while httpx.get(f"{s.url}/health").status_code == 200:
+            pass
+        assert httpx.get(f"{s.url}/v2/models/words/ready").status_code == 503
+        with httpx.Client(base_url=s.url, timeout=20) as client:
+            answered = embed(client, "a bc")
+            assert answered.json()["data"][0]["embedding"] == expected("a bc")
+            assert answered.headers["connection"] == "close"
+            engine.open.clear()
+            held = pool.submit(embed, client, "held")
+            assert engine.entered.acquire(timeout=20)
+            assert engine.entered.acquire(timeout=20)
+            s.stop()
+            while "draining" not in caplog.text:
+                pass
+            assert embed(client, "late").status_code == 503
+            engine.open.set()
+            assert held.result().status_code == 200
+        assert s.drained()
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(f"{s.url}/health")
+
+
+def test_the_delay_before_draining_ends() -> None:
+    """By itself."""
+    with Served(limits=Limits(drain_delay_s=0.001)) as s:
+        s.stop()
+        assert s.drained()
+
+
+def test_draining_says_how_many_are_waited_for(caplog: pytest.LogCaptureFixture) -> None:
+    """At once, and in the end that all is answered; in words, and in fields for machines."""
+    engine = WordEngine()
+    engine.open.clear()
+    caplog.set_level("INFO", "headgate.server")
+    with Served(deployment(engine)) as s, httpx.Client(base_url=s.url, timeout=20) as client:
+        with ThreadPoolExecutor(1) as pool:
+            held = pool.submit(embed, client, "held")
+            assert engine.entered.acquire(timeout=20)
+            s.stop()
+            while not caplog.records:
+                pass
+            assert "1 in flight are answered" in caplog.messages[0]
+            engine.open.set()
+            assert held.result().status_code == 200
+        assert s.drained()
+    told = [vars(record)["fields"] for record in caplog.records]
+    assert told == [
+        {"event": "draining", "in_flight": 1, "drain_timeout_s": 30.0},
+        {"event": "drained", "unanswered": 0},
+    ]
+
+
+def test_what_cannot_be_drained_is_not_hidden(caplog: pytest.LogCaptureFixture) -> None:
     """An engine that hangs: the end comes after the limit, and says that it is not clean."""
     engine = WordEngine()
     engine.open.clear()
@@ -267,6 +347,7 @@ def test_what_cannot_be_drained_is_not_hidden() -> None:
         for instance in d.live.instances:  # or closing would wait for it
             instance.close = lambda: None  # type: ignore[method-assign, assignment, misc]
         assert not s.drained()
+    assert "given up: 1 in flight, unanswered after 0.05 s" in caplog.messages
 
 
 def test_the_phases_of_a_trace_add_up() -> None:
