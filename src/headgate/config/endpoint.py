@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from headgate.config.contracts import (
     check_classes,
     contract_of,
     default_contracts,
+    live_contract_of,
     metric_kind,
 )
 from headgate.config.document import Document, read_document
@@ -33,6 +34,7 @@ from headgate.config.meaning import (
 )
 from headgate.config.messages import as_config_error
 from headgate.config.schema import (
+    ContractSpec,
     DataFiles,
     EndpointFile,
     MetricSpec,
@@ -42,7 +44,8 @@ from headgate.config.schema import (
     WorkloadSource,
 )
 from headgate.errors import ConfigError, InputError
-from headgate.objects import Axis, Contract, Direction, Owner, digest_bytes
+from headgate.objects import Axis, Bound, Contract, Direction, Owner, digest_bytes
+from headgate.release import LIVE_METRICS
 
 __all__ = ["DEFAULT_WORKLOAD", "EndpointConfig", "Gap", "expand_environment", "load_config"]
 
@@ -79,6 +82,9 @@ class EndpointConfig:
     workload: WorkloadSource
     prices: Prices
     contracts: tuple[Contract, ...]
+    live: tuple[Contract, ...]
+    """Declared of live traffic; see ``watched``."""
+    retrain: str | None
     metrics: Mapping[str, MetricSpec]
     safety: Mapping[str, MetricSpec]
     preprocess: str | None
@@ -94,6 +100,17 @@ class EndpointConfig:
         if self.contracts:
             return self.contracts
         return default_contracts(self.task, labelled=labelled, owner=self.owner)
+
+    @property
+    def watched(self) -> tuple[Contract, ...]:
+        """What is watched while serving: ``live``, and the absolute promises of ``contracts`` on
+        metrics that can be seen live and that ``live`` says nothing of."""
+        declared = {contract.metric for contract in self.live}
+        return self.live + tuple(
+            c
+            for c in self.contracts
+            if c.metric in LIVE_METRICS and c.metric not in declared and c.bound is Bound.AT_MOST
+        )
 
     def resolve(self, name: str, prepared_dir: Path | None = None) -> Path:
         """The file that ``name`` stands for; ``prepared:NAME`` lies in ``prepared_dir``.
@@ -147,7 +164,16 @@ def load_config(path: Path) -> EndpointConfig:
     check_meaning(file, document)
     check_files(file, document, root)
     owner = Owner(file.owner.team, file.owner.escalate)
-    contracts = _contracts(file, document, owner)
+    own = _own_kinds(file)
+    contracts = _contracts(
+        "contracts",
+        file.contracts,
+        document,
+        lambda metric, spec: contract_of(metric, spec, metric_kind(metric, file.task, own), owner),
+    )
+    live = _contracts(
+        "live", file.live, document, lambda metric, spec: live_contract_of(metric, spec, owner)
+    )
     return EndpointConfig(
         path=path,
         root=root,
@@ -161,6 +187,8 @@ def load_config(path: Path) -> EndpointConfig:
         workload=file.workload or DEFAULT_WORKLOAD,
         prices=file.prices,
         contracts=contracts,
+        live=live,
+        retrain=file.retrain,
         metrics=file.metrics,
         safety=file.safety,
         preprocess=file.preprocess,
@@ -198,22 +226,26 @@ def _own_kinds(file: EndpointFile) -> dict[str, MetricKind]:
     }
 
 
-def _contracts(file: EndpointFile, document: Document, owner: Owner) -> tuple[Contract, ...]:
-    own = _own_kinds(file)
+def _contracts(
+    section: str,
+    declared: Mapping[str, Sequence[ContractSpec]],
+    document: Document,
+    contract: Callable[[str, ContractSpec], Contract],
+) -> tuple[Contract, ...]:
     contracts: list[Contract] = []
-    for metric, specs in file.contracts.items():
+    for metric, specs in declared.items():
         for i, spec in enumerate(specs):
             try:
-                contract = contract_of(metric, spec, metric_kind(metric, file.task, own), owner)
-                check_classes(metric, contract.allowed)
+                made = contract(metric, spec)
+                check_classes(metric, made.allowed)
             except ConfigError as error:
                 raise ConfigError(
                     error.what,
-                    where=document.where(("contracts", metric, i)),
+                    where=document.where((section, metric, i)),
                     reason=error.reason,
                     fix=error.fix,
                 ) from None
-            contracts.append(contract)
+            contracts.append(made)
     return tuple(contracts)
 
 

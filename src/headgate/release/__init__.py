@@ -1,4 +1,4 @@
-"""The release gate, its power, and the rules of promotion and rollback.
+"""The release gate, its power, the rules of promotion and rollback, and the watch afterwards.
 
 Pure: raw samples and contracts in, verdicts, decisions and next releases out. Knows no files,
 clocks or engines; measuring is its callers' work and storing is the ledger's.
@@ -6,6 +6,7 @@ clocks or engines; measuring is its callers' work and storing is the ledger's.
 
 from headgate.release.estimate import NoEstimate, estimate_blocks
 from headgate.release.gate import decide, judge
+from headgate.release.live import LIVE_METRICS, Second, Terms, deciles
 from headgate.release.power import Assumption, PowerRow, assume, contract_power, slices_power
 from headgate.release.promotion import next_release, rollback_release, rollback_target
 from headgate.release.replay import contract_from_json, decide_again, decision_from_json
@@ -17,19 +18,29 @@ from headgate.release.samples import (
     WorstSlice,
     from_json,
 )
+from headgate.release.watch import Breach, Recovery, TookOver, Watcher, WatchRule
 
 __all__ = [
+    "LIVE_METRICS",
     "Assumption",
     "Blocks",
+    "Breach",
     "ClassLabel",
     "NoEstimate",
     "PairedItems",
     "PowerRow",
+    "Recovery",
     "Samples",
+    "Second",
+    "Terms",
+    "TookOver",
+    "WatchRule",
+    "Watcher",
     "WorstSlice",
     "assume",
     "contract_from_json",
     "contract_power",
+    "deciles",
     "decide",
     "decide_again",
     "decision_from_json",
