@@ -24,7 +24,8 @@ from headgate.cli.options import (
 
 if TYPE_CHECKING:
     from headgate.ledger import Store
-    from headgate.runtime import Deployment
+    from headgate.objects import Contract
+    from headgate.runtime import Deployment, Watch
     from headgate.runtime.metrics import Metrics
     from headgate.runtime.servable import Servable
 
@@ -111,13 +112,14 @@ def serve(
         if variant is not None:
             version = str(opened.get(variant).body["version"])
             deployment = loader.load(0, version, released=False, traced=False)
-            follow = None
+            follow = watch = None
         else:
             name = endpoint_in(opened, file, endpoint)
             first = opened.current(name)
             assert first is not None, "endpoint_in names endpoints with a release"
             deployment = loader.load(first.generation, first.variant, traced=traces)
             follow = _Successors(loader, name, deployment, traced=traces)
+            watch = _watch(opened, name, file)
         addresses: dict[str, str] = {}
         serve_deployment(
             deployment,
@@ -125,13 +127,18 @@ def serve(
             port=port,
             limits=Limits(drain_delay_s=drain_delay_s),
             on_listening=lambda url: _announce(
-                deployment, {"url": url, **addresses}, as_json=as_json, keyed=api_keys is not None
+                deployment,
+                {"url": url, **addresses},
+                watch,
+                as_json=as_json,
+                keyed=api_keys is not None,
             ),
             next_release=follow,
-            on_release=lambda successor: _announce(successor, {}, as_json=as_json),
+            on_release=lambda successor: _announce(successor, {}, watch, as_json=as_json),
             grpc_port=grpc_port,
             on_grpc=lambda address: addresses.update(grpc=address),
             api_keys=api_keys,
+            watch=watch,
         )
 
 
@@ -232,6 +239,45 @@ class _Successors:
         )
 
 
+def _watch(store: Store, endpoint: str, file: Path | None) -> Watch | None:
+    """The watch that headgate.yaml asks for or, where there is none beside the store, the contracts
+    of the decision that promoted the current release; None where nothing can be watched."""
+    from headgate.config import load_config
+    from headgate.engines.probe import read_profile
+    from headgate.release import WatchRule
+    from headgate.runtime import Watch
+    from headgate.runtime.responses import Retrain
+
+    config = file or store.root.absolute().parent
+    path = config / "headgate.yaml" if config.is_dir() else config
+    cores = read_profile().effective_cores
+    if not path.exists():
+        contracts = _decided(store, endpoint)
+        return Watch(store, WatchRule(contracts), cores=cores) if contracts else None
+    said = load_config(path)
+    if said.endpoint != endpoint or not said.watched:
+        return None
+    return Watch(
+        store,
+        WatchRule(said.watched),
+        price_per_s=said.prices.device_second,
+        cores=cores,
+        retrain=Retrain(said.retrain, said.root) if said.retrain is not None else None,
+    )
+
+
+def _decided(store: Store, endpoint: str) -> tuple[Contract, ...]:
+    from headgate.release import Terms, decision_from_json, means_of
+
+    release = store.current(endpoint)
+    if release is None or release.decision is None:
+        return ()
+    run = store.get(release.decision)
+    decision = decision_from_json(json.loads(store.read(run.body["z"]["decision"])))
+    contracts = (result.contract for result in decision.results)
+    return tuple(c for c in contracts if means_of(c, Terms()))
+
+
 def _own_functions(
     servable: Servable, root: Path
 ) -> tuple[Callable[[object], object] | None, Callable[[Any], object] | None]:
@@ -256,7 +302,12 @@ def _own_functions(
 
 
 def _announce(
-    deployment: Deployment, addresses: dict[str, str], *, as_json: bool, keyed: bool = False
+    deployment: Deployment,
+    addresses: dict[str, str],
+    watch: Watch | None,
+    *,
+    as_json: bool,
+    keyed: bool = False,
 ) -> None:
     """``addresses``: ``url`` and, with gRPC, ``grpc``; none where another release answered there
     before."""
@@ -279,6 +330,9 @@ def _announce(
     if "grpc" in addresses:
         places += f", gRPC at {addresses['grpc']}"
     stdout().print(title(f"{deployment.release} at {places}", note))
+    if watch is not None:
+        promises = (f"{c.describe()} ({c.on_breach.value})" for c in watch.rule.contracts)
+        say(f"  watched: {', '.join(promises)}")
     say(_example(deployment, addresses["url"], keyed=keyed))
 
 

@@ -7,6 +7,7 @@ artifacts, runs and releases.
 """
 
 from headgate.ledger.entry import GENESIS, Entry, utc_now
+from headgate.ledger.incidents import Incident, incidents
 from headgate.ledger.lineage import Edge, graph
 from headgate.ledger.store import Store
 from headgate.ledger.verify import Finding, VerifyReport
@@ -16,8 +17,10 @@ __all__ = [
     "Edge",
     "Entry",
     "Finding",
+    "Incident",
     "Store",
     "VerifyReport",
     "graph",
+    "incidents",
     "utc_now",
 ]

@@ -6,7 +6,7 @@ clocks or engines; measuring is its callers' work and storing is the ledger's.
 
 from headgate.release.estimate import NoEstimate, estimate_blocks
 from headgate.release.gate import decide, judge
-from headgate.release.live import LIVE_METRICS, Second, Terms, deciles
+from headgate.release.live import LIVE_METRICS, Second, Terms, deciles, means_of
 from headgate.release.power import Assumption, PowerRow, assume, contract_power, slices_power
 from headgate.release.promotion import next_release, rollback_release, rollback_target
 from headgate.release.replay import contract_from_json, decide_again, decision_from_json
@@ -47,6 +47,7 @@ __all__ = [
     "estimate_blocks",
     "from_json",
     "judge",
+    "means_of",
     "next_release",
     "rollback_release",
     "rollback_target",

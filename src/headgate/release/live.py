@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from headgate.objects import Bound, Contract
@@ -199,11 +200,11 @@ def _drift(reference: Sequence[tuple[int, float]], limit: float) -> Iterable[Mea
             yield Mean(
                 f"requests of {side} {length} tokens ({expected:.0%} in the evaluation data)",
                 round(expected + limit, 12),
-                lambda second, length=length, shorter=shorter: _lengths(second, length, shorter),
+                partial(_lengths, length, shorter),
             )
 
 
-def _lengths(second: Second, length: int, shorter: bool) -> Observed:
+def _lengths(length: int, shorter: bool, second: Second) -> Observed:
     """Of a request of several items only their sum is known: those are left out."""
     alone = [r for r in second.requests if r.items == 1 and r.status < 400]
     return _share(len(alone), [r.request_id for r in alone if (r.tokens <= length) is shorter])

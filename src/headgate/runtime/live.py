@@ -352,6 +352,8 @@ class LivePlane:
             elif isinstance(action, Answer):
                 request = action.request
                 assert isinstance(request, Carried)
+                if getattr(action.error, "reason", "") == "output_contract":
+                    self.metrics.invalid_answers += 1
                 if request.call.future.done():
                     continue  # its caller is gone, or another of its items failed
                 if action.error is not None:

@@ -1,0 +1,176 @@
+"""Feeds the watch over the current release, once a second and off the request path.
+
+Requests are not touched: what they left in the traces' ring and in the counters is taken up, the
+pure ``release.Watcher`` decides, and ``Responses`` carries out. Where looking fails, or the ledger
+cannot be read, that is counted and serving goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from datetime import datetime
+
+from headgate.errors import HeadgateError
+from headgate.ledger import Store, incidents
+from headgate.objects import Contract
+from headgate.release import Breach, Second, Terms, TookOver, Watcher, WatchRule
+from headgate.runtime.deploy import Deployment
+from headgate.runtime.journal import Journal
+from headgate.runtime.responses import Responses, Retrain, Standing
+from headgate.runtime.servable import Servable
+
+__all__ = ["Watch"]
+
+_INTERVAL_S = 1.0
+_log = logging.getLogger("headgate.runtime")
+
+
+class Watch:
+    """``run`` it beside a server; ``close`` it when that ends.
+
+    ``price_per_s`` is that of the whole machine, which has so many ``cores``.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        rule: WatchRule,
+        *,
+        price_per_s: float = 0.0,
+        cores: int = 1,
+        retrain: Retrain | None = None,
+        interval_s: float = _INTERVAL_S,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.rule = rule
+        self._store = store
+        self._price_per_s = price_per_s
+        self._cores = cores
+        self._retrain = retrain
+        self._interval_s = interval_s
+        self._clock, self._wall = clock, wall
+        self._watcher = Watcher(rule)
+        self._deployment: Deployment | None = None
+        self._standing: Standing | None = None
+        self._registered: asyncio.Future[str | None] | None = None
+        self._counted = (0, 0)
+        self._journal: Journal | None = None
+        self._responses: Responses | None = None
+
+    @property
+    def watched(self) -> tuple[Contract, ...]:
+        """What is watched of the release that answers now."""
+        return self._watcher.watched
+
+    async def run(self, current: Callable[[], Deployment]) -> None:
+        """Watches whatever is ``current``, until it is cancelled."""
+        while True:
+            deployment = current()
+            try:
+                if deployment is not self._deployment:
+                    await self._begin(deployment)
+                else:
+                    self.look()
+            except Exception as error:
+                deployment.metrics.watch_failures["look"] += 1
+                unexpected = not isinstance(error, HeadgateError)
+                _log.error("%s is not watched: %s", deployment.release, error, exc_info=unexpected)
+            await asyncio.sleep(self._interval_s)
+
+    async def close(self) -> None:
+        """What has begun is finished and written, within seconds."""
+        if self._responses is not None:
+            await self._responses.close()
+        if self._journal is not None:
+            await self._journal.close()
+
+    def look(self) -> None:
+        """What happened since the last look, and what follows from it."""
+        deployment, standing = self._deployment, self._standing
+        assert deployment is not None
+        assert standing is not None
+        assert self._responses is not None
+        valid, invalid = _counted(deployment)
+        before_valid, before_invalid = self._counted
+        self._counted = valid, invalid
+        second = Second(
+            requests=deployment.traces.unseen(),
+            valid_answers=valid - before_valid,
+            invalid_answers=invalid - before_invalid,
+            age_s=self._wall() - standing.made_at_s,
+        )
+        for said in self._watcher.handle(second, self._clock()):
+            if isinstance(said, Breach):
+                assert self._registered is not None
+                self._responses.breach(said, standing, self._registered)
+            else:
+                self._responses.recovery(said, standing)
+
+    async def _begin(self, deployment: Deployment) -> None:
+        """Another release answers: its rule goes on record before its first request is seen."""
+        standing = await asyncio.to_thread(self._stands, deployment)
+        if self._journal is None:
+            self._journal = Journal(self._store, deployment.metrics)
+            self._responses = Responses(
+                self._store, self._journal, deployment.metrics, retrain=self._retrain
+            )
+            await self._adopt(standing.endpoint, self._responses)
+            deployment.metrics.open_incidents = lambda: len(self._watcher.open)
+        self._watcher.handle(TookOver(standing.generation, standing.terms), self._clock())
+        body = {
+            "endpoint": standing.endpoint,
+            "generation": standing.generation,
+            "release": standing.entry,
+            "variant": standing.variant,
+            "decision": standing.decision,
+            "terms": standing.terms,
+            "rule": self.rule,
+            "watched": [contract.describe() for contract in self.watched],
+        }
+        self._registered = self._journal.write("watch", lambda: body)
+        deployment.traces.unseen()
+        self._counted = _counted(deployment)
+        self._deployment, self._standing = deployment, standing
+
+    async def _adopt(self, endpoint: str, responses: Responses) -> None:
+        """What an earlier run of the server left open."""
+        found = await asyncio.to_thread(incidents, self._store, endpoint)
+        left = {i.opened.body["promise"]: i.opened for i in found if i.recovery is None}
+        for promise, opened in left.items():
+            responses.adopt(promise, opened.id)
+        generations = {promise: int(entry.body["generation"]) for promise, entry in left.items()}
+        self._watcher = Watcher(self.rule, generations)
+
+    def _stands(self, deployment: Deployment) -> Standing:
+        """What the ledger knows of a release; reads files, on a thread."""
+        for entry, release in reversed(self._store.history(deployment.endpoint)):
+            if release.generation == deployment.generation:
+                break
+        else:
+            raise HeadgateError(f"the ledger knows no {deployment.release}")
+        made = next(
+            e for e in self._store.entries("artifact") if e.body["version"] == release.variant
+        )
+        return Standing(
+            endpoint=release.endpoint,
+            generation=release.generation,
+            variant=release.variant,
+            entry=entry.id,
+            decision=release.decision,
+            made_at_s=datetime.fromisoformat(made.recorded_at).timestamp(),
+            terms=Terms(
+                price_per_s=self._price_per_s,
+                machine_share=min(1.0, deployment.build.threads / self._cores),
+                lengths=Servable.load(self._store, release.variant).lengths,
+            ),
+        )
+
+
+def _counted(deployment: Deployment) -> tuple[int, int]:
+    """Answers of engines that kept their contract, and that did not, until now."""
+    metrics = deployment.metrics
+    return metrics.items["engine"], metrics.invalid_answers
