@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
 
 import httpx
 import numpy as np
@@ -28,10 +25,10 @@ from headgate.objects import (
     Bound,
     Contract,
     Release,
-    canonical,
 )
 from headgate.release import WatchRule
 from headgate.runtime import Deployment, Watch
+from headgate.runtime.receiver import Receiver
 from headgate.runtime.responses import Retrain
 from headgate.runtime.servable import Servable
 from headgate.workload import ServiceCurve
@@ -41,54 +38,16 @@ LOOK_S = 0.05
 """The watch's seconds are shorter here."""
 
 
-class Receiver:
-    """The owner's webhook, on a free port of this machine. Refuses the first ``refusals`` calls."""
-
-    def __init__(self, refusals: int = 0) -> None:
-        self.got: list[dict[str, Any]] = []
-        left = [refusals]
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(handler) -> None:
-                body = json.loads(handler.rfile.read(int(handler.headers["content-length"])))
-                refused = left[0] > 0
-                left[0] -= 1
-                if not refused:
-                    self.got.append(body)
-                handler.send_response(503 if refused else 204)
-                handler.end_headers()
-
-            def log_message(handler, *_: object) -> None:
-                pass
-
-        self._server = HTTPServer(("127.0.0.1", 0), Handler)
-        self.address = f"webhook:http://127.0.0.1:{self._server.server_port}/oncall"
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-
-    def __enter__(self) -> Receiver:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(10)
-
-
 def contract(
-    to: str, *, metric: str = "latency_p95", limit: float = 0.02, action: Action = Action.ROLLBACK
+    to: str, *, metric: str = "latency_p95", limit: float = 30.0, action: Action = Action.ROLLBACK
 ) -> Contract:
     return Contract(
         metric, Axis.LATENCY, Bound.AT_MOST, limit, "a budget", action, to, "previous", min_n=10
     )
 
 
-def slow(out: NDArray[np.float32]) -> NDArray[np.float32]:
-    time.sleep(0.05)
-    return out
-
-
 def wrong(out: NDArray[np.float32]) -> NDArray[np.float32]:
+    """No answer; who gets none has waited for ever, so that no clock decides these tests."""
     return out * np.nan
 
 
@@ -183,12 +142,12 @@ def eventually(met: Callable[[], object], what: str) -> None:
     pytest.fail(what)
 
 
-def test_a_slow_release_is_rolled_back_and_its_owner_told(world: World) -> None:
+def test_a_bad_release_is_rolled_back_and_its_owner_told(world: World) -> None:
     """Detected, taken back, told with a receipt, and closed once the release that returned has
     shown that it keeps the promise; all of it in a ledger that verifies."""
     with Receiver() as owner:
-        promise = contract(owner.address)
-        with served(world, slow, promise) as url:
+        promise = contract(owner.escalation)
+        with served(world, wrong, promise) as url:
             eventually(lambda: len(owner.got) == 2, "the owner was not told")
             release = httpx.get(f"{url}/v1/models").headers["x-headgate-release"]
             counted = httpx.get(f"{url}/metrics").text
@@ -200,7 +159,9 @@ def test_a_slow_release_is_rolled_back_and_its_owner_told(world: World) -> None:
     breach, over = owner.got
     assert (breach["event"], breach["outcome"], over["event"]) == ("breach", "done", "recovery")
     assert breach["incident"] == over["incident"] == incident.opened.id
-    done = {r.body["action"]: r.body for r in incident.responses if r.body.get("event") != "recovery"}
+    done = {
+        r.body["action"]: r.body for r in incident.responses if r.body.get("event") != "recovery"
+    }
     assert {a: body["outcome"] for a, body in done.items()} == {
         "rollback": "done",
         "escalate": "done",
@@ -232,8 +193,9 @@ def test_wrong_answers_are_a_breach_of_their_own(world: World) -> None:
 
 def test_a_refusing_webhook_is_tried_again(world: World) -> None:
     """Twice 503, and then it has it: three attempts on the receipt."""
-    with Receiver(refusals=2) as owner, served(
-        world, slow, contract(owner.address, action=Action.ESCALATE)
+    with (
+        Receiver(refusals=2) as owner,
+        served(world, wrong, contract(owner.escalation, action=Action.ESCALATE)),
     ):
         eventually(lambda: any(i.responses for i in world.incidents()), "nobody was told")
     (incident,) = world.incidents()
@@ -241,9 +203,9 @@ def test_a_refusing_webhook_is_tried_again(world: World) -> None:
     assert (receipt.body["outcome"], receipt.body["attempts"]) == ("done", 3)
 
 
-def test_a_release_that_returns_slow_too_is_not_taken_back_again(world: World) -> None:
-    """Generation 0 is as slow: the machine is to blame, and people are asked."""
-    with Receiver() as owner, served(world, slow, contract(owner.address), then=slow):
+def test_a_release_that_returns_as_bad_is_not_taken_back_again(world: World) -> None:
+    """Generation 0 is as bad: the machine is to blame, and people are asked."""
+    with Receiver() as owner, served(world, wrong, contract(owner.escalation), then=wrong):
         eventually(lambda: len(owner.got) == 2, "the owner was not told")
     assert [told["action"] for told in owner.got] == ["rollback", "escalate"]
     (incident,) = world.incidents()
@@ -257,7 +219,7 @@ def test_at_the_baseline_there_is_nothing_to_roll_back_to(world: World) -> None:
         Release("words", 2, world.versions()[0], None, extra={"restores": "0"}),
         expected_generation=1,
     )
-    with Receiver() as owner, served(world, slow, contract(owner.address), then=slow):
+    with Receiver() as owner, served(world, wrong, contract(owner.escalation), then=wrong):
         eventually(lambda: owner.got, "the owner was not told")
     assert owner.got[0]["outcome"] == "nothing_to_roll_back_to"
 
@@ -267,8 +229,9 @@ def test_retraining_runs_the_declared_command_and_records_it(world: World, tmp_p
     script = "import pathlib; pathlib.Path('ran').touch(); print('a new candidate'); exit(3)"
     command = f'{sys.executable} -c "{script}"'
     retrain = Retrain(command, tmp_path)
-    with Receiver() as owner, served(
-        world, slow, contract(owner.address, action=Action.RETRAIN), retrain=retrain
+    with (
+        Receiver() as owner,
+        served(world, wrong, contract(owner.escalation, action=Action.RETRAIN), retrain=retrain),
     ):
         eventually(lambda: any(len(i.responses) == 2 for i in world.incidents()), "it did not run")
     assert (tmp_path / "ran").exists()
@@ -295,9 +258,10 @@ def test_a_full_disk_stops_neither_serving_nor_telling(
         return append(kind, body)
 
     monkeypatch.setattr(world.store, "append", on_a_full_disk)
-    with Receiver() as owner, served(
-        world, slow, contract(owner.address, action=Action.ESCALATE)
-    ) as url:
+    with (
+        Receiver() as owner,
+        served(world, wrong, contract(owner.escalation, action=Action.ESCALATE)) as url,
+    ):
         eventually(lambda: owner.got, "the owner was not told")
         assert owner.got[0]["incident"] is None
         assert httpx.get(f"{url}/health").status_code == 200
@@ -310,8 +274,8 @@ def test_a_full_disk_stops_neither_serving_nor_telling(
 def test_an_incident_outlives_the_server(world: World) -> None:
     """The next run of the server finds it open, tells nobody again, and closes it by evidence."""
     with Receiver() as owner:
-        promise = contract(owner.address, action=Action.ESCALATE)
-        with served(world, slow, promise):
+        promise = contract(owner.escalation, action=Action.ESCALATE)
+        with served(world, wrong, promise):
             eventually(lambda: owner.got, "the owner was not told")
         with served(world, lambda out: out, promise):
             eventually(lambda: len(owner.got) == 2, "it was never closed")

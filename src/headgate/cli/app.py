@@ -14,7 +14,9 @@ import headgate
 from headgate.cli.bench import bench
 from headgate.cli.compare import compare
 from headgate.cli.doctor import doctor
+from headgate.cli.drill import drill
 from headgate.cli.history import history
+from headgate.cli.incidents import incidents
 from headgate.cli.init import init
 from headgate.cli.lineage import lineage
 from headgate.cli.optimize import optimize
@@ -45,7 +47,7 @@ app = typer.Typer(
 _PANELS: dict[str, tuple[Callable[..., int | None], ...]] = {
     "Begin": (init, doctor, schema),
     "Optimize and serve": (optimize, serve, bench),
-    "Release": (promote, rollback, history),
+    "Release": (promote, rollback, history, incidents, drill),
     "Evidence": (show, compare, lineage, replay, verify),
 }
 for _panel, _commands in _PANELS.items():

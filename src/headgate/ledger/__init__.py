@@ -6,6 +6,7 @@ and to write. Knows nothing of engines, endpoints' configuration, or what an ent
 artifacts, runs and releases.
 """
 
+from headgate.ledger.copy import copy_store
 from headgate.ledger.entry import GENESIS, Entry, utc_now
 from headgate.ledger.incidents import Incident, incidents
 from headgate.ledger.lineage import Edge, graph
@@ -20,6 +21,7 @@ __all__ = [
     "Incident",
     "Store",
     "VerifyReport",
+    "copy_store",
     "graph",
     "incidents",
     "utc_now",

@@ -1,8 +1,8 @@
 """Incidents as the ledger tells them: a promise broken while serving, what was done, and its end.
 
-Four kinds of entry: ``watch``, what is watched of a release and how sure one has to be; ``incident``,
-a breach of it; ``response``, what was done about one, and how that went; ``recovery``, the evidence
-that closed it. The last two name their incident.
+Four kinds of entry: ``watch``, what is watched of a release and how sure one has to be;
+``incident``, a breach; ``response``, what was done about one, and how that went; ``recovery``, the
+evidence that closed it. The last two name their incident.
 """
 
 from __future__ import annotations

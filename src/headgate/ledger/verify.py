@@ -145,6 +145,7 @@ _PARENTS = {
     "artifact": ("made_by",),
     "measurement": ("run", "current_run"),
     "release": ("decision",),
+    "drill": ("release",),
     "watch": ("release", "decision"),
     "incident": ("release", "decision", "watch"),
     "response": ("incident", "release", "run"),

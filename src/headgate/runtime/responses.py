@@ -192,7 +192,9 @@ class Responses:
             await self._tell(contract.escalation, told, incident)
             await self._record(incident, action, await self._run_retraining(standing), {})
             return
-        relapse = {"again": True, **found, "generation": standing.generation} if breach.again else {}
+        relapse = (
+            {"again": True, **found, "generation": standing.generation} if breach.again else {}
+        )
         if action is Action.ESCALATE:
             await self._tell(contract.escalation, told, incident, **relapse)
             return
@@ -308,9 +310,7 @@ def _known(entry: Id) -> str | None:
 
 def _rolled_back(store: Store, standing: Standing, note: str) -> _Done:
     history = [release for _, release in store.history(standing.endpoint)]
-    release: Release = rollback_release(
-        history, expected_generation=standing.generation, note=note
-    )
+    release: Release = rollback_release(history, expected_generation=standing.generation, note=note)
     entry = store.promote(release, expected_generation=standing.generation)
     said = f"{release.endpoint} is at generation {release.generation}, which restores "
     said += f"generation {release.extra['restores']}"

@@ -147,11 +147,11 @@ class Watch:
 
     def _stands(self, deployment: Deployment) -> Standing:
         """What the ledger knows of a release; reads files, on a thread."""
-        for entry, release in reversed(self._store.history(deployment.endpoint)):
-            if release.generation == deployment.generation:
-                break
-        else:
-            raise HeadgateError(f"the ledger knows no {deployment.release}")
+        entry, release = next(
+            (entry, release)
+            for entry, release in self._store.history(deployment.endpoint)
+            if release.generation == deployment.generation
+        )
         made = next(
             e for e in self._store.entries("artifact") if e.body["version"] == release.variant
         )

@@ -29,7 +29,10 @@ class Over:
 
 
 def contract(
-    metric: str = "latency_p95", limit: float = 0.1, action: Action = Action.ROLLBACK, min_n: int = 0
+    metric: str = "latency_p95",
+    limit: float = 0.1,
+    action: Action = Action.ROLLBACK,
+    min_n: int = 0,
 ) -> Contract:
     return Contract(
         metric, Axis.LATENCY, Bound.AT_MOST, limit, "a budget", action, "webhook:x", "previous",
