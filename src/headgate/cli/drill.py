@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -37,7 +38,7 @@ def drill(
     ] = None,
     as_json: AsJson = False,
 ) -> int:
-    """Force a slow and wrong release in a copy of the store, and see it taken back.
+    """Serve a slow and wrong release from a copy of the store, and see it taken back.
 
     Servers that run, and whoever is on call, notice nothing.
     """
@@ -48,6 +49,8 @@ def drill(
     def tell(step: Step) -> None:
         say(f"  {step.what}: {_after(step)}")
 
+    # What the bad release does is meant to go wrong, and the report says what came of it.
+    logging.getLogger("headgate").setLevel(logging.CRITICAL)
     with open_store(file, store) as opened:
         name = endpoint_in(opened, endpoint)
         watch = watch_of(opened, name, file)

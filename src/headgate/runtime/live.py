@@ -103,6 +103,8 @@ class LivePlane:
         self.metrics.plane = plane.stats
         self.metrics.batches_in_flight = lambda: sum(i.busy for i in self.instances)
         self.metrics.in_service = lambda: len(self._plane.in_service(self._clock()))
+        self.invalid_answers = 0
+        """Of these engines; the metrics' are those of all releases."""
         self._law = LittlesLaw()
         self.metrics.littles_law_error = lambda: self._law.error
         self._plane = plane
@@ -353,6 +355,7 @@ class LivePlane:
                 request = action.request
                 assert isinstance(request, Carried)
                 if getattr(action.error, "reason", "") == "output_contract":
+                    self.invalid_answers += 1
                     self.metrics.invalid_answers += 1
                 if request.call.future.done():
                     continue  # its caller is gone, or another of its items failed

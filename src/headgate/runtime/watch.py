@@ -57,7 +57,7 @@ class Watch:
         self._deployment: Deployment | None = None
         self._standing: Standing | None = None
         self._registered: asyncio.Future[str | None] | None = None
-        self._counted = (0, 0)
+        self._invalid = 0
         self._journal: Journal | None = None
         self._responses: Responses | None = None
 
@@ -94,13 +94,12 @@ class Watch:
         assert deployment is not None
         assert standing is not None
         assert self._responses is not None
-        valid, invalid = _counted(deployment)
-        before_valid, before_invalid = self._counted
-        self._counted = valid, invalid
+        requests = deployment.traces.unseen()
+        before, self._invalid = self._invalid, deployment.live.invalid_answers
         second = Second(
-            requests=deployment.traces.unseen(),
-            valid_answers=valid - before_valid,
-            invalid_answers=invalid - before_invalid,
+            requests=requests,
+            valid_answers=sum(r.items for r in requests if r.source == "engine"),
+            invalid_answers=self._invalid - before,
             age_s=self._wall() - standing.made_at_s,
         )
         for said in self._watcher.handle(second, self._clock()):
@@ -133,7 +132,7 @@ class Watch:
         }
         self._registered = self._journal.write("watch", lambda: body)
         deployment.traces.unseen()
-        self._counted = _counted(deployment)
+        self._invalid = deployment.live.invalid_answers
         self._deployment, self._standing = deployment, standing
 
     async def _adopt(self, endpoint: str, responses: Responses) -> None:
@@ -168,9 +167,3 @@ class Watch:
                 lengths=Servable.load(self._store, release.variant).lengths,
             ),
         )
-
-
-def _counted(deployment: Deployment) -> tuple[int, int]:
-    """Answers of engines that kept their contract, and that did not, until now."""
-    metrics = deployment.metrics
-    return metrics.items["engine"], metrics.invalid_answers

@@ -18,6 +18,7 @@ from .conftest import Cli
 
 COMMANDS = {
     "init", "doctor", "schema", "optimize", "serve", "bench", "promote", "rollback", "history",
+    "incidents", "drill",
     "show", "compare", "lineage", "replay", "verify",
 }  # fmt: skip
 
