@@ -354,7 +354,8 @@ class LivePlane:
             elif isinstance(action, Answer):
                 request = action.request
                 assert isinstance(request, Carried)
-                if getattr(action.error, "reason", "") == "output_contract":
+                error = action.error
+                if isinstance(error, EngineError) and error.reason == "output_contract":
                     self.invalid_answers += 1
                     self.metrics.invalid_answers += 1
                 if request.call.future.done():
