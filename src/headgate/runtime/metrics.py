@@ -93,7 +93,9 @@ class Metrics(Collector):
         self.replacements: Counter[str] = Counter()
         self.breaches: Counter[str] = Counter()
         self.responses: Counter[tuple[str, str]] = Counter()
-        self.watch_failures: Counter[str] = Counter()
+        self.watch_failures = Counter(
+            dict.fromkeys(("look", "ledger", "rollback", "response", "lost"), 0)
+        )
         self.open_incidents: Callable[[], int] = lambda: 0
         self.invalid_answers = 0
         self.cancelled = 0

@@ -57,7 +57,7 @@ class Watch:
         self._deployment: Deployment | None = None
         self._standing: Standing | None = None
         self._registered: asyncio.Future[str | None] | None = None
-        self._invalid = 0
+        self._counted = (0, 0, 0)
         self._journal: Journal | None = None
         self._responses: Responses | None = None
 
@@ -95,11 +95,14 @@ class Watch:
         assert standing is not None
         assert self._responses is not None
         requests = deployment.traces.unseen()
-        before, self._invalid = self._invalid, deployment.live.invalid_answers
+        before, self._counted = self._counted, _counted(deployment)
+        invalid, checked, wrong = (n - m for n, m in zip(self._counted, before, strict=True))
         second = Second(
             requests=requests,
             valid_answers=sum(r.items for r in requests if r.source == "engine"),
-            invalid_answers=self._invalid - before,
+            invalid_answers=invalid,
+            hits_checked=checked,
+            wrong_hits=wrong,
             age_s=self._wall() - standing.made_at_s,
         )
         for said in self._watcher.handle(second, self._clock()):
@@ -132,7 +135,9 @@ class Watch:
         }
         self._registered = self._journal.write("watch", lambda: body)
         deployment.traces.unseen()
-        self._invalid = deployment.live.invalid_answers
+        self._counted = _counted(deployment)
+        for contract in self.watched:
+            deployment.metrics.breaches[contract.metric] += 0  # named before the first
         self._deployment, self._standing = deployment, standing
 
     async def _adopt(self, endpoint: str, responses: Responses) -> None:
@@ -167,3 +172,9 @@ class Watch:
                 lengths=Servable.load(self._store, release.variant).lengths,
             ),
         )
+
+
+def _counted(deployment: Deployment) -> tuple[int, int, int]:
+    """Invalid answers, checked hits and wrong hits of a release until now."""
+    live = deployment.live
+    return live.invalid_answers, live.hits_checked, live.wrong_hits
