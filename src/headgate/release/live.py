@@ -9,6 +9,7 @@ because nothing serves beside the current release to be compared with.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -73,6 +74,13 @@ class Second:
     """Of these, those that came out otherwise."""
     age_s: float = 0.0
     """Since what is served was made."""
+    lengths: Sequence[int] = field(init=False, repr=False)
+    """Token lengths, ascending, of the requests that asked for one item and were answered: of
+    several only the sum is known."""
+
+    def __post_init__(self) -> None:
+        alone = sorted(r.tokens for r in self.requests if r.items == 1 and r.status < 400)
+        object.__setattr__(self, "lengths", alone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,9 +213,9 @@ def _drift(reference: Sequence[tuple[int, float]], limit: float) -> Iterable[Mea
 
 
 def _lengths(length: int, shorter: bool, second: Second) -> Observed:
-    """Of a request of several items only their sum is known: those are left out."""
-    alone = [r for r in second.requests if r.items == 1 and r.status < 400]
-    return _share(len(alone), [r.request_id for r in alone if (r.tokens <= length) is shorter])
+    n = len(second.lengths)
+    up_to = bisect_right(second.lengths, length)
+    return _part(n, up_to if shorter else n - up_to)
 
 
 _SHARES: dict[str, tuple[str, Callable[[Second], Observed]]] = {

@@ -31,7 +31,7 @@ from headgate.theory.betting import (
 
 __all__ = ["Breach", "Recovery", "TookOver", "WatchEvent", "WatchRule", "Watcher"]
 
-_REMEMBERED = 300
+_REMEMBERED = 120
 """Seconds that are kept to say since when, and by how much, a promise is broken."""
 
 

@@ -46,16 +46,19 @@ def escalate(
     message: Mapping[str, object],
     *,
     pauses_s: Sequence[float] = PAUSES_S,
-    sleep: Callable[[float], None] = time.sleep,
+    wait: Callable[[float], object] = time.sleep,
 ) -> Receipt:
-    """Delivers ``message`` as JSON. Never raises: not reaching anybody is a receipt too."""
+    """Delivers ``message`` as JSON. Never raises: not reaching anybody is a receipt too.
+
+    ``wait`` pauses for so many seconds; where it returns something true there is no time left.
+    """
     body = json.dumps(jsonable(message), ensure_ascii=False).encode()
     kind, _, written = to.partition(":")
     deliver = _post if kind == "webhook" else _run
     receipt = Receipt(to, False, 0, None, "nothing was tried")
     for attempt, pause_s in enumerate((0.0, *pauses_s), start=1):
-        if pause_s:
-            sleep(pause_s)
+        if pause_s and wait(pause_s):
+            break
         try:
             status, reached = deliver(expand_environment(written), body)
         except Exception as error:  # a wrong address, a dead host, a program that is not there

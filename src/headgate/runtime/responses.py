@@ -7,11 +7,13 @@ the journal, and what fails is counted, told to the owner and tried no more than
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import shlex
 import signal
 import tempfile
+import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,6 +96,7 @@ class Responses:
         self._incidents: dict[str, Id] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._retraining: asyncio.subprocess.Process | None = None
+        self._ended = threading.Event()
 
     def adopt(self, promise: str, incident: str) -> None:
         """An incident that an earlier run of the server left open."""
@@ -159,8 +162,10 @@ class Responses:
 
     async def close(self) -> None:
         """What has begun gets a few seconds; a command that retrains is ended."""
+        self._ended.set()
         if self._retraining is not None:
-            os.killpg(self._retraining.pid, signal.SIGTERM)
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
+                os.killpg(self._retraining.pid, signal.SIGTERM)
         if self._tasks:
             _, unfinished = await asyncio.wait(self._tasks, timeout=5.0)
             for task in unfinished:
@@ -245,7 +250,9 @@ class Responses:
         """The receipt, or that there is none, goes into the ledger."""
         await asyncio.wait([incident], timeout=_WRITTEN_S)
         message = {**message, "incident": _known(incident)}
-        receipt = await asyncio.to_thread(escalate, to, message, pauses_s=self._pauses_s)
+        receipt = await asyncio.to_thread(
+            escalate, to, message, pauses_s=self._pauses_s, wait=self._ended.wait
+        )
         details = {"to": receipt.to, "attempts": receipt.attempts, "status": receipt.status}
         done = _Done("done" if receipt.reached else "failed", receipt.because, details)
         if not receipt.reached:

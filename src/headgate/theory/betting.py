@@ -33,7 +33,7 @@ __all__ = [
 BETS = (0.01, 0.03, 0.1, 0.3, 0.6, 0.9)
 """From small, for a mean just beyond the claim, to nearly all."""
 
-_HALVINGS = 40
+_HALVINGS = 24
 
 
 def against_at_most(x: float, bound: float) -> tuple[float, ...]:
