@@ -16,7 +16,10 @@ __all__ = ["watch_of"]
 
 def watch_of(store: Store, endpoint: str, file: Path | None) -> Watch | None:
     """The watch that headgate.yaml asks for or, where there is none beside the store, the contracts
-    of the decision that promoted the current release; None where nothing can be watched."""
+    of the decision that promoted the current release; None where nothing can be watched.
+
+    Raises what is wrong with the file.
+    """
     from headgate.config import load_config
     from headgate.engines.probe import read_profile
     from headgate.release import WatchRule
@@ -25,19 +28,19 @@ def watch_of(store: Store, endpoint: str, file: Path | None) -> Watch | None:
 
     config = file or store.root.absolute().parent
     path = config / "headgate.yaml" if config.is_dir() else config
-    cores = read_profile().effective_cores
-    if not path.exists():
-        contracts = _decided(store, endpoint)
-        return Watch(store, WatchRule(contracts), cores=cores) if contracts else None
-    said = load_config(path)
-    if said.endpoint != endpoint or not said.watched:
+    said = load_config(path) if path.exists() else None
+    if said is not None and said.endpoint != endpoint:
+        said = None
+    contracts = said.watched if said is not None else _decided(store, endpoint)
+    if not contracts:
         return None
+    retrain = said.retrain if said is not None else None
     return Watch(
         store,
-        WatchRule(said.watched),
-        price_per_s=said.prices.device_second,
-        cores=cores,
-        retrain=Retrain(said.retrain, said.root) if said.retrain is not None else None,
+        WatchRule(contracts),
+        price_per_s=said.prices.device_second if said is not None else 0.0,
+        cores=read_profile().effective_cores,
+        retrain=Retrain(retrain, path.parent.absolute()) if retrain is not None else None,
     )
 
 
