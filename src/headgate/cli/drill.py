@@ -70,6 +70,9 @@ def drill(
     console.print(title(f"Drill {result}", f"{report.release} returned after a bad release"))
     console.print(facts([(step.what, _after(step)) for step in report.steps]))
     console.print(facts([("found broken", report.promise or "nothing"), ("", report.because)]))
+    if report.still_broken:
+        missing = ", ".join(report.still_broken)
+        console.print(f"Not shown yet, for that takes more traffic: {missing}.")
     verified = "verifies" if report.verified else "does not verify"
     console.print(f"The ledger of the copy {verified}; the drill took {report.seconds:.0f} s.")
     return 0 if report.passed else FAILED

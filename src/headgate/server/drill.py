@@ -68,6 +68,9 @@ class DrillReport:
     """The one that was found broken first; empty where none was."""
     because: str
     steps: tuple[Step, ...]
+    still_broken: tuple[str, ...]
+    """Promises that the release which returned was not shown to keep by then: the stricter one is,
+    the more traffic that takes, and a drill ends with the first."""
     verified: bool
     """The ledger of the copy verifies afterwards."""
     seconds: float
@@ -140,8 +143,8 @@ def drill(
                 ("the owner is told", lambda: receiver.got),
                 ("the release before it answers", lambda: server.took_over),
                 (
-                    "it is shown to keep the promises",
-                    lambda: all(i.recovery is not None for i in incidents(copy, endpoint)),
+                    "it is shown to keep what was broken",
+                    lambda: any(i.recovery is not None for i in incidents(copy, endpoint)),
                 ),
             )
             steps = tuple(_steps(signals, on_step))
@@ -154,6 +157,7 @@ def drill(
         promise=str(opened.get("promise", "")),
         because=str(opened.get("because", "")),
         steps=steps,
+        still_broken=tuple(str(i.opened.body["promise"]) for i in found if i.recovery is None),
         verified=verified,
         seconds=time.monotonic() - began_s,
     )
@@ -165,7 +169,6 @@ def drill(
 
 def _promises(contracts: Sequence[Contract], escalation: str) -> tuple[Contract, ...]:
     """Those that are watched, told to nobody but the drill; and that answers are answers."""
-    own = tuple(replace(contract, escalation=escalation) for contract in contracts)
     valid = Contract(
         "invalid_rate",
         Axis.SAFETY,
@@ -176,7 +179,8 @@ def _promises(contracts: Sequence[Contract], escalation: str) -> tuple[Contract,
         escalation,
         "previous generation",
     )
-    return (*own, valid)
+    own = (replace(contract, escalation=escalation) for contract in contracts)
+    return (*(c for c in own if c.describe() != valid.describe()), valid)
 
 
 def _slower_than(contracts: Sequence[Contract]) -> float:
