@@ -52,7 +52,7 @@ def drill(
     # What the bad release does is meant to go wrong, and the report says what came of it.
     logging.getLogger("headgate").setLevel(logging.CRITICAL)
     with open_store(file, store) as opened:
-        name = endpoint_in(opened, endpoint)
+        name = endpoint_in(opened, file, endpoint)
         watch = watch_of(opened, name, file)
         say(f"A drill with {name}, in a copy of {opened.root}; it takes some 15 seconds.")
         report = hold(

@@ -31,7 +31,7 @@ def incidents(
     from headgate.objects import short
 
     with open_store(file, store) as opened:
-        name = endpoint_in(opened, endpoint)
+        name = endpoint_in(opened, file, endpoint)
         found = incidents_in(opened, name)
     if as_json:
         print_json(

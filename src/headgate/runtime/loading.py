@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from headgate.runtime.traces import Sink
 __all__ = ["Loader", "own_functions"]
 
 _HURRIED_WARM_S = 5.0
+_log = logging.getLogger("headgate.server")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,8 @@ class Loader:
         be warmed by those who ask. ``postprocess`` stands in for the endpoint's own.
         """
         servable = Servable.load(self.store, version)
+        warm_s = min(self.warm_s, _HURRIED_WARM_S) if hurry else self.warm_s
+        _say_what_loads(servable, generation if released else "unreleased", warm_s)
         artifact = self.store.artifact(version)
         before, after = own_functions(servable, self.root, postprocess)
         return Deployment.open(
@@ -65,9 +69,32 @@ class Loader:
             owner=artifact.owner if artifact is not None else "",
             released=released,
             trace_sink=trace_sink,
-            warm_s=min(self.warm_s, _HURRIED_WARM_S) if hurry else self.warm_s,
+            warm_s=warm_s,
             metrics=metrics,
         )
+
+
+def _say_what_loads(servable: Servable, generation: int | str, warm_s: float) -> None:
+    release = f"{servable.endpoint}@{generation}"
+    variant, engine = servable.variant, servable.build.engine
+    _log.info(
+        "loading %s: %s, instances: %d, engine: %s; warming takes %g s at most",
+        release,
+        variant.name,
+        variant.instances,
+        engine,
+        warm_s,
+        extra={
+            "fields": {
+                "event": "loading",
+                "release": release,
+                "name": variant.name,
+                "instances": variant.instances,
+                "engine": engine,
+                "warm_s": warm_s,
+            }
+        },
+    )
 
 
 def own_functions(
