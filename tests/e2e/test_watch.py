@@ -29,7 +29,7 @@ from headgate.objects import (
 from headgate.release import WatchRule
 from headgate.runtime import Deployment, Watch
 from headgate.runtime.receiver import Receiver
-from headgate.runtime.responses import Retrain
+from headgate.runtime.retraining import Retrain
 from headgate.runtime.servable import Servable
 from headgate.workload import ServiceCurve
 from tests.serving import Served, WordEngine, deployment

@@ -24,7 +24,7 @@ def watch_of(store: Store, endpoint: str, file: Path | None) -> Watch | None:
     from headgate.engines.probe import read_profile
     from headgate.release import WatchRule
     from headgate.runtime import Watch
-    from headgate.runtime.responses import Retrain
+    from headgate.runtime.retraining import Retrain
 
     config = file or store.root.absolute().parent
     path = config / "headgate.yaml" if config.is_dir() else config

@@ -7,28 +7,22 @@ the journal, and what fails is counted, told to the owner and tried no more than
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import os
-import shlex
-import signal
-import tempfile
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeAlias
 
-from headgate.engines.probe import read_profile
 from headgate.errors import Refused
 from headgate.ledger import Store, utc_now
-from headgate.objects import Action, Artifact, Release, Run, canonical, digest
+from headgate.objects import Action
 from headgate.release import Breach, Recovery, Terms, rollback_release
 from headgate.runtime.escalation import PAUSES_S, escalate
 from headgate.runtime.journal import Journal
 from headgate.runtime.metrics import Metrics
+from headgate.runtime.retraining import Retraining
 
-__all__ = ["Responses", "Retrain", "Standing"]
+__all__ = ["Responses", "Standing"]
 
 _TRIES = 3
 _log = logging.getLogger("headgate.runtime")
@@ -59,14 +53,6 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Retrain:
-    """The owner's command that makes a new candidate, and where it is run."""
-
-    command: str
-    directory: Path
-
-
-@dataclass(frozen=True, slots=True)
 class _Done:
     """What came of an action."""
 
@@ -85,17 +71,16 @@ class Responses:
         journal: Journal,
         metrics: Metrics,
         *,
-        retrain: Retrain | None = None,
+        retraining: Retraining | None = None,
         pauses_s: Sequence[float] = PAUSES_S,
     ) -> None:
         self._store = store
         self._journal = journal
         self._metrics = metrics
-        self._retrain = retrain
+        self._retraining = retraining
         self._pauses_s = pauses_s
         self._incidents: dict[str, Id] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._retraining: asyncio.subprocess.Process | None = None
         self._ended = threading.Event()
 
     def adopt(self, promise: str, incident: str) -> None:
@@ -107,7 +92,9 @@ class Responses:
         """Opens the incident (or goes on with it, ``again``) and begins the action."""
         contract = breach.contract
         self._metrics.breaches[contract.metric] += 1
-        _log.error("%s: %s: %s", standing.name, contract.describe(), breach.because)
+        promise = contract.describe()
+        fields = {"event": "breach", "release": standing.name, "promise": promise}
+        _log.error("%s: %s: %s", standing.name, promise, breach.because, extra={"fields": fields})
         requests = list(breach.requests)
         found = {
             "value": breach.value,
@@ -117,7 +104,6 @@ class Responses:
             "requests": requests,
             "because": breach.because,
         }
-        promise = contract.describe()
         if not breach.again:
             at = utc_now()
             self._incidents[promise] = self._journal.write(
@@ -141,7 +127,8 @@ class Responses:
         """Closes the incident with its evidence, and tells whoever was told of the breach."""
         promise = recovery.contract.describe()
         incident = self._incidents.pop(promise)
-        _log.warning("%s: %s: %s", standing.name, promise, recovery.because)
+        fields = {"event": "recovery", "release": standing.name, "promise": promise}
+        _log.info("%s: %s: %s", standing.name, promise, recovery.because, extra={"fields": fields})
         at = utc_now()
         self._journal.write(
             "recovery",
@@ -164,8 +151,7 @@ class Responses:
         """What has begun gets a few seconds; a command that retrains is ended."""
         self._ended.set()
         if self._retraining is not None:
-            with contextlib.suppress(ProcessLookupError):  # it has just ended
-                os.killpg(self._retraining.pid, signal.SIGTERM)
+            self._retraining.end()
         if self._tasks:
             _, unfinished = await asyncio.wait(self._tasks, timeout=5.0)
             for task in unfinished:
@@ -195,7 +181,7 @@ class Responses:
         if action is Action.RETRAIN:
             # That takes its time: the owner hears of it before.
             await self._tell(contract.escalation, told, incident)
-            await self._record(incident, action, await self._run_retraining(standing), {})
+            await self._record(incident, action, await self._retrain(standing), {})
             return
         relapse = (
             {"again": True, **found, "generation": standing.generation} if breach.again else {}
@@ -279,35 +265,12 @@ class Responses:
                 await asyncio.sleep(pause_s)
         return _Done("failed", said, {})
 
-    async def _run_retraining(self, standing: Standing) -> _Done:
-        retrain = self._retrain
-        if retrain is None:
+    async def _retrain(self, standing: Standing) -> _Done:
+        if self._retraining is None:
             return _Done("no_command", "headgate.yaml declares no command under retrain", {})
-        if self._retraining is not None:
-            return _Done("running_already", "the command runs already", {})
-        argv, started_at = shlex.split(retrain.command), utc_now()
-        with tempfile.TemporaryDirectory() as directory:
-            output = Path(directory) / "output.log"
-            with output.open("wb") as log:
-                try:
-                    self._retraining = await asyncio.create_subprocess_exec(
-                        *argv,
-                        stdin=asyncio.subprocess.DEVNULL,
-                        stdout=log,
-                        stderr=asyncio.subprocess.STDOUT,
-                        cwd=retrain.directory,
-                        start_new_session=True,
-                    )
-                    status = await self._retraining.wait()
-                except OSError as error:
-                    return _Done("failed", f"{argv[0]}: {error.strerror}", {})
-                finally:
-                    self._retraining = None
-            said = f"{retrain.command} ended with exit status {status}"
-            run = await asyncio.to_thread(
-                _recorded, self._store, standing, retrain, output, started_at
-            )
-        return _Done("done" if status == 0 else "failed", said, {"run": run, "exit_status": status})
+        ended = await self._retraining.run(standing.endpoint, standing.variant)
+        details = {"run": ended.run, "exit_status": ended.exit_status}
+        return _Done(ended.outcome, ended.said, details)
 
 
 def _known(entry: Id) -> str | None:
@@ -317,42 +280,8 @@ def _known(entry: Id) -> str | None:
 
 def _rolled_back(store: Store, standing: Standing, note: str) -> _Done:
     history = [release for _, release in store.history(standing.endpoint)]
-    release: Release = rollback_release(history, expected_generation=standing.generation, note=note)
+    release = rollback_release(history, expected_generation=standing.generation, note=note)
     entry = store.promote(release, expected_generation=standing.generation)
     said = f"{release.endpoint} is at generation {release.generation}, which restores "
     said += f"generation {release.extra['restores']}"
     return _Done("done", said, {"release": entry.id, "generation": release.generation})
-
-
-def _recorded(
-    store: Store, standing: Standing, retrain: Retrain, output: Path, started_at: str
-) -> str:
-    """The run of the owner's command, with what it printed; its entry."""
-    environment = canonical(read_profile().environment)
-    version = store.put_file(output)
-    run = store.record_run(
-        Run(
-            transformation="retrain",
-            u={"variant": standing.variant},
-            c={"command": retrain.command, "code": digest(shlex.split(retrain.command))},
-            e=store.put_bytes(environment),
-            z={"output": version},
-            seed=0,
-            started_at=started_at,
-            ended_at=utc_now(),
-        )
-    )
-    variant = store.artifact(standing.variant)
-    store.register(
-        Artifact(
-            id=f"{standing.endpoint}/retrain/output",
-            version=version,
-            kind="log",
-            schema="text",
-            owner=variant.owner if variant is not None else "unknown",
-            size_bytes=output.stat().st_size,
-            lineage=(standing.variant,),
-            made_by=run.id,
-        )
-    )
-    return run.id

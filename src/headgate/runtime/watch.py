@@ -19,7 +19,8 @@ from headgate.objects import Contract
 from headgate.release import Breach, Second, Terms, TookOver, Watcher, WatchRule
 from headgate.runtime.deploy import Deployment
 from headgate.runtime.journal import Journal
-from headgate.runtime.responses import Responses, Retrain, Standing
+from headgate.runtime.responses import Responses, Standing
+from headgate.runtime.retraining import Retrain, Retraining
 from headgate.runtime.servable import Servable
 
 __all__ = ["Watch"]
@@ -117,8 +118,9 @@ class Watch:
         standing = await asyncio.to_thread(self._stands, deployment)
         if self._journal is None:
             self._journal = Journal(self._store, deployment.metrics)
+            retraining = None if self._retrain is None else Retraining(self._store, self._retrain)
             self._responses = Responses(
-                self._store, self._journal, deployment.metrics, retrain=self._retrain
+                self._store, self._journal, deployment.metrics, retraining=retraining
             )
             await self._adopt(standing.endpoint, self._responses)
             deployment.metrics.open_incidents = lambda: len(self._watcher.open)
