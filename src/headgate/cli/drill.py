@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,9 +51,7 @@ def drill(
     def tell(step: Step) -> None:
         say(f"  {step.what}: {_after(step)}")
 
-    # What the bad release does is meant to go wrong, and the report says what came of it.
-    logging.getLogger("headgate").setLevel(logging.CRITICAL)
-    with open_store(file, store) as opened:
+    with _quiet(), open_store(file, store) as opened:
         name = endpoint_in(opened, file, endpoint)
         watch = watch_of(opened, name, file)
         say(f"A drill with {name}, in a copy of {opened.root}; it takes some 15 seconds.")
@@ -76,6 +76,18 @@ def drill(
     verified = "verifies" if report.verified else "does not verify"
     console.print(f"The ledger of the copy {verified}; the drill took {report.seconds:.0f} s.")
     return 0 if report.passed else FAILED
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """What the bad release does is meant to go wrong, and the report says what came of it."""
+    log = logging.getLogger("headgate")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 def _after(step: Step) -> str:

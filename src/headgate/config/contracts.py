@@ -154,6 +154,12 @@ def live_contract_of(metric: str, spec: ContractSpec, owner: Owner) -> Contract:
             reason="wrong_value",
             fix="write how much is too much, such as 0.1%",
         )
+    if _LIVE[metric].unit == "fraction" and contract.limit >= 1:
+        raise ConfigError(
+            f"a share of at most {contract.limit:g} is kept whatever happens",
+            reason="wrong_value",
+            fix="write how much is too much, such as 0.1%",
+        )
     return contract
 
 

@@ -126,6 +126,8 @@ def means_of(contract: Contract, terms: Terms) -> tuple[Mean, ...]:
     metric, limit = contract.metric, contract.limit
     if contract.bound is not Bound.AT_MOST or metric not in LIVE_METRICS:
         return ()
+    if limit <= 0:  # that nothing ever costs anything cannot be shown
+        return ()
     if metric in _QUANTILES:
         what = f"requests that took longer than {limit * 1e3:g} ms, or failed"
         return (Mean(what, round(1 - _QUANTILES[metric], 12), lambda s: _slow(s, limit)),)

@@ -10,15 +10,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from headgate.errors import HeadgateError
-from headgate.ledger import Store, incidents
+from headgate.ledger import Entry, Store, incidents
 from headgate.objects import Contract
 from headgate.release import Breach, Second, Terms, TookOver, Watcher, WatchRule
 from headgate.runtime.deploy import Deployment
 from headgate.runtime.journal import Journal
+from headgate.runtime.metrics import Metrics
 from headgate.runtime.responses import Responses, Standing
 from headgate.runtime.retraining import Retrain, Retraining
 from headgate.runtime.servable import Servable
@@ -117,13 +118,9 @@ class Watch:
         """Another release answers: its rule goes on record before its first request is seen."""
         standing = await asyncio.to_thread(self._stands, deployment)
         if self._journal is None:
-            self._journal = Journal(self._store, deployment.metrics)
-            retraining = None if self._retrain is None else Retraining(self._store, self._retrain)
-            self._responses = Responses(
-                self._store, self._journal, deployment.metrics, retraining=retraining
-            )
-            await self._adopt(standing.endpoint, self._responses)
-            deployment.metrics.open_incidents = lambda: len(self._watcher.open)
+            left_open = await asyncio.to_thread(_left_open, self._store, standing.endpoint)
+            self._set_up(deployment.metrics, left_open)
+        assert self._journal is not None
         self._watcher.handle(TookOver(standing.generation, standing.terms), self._clock())
         body = {
             "endpoint": standing.endpoint,
@@ -135,6 +132,10 @@ class Watch:
             "rule": self.rule,
             "watched": [contract.describe() for contract in self.watched],
         }
+        for contract in self.rule.contracts:
+            if contract not in self.watched:
+                what = contract.describe()
+                _log.warning("%s: %s cannot be seen, and is not watched", standing.name, what)
         self._registered = self._journal.write("watch", lambda: body)
         deployment.traces.unseen()
         self._counted = _counted(deployment)
@@ -142,25 +143,24 @@ class Watch:
             deployment.metrics.breaches[contract.metric] += 0  # named before the first
         self._deployment, self._standing = deployment, standing
 
-    async def _adopt(self, endpoint: str, responses: Responses) -> None:
-        """What an earlier run of the server left open."""
-        found = await asyncio.to_thread(incidents, self._store, endpoint)
-        left = {i.opened.body["promise"]: i.opened for i in found if i.recovery is None}
-        for promise, opened in left.items():
-            responses.adopt(promise, opened.id)
-        generations = {promise: int(entry.body["generation"]) for promise, entry in left.items()}
-        self._watcher = Watcher(self.rule, generations)
+    def _set_up(self, metrics: Metrics, left_open: Mapping[str, Entry]) -> None:
+        """With the incidents that an earlier run of the server left open, by promise."""
+        retraining = None if self._retrain is None else Retraining(self._store, self._retrain)
+        self._journal = Journal(self._store, metrics)
+        self._responses = Responses(self._store, self._journal, metrics, retraining=retraining)
+        for promise, incident in left_open.items():
+            self._responses.adopt(promise, incident.id)
+        broken_by = {promise: int(e.body["generation"]) for promise, e in left_open.items()}
+        self._watcher = Watcher(self.rule, broken_by)
+        metrics.open_incidents = lambda: len(self._watcher.open)
 
     def _stands(self, deployment: Deployment) -> Standing:
         """What the ledger knows of a release; reads files, on a thread."""
-        entry, release = next(
-            (entry, release)
-            for entry, release in self._store.history(deployment.endpoint)
-            if release.generation == deployment.generation
-        )
-        made = next(
-            e for e in self._store.entries("artifact") if e.body["version"] == release.variant
-        )
+        history = self._store.history(deployment.endpoint)
+        releases = {release.generation: (entry, release) for entry, release in history}
+        entry, release = releases[deployment.generation]
+        artifacts = self._store.entries("artifact")
+        made = next((e for e in artifacts if e.body["version"] == release.variant), entry)
         return Standing(
             endpoint=release.endpoint,
             generation=release.generation,
@@ -174,6 +174,12 @@ class Watch:
                 lengths=Servable.load(self._store, release.variant).lengths,
             ),
         )
+
+
+def _left_open(store: Store, endpoint: str) -> dict[str, Entry]:
+    """Promise -> the incident about it that is open."""
+    found = incidents(store, endpoint)
+    return {i.opened.body["promise"]: i.opened for i in found if i.recovery is None}
 
 
 def _counted(deployment: Deployment) -> tuple[int, int, int]:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from headgate.config import Item, load_workload
 from headgate.engines.protocols import datatype_of, infer_body, rerank_body
-from headgate.ledger import Store, copy_store, incidents
+from headgate.ledger import Incident, Store, copy_store, incidents
 from headgate.objects import Action, Artifact, Axis, Bound, CacheSpec, Contract, Release, digest
 from headgate.release import WatchRule
 from headgate.runtime import Deployment, Watch
@@ -97,9 +97,9 @@ class _SlowAndWrong:
             return outputs
         time.sleep(self._slow_s)
         spoilt = np.array(outputs, dtype=np.float64)
-        for row in spoilt:
+        for i in range(len(spoilt)):
             if next(self._answers) % 2:
-                row[...] = np.nan
+                spoilt[i] = np.nan
         return spoilt
 
 
@@ -133,22 +133,23 @@ def drill(
             Release(endpoint, forced, variant, None, note),
             expected_generation=current.generation,
         )
+        _close_incidents(copy, endpoint)
         loader = Loader(copy, root, _WARM_S)
         bad = loader.load(forced, variant, postprocess=spoilt)
         server = _Server(copy, loader, bad, rule)
         with server.serving() as url, _callers(url, bad, _items(copy, endpoint)):
             signals: tuple[tuple[str, Callable[[], object]], ...] = (
-                ("a broken promise is shown", lambda: incidents(copy, endpoint)),
+                ("a broken promise is shown", lambda: _found(copy, endpoint, forced)),
                 ("it is rolled back", lambda: _generation(copy, endpoint) > forced),
                 ("the owner is told", lambda: receiver.got),
                 ("the release before it answers", lambda: server.took_over),
                 (
                     "it is shown to keep what was broken",
-                    lambda: any(i.recovery is not None for i in incidents(copy, endpoint)),
+                    lambda: any(i.recovery is not None for i in _found(copy, endpoint, forced)),
                 ),
             )
             steps = tuple(_steps(signals, on_step))
-            found = list(incidents(copy, endpoint))
+            found = _found(copy, endpoint, forced)
         verified = copy.verify().ok
     opened = found[0].opened.body if found else {}
     report = DrillReport(
@@ -212,6 +213,19 @@ def _bad_variant(copy: Store, current: Release, spoilt: _SlowAndWrong) -> str:
     return version
 
 
+def _close_incidents(copy: Store, endpoint: str) -> None:
+    """What is broken in production is none of the drill's: it begins with nothing open."""
+    for incident in incidents(copy, endpoint):
+        if incident.recovery is None:
+            copy.append("recovery", {"incident": incident.opened.id, "because": "a drill begins"})
+
+
+def _found(copy: Store, endpoint: str, generation: int) -> list[Incident]:
+    """The incidents of the bad release."""
+    all_of_them = incidents(copy, endpoint)
+    return [i for i in all_of_them if i.opened.body["generation"] == generation]
+
+
 def _generation(copy: Store, endpoint: str) -> int:
     release = copy.current(endpoint)
     assert release is not None
@@ -241,13 +255,7 @@ def _steps(
 class _Server:
     """The server of a drill, on a loop in a thread of its own."""
 
-    def __init__(
-        self,
-        copy: Store,
-        loader: Loader,
-        first: Deployment,
-        rule: WatchRule,
-    ) -> None:
+    def __init__(self, copy: Store, loader: Loader, first: Deployment, rule: WatchRule) -> None:
         self.took_over: list[int] = []
         self._copy = copy
         self._loader = loader
@@ -295,7 +303,7 @@ class _Server:
                 raise failed[0]
             yield urls[0]
         finally:
-            if not loop.is_closed():
+            with contextlib.suppress(RuntimeError):  # it has ended by itself
                 loop.call_soon_threadsafe(stop.set)
             thread.join()
 

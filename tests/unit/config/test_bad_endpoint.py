@@ -372,6 +372,12 @@ BAD = {
         "headgate.yaml:14: live.error_rate: that it never happens cannot be shown of traffic\n"
         "  what to do: write how much is too much, such as 0.1%",
     ),
+    "live promise that nothing can break": (
+        GOOD + "live:\n  error_rate: {at_most: 100%, why: w, on_breach: warn}\n",
+        "wrong_value",
+        "headgate.yaml:14: live.error_rate: a share of at most 1 is kept whatever happens\n"
+        "  what to do: write how much is too much, such as 0.1%",
+    ),
     "retraining without a command": (
         spoilt("on_breach: warn", "on_breach: retrain"),
         "retrain_without_command",
