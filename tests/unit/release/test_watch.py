@@ -236,7 +236,7 @@ def test_answers_and_hits_are_counted_where_they_are_checked() -> None:
 
 
 def test_a_relative_promise_is_not_watched() -> None:
-    """There is nothing beside the release to compare it with; a free machine costs nothing, and none
+    """Nothing stands beside the release to compare it with; a free machine costs nothing, and none
     costs nothing at all."""
     relative = dataclasses.replace(contract(), bound=Bound.RATIO_AT_MOST, limit=1.0)
     watched = Watched(
