@@ -24,8 +24,9 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) install --constraint constraints.txt --editable '.[dev]'
 	@touch $@ $(VENV)/.quickstart
 
-quickstart: $(VENV)/.quickstart ## Optimize the example endpoint, from nothing to a decision and a report
+quickstart: $(VENV)/.quickstart ## Optimize the example endpoint, from nothing to a decision, a report and a drill
 	$(BIN)/headgate optimize --promote examples/python-help/headgate.yaml
+	$(BIN)/headgate drill -f examples/python-help/headgate.yaml
 
 install: $(VENV)/.dev ## .venv with everything for development
 

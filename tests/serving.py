@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from headgate.dataplane import DataPlane
 from headgate.errors import EngineError, RequestError, TooLong
 from headgate.objects import BatchingSpec, Build, CacheSpec, Variant
-from headgate.runtime import Deployment, Tensor
+from headgate.runtime import Deployment, Tensor, Watch
 from headgate.scheduling import Watchdog
 from headgate.server import Limits
 from headgate.server.key_file import KeyFile
@@ -201,8 +201,10 @@ class Served:
         *,
         grpc: bool = False,
         api_keys: Path | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self.deployment = deployed or deployment()
+        self._watch = watch
         self._grpc = grpc
         self._api_keys = None if api_keys is None else KeyFile(api_keys)
         self.grpc_address = ""
@@ -229,6 +231,7 @@ class Served:
                 grpc_address="127.0.0.1:0" if self._grpc else None,
                 on_grpc=self._spoken_at,
                 api_keys=self._api_keys,
+                watch=self._watch,
             )
 
         try:

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ import numpy as np
 import pytest
 from tritonclient import grpc as triton
 
-from headgate.ledger import Store
+from headgate.ledger import Store, incidents
 from headgate.objects import (
     Artifact,
     BatchingSpec,
@@ -29,6 +30,7 @@ from headgate.objects import (
     Release,
     Variant,
 )
+from headgate.runtime.receiver import Receiver
 from headgate.runtime.servable import Servable
 from headgate.workload import ServiceCurve
 from tests.models import tiny_embedder, tiny_tokenizer
@@ -231,3 +233,39 @@ def test_a_port_in_use_is_one_message(store: Path, option: str) -> None:
     )
     with Store.open(store) as opened:
         assert len(list(opened.entries())) == before
+
+
+def test_a_broken_promise_reaches_its_owner(store: Path) -> None:
+    """What headgate.yaml beside the store promises is watched; the owner's webhook hears of it, and
+    the receipt is in the ledger when the server has ended."""
+    file = store.parent / "headgate.yaml"
+    evaluate = store.parent / "evaluate.jsonl"
+    evaluate.write_text('{"id": "1", "text": "hello"}\n', encoding="utf-8")
+    with Receiver() as owner:
+        file.write_text(
+            "endpoint: docs\n"
+            f'owner: {{team: search, escalate: "{owner.escalation}"}}\n'
+            "task: embed\n"
+            "model: {onnx: model.onnx, tokenizer: tokenizer.json}\n"
+            "data: {evaluate: evaluate.jsonl}\n"
+            "live:\n"
+            "  latency_p95: {at_most: 1ns, why: a test, on_breach: escalate, min_n: 5}\n",
+            encoding="utf-8",
+        )
+        try:
+            with served(store) as (url, process):
+                until_s = time.monotonic() + 60
+                while not owner.got and time.monotonic() < until_s:
+                    embed(url, "hello")
+                process.send_signal(signal.SIGTERM)
+                process.communicate(timeout=30)
+                assert process.returncode == 0
+        finally:
+            file.unlink()
+    (told,) = owner.got
+    assert (told["event"], told["endpoint"]) == ("breach", "docs")
+    with Store.open(store) as opened:
+        (incident,) = incidents(opened, "docs")
+        assert [r.body["outcome"] for r in incident.responses] == ["done"]
+        assert incident.opened.id == told["incident"]
+        assert opened.verify().ok

@@ -16,9 +16,11 @@ from headgate.cli.bench import bench
 from headgate.cli.checkpoint import checkpoint
 from headgate.cli.compare import compare
 from headgate.cli.doctor import doctor
+from headgate.cli.drill import drill
 from headgate.cli.gate import gate
 from headgate.cli.gc import gc
 from headgate.cli.history import history
+from headgate.cli.incidents import incidents
 from headgate.cli.init import init
 from headgate.cli.lineage import lineage
 from headgate.cli.optimize import optimize
@@ -49,7 +51,7 @@ app = typer.Typer(
 _PANELS: dict[str, tuple[Callable[..., int | None], ...]] = {
     "Begin": (init, doctor, schema),
     "Optimize and serve": (optimize, serve, bench),
-    "Release": (gate, promote, rollback, history),
+    "Release": (gate, promote, rollback, history, incidents, drill),
     "Evidence": (show, compare, lineage, replay, verify, audit, checkpoint, gc),
 }
 for _panel, _commands in _PANELS.items():

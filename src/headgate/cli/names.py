@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from headgate.ledger import Entry, Store
+from headgate.ledger import Entry, Store, incidents
 
 __all__ = ["content_of", "contents", "run_that_made", "variant_name"]
 
@@ -28,12 +28,22 @@ def content_of(store: Store, version: str) -> Any:
 
 
 def contents(store: Store, entry: Entry) -> dict[str, Any]:
-    """What an entry stands for, where that is JSON: an artifact's content, a run's outputs."""
+    """What an entry stands for, where that is JSON: an artifact's content, a run's outputs; of an
+    incident what was done about it."""
+    if entry.kind == "incident":
+        return _what_was_done(store, entry)
     versions = {"content": entry.body["version"]} if entry.kind == "artifact" else {}
     if entry.kind == "run":
         versions = {f"output {name}": version for name, version in entry.body["z"].items()}
     found = {name: content_of(store, version) for name, version in versions.items()}
     return {name: content for name, content in found.items() if content is not None}
+
+
+def _what_was_done(store: Store, entry: Entry) -> dict[str, Any]:
+    (incident,) = (i for i in incidents(store, entry.body["endpoint"]) if i.opened.id == entry.id)
+    done = {f"response {i}": r.body for i, r in enumerate(incident.responses, start=1)}
+    closed = {} if incident.recovery is None else {"recovery": incident.recovery.body}
+    return {**done, **closed}
 
 
 def variant_name(store: Store, version: str) -> str:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,16 +19,16 @@ from headgate.cli.options import (
     endpoint_in,
     open_store,
 )
+from headgate.cli.watching import watch_of
 
 if TYPE_CHECKING:
     from headgate.ledger import Store
-    from headgate.runtime import Deployment
-    from headgate.runtime.metrics import Metrics
-    from headgate.runtime.servable import Servable
+    from headgate.runtime import Deployment, Watch
+    from headgate.runtime.loading import Loader
+    from headgate.runtime.traces import Sink
 
 __all__ = ["serve"]
 
-_log = logging.getLogger("headgate.server")
 _MOST_NUMBERS = 64
 """So many fit a command that is read before it is pasted."""
 
@@ -93,6 +91,7 @@ def serve(
     describes them. Over gRPC the Open Inference Protocol.
     """
     from headgate.cli.log import log_to_stderr
+    from headgate.runtime.loading import Loader
     from headgate.server import Limits
     from headgate.server import serve as serve_deployment
     from headgate.server.key_file import KeyFile
@@ -107,17 +106,23 @@ def serve(
         open_store(file, store) as opened,
         contextlib.ExitStack() as files,
     ):
-        loader = _Loader(opened, root or opened.root.absolute().parent, warm_s, files)
+        loader = Loader(opened, root or opened.root.absolute().parent, warm_s)
         if variant is not None:
             version = str(opened.get(variant).body["version"])
-            deployment = loader.load(0, version, released=False, traced=False)
-            follow = None
+            deployment = loader.load(0, version, released=False)
+            follow = watch = None
         else:
             name = endpoint_in(opened, file, endpoint)
             first = opened.current(name)
             assert first is not None, "endpoint_in names endpoints with a release"
-            deployment = loader.load(first.generation, first.variant, traced=traces)
-            follow = _Successors(loader, name, deployment, traced=traces)
+            kept = _Traces(opened, files, traces)
+            deployment = loader.load(
+                first.generation,
+                first.variant,
+                trace_sink=kept.sink(first.generation, first.variant),
+            )
+            follow = _Successors(loader, name, deployment, kept)
+            watch = watch_of(opened, name, file)
         addresses: dict[str, str] = {}
         serve_deployment(
             deployment,
@@ -125,101 +130,48 @@ def serve(
             port=port,
             limits=Limits(drain_delay_s=drain_delay_s),
             on_listening=lambda url: _announce(
-                deployment, {"url": url, **addresses}, as_json=as_json, keyed=api_keys is not None
+                deployment,
+                {"url": url, **addresses},
+                watch,
+                as_json=as_json,
+                keyed=api_keys is not None,
             ),
             next_release=follow,
-            on_release=lambda successor: _announce(successor, {}, as_json=as_json),
+            on_release=lambda successor: _announce(successor, {}, watch, as_json=as_json),
             grpc_port=grpc_port,
             on_grpc=lambda address: addresses.update(grpc=address),
             api_keys=api_keys,
+            watch=watch,
         )
 
 
 @dataclass(frozen=True, slots=True)
-class _Loader:
-    """Loads and warms variants of one store."""
+class _Traces:
+    """Where the traces of each release go."""
 
     store: Store
-    root: Path
-    warm_s: float
     files: contextlib.ExitStack
     """Ends what the server writes, when it ends."""
+    kept: bool
 
-    def load(
-        self,
-        generation: int,
-        version: str,
-        *,
-        traced: bool,
-        released: bool = True,
-        metrics: Metrics | None = None,
-    ) -> Deployment:
-        """Raises what reading and loading raise."""
+    def sink(self, generation: int, version: str) -> Sink | None:
         from headgate.cli.traces import TraceFile
-        from headgate.runtime import Deployment
-        from headgate.runtime.servable import Servable
 
-        servable = Servable.load(self.store, version)
-        self._say_what_loads(servable, generation if released else "unreleased")
-        artifact = self.store.artifact(version)
-        preprocess, postprocess = _own_functions(servable, self.root)
-        sink = None
-        if traced:
-            file = TraceFile(self.store, version, f"generation-{generation}")
-            sink = self.files.enter_context(file).write
-        return Deployment.open(
-            endpoint=servable.endpoint,
-            generation=generation,
-            build=servable.build,
-            variant=servable.variant,
-            service=servable.curve,
-            lone_service=servable.lone_curve,
-            path_of=self.store.path_of,
-            batch_invariance=servable.batch_invariance,
-            labels=servable.labels,
-            truncate=servable.truncate,
-            preprocess=preprocess,
-            postprocess=postprocess,
-            endpoint_version=version,
-            owner=artifact.owner if artifact is not None else "",
-            released=released,
-            trace_sink=sink,
-            warm_s=self.warm_s,
-            metrics=metrics,
-        )
-
-    def _say_what_loads(self, servable: Servable, generation: int | str) -> None:
-        release = f"{servable.endpoint}@{generation}"
-        variant, engine = servable.variant, servable.build.engine
-        _log.info(
-            "loading %s: %s, instances: %d, engine: %s; warming takes %g s at most",
-            release,
-            variant.name,
-            variant.instances,
-            engine,
-            self.warm_s,
-            extra={
-                "fields": {
-                    "event": "loading",
-                    "release": release,
-                    "name": variant.name,
-                    "instances": variant.instances,
-                    "engine": engine,
-                    "warm_s": self.warm_s,
-                }
-            },
-        )
+        if not self.kept:
+            return None
+        file = TraceFile(self.store, version, f"generation-{generation}")
+        return self.files.enter_context(file).write
 
 
 class _Successors:
     """The release after the one that is served, loaded once it is current."""
 
-    def __init__(self, loader: _Loader, endpoint: str, served: Deployment, *, traced: bool) -> None:
+    def __init__(self, loader: Loader, endpoint: str, served: Deployment, traces: _Traces) -> None:
         self._loader = loader
         self._endpoint = endpoint
         self._seen = served.generation
         self._metrics = served.metrics
-        self._traced = traced
+        self._traces = traces
 
     def __call__(self) -> Deployment | None:
         """A release that cannot be loaded is tried once; the next promotion is another."""
@@ -228,35 +180,21 @@ class _Successors:
             return None
         self._seen = release.generation
         return self._loader.load(
-            release.generation, release.variant, traced=self._traced, metrics=self._metrics
+            release.generation,
+            release.variant,
+            metrics=self._metrics,
+            trace_sink=self._traces.sink(release.generation, release.variant),
+            hurry="restores" in release.extra,
         )
 
 
-def _own_functions(
-    servable: Servable, root: Path
-) -> tuple[Callable[[object], object] | None, Callable[[Any], object] | None]:
-    """The endpoint's own steps. Refused where their source is not what was judged."""
-    from headgate.config import load_function
-    from headgate.errors import Refused
-
-    found = []
-    for role in ("preprocess", "postprocess"):
-        spec, judged = getattr(servable, role), getattr(servable.build, role)
-        function = None if spec is None else load_function(spec, root)
-        if function is not None and function.version != judged:
-            raise Refused(
-                f"{spec} is not the source that this release was judged with",
-                where=f"{root}: {role}",
-                reason="function_changed",
-                fix="bring the recorded source back, or optimize again",
-            )
-        found.append(function)
-    before, after = found
-    return before, after
-
-
 def _announce(
-    deployment: Deployment, addresses: dict[str, str], *, as_json: bool, keyed: bool = False
+    deployment: Deployment,
+    addresses: dict[str, str],
+    watch: Watch | None,
+    *,
+    as_json: bool,
+    keyed: bool = False,
 ) -> None:
     """``addresses``: ``url`` and, with gRPC, ``grpc``; none where another release answered there
     before."""
@@ -279,6 +217,9 @@ def _announce(
     if "grpc" in addresses:
         places += f", gRPC at {addresses['grpc']}"
     stdout().print(title(f"{deployment.release} at {places}", note))
+    if watch is not None:
+        promises = (f"{c.describe()} ({c.on_breach.value})" for c in watch.rule.contracts)
+        say(f"  watched: {', '.join(promises)}")
     say(_example(deployment, addresses["url"], keyed=keyed))
 
 

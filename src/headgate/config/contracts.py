@@ -14,6 +14,7 @@ from headgate.config.schema import ContractSpec, nearest
 from headgate.config.units import parse_fraction, parse_number, parse_seconds
 from headgate.errors import ConfigError
 from headgate.objects import Action, Axis, BatchInvariance, Bound, Contract, Direction, Owner
+from headgate.release import LIVE_METRICS
 
 __all__ = [
     "DEFAULT_ROLLBACK",
@@ -21,6 +22,7 @@ __all__ = [
     "axes_without_contract",
     "contract_of",
     "default_contracts",
+    "live_contract_of",
     "metric_kind",
 ]
 
@@ -54,6 +56,15 @@ _OTHERS = {
     "cost_per_1k": MetricKind(Axis.COST, "money", _LOWER),
     "device_s_per_1k": MetricKind(Axis.COST, "s", _LOWER),
 }
+_LIVE = {
+    **{name: kind for name, kind in _OTHERS.items() if name in LIVE_METRICS},
+    "error_rate": MetricKind(Axis.SAFETY, "fraction", _LOWER),
+    "invalid_rate": MetricKind(Axis.SAFETY, "fraction", _LOWER),
+    "wrong_hit_rate": MetricKind(Axis.SAFETY, "fraction", _LOWER),
+    "input_drift": MetricKind(Axis.QUALITY, "fraction", _LOWER),
+    "age": MetricKind(Axis.QUALITY, "s", _LOWER),
+}
+"""What can be seen while serving."""
 
 
 def _builtin(task: str) -> dict[str, MetricKind]:
@@ -120,6 +131,36 @@ def contract_of(metric: str, spec: ContractSpec, kind: MetricKind, owner: Owner)
         allowed=spec.one_of or (),
         min_n=spec.min_n,
     )
+
+
+def live_contract_of(metric: str, spec: ContractSpec, owner: Owner) -> Contract:
+    """The promise under ``live`` that ``spec`` describes. Raises as ``contract_of`` does."""
+    if metric not in _LIVE:
+        raise ConfigError(
+            f"nothing that is named {metric!r} is seen while serving",
+            reason="unknown_metric",
+            fix=nearest(metric, list(_LIVE)),
+        )
+    contract = contract_of(metric, spec, _LIVE[metric], owner)
+    if contract.bound is not Bound.AT_MOST:
+        raise ConfigError(
+            f"{contract.bound.value} has nothing beside it to be compared with while serving",
+            reason="wrong_bound",
+            fix="write at_most",
+        )
+    if contract.limit == 0:
+        raise ConfigError(
+            "that it never happens cannot be shown of traffic",
+            reason="wrong_value",
+            fix="write how much is too much, such as 0.1%",
+        )
+    if _LIVE[metric].unit == "fraction" and contract.limit >= 1:
+        raise ConfigError(
+            f"a share of at most {contract.limit:g} is kept whatever happens",
+            reason="wrong_value",
+            fix="write how much is too much, such as 0.1%",
+        )
+    return contract
 
 
 def _limit(spec: ContractSpec, bound: Bound, kind: MetricKind) -> float:

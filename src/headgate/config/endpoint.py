@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from headgate.config.contracts import (
     check_decidable,
     contract_of,
     default_contracts,
+    live_contract_of,
     metric_kind,
 )
 from headgate.config.data_contracts import DataContracts, data_contracts_of
@@ -35,6 +36,7 @@ from headgate.config.meaning import (
 )
 from headgate.config.messages import as_config_error
 from headgate.config.schema import (
+    ContractSpec,
     DataFiles,
     EndpointFile,
     MetricSpec,
@@ -44,7 +46,8 @@ from headgate.config.schema import (
     WorkloadSource,
 )
 from headgate.errors import ConfigError, InputError
-from headgate.objects import Axis, Contract, Direction, Owner, digest_bytes
+from headgate.objects import Axis, Bound, Contract, Direction, Owner, digest_bytes
+from headgate.release import LIVE_METRICS
 
 __all__ = ["DEFAULT_WORKLOAD", "EndpointConfig", "Gap", "expand_environment", "load_config"]
 
@@ -85,6 +88,9 @@ class EndpointConfig:
     contracts: tuple[Contract, ...]
     data_contracts: Mapping[str, DataContracts]
     """By role: evaluate, holdout, train, calibrate, workload, unique."""
+    live: tuple[Contract, ...]
+    """Declared of live traffic; see ``watched``."""
+    retrain: str | None
     metrics: Mapping[str, MetricSpec]
     safety: Mapping[str, MetricSpec]
     preprocess: str | None
@@ -100,6 +106,17 @@ class EndpointConfig:
         if self.contracts:
             return self.contracts
         return default_contracts(self.task, labelled=labelled, owner=self.owner)
+
+    @property
+    def watched(self) -> tuple[Contract, ...]:
+        """What is watched while serving: ``live``, and the absolute promises of ``contracts`` on
+        metrics that can be seen live and that ``live`` says nothing of."""
+        declared = {contract.metric for contract in self.live}
+        return self.live + tuple(
+            c
+            for c in self.contracts
+            if c.metric in LIVE_METRICS and c.metric not in declared and c.bound is Bound.AT_MOST
+        )
 
     def resolve(self, name: str, prepared_dir: Path | None = None) -> Path:
         """The file that ``name`` stands for; ``prepared:NAME`` lies in ``prepared_dir``.
@@ -153,7 +170,18 @@ def load_config(path: Path) -> EndpointConfig:
     check_meaning(file, document)
     check_files(file, document, root)
     owner = Owner(file.owner.team, file.owner.escalate)
-    contracts = _contracts(file, document, owner)
+    own = _own_kinds(file)
+
+    def decidable(metric: str, spec: ContractSpec) -> Contract:
+        kind = metric_kind(metric, file.task, own)
+        contract = contract_of(metric, spec, kind, owner)
+        check_decidable(contract, kind, file.replay.blocks, _range_of(metric, file))
+        return contract
+
+    contracts = _contracts("contracts", file.contracts, document, decidable)
+    live = _contracts(
+        "live", file.live, document, lambda metric, spec: live_contract_of(metric, spec, owner)
+    )
     return EndpointConfig(
         path=path,
         root=root,
@@ -169,6 +197,8 @@ def load_config(path: Path) -> EndpointConfig:
         prices=file.prices,
         contracts=contracts,
         data_contracts=data_contracts_of(file, document, root, owner),
+        live=live,
+        retrain=file.retrain,
         metrics=file.metrics,
         safety=file.safety,
         preprocess=file.preprocess,
@@ -206,24 +236,26 @@ def _own_kinds(file: EndpointFile) -> dict[str, MetricKind]:
     }
 
 
-def _contracts(file: EndpointFile, document: Document, owner: Owner) -> tuple[Contract, ...]:
-    own = _own_kinds(file)
+def _contracts(
+    section: str,
+    declared: Mapping[str, Sequence[ContractSpec]],
+    document: Document,
+    contract: Callable[[str, ContractSpec], Contract],
+) -> tuple[Contract, ...]:
     contracts: list[Contract] = []
-    for metric, specs in file.contracts.items():
+    for metric, specs in declared.items():
         for i, spec in enumerate(specs):
             try:
-                kind = metric_kind(metric, file.task, own)
-                contract = contract_of(metric, spec, kind, owner)
-                check_classes(metric, contract.allowed)
-                check_decidable(contract, kind, file.replay.blocks, _range_of(metric, file))
+                made = contract(metric, spec)
+                check_classes(metric, made.allowed)
             except ConfigError as error:
                 raise ConfigError(
                     error.what,
-                    where=document.where(("contracts", metric, i)),
+                    where=document.where((section, metric, i)),
                     reason=error.reason,
                     fix=error.fix,
                 ) from None
-            contracts.append(contract)
+            contracts.append(made)
     return tuple(contracts)
 
 

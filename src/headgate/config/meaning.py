@@ -100,6 +100,7 @@ def check_meaning(file: EndpointFile, document: Document) -> None:
         raise wrong(("model", "labels"), f"names classes, and {file.task} has none", "remove it")
     if file.workload is not None:
         _check_workload(file.workload, wrong)
+    _check_retrain(file, wrong)
     for kind in ("metrics", "safety"):
         for name, spec in getattr(file, kind).items():
             if spec.range[0] >= spec.range[1]:
@@ -140,6 +141,18 @@ def _check_workload(workload: WorkloadSource, wrong: Any) -> None:
         )
     if workload.unique is not None and workload.log is None:
         raise wrong(("workload", "unique"), "stands beside no log", "add `log: workload.jsonl`")
+
+
+def _check_retrain(file: EndpointFile, wrong: Any) -> None:
+    for section in ("contracts", "live"):
+        for metric, specs in getattr(file, section).items():
+            if file.retrain is None and any(spec.on_breach == "retrain" for spec in specs):
+                raise wrong(
+                    (section, metric, "on_breach"),
+                    "is retrain, and no command does that",
+                    'add `retrain: "COMMAND"`, such as "headgate optimize --fresh ."',
+                    "retrain_without_command",
+                )
 
 
 def _check_new_name(kind: str, name: str, file: EndpointFile, wrong: Any) -> None:

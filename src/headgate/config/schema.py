@@ -474,6 +474,17 @@ class EndpointFile(_Section):
         "of it.",
         examples=["{workload: {age: {at_most: 30d, why: ..., on_breach: warn}}}"],
     )
+    live: dict[str, Contracts] = Field(
+        default={},
+        description="Promises that are watched while serving: metric -> promise with at_most. "
+        "Beside them, those of contracts on latency and cost that say at_most.",
+        examples=["{error_rate: {at_most: 1%, why: ..., on_breach: rollback}}"],
+    )
+    retrain: Text | None = Field(
+        default=None,
+        description="The command of on_breach: retrain, run beside this file; its run is recorded.",
+        examples=['"headgate optimize --fresh ."'],
+    )
     metrics: dict[str, Metric] = Field(default={}, description="Your own quality metrics.")
     safety: dict[str, Metric] = Field(default={}, description="Your own safety metrics.")
     preprocess: FunctionName | None = Field(

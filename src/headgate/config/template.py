@@ -137,6 +137,12 @@ contracts:
     ratio_to_current_at_most: 1.0
     why: it is to become cheaper
     on_breach: rollback
+
+# Watched while serving, beside what says at_most above: error_rate, invalid_rate, wrong_hit_rate,
+# input_drift, age. on_breach: retrain runs the command under retrain.
+# retrain: "headgate optimize --fresh ."
+# live:
+#   error_rate: {{at_most: 1%, why: ..., on_breach: rollback}}
 """
 
 

@@ -6,8 +6,10 @@ tree with signed checkpoints, and ``artifacts/``, content kept under its own SHA
 configuration, or what an entry means beyond artifacts, runs, releases and checkpoints.
 """
 
+from headgate.ledger.copy import copy_store
 from headgate.ledger.entry import Entry, utc_now
 from headgate.ledger.gaps import Gap
+from headgate.ledger.incidents import Incident, incidents
 from headgate.ledger.lineage import Edge, graph
 from headgate.ledger.standards import hold
 from headgate.ledger.store import Store
@@ -18,9 +20,12 @@ __all__ = [
     "Entry",
     "Finding",
     "Gap",
+    "Incident",
     "Store",
     "VerifyReport",
+    "copy_store",
     "graph",
     "hold",
+    "incidents",
     "utc_now",
 ]

@@ -223,7 +223,7 @@ def _references(kind: str, body: Mapping[str, Any]) -> Iterator[tuple[str, str]]
             named += [(f"output {name}", v) for name, v in (body.get("z") or {}).items()]
         case "measurement":
             named += [(role, body.get(role)) for role in ("dataset", "samples")]
-        case "release":
+        case "release" | "watch" | "incident":
             named.append(("variant", body.get("variant")))
     for role, version in named:
         if isinstance(version, str) and is_version(version):
@@ -235,6 +235,11 @@ _PARENTS = {
     "audit": ("decision",),
     "measurement": ("run", "current_run"),
     "release": ("decision",),
+    "drill": ("release",),
+    "watch": ("release", "decision"),
+    "incident": ("release", "decision", "watch"),
+    "response": ("incident", "release", "run"),
+    "recovery": ("incident", "release"),
 }
 """Kind -> fields of its body that name an earlier entry, where they are there."""
 

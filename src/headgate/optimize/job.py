@@ -6,7 +6,14 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from headgate.config import EndpointConfig, Item, guarded, load_function, metric_kind
+from headgate.config import (
+    EndpointConfig,
+    Item,
+    LabelledSet,
+    guarded,
+    load_function,
+    metric_kind,
+)
 from headgate.engines import codec_for
 from headgate.engines.check import check_onnx
 from headgate.engines.probe import read_profile
@@ -35,6 +42,7 @@ from headgate.optimize.models import Source, check_source, import_model
 from headgate.optimize.progress import Progress
 from headgate.optimize.recorder import Recorder
 from headgate.optimize.served import served_codec
+from headgate.release import deciles
 from headgate.runtime.servable import Servable
 from headgate.theory.quantile import quantile
 
@@ -43,6 +51,7 @@ __all__ = ["Job", "open_job"]
 _TERMS = ("prices", "contracts", "data_contracts")
 _CURVE_SIZES = (1, 4, 8, 16, 32)
 _CURVE_BUDGET_S = 1.5
+_MOST_LENGTHS = 2000
 _MOST_ENGINES = 16
 """Loaded at a time to be measured in turn; a machine of many cores would not hold all."""
 
@@ -62,6 +71,8 @@ class Job:
     contracts: tuple[Contract, ...]
     lengths: tuple[int, ...]
     """Token lengths that service curves are measured at."""
+    evaluated_lengths: tuple[tuple[int, float], ...]
+    """``release.deciles`` of the evaluation data; empty where items have a fixed shape."""
     value_bytes: int
     """Size of one answer, as a cache is charged for it."""
     notes: list[str] = field(default_factory=list)
@@ -149,6 +160,7 @@ class Job:
             postprocess=self.config.postprocess,
             lone_curve=lone_curve.curve if lone_curve is not None else None,
             labels=self.source.labels,
+            lengths=self.evaluated_lengths,
         )
         version = self.store.put_bytes(value.content)
         self.recorder.register(
@@ -222,6 +234,7 @@ def open_job(config: EndpointConfig, store: Store, progress: Progress, *, fresh:
         behaviour=behaviour,
         contracts=config.contracts_for(labelled=inputs.labelled),
         lengths=_lengths(source.build, behaviour, inputs, recorder),
+        evaluated_lengths=_evaluated_lengths(source.build, behaviour, inputs, recorder),
         value_bytes=_value_bytes(source.build, behaviour, inputs, recorder),
     )
 
@@ -260,9 +273,22 @@ def _lengths(
     codec = served_codec(
         build, recorder.store.path_of, preprocess=behaviour.preprocess, root=recorder.root
     )
-    lengths = [e.length for e in codec.encode(inputs.workload.items[:2000], truncate=True)]
+    lengths = [e.length for e in codec.encode(inputs.workload.items[:_MOST_LENGTHS], truncate=True)]
     spread = {quantile(lengths, q) for q in (0.05, 0.5, 0.95, 1.0)}
     return tuple(sorted({min(-(-int(n) // 8) * 8, build.max_tokens) for n in spread}))
+
+
+def _evaluated_lengths(
+    build: Build, behaviour: Behaviour, inputs: Inputs, recorder: Recorder
+) -> tuple[tuple[int, float], ...]:
+    if build.tokenizer is None:
+        return ()
+    codec = served_codec(
+        build, recorder.store.path_of, preprocess=behaviour.preprocess, root=recorder.root
+    )
+    split = inputs.evaluate
+    items = split.inputs if isinstance(split, LabelledSet) else split.queries
+    return deciles([e.length for e in codec.encode(items[:_MOST_LENGTHS], truncate=True)])
 
 
 def _value_bytes(build: Build, behaviour: Behaviour, inputs: Inputs, recorder: Recorder) -> int:

@@ -1,4 +1,4 @@
-"""The release gate, its power, and the rules of promotion and rollback.
+"""The release gate, its power, the rules of promotion and rollback, and the watch afterwards.
 
 Pure: raw samples and contracts in, verdicts, decisions and next releases out. Knows no files,
 clocks or engines; measuring is its callers' work and storing is the ledger's.
@@ -8,6 +8,7 @@ from headgate.release.data import judge_age, judge_drift
 from headgate.release.estimate import NoEstimate, estimate_blocks
 from headgate.release.gate import decide, judge
 from headgate.release.holdout import CERTIFICATE, certificates
+from headgate.release.live import LIVE_METRICS, Second, Terms, deciles, means_of
 from headgate.release.power import (
     Assumption,
     PowerRow,
@@ -29,17 +30,26 @@ from headgate.release.samples import (
     WorstSlice,
     from_json,
 )
+from headgate.release.watch import Breach, Recovery, TookOver, Watcher, WatchRule
 
 __all__ = [
     "CERTIFICATE",
+    "LIVE_METRICS",
     "Assumption",
     "Blocks",
+    "Breach",
     "ClassLabel",
     "NoEstimate",
     "PairedItems",
     "PowerRow",
     "Rule",
+    "Recovery",
     "Samples",
+    "Second",
+    "Terms",
+    "TookOver",
+    "WatchRule",
+    "Watcher",
     "WorstSlice",
     "assume",
     "certificates",
@@ -47,6 +57,7 @@ __all__ = [
     "contract_power",
     "decide",
     "decide_again",
+    "deciles",
     "decision_from_json",
     "estimate_blocks",
     "from_json",
@@ -55,6 +66,7 @@ __all__ = [
     "judge_age",
     "judge_drift",
     "least_n",
+    "means_of",
     "next_release",
     "rollback_release",
     "rollback_target",

@@ -10,10 +10,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from headgate import engines
 from headgate.caching import request_key
 from headgate.dataplane import DataPlane
+from headgate.engines.invariance import EPSILON, cosine_distance, largest_difference
 from headgate.engines.signature import model_inputs
 from headgate.errors import ConfigError, EngineError, InputError, RequestError
 from headgate.objects import BatchingSpec, BatchInvariance, Build, Variant
@@ -330,6 +332,11 @@ class Deployment:
         encoded: list[Encoded] = encode(rows, truncate=truncate)
         return encoded
 
+    def _same(self, a: NDArray[np.generic], b: NDArray[np.generic]) -> bool:
+        """Whether two answers to an item count as one (docs/decisions/0004)."""
+        differ = cosine_distance if self.build.task == "embed" else largest_difference
+        return differ(a, b) <= EPSILON
+
     async def start(self) -> None:
         """Starts the engine threads, and looks after them, on the running event loop."""
         self._live = LivePlane(
@@ -345,6 +352,7 @@ class Deployment:
             item_shape=self.output.shape,
             unit=self.unit_vectors,
             metrics=self.metrics,
+            same=self._same,
             known_texts=KnownTexts(_KNOWN_TEXTS_BYTES) if self._texts_come_again else None,
         )
         self.traces.start()

@@ -20,7 +20,7 @@ from headgate.runtime.answers import Carried
 from headgate.runtime.output import rows
 from headgate.workload import Codec, Encoded, Engine
 
-__all__ = ["Done", "Instance", "Postprocess"]
+__all__ = ["Answered", "Done", "Instance", "Postprocess"]
 
 _log = logging.getLogger("headgate.runtime")
 
@@ -29,6 +29,9 @@ Postprocess = Callable[[NDArray[np.generic]], object]
 
 Done: TypeAlias = "Callable[[Instance, Finished | Failed | Proved, float, float], None]"
 """Called on the event loop with the event and when the engine call started and ended."""
+
+Answered: TypeAlias = "Callable[[NDArray[np.generic] | EngineError], None]"
+"""Called on the event loop with what an item was answered that an instance proved itself on."""
 
 
 class Instance:
@@ -63,7 +66,7 @@ class Instance:
         self._load, self._codec, self._done = load, codec, done
         self._loop, self._clock = loop, clock
         self._postprocess, self._item_shape, self._unit = postprocess, item_shape, unit
-        self._jobs: SimpleQueue[Run | tuple[Probe, Encoded] | None] = SimpleQueue()
+        self._jobs: SimpleQueue[Run | tuple[Probe, Encoded, Answered | None] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._live, name=f"engine-{number}", daemon=True)
         self._thread.start()
 
@@ -75,9 +78,10 @@ class Instance:
         self.busy = True
         self._jobs.put(job)
 
-    def probe(self, probe: Probe, canary: Encoded) -> None:
-        """Runs one item for the proof alone that this instance still makes progress."""
-        self._jobs.put((probe, canary))
+    def probe(self, probe: Probe, item: Encoded, answered: Answered | None = None) -> None:
+        """Runs one item for the proof that this instance still makes progress, and for what is
+        answered, where somebody wants to know."""
+        self._jobs.put((probe, item, answered))
 
     def abandon(self) -> None:
         """Leaves the thread to itself: should it ever come back, it closes its engine and ends."""
@@ -113,8 +117,11 @@ class Instance:
                 event = self._compute(engine, job)
                 good = isinstance(event, Finished)
             else:
-                probe, canary = job
-                event, good = Proved(probe), self._answers_well(engine, canary)
+                probe, item, answered = job
+                answer = self._answer(engine, item)
+                event, good = Proved(probe), not isinstance(answer, EngineError)
+                if answered is not None:
+                    self._tell(answered, answer)
             ended_s = self._clock()
             if isinstance(event, Finished):
                 event = replace(event, duration_s=ended_s - started_s)
@@ -138,12 +145,12 @@ class Instance:
             output = np.asarray(self._postprocess(output))
         return rows(output, len(payloads), self._item_shape, unit=self._unit)
 
-    def _answers_well(self, engine: Engine, canary: Encoded) -> bool:
+    def _answer(self, engine: Engine, item: Encoded) -> NDArray[np.generic] | EngineError:
         try:
-            (answer,) = self._infer(engine, [canary])
-        except BaseException:  # as above: the thread must outlive whatever an engine raises
-            return False  # readiness sees for how long this goes on
-        return not isinstance(answer, EngineError)
+            (answer,) = self._infer(engine, [item])
+        except BaseException as error:  # as above: the thread must outlive whatever it raises
+            return _as_engine_error(error, "engine")  # readiness sees for how long this goes on
+        return answer
 
     def _tell(self, callback: Callable[..., None], *args: object) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to hear of it

@@ -16,6 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from headgate.dataplane.events import (
     Action,
     Answer,
@@ -78,8 +81,9 @@ class LivePlane:
 
     ``engines`` are the plane's instances, by index; ``load_engine`` makes another, warm, where one
     hangs. ``canary`` is an item that they answer. ``postprocess``, ``item_shape``, ``unit``: see
-    ``Instance`` and ``output.rows``. ``known_texts`` is used where there is no ``preprocess``.
-    Make and use it on one running event loop.
+    ``Instance`` and ``output.rows``. ``same`` says whether two answers to an item are the same, so
+    that hits of the cache can be checked while an engine is idle. ``known_texts`` is used where
+    there is no ``preprocess``. Make and use it on one running event loop.
     """
 
     def __init__(
@@ -98,11 +102,18 @@ class LivePlane:
         unit: bool = False,
         metrics: Metrics | None = None,
         known_texts: KnownTexts | None = None,
+        same: Callable[[NDArray[np.generic], NDArray[np.generic]], bool] = np.array_equal,
     ) -> None:
         self.metrics = metrics or Metrics()
         self.metrics.plane = plane.stats
         self.metrics.batches_in_flight = lambda: sum(i.busy for i in self.instances)
         self.metrics.in_service = lambda: len(self._plane.in_service(self._clock()))
+        self.invalid_answers = 0
+        """Of these engines; the metrics' are those of all releases."""
+        self.hits_checked = self.wrong_hits = 0
+        """Cached answers that an idle engine computed again; those that came out otherwise."""
+        self._hit: tuple[Encoded, NDArray[np.generic]] | None = None
+        self._same = same
         self._law = LittlesLaw()
         self.metrics.littles_law_error = lambda: self._law.error
         self._plane = plane
@@ -352,12 +363,19 @@ class LivePlane:
             elif isinstance(action, Answer):
                 request = action.request
                 assert isinstance(request, Carried)
+                error = action.error
+                if isinstance(error, EngineError) and error.reason == "output_contract":
+                    self.invalid_answers += 1
+                    self.metrics.invalid_answers += 1
                 if request.call.future.done():
                     continue  # its caller is gone, or another of its items failed
                 if action.error is not None:
                     self._fail(request.call, _of_item(request.index, action.error))
                 else:
                     self.metrics.items[action.source] += 1
+                    if action.source == "cache" and self._hit is None:
+                        assert isinstance(action.value, np.ndarray)
+                        self._hit = request.payload, action.value
                     self._law.left(1, now_s - request.arrived_at_s)
                     request.call.give(request.index, action.value, action.source)
             elif isinstance(action, Reject):
@@ -372,12 +390,28 @@ class LivePlane:
                 wait_s = max(0.0, action.at_s - self._clock())
                 self._wake = self._loop.call_later(wait_s, self._woke)
             elif isinstance(action, Probe):
-                self.instances[action.instance].probe(action, self._canary)
+                self._prove(action)
             else:
                 self.metrics.engine_failures["engine_hung"] += 1
                 self.replacements.lost(action.instance)
         if self._draining:
             self._notice_drained()
+
+    def _prove(self, probe: Probe) -> None:
+        """On a hit of the cache, where there was one since the last time, or on the canary."""
+        instance = self.instances[probe.instance]
+        if self._hit is None:
+            instance.probe(probe, self._canary)
+            return
+        payload, cached = self._hit
+        self._hit = None
+
+        def checked(answer: NDArray[np.generic] | EngineError) -> None:
+            self.hits_checked += 1
+            if isinstance(answer, EngineError) or not self._same(answer, cached):
+                self.wrong_hits += 1
+
+        instance.probe(probe, payload, checked)
 
     def _woke(self) -> None:
         self._wake = None

@@ -72,8 +72,9 @@ class Metrics(Collector):
 
     A request is a call, of one item or many. ``requests`` counts by (route, status, source), with
     HTTP's status for gRPC's calls too; ``rejects``, ``dispatches`` and ``engine_failures`` by
-    reason, ``engine_hung`` among the latter; ``replacements`` and ``takeovers`` by outcome. Gauges
-    are read when scraped, from the plane itself.
+    reason, ``engine_hung`` among the latter; ``replacements`` and ``takeovers`` by outcome;
+    ``breaches`` by metric, ``responses`` to them by (action, outcome), ``watch_failures`` by what
+    could not be done. Gauges are read when scraped, from the plane itself.
     """
 
     def __init__(self) -> None:
@@ -90,6 +91,13 @@ class Metrics(Collector):
         self.engine_failures: Counter[str] = Counter()
         self.connections_given_up: Counter[str] = Counter()
         self.replacements: Counter[str] = Counter()
+        self.breaches: Counter[str] = Counter()
+        self.responses: Counter[tuple[str, str]] = Counter()
+        self.watch_failures = Counter(
+            dict.fromkeys(("look", "ledger", "rollback", "response", "lost"), 0)
+        )
+        self.open_incidents: Callable[[], int] = lambda: 0
+        self.invalid_answers = 0
         self.cancelled = 0
         self.traces_dropped = 0
         self.littles_law_breaches = 0
@@ -179,11 +187,34 @@ class Metrics(Collector):
                 "outcome",
                 self.takeovers,
             ),
+            (
+                "headgate_breaches",
+                "Promises shown to be broken, by metric.",
+                "metric",
+                self.breaches,
+            ),
+            (
+                "headgate_watch_failures",
+                "What the watch could not do: look, write the ledger, roll back; or lost.",
+                "what",
+                self.watch_failures,
+            ),
         ):
             family = CounterMetricFamily(name, text, labels=(label,))
             for key, count in sorted(counts.items()):
                 family.add_metric((key,), count)
             yield family
+        responses = CounterMetricFamily(
+            "headgate_responses", "What was done about breaches.", labels=("action", "outcome")
+        )
+        for labels, count in sorted(self.responses.items()):
+            responses.add_metric(labels, count)
+        yield responses
+        yield CounterMetricFamily(
+            "headgate_invalid_answers",
+            "Answers of engines that broke the output contract.",
+            value=self.invalid_answers,
+        )
         yield CounterMetricFamily(
             "headgate_cancelled", "Requests whose caller went away.", value=self.cancelled
         )
@@ -212,6 +243,9 @@ class Metrics(Collector):
                 ("cache_bytes", "Their size.", stats.cache_bytes),
             ):
                 yield GaugeMetricFamily(f"headgate_{name}", text, value=value)
+        yield GaugeMetricFamily(
+            "headgate_open_incidents", "Promises that are broken now.", value=self.open_incidents()
+        )
         yield GaugeMetricFamily(
             "headgate_in_flight_batches",
             "Engine calls that run now.",

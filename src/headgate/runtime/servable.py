@@ -40,6 +40,9 @@ class Servable:
     """Of the engine for lone requests, where the variant has one."""
     labels: tuple[str, ...] = ()
     """Of a classifier: its classes' names in the order of the scores, where they are known."""
+    lengths: tuple[tuple[int, float], ...] = ()
+    """Token lengths of the evaluation data (``release.deciles``): what input drift is held
+    against. Empty where items have none."""
 
     @property
     def content(self) -> bytes:
@@ -63,6 +66,7 @@ class Servable:
                 "lone_curve": curve_from_json(lone) if lone else None,
                 "batch_invariance": BatchInvariance(body["batch_invariance"]),
                 "labels": tuple(body.get("labels", ())),
+                "lengths": tuple((int(n), float(q)) for n, q in body.get("lengths", ())),
             }
         )
 

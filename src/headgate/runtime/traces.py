@@ -7,6 +7,7 @@ a sink that is passed in. What does not fit is dropped, and every drop is counte
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -60,7 +61,7 @@ class TraceLog:
         metrics: Metrics,
         sink: Sink | None = None,
         *,
-        ring: int = 1_000,
+        ring: int = 10_000,
         max_pending: int = 10_000,
         flush_interval_s: float = 1.0,
     ) -> None:
@@ -69,6 +70,7 @@ class TraceLog:
         self._metrics = metrics
         self._sink = sink
         self._ring: deque[Trace] = deque(maxlen=ring)
+        self._unseen = 0
         self._pending: list[Trace] = []
         self._max_pending = max_pending
         self._flush_interval_s = flush_interval_s
@@ -76,6 +78,7 @@ class TraceLog:
 
     def record(self, trace: Trace) -> None:
         self._ring.append(trace)
+        self._unseen += 1
         if self._sink is not None:
             if len(self._pending) < self._max_pending:
                 self._pending.append(trace)
@@ -85,6 +88,11 @@ class TraceLog:
     def recent(self) -> list[dict[str, object]]:
         """The latest records, oldest first."""
         return [msgspec.json.decode(self._line(trace)) for trace in self._ring]
+
+    def unseen(self) -> list[Trace]:
+        """Those since this was last asked, oldest first: as many of them as the ring holds."""
+        first, self._unseen = len(self._ring) - self._unseen, 0
+        return list(itertools.islice(self._ring, max(0, first), None))
 
     def start(self) -> None:
         """Begins to write; needs a running event loop."""

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from headgate.errors import Busy, Fault, HeadgateError
-from headgate.runtime import Deployment
+from headgate.runtime import Deployment, Watch
 from headgate.server.http import Limits
 from headgate.server.key_file import KeyFile
 from headgate.server.switch import Switch
@@ -51,6 +51,7 @@ def serve(
     grpc_port: int | None = None,
     on_grpc: Callable[[str], None] | None = None,
     api_keys: KeyFile | None = None,
+    watch: Watch | None = None,
 ) -> None:
     """Serves until SIGTERM or SIGINT, answers what was accepted, and returns.
 
@@ -60,7 +61,8 @@ def serve(
     ``on_listening`` is called with the URL once requests are accepted; port 0 takes a free one.
     ``on_release`` is told of every release that took over from another. With ``grpc_port`` gRPC is
     spoken there, and ``on_grpc`` is called with its address before ``on_listening``. With
-    ``api_keys`` only their callers are answered, and changes of the file are followed.
+    ``api_keys`` only their callers are answered, and changes of the file are followed. ``watch``
+    holds releases to their promises while they serve.
     Raises ``Busy`` where a port is taken, ``MissingExtra`` where gRPC is not installed, and
     ``Fault`` if requests were still unanswered when ``limits.drain_timeout_s`` was over.
     """
@@ -86,6 +88,7 @@ def serve(
                     grpc_address,
                     on_grpc,
                     api_keys,
+                    watch,
                 )
             )
 
@@ -141,6 +144,7 @@ async def run(
     grpc_address: str | None = None,
     on_grpc: Callable[[str], None] | None = None,
     api_keys: KeyFile | None = None,
+    watch: Watch | None = None,
 ) -> bool:
     """Serves on ``listener`` until ``stop`` is set; True if all that was accepted was answered.
 
@@ -195,6 +199,8 @@ async def run(
         following.append(asyncio.create_task(follow))
     if api_keys is not None:
         keys.append(asyncio.create_task(api_keys.follow(poll_s)))
+    if watch is not None:
+        following.append(asyncio.create_task(watch.run(lambda: switch.deployment)))
     try:
         if rpc is not None:
             await rpc.start()
@@ -224,6 +230,8 @@ async def run(
         server.should_exit = True
         await serving
         await switch.close()  # what is still unanswered is refused
+        if watch is not None:
+            await watch.close()
         if rpc is not None:
             await rpc.stop(close_s)
         # What loads a release reads what the caller is about to close.
@@ -315,6 +323,7 @@ async def _until_signal(
     grpc_address: str | None,
     on_grpc: Callable[[str], None] | None,
     api_keys: KeyFile | None,
+    watch: Watch | None,
 ) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -331,6 +340,7 @@ async def _until_signal(
         grpc_address=grpc_address,
         on_grpc=on_grpc,
         api_keys=api_keys,
+        watch=watch,
     )
     if not finished:
         raise Fault(

@@ -4,6 +4,7 @@ Knows nothing of models, requests or files, and imports nothing of Headgate but 
 """
 
 from headgate.theory import (
+    betting,
     cost,
     divergence,
     hits,
@@ -16,6 +17,7 @@ from headgate.theory import (
 )
 
 __all__ = [
+    "betting",
     "cost",
     "divergence",
     "hits",

@@ -18,7 +18,8 @@ from .conftest import Cli
 
 COMMANDS = {
     "init", "doctor", "schema", "optimize", "serve", "bench", "gate", "promote", "rollback",
-    "history", "show", "compare", "lineage", "replay", "verify", "audit", "checkpoint", "gc",
+    "history", "incidents", "drill",
+    "show", "compare", "lineage", "replay", "verify", "audit", "checkpoint", "gc",
 }  # fmt: skip
 
 

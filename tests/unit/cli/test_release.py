@@ -242,8 +242,8 @@ def test_own_functions_that_changed_since_they_were_judged_are_not_served(tmp_pa
     """What serves must be what was measured."""
     from dataclasses import replace
 
-    from headgate.cli.serve import _own_functions
     from headgate.config import source_digest
+    from headgate.runtime.loading import own_functions
 
     from .conftest import servable
 
@@ -251,10 +251,10 @@ def test_own_functions_that_changed_since_they_were_judged_are_not_served(tmp_pa
     own.write_text("def clean(item):\n    return item.strip()\n", encoding="utf-8")
     build = replace(servable("x").build, preprocess=source_digest("own:clean", tmp_path))
     judged = replace(servable("x"), build=build, preprocess="own:clean")
-    before, after = _own_functions(judged, tmp_path)
+    before, after = own_functions(judged, tmp_path)
     assert before is not None
     assert before(" a ") == "a"
     assert after is None
     own.write_text("def clean(item):\n    return item\n", encoding="utf-8")
     with pytest.raises(Refused, match="not the source that this release was judged with"):
-        _own_functions(judged, tmp_path)
+        own_functions(judged, tmp_path)

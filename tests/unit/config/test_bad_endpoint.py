@@ -351,6 +351,39 @@ BAD = {
         "headgate.yaml:4: this is not YAML: expected ',' or ']', but got ':'\n"
         "  what to do: check the indentation, quotes and brackets on that line",
     ),
+    "live promise on what nobody sees": (
+        GOOD + "live:\n  recall@10: {at_most: 1%, why: w, on_breach: warn}\n",
+        "unknown_metric",
+        "headgate.yaml:14: live.recall@10: nothing that is named 'recall@10' is seen while "
+        "serving\n"
+        "  what to do: known here: latency_p50, latency_p95, latency_p99, cost_per_1k, "
+        "device_s_per_1k, error_rate, invalid_rate, wrong_hit_rate, input_drift, age",
+    ),
+    "live promise beside what is current": (
+        GOOD + "live:\n  error_rate: {not_above_current_by: 1%, why: w, on_breach: warn}\n",
+        "wrong_bound",
+        "headgate.yaml:14: live.error_rate: not_above_current_by has nothing beside it to be "
+        "compared with while serving\n"
+        "  what to do: write at_most",
+    ),
+    "live promise that nothing ever fails": (
+        GOOD + "live:\n  error_rate: {at_most: 0, why: w, on_breach: warn}\n",
+        "wrong_value",
+        "headgate.yaml:14: live.error_rate: that it never happens cannot be shown of traffic\n"
+        "  what to do: write how much is too much, such as 0.1%",
+    ),
+    "live promise that nothing can break": (
+        GOOD + "live:\n  error_rate: {at_most: 100%, why: w, on_breach: warn}\n",
+        "wrong_value",
+        "headgate.yaml:14: live.error_rate: a share of at most 1 is kept whatever happens\n"
+        "  what to do: write how much is too much, such as 0.1%",
+    ),
+    "retraining without a command": (
+        spoilt("on_breach: warn", "on_breach: retrain"),
+        "retrain_without_command",
+        "headgate.yaml:12: contracts.cost_per_1k.on_breach: is retrain, and no command does that\n"
+        '  what to do: add `retrain: "COMMAND"`, such as "headgate optimize --fresh ."',
+    ),
     "object in disguise": (
         GOOD + "seed: !!python/object/apply:os.getcwd []\n",
         "not_yaml",

@@ -56,6 +56,35 @@ def test_a_contract_carries_all_that_a_breach_needs(load: Load) -> None:
     )
 
 
+LIVE = """\
+retrain: "make candidate"
+live:
+  error_rate: {at_most: 1%, why: pages, on_breach: rollback}
+  age: {at_most: 30d, why: prices move, on_breach: retrain}
+"""
+
+
+def test_what_is_watched_while_serving(load: Load) -> None:
+    """What is declared of live traffic, and the absolute promises that it can speak about."""
+    config = load(GOOD + LIVE)
+    watched = {c.metric: (c.limit, c.on_breach) for c in config.watched}
+    assert watched == {
+        "error_rate": (0.01, Action.ROLLBACK),
+        "age": (30 * 86_400.0, Action.RETRAIN),
+        "latency_p95": (0.04, Action.ROLLBACK),
+        "cost_per_1k": (0.002, Action.WARN),
+    }
+    assert config.retrain == "make candidate"
+    assert [c.metric for c in config.contracts] == [c.metric for c in load(GOOD).contracts]
+
+
+def test_a_live_promise_goes_before_that_of_a_release(load: Load) -> None:
+    """Live traffic may be promised something else than a replay."""
+    live = "live:\n  latency_p95: {at_most: 80ms, why: bursts, on_breach: warn}\n"
+    watched = [c for c in load(GOOD + live).watched if c.metric == "latency_p95"]
+    assert [(c.limit, c.on_breach) for c in watched] == [(0.08, Action.WARN)]
+
+
 def test_one_metric_may_have_two_contracts(load: Load) -> None:
     """An absolute and a relative promise on latency stand side by side."""
     both = (

@@ -35,7 +35,7 @@ def test_only_what_lies_between_0_and_1_reads_as_per_cent(metric: str, unit: str
     config = SimpleNamespace(task="embed", metrics=METRICS, safety=safety)
     job = Job(
         cast("object", config),  # type: ignore[arg-type]
-        *([None] * 9),  # type: ignore[arg-type]
+        *([None] * 10),  # type: ignore[arg-type]
         value_bytes=0,
     )
     assert job.unit(metric) == unit

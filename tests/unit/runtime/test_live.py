@@ -15,7 +15,7 @@ from headgate.errors import EngineError, RequestError, TooLong
 from headgate.objects import BatchingSpec
 from headgate.runtime import Answers, Deployment, Rejected
 from headgate.workload import Pair
-from tests.serving import WordEngine, deployment, expected
+from tests.serving import WordEngine, deployment, expected, until
 
 
 def lived(deployed: Deployment, scenario: Callable[[Deployment], Awaitable[None]]) -> None:
@@ -507,3 +507,32 @@ def test_littles_law_is_watched_while_it_serves(
     lived(d, scenario)
     assert d.metrics.littles_law_error() is not None
     assert (d.metrics.littles_law_breaches > 0) is bool(forgotten)
+
+
+def test_hits_of_the_cache_are_checked_while_an_engine_is_idle() -> None:
+    """An engine proves itself on what was answered from the cache; an answer that it would give
+    otherwise now is a wrong hit, and nobody's request was touched for it."""
+    drift = [0.0]
+    engine = WordEngine(lambda out: out + np.float32(drift[0]))
+
+    async def scenario(d: Deployment) -> None:
+        for wrong in (0, 1):
+            drift[0] = 100.0 * wrong
+            await ask(d, "hello")
+            assert (await ask(d, "hello")).source == "cache"
+            await until(lambda: d.live.hits_checked == 1 + wrong)  # noqa: B023
+            assert d.live.wrong_hits == wrong
+
+    lived(deployment(engine, cache_bytes=10_000, canary_interval_s=0.01), scenario)
+
+
+def test_answers_that_break_the_contract_are_counted() -> None:
+    """Once for each item, whatever else its call asked for."""
+    engine = WordEngine(lambda out: out * np.nan)
+
+    async def scenario(d: Deployment) -> None:
+        with pytest.raises(EngineError):
+            await ask(d, "one", "two")
+        await until(lambda: d.live.invalid_answers == 2)
+
+    lived(deployment(engine), scenario)

@@ -82,3 +82,14 @@ def test_what_does_not_fit_is_counted() -> None:
 
     asyncio.run(scenario())
     assert metrics.traces_dropped == 3
+
+
+def test_what_was_not_seen_yet_is_seen_once() -> None:
+    """Whoever watches asks for what is new; what the ring let go is gone."""
+    log = TraceLog({}, Metrics(), ring=3)
+    log.record(trace("a"))
+    assert [t.request_id for t in log.unseen()] == ["a"]
+    assert log.unseen() == []
+    for name in "bcde":
+        log.record(trace(name))
+    assert [t.request_id for t in log.unseen()] == ["c", "d", "e"]

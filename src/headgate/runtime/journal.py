@@ -1,0 +1,75 @@
+"""Entries on their way into the ledger: in order, off the event loop, as often as it takes.
+
+A disk that is full, or a database that another process holds, keeps an entry waiting and nothing
+else; each failure is counted. Use it on one event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping
+
+from headgate.ledger import Store
+from headgate.runtime.metrics import Metrics
+
+__all__ = ["Journal"]
+
+_MOST = 1_000
+_log = logging.getLogger("headgate.runtime")
+
+Body = Callable[[], Mapping[str, object]]
+"""Called when its turn has come: by then the ids of earlier entries are known."""
+
+
+class Journal:
+    """``write`` what is to be recorded; ``close`` gives what still waits a little time."""
+
+    def __init__(self, store: Store, metrics: Metrics, *, pause_s: float = 1.0) -> None:
+        self._store = store
+        self._metrics = metrics
+        self._pause_s = pause_s
+        self._waiting: deque[tuple[str, Body, asyncio.Future[str | None]]] = deque()
+        self._writing: asyncio.Task[None] | None = None
+
+    def write(self, kind: str, body: Body) -> asyncio.Future[str | None]:
+        """The entry's id, once it is durable; None for one that could not be kept."""
+        done: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+        if len(self._waiting) >= _MOST:
+            self._lost(kind, "too many entries wait for the ledger", done)
+            return done
+        self._waiting.append((kind, body, done))
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write_all())
+        return done
+
+    async def close(self, within_s: float = 5.0) -> None:
+        if self._writing is not None:
+            await asyncio.wait([self._writing], timeout=within_s)
+            self._writing.cancel()
+        while self._waiting:
+            kind, _, done = self._waiting.popleft()
+            self._lost(kind, "the server ended", done)
+
+    async def _write_all(self) -> None:
+        while self._waiting:
+            kind, body, done = self._waiting[0]
+            try:
+                entry = await asyncio.to_thread(self._store.append, kind, body())
+            except (TypeError, ValueError) as error:  # it will never have a canonical form
+                self._waiting.popleft()
+                self._lost(kind, str(error), done)
+            except Exception as error:
+                self._metrics.watch_failures["ledger"] += 1
+                _log.error("the ledger does not take the %s, which waits: %s", kind, error)
+                await asyncio.sleep(self._pause_s)
+            else:
+                self._waiting.popleft()
+                done.set_result(entry.id)
+
+    def _lost(self, kind: str, why: str, done: asyncio.Future[str | None]) -> None:
+        self._metrics.watch_failures["lost"] += 1
+        _log.error("the %s is not on record: %s", kind, why)
+        if not done.done():
+            done.set_result(None)

@@ -1,0 +1,275 @@
+"""The watch over a release: what it accuses, of what it is sure, and when an incident is over."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from headgate.objects import Action, Axis, Bound, Contract
+from headgate.release import Breach, Recovery, Second, Terms, TookOver, Watcher, WatchRule, deciles
+
+IDS = itertools.count()
+
+
+@dataclass(frozen=True)
+class Over:
+    """A request that is over."""
+
+    total_s: float = 0.01
+    status: int = 200
+    items: int = 1
+    tokens: int = 10
+    device_s: float = 0.001
+    request_id: str = dataclasses.field(default_factory=lambda: f"r{next(IDS)}")
+
+
+def contract(
+    metric: str = "latency_p95",
+    limit: float = 0.1,
+    action: Action = Action.ROLLBACK,
+    min_n: int = 0,
+) -> Contract:
+    return Contract(
+        metric, Axis.LATENCY, Bound.AT_MOST, limit, "a budget", action, "webhook:x", "previous",
+        min_n=min_n,
+    )  # fmt: skip
+
+
+SLOW, FAST = Over(total_s=0.5), Over()
+FAILED = Over(status=500)
+
+
+class Watched:
+    """A watcher with a clock of its own: a second passes with each look."""
+
+    def __init__(self, *contracts: Contract, terms: Terms | None = None, **rule: float) -> None:
+        rules = WatchRule(contracts or (contract(),), **rule)  # type: ignore[arg-type]
+        self.watcher = Watcher(rules)
+        self.terms = terms or Terms()
+        self.now_s = 1000.0
+        self.took_over(1)
+
+    def took_over(self, generation: int) -> None:
+        assert self.watcher.handle(TookOver(generation, self.terms), self.now_s) == []
+
+    def sees(self, seconds: Iterable[Sequence[Over] | Second]) -> list[Breach | Recovery]:
+        """What it says until the first time that it says anything, or nothing."""
+        for second in seconds:
+            self.now_s += 1.0
+            event = second if isinstance(second, Second) else Second(second)
+            if said := self.watcher.handle(event, self.now_s):
+                return said
+        return []
+
+
+def good(seconds: int) -> list[list[Over]]:
+    return [[FAST] * 20] * seconds
+
+
+def bad(seconds: int) -> list[list[Over]]:
+    return [[SLOW] * 20] * seconds
+
+
+def test_a_breach_is_told_once_with_its_action_and_its_evidence() -> None:
+    """Within ten seconds after an hour of good traffic, and with the ids of slow requests."""
+    watched = Watched()
+    assert watched.sees(good(3600)) == []
+    before_s = watched.now_s
+    (breach,) = watched.sees(bad(60))
+    assert isinstance(breach, Breach)
+    assert watched.now_s - before_s <= 10
+    assert (breach.action, breach.again, breach.generation) == (Action.ROLLBACK, False, 1)
+    assert breach.value == 1.0
+    assert 0.05 < breach.low < 1.0
+    assert breach.since_s == watched.now_s - before_s
+    assert breach.n == 20 * breach.since_s
+    assert set(breach.requests) == {SLOW.request_id}
+    assert breach.because.startswith("requests that took longer than 100 ms, or failed: 100 %")
+    assert watched.sees(bad(600)) == [], "the action runs once"
+
+
+def test_good_times_do_not_hide_what_begins_afterwards() -> None:
+    """Hours of good traffic cost seconds, not hours."""
+    delays = []
+    for seconds in (60, 20_000):
+        watched = Watched()
+        watched.sees(good(seconds))
+        before_s = watched.now_s
+        assert watched.sees(bad(60))
+        delays.append(watched.now_s - before_s)
+    assert delays[1] <= delays[0] + 7
+
+
+def test_one_second_of_trouble_is_no_breach() -> None:
+    """Whatever hangs for a second, with however many requests in it, is one observation."""
+    watched = Watched()
+    assert watched.sees([*good(100), [SLOW] * 5000, *good(100)]) == []
+
+
+def test_too_few_requests_say_nothing() -> None:
+    """Forty-nine failures in a row are not enough where fifty are the least."""
+    watched = Watched(contract("error_rate", 0.01))
+    assert watched.sees([[FAILED]] * 49) == []
+    assert watched.sees([[FAILED]]) != []
+    patient = Watched(contract("error_rate", 0.01, min_n=200))
+    assert patient.sees([[FAILED]] * 199) == []
+
+
+def test_an_incident_is_closed_by_evidence_and_by_nothing_else() -> None:
+    """Not by silence, not by a few good requests; by as many as show that the promise is kept."""
+    watched = Watched()
+    assert watched.sees(bad(20))
+    assert watched.sees([[]] * 3600) == [], "silence is no evidence"
+    assert watched.sees(good(2)) == []
+    (recovery,) = watched.sees(good(60))
+    assert isinstance(recovery, Recovery)
+    assert recovery.value == 0.0
+    assert recovery.n >= 60
+    assert watched.watcher.open == {}
+    assert watched.sees(bad(60)), "and then it is watched as before"
+
+
+def test_the_release_that_returns_is_judged_for_itself() -> None:
+    """What the one before it did counts neither against it nor for it."""
+    watched = Watched()
+    assert watched.sees(bad(20))
+    watched.took_over(2)
+    assert watched.watcher.open == {contract().describe(): 1}
+    (recovery,) = watched.sees(good(60))
+    assert isinstance(recovery, Recovery)
+    assert recovery.generation == 2
+
+
+def test_a_release_that_returns_and_breaks_the_promise_too_is_not_rolled_back_further() -> None:
+    """The machine may be to blame: the owner is told, once a release."""
+    watched = Watched()
+    assert watched.sees(bad(20))
+    watched.took_over(2)
+    (breach,) = watched.sees(bad(60))
+    assert isinstance(breach, Breach)
+    assert (breach.again, breach.action) == (True, Action.ESCALATE)
+    assert watched.sees(bad(600)) == []
+
+
+def test_an_incident_of_an_earlier_run_stays_open() -> None:
+    """It is neither told again by the same release nor forgotten."""
+    watcher = Watcher(WatchRule((contract(),)), {contract().describe(): 1})
+    watcher.handle(TookOver(1, Terms()), 0.0)
+    said = [watcher.handle(Second([SLOW] * 20), float(i)) for i in range(60)]
+    assert not any(said)
+    said = [watcher.handle(Second([FAST] * 20), 60.0 + i) for i in range(60)]
+    assert sum(len(s) for s in said) == 1
+
+
+@pytest.mark.parametrize(
+    ("request_", "counts_against"),
+    [
+        (Over(total_s=0.2), True),
+        (Over(total_s=0.05), False),
+        (Over(status=429, total_s=0.001), True),
+        (Over(status=503, total_s=0.001), True),
+        (Over(status=499, total_s=0.05), False),
+        (Over(status=499, total_s=0.2), True),
+        (Over(status=400, total_s=9.0), False),
+    ],
+    ids=["slow", "fast", "refused", "failed", "left early", "left late", "caller's fault"],
+)
+def test_what_counts_against_latency(request_: Over, counts_against: bool) -> None:
+    """A request that failed took for ever; what the caller did wrong is the caller's."""
+    assert bool(Watched().sees([[request_] * 20] * 20)) is counts_against
+
+
+def test_the_mean_cost_is_held_against_its_bound() -> None:
+    """1 ms of half a machine at 2 a second costs 1 for a thousand requests: more than 0.8."""
+    terms = Terms(price_per_s=2.0, machine_share=0.5)
+    (breach,) = Watched(contract("cost_per_1k", 0.8), terms=terms).sees([[FAST] * 20] * 60)
+    assert breach.value == pytest.approx(1.0)
+    kept = Watched(contract("cost_per_1k", 1.2), terms=terms)
+    assert kept.sees([[FAST] * 20] * 600) == []
+    kept.watcher.handle(TookOver(2, dataclasses.replace(terms, price_per_s=20.0)), kept.now_s)
+    assert kept.sees([[FAST] * 20] * 10), "a promise on cost can be broken"
+    kept.watcher.handle(TookOver(3, terms), kept.now_s)
+    (recovery,) = kept.sees([[FAST] * 20] * 600)
+    assert isinstance(recovery, Recovery)
+
+
+def test_drift_is_an_effect_and_not_a_matter_of_how_many_were_seen() -> None:
+    """A shift of 10 points is none beyond 15, for however many requests; one of 30 is."""
+    rng = np.random.default_rng(0)
+    reference = rng.integers(1, 101, 2000).tolist()
+    terms = Terms(lengths=deciles(reference))
+    drift = contract("input_drift", 0.15, Action.RETRAIN)
+
+    def lengths(shift: int) -> list[list[Over]]:
+        return [[Over(tokens=int(n) + shift) for n in rng.integers(1, 101, 50)] for _ in range(400)]
+
+    assert Watched(drift, terms=terms).sees(lengths(10)) == []
+    (breach,) = Watched(drift, terms=terms).sees(lengths(30))
+    assert isinstance(breach, Breach)
+    assert breach.action is Action.RETRAIN
+    assert "in the evaluation data" in breach.because
+
+
+def test_what_is_too_old_is_told_at_the_next_look() -> None:
+    """Age is known; there is nothing to estimate. A release that is newer ends the incident."""
+    watched = Watched(contract("age", 100.0))
+    assert watched.sees([Second(age_s=100.0)]) == []
+    assert watched.sees([Second(age_s=101.0)])
+    watched.took_over(2)
+    (recovery,) = watched.sees([Second(age_s=1.0)])
+    assert isinstance(recovery, Recovery)
+
+
+def test_answers_and_hits_are_counted_where_they_are_checked() -> None:
+    """Invalid answers and wrong hits are no requests; they come as counts."""
+    invalid = Watched(contract("invalid_rate", 0.001))
+    assert invalid.sees([Second(valid_answers=100)] * 100) == []
+    assert invalid.sees([Second(valid_answers=50, invalid_answers=50)] * 10)
+    hits = Watched(contract("wrong_hit_rate", 0.001, min_n=5))
+    assert hits.sees([Second(hits_checked=1)] * 100) == []
+    assert hits.sees([Second(hits_checked=1, wrong_hits=1)] * 10)
+
+
+def test_a_relative_promise_is_not_watched() -> None:
+    """Nothing stands beside the release to compare it with; a free machine costs nothing, and none
+    costs nothing at all."""
+    relative = dataclasses.replace(contract(), bound=Bound.RATIO_AT_MOST, limit=1.0)
+    watched = Watched(
+        relative, contract("cost_per_1k", 1.0), contract("device_s_per_1k", 0.0), contract()
+    )
+    assert watched.watcher.watched == (contract(),)
+
+
+def false_alarms(runs: int, seconds: int, *, naive: bool, seed: int = 0) -> float:
+    """How many of ``runs`` releases are accused whose promise is kept, just: 5 % are slow."""
+    rng = np.random.default_rng(seed)
+    accused = 0
+    for _ in range(runs):
+        slow = rng.binomial(8, 0.05, seconds)
+        if naive:  # one-sided z-test at 5 %, looked at every second
+            n = 8 * np.arange(1, seconds + 1)
+            z = (slow.cumsum() / n - 0.05) / np.sqrt(0.05 * 0.95 / n)
+            accused += bool((z[10:] > 1.645).any())
+        else:
+            watched = Watched(false_alarm=0.05)
+            accused += bool(watched.sees([SLOW] * int(k) + [FAST] * int(8 - k) for k in slow))
+    return accused / runs
+
+
+def test_a_release_that_keeps_its_promise_is_left_alone() -> None:
+    """On the very bound, looked at every second: at most 5 % are ever accused. A test that may be
+    looked at once, looked at every second, accuses many."""
+    assert false_alarms(100, 400, naive=False) <= 0.05
+    assert false_alarms(400, 400, naive=True) > 0.15
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("seconds", [1_000, 10_000])
+def test_a_release_that_keeps_its_promise_is_left_alone_for_long(seconds: int) -> None:
+    """The same, for hours and in many runs: within 1 point of the level."""
+    assert false_alarms(1_000_000 // seconds, seconds, naive=False) <= 0.06

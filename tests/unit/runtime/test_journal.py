@@ -1,0 +1,94 @@
+"""Entries on their way: in order, again and again, and nothing lost without a count."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headgate.errors import Fault
+from headgate.ledger import Store
+from headgate.runtime import Metrics
+from headgate.runtime.journal import Journal
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.open(tmp_path / ".headgate", create=True) as opened:
+        yield opened
+
+
+def test_entries_are_written_in_order_and_know_those_before(store: Store) -> None:
+    """A body is made when its turn has come: by then the id of what it belongs to is known."""
+
+    async def scenario() -> None:
+        journal = Journal(store, Metrics())
+        first = journal.write("incident", lambda: {"n": 1})
+        second = journal.write("response", lambda: {"incident": first.result()})
+        assert await second is not None
+        await journal.close()
+
+    asyncio.run(scenario())
+    first, second = store.entries()
+    assert second.body["incident"] == first.id
+
+
+def test_a_full_disk_keeps_entries_waiting(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each failure is counted, and once it can be written it is."""
+    metrics, append, refusals = Metrics(), store.append, [Fault("no space left")] * 2
+
+    def failing(kind: str, body: Mapping[str, object], **options: Any) -> object:
+        if refusals:
+            raise refusals.pop()
+        return append(kind, body)
+
+    monkeypatch.setattr(store, "append", failing)
+
+    async def scenario() -> None:
+        journal = Journal(store, metrics, pause_s=0.001)
+        assert await journal.write("incident", lambda: {"n": 1}) is not None
+        await journal.close()
+
+    asyncio.run(scenario())
+    assert metrics.watch_failures["ledger"] == 2
+    assert metrics.watch_failures["lost"] == 0
+    assert len(list(store.entries())) == 1
+
+
+def test_what_has_no_canonical_form_does_not_hold_up_the_others(store: Store) -> None:
+    """It is lost, which is counted; what comes after it is written."""
+    metrics = Metrics()
+
+    async def scenario() -> None:
+        journal = Journal(store, metrics)
+        lost = journal.write("incident", lambda: {"n": object()})
+        kept = journal.write("incident", lambda: {"n": 2})
+        assert (await lost, await kept is None) == (None, False)
+        await journal.close()
+
+    asyncio.run(scenario())
+    assert metrics.watch_failures["lost"] == 1
+
+
+def test_what_still_waits_at_the_end_is_counted(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that stays full does not keep a server from ending."""
+    metrics = Metrics()
+
+    def failing(kind: str, body: object, **options: Any) -> object:
+        raise Fault("no space left")
+
+    monkeypatch.setattr(store, "append", failing)
+
+    async def scenario() -> None:
+        journal = Journal(store, metrics, pause_s=60.0)
+        waiting = [journal.write("incident", lambda: {"n": 1}) for _ in range(3)]
+        await journal.close(within_s=0.01)
+        assert [done.result() for done in waiting] == [None, None, None]
+
+    asyncio.run(scenario())
+    assert metrics.watch_failures["lost"] == 3
