@@ -10,7 +10,8 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def main() -> int:
         return 2
     report = json.loads(given.report.read_text(encoding="utf-8"))
     targets = {**_savings(report), **_quality(report)}
-    seconds = sum(step["seconds"] for step in report["steps"] if not step["reused"])
+    seconds = executed_s(report["steps"])
     if seconds > 1:
         targets["seconds of the first run"] = at_most(seconds, 360)
     if given.rerun:
@@ -55,6 +56,15 @@ def main() -> int:
             f"{p['variant']} {p['quantity']}": p["relative_error"] for p in report["predictions"]
         },
     )
+
+
+def executed_s(steps: Sequence[Mapping[str, Any]]) -> float:
+    """From the start of the first step that was executed to the end of the last, and what lay
+    between: some go side by side. 0 where all were reused."""
+    ran = [step for step in steps if not step["reused"]]
+    ends_s = [datetime.fromisoformat(step["ended_at"]).timestamp() for step in ran]
+    starts_s = [end_s - step["seconds"] for end_s, step in zip(ends_s, ran, strict=True)]
+    return max(ends_s, default=0.0) - min(starts_s, default=0.0)
 
 
 def _factor(report: Mapping[str, Any], workload: str, against: str) -> float:

@@ -36,7 +36,7 @@ class Answer:
     status: int = 200
     promised: int | None = None
     hang_up: bool = False
-    location: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
 
     @property
     def raw(self) -> bytes:
@@ -117,8 +117,8 @@ class Foreign:
                 self.send_response(answer.status)
                 length = len(answer.raw) if answer.promised is None else answer.promised
                 self.send_header("content-length", str(length))
-                if answer.location is not None:
-                    self.send_header("location", answer.location)
+                for name, value in answer.headers:
+                    self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(answer.raw)
                 if answer.hang_up or length != len(answer.raw):

@@ -23,6 +23,7 @@ from headgate.objects import BatchingSpec, Build, CacheSpec, Variant
 from headgate.runtime import Deployment, Tensor
 from headgate.scheduling import Watchdog
 from headgate.server import Limits
+from headgate.server.key_file import KeyFile
 from headgate.server.serve import NextRelease, bind, run
 from headgate.workload import Encoded, ServiceCurve, Tensors
 
@@ -199,9 +200,11 @@ class Served:
         on_release: Callable[[Deployment], None] | None = None,
         *,
         grpc: bool = False,
+        api_keys: Path | None = None,
     ) -> None:
         self.deployment = deployed or deployment()
         self._grpc = grpc
+        self._api_keys = None if api_keys is None else KeyFile(api_keys)
         self.grpc_address = ""
         self._limits = limits
         self._next_release = next_release
@@ -225,6 +228,7 @@ class Served:
                 poll_s=0.01,
                 grpc_address="127.0.0.1:0" if self._grpc else None,
                 on_grpc=self._spoken_at,
+                api_keys=self._api_keys,
             )
 
         try:

@@ -3,6 +3,7 @@ drawn from its schemas, and such as break them. No fault of the server, and noth
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,7 +23,9 @@ from tests.serving import Served
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 
 
-def served(root: Path, task: str, **files: str) -> Served:
+def served(
+    root: Path, task: str, *, tokenizer: str | None = None, api_keys: Path | None = None
+) -> Served:
     """A tiny model of ``task`` on ONNX Runtime."""
     build = Build(
         name="tiny",
@@ -30,7 +33,7 @@ def served(root: Path, task: str, **files: str) -> Served:
         engine="onnxruntime",
         precision="fp32",
         files={"model.onnx": "model"},
-        tokenizer=files.get("tokenizer"),
+        tokenizer=tokenizer,
         max_tokens=32,
         threads=1,
     )
@@ -45,7 +48,8 @@ def served(root: Path, task: str, **files: str) -> Served:
             path_of=lambda version: root / version,
             labels=("cat", "dog", "eel") if task == "classify" else (),
             warm_s=1.0,
-        )
+        ),
+        api_keys=api_keys,
     )
 
 
@@ -86,10 +90,10 @@ def test_the_document_is_openapi_3_1(task: str, request: pytest.FixtureRequest) 
         jsonschema.Draft202012Validator.check_schema(schema)
 
 
-def run_schemathesis(url: str, directory: Path) -> None:
+def run_schemathesis(url: str, directory: Path, *options: str) -> None:
     """``directory``: for its cache, which begins empty, or one run would depend on the last."""
     command = [sys.executable, "-m", "schemathesis.cli", "--no-color", "--config-file", CONFIG]
-    command += ["run", f"{url}/openapi.json", "--continue-on-failure"]
+    command += ["run", f"{url}/openapi.json", "--continue-on-failure", *options]
     done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -107,3 +111,13 @@ def test_a_classifier_does_what_its_document_says(classifier: Served, tmp_path: 
 def test_a_reranker_does_what_its_document_says(reranker: Served, tmp_path: Path) -> None:
     """As TEI's callers ask, and as Cohere's do."""
     run_schemathesis(reranker.url, tmp_path)
+
+
+def test_a_server_that_asks_for_keys_does_what_its_document_says(tmp_path: Path) -> None:
+    """With a key all is as without; schemathesis sees for itself that nothing is, without one."""
+    tiny_classifier(tmp_path / "model")
+    digest = hashlib.sha256(b"red").hexdigest()
+    (tmp_path / "keys").write_text(f"{digest}  search\n", encoding="utf-8")
+    with served(tmp_path, "classify", api_keys=tmp_path / "keys") as running:
+        few = ("--phases", "examples,fuzzing", "--max-examples", "5")
+        run_schemathesis(running.url, tmp_path, "--header", "Authorization: Bearer red", *few)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import secrets
 import signal
 import socket
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -123,6 +125,35 @@ def test_grpc_is_spoken_where_it_is_asked_for(store: Path) -> None:
             assert (process.returncode, stderr) == (0, "")
         finally:
             process.kill()
+
+
+def test_a_key_opens_where_keys_are_asked_for(store: Path, tmp_path: Path) -> None:
+    """Written down as the help says: what sha256sum prints is a line of the file."""
+    key = secrets.token_hex(24)
+    (tmp_path / "search").write_text(key, encoding="utf-8")
+    with (tmp_path / "keys").open("w") as keys:
+        subprocess.run(["sha256sum", "search"], cwd=tmp_path, stdout=keys, check=True)
+    with served(store, "--no-traces", "--api-key-file", str(tmp_path / "keys")) as (url, _):
+        models = urllib.request.Request(f"{url}/v1/models")
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            urllib.request.urlopen(models, timeout=30)
+        models.add_header("Authorization", f"Bearer {key}")
+        with urllib.request.urlopen(models, timeout=30) as answer:
+            assert answer.status == 200
+
+
+def test_a_broken_file_of_keys_is_one_message(store: Path, tmp_path: Path) -> None:
+    """Exit code 2, the line, and what to do; the key that was written there is not shown."""
+    keys = tmp_path / "keys"
+    keys.write_text("the-key-itself  search\n", encoding="utf-8")
+    command = [*HEADGATE, "serve", "--store", str(store), "--api-key-file", str(keys)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"headgate: {keys}:1: the first word is no SHA-256 digest, 64 hexadecimal digits\n"
+        "  what to do: write DIGEST TENANT; `sha256sum TENANT` prints that of a file TENANT that "
+        "holds the key\n"
+    )
 
 
 def test_bench_measures_a_served_release(store: Path, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ served = deployment(WordEngine(slowly), WordEngine(slowly))
 limits = Limits(drain_timeout_s=60)
 serve(served, port=0, limits=limits, on_listening=lambda url: print(url, flush=True))
 counts = served.metrics.requests.items()
-print(json.dumps({str(status): n for (status, _), n in counts}), flush=True)
+print(json.dumps({str(status): n for (_, status, _), n in counts}), flush=True)
 """
 
 

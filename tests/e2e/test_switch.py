@@ -88,9 +88,11 @@ def test_each_release_finishes_what_it_began() -> None:
         assert httpx.get(f"{server.url}/v2/models/words/versions/4").status_code == 200
         assert httpx.get(f"{server.url}/v2/models/words/versions/3").status_code == 404
         counted = httpx.get(f"{server.url}/metrics").text
-    answers = first.metrics.requests[200, "engine"]
-    assert answers == 2
-    assert f'headgate_requests_total{{source="engine",status="200"}} {float(answers)}' in counted
+    labels = 'route="/v1/embeddings",source="engine",status="200"'
+    assert f"headgate_requests_total{{{labels}}} 2.0" in counted
+    assert 'headgate_takeovers_total{outcome="done"} 1.0' in counted
+    (info,) = (line for line in counted.splitlines() if line.startswith("headgate_release_info{"))
+    assert 'release="words@4"' in info
     assert new.closed
 
 

@@ -49,6 +49,16 @@ def serve(
             show_default="no gRPC",
         ),
     ] = None,
+    api_key_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Ask callers for an API key, which says whose call it is. Lines of DIGEST TENANT, "
+            "as sha256sum writes: openssl rand -hex 24 | tr -d '\\n' > search; sha256sum search. "
+            "Read again when it changes.",
+            show_default="anybody may call",
+        ),
+    ] = None,
     root: Annotated[
         Path | None,
         typer.Option(
@@ -69,11 +79,13 @@ def serve(
     describes them. Over gRPC the Open Inference Protocol.
     """
     from headgate.server import serve as serve_deployment
+    from headgate.server.key_file import KeyFile
 
     if grpc_port is not None:
         from headgate.server.grpc import installed_grpc
 
         installed_grpc()  # before anything is loaded
+    api_keys = None if api_key_file is None else KeyFile(api_key_file)
     with open_store(file, store) as opened, contextlib.ExitStack() as files:
         loader = _Loader(opened, root or opened.root.absolute().parent, warm_s, files)
         if variant is not None:
@@ -92,12 +104,13 @@ def serve(
             host=host,
             port=port,
             on_listening=lambda url: _announce(
-                deployment, {"url": url, **addresses}, as_json=as_json
+                deployment, {"url": url, **addresses}, as_json=as_json, keyed=api_keys is not None
             ),
             next_release=follow,
             on_release=lambda successor: _announce(successor, {}, as_json=as_json),
             grpc_port=grpc_port,
             on_grpc=lambda address: addresses.update(grpc=address),
+            api_keys=api_keys,
         )
 
 
@@ -198,7 +211,9 @@ def _own_functions(
     return before, after
 
 
-def _announce(deployment: Deployment, addresses: dict[str, str], *, as_json: bool) -> None:
+def _announce(
+    deployment: Deployment, addresses: dict[str, str], *, as_json: bool, keyed: bool = False
+) -> None:
     """``addresses``: ``url`` and, with gRPC, ``grpc``; none where another release answered there
     before."""
     if as_json:
@@ -220,16 +235,17 @@ def _announce(deployment: Deployment, addresses: dict[str, str], *, as_json: boo
     if "grpc" in addresses:
         places += f", gRPC at {addresses['grpc']}"
     stdout().print(title(f"{deployment.release} at {places}", note))
-    say(_example(deployment, addresses["url"]))
+    say(_example(deployment, addresses["url"], keyed=keyed))
 
 
-def _example(deployment: Deployment, url: str) -> str:
-    """A command that asks it something."""
+def _example(deployment: Deployment, url: str, *, keyed: bool) -> str:
+    """A command that asks it something; ``keyed`` where that takes an API key."""
+    curl = "curl -H 'authorization: Bearer KEY'" if keyed else "curl"
     asked = {
         "embed": ("/v1/embeddings", {"model": deployment.endpoint, "input": "hello"}),
         "rerank": ("/rerank", {"query": "hello", "texts": ["hello yourself", "bye"]}),
     }.get(deployment.build.task)
     if asked is None:
-        return f"  curl {url}/v2/models/{deployment.endpoint}"
+        return f"  {curl} {url}/v2/models/{deployment.endpoint}"
     path, body = asked
-    return f"  curl {url}{path} -H 'content-type: application/json' -d '{json.dumps(body)}'"
+    return f"  {curl} {url}{path} -H 'content-type: application/json' -d '{json.dumps(body)}'"

@@ -303,8 +303,8 @@ class DataPlane:
                 actions.append(Answer(request, value, "cache"))
 
     def _lookup(self, request: Request, now_s: float) -> object:
-        """What the cache has of it; None where it has nothing, or there is no cache."""
-        if self._cache is None:
+        """What the cache has of it; None where it has nothing, or is not to be asked."""
+        if self._cache is None or not request.key:
             return None
         value = self._cache.lookup(
             request.key, tenant=request.tenant, generation=self.generation, now_s=now_s
@@ -322,7 +322,7 @@ class DataPlane:
             return Refusal("no_engine", None), 0.0
         # Twins take no device time, but a caller who waits takes memory: the bound counts both.
         waiting = len(self._callers) - self._running_requests
-        lone = {(r.tenant, r.key): r for r in new} if self._cache is not None else {}
+        lone = {(r.tenant, r.key or r.id): r for r in new} if self._cache is not None else {}
         work = [r for k, r in lone.items() if k not in self._twins_of] if lone else new
         wait_s = self.predicted_wait_s(now_s) if work else 0.0
         service_s = self._predicted_service_s(work)
@@ -369,15 +369,15 @@ class DataPlane:
             if isinstance(value, Exception):
                 self._settle(request, None, value, actions)
                 continue
-            if self._cache is not None and not self._cache.insert(
-                request.key,
-                value,
-                event.value_bytes,
-                tenant=request.tenant,
-                generation=self.generation,
-                now_s=now_s,
-            ):
-                self._fills_refused += 1
+            if self._cache is not None and request.key:
+                self._fills_refused += not self._cache.insert(
+                    request.key,
+                    value,
+                    event.value_bytes,
+                    tenant=request.tenant,
+                    generation=self.generation,
+                    now_s=now_s,
+                )
             self._note_lateness(self._work[request.id], now_s)
             self._settle(request, value, None, actions)
 
@@ -457,7 +457,7 @@ class DataPlane:
             work.callers[caller.id] = caller
         else:
             work = self._work[caller.id] = _Work(caller, predicted_s)
-            if self._cache is not None:
+            if self._cache is not None and caller.key:
                 self._twins_of[identity] = work
             if alone and not len(self._queue) and self._batcher_has_room:
                 self._batcher.add(caller)  # it is its turn

@@ -237,8 +237,10 @@ class TensorCodec:
                 where=where,
                 fix="send one item in the model's own shape",
             )
-        with np.errstate(over="ignore", invalid="ignore"):
-            value = raw.astype(self._dtype)
+        value = raw
+        if raw.dtype != self._dtype:
+            with np.errstate(over="ignore", invalid="ignore"):
+                value = raw.astype(self._dtype)
         if self._dtype.kind == "f" and not np.isfinite(value).all():
             raise RequestError(
                 f"NaN, infinite, or beyond {self._dtype}", where=where, fix="send finite numbers"

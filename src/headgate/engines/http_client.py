@@ -118,7 +118,8 @@ class Connection:
         """What ``read`` makes of the body of a 200.
 
         Raises ``EngineError`` that names the URL: ``unreachable``, ``timed_out``, ``refused`` (any
-        other status), ``malformed`` (no HTTP, or cut off), ``too_large``, or as ``read`` does.
+        other status), ``malformed`` (no HTTP, or cut off), ``too_large``, ``cached`` (it says that
+        nothing was computed), or as ``read`` does.
         """
         return self._ask("POST", route, body, read)
 
@@ -179,6 +180,7 @@ class Connection:
         headers = {**self._headers, "Accept": "application/json"}
         if body is not None:
             headers["Content-Type"] = "application/json"
+            headers["Cache-Control"] = "no-store"  # an answer of before measures nothing
         while True:
             kept = self._connection.sock is not None
             try:
@@ -192,6 +194,13 @@ class Connection:
                     raise
         with contextlib.closing(answer):
             content = b"".join(self._chunks(answer, sock, ends_s))
+        if body is not None and _from_cache(answer.headers):
+            raise EngineError(
+                "its answer is from a cache, and says nothing of the model",
+                where=self._root + self._prefix + route,
+                reason="cached",
+                fix="give the URL of what is behind the cache, or turn the cache off",
+            )
         if answer.length:  # bytes that were promised and did not come
             raise http.client.IncompleteRead(b"", answer.length)
         return answer.status, content, answer.headers.get("Location")
@@ -230,6 +239,15 @@ class Connection:
             for secret in (value, value.rpartition(" ")[2]):
                 said = said.replace(secret, "***") if secret else said
         return said[:_MAX_SAID]
+
+
+def _from_cache(headers: http.client.HTTPMessage) -> bool:
+    """Whether a cache on the way says that it answered: ours, one of RFC 9111, or a proxy's."""
+    return (
+        headers.get("X-Headgate-Source") in ("cache", "twin")
+        or headers.get("Age", "0") != "0"
+        or headers.get("X-Cache", "").lower().startswith("hit")
+    )
 
 
 def _left_s(ends_s: float) -> float:

@@ -5,9 +5,10 @@ All of it in virtual time, by the same pricing, and the replay's own requests to
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
+from headgate.optimize.chains import Chain
 from headgate.optimize.job import Job
 from headgate.optimize.pricing import NO_CACHE, ONE_AT_A_TIME, Offer, Priced, Replayed
 from headgate.optimize.stages import Baseline, Certificate, Plans
@@ -45,17 +46,33 @@ class Comparisons:
 def compare(job: Job, baseline: Baseline, plans: Plans, certificate: Certificate) -> Comparisons:
     """Prices the naive and the tuned baseline, the winner, and the winner without each of five."""
     pricer, unique = plans.pricer, "unique" if "unique" in job.inputs.versions else "workload"
-    offers = pricer.offers
-    naive = _restricted(offers[BASELINE], InstancePlan(baseline.build.threads, 1))
-    naive_workload = pricer.price(naive, "workload", name="naive", batching=ONE_AT_A_TIME)
+    naive = _restricted(pricer.offers[BASELINE], InstancePlan(baseline.build.threads, 1))
+    tuned, without = _tuned(plans, unique), _leave_one_out(plans, cores=job.cores)
+    # Those with the most to search come first, so that nobody waits for one of them at the end.
+    prices = iter(
+        pricer.all(
+            [
+                *tuned,
+                pricer.price(plans.offer, unique, name=f"{plans.offer.name}, no repeats"),
+                pricer.price(naive, unique, name="naive, no repeats", batching=ONE_AT_A_TIME),
+                pricer.price(naive, "workload", name="naive", batching=ONE_AT_A_TIME),
+                *(leave.price for leave in without),
+            ]
+        )
+    )
+    tuned_unique = tuple(islice(prices, len(tuned)))
+    winner_unique, naive_unique, naive_workload = islice(prices, 3)
     replay = certificate.replay
     return Comparisons(
-        naive_unique=pricer.price(naive, unique, name="naive, no repeats", batching=ONE_AT_A_TIME),
-        tuned_unique=_tuned(plans, unique),
-        winner_unique=pricer.price(plans.offer, unique, name=f"{plans.offer.name}, no repeats"),
+        naive_unique=naive_unique,
+        tuned_unique=tuned_unique,
+        winner_unique=winner_unique,
         naive_workload=naive_workload,
         winner_workload=plans.chosen,
-        without=tuple(_leave_one_out(plans, cores=job.cores)),
+        without=tuple(
+            Without(leave.optimization, priced, leave.instead)
+            for leave, priced in zip(without, prices, strict=True)
+        ),
         current_replayed=pricer.replayed(
             naive_workload, replay.current, name="the replay of the baseline"
         ),
@@ -65,41 +82,50 @@ def compare(job: Job, baseline: Baseline, plans: Plans, certificate: Certificate
     )
 
 
-def _tuned(plans: Plans, unique: str) -> tuple[Priced, ...]:
+def _tuned(plans: Plans, unique: str) -> list[Chain[Priced]]:
     """fp32 on every engine that can run it with the best batching and instances: what an expert
     would run."""
     offers = plans.pricer.offers
-    return tuple(
+    return [
         plans.pricer.price(offers[name], unique, name=f"tuned {name}, no repeats")
         for name in (BASELINE, "fp32_openvino")
         if name in offers
-    )
+    ]
 
 
-def _leave_one_out(plans: Plans, *, cores: int) -> Sequence[Without]:
+@dataclass(frozen=True, slots=True)
+class _LeftOut:
+    """An optimization to be left out, and what is to be priced then."""
+
+    optimization: str
+    price: Chain[Priced]
+    instead: str
+
+
+def _leave_one_out(plans: Plans, *, cores: int) -> list[_LeftOut]:
     """Everything else stays as it was chosen."""
     chosen, pricer = plans.chosen, plans.pricer
     spec, plan = chosen.choice.variant, chosen.choice.curve.plan
     fixed = _restricted(plans.offer, plan)
 
-    def priced(offer: Offer, name: str, **change: object) -> Priced:
+    def price(offer: Offer, name: str, **change: object) -> Chain[Priced]:
         policies = {"batching": (spec.batching,), "caches": (spec.cache,), "waits": (), **change}
         return pricer.price(offer, "workload", name=f"without {name}", **policies)  # type: ignore[arg-type]
 
     rows = [
-        Without("batching", priced(fixed, "batching", batching=ONE_AT_A_TIME), "one at a time"),
-        Without("caching", priced(fixed, "caching", caches=NO_CACHE), "no cache"),
+        _LeftOut("batching", price(fixed, "batching", batching=ONE_AT_A_TIME), "one at a time"),
+        _LeftOut("caching", price(fixed, "caching", caches=NO_CACHE), "no cache"),
     ]
     for optimization, offer in _plainer(plans):
-        without = priced(_restricted(offer, plan), optimization)
+        without = price(_restricted(offer, plan), optimization)
         engine = offer.builds[plan].engine
         other = f", on {engine}" if engine != plans.offer.builds[plan].engine else ""
-        rows.append(Without(optimization, without, offer.name + other))
+        rows.append(_LeftOut(optimization, without, offer.name + other))
     default = InstancePlan(cores, 1)
     rows.append(
-        Without(
+        _LeftOut(
             "hardware-aware scheduling",
-            priced(_restricted(plans.offer, default), "hardware-aware scheduling"),
+            price(_restricted(plans.offer, default), "hardware-aware scheduling"),
             f"one instance of {cores} threads"
             + (", which is what was chosen" if plan == default else ""),
         )

@@ -6,7 +6,7 @@ measured service-time curves. Knows nothing of sockets.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,8 +25,9 @@ from headgate.objects import (
     canonical,
     parse,
 )
+from headgate.optimize.chains import Chain
 from headgate.optimize.measure import MeasuredCurve, build_inputs
-from headgate.optimize.recorder import Call, Output, Recorded, Recorder, transformation
+from headgate.optimize.recorder import Asked, Call, Output, Recorded, transformation
 from headgate.optimize.served import served_codec
 from headgate.planning import BATCHING_GRID, WAITS, SimulationResult, choose, simulate
 from headgate.runtime.servable import build_from_json, curve_from_json, variant_from_json
@@ -238,7 +239,7 @@ def _slower(curve: Mapping[str, Any], item_s: float) -> ServiceCurve:
 
 
 def choose_variant(
-    recorder: Recorder,
+    read: Callable[[str], bytes],
     builds: Mapping[InstancePlan, Build],
     curves: Sequence[MeasuredCurve],
     takes: Sequence[MeasuredCurve],
@@ -254,14 +255,15 @@ def choose_variant(
     waits: Sequence[float] = WAITS,
     trials: int = 3,
     capacity_requests: int = 2000,
-) -> Choice:
+) -> Chain[Choice]:
     """The cheapest way to serve a build (one per instance plan: threads are the build's).
 
+    ``read`` gives the content of an artifact.
     ``curves`` are the engines' own, ``takes`` those with what else a request takes.
     ``preprocess``: the endpoint's own (``module:function``); it decides lengths and what is equal.
     """
     first = next(iter(builds.values()))
-    done = recorder.run(
+    done = yield Asked(
         plan_choose,
         u=_inputs(first, workload),
         c={
@@ -287,7 +289,7 @@ def choose_variant(
         },
         detail=name,
     )
-    body: dict[str, Any] = parse(recorder.store.read(done.outputs["choice"]))
+    body: dict[str, Any] = parse(read(done.outputs["choice"]))
     best = body["best"]
     if best is None:
         plan = curves[-1].plan
@@ -314,7 +316,7 @@ def choose_variant(
 
 
 def simulate_variant(
-    recorder: Recorder,
+    read: Callable[[str], bytes],
     build: Build,
     variant: Variant,
     curve: MeasuredCurve,
@@ -333,13 +335,14 @@ def simulate_variant(
     handover_s: float = 0.0,
     beside_s: float = 0.0,
     detail: str = "",
-) -> Outcome:
+) -> Chain[Outcome]:
     """``variant`` on a workload, or on ranges [first, last) of it: see ``plan_simulate``.
 
+    ``read`` gives the content of an artifact.
     ``lone``: ``curve`` and ``takes`` of its lone engine, where it has one.
     ``rate_per_s`` stretches the workload as a whole, whatever part of it is taken.
     """
-    done = recorder.run(
+    done = yield Asked(
         plan_simulate,
         u=_inputs(build, workload),
         c={
@@ -361,7 +364,7 @@ def simulate_variant(
         },
         detail=detail or variant.name,
     )
-    body = parse(recorder.store.read(done.outputs["outcome"]))
+    body = parse(read(done.outputs["outcome"]))
     body["quantiles"] = tuple(map(tuple, body["quantiles"]))
     return Outcome(**body, run=done)
 

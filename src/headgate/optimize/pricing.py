@@ -13,6 +13,7 @@ from functools import cached_property
 
 from headgate.caching import ideal_hit_ratio
 from headgate.objects import BatchingSpec, BatchInvariance, Build, CacheSpec
+from headgate.optimize.chains import Chain, follow, follow_all
 from headgate.optimize.job import Job
 from headgate.optimize.load import DRAIN_S, ShellCost, Side
 from headgate.optimize.measure import MeasuredCurve
@@ -33,11 +34,15 @@ __all__ = [
 ]
 
 NO_CACHE = (CacheSpec(),)
-CACHES = (
-    *NO_CACHE,
-    *(CacheSpec(policy, mib << 20) for mib in (1, 4, 16, 64) for policy in ("lru", "s3fifo")),
+CACHES = tuple(
+    CacheSpec(policy, mib << 20) for mib in (1, 4, 16, 64) for policy in ("lru", "s3fifo")
 )
 ONE_AT_A_TIME = (BatchingSpec(max_requests=1),)
+_WORTH_HELPERS = 1000
+"""Requests of the workload. An offer is priced on each some fifty times; below that a helper takes
+longer to start than it saves."""
+_MOST_PROCESSES = 4
+"""A helper takes some 300 MiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,35 +121,17 @@ class Pricer:
         batching: Sequence[BatchingSpec] = BATCHING_GRID,
         caches: Sequence[CacheSpec] = NO_CACHE,
         waits: Sequence[float] = WAITS,
-    ) -> Priced:
+    ) -> Chain[Priced]:
         """The cheapest policies for ``offer`` on ``workload`` (``workload`` or ``unique``).
 
-        With and without a cache are searched apart, because hits cost shell time too.
+        ``caches``: all with a capacity, or all without: hits cost shell time too.
         """
-        cached = [c for c in caches if c.capacity_bytes]
-        plain = [c for c in caches if not c.capacity_bytes]
-        priced = [
-            self._price(offer, workload, name, batching, group, waits)
-            for group in (cached, plain)
-            if group
-        ]
-        return min(priced, key=lambda p: p.provisioned_s)
-
-    def _price(
-        self,
-        offer: Offer,
-        workload: str,
-        name: str,
-        batching: Sequence[BatchingSpec],
-        caches: Sequence[CacheSpec],
-        waits: Sequence[float],
-    ) -> Priced:
         version = self.job.inputs.versions[workload]
         cached = caches[0].capacity_bytes > 0
         hits = self._hits if cached else 0.0
         largest = max(b.max_requests for b in batching)
-        choice = choose_variant(
-            self.job.recorder,
+        choice = yield from choose_variant(
+            self.job.store.read,
             offer.builds,
             offer.curves,
             [self._at_capacity(c, largest, hits) for c in offer.curves],
@@ -162,8 +149,8 @@ class Pricer:
         rate_per_s = LOAD * choice.max_rate_per_s
         shell_s = self.shell.cpu_s(rate_per_s, new_share=1 - hits)
         lone = choice.lone_curve
-        outcome = simulate_variant(
-            self.job.recorder,
+        outcome = yield from simulate_variant(
+            self.job.store.read,
             build,
             choice.variant,
             choice.curve,
@@ -178,6 +165,12 @@ class Pricer:
             detail=name,
         )
         return Priced(name, choice, build, outcome, shell_s / self.job.cores)
+
+    def all(self, prices: Sequence[Chain[Priced]]) -> list[Priced]:
+        """What ``prices`` come to, several at a time where that pays."""
+        requests = len(self.job.inputs.workload.items)
+        processes = min(self.job.cores, _MOST_PROCESSES) if requests >= _WORTH_HELPERS else 1
+        return follow_all(self.job.recorder, prices, processes=processes)
 
     def replayed(self, priced: Priced, side: Side, *, name: str) -> Replayed:
         """What was sent to one side of a replay, segment by segment, at its rate.
@@ -195,8 +188,8 @@ class Pricer:
         calls_per_request = (1 - hits) / max(priced.outcome.mean_batch, 1.0)
         contends_s = max(shell_s - self.shell.handover_s * calls_per_request, 0.0)
         beside = self._beside(curve, contends_s + side.generator_cpu_s_per_request, hits)
-        outcome = simulate_variant(
-            self.job.recorder,
+        simulation = simulate_variant(
+            self.job.store.read,
             priced.build,
             variant,
             curve,
@@ -215,6 +208,7 @@ class Pricer:
             beside_s=beside.curve.item_s - curve.curve.item_s,
             detail=name,
         )
+        outcome = follow(self.job.recorder, simulation)
         computes = curve.cores_used / curve.plan.threads
         return Replayed(
             outcome.later_by(self.shell.request_latency_s(new_share=1 - hits)),

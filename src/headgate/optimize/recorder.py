@@ -23,7 +23,10 @@ from headgate.objects import Artifact, Run, digest, digest_bytes, jsonable, shor
 from headgate.optimize.code import code_digest
 
 __all__ = [
+    "Asked",
     "Call",
+    "Executed",
+    "Made",
     "Output",
     "Recorded",
     "Recorder",
@@ -32,6 +35,7 @@ __all__ = [
     "clean_scratch",
     "scratch",
     "transformation",
+    "transformation_named",
 ]
 
 
@@ -112,6 +116,11 @@ def transformation(
     return register
 
 
+def transformation_named(name: str) -> Transformation:
+    """The one that was registered under ``name``, by a module that is imported."""
+    return _KNOWN[name]
+
+
 @dataclass(frozen=True, slots=True)
 class Recorded:
     """A finished run: its ledger entry and the versions of its outputs."""
@@ -127,6 +136,39 @@ class Recorded:
     def measures(self) -> bool:
         """Whether it measured time, so that ``fresh`` executes it again."""
         return _KNOWN[self.name].measures
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What ``Recorder.run`` is asked for, but for what is foreign."""
+
+    what: Transformation
+    u: Mapping[str, str]
+    c: Mapping[str, object]
+    detail: str = ""
+    """For people; no part of the run's identity."""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """An output whose content is in the store."""
+
+    version: str
+    kind: str
+    schema: str
+
+
+@dataclass(frozen=True, slots=True)
+class Executed:
+    """What an execution came to, before any entry says so."""
+
+    outputs: Mapping[str, Made]
+    started_at: str
+    ended_at: str
+
+
+Execute = Callable[[Transformation, Mapping[str, str], Mapping[str, Any]], Executed]
+"""Executes a transformation on ``u`` under the whole of its configuration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,16 +217,19 @@ class Recorder:
         c: Mapping[str, object],
         foreign: bool = False,
         detail: str = "",
+        execute: Execute | None = None,
     ) -> Recorded:
         """The outputs of ``what`` on ``u`` under ``c``; executes it if need be.
 
         ``foreign``: it asks a server that is not ours, which no digest holds to what it was, so a
         run that is recorded of an earlier job stands for nothing; the configuration says so.
-        ``detail`` is for people and no part of the run's identity. Raises whatever the work
-        raises; no run is recorded then, but what an engine or an input is to blame for is, as a
-        ``failure``.
+        ``detail`` is for people and no part of the run's identity. ``execute`` stands in for
+        ``Recorder.execute``. Raises whatever the work raises; no run is recorded then, but what an
+        engine or an input is to blame for is, as a ``failure``.
         """
-        config = {**jsonable(c), "code": what.code, **({"foreign": True} if foreign else {})}
+        config = self._config(what, c)
+        if foreign:
+            config["foreign"] = True
         recorded = self._find(what, u, config)
         taken_before = recorded is not None and recorded.entry not in {r.entry for r in self.runs}
         stale = foreign or (self.fresh_measurements and what.measures)
@@ -194,12 +239,35 @@ class Recorder:
                 self._fail_again(key)
             self.on_start(what.name, detail)
             try:
-                recorded = self._execute(what, u, config)
+                executed = (execute or self.execute)(what, u, config)
             except (EngineError, InputError) as error:
                 self._record_failure(key, what, u, error)
                 raise
+            recorded = self._record(what, u, config, executed)
         self.runs.append(recorded)
         return recorded
+
+    def missing(self, asked: Asked) -> Mapping[str, Any] | None:
+        """The configuration that it would be executed under; None where it is recorded.
+
+        Of measurements and of what is foreign, ``run`` decides by more than that.
+        """
+        config = self._config(asked.what, asked.c)
+        return config if self._find(asked.what, asked.u, config) is None else None
+
+    def execute(
+        self, what: Transformation, u: Mapping[str, str], config: Mapping[str, Any]
+    ) -> Executed:
+        """Does the work and keeps its outputs in the store; records nothing."""
+        started = datetime.now(UTC)
+        with scratch(self.store, self.endpoint) as work_dir:
+            outputs = what.work(self._call(u, config, work_dir, self._resume_dir(what, u, config)))
+            ended = datetime.now(UTC)
+            made = {n: Made(self._put(o), o.kind, o.schema) for n, o in outputs.items()}
+        return Executed(made, _text(started), _text(ended))
+
+    def _config(self, what: Transformation, c: Mapping[str, object]) -> dict[str, Any]:
+        return {**jsonable(c), "code": what.code}
 
     def _find(
         self, what: Transformation, u: Mapping[str, str], config: Mapping[str, object]
@@ -258,16 +326,14 @@ class Recorder:
             reason=body["reason"],
         )
 
-    def _execute(
-        self, what: Transformation, u: Mapping[str, str], config: Mapping[str, object]
+    def _record(
+        self,
+        what: Transformation,
+        u: Mapping[str, str],
+        config: Mapping[str, Any],
+        executed: Executed,
     ) -> Recorded:
-        started = datetime.now(UTC)
-        key = digest({"T": what.name, "u": u, "c": config, "e": self.environment})
-        resume_dir = _work(self.store, self.endpoint) / f"resume-{short(key)}"
-        with scratch(self.store, self.endpoint) as work_dir:
-            outputs = what.work(self._call(u, config, work_dir, resume_dir))
-            ended = datetime.now(UTC)
-            z = {name: self._put(output) for name, output in outputs.items()}
+        z = {name: made.version for name, made in executed.outputs.items()}
         run = Run(
             transformation=what.name,
             u=dict(u),
@@ -275,21 +341,27 @@ class Recorder:
             e=self.environment,
             z=z,
             seed=self.seed,
-            started_at=_text(started),
-            ended_at=_text(ended),
+            started_at=executed.started_at,
+            ended_at=executed.ended_at,
         )
         entry = self.store.record_run(run)
-        shutil.rmtree(resume_dir, ignore_errors=True)
-        for name, output in outputs.items():
+        shutil.rmtree(self._resume_dir(what, u, config), ignore_errors=True)
+        for name, made in executed.outputs.items():
             self.register(
                 f"{what.name}/{name}",
-                z[name],
-                kind=output.kind,
-                schema=output.schema,
+                made.version,
+                kind=made.kind,
+                schema=made.schema,
                 lineage=tuple(u.values()),
                 made_by=entry.id,
             )
         return Recorded(what.name, entry.id, z, False, _seconds(run), run.ended_at)
+
+    def _resume_dir(
+        self, what: Transformation, u: Mapping[str, str], config: Mapping[str, Any]
+    ) -> Path:
+        key = digest({"T": what.name, "u": u, "c": config, "e": self.environment})
+        return _work(self.store, self.endpoint) / f"resume-{short(key)}"
 
     def replay(self, entry: Entry) -> Replayed:
         """Executes a recorded run again and compares the outputs; records nothing."""

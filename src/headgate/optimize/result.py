@@ -100,7 +100,9 @@ def build_report(
         power=tuple(PowerRow(r.rule, r.n, r.assumed, r.power, r.required_n) for r in power.rows),
         breakdown=show.breakdown(findings) if findings else {},
         plan=_plan(findings) if findings else {},
-        steps=tuple(Step(r.name, r.entry, r.seconds, r.reused) for r in job.recorder.runs),
+        steps=tuple(
+            Step(r.name, r.entry, r.seconds, r.ended_at, r.reused) for r in job.recorder.runs
+        ),
         notes=tuple(_notes(job, baseline, tried, findings)),
         currency=job.config.prices.currency,
     )

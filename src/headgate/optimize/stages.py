@@ -31,7 +31,7 @@ from headgate.optimize.measure import (
     measure_quality,
 )
 from headgate.optimize.preview import Forecast
-from headgate.optimize.pricing import CACHES, Offer, Priced, Pricer, measured_offers
+from headgate.optimize.pricing import CACHES, NO_CACHE, Offer, Priced, Pricer, measured_offers
 from headgate.optimize.quality import QualitySamples
 from headgate.optimize.recorder import Recorded
 from headgate.optimize.variants import CANDIDATES, Maker, make_build
@@ -306,9 +306,13 @@ def make_plans(
     offers = measured_offers(job, [winner.build, *_beside(job, baseline, winner, tried)])
     pricer = Pricer(job, shell, limit_s, winner.invariance.invariance, offers)
     offer = offers[winner.build.name]
-    return Plans(
-        pricer, offer, pricer.price(offer, "workload", name=winner.build.name, caches=CACHES)
+    priced = pricer.all(
+        [
+            pricer.price(offer, "workload", name=winner.build.name, caches=caches)
+            for caches in (CACHES, NO_CACHE)
+        ]
     )
+    return Plans(pricer, offer, min(priced, key=lambda p: p.provisioned_s))
 
 
 def _beside(job: Job, baseline: Baseline, winner: Tried, tried: Sequence[Tried]) -> list[Build]:

@@ -8,6 +8,7 @@ a lone request sooner.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -249,12 +250,14 @@ def _predict(
     cores = max(plan.cores for plan in curves)
     predicted: dict[Candidate, float] = {}
     skipped: list[Skipped] = []
+    # Caches that are large enough let the same requests through.
+    gains = functools.cache(lambda plan, spec, mix: forecast(curves[plan], spec, mix))
     for cache in caches:
         lengths = _miss_lengths(workload, cache, value_bytes)
         miss_share = len(lengths) / len(workload)
-        for plan, curve in curves.items():
+        for plan in curves:
             for spec in batching:
-                gain = forecast(curve, spec, lengths[:2000] or [1])
+                gain = gains(plan, spec, lengths[:2000] or (1,))
                 candidate = Candidate(plan, spec, cache)
                 seconds = miss_share / gain.batched_per_s * plan.threads / cores
                 if spec.max_requests > 1 and not gain.pays and len(batching) > 1:

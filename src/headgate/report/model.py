@@ -149,11 +149,12 @@ class PowerRow:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One transformation of the job."""
+    """One transformation of the job; some are executed side by side."""
 
     name: str
     entry: str
     seconds: float
+    ended_at: str
     reused: bool
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from headgate.errors import Fault
 from headgate.workload import Encoded, Request
 
-__all__ = ["Answers", "Carried", "Rejected"]
+__all__ = ["REASONS", "Answers", "Carried", "Rejected"]
 
 
 class Rejected(Fault):
@@ -33,6 +33,8 @@ _WORDS = {
     "tokens_full": "too many tokens of other requests are still to be answered",
     "too_large": "the request alone is more than the server may hold at a time",
 }
+
+REASONS = tuple(_WORDS)
 
 
 class Answers:

@@ -33,6 +33,7 @@ from headgate.dataplane.events import (
     Wake,
     Woke,
 )
+from headgate.dataplane.stats import PlaneStats
 from headgate.errors import EngineError, RequestError
 from headgate.runtime.answers import Answers, Carried, Rejected
 from headgate.runtime.instance import Instance, Postprocess
@@ -69,6 +70,8 @@ class Plane(Protocol):
 
     def handle_all(self, events: Iterable[Event], now_s: float) -> list[Action]: ...
 
+    def stats(self) -> PlaneStats: ...
+
 
 class LivePlane:
     """``submit`` items, await their answers; call ``look`` about once a second.
@@ -97,7 +100,7 @@ class LivePlane:
         known_texts: KnownTexts | None = None,
     ) -> None:
         self.metrics = metrics or Metrics()
-        self.metrics.in_flight = lambda: self._plane.in_flight
+        self.metrics.plane = plane.stats
         self.metrics.batches_in_flight = lambda: sum(i.busy for i in self.instances)
         self.metrics.in_service = lambda: len(self._plane.in_service(self._clock()))
         self._law = LittlesLaw()
@@ -211,7 +214,8 @@ class LivePlane:
     ) -> Answers:
         """Answers all items, or raises: ``Rejected``, or the error of the first that failed.
 
-        ``keys[i]`` identifies ``encoded[i]`` (``caching.request_key``); ``deadline_s`` is absolute
+        ``keys[i]`` identifies ``encoded[i]`` (``caching.request_key``), or is empty where it is to
+        be computed for this caller alone; ``deadline_s`` is absolute
         on the plane's clock; ``priority`` counts among the tenant's own requests. Cancelling the
         caller cancels its items: those that wait never run.
         """
@@ -248,7 +252,7 @@ class LivePlane:
         except asyncio.CancelledError:
             if not call.future.cancelled():
                 call.future.exception()  # it came too late to be raised; take note of it
-            self.metrics.cancelled += len(call.requests)
+            self.metrics.cancelled += 1
             self._abandon(call)
             raise
         finally:
@@ -338,8 +342,8 @@ class LivePlane:
             elif isinstance(action, Reject):
                 request = action.request
                 assert isinstance(request, Carried)
-                self.metrics.rejects[action.reason] += 1
                 if not request.call.future.done():
+                    self.metrics.rejects[action.reason] += 1
                     self._fail(request.call, Rejected(action.reason, action.retry_after_s))
             elif isinstance(action, Wake):
                 if self._wake is not None:

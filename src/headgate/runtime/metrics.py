@@ -8,12 +8,15 @@ somebody scrapes. All of it happens on the event loop's thread. Knows nothing of
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
+
+from headgate.dataplane import PlaneStats
+from headgate.runtime.answers import REASONS
 
 __all__ = ["Histogram", "Metrics"]
 
@@ -67,17 +70,22 @@ class Histogram:
 class Metrics(Collector):
     """Everything that is counted about one deployment.
 
-    ``requests`` counts by (status, source), with HTTP's status for gRPC's calls too; ``rejects``,
-    ``dispatches`` and ``engine_failures`` by reason, ``engine_hung`` among the latter;
-    ``replacements`` by outcome. ``in_flight`` and ``in_service`` are read when scraped, from the
-    plane itself.
+    A request is a call, of one item or many. ``requests`` counts by (route, status, source), with
+    HTTP's status for gRPC's calls too; ``rejects``, ``dispatches`` and ``engine_failures`` by
+    reason, ``engine_hung`` among the latter; ``replacements`` and ``takeovers`` by outcome. Gauges
+    are read when scraped, from the plane itself.
     """
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.requests: Counter[tuple[int, str]] = Counter()
-        self.items: Counter[str] = Counter()
-        self.rejects: Counter[str] = Counter()
+        ProcessCollector(registry=self.registry)
+        self.requests: Counter[tuple[str, int, str]] = Counter()
+        # Named at 0, or an alert on their rate would miss the first.
+        self.items = Counter(dict.fromkeys(("engine", "cache", "twin"), 0))
+        self.rejects = Counter(dict.fromkeys(REASONS, 0))
+        self.takeovers = Counter(dict.fromkeys(("done", "failed"), 0))
+        self.release: Mapping[str, str] = {}
+        """The ids of what serves now."""
         self.dispatches: Counter[str] = Counter()
         self.engine_failures: Counter[str] = Counter()
         self.connections_given_up: Counter[str] = Counter()
@@ -86,12 +94,14 @@ class Metrics(Collector):
         self.traces_dropped = 0
         self.littles_law_breaches = 0
         self.littles_law_error: Callable[[], float | None] = lambda: None
-        self.in_flight: Callable[[], int] = lambda: 0
+        self.plane: Callable[[], PlaneStats] | None = None
         self.batches_in_flight: Callable[[], int] = lambda: 0
         self.in_service: Callable[[], int] = lambda: 0
         powers = tuple(float(2**i) for i in range(15))
         self.queue_wait_s = Histogram(
-            "headgate_queue_wait_seconds", "From arrival to the start of the batch.", _SECONDS
+            "headgate_queue_wait_seconds",
+            "An item, from arrival to the start of its batch.",
+            _SECONDS,
         )
         self.batch_size = Histogram("headgate_batch_size", "Items of one engine call.", powers[:9])
         self.padded_tokens = Histogram(
@@ -117,11 +127,19 @@ class Metrics(Collector):
     def collect(
         self,
     ) -> Iterator[CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily]:
+        if self.release:
+            release = GaugeMetricFamily(
+                "headgate_release_info", "What serves now.", labels=tuple(self.release)
+            )
+            release.add_metric(tuple(self.release.values()), 1)
+            yield release
         requests = CounterMetricFamily(
-            "headgate_requests", "Requests by status and source.", labels=("status", "source")
+            "headgate_requests",
+            "Requests, those for health and metrics among them, by route, status and source.",
+            labels=("route", "status", "source"),
         )
-        for (status, source), count in sorted(self.requests.items()):
-            requests.add_metric((str(status), source), count)
+        for (route, status, source), count in sorted(self.requests.items()):
+            requests.add_metric((route, str(status), source), count)
         yield requests
         for name, text, label, counts in (
             ("headgate_items", "Items answered, by source.", "source", self.items),
@@ -131,7 +149,12 @@ class Metrics(Collector):
                 "reason",
                 self.dispatches,
             ),
-            ("headgate_rejects", "Requests refused, by reason.", "reason", self.rejects),
+            (
+                "headgate_rejects",
+                "Requests refused, of however many items, by reason.",
+                "reason",
+                self.rejects,
+            ),
             (
                 "headgate_engine_failures",
                 "Engine calls that failed, by reason.",
@@ -149,6 +172,12 @@ class Metrics(Collector):
                 "Successors of engines that hang: loaded, or failed to load.",
                 "outcome",
                 self.replacements,
+            ),
+            (
+                "headgate_takeovers",
+                "Releases that took over while serving, or could not be loaded.",
+                "outcome",
+                self.takeovers,
             ),
         ):
             family = CounterMetricFamily(name, text, labels=(label,))
@@ -173,9 +202,16 @@ class Metrics(Collector):
                 "|L - lambda * W| / L of the last stationary window, L from a gauge of its own.",
                 value=error,
             )
-        yield GaugeMetricFamily(
-            "headgate_in_flight_requests", "Admitted and not yet answered.", value=self.in_flight()
-        )
+        if self.plane is not None:
+            stats = self.plane()
+            for name, text, value in (
+                ("in_flight_items", "Items admitted and not yet answered.", stats.in_flight),
+                ("queued_items", "Items that wait for an instance.", stats.queued),
+                ("queued_tokens", "Tokens of these.", stats.queued_tokens),
+                ("cache_entries", "Answers in the cache.", stats.cache_entries),
+                ("cache_bytes", "Their size.", stats.cache_bytes),
+            ):
+                yield GaugeMetricFamily(f"headgate_{name}", text, value=value)
         yield GaugeMetricFamily(
             "headgate_in_flight_batches",
             "Engine calls that run now.",

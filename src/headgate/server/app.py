@@ -38,7 +38,7 @@ from headgate.server.http import (
     Send,
 )
 from headgate.server.openapi import document
-from headgate.server.routes import Operation, Route
+from headgate.server.routes import Identify, Operation, Route
 
 __all__ = ["App", "as_http"]
 
@@ -59,9 +59,14 @@ _METRICS = Operation(
 
 class App:
     """The ASGI callable that serves one deployment to ``Connection``s. ``drain`` refuses what is
-    new and waits for what was accepted."""
+    new and waits for what was accepted.
 
-    def __init__(self, deployment: Deployment, limits: Limits) -> None:
+    With ``identify`` an API key is asked for at every route that is not open.
+    """
+
+    def __init__(
+        self, deployment: Deployment, limits: Limits, identify: Identify | None = None
+    ) -> None:
         self._deployment = deployment
         self._limits = limits
         self.desk = Desk(deployment, limits)
@@ -69,11 +74,15 @@ class App:
         self._release = (b"x-headgate-release", deployment.release.encode())
         self._created_s = int(time.time())
         every = self._all_routes()
+        if identify is not None:
+            every = tuple(route.keyed(identify) for route in every)
         self.routes = tuple(route for route in every if route.fits)
         """What this deployment answers to."""
         self._routes: dict[str, dict[str, Route]] = {}
         for route in self.routes:
             self._routes.setdefault(route.path, {})[route.method] = route
+        version = f"/versions/{deployment.generation}"  # of which there will be many
+        self._labels = {route.path: route.path.replace(version, "") for route in every}
         self._forms = {route.path: route.operation.errors.reply for route in every}
 
     def _all_routes(self) -> tuple[Route, ...]:
@@ -101,20 +110,20 @@ class App:
             Route("GET", "/v1/models", self._models, openai.MODELS),
             Route("GET", f"/v1/models/{d.endpoint}", self._model, openai.MODEL),
             Route("GET", "/v2", self._v2_server, v2.SERVER),
-            Route("GET", "/v2/health/live", self._live, v2.LIVE),
-            Route("GET", "/v2/health/ready", self._ready, v2.READY),
+            Route("GET", "/v2/health/live", self._live, v2.LIVE, open=True),
+            Route("GET", "/v2/health/ready", self._ready, v2.READY, open=True),
         ]
         for path in self._v2_paths():
             routes += [
                 Route("GET", path, self._v2_model, v2.METADATA),
-                Route("GET", f"{path}/ready", self._ready, v2.READY),
+                Route("GET", f"{path}/ready", self._ready, v2.READY, open=True),
                 Route("POST", f"{path}/infer", self._infer, infer),
             ]
         return (
             *routes,
-            Route("GET", "/health", self._ready, _HEALTH),
-            Route("GET", "/metrics", self._metrics, _METRICS),
-            Route("GET", "/openapi.json", self._openapi, _OPENAPI),
+            Route("GET", "/health", self._ready, _HEALTH, open=True),
+            Route("GET", "/metrics", self._metrics, _METRICS, open=True),
+            Route("GET", "/openapi.json", self._openapi, _OPENAPI, open=True),
         )
 
     def _v2_paths(self) -> tuple[str, str]:
@@ -157,7 +166,8 @@ class App:
         reply = await self._reply(exchange)
         if not exchange.gone:
             await self._send(send, exchange, reply)
-        deployment.metrics.requests[reply.status, reply.source] += 1
+        route = self._labels.get(exchange.path, "none")
+        deployment.metrics.requests[route, reply.status, reply.source] += 1
         if exchange.method == "POST":
             self.desk.record(exchange, reply.status, reply.source)
 
@@ -299,7 +309,7 @@ class App:
             self._limits,
             exchange.headers.get(b"inference-header-content-length"),
         )
-        answers = await self._answer(exchange, asked.items, truncate=False)
+        answers = await self._answer(exchange, asked.items, truncate=asked.truncate)
         return v2.infer_reply(
             asked,
             answers.values,
@@ -399,7 +409,10 @@ def as_http(error: Exception, call: Call) -> HttpError:
     if isinstance(error, HttpError):
         return error
     if isinstance(error, TooLong):
-        hint = 'shorten it, or send "truncate": true (or the header X-Headgate-Truncate: true)'
+        hint = (
+            'shorten it, or send "truncate": true (to /v2 among the parameters) or the header '
+            "X-Headgate-Truncate: true"
+        )
         what = f"{error.where}: {error.what}; {hint}"
         return HttpError(422, what, code=error.reason, param="input")
     if isinstance(error, RequestError):

@@ -59,6 +59,11 @@ class Connection(HttpToolsProtocol):  # type: ignore[misc]  # untyped library
         super().on_message_begin()
         self.scope["extensions"] = self._extensions
 
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        if not self.pipeline:  # a long body had reading paused, and a hang-up is read
+            self.flow.resume_reading()
+
     def on_response_complete(self) -> None:
         self.transport.flush()
         super().on_response_complete()

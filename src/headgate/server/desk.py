@@ -23,6 +23,8 @@ from headgate.workload import Encoded
 
 __all__ = ["Desk"]
 
+_ANEW = re.compile(rb"\bno-(cache|store)\b", re.IGNORECASE)
+"""In Cache-Control, RFC 9111: no answer of before, and none for later."""
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 
@@ -83,10 +85,11 @@ class Desk:
         call.read_s = deployment.clock()
         deadlines = [d for d in (deadline_s, _deadline_s(call)) if d is not None]
         priority = _priority(call)
-        call.tenant = call.headers.get(b"x-headgate-tenant", b"").decode("latin-1")
-        if call.headers.get(b"x-headgate-truncate", b"").lower() == b"true":
-            truncate = True
-        truncate = truncate or deployment.truncate
+        if not call.tenant:  # no API key said whose it is
+            call.tenant = call.headers.get(b"x-headgate-tenant", b"").decode("latin-1")
+        truncate = _truncates(call) or truncate or deployment.truncate
+        control = call.headers.get(b"cache-control")
+        anew = control is not None and _ANEW.search(control) is not None
         encoded: list[Encoded]
         if token_ids:
             encoded = deployment.encode_ids(items, truncate=truncate)
@@ -98,7 +101,7 @@ class Desk:
         self._unless(self._reservations.settle(call.reservation, call.tokens))
         answers = await live.submit(
             encoded,
-            keys=[deployment.key(e, call.tenant) for e in encoded],
+            keys=[b"" if anew else deployment.key(e, call.tenant) for e in encoded],
             tenant=call.tenant,
             deadline_s=min(deadlines, default=None),
             priority=priority,
@@ -166,23 +169,24 @@ def _deadline_s(call: Call) -> float | None:
     if given is None:
         return None
     if not given.isdigit() or len(given) > 9 or not 0 < int(given) <= LONGEST_TIMEOUT_MS:
-        raise HttpError(
-            400,
-            f"X-Request-Timeout-Ms: it must be whole milliseconds, 1 to {LONGEST_TIMEOUT_MS}",
-            code="invalid_value",
-            param="X-Request-Timeout-Ms",
+        raise HttpError.invalid(
+            "X-Request-Timeout-Ms", f"it must be whole milliseconds, 1 to {LONGEST_TIMEOUT_MS}"
         )
     return call.started_s + int(given) / 1e3
+
+
+def _truncates(call: Call) -> bool:
+    given = call.headers.get(b"x-headgate-truncate")
+    if given is None:
+        return False
+    if given.lower() not in (b"true", b"false"):
+        raise HttpError.invalid("X-Headgate-Truncate", "it must be true or false")
+    return given.lower() == b"true"
 
 
 def _priority(call: Call) -> int:
     """Only a tenant's own requests are ordered by it, so that anybody may ask for it."""
     given = call.headers.get(b"x-headgate-priority", b"0")
     if len(given) > 1 or not given.isdigit():
-        raise HttpError(
-            400,
-            "X-Headgate-Priority: it must be a digit, 0 to 9",
-            code="invalid_value",
-            param="X-Headgate-Priority",
-        )
+        raise HttpError.invalid("X-Headgate-Priority", "it must be a digit, 0 to 9")
     return int(given)

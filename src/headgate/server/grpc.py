@@ -22,11 +22,13 @@ from headgate.server.call import Call
 from headgate.server.desk import Desk
 from headgate.server.http import HttpError, Limits
 from headgate.server.messages import INFERENCE, RPC
+from headgate.server.routes import Identify
 
 __all__ = ["GrpcServer", "installed_grpc"]
 
 _CODES = {
     400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
     404: "NOT_FOUND",
     413: "INVALID_ARGUMENT",  # RESOURCE_EXHAUSTED is for what may be asked again
     422: "INVALID_ARGUMENT",
@@ -35,6 +37,8 @@ _CODES = {
     503: "UNAVAILABLE",
     504: "DEADLINE_EXCEEDED",
 }
+_OPEN = ("ServerLive", "ServerReady", "ModelReady")
+"""Answered without an API key where others are not, as over HTTP."""
 _MAX_MESSAGE_BYTES = 1_000
 """Of an error's text: trailers above 8 KiB are refused by clients, and it may quote the caller."""
 _AT_DEADLINE_S = 0.01
@@ -57,13 +61,21 @@ def installed_grpc() -> ModuleType:
 class GrpcServer:
     """The protocol's service at ``address``, in front of whichever desk answers when a call comes.
 
-    Make and use it on one running event loop. Port 0 takes a free one. Raises ``MissingExtra``,
-    and ``Fault`` where it cannot listen at ``address``.
+    Make and use it on one running event loop. Port 0 takes a free one. With ``identify`` an API key
+    is asked for, as over HTTP. Raises ``MissingExtra``, and ``Fault`` where it cannot listen at
+    ``address``.
     """
 
-    def __init__(self, address: str, desk: Callable[[], Desk], limits: Limits) -> None:
+    def __init__(
+        self,
+        address: str,
+        desk: Callable[[], Desk],
+        limits: Limits,
+        identify: Identify | None = None,
+    ) -> None:
         self._grpc = grpc = installed_grpc()
         self._desk = desk
+        self._identify = identify
         self._calls = 0
         self._server = grpc.aio.server(
             options=(
@@ -121,6 +133,8 @@ class GrpcServer:
         ]
         status, source, failure = 200, "", None
         try:
+            if self._identify is not None and name not in _OPEN:
+                call.tenant = self._identify(headers)
             reply, source = await _METHODS[name](desk, call, message, context)
         except asyncio.CancelledError:
             # A caller whose deadline passes takes the call back, a moment before it passes here.
@@ -131,7 +145,7 @@ class GrpcServer:
             failure = as_http(error, call)
             status = failure.status
         finally:
-            deployment.metrics.requests[status, source] += 1
+            deployment.metrics.requests[f"grpc {name}", status, source] += 1
             if name == "ModelInfer":
                 desk.record(call, status, source)
         if failure is not None:
@@ -209,7 +223,9 @@ async def _model_infer(desk: Desk, call: Call, message: bytes, context: Any) -> 
         request = v2_grpc.parse_infer(asked, deployment.input, deployment.output, desk.limits)
         left_s = context.time_remaining()
         deadline_s = None if left_s is None else deployment.clock() + left_s
-        answers = await desk.answer(call, request.items, deadline_s=deadline_s)
+        answers = await desk.answer(
+            call, request.items, truncate=request.truncate, deadline_s=deadline_s
+        )
         return v2_grpc.infer_reply(request, answers.values, deployment), answers.source
     finally:
         desk.release(call)

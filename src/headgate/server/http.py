@@ -145,8 +145,19 @@ class Exchange(Call):
     async def body(self, hold: Callable[[int], None]) -> bytes:
         """The whole body; ``hold`` is told the bytes of every piece, and raises to refuse it.
 
-        Raises ``HttpError`` 413; a caller who hangs up is cancelled. Waits as long as it takes.
+        Raises ``HttpError`` 413, and 415 for one that is compressed; a caller who hangs up is
+        cancelled. Waits as long as it takes.
         """
+        encoding = self.headers.get(b"content-encoding", b"identity")
+        if encoding.lower() != b"identity":
+            raise HttpError(
+                415,
+                f"Content-Encoding: {encoding.decode('latin-1')} is not understood; send the body "
+                "as it is",
+                code="unsupported_encoding",
+                param="Content-Encoding",
+                headers=CLOSE,
+            )
         declared = self.headers.get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > self.limits.max_body_bytes:
             self._too_large()

@@ -69,6 +69,7 @@ message ModelInferRequest {
   string model_name = 1;
   string model_version = 2;
   string id = 3;
+  repeated InferParameterEntry parameters = 4;
   repeated InferInputTensor inputs = 5;
   repeated InferRequestedOutputTensor outputs = 6;
   repeated bytes raw_input_contents = 7;

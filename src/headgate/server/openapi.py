@@ -12,7 +12,15 @@ from typing import Any
 
 import msgspec
 
-from headgate.server.routes import REQUEST_HEADERS, REQUEST_ID, ErrorForm, Header, Operation, Route
+from headgate.server.routes import (
+    REQUEST_HEADERS,
+    REQUEST_ID,
+    TENANT,
+    ErrorForm,
+    Header,
+    Operation,
+    Route,
+)
 
 __all__ = ["document"]
 
@@ -20,10 +28,12 @@ _JSON = "application/json"
 _STATUSES = {
     200: "The answer.",
     400: "The request is malformed; the message names the field.",
+    401: "The API key is missing, not known, or not that of the tenant who is named.",
     404: "There is no such path or model.",
     405: "The path takes another method, which Allow names.",
     408: "The body did not arrive in time.",
     413: "The body, or all that the request would hold, is more than the server takes.",
+    415: "The body is compressed.",
     422: "A text is longer than the model takes, and truncation was not asked for.",
     429: "The server is full; Retry-After says when to try again.",
     500: "The model failed on this input, or the server did.",
@@ -41,12 +51,14 @@ _HEADERS = {
         {"enum": ["engine", "twin", "cache"]},
         "Where the slowest of the answers came from; a twin is an equal item in flight.",
     ),
+    "WWW-Authenticate": ({"const": "Bearer"}, "How the API key is sent."),
     "Allow": (_TEXT, "The methods that the path takes."),
     "Retry-After": ({"type": "integer", "minimum": 1}, "Seconds."),
     "Retry-After-Ms": ({"type": "integer", "minimum": 1}, "Milliseconds."),
 }
+_KEY = {"type": "http", "scheme": "bearer", "description": "The API key of a tenant."}
 _ALWAYS = ("X-Headgate-Release", "X-Request-Id")
-_WITH = {405: ("Allow",), 429: ("Retry-After", "Retry-After-Ms")}
+_WITH = {401: ("WWW-Authenticate",), 405: ("Allow",), 429: ("Retry-After", "Retry-After-Ms")}
 
 
 def document(title: str, version: str, routes: Sequence[Route]) -> dict[str, Any]:
@@ -63,6 +75,7 @@ def document(title: str, version: str, routes: Sequence[Route]) -> dict[str, Any
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas)
+    keyed = any(route.operation.keyed for route in routes)
     return {
         "openapi": "3.1.0",
         "info": {"title": title, "version": version, "description": _ABOUT},
@@ -74,6 +87,7 @@ def document(title: str, version: str, routes: Sequence[Route]) -> dict[str, Any
                 name: {"schema": schema, "description": what, "required": name in _ALWAYS}
                 for name, (schema, what) in _HEADERS.items()
             },
+            **({"securitySchemes": {"apiKey": _KEY}} if keyed else {}),
         },
     }
 
@@ -138,6 +152,8 @@ def _operation(route: Route, schemas: _Schemas) -> dict[str, Any]:
             },
         },
     }
+    if operation.keyed:
+        found["security"] = [{"apiKey": []}]
     if operation.asks is not None:
         content = {_JSON: {"schema": schemas.of(operation.asks), "example": operation.example}}
         found["requestBody"] = {"required": True, "content": content | _binary(operation)}
@@ -147,7 +163,8 @@ def _operation(route: Route, schemas: _Schemas) -> dict[str, Any]:
 def _read(operation: Operation) -> tuple[Header, ...]:
     if operation.asks is None:
         return (REQUEST_ID,)
-    return (*REQUEST_HEADERS, *operation.headers)
+    headers = (*REQUEST_HEADERS, *operation.headers)
+    return tuple(h for h in headers if h is not TENANT) if operation.keyed else headers
 
 
 def _parameter(header: Header) -> dict[str, Any]:

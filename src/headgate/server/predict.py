@@ -80,12 +80,12 @@ def parse_predict(body: bytes, accepts: Tensor, limits: Limits) -> PredictReques
     """Raises ``HttpError`` 400 naming the field; whether an item fits is the codec's to say."""
     asked = decoded(_decoder, body)
     inputs = asked.inputs
+    if inputs == []:
+        raise HttpError.invalid("inputs", "it is empty; send at least one item")
     alone = not isinstance(inputs, list) or _depth(inputs) <= len(accepts.shape)
     if alone:
         return PredictRequest([inputs], True, asked.truncate)
     assert isinstance(inputs, list)
-    if not inputs:
-        raise HttpError.invalid("inputs", "it is empty; send at least one item")
     if len(inputs) > limits.max_items:
         raise HttpError.invalid(
             "inputs", f"{len(inputs)} items; at most {limits.max_items} go in one request"

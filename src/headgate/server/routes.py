@@ -7,7 +7,7 @@ them to paths and handlers. There is no second list.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -19,8 +19,10 @@ __all__ = [
     "LONGEST_TIMEOUT_MS",
     "REQUEST_HEADERS",
     "REQUEST_ID",
+    "TENANT",
     "ErrorForm",
     "Header",
+    "Identify",
     "Operation",
     "Route",
     "Schema",
@@ -29,7 +31,10 @@ __all__ = [
 Schema = Mapping[str, Any]
 """A JSON Schema of the dialect 2020-12, or some keywords of one."""
 
-INFERENCE = (400, 404, 408, 413, 422, 429, 500, 503, 504)
+Identify = Callable[[Mapping[bytes, bytes]], str]
+"""Whose call it is, by its headers. Raises ``HttpError`` 401 where they do not say."""
+
+INFERENCE = (400, 404, 408, 413, 415, 422, 429, 500, 503, 504)
 """What a request for answers may be told instead of them."""
 LONGEST_TIMEOUT_MS = 86_400_000
 """A day: what is asked to wait longer is meant otherwise."""
@@ -49,6 +54,11 @@ REQUEST_ID = Header(
     {"type": "string"},
     "Comes back with the answer and stands in traces, if it is 1 to 128 visible ASCII characters.",
 )
+TENANT = Header(
+    "X-Headgate-Tenant",
+    {"type": "string"},
+    "For whom it is asked: tenants share the device fairly, and no cached answers.",
+)
 REQUEST_HEADERS = (
     REQUEST_ID,
     Header(
@@ -56,19 +66,20 @@ REQUEST_HEADERS = (
         {"type": "integer", "minimum": 1, "maximum": LONGEST_TIMEOUT_MS},
         "The deadline, from the request's arrival. What cannot be answered by then is refused.",
     ),
-    Header(
-        "X-Headgate-Tenant",
-        {"type": "string"},
-        "For whom it is asked: tenants share the device fairly, and no cached answers.",
-    ),
+    TENANT,
     Header(
         "X-Headgate-Priority",
         {"type": "integer", "minimum": 0, "maximum": 9},
         "Orders the requests of one tenant among themselves; 0 where it is missing.",
     ),
     Header(
-        "X-Headgate-Truncate",
+        "Cache-Control",
         {"type": "string"},
+        "`no-cache` or `no-store` has it computed, and not kept for others.",
+    ),
+    Header(
+        "X-Headgate-Truncate",
+        {"type": "string", "enum": ["true", "false"]},
         "`true` cuts a text that is longer than the model takes, instead of refusing it.",
     ),
 )
@@ -104,6 +115,8 @@ class Operation:
     """Media type of binary data that may follow the JSON, in both directions."""
     example: object = None
     """A body that is answered with 200."""
+    keyed: bool = False
+    """Whether an API key is asked for, which says whose call it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,3 +129,20 @@ class Route:
     operation: Operation
     fits: bool = True
     """Whether this deployment's task is what the operation is for; it is not there otherwise."""
+    open: bool = False
+    """Whether it is answered without an API key where others are not: probes have none."""
+
+    def keyed(self, identify: Identify) -> Route:
+        """The route for those whom ``identify`` knows; it is asked before the body is read."""
+        if self.open:
+            return self
+        handler, operation = self.handler, self.operation
+
+        async def identified(exchange: Exchange) -> Reply:
+            exchange.tenant = identify(exchange.headers)
+            return await handler(exchange)
+
+        statuses = (*operation.statuses, 401)
+        return replace(
+            self, handler=identified, operation=replace(operation, statuses=statuses, keyed=True)
+        )

@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from headgate.errors import Busy, Fault, HeadgateError
 from headgate.runtime import Deployment
 from headgate.server.http import Limits
+from headgate.server.key_file import KeyFile
 from headgate.server.switch import Switch
 
 __all__ = ["NextRelease", "bind", "run", "serve"]
@@ -34,7 +35,7 @@ _SWITCH_INTERVAL_S = 0.0005
 _CLOSE_S = 1
 """For answers to reach their callers, once all are given."""
 _POLL_S = 2.0
-"""Between two looks for the next release."""
+"""Between two looks for the next release, and between two at the API keys."""
 _log = logging.getLogger("headgate.server")
 
 
@@ -49,12 +50,14 @@ def serve(
     on_release: Callable[[Deployment], None] | None = None,
     grpc_port: int | None = None,
     on_grpc: Callable[[str], None] | None = None,
+    api_keys: KeyFile | None = None,
 ) -> None:
     """Serves until SIGTERM or SIGINT, answers what was accepted, and returns.
 
     ``on_listening`` is called with the URL once requests are accepted; port 0 takes a free one.
     ``on_release`` is told of every release that took over from another. With ``grpc_port`` gRPC is
-    spoken there, and ``on_grpc`` is called with its address before ``on_listening``.
+    spoken there, and ``on_grpc`` is called with its address before ``on_listening``. With
+    ``api_keys`` only their callers are answered, and changes of the file are followed.
     Raises ``Busy`` where a port is taken, ``MissingExtra`` where gRPC is not installed, and
     ``Fault`` if requests were still unanswered when ``limits.drain_timeout_s`` was over.
     """
@@ -79,6 +82,7 @@ def serve(
                     on_release,
                     grpc_address,
                     on_grpc,
+                    api_keys,
                 )
             )
 
@@ -133,10 +137,12 @@ async def run(
     poll_s: float = _POLL_S,
     grpc_address: str | None = None,
     on_grpc: Callable[[str], None] | None = None,
+    api_keys: KeyFile | None = None,
 ) -> bool:
     """Serves on ``listener`` until ``stop`` is set; True if all that was accepted was answered.
 
     ``grpc_address``: where gRPC is spoken too; port 0 takes a free one, and ``on_grpc`` is told.
+    ``poll_s``: between two looks for the next release, and between two at the ``api_keys``.
     """
     import uvicorn
 
@@ -148,7 +154,8 @@ async def run(
             yield  # signals are ours: draining comes before closing
 
     limits = limits or Limits()
-    switch = Switch(deployment, limits)
+    identify = None if api_keys is None else api_keys.tenant_of
+    switch = Switch(deployment, limits, identify)
 
     def given_up(reason: str) -> None:
         switch.deployment.metrics.connections_given_up[reason] += 1
@@ -157,7 +164,7 @@ async def run(
     if grpc_address is not None:
         from headgate.server.grpc import GrpcServer
 
-        rpc = GrpcServer(grpc_address, lambda: switch.desk, limits)
+        rpc = GrpcServer(grpc_address, lambda: switch.desk, limits, identify)
     await deployment.start()
     loop = asyncio.get_running_loop()
     config = uvicorn.Config(
@@ -174,11 +181,14 @@ async def run(
     )
     server = Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
-    following = None
+    following: list[asyncio.Task[None]] = []
     loading = ThreadPoolExecutor(1, thread_name_prefix="release")
     close_s: float = _CLOSE_S
     if next_release is not None:
-        following = asyncio.create_task(_follow(switch, next_release, on_release, poll_s, loading))
+        follow = _follow(switch, next_release, on_release, poll_s, loading)
+        following.append(asyncio.create_task(follow))
+    if api_keys is not None:
+        following.append(asyncio.create_task(api_keys.follow(poll_s)))
     try:
         if rpc is not None:
             await rpc.start()
@@ -191,9 +201,9 @@ async def run(
         await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         until_s = loop.time() + limits.drain_timeout_s
-        if following is not None:
-            following.cancel()
-            await asyncio.wait([following])
+        for task in following:
+            task.cancel()
+        await asyncio.gather(*following, return_exceptions=True)
         drained = await switch.drain()
         # What was answered is not yet read.
         config.timeout_graceful_shutdown = close_s = max(_CLOSE_S, until_s - loop.time())
@@ -226,6 +236,7 @@ async def _follow(
             await switch.to(deployment)
         except Exception as error:
             name = switch.deployment.release
+            switch.deployment.metrics.takeovers["failed"] += 1
             unexpected = not isinstance(error, HeadgateError)
             _log.error("%s goes on; its successor: %s", name, error, exc_info=unexpected)
             continue
@@ -245,6 +256,7 @@ async def _until_signal(
     on_release: Callable[[Deployment], None] | None,
     grpc_address: str | None,
     on_grpc: Callable[[str], None] | None,
+    api_keys: KeyFile | None,
 ) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -260,6 +272,7 @@ async def _until_signal(
         on_release,
         grpc_address=grpc_address,
         on_grpc=on_grpc,
+        api_keys=api_keys,
     )
     if not finished:
         raise Fault(

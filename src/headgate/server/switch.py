@@ -13,6 +13,7 @@ from headgate.runtime import Deployment
 from headgate.server.app import App
 from headgate.server.desk import Desk
 from headgate.server.http import Limits, Receive, Scope, Send
+from headgate.server.routes import Identify
 
 __all__ = ["Switch"]
 
@@ -22,10 +23,12 @@ _log = logging.getLogger("headgate.server")
 class Switch:
     """The ASGI callable of a server that outlives its releases."""
 
-    def __init__(self, deployment: Deployment, limits: Limits) -> None:
-        self.deployment = deployment
+    def __init__(
+        self, deployment: Deployment, limits: Limits, identify: Identify | None = None
+    ) -> None:
         self._limits = limits
-        self._app = App(deployment, limits)
+        self._identify = identify
+        self._serve(deployment)
         self._retiring: set[asyncio.Task[bool]] = set()
 
     @property
@@ -44,10 +47,16 @@ class Switch:
             await deployment.close()
             raise
         before, app = self.deployment, self._app
-        self.deployment, self._app = deployment, App(deployment, self._limits)
+        self._serve(deployment)
+        deployment.metrics.takeovers["done"] += 1
         task = asyncio.create_task(_retire(app, before))
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
+
+    def _serve(self, deployment: Deployment) -> None:
+        self.deployment = deployment
+        self._app = App(deployment, self._limits, self._identify)
+        deployment.metrics.release = deployment.ids
 
     async def drain(self) -> bool:
         """Refuses what is new and waits for what was accepted, by retiring releases too. True once

@@ -59,7 +59,8 @@ _DATATYPES = {
     "float64": "FP64",
     "str": "BYTES",
 }
-_DTYPES = {v2: dtype for dtype, v2 in _DATATYPES.items() if dtype != "str"}
+_DTYPES = {v2: np.dtype(dtype) for dtype, v2 in _DATATYPES.items() if dtype != "str"}
+_OF_DTYPE = {dtype: v2 for v2, dtype in _DTYPES.items()}
 
 
 class InputTensor(msgspec.Struct):
@@ -153,6 +154,7 @@ class V2Error(msgspec.Struct):
 
 
 _decoder = msgspec.json.Decoder(InferBody)
+_PARAMETERS = {"type": "object", "properties": {"truncate": {"type": "boolean"}}}
 
 
 class InferRequest(msgspec.Struct, frozen=True):
@@ -162,6 +164,7 @@ class InferRequest(msgspec.Struct, frozen=True):
     id: str | None
     binary: bool = False
     """The output is to come as binary data."""
+    truncate: bool = False
 
 
 def parse_infer(
@@ -221,7 +224,10 @@ def checked(
     binary = (asked.parameters or {}).get("binary_data_output", False)
     for output in asked.outputs or ():
         binary = (output.parameters or {}).get("binary_data", binary)
-    return InferRequest(items, asked.id, binary is True)
+    truncate = (asked.parameters or {}).get("truncate", False)
+    if type(truncate) is not bool:
+        raise HttpError.invalid("parameters.truncate", "it must be true or false")
+    return InferRequest(items, asked.id, binary is True, truncate)
 
 
 def infer_reply(
@@ -235,7 +241,7 @@ def infer_reply(
 ) -> Reply:
     """``values``: one array an item."""
     stacked = np.stack([np.asarray(value) for value in values])
-    output = OutputTensor(gives.name, _DATATYPES[stacked.dtype.name], list(stacked.shape))
+    output = OutputTensor(gives.name, _OF_DTYPE[stacked.dtype], list(stacked.shape))
     raw = b""
     if request.binary:
         raw = stacked.astype(stacked.dtype.newbyteorder("<"), copy=False).tobytes()
@@ -307,7 +313,10 @@ def infer_operation(accepts: Tensor, gives: Tensor, limits: Limits) -> Operation
         asks=InferBody,
         gives=(Inference,),
         bounds={
-            InferBody: {"inputs": {"minItems": 1, "maxItems": 1}},
+            InferBody: {
+                "inputs": {"minItems": 1, "maxItems": 1},
+                "parameters": {"anyOf": [_PARAMETERS, {"type": "null"}]},
+            },
             InputTensor: {
                 "name": {"const": accepts.name},
                 "datatype": {"const": _DATATYPES[accepts.dtype]},
@@ -401,7 +410,8 @@ def _texts(tensor: InputTensor, accepts: Tensor, raw: bytes | None) -> Sequence[
     item = accepts.shape or (1,) * (len(tensor.shape) - 1)
     if math.prod(tensor.shape) != len(texts) or tuple(tensor.shape[1:]) != item:
         raise HttpError.invalid(
-            "inputs[0].shape", f"{tensor.shape} does not fit {len(texts)} texts"
+            "inputs[0].shape",
+            f"{tensor.shape} does not fit {len(texts)} texts; it is [items{_axes(accepts)}]",
         )
     wrong = next((i for i, text in enumerate(texts) if not isinstance(text, str)), None)
     if wrong is not None:
@@ -411,16 +421,20 @@ def _texts(tensor: InputTensor, accepts: Tensor, raw: bytes | None) -> Sequence[
     return texts
 
 
+def _axes(accepts: Tensor) -> str:
+    return "".join(f", {n}" for n in accepts.shape)
+
+
 def _array(tensor: InputTensor, accepts: Tensor, binary: bytes | None) -> NDArray[np.generic]:
     expected = _DATATYPES[accepts.dtype]
     if tensor.datatype != expected:
         raise HttpError.invalid("inputs[0].datatype", f"{tensor.datatype} instead of {expected}")
     if tuple(tensor.shape[1:]) != accepts.shape:
         raise HttpError.invalid(
-            "inputs[0].shape", f"{tensor.shape} instead of {[tensor.shape[0], *accepts.shape]}"
+            "inputs[0].shape", f"{tensor.shape} instead of [items{_axes(accepts)}]"
         )
     if binary is not None:
-        wire = np.dtype(_DTYPES[expected]).newbyteorder("<")
+        wire = _DTYPES[expected].newbyteorder("<")
         if len(binary) != math.prod(tensor.shape) * wire.itemsize:
             raise HttpError.invalid(
                 "inputs[0].shape", f"{len(binary)} bytes do not fit {tensor.shape} of {expected}"
@@ -434,7 +448,7 @@ def _array(tensor: InputTensor, accepts: Tensor, binary: bytes | None) -> NDArra
             raise ValueError("it holds something else than numbers")
         if raw.size != math.prod(tensor.shape):
             raise ValueError(f"{raw.size} values do not fit the shape {tensor.shape}")
-        dtype = np.dtype(_DTYPES[expected])
+        dtype = _DTYPES[expected]
         if dtype == np.uint64 and raw.dtype.kind == "f":
             # numpy has no integer for both 1 and 2**63, and made them floats, which are not exact.
             raw = np.asarray(tensor.data, dtype=object)

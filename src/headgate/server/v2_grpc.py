@@ -90,7 +90,9 @@ def parse_infer(asked: Any, accepts: Tensor, gives: Tensor, limits: Limits) -> v
         )
         for output in asked.outputs
     ]
-    body = v2.InferBody(tensors, asked.id, {"binary_data_output": raw is not None}, wishes)
+    parameters = {e.key: e.value.bool_param for e in asked.parameters if e.key == "truncate"}
+    parameters["binary_data_output"] = raw is not None
+    body = v2.InferBody(tensors, asked.id, parameters, wishes)
     try:
         return v2.checked(body, raw, accepts, gives, limits)
     except HttpError as error:

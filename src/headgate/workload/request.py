@@ -13,7 +13,8 @@ class Request:
 
     id: int
     key: bytes
-    """Two requests with equal keys have the same answer under one build: canonical input digest."""
+    """Two requests with equal keys have the same answer under one build: canonical input digest.
+    Empty: it is computed for this request alone, neither shared nor kept."""
     tokens: int
     """Length along the padded axis; 1 where items have a fixed shape."""
     arrived_at_s: float

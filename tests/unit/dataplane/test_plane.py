@@ -54,13 +54,13 @@ def plane(
 
 def ask(
     i: int,
-    key: bytes = b"",
+    key: bytes | None = None,
     *,
     tenant: str = "t",
     deadline_s: float | None = None,
     at_s: float = 0.0,
 ) -> Arrived:
-    return Arrived((Request(i, key or bytes([i]), 10, at_s, tenant, deadline_s),))
+    return Arrived((Request(i, bytes([i]) if key is None else key, 10, at_s, tenant, deadline_s),))
 
 
 def batch_of(actions: list[Action]) -> Batch:
@@ -105,6 +105,19 @@ def test_an_answer_is_given_again_from_the_cache() -> None:
     p.handle(done(batch_of(p.handle(ask(1, b"k"), 0.0)), "one"), 0.1)
     assert p.handle(ask(2, b"k"), 0.2) == [Answer(ask(2, b"k").requests[0], "one", "cache")]
     assert batch_of(p.handle(ask(3, b"k", tenant="u"), 0.3)).size == 1, "another tenant's is run"
+
+
+def test_without_a_key_it_is_computed_for_its_caller_alone() -> None:
+    """Neither cached, nor shared with another that is in flight, nor taken for it."""
+    p = plane()
+    p.handle(done(batch_of(p.handle(ask(1, b""), 0.0)), "one"), 0.1)
+    again = p.handle(ask(2, b""), 0.2)
+    assert batch_of(again).size == 1
+    assert p.handle(ask(3, b""), 0.3) == []
+    then = p.handle(done(batch_of(again), "two"), 0.4)
+    assert batch_of(then).size == 1
+    stats = p.stats()
+    assert (stats.twins, stats.hits, stats.cache_entries) == (0, 0, 0)
 
 
 def test_twins_share_one_computation() -> None:

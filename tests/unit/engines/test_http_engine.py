@@ -114,6 +114,29 @@ def test_headgate_itself_is_one_of_them() -> None:
             np.testing.assert_array_equal(ask(server, list(texts)), [expected(t) for t in texts])
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        ("X-Headgate-Source", "cache"),
+        ("X-Headgate-Source", "twin"),
+        ("Age", "7"),
+        ("X-Cache", "HIT"),
+    ],
+)
+def test_an_answer_of_before_is_no_measurement(header: tuple[str, str]) -> None:
+    """It is asked for a fresh one; what says that it answered from a cache all the same is told."""
+
+    def cached(asked: Asked) -> Answer:
+        return dataclasses.replace(honest(asked), headers=(header,))
+
+    with Foreign(cached) as server:
+        known = contact(server.url)
+        with pytest.raises(EngineError, match="from a cache") as told:
+            ask(known, ["a"])
+    assert told.value.reason == "cached"
+    assert server.asked[-1].headers["cache-control"] == "no-store"
+
+
 def test_its_batch_invariance_is_measured_as_any_engines_is() -> None:
     """A server whose answers depend on the batch is found out, an honest one is exact."""
 
@@ -174,7 +197,7 @@ MISBEHAVIOURS = {
         "it answers 503 Service Unavailable: <h1>down</h1>",
     ),
     "a redirect": (
-        spoilt(lambda b: Answer(b"", status=301, location="https://elsewhere/")),
+        spoilt(lambda b: Answer(b"", status=301, headers=(("location", "https://elsewhere/"),))),
         "refused",
         "it answers 301 Moved Permanently: it is at https://elsewhere/",
     ),

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headgate.objects import BatchingSpec, BatchInvariance, Build, CacheSpec
+from headgate.optimize.chains import Chain
 from headgate.optimize.job import Job
 from headgate.optimize.load import ShellCost
 from headgate.optimize.plan import Outcome
@@ -99,14 +100,16 @@ def test_what_the_shell_does_between_engine_calls_delays_nobody_twice(
     The process computes for what its engines do on 0.8 of their cores, and for the shell."""
     asked: dict[str, Any] = {}
 
-    def simulated(*args: object, **kwargs: object) -> Outcome:
+    def simulated(*args: object, **kwargs: object) -> Chain[Outcome]:
         asked.update(kwargs, takes=args[4])
+        yield from ()
         return priced("x", curve(), CacheSpec(), BatchingSpec()).outcome
 
     monkeypatch.setattr("headgate.optimize.pricing.simulate_variant", simulated)
     pays = pricer(("a", "b"))
     pays.job.config = SimpleNamespace(preprocess=None)
     pays.job.inputs.versions = {"workload": "w"}
+    pays.job.store = SimpleNamespace(read=None)
     pays.job.recorder, pays.job.value_bytes = None, 4
     price = priced("x", curve(), CacheSpec(), BatchingSpec())
     price = replace(price, outcome=replace(price.outcome, mean_batch=batch))
@@ -134,10 +137,28 @@ def test_only_texts_that_were_not_seen_before_are_paid_for_by_their_tokens() -> 
     assert SHELL.request_latency_s(new_share=0.5) == pytest.approx(1e-4 + SHELL_S)
 
 
-def test_no_cache_is_among_the_caches() -> None:
-    """A cache must pay for itself against none."""
-    assert set(NO_CACHE) < set(CACHES)
+def test_a_search_has_caches_or_none() -> None:
+    """Hits cost shell time, so a cache must pay for itself against a search of its own."""
+    assert not any(spec.capacity_bytes for spec in NO_CACHE)
+    assert all(spec.capacity_bytes for spec in CACHES)
     assert len(set(CACHES)) == len(CACHES)
+
+
+@pytest.mark.parametrize(
+    ("requests", "cores", "expected"), [(999, 2, 1), (1000, 2, 2), (1000, 1, 1), (1000, 64, 4)]
+)
+def test_helpers_price_where_that_pays_and_no_more_than_memory_allows(
+    requests: int, cores: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Below a thousand requests they would take longer to start than they save."""
+    used: list[int] = []
+    monkeypatch.setattr(
+        "headgate.optimize.pricing.follow_all", lambda *_, processes: used.append(processes)
+    )
+    pays = pricer(("a",) * requests)
+    pays.job.recorder, pays.job.cores = None, cores
+    pays.all([])
+    assert used == [expected]
 
 
 def test_provisioned_cost_is_the_time_between_requests_at_the_highest_rate() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from headgate.batching import forecast
 from headgate.objects import BatchingSpec, CacheSpec
 from headgate.planning import LOAD, WAITS, PlanChoice, Trial, choose
 from headgate.scheduling import InstancePlan
@@ -62,6 +64,31 @@ def test_the_choice_is_the_cheapest_of_its_trials_and_says_what_it_skipped() -> 
     assert best.provisioned_machine_s == 1 / best.max_rate_per_s
     assert best.attributed_machine_s * LOAD * best.max_rate_per_s <= 1.0, "a second has one second"
     assert best.p95_s <= 0.05
+
+
+def test_what_caches_let_through_alike_is_forecast_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of large enough caches none evicts, so what misses is the same: four caches, three mixes."""
+    asked: list[tuple[int, ...]] = []
+
+    def noted(curve: ServiceCurve, spec: BatchingSpec, lengths: Sequence[int]) -> object:
+        asked.append(tuple(lengths))
+        return forecast(curve, spec, lengths)
+
+    monkeypatch.setattr("headgate.planning.choice.forecast", noted)
+    large = [CacheSpec(policy, 1 << 24) for policy in ("lru", "s3fifo")]
+    made = choose(
+        workload(n=400),
+        CURVES,
+        p95_limit_s=0.05,
+        batching=(ALONE, BATCHED),
+        caches=(NO_CACHE, CacheSpec("lru", 20_000), *large),
+        value_bytes=1536,
+        trials=1,
+        capacity_requests=100,
+    )
+    assert len(set(asked)) == 3
+    assert len(asked) == 3 * len(CURVES) * 2
+    assert len(made.trials) + len(made.skipped) >= 4 * len(CURVES) * 2, "each cache has its price"
 
 
 def test_part_of_the_promise_is_spent_on_company() -> None:

@@ -104,7 +104,7 @@ def full_report() -> Report:
         breakdown={"fp32": {"tokens": figure(0.07, cost), "padding": figure(0.01, cost)},
                    "student3-int8": {"tokens": figure(0.006, cost)}},
         plan={"instances": "2 of 1 thread", "cache": "64 MiB, LRU"},
-        steps=(Step("export", ENTRY, 9.3, reused=False),),
+        steps=(Step("export", ENTRY, 9.3, "2026-11-28T08:34:17.630Z", reused=False),),
         notes=("Measured on two cores that other programs share.",),
     )  # fmt: skip
 

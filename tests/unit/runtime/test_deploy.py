@@ -120,7 +120,7 @@ def test_an_idle_instance_proves_itself_on_a_canary() -> None:
         for _ in range(2):
             await asyncio.to_thread(engine.entered.acquire)
         assert d.ready
-        assert d.metrics.items == {}
+        assert not +d.metrics.items
         await d.close()
 
     asyncio.run(asyncio.wait_for(scenario(), 20))

@@ -27,9 +27,9 @@ def test_a_histogram_counts_each_value_once_across_folds() -> None:
 def test_two_deployments_do_not_share_their_numbers() -> None:
     """Each has a registry of its own."""
     one, other = Metrics(), Metrics()
-    one.requests[200, "engine"] += 1
-    assert b'source="engine"' in generate_latest(one.registry)
-    assert b'source="engine"' not in generate_latest(other.registry)
+    one.requests["/predict", 200, "engine"] += 1
+    assert b'route="/predict"' in generate_latest(one.registry)
+    assert b'route="/predict"' not in generate_latest(other.registry)
 
 
 def test_a_scrape_shows_what_happened() -> None:
@@ -58,5 +58,5 @@ def test_a_scrape_shows_what_happened() -> None:
     assert samples["headgate_batch_padding_share_sum"] == 0.25
     assert samples["headgate_queue_wait_seconds_count"] == 2
     assert samples["headgate_engine_seconds_count"] == 1
-    assert samples["headgate_in_flight_requests"] == 0
+    assert samples["headgate_in_flight_items"] == 0
     assert samples["headgate_in_flight_batches"] == 0

@@ -45,6 +45,8 @@ def test_every_answer_says_who_gave_it() -> None:
         assert first.headers["x-headgate-source"] == "engine"
         assert again.headers["x-headgate-source"] == "cache"
         assert again.headers["x-request-id"] == "mine"
+        anew = embed(client, "a bc", headers={"cache-control": "max-age=0, No-Store"})
+        assert anew.headers["x-headgate-source"] == "engine"
         assert first.headers["x-request-id"]
         missing = client.get("/nope")
         assert missing.headers["x-headgate-release"] == "words@3"
@@ -124,6 +126,22 @@ def test_bad_requests_get_their_statuses() -> None:
         assert embed(client, "a " * 17, truncate=True).json()["usage"]["prompt_tokens"] == 16
         header = embed(client, "a " * 17, headers={"x-headgate-truncate": "true"})
         assert header.status_code == 200
+        vague = embed(client, "a", headers={"x-headgate-truncate": "yes"})
+        assert vague.json()["error"]["param"] == "X-Headgate-Truncate"
+        packed = embed(client, "a", headers={"content-encoding": "gzip"})
+        assert (packed.status_code, packed.json()["error"]["param"]) == (415, "Content-Encoding")
+
+
+def test_truncation_is_a_parameter_of_the_open_inference_protocol() -> None:
+    """As the message of what is too long says."""
+    tensor = {"name": "text", "shape": [1], "datatype": "BYTES", "data": ["a " * 17]}
+    with Served() as s, httpx.Client(base_url=s.url) as client:
+        told = [
+            client.post("/v2/models/words/infer", json={"inputs": [tensor], "parameters": given})
+            for given in ({}, {"truncate": False}, {"truncate": True}, {"truncate": 1})
+        ]
+    assert [answer.status_code for answer in told] == [422, 422, 200, 400]
+    assert "parameters" in told[0].json()["error"]
 
 
 def test_a_body_in_pieces_is_bounded_too() -> None:
@@ -150,7 +168,10 @@ def test_an_engine_error_is_a_500_of_its_request_alone() -> None:
     with Served() as s, httpx.Client(base_url=s.url) as client:
         assert embed(client, "poison").status_code == 500
         assert embed(client, "fine").status_code == 200
-        assert 'headgate_requests_total{source="",status="500"} 1.0' in client.get("/metrics").text
+        assert (
+            'headgate_requests_total{route="/v1/embeddings",source="",status="500"} 1.0'
+            in client.get("/metrics").text
+        )
 
 
 def test_an_endpoint_that_does_not_embed_says_where_to_go() -> None:
@@ -173,7 +194,7 @@ def test_a_full_queue_is_a_429_with_retry_after() -> None:
             admitted = [pool.submit(embed, client, "first")]
             engine.entered.acquire()
             admitted.append(pool.submit(embed, client, "second"))
-            _until_metric(s.url, "headgate_in_flight_requests 2.0")
+            _until_metric(s.url, "headgate_in_flight_items 2.0")
             refused = embed(client, "third")
             engine.open.set()
             assert [a.result().status_code for a in admitted] == [200, 200]
@@ -193,26 +214,31 @@ def test_a_missed_deadline_is_a_504() -> None:
         assert answer.json()["error"]["code"] == "deadline"
 
 
-def test_who_hangs_up_is_not_computed_for() -> None:
-    """A disconnect takes queued work back: the engine never sees it."""
+@pytest.mark.parametrize("padding", [0, 700_000])
+def test_who_hangs_up_is_not_computed_for(padding: int) -> None:
+    """A disconnect takes queued work back: the engine never sees it. It is heard after a body that
+    came in many pieces, too."""
     engine = WordEngine()
     engine.open.clear()
     body = json.dumps({"model": "words", "input": ["gone", "gone too"]}).encode()
+    body = b" " * padding + body
     with Served(deployment(engine)) as s, httpx.Client(base_url=s.url, timeout=20) as client:
         with ThreadPoolExecutor(1) as pool:
             running = pool.submit(embed, client, "running")
             engine.entered.acquire()
             with raw(s.url) as connection:
                 connection.sendall(post("/v1/embeddings", body))
-                _until_metric(s.url, "headgate_in_flight_requests 3.0")
-            _until_metric(s.url, "headgate_in_flight_requests 1.0")
+                _until_metric(s.url, "headgate_in_flight_items 3.0")
+            _until_metric(s.url, "headgate_in_flight_items 1.0")
             engine.open.set()
             assert running.result().status_code == 200
         assert embed(client, "after").status_code == 200
         assert engine.rows_run == 2
         scraped = client.get("/metrics").text
-        assert "headgate_cancelled_total 2.0" in scraped
-        assert 'headgate_requests_total{source="",status="499"} 1.0' in scraped
+        assert "headgate_cancelled_total 1.0" in scraped
+        assert (
+            'headgate_requests_total{route="/v1/embeddings",source="",status="499"} 1.0' in scraped
+        )
         assert 499 in [record["status"] for record in s.deployment.traces.recent()]
 
 

@@ -7,8 +7,10 @@ from typing import Any
 import httpx
 import jsonschema
 import pytest
+import schemathesis
 
 from headgate.server import App, Limits
+from headgate.server.openapi import document
 from tests.serving import Served, WordEngine, deployment
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -118,3 +120,39 @@ def test_the_bounds_are_the_servers_own() -> None:
     assert schemas["EmbeddingsBody"]["properties"]["model"] == {"const": "words"}
     assert schemas["InputTensor"]["properties"]["shape"]["prefixItems"][0]["maximum"] == 7
     assert schemas["InputTensor"]["properties"]["datatype"] == {"const": "BYTES"}
+
+
+def test_where_keys_are_asked_for_the_document_says_so() -> None:
+    """For every operation whether it takes one; the key names the tenant, so no header does."""
+    app = App(deployment(), Limits(), lambda headers: "search")
+    described = document("words", "words@3", app.routes)
+    schemathesis.openapi.from_dict(described).validate()
+    scheme = described["components"]["securitySchemes"]["apiKey"]
+    assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
+    operations = {
+        path: operation for path, item in described["paths"].items() for operation in item.values()
+    }
+    open_to_all = {path for path, operation in operations.items() if "security" not in operation}
+    assert open_to_all == {
+        "/health",
+        "/metrics",
+        "/openapi.json",
+        "/v2/health/live",
+        "/v2/health/ready",
+        "/v2/models/words/ready",
+        "/v2/models/words/versions/3/ready",
+    }
+    assert open_to_all == {p for p, o in operations.items() if "401" not in o["responses"]}
+    read = {header["name"] for header in operations["/v1/embeddings"]["parameters"]}
+    assert "X-Request-Timeout-Ms" in read
+    assert "X-Headgate-Tenant" not in read
+
+
+def test_where_no_keys_are_asked_for_none_are_described() -> None:
+    """The document is as it was."""
+    described = document("words", "words@3", App(deployment(), Limits()).routes)
+    assert "securitySchemes" not in described["components"]
+    embed = described["paths"]["/v1/embeddings"]["post"]
+    assert "security" not in embed
+    assert "401" not in embed["responses"]
+    assert "X-Headgate-Tenant" in {header["name"] for header in embed["parameters"]}

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import select
-import signal
 import subprocess
 import sys
 import urllib.request
@@ -21,6 +19,7 @@ from headgate.config import Item
 from headgate.errors import Fault
 from headgate.loadtest import Target, embeddings_body, infer_body, rerank_body
 from headgate.objects import short
+from headgate.optimize.child import end_with_parent
 from headgate.optimize.recorder import Call
 from headgate.workload import Pair
 
@@ -30,8 +29,6 @@ SERVER_CODE = ("headgate.cli.serve", "headgate.server", "headgate.loadtest.gener
 """What runs in the processes that are started here: part of the code that a run depends on."""
 _WARM_S = 6.0
 _START_S = 60.0
-_LIBC = ctypes.CDLL(None)
-_PR_SET_PDEATHSIG = 1
 _PATHS = {"embed": "/v1/embeddings", "rerank": "/rerank"}
 """Where requests of a task go; others go by the Open Inference Protocol."""
 _TEXT = {"name": "text", "datatype": "BYTES"}
@@ -81,7 +78,7 @@ def server_process(call: Call, variant: str) -> Iterator[Starting]:
     log = call.work_dir / f"serve-{short(variant)}.log"
     with log.open("wb") as stderr:
         process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=stderr, preexec_fn=_end_with_parent
+            command, stdout=subprocess.PIPE, stderr=stderr, preexec_fn=end_with_parent
         )
     try:
         yield Starting(process, variant, log)
@@ -128,11 +125,6 @@ def body_of(item: Item, call: Call) -> bytes:
     tensor = call.c["input"] or _TEXT
     value: object = item if isinstance(item, str) else item.tolist()
     return infer_body([value], name=tensor["name"], datatype=tensor["datatype"])
-
-
-def _end_with_parent() -> None:
-    """Asks the kernel to end this process with its parent, so that kill -9 leaves no server."""
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _last_line(path: Path) -> str:

@@ -1,0 +1,52 @@
+"""Chains of runs, each of which needs what the one before it came to, followed many at a time.
+
+Chains do not know of each other, so their next runs may be executed side by side. They go in step:
+the first run of each, then the second; runs are recorded in the order of the chains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Generator, Sequence
+from typing import TypeVar
+
+from headgate.optimize.ahead import Ahead, Task
+from headgate.optimize.recorder import Asked, Recorded, Recorder
+
+__all__ = ["Chain", "follow", "follow_all"]
+
+T = TypeVar("T")
+Chain = Generator[Asked, Recorded, T]
+"""Asks for runs one after the other, is sent each when it is recorded, and returns its result."""
+
+
+def follow(recorder: Recorder, chain: Chain[T]) -> T:
+    """What ``chain`` comes to."""
+    return follow_all(recorder, [chain])[0]
+
+
+def follow_all(recorder: Recorder, chains: Sequence[Chain[T]], *, processes: int = 1) -> list[T]:
+    """What each of ``chains`` comes to, the runs executed by up to ``processes`` at a time.
+
+    Only for transformations that measure no time and do not ask a foreign server. Results and
+    their order do not depend on ``processes``.
+    """
+    results: dict[int, T] = {}
+    recorded: dict[int, Recorded | None] = dict.fromkeys(range(len(chains)))
+    with Ahead(recorder, helpers=processes - 1) as ahead:
+        while recorded:
+            asked: dict[int, Asked] = {}
+            for i, last in recorded.items():
+                try:
+                    asked[i] = next(chains[i]) if last is None else chains[i].send(last)
+                except StopIteration as end:
+                    results[i] = end.value
+            recorded = dict(zip(asked, _runs(recorder, asked.values(), ahead), strict=True))
+    return [results[i] for i in range(len(chains))]
+
+
+def _runs(recorder: Recorder, asked: Collection[Asked], ahead: Ahead) -> list[Recorded]:
+    configs = [(a, recorder.missing(a)) for a in asked]
+    ahead.begin([Task(a.what, a.u, config) for a, config in configs if config is not None])
+    return [
+        recorder.run(a.what, u=a.u, c=a.c, detail=a.detail, execute=ahead.execute) for a in asked
+    ]
