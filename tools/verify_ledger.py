@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Checks a store of Headgate without Headgate; needs Python 3.11 and ``cryptography``.
 
     python verify_ledger.py STORE [--key PUBLIC ...] [--checkpoint FILE]
@@ -27,6 +26,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import contextlib
 import hashlib
 import json
 import re
@@ -45,7 +45,16 @@ NOTE = re.compile(
     r"(?P<lines>(?:— [^\s+]+ [A-Za-z0-9+/=]+\n){1,16})"
 )
 COLUMNS = ("id", "tree", "kind", "recorded_at", "body", "filled")
-NAMED = {"artifact": ["made_by"], "measurement": ["run", "current_run"], "release": ["decision"]}
+NAMED = {
+    "artifact": ["made_by"],
+    "measurement": ["run", "current_run"],
+    "release": ["decision"],
+    "drill": ["release"],
+    "watch": ["release", "decision"],
+    "incident": ["release", "decision", "watch"],
+    "response": ["incident", "release", "run"],
+    "recovery": ["incident", "release"],
+}
 
 
 class Unusable(Exception):
@@ -86,11 +95,9 @@ def read_note(text: str) -> Note:
     found = NOTE.fullmatch(text)
     if found is None:
         raise ValueError("no checkpoint")
-    signatures = []
-    for line in found["lines"].splitlines():
-        _, name, encoded = line.split(" ")
-        raw = base64.b64decode(encoded, validate=True)
-        signatures.append((name, raw[:4], raw[4:]))
+    lines = [line.split(" ") for line in found["lines"].splitlines()]
+    raws = [(name, base64.b64decode(encoded, validate=True)) for _, name, encoded in lines]
+    signatures = [(name, raw[:4], raw[4:]) for name, raw in raws]
     root = base64.b64decode(found["root"], validate=True)
     return Note(found["origin"], int(found["size"]), root, found["text"].encode(), signatures)
 
@@ -99,13 +106,11 @@ def is_signed(note: Note, keys: list[Key]) -> bool:
     """By one of the keys; a wrong signature in the name of a key spoils it for that key."""
     for key in keys:
         claimed = [raw for name, id_, raw in note.signatures if (name, id_) == (key.name, key.id)]
-        try:
+        with contextlib.suppress(InvalidSignature):
             for raw in claimed:
                 key.public.verify(raw, note.text)
-        except InvalidSignature:
-            continue
-        if claimed:
-            return True
+            if claimed:
+                return True
     return False
 
 
@@ -161,7 +166,7 @@ def stands_on(kind: str, body: dict[str, Any]) -> Iterator[Any]:
     elif kind == "measurement":
         yield body.get("dataset")
         yield body.get("samples")
-    elif kind == "release":
+    elif kind in ("release", "watch", "incident"):
         yield body.get("variant")
 
 
@@ -262,19 +267,14 @@ def verify(store: Path, keys: list[str], checkpoint: str | None = None) -> list[
     columns = ", ".join(f"CAST({name} AS BLOB)" for name in COLUMNS)
     try:
         uri = (store / "ledger.sqlite").absolute().as_uri()
-        connection = sqlite3.connect(f"{uri}?mode=ro", uri=True)
-        try:
+        with contextlib.closing(sqlite3.connect(f"{uri}?mode=ro", uri=True)) as connection:
             said = [row[0] for row in connection.execute("PRAGMA integrity_check")]
             findings += [f"SQLite: {text}" for text in said if text != "ok"]
             rows = connection.execute(f"SELECT seq, {columns} FROM entries ORDER BY seq")
             findings += check_entries(rows, own, kept, artifacts)
             counted = "SELECT s.seq FROM sqlite_sequence s WHERE s.name = 'entries' AND s.seq > "
             beyond = connection.execute(f"{counted} (SELECT coalesce(max(seq), 0) FROM entries)")
-            findings += [
-                f"{highest} entries were written; the last are gone" for (highest,) in beyond
-            ]
-        finally:
-            connection.close()
+            findings += [f"{n} entries were written; the last are gone" for (n,) in beyond]
     except (sqlite3.Error, UnicodeDecodeError) as error:
         findings.append(f"the ledger cannot be read: {error}")
     return findings + list(check_artifacts(store / "artifacts", artifacts))

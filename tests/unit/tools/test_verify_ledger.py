@@ -15,7 +15,8 @@ from headgate.errors import Tampered
 from headgate.ledger import Store
 from headgate.ledger.checkpoint import Checkpoint
 from headgate.ledger.signing import SigningKey
-from tools.verify_ledger import Unusable, verify
+from headgate.ledger.verify import _PARENTS
+from tools.verify_ledger import NAMED, Unusable, verify
 
 SCRIPT = Path(__file__).parents[3] / "tools" / "verify_ledger.py"
 MUTATIONS = 120
@@ -48,6 +49,12 @@ def test_it_is_one_short_file_that_knows_nothing_of_the_package() -> None:
             assert node.level == 0
             imported.add(str(node.module).partition(".")[0])
     assert imported - sys.stdlib_module_names == {"cryptography"}
+
+
+def test_it_follows_what_verify_follows() -> None:
+    """The fields by which an entry names another are said twice, and must be the same."""
+    for kind, roles in _PARENTS.items():
+        assert NAMED[kind] == list(roles)
 
 
 def test_neither_finds_anything_in_an_honest_ledger(template: Template, tmp_path: Path) -> None:
