@@ -72,7 +72,7 @@ def _gate(
     _print(found, *names)
     for missing in found.missing:
         say(f"missing: {missing.what}\n  what to do: {missing.fix}")
-    if found.entry is not None and exit_code_of(found.action) == 0:
+    if found.may_replace and found.entry is not None and exit_code_of(found.action) == 0:
         say(f"`headgate promote {short(found.entry)}` makes it current.")
     return exit_code_of(found.action)
 

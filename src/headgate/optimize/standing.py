@@ -46,6 +46,8 @@ class Standing:
     entry: str | None = None
     """The run that made the decision: what `headgate promote` takes."""
     missing: tuple[Missing, ...] = ()
+    may_replace: bool = False
+    """It was held against what is current, so that it may take its place."""
 
 
 def stand(
@@ -90,7 +92,18 @@ def stand(
         )
     run, decision = here[0]
     action, because, missing = _checked(store, run, decision, config)
-    return Standing(endpoint, version, decision.current, action, because, decision, run.id, missing)
+    release = store.current(endpoint)
+    return Standing(
+        endpoint,
+        version,
+        decision.current,
+        action,
+        because,
+        decision,
+        run.id,
+        missing,
+        may_replace=release is None or release.variant == decision.current,
+    )
 
 
 def _again(config: EndpointConfig | None) -> str:

@@ -172,8 +172,8 @@ def least_n(
     if contract.bound is Bound.ONE_OF:
         return max(contract.min_n, 1)
     if value_range is None:
-        unkeepable = contract.bound is not Bound.NOT_ABOVE_CURRENT_BY and contract.limit <= 0
-        return None if unkeepable else max(contract.min_n, MIN_BLOCKS)
+        no_ratio = contract.bound is Bound.RATIO_AT_MOST and contract.limit <= 0
+        return None if no_ratio else max(contract.min_n, MIN_BLOCKS)
     least, greatest = value_range
     if contract.bound.needs_current and contract.limit <= 0:
         return max(contract.min_n, 2)

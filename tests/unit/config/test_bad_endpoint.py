@@ -67,6 +67,42 @@ BAD = {
         "headgate.yaml:4: model.path: there is no directory 'minilm'\n"
         "  what to do: paths are relative to ./; correct the path or add it",
     ),
+    "a limit without room": (
+        spoilt("not_below_current_by: 1%", "at_least: 100%"),
+        "never_decides",
+        "headgate.yaml:9: contracts.recall@10: can never be kept, whatever is measured: its limit "
+        "leaves no room\n"
+        "  what to do: write a limit that the best value of the metric keeps with some room",
+    ),
+    "a margin that lets any loss through": (
+        spoilt("not_below_current_by: 1%", "not_below_current_by: 100%"),
+        "never_decides",
+        "headgate.yaml:9: contracts.recall@10: can never be kept, whatever is measured: its limit "
+        "leaves no room\n"
+        "  what to do: write a limit that the best value of the metric keeps with some room",
+    ),
+    "fewer blocks than the gate wants": (
+        f"{GOOD}replay: {{blocks: 7}}\n",
+        "never_decides",
+        "headgate.yaml:11: contracts.latency_p95: can never be decided: it needs 8 blocks, and "
+        "replay.blocks is 7\n"
+        "  what to do: write `replay: {blocks: 8}` or more",
+    ),
+    "more blocks asked for than are run": (
+        spoilt("at_most: 40ms,", "at_most: 40ms, min_n: 20,"),
+        "never_decides",
+        "headgate.yaml:11: contracts.latency_p95: can never be decided: it needs 20 blocks, and "
+        "replay.blocks is 9\n"
+        "  what to do: write `replay: {blocks: 20}` or more",
+    ),
+    "a holdout that may never certify": (
+        f"{GOOD}holdout_error_budget: 4%\n",
+        "wrong_value",
+        "headgate.yaml:13: holdout_error_budget: 0.04 is out of range: it must be 0.05 or more\n"
+        "  what to do: write, for example, `holdout_error_budget: 0.25` (The chance that may be "
+        "taken of any certificate on one holdout being wrong; each takes 5 % of it, and then new "
+        "holdout data are needed)",
+    ),
     "embedder without tokenizer": (
         spoilt(", tokenizer: tokenizer.json", ""),
         "missing_key",
