@@ -59,6 +59,7 @@ def noisy_blocks(rng: np.random.Generator, n: int, sd: float, level: float = 100
         (RATIO, "log_sd", None),
         (contract("latency", Bound.NOT_ABOVE_CURRENT_BY, 10.0), "sd", None),
         (contract("latency", Bound.AT_MOST, 120.0), "sd", 100.0),
+        (contract("latency", Bound.AT_MOST, 108.0), "sd", 100.0),
     ],
 )
 def test_stated_power_of_blocks_is_the_share_of_passes(
