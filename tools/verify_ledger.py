@@ -12,8 +12,7 @@ What must hold of the entries 1 ... n of the table ``entries``:
     ``{"body":BODY,"kind":KIND,"recorded_at":TIME,"seq":SEQ,"tree":TREE}``, where BODY is the stored
     text and the others are JSON without spaces, in UTF-8. BODY is a JSON object.
 2.  ``seq`` counts 1, 2, 3 ... and SQLite has not counted further.
-3.  ``tree`` is ``sha256:`` and the root of the RFC 6962 Merkle tree of all entries before it, whose
-    leaves are the 32 bytes of their ids.
+3.  ``tree`` is ``sha256:`` and the RFC 6962 Merkle root of all ids before it, 32 bytes a leaf.
 4.  ``filled`` holds the hashes of the full subtrees of 2, 4, 8 ... leaves that the entry completes.
 5.  An entry of kind ``checkpoint`` holds a signed note of the tree before it, by one of the given
     keys; where keys were given there is at least one.
@@ -47,6 +46,7 @@ NOTE = re.compile(
 COLUMNS = ("id", "tree", "kind", "recorded_at", "body", "filled")
 NAMED = {
     "artifact": ["made_by"],
+    "audit": ["decision"],
     "measurement": ["run", "current_run"],
     "release": ["decision"],
     "drill": ["release"],

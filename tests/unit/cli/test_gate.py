@@ -16,7 +16,7 @@ from headgate.optimize.gate import judge_candidate
 from headgate.optimize.recorder import Recorder
 from headgate.release import Blocks, ClassLabel, PairedItems, Rule, Samples
 
-from .conftest import Cli, Ids
+from .conftest import Cli, Ids, environment
 
 N = 400
 YAML = """\
@@ -79,7 +79,7 @@ def judge(yaml: Path, ids: Ids) -> Judge:
         planned = {"accuracy": N, "latency_p95": 9, "cost_per_1k": 9}
         rule = Rule("docs", "holdout", "sha256:data", config.contracts, {}, planned, seed=0)
         with Store.open(Path(".headgate")) as store:
-            recorder = Recorder(store, "docs", "search", "sha256:here", 0, Path.cwd())
+            recorder = Recorder(store, "docs", "search", environment(store), 0, Path.cwd())
             _, run = judge_candidate(
                 recorder,
                 candidate=ids.student,
