@@ -185,6 +185,7 @@ def test_all_documents_of_a_call_arrive_together(tmp_path: Path) -> None:
 
     class Watched:
         in_flight = property(lambda self: plane.in_flight)
+        stats = plane.stats
 
         def predicted_wait_s(self, now_s: float) -> float:
             return plane.predicted_wait_s(now_s)
