@@ -55,14 +55,17 @@ def _row(result: LoadResult, **more: object) -> dict[str, Any]:
 
 
 def tail(bench: Bench) -> list[dict[str, Any]]:
-    """At 70 % of each peer's saturation: that peer and us in turn, the same requests."""
+    """At 70 % of each peer's saturation: that peer and us in turn, the same requests. A peer that
+    answered nobody at saturation has none."""
     rows: list[dict[str, Any]] = []
     texts = bench.model["texts"]
     best = servers(bench)
     with running(bench, best["fp32"]) as us:
         for name in (n for n in best if n in bench.peers):
-            us.suspend()
             rate = 0.7 * saturation_of(bench, name)
+            if not rate:
+                continue
+            us.suspend()
             with running(bench, best[name]) as them:
                 open_loop(them, texts, rate, 1.0, 0)
                 them.suspend()
