@@ -119,9 +119,11 @@ def contract_of(metric: str, spec: ContractSpec, kind: MetricKind, owner: Owner)
         )
     bound = given[0]
     _check_direction(metric, bound, kind)
+    axis = Axis(spec.axis) if spec.axis else kind.axis
+    _check_axis(axis, kind.axis)
     return Contract(
         metric=metric,
-        axis=Axis(spec.axis) if spec.axis else kind.axis,
+        axis=axis,
         bound=bound,
         limit=0.0 if bound is Bound.ONE_OF else _limit(spec, bound, kind),
         rationale=spec.why,
@@ -131,6 +133,27 @@ def contract_of(metric: str, spec: ContractSpec, kind: MetricKind, owner: Owner)
         allowed=spec.one_of or (),
         min_n=spec.min_n,
     )
+
+
+def check_safety(contract: Contract) -> None:
+    """Safety is never traded. Raises ``ConfigError`` where what breaks it would be promoted."""
+    if contract.axis is Axis.SAFETY and contract.on_breach is Action.WARN:
+        raise ConfigError(
+            "a breach of safety would only be warned of, and promoted",
+            reason="safety_only_warns",
+            fix="write on_breach: rollback, retrain or escalate",
+        )
+
+
+def _check_axis(axis: Axis, own: Axis) -> None:
+    """A promise on latency stands for no axis but its own, and so does one on cost."""
+    answers = (Axis.QUALITY, Axis.SAFETY)
+    if axis is not own and not (axis in answers and own in answers):
+        raise ConfigError(
+            f"its axis is {own.value}, not {axis.value}",
+            reason="wrong_axis",
+            fix="leave axis out; only what is about answers may be quality or safety",
+        )
 
 
 def live_contract_of(metric: str, spec: ContractSpec, owner: Owner) -> Contract:

@@ -19,6 +19,7 @@ from headgate.config.contracts import (
     axes_without_contract,
     check_classes,
     check_decidable,
+    check_safety,
     contract_of,
     default_contracts,
     live_contract_of,
@@ -175,6 +176,7 @@ def load_config(path: Path) -> EndpointConfig:
     def decidable(metric: str, spec: ContractSpec) -> Contract:
         kind = metric_kind(metric, file.task, own)
         contract = contract_of(metric, spec, kind, owner)
+        check_safety(contract)
         check_decidable(contract, kind, file.replay.blocks, _range_of(metric, file))
         return contract
 

@@ -21,12 +21,17 @@ from headgate.engines.http_client import split_url
 from headgate.errors import HeadgateError
 from headgate.objects import jsonable
 
-__all__ = ["PAUSES_S", "Receipt", "escalate"]
+__all__ = ["NOBODY", "PAUSES_S", "Receipt", "escalate"]
 
 PAUSES_S = (0.5, 1.0, 2.0, 4.0)
 """Between two attempts; there is one attempt more."""
 _TIMEOUT_S = 5.0
 _SAID = 200
+
+
+NOBODY = "nobody"
+"""Where to, where no file of the user's says so. What a store holds is no reason to run a command
+or to send what the environment holds: whoever can write a store could then do both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,8 @@ def escalate(
 
     ``wait`` pauses for so many seconds; where it returns something true there is no time left.
     """
+    if to == NOBODY:
+        return Receipt(to, False, 0, None, "no headgate.yaml beside the store says who is told")
     body = json.dumps(jsonable(message), ensure_ascii=False).encode()
     kind, _, written = to.partition(":")
     deliver = _post if kind == "webhook" else _run

@@ -414,6 +414,18 @@ BAD = {
         "headgate.yaml:14: live.error_rate: a share of at most 1 is kept whatever happens\n"
         "  what to do: write how much is too much, such as 0.1%",
     ),
+    "safety that only warns": (
+        spoilt("why: no strangers, on_breach: rollback", "why: no strangers, on_breach: warn"),
+        "safety_only_warns",
+        "headgate.yaml:10: contracts.batch_invariance: a breach of safety would only be warned of, "
+        "and promoted\n  what to do: write on_breach: rollback, retrain or escalate",
+    ),
+    "a promise on cost for one on safety": (
+        spoilt("why: budget line 7,", "why: budget line 7, axis: safety,"),
+        "wrong_axis",
+        "headgate.yaml:12: contracts.cost_per_1k: its axis is cost, not safety\n"
+        "  what to do: leave axis out; only what is about answers may be quality or safety",
+    ),
     "retraining without a command": (
         spoilt("on_breach: warn", "on_breach: retrain"),
         "retrain_without_command",

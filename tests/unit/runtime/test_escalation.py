@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from headgate.runtime.escalation import escalate
+from headgate.runtime.escalation import NOBODY, escalate
 from headgate.runtime.receiver import Receiver
 
 MESSAGE = {"event": "breach", "value": 0.5}
@@ -40,6 +40,13 @@ def test_it_is_given_up_in_the_end() -> None:
         receipt = escalate(owner.escalation, MESSAGE, pauses_s=(0.1, 0.1), wait=no_wait)
     assert (receipt.reached, receipt.attempts, receipt.status) == (False, 3, 503)
     assert owner.got == []
+
+
+def test_where_no_file_says_who_nobody_is_told() -> None:
+    """What a store holds is no reason to run a command."""
+    receipt = escalate(NOBODY, MESSAGE, wait=no_wait)
+    assert (receipt.reached, receipt.attempts) == (False, 0)
+    assert "no headgate.yaml" in receipt.because
 
 
 def test_a_server_that_ends_waits_for_nobody() -> None:

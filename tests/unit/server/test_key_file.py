@@ -29,6 +29,7 @@ def knows(keys: KeyFile, key: str) -> bool:
 
 def test_what_the_file_says_now_holds(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A key that is gone from it opens nothing, one that is new does; the log says so, once."""
+    caplog.set_level("WARNING", "headgate.server")
     keys = KeyFile(path)
     path.write_text(line("blue", "search"), encoding="utf-8")
     assert knows(keys, "red")
