@@ -195,7 +195,7 @@ def test_own_metrics_get_an_axis_and_a_contract(load: Load) -> None:
         "  f1: {at_least: 0.5, why: w, on_breach: warn}\n"
         "  loss: {at_most: 3, why: w, on_breach: warn}\n"
         "  toxic: {at_most: 0.1, why: w, on_breach: rollback}\n"
-        "  worst_slice_f1: {at_least: 0.4, why: w, on_breach: warn}\n"
+        "  worst_slice_f1: {at_least: 0.4, why: w, on_breach: rollback}\n"
     )
     config = load(text)
     assert {c.metric: c.axis for c in config.contracts} == {
