@@ -94,7 +94,7 @@ def _promote(store: Store, id: str) -> tuple[Entry, Release, bool]:
         expected_generation=current.generation,
         decision_entry=entry.id,
         # Not for a decision that is refused anyway: it takes seconds.
-        target_proof=prove_target(store, current.variant)
+        target_proof=prove_target(store, current.variant, store.root.absolute().parent)
         if decision.accepted and decision.current == current.variant
         else None,
         note=decision.because,

@@ -231,7 +231,7 @@ def _promote(
         variant=certificate.version,
         expected_generation=current.generation,
         decision_entry=certificate.run.entry,
-        target_proof=prove_target(store, current.variant),
+        target_proof=prove_target(store, current.variant, job.config.root),
         note=certificate.decision.because,
     )
     store.promote(release, expected_generation=current.generation)

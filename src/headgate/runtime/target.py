@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from headgate.engines.probe import read_profile
 from headgate.errors import HeadgateError, Refused
 from headgate.ledger import Store
 from headgate.objects import digest, short
 from headgate.runtime.deploy import Deployment
+from headgate.runtime.loading import own_functions
 from headgate.runtime.servable import Servable
 
 __all__ = ["prove_target"]
@@ -16,15 +18,17 @@ __all__ = ["prove_target"]
 _WARM_S = 2.0
 
 
-def prove_target(store: Store, version: str) -> str:
+def prove_target(store: Store, version: str, root: Path) -> str:
     """The ledger entry of the proof that the variant ``version`` could be served here and now.
 
-    Its content and every file of its build are hashed, one engine is loaded and warmed, and what it
-    answers to three inputs keeps the output contract. Takes seconds. Raises ``Refused`` (reason
+    Its content and every file of its build are hashed, the endpoint's own functions in ``root`` are
+    those that it was judged with, one engine is loaded and warmed, and what they answer together to
+    three inputs keeps the output contract. Takes seconds. Raises ``Refused`` (reason
     ``rollback_target_unusable``) where any of that fails: who promotes over it could not go back.
     """
     try:
         servable = Servable.load(store, version)
+        before, after = own_functions(servable, root)
         deployment = Deployment.open(
             endpoint=servable.endpoint,
             generation=0,
@@ -34,6 +38,8 @@ def prove_target(store: Store, version: str) -> str:
             path_of=store.path_of,
             batch_invariance=servable.batch_invariance,
             labels=servable.labels,
+            preprocess=before,
+            postprocess=after,
             released=False,
             warm_s=_WARM_S,
         )

@@ -44,7 +44,9 @@ Cli = Callable[..., Said]
 @pytest.fixture(autouse=True)
 def targets(monkeypatch: pytest.MonkeyPatch) -> None:
     """The variants of the sample store have no models: what is current is taken to be usable."""
-    monkeypatch.setattr("headgate.runtime.target.prove_target", lambda store, version: "a proof")
+    monkeypatch.setattr(
+        "headgate.runtime.target.prove_target", lambda store, version, root: "a proof"
+    )
 
 
 @pytest.fixture

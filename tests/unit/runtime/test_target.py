@@ -11,6 +11,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from headgate.config import load_function
 from headgate.errors import Refused
 from headgate.ledger import Store
 from headgate.objects import BatchingSpec, BatchInvariance, Build, CacheSpec, Variant
@@ -45,7 +46,7 @@ def entries(store: Store) -> int:
 def test_what_answers_is_proved_and_the_proof_is_on_record(store: Store, tmp_path: Path) -> None:
     """Which files, by digest, on which machine, and what the answers look like."""
     servable, version = released(store, tiny_classifier(tmp_path / "model.onnx"))
-    body = store.get(prove_target(store, version)).body
+    body = store.get(prove_target(store, version, store.root.parent)).body
     assert (body["variant"], body["build"]) == (version, servable.build.version)
     assert body["files"] == servable.build.files
     assert body["e"].startswith("sha256:")
@@ -55,9 +56,23 @@ def test_what_answers_is_proved_and_the_proof_is_on_record(store: Store, tmp_pat
 def refused(store: Store, version: str) -> Refused:
     before = entries(store)
     with pytest.raises(Refused) as caught:
-        prove_target(store, version)
+        prove_target(store, version, store.root.parent)
     assert entries(store) == before, "no proof of what does not answer"
     return caught.value
+
+
+def test_a_target_whose_own_function_was_changed_is_no_target(store: Store, tmp_path: Path) -> None:
+    """Rolled back to, it would be refused: better before than after."""
+    (tmp_path / "own.py").write_text("def after(outputs):\n    return outputs\n")
+    function = load_function("own:after", tmp_path)
+    servable, _ = released(store, tiny_classifier(tmp_path / "model.onnx"))
+    build = replace(servable.build, postprocess=function.version)
+    variant = replace(servable.variant, build=build.version)
+    own = replace(servable, build=build, variant=variant, postprocess="own:after")
+    version = store.put_bytes(own.content)
+    prove_target(store, version, tmp_path)
+    (tmp_path / "own.py").write_text("def after(outputs):\n    return -outputs\n")
+    assert "is not the source" in refused(store, version).what
 
 
 def test_a_target_whose_file_was_changed_is_no_target(store: Store, tmp_path: Path) -> None:
