@@ -43,7 +43,7 @@ class WatchRule:
     false_alarm: float = 0.01
     """Of a release that keeps all its promises, ever."""
     false_recovery: float = 0.05
-    """Of an incident, ever: that it is closed while its promise is still broken."""
+    """After a breach, ever: that its incident is closed while its promise is still broken."""
     min_n: int = 50
     """Fewer observations say nothing yet; a contract's own ``min_n`` goes before."""
 
@@ -229,7 +229,6 @@ class _Line:
         self._false_recovery = false_recovery
         self._min_n = 1 if mean.certain else min_n
         self._against = Capital()
-        self._for = Capital()
         self._rounds = 0
         self._recent: deque[tuple[float, Observed]] = deque(maxlen=_REMEMBERED)
         self.against: deque[str] = deque(maxlen=5)
@@ -244,7 +243,7 @@ class _Line:
 
     def await_recovery(self) -> None:
         """What was seen until now says nothing of recovery."""
-        self._for.begin_anew()
+        self._for = Capital()
         self.seen, self._total = 0, 0.0
 
     def see(self, second: Second, now_s: float) -> None:
@@ -260,13 +259,8 @@ class _Line:
         if mean.certain:
             return
         self._against.play(against_at_most(observed.mean, mean.bound))
-        if mean.share:  # a request counts for itself: all in a row must be good
-            bad = round(observed.n * observed.mean)
-            lost, won = (against_at_least(x, mean.bound, mean.most) for x in (1.0, 0.0))
-            gains = [bad * b + (observed.n - bad) * g for b, g in zip(lost, won, strict=True)]
-        else:
-            gains = list(against_at_least(min(observed.mean, mean.most), mean.bound, mean.most))
-        self._for.play(gains)
+        seen = min(observed.mean, mean.most)
+        self._for.play(against_at_least(seen, mean.bound, mean.most))
 
     @property
     def seen_mean(self) -> float:
