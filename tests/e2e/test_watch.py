@@ -213,15 +213,16 @@ def test_a_release_that_returns_as_bad_is_not_taken_back_again(world: World) -> 
     assert len(world.versions()) == 3
 
 
-def test_at_the_baseline_there_is_nothing_to_roll_back_to(world: World) -> None:
-    """Which is on record and told; the server goes on."""
+def test_what_a_rollback_brought_back_is_not_rolled_back_further(world: World) -> None:
+    """Whoever rolled back, and long ago too: its owner is told; the server goes on."""
     world.store.promote(
-        Release("words", 2, world.versions()[0], None, extra={"restores": "0"}),
+        Release("words", 2, world.versions()[1], None, extra={"restores": "1"}),
         expected_generation=1,
     )
     with Receiver() as owner, served(world, wrong, contract(owner.escalation), then=wrong):
-        eventually(lambda: owner.got, "the owner was not told")
-    assert owner.got[0]["outcome"] == "nothing_to_roll_back_to"
+        eventually(lambda: any(i.responses for i in world.incidents()), "nobody was told")
+    assert [told["action"] for told in owner.got] == ["escalate"]
+    assert len(world.versions()) == 3
 
 
 def test_retraining_runs_the_declared_command_and_records_it(world: World, tmp_path: Path) -> None:

@@ -46,6 +46,8 @@ class Standing:
     made_at_s: float
     """When what is served was made, in seconds since 1970."""
     terms: Terms
+    restored: bool = False
+    """A rollback brought it back."""
 
     @property
     def name(self) -> str:

@@ -121,7 +121,8 @@ class Watch:
             left_open = await asyncio.to_thread(_left_open, self._store, standing.endpoint)
             self._set_up(deployment.metrics, left_open)
         assert self._journal is not None
-        self._watcher.handle(TookOver(standing.generation, standing.terms), self._clock())
+        took_over = TookOver(standing.generation, standing.terms, standing.restored)
+        self._watcher.handle(took_over, self._clock())
         body = {
             "endpoint": standing.endpoint,
             "generation": standing.generation,
@@ -173,6 +174,7 @@ class Watch:
                 machine_share=min(1.0, deployment.build.threads / self._cores),
                 lengths=Servable.load(self._store, release.variant).lengths,
             ),
+            restored="restores" in release.extra,
         )
 
 

@@ -54,8 +54,9 @@ class Watched:
         self.now_s = 1000.0
         self.took_over(1)
 
-    def took_over(self, generation: int) -> None:
-        assert self.watcher.handle(TookOver(generation, self.terms), self.now_s) == []
+    def took_over(self, generation: int, *, restored: bool = False) -> None:
+        event = TookOver(generation, self.terms, restored)
+        assert self.watcher.handle(event, self.now_s) == []
 
     def sees(self, seconds: Iterable[Sequence[Over] | Second]) -> list[Breach | Recovery]:
         """What it says until the first time that it says anything, or nothing."""
@@ -154,6 +155,43 @@ def test_a_release_that_returns_and_breaks_the_promise_too_is_not_rolled_back_fu
     assert isinstance(breach, Breach)
     assert (breach.again, breach.action) == (True, Action.ESCALATE)
     assert watched.sees(bad(600)) == []
+
+
+def test_while_a_rollback_has_not_helped_no_other_promise_rolls_back() -> None:
+    """A slow machine breaks one promise after the other: the first takes a release back, the next
+    are told. Once all is well a release is rolled back as before."""
+    watched = Watched(contract(), contract("error_rate", 0.2))
+    (breach,) = watched.sees(bad(20))
+    assert (breach.contract.metric, breach.action) == ("latency_p95", Action.ROLLBACK)
+    watched.took_over(2)
+    said = [watched.sees([[FAILED] * 20] * 60) for _ in range(2)]
+    by_metric = {s.contract.metric: s for s in itertools.chain(*said)}
+    assert {s.action for s in by_metric.values()} == {Action.ESCALATE}
+    assert not by_metric["error_rate"].again, "it is an incident of its own"
+    while watched.watcher.open:
+        assert watched.sees(good(300))
+    watched.took_over(3)
+    assert [b.action for b in watched.sees(bad(20))] == [Action.ROLLBACK]
+
+
+def test_what_a_rollback_brought_back_is_not_rolled_back() -> None:
+    """Not with every incident closed either; a warning stays one."""
+    warned = contract("error_rate", 0.2, Action.WARN)
+    watched = Watched(contract(), warned)
+    watched.took_over(2, restored=True)
+    said = [watched.sees([[FAILED] * 20] * 60) for _ in range(2)]
+    assert {b.contract.metric: b.action for b in itertools.chain(*said)} == {
+        "latency_p95": Action.ESCALATE,
+        "error_rate": Action.WARN,
+    }
+
+
+def test_a_warning_that_is_open_holds_up_no_rollback() -> None:
+    """Nothing was rolled back yet: a release that comes later can still be to blame."""
+    watched = Watched(contract("invalid_rate", 0.2, Action.WARN), contract())
+    assert watched.sees([Second([FAST] * 20, invalid_answers=20)] * 60)
+    watched.took_over(2)
+    assert [b.action for b in watched.sees(bad(20))] == [Action.ROLLBACK]
 
 
 def test_an_incident_of_an_earlier_run_stays_open() -> None:
