@@ -272,6 +272,43 @@ def test_a_full_disk_stops_neither_serving_nor_telling(
     assert world.store.verify().ok
 
 
+@pytest.mark.parametrize("tried", [False, True], ids=["it died before", "the disk was full"])
+def test_a_rollback_that_an_earlier_run_owes_is_made_up_for(world: World, tried: bool) -> None:
+    """The incident is on record, its rollback is not, and the release that broke its promise is
+    what the next run serves: it is taken back at once, whatever it does now."""
+    with Receiver() as owner:
+        promise = contract(owner.escalation)
+        release, _ = world.store.history("words")[-1]
+        owed = world.store.append(
+            "incident",
+            {
+                "endpoint": "words",
+                "generation": 1,
+                "release": release.id,
+                "promise": promise.describe(),
+                "value": 1.0,
+                "low": 0.5,
+                "n": 100,
+                "since_s": 5.0,
+                "requests": ["r1"],
+                "because": "it was slow",
+            },
+        )
+        for action, outcome in [("rollback", "failed"), ("escalate", "done")] if tried else []:
+            body = {"incident": owed.id, "action": action, "outcome": outcome, "said": ""}
+            world.store.append("response", body)
+        with served(world, lambda out: out, promise):
+            eventually(lambda: owner.got, "the owner was not told")
+    told = owner.got[0]
+    assert (told["incident"], told["action"], told["outcome"]) == (owed.id, "rollback", "done")
+    first, _, third = world.versions()
+    assert third == first
+    (incident,) = world.incidents()
+    rollbacks = [r.body["outcome"] for r in incident.responses if r.body["action"] == "rollback"]
+    assert rollbacks == (["failed", "done"] if tried else ["done"])
+    assert world.store.verify().ok
+
+
 def test_an_incident_outlives_the_server(world: World) -> None:
     """The next run of the server finds it open, tells nobody again, and closes it by evidence."""
     with Receiver() as owner:

@@ -195,9 +195,11 @@ def test_a_warning_that_is_open_holds_up_no_rollback() -> None:
 
 
 def test_an_incident_of_an_earlier_run_stays_open() -> None:
-    """It is neither told again by the same release nor forgotten."""
+    """It is neither told again by the same release nor forgotten; what is owed for it still is what
+    its contract says."""
     watcher = Watcher(WatchRule((contract(),)), {contract().describe(): 1})
     watcher.handle(TookOver(1, Terms()), 0.0)
+    assert watcher.action_of(contract()) is Action.ROLLBACK
     said = [watcher.handle(Second([SLOW] * 20), float(i)) for i in range(60)]
     assert not any(said)
     said = [watcher.handle(Second([FAST] * 20), 60.0 + i) for i in range(250)]
