@@ -213,15 +213,16 @@ def test_a_release_that_returns_as_bad_is_not_taken_back_again(world: World) -> 
     assert len(world.versions()) == 3
 
 
-def test_at_the_baseline_there_is_nothing_to_roll_back_to(world: World) -> None:
-    """Which is on record and told; the server goes on."""
+def test_what_a_rollback_brought_back_is_not_rolled_back_further(world: World) -> None:
+    """Whoever rolled back, and long ago too: its owner is told; the server goes on."""
     world.store.promote(
-        Release("words", 2, world.versions()[0], None, extra={"restores": "0"}),
+        Release("words", 2, world.versions()[1], None, extra={"restores": "1"}),
         expected_generation=1,
     )
     with Receiver() as owner, served(world, wrong, contract(owner.escalation), then=wrong):
-        eventually(lambda: owner.got, "the owner was not told")
-    assert owner.got[0]["outcome"] == "nothing_to_roll_back_to"
+        eventually(lambda: any(i.responses for i in world.incidents()), "nobody was told")
+    assert [told["action"] for told in owner.got] == ["escalate"]
+    assert len(world.versions()) == 3
 
 
 def test_retraining_runs_the_declared_command_and_records_it(world: World, tmp_path: Path) -> None:
@@ -268,6 +269,43 @@ def test_a_full_disk_stops_neither_serving_nor_telling(
         assert 'headgate_watch_failures_total{what="ledger"}' in httpx.get(f"{url}/metrics").text
         full.clear()
         eventually(lambda: any(i.responses for i in world.incidents()), "it was never written")
+    assert world.store.verify().ok
+
+
+@pytest.mark.parametrize("tried", [False, True], ids=["it died before", "the disk was full"])
+def test_a_rollback_that_an_earlier_run_owes_is_made_up_for(world: World, tried: bool) -> None:
+    """The incident is on record, its rollback is not, and the release that broke its promise is
+    what the next run serves: it is taken back at once, whatever it does now."""
+    with Receiver() as owner:
+        promise = contract(owner.escalation)
+        release, _ = world.store.history("words")[-1]
+        owed = world.store.append(
+            "incident",
+            {
+                "endpoint": "words",
+                "generation": 1,
+                "release": release.id,
+                "promise": promise.describe(),
+                "value": 1.0,
+                "low": 0.5,
+                "n": 100,
+                "since_s": 5.0,
+                "requests": ["r1"],
+                "because": "it was slow",
+            },
+        )
+        for action, outcome in [("rollback", "failed"), ("escalate", "done")] if tried else []:
+            body = {"incident": owed.id, "action": action, "outcome": outcome, "said": ""}
+            world.store.append("response", body)
+        with served(world, lambda out: out, promise):
+            eventually(lambda: owner.got, "the owner was not told")
+    told = owner.got[0]
+    assert (told["incident"], told["action"], told["outcome"]) == (owed.id, "rollback", "done")
+    first, _, third = world.versions()
+    assert third == first
+    (incident,) = world.incidents()
+    rollbacks = [r.body["outcome"] for r in incident.responses if r.body["action"] == "rollback"]
+    assert rollbacks == (["failed", "done"] if tried else ["done"])
     assert world.store.verify().ok
 
 

@@ -54,7 +54,7 @@ def drill(
     with _quiet(), open_store(file, store) as opened:
         name = endpoint_in(opened, file, endpoint)
         watch = watch_of(opened, name, file)
-        say(f"A drill with {name}, in a copy of {opened.root}; it takes some 15 seconds.")
+        say(f"A drill with {name}, in a copy of {opened.root}; it takes half a minute.")
         report = hold(
             opened,
             name,

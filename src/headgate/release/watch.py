@@ -43,7 +43,7 @@ class WatchRule:
     false_alarm: float = 0.01
     """Of a release that keeps all its promises, ever."""
     false_recovery: float = 0.05
-    """Of an incident, ever: that it is closed while its promise is still broken."""
+    """After a breach, ever: that its incident is closed while its promise is still broken."""
     min_n: int = 50
     """Fewer observations say nothing yet; a contract's own ``min_n`` goes before."""
 
@@ -54,6 +54,8 @@ class TookOver:
 
     generation: int
     terms: Terms
+    restored: bool = False
+    """A rollback brought it back: it is not rolled back further."""
 
 
 WatchEvent: TypeAlias = TookOver | Second
@@ -66,7 +68,8 @@ class Breach:
     contract: Contract
     generation: int
     action: Action
-    """What the contract declares; *escalate* where ``again``."""
+    """What the contract declares; *escalate* where ``again``, or for a rollback that would be
+    another one (``Watcher.action_of``)."""
     again: bool
     """Its incident is open already, and the release that answers now breaks it too."""
     value: float
@@ -100,6 +103,7 @@ class Watcher:
         self.rule = rule
         self._broken_by = dict(open or {})
         self._generation: int | None = None
+        self._restored = False
         self._promises: list[_Promise] = []
 
     @property
@@ -114,7 +118,7 @@ class Watcher:
 
     def handle(self, event: WatchEvent, now_s: float) -> list[Breach | Recovery]:
         if isinstance(event, TookOver):
-            self._generation = event.generation
+            self._generation, self._restored = event.generation, event.restored
             self._promises = self._watch(event.terms)
             return []
         if self._generation is None:
@@ -126,6 +130,25 @@ class Watcher:
             if said is not None:
                 decided.append(said)
         return decided
+
+    def action_of(self, contract: Contract) -> Action:
+        """What follows where the release that answers now breaks ``contract``.
+
+        A rollback was a try. Where another promise is broken after it, or is still, the machine
+        may be to blame, or the traffic: people are asked, and nothing is rolled back further.
+        """
+        if contract.on_breach is Action.ROLLBACK and (self._restored or self._rolled_back):
+            return Action.ESCALATE
+        return contract.on_breach
+
+    @property
+    def _rolled_back(self) -> bool:
+        """An incident is open for which a release before this one was to be rolled back."""
+        return any(
+            self._broken_by.get(contract.describe(), self._generation) != self._generation
+            for contract in self.rule.contracts
+            if contract.on_breach is Action.ROLLBACK
+        )
 
     def _watch(self, terms: Terms) -> list[_Promise]:
         seen = [(c, means) for c in self.rule.contracts if (means := means_of(c, terms))]
@@ -141,8 +164,10 @@ class Watcher:
             promise.begin_anew()
             return recovery
         if promise.broken and not promise.told and broken_by != generation:
+            again = broken_by is not None
+            action = Action.ESCALATE if again else self.action_of(promise.contract)
             self._broken_by.setdefault(key, generation)
-            breach = promise.breach(generation, now_s, again=broken_by is not None)
+            breach = promise.breach(generation, now_s, action, again=again)
             promise.await_recovery()
             return breach
         return None
@@ -187,7 +212,7 @@ class _Promise:
         for line in self._lines:
             line.begin_anew()
 
-    def breach(self, generation: int, now_s: float, *, again: bool) -> Breach:
+    def breach(self, generation: int, now_s: float, action: Action, *, again: bool) -> Breach:
         line = next(line for line in self._lines if line.broken)
         value, n, since_s = line.since_change(now_s)
         low = line.low
@@ -200,7 +225,7 @@ class _Promise:
         return Breach(
             contract=self.contract,
             generation=generation,
-            action=Action.ESCALATE if again else self.contract.on_breach,
+            action=action,
             again=again,
             value=value,
             low=low,
@@ -229,7 +254,6 @@ class _Line:
         self._false_recovery = false_recovery
         self._min_n = 1 if mean.certain else min_n
         self._against = Capital()
-        self._for = Capital()
         self._rounds = 0
         self._recent: deque[tuple[float, Observed]] = deque(maxlen=_REMEMBERED)
         self.against: deque[str] = deque(maxlen=5)
@@ -244,7 +268,7 @@ class _Line:
 
     def await_recovery(self) -> None:
         """What was seen until now says nothing of recovery."""
-        self._for.begin_anew()
+        self._for = Capital()
         self.seen, self._total = 0, 0.0
 
     def see(self, second: Second, now_s: float) -> None:
@@ -260,13 +284,8 @@ class _Line:
         if mean.certain:
             return
         self._against.play(against_at_most(observed.mean, mean.bound))
-        if mean.share:  # a request counts for itself: all in a row must be good
-            bad = round(observed.n * observed.mean)
-            lost, won = (against_at_least(x, mean.bound, mean.most) for x in (1.0, 0.0))
-            gains = [bad * b + (observed.n - bad) * g for b, g in zip(lost, won, strict=True)]
-        else:
-            gains = list(against_at_least(min(observed.mean, mean.most), mean.bound, mean.most))
-        self._for.play(gains)
+        seen = min(observed.mean, mean.most)
+        self._for.play(against_at_least(seen, mean.bound, mean.most))
 
     @property
     def seen_mean(self) -> float:

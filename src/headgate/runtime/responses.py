@@ -46,6 +46,8 @@ class Standing:
     made_at_s: float
     """When what is served was made, in seconds since 1970."""
     terms: Terms
+    restored: bool = False
+    """A rollback brought it back."""
 
     @property
     def name(self) -> str:
@@ -95,15 +97,7 @@ class Responses:
         promise = contract.describe()
         fields = {"event": "breach", "release": standing.name, "promise": promise}
         _log.error("%s: %s: %s", standing.name, promise, breach.because, extra={"fields": fields})
-        requests = list(breach.requests)
-        found = {
-            "value": breach.value,
-            "low": breach.low,
-            "n": breach.n,
-            "since_s": breach.since_s,
-            "requests": requests,
-            "because": breach.because,
-        }
+        found = _found(breach)
         if not breach.again:
             at = utc_now()
             self._incidents[promise] = self._journal.write(
@@ -122,6 +116,12 @@ class Responses:
                 },
             )
         self._begin(self._respond(breach, standing, self._incidents[promise], found))
+
+    def resume(self, breach: Breach, standing: Standing) -> None:
+        """Begins the action that an earlier run owes; its incident is adopted already."""
+        promise = breach.contract.describe()
+        _log.warning("%s: %s: %s is owed still", standing.name, promise, breach.action)
+        self._begin(self._respond(breach, standing, self._incidents[promise], _found(breach)))
 
     def recovery(self, recovery: Recovery, standing: Standing) -> None:
         """Closes the incident with its evidence, and tells whoever was told of the breach."""
@@ -271,6 +271,18 @@ class Responses:
         ended = await self._retraining.run(standing.endpoint, standing.variant)
         details = {"run": ended.run, "exit_status": ended.exit_status}
         return _Done(ended.outcome, ended.said, details)
+
+
+def _found(breach: Breach) -> dict[str, object]:
+    """What was seen, as it goes on record."""
+    return {
+        "value": breach.value,
+        "low": breach.low,
+        "n": breach.n,
+        "since_s": breach.since_s,
+        "requests": list(breach.requests),
+        "because": breach.because,
+    }
 
 
 def _known(entry: Id) -> str | None:

@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from headgate.errors import HeadgateError
-from headgate.ledger import Entry, Store, incidents
-from headgate.objects import Contract
+from headgate.ledger import Incident, Store, incidents
+from headgate.objects import Action, Contract
 from headgate.release import Breach, Second, Terms, TookOver, Watcher, WatchRule
 from headgate.runtime.deploy import Deployment
 from headgate.runtime.journal import Journal
@@ -117,11 +117,13 @@ class Watch:
     async def _begin(self, deployment: Deployment) -> None:
         """Another release answers: its rule goes on record before its first request is seen."""
         standing = await asyncio.to_thread(self._stands, deployment)
+        left_open: Mapping[str, Incident] = {}
         if self._journal is None:
             left_open = await asyncio.to_thread(_left_open, self._store, standing.endpoint)
             self._set_up(deployment.metrics, left_open)
         assert self._journal is not None
-        self._watcher.handle(TookOver(standing.generation, standing.terms), self._clock())
+        took_over = TookOver(standing.generation, standing.terms, standing.restored)
+        self._watcher.handle(took_over, self._clock())
         body = {
             "endpoint": standing.endpoint,
             "generation": standing.generation,
@@ -142,15 +144,28 @@ class Watch:
         for contract in self.watched:
             deployment.metrics.breaches[contract.metric] += 0  # named before the first
         self._deployment, self._standing = deployment, standing
+        self._make_up(left_open, standing)
 
-    def _set_up(self, metrics: Metrics, left_open: Mapping[str, Entry]) -> None:
+    def _make_up(self, left_open: Mapping[str, Incident], standing: Standing) -> None:
+        """Carries out what an earlier run has not, where the release concerned still answers:
+        the process died in between, or the disk was full."""
+        assert self._responses is not None
+        for contract in self.rule.contracts:
+            incident = left_open.get(contract.describe())
+            if incident is None or incident.opened.body["generation"] != standing.generation:
+                continue
+            action = self._watcher.action_of(contract)
+            if not _is_done(incident, action):
+                self._responses.resume(_breach(incident, contract, action), standing)
+
+    def _set_up(self, metrics: Metrics, left_open: Mapping[str, Incident]) -> None:
         """With the incidents that an earlier run of the server left open, by promise."""
         retraining = None if self._retrain is None else Retraining(self._store, self._retrain)
         self._journal = Journal(self._store, metrics)
         self._responses = Responses(self._store, self._journal, metrics, retraining=retraining)
         for promise, incident in left_open.items():
-            self._responses.adopt(promise, incident.id)
-        broken_by = {promise: int(e.body["generation"]) for promise, e in left_open.items()}
+            self._responses.adopt(promise, incident.opened.id)
+        broken_by = {promise: int(i.opened.body["generation"]) for promise, i in left_open.items()}
         self._watcher = Watcher(self.rule, broken_by)
         metrics.open_incidents = lambda: len(self._watcher.open)
 
@@ -173,13 +188,39 @@ class Watch:
                 machine_share=min(1.0, deployment.build.threads / self._cores),
                 lengths=Servable.load(self._store, release.variant).lengths,
             ),
+            restored="restores" in release.extra,
         )
 
 
-def _left_open(store: Store, endpoint: str) -> dict[str, Entry]:
+def _left_open(store: Store, endpoint: str) -> dict[str, Incident]:
     """Promise -> the incident about it that is open."""
     found = incidents(store, endpoint)
-    return {i.opened.body["promise"]: i.opened for i in found if i.recovery is None}
+    return {i.opened.body["promise"]: i for i in found if i.recovery is None}
+
+
+def _is_done(incident: Incident, action: Action) -> bool:
+    """A response says so; who was told of a rollback that failed has not been helped."""
+    return any(
+        response.body["action"] == action.value and response.body["outcome"] == "done"
+        for response in incident.responses
+    )
+
+
+def _breach(incident: Incident, contract: Contract, action: Action) -> Breach:
+    """As it was told when ``incident`` was opened."""
+    body = incident.opened.body
+    return Breach(
+        contract=contract,
+        generation=body["generation"],
+        action=action,
+        again=False,
+        value=body["value"],
+        low=body["low"],
+        n=body["n"],
+        since_s=body["since_s"],
+        requests=tuple(body["requests"]),
+        because=body["because"],
+    )
 
 
 def _counted(deployment: Deployment) -> tuple[int, int, int]:

@@ -66,6 +66,15 @@ def test_what_was_promoted_meanwhile_is_not_taken_back(store: Store) -> None:
     assert len(store.history("docs")) == 3
 
 
+def test_at_the_baseline_there_is_nothing_to_roll_back_to(store: Store) -> None:
+    """Which is on record; the owner has been told."""
+    baseline = store.history("docs")[0][1].variant
+    store.promote(
+        Release("docs", 3, baseline, None, extra={"restores": "0"}), expected_generation=2
+    )
+    assert broken(store, 3, Action.ROLLBACK)["outcome"] == "nothing_to_roll_back_to"
+
+
 def test_a_ledger_that_is_held_is_asked_again(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
