@@ -150,11 +150,11 @@ def test_without_a_winner_not_knowing_goes_before_a_refusal() -> None:
 @pytest.fixture(autouse=True)
 def targets(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is current is made up, and taken to be usable."""
-    monkeypatch.setattr(main, "prove_target", lambda store, version: f"proof of {version}")
+    monkeypatch.setattr(main, "prove_target", lambda store, version, root: f"proof of {version}")
 
 
 def promoted(store: Store, found: object, *, promote: bool = True) -> int | None:
-    job = SimpleNamespace(config=SimpleNamespace(endpoint="docs"), store=store)
+    job = SimpleNamespace(config=SimpleNamespace(endpoint="docs", root=store.root), store=store)
     baseline = SimpleNamespace(version=store.put_bytes(b"the baseline"))
     return main._promote(
         cast("Job", job),
