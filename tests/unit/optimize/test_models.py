@@ -22,7 +22,7 @@ X = [[k, 0, 0, 0] for k in range(6)]
 def estimator():
     return LogisticRegression().fit(X, list("ababac"))
 def layers():
-    return MLPClassifier(solver="lbfgs", max_iter=500).fit(X, [7, 8, 7, 8, 7, 9])
+    return MLPClassifier(random_state=0).partial_fit(X, [7, 8, 7, 8, 7, 9], classes=[7, 8, 9])
 def voters():
     parts = [("linear", LogisticRegression()), ("bayes", GaussianNB())]
     return VotingClassifier(parts, voting="soft", flatten_transform=False).fit(X, list("ababac"))
