@@ -159,6 +159,7 @@ def main():
     mlperf_loadgen.DestroySUT(sut)
     first_s = client.asked[0][0]
     asked = {
+        "first_s": first_s,  # on the machine's monotonic clock
         "at_s": [at_s - first_s for at_s, _ in client.asked],
         "index": [index for _, index in client.asked],
         "failed": client.failed,

@@ -95,11 +95,15 @@ def serve(
     from headgate.server import Limits
     from headgate.server import serve as serve_deployment
     from headgate.server.key_file import KeyFile
+    from headgate.server.serve import bind
 
+    # What would end it is told before anything is loaded, which takes its time.
+    bind(host, port).close()
     if grpc_port is not None:
         from headgate.server.grpc import installed_grpc
 
-        installed_grpc()  # before anything is loaded
+        installed_grpc()
+        bind(host, grpc_port, "--grpc-port").close()
     api_keys = None if api_key_file is None else KeyFile(api_key_file)
     with (
         log_to_stderr(as_json=as_json),

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 import pytest
 
 from benchmarks.convention import Target
-from benchmarks.referee import agrees, summary, targets
+from benchmarks.referee import agrees, during, summary, targets
+
+if TYPE_CHECKING:
+    from headgate.loadtest import LoadResult
 
 SUMMARY = """\
 Scenario : Server
@@ -118,3 +124,15 @@ def test_the_client_need_not_be_asked_often_enough_for_a_verdict() -> None:
     """What bounds it is its p95, not LoadGen's early stopping."""
     bare = {"loadgen": side(0.001, valid=False), "ours": side(0.001)}
     assert judged([row(0.1, 0.1)] * 3, bare)[2].ok
+
+
+def test_only_what_was_asked_meanwhile_is_compared() -> None:
+    """Ours begins before LoadGen and ends after it; then the server is half as busy."""
+    result = cast(
+        "LoadResult",
+        SimpleNamespace(
+            scheduled_s=np.array([0.0, 9.9, 10.1, 12.0, 15.1]),
+            latencies_s=np.array([1.0, 2.0, 3.0, math.inf, 5.0]),
+        ),
+    )
+    assert during(result, 10.0, 5.0).tolist() == [3.0, math.inf]
