@@ -28,7 +28,7 @@ from headgate.config import (
     source_digest,
 )
 from headgate.errors import ConfigError, InputError
-from headgate.objects import canonical
+from headgate.objects import Kind, canonical
 from headgate.optimize.accept import Acceptance
 from headgate.optimize.contents import SCHEMAS, TEXTS, WORKLOAD, numbers
 from headgate.optimize.recorder import Call, Output, Recorder, scratch, transformation
@@ -248,7 +248,7 @@ def _labelled(split: Split) -> bool:
     return labels is not None
 
 
-def _form(role: str, task: str) -> tuple[str, str]:
+def _form(role: str, task: str) -> tuple[Kind, str]:
     """Kind and schema of a file of the endpoint."""
     if role in ("workload", "unique"):
         return "workload", WORKLOAD
@@ -265,7 +265,7 @@ def _register_file(
     return version
 
 
-def _register_value(recorder: Recorder, role: str, value: object, schema: str) -> str:
+def _register_value(recorder: Recorder, role: Kind, value: object, schema: str) -> str:
     version = recorder.store.put_bytes(canonical(value))
     recorder.register(role, version, kind=role, schema=schema)
     return version

@@ -83,7 +83,7 @@ def test_an_audit_judges_the_data_by_them(
     inputs = registered(endpoint, new_recorder)
     now = datetime(2026, 12, 2, tzinfo=UTC)
     found = audit_object(store, inputs.versions["workload"], now=now)
-    verdicts = {r.contract.metric: str(r.verdict) for r in found.facts.data}
+    verdicts = {r.contract.metric: str(r.verdict) for r in found.facts.promised}
     assert verdicts == {"age": "warn", "drift": "pass"}
 
 
