@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from headgate.cli.options import AsJson, FileOption, StoreOption, open_store
+from headgate.cli.options import (
+    AsJson,
+    FileOption,
+    StoreOption,
+    config_beside,
+    open_store,
+)
+from headgate.errors import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from rich.console import RenderableType
 
+    from headgate.config import EndpointConfig
     from headgate.ledger import Store
-    from headgate.optimize.audit import ObjectAudit, Stop
+    from headgate.optimize.audit import Notice, ObjectAudit
 
 __all__ = ["audit"]
 
-FINDINGS = 3
 _NAMED = 3
 _COLOURS = {"no": "green", "yes": "red", "unknown": "yellow"}
 
@@ -28,7 +36,11 @@ _COLOURS = {"no": "green", "yes": "red", "unknown": "yellow"}
 def audit(
     object: Annotated[
         str | None,
-        typer.Option("--object", metavar="ID", help="Ask everything of this object alone."),
+        typer.Option(
+            "--object",
+            metavar="ID",
+            help="Ask everything of this object alone: an id, or a release as docs@3 or 3.",
+        ),
     ] = None,
     file: FileOption = None,
     store: StoreOption = None,
@@ -37,20 +49,23 @@ def audit(
     """List what is unauditable, or ask one object the five failure questions."""
     with open_store(file, store) as opened:
         if object is not None:
-            return _one(opened, object, as_json=as_json)
-        return _all(opened, file or opened.root.absolute().parent, as_json=as_json)
+            return _one(opened, object, file, as_json=as_json)
+        return _all(opened, config_beside(opened, file), as_json=as_json)
 
 
-def _all(store: Store, config: Path, *, as_json: bool) -> int:
-    """Missing edges, what the newest winner waits for, and what headgate.yaml leaves open."""
-    from headgate.cli.output import print_json, stdout, title
+def _all(store: Store, config: EndpointConfig | None, *, as_json: bool) -> int:
+    """Missing edges, what is found of the newest winner, and what headgate.yaml leaves open."""
+    from headgate.cli.output import print_json, say, stdout, title
     from headgate.optimize.audit import audit_store
 
-    stops = (*audit_store(store, now=datetime.now(UTC)), *_open_keys(config))
+    found = audit_store(store, now=datetime.now(UTC))
+    stops = (*found.stops, *_open_keys(config))
     objects = len({e.body["version"] for e in store.entries("artifact")})
     if as_json:
-        print_json({"ok": not stops, "objects": objects, "findings": stops})
-        return FINDINGS if stops else 0
+        print_json({"ok": not stops, "objects": objects, "findings": stops, "told": found.told})
+        return Refused.exit_code if stops else 0
+    for told in found.told:
+        say(f"{told}; it stops nobody: {told.fix}")
     console = stdout()
     if not stops:
         console.print(title("Nothing is missing from the evidence", f"{objects:,} objects"))
@@ -63,20 +78,19 @@ def _all(store: Store, config: Path, *, as_json: bool) -> int:
     console.print(title("What brings it"))
     for fix in dict.fromkeys(stop.fix for stop in stops):
         console.print(f"  {fix}", soft_wrap=True)
-    return FINDINGS
+    return Refused.exit_code
 
 
-def _open_keys(config: Path) -> Iterable[Stop]:
+def _open_keys(config: EndpointConfig | None) -> Iterable[Notice]:
     """What headgate.yaml leaves open, where there is one."""
-    from headgate.config import load_config
-    from headgate.optimize.audit import Stop
+    from headgate.optimize.audit import Notice
 
-    path = config / "headgate.yaml" if config.is_dir() else config
-    gaps = load_config(path).gaps if path.exists() else ()
-    return [Stop(path.name, "", gap.key, gap.what, gap.fix) for gap in gaps]
+    if config is None:
+        return []
+    return [Notice(config.path.name, "", gap.key, gap.what, gap.fix) for gap in config.gaps]
 
 
-def _stops(stops: Sequence[Stop]) -> RenderableType:
+def _stops(stops: Sequence[Notice]) -> RenderableType:
     """A row for each kind of thing that is missing, with the objects that it is missing from."""
     from headgate.cli.output import grid
 
@@ -91,30 +105,36 @@ def _stops(stops: Sequence[Stop]) -> RenderableType:
     return table
 
 
-def _one(store: Store, id: str, *, as_json: bool) -> int:
+def _one(store: Store, name: str, config: Path | None, *, as_json: bool) -> int:
     """The five questions, the six items and the failure note of one object."""
+    from headgate.cli.names import release_named
     from headgate.cli.output import facts, print_json, stdout, title
     from headgate.objects import short
     from headgate.optimize.audit import audit_object
 
+    release = release_named(store, name, config)
+    id = name if release is None else release.id
     found = audit_object(store, id, now=datetime.now(UTC))
+    code = Refused.exit_code if found.stops else 0
     if as_json:
-        print_json({"ok": not found.stops, **{f: getattr(found, f) for f in found.__slots__}})
-        return FINDINGS if found.stops else 0
+        print_json(
+            {"ok": not found.stops, **{f.name: getattr(found, f.name) for f in fields(found)}}
+        )
+        return code
     console = stdout()
     console.print(title(found.identifier, f"{found.kind} {short(found.version)}"))
     console.print(facts(_about(found)))
     judged = [("What it was judged on", _judged(found))] if found.judged else []
-    for name, table in (
+    for heading, table in (
         *judged,
         ("The five questions", _questions(found)),
         ("The six items", _items(found)),
         ("The failure note, from before any incident", _note(found)),
     ):
         console.print()
-        console.print(title(name))
+        console.print(title(heading))
         console.print(table)
-    return FINDINGS if found.stops else 0
+    return code
 
 
 def _about(found: ObjectAudit) -> list[tuple[str, str]]:
@@ -170,20 +190,18 @@ def _items(found: ObjectAudit) -> RenderableType:
     table = grid("=", "item")
     for item, holds in found.checklist.items():
         mark = Text("yes" if holds else "no", style="green" if holds else "red")
-        table.add_row(mark, item)
+        table.add_row(mark, item.says)
     return table
 
 
 def _note(found: ObjectAudit) -> RenderableType:
-    from dataclasses import fields
-
     from headgate.cli.output import grid
-    from headgate.objects import FailureNote
+    from headgate.objects import FailureNote, Signal
 
     if found.standard is None:
         return "none was registered"
     table = grid("=what can be", "signal", "=response")
     for line in fields(FailureNote):
         seen = getattr(found.standard.failure_note, line.name)
-        table.add_row(line.name.replace("_", " "), seen.signal, seen.response)
+        table.add_row(line.name.replace("_", " "), Signal(seen.signal).says, seen.response)
     return table

@@ -19,13 +19,12 @@ from headgate.cli.options import (
     open_store,
 )
 from headgate.cli.watching import watch_of
+from headgate.errors import Refused
 
 if TYPE_CHECKING:
     from headgate.server.drill import Step
 
 __all__ = ["drill"]
-
-FAILED = 3
 
 
 def drill(
@@ -64,7 +63,7 @@ def drill(
         )
     if as_json:
         print_json({"passed": report.passed, **jsonable(report)})
-        return 0 if report.passed else FAILED
+        return 0 if report.passed else Refused.exit_code
     result = "passed" if report.passed else "FAILED"
     console = stdout()
     console.print(title(f"Drill {result}", f"{report.release} returned after a bad release"))
@@ -75,7 +74,7 @@ def drill(
         console.print(f"Not shown yet, for that takes more traffic: {missing}.")
     verified = "verifies" if report.verified else "does not verify"
     console.print(f"The ledger of the copy {verified}; the drill took {report.seconds:.0f} s.")
-    return 0 if report.passed else FAILED
+    return 0 if report.passed else Refused.exit_code
 
 
 @contextlib.contextmanager

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from headgate.cli.options import AsJson, FileOption, StoreOption, open_store
+from headgate.cli.options import AsJson, FileOption, StoreOption, config_beside, open_store
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -63,8 +64,8 @@ def _gate(
     from headgate.optimize.standing import stand
 
     with open_store(file, store) as opened:
-        config = _config(file or opened.root.absolute().parent)
-        found = stand(opened, candidate, against=against, config=config)
+        config = config_beside(opened, file)
+        found = stand(opened, candidate, now=datetime.now(UTC), against=against, config=config)
         names = [variant_name(opened, v) if v else "" for v in (found.candidate, found.current)]
     if as_json:
         print_json(found)
@@ -72,17 +73,11 @@ def _gate(
     _print(found, *names)
     for missing in found.missing:
         say(f"missing: {missing.what}\n  what to do: {missing.fix}")
+    for told in found.told:
+        say(f"{told}; it stops nobody: {told.fix}")
     if found.may_replace and found.entry is not None and exit_code_of(found.action) == 0:
         say(f"`headgate promote {short(found.entry)}` makes it current.")
     return exit_code_of(found.action)
-
-
-def _config(path: Path) -> EndpointConfig | None:
-    """The endpoint's file, where there is one."""
-    from headgate.config import load_config
-
-    path = path / "headgate.yaml" if path.is_dir() else path
-    return load_config(path) if path.exists() else None
 
 
 def _print(found: Standing, candidate: str, current: str) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
+from headgate.cli.options import endpoint_in
+from headgate.errors import UsageError
 from headgate.ledger import Entry, Store, incidents
 
-__all__ = ["content_of", "contents", "run_that_made", "variant_name"]
+__all__ = ["content_of", "contents", "release_named", "run_that_made", "variant_name"]
 
 _MAX_JSON_BYTES = 4_000_000
+_GENERATION_DIGITS = 3
 
 
 def content_of(store: Store, version: str) -> Any:
@@ -51,6 +55,27 @@ def variant_name(store: Store, version: str) -> str:
     content = content_of(store, version)
     variant = content.get("variant", {}) if isinstance(content, dict) else {}
     return str(variant.get("name", "")) if isinstance(variant, dict) else ""
+
+
+def release_named(store: Store, name: str, config: Path | None) -> Entry | None:
+    """The release that ``docs@3`` names, or ``3`` of the only endpoint; None where it is an id.
+
+    Raises ``UsageError`` where there is no such generation, and as ``endpoint_in`` does.
+    """
+    endpoint, at, generation = name.rpartition("@")
+    # Ids have at least four digits, so that three are a generation.
+    if not generation.isdecimal() or (not at and len(generation) > _GENERATION_DIGITS):
+        return None
+    endpoint = endpoint_in(store, config, endpoint or None)
+    releases = {release.generation: entry for entry, release in store.history(endpoint)}
+    if int(generation) not in releases:
+        raise UsageError(
+            f"{endpoint} has no generation {int(generation)}; the newest is {max(releases)}",
+            where=str(store.root),
+            reason="unknown_id",
+            fix="`headgate history` lists them",
+        )
+    return releases[int(generation)]
 
 
 def run_that_made(store: Store, entry: Entry) -> Entry | None:

@@ -11,6 +11,7 @@ import typer
 from headgate.errors import InputError, UsageError
 
 if TYPE_CHECKING:
+    from headgate.config import EndpointConfig
     from headgate.ledger import Store
 
 __all__ = [
@@ -20,9 +21,11 @@ __all__ = [
     "FileOption",
     "IdArgument",
     "StoreOption",
+    "config_beside",
     "endpoint_in",
     "open_store",
     "store_root",
+    "yaml_in",
 ]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
@@ -83,6 +86,22 @@ def open_store(config: Path | None, store: Path | None) -> Store:
         ) from None
 
 
+def yaml_in(path: Path) -> Path:
+    """The headgate.yaml that ``path`` is, or that is in it; it may not be there."""
+    return path / "headgate.yaml" if path.is_dir() else path
+
+
+def config_beside(store: Store, config: Path | None) -> EndpointConfig | None:
+    """What headgate.yaml says: that of ``config``, else the one beside ``store``, else None.
+
+    Raises what is wrong with it.
+    """
+    from headgate.config import load_config
+
+    path = yaml_in(config or store.root.absolute().parent)
+    return load_config(path) if path.exists() else None
+
+
 def endpoint_in(store: Store, config: Path | None, wanted: str | None) -> str:
     """The released endpoint that was asked for: ``wanted``, else the one that ``config`` names,
     else the only one in the store. Raises ``UsageError``, and as reading ``config`` does."""
@@ -133,7 +152,7 @@ def _named_in(config: Path) -> str | None:
     """The endpoint that a headgate.yaml names; nothing else of it need be right."""
     from headgate.config.document import read_document
 
-    path = config / "headgate.yaml" if config.is_dir() else config
+    path = yaml_in(config)
     value = read_document(path).value if path.exists() else None
     named = value.get("endpoint") if isinstance(value, dict) else None
     return named if isinstance(named, str) else None

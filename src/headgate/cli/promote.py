@@ -7,13 +7,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headgate.cli.checkpoint import sign
-from headgate.cli.options import AsJson, FileOption, IdArgument, StoreOption, open_store
+from headgate.cli.options import (
+    AsJson,
+    FileOption,
+    IdArgument,
+    StoreOption,
+    open_store,
+    yaml_in,
+)
 
 if TYPE_CHECKING:
     from headgate.ledger import Entry, Store
     from headgate.objects import Decision, Release
 
-__all__ = ["promote"]
+__all__ = ["promote", "refuse_gaps"]
 
 
 def promote(
@@ -22,15 +29,15 @@ def promote(
     """Make current what a decision accepted."""
     from headgate.cli.names import variant_name
     from headgate.cli.output import print_json, say_follows, stdout, title
-    from headgate.objects import jsonable, short
+    from headgate.objects import short
 
     with open_store(file, store) as opened:
-        _refuse_gaps(file or opened.root.absolute().parent)
+        refuse_gaps(file or opened.root.absolute().parent)
         entry, release, already = _promote(opened, id)
         sign(opened)
         name = variant_name(opened, release.variant)
     if as_json:
-        print_json({"entry": entry.id, **jsonable(release), "name": name, "already": already})
+        print_json({"entry": entry.id, **entry.body, "name": name, "already": already})
         return
     note = f"variant {short(release.variant)}"
     if already:
@@ -41,12 +48,12 @@ def promote(
     say_follows()
 
 
-def _refuse_gaps(config: Path) -> None:
+def refuse_gaps(config: Path) -> None:
     """What the endpoint's file leaves open stops a promotion, here as in ``optimize``."""
     from headgate.config import load_config
     from headgate.errors import Refused
 
-    path = config / "headgate.yaml" if config.is_dir() else config
+    path = yaml_in(config)
     if not path.exists():
         return
     gaps = load_config(path).gaps
@@ -62,7 +69,9 @@ def _refuse_gaps(config: Path) -> None:
 def _promote(store: Store, id: str) -> tuple[Entry, Release, bool]:
     """The release, its entry, and whether it was current before: repeating changes nothing."""
     from headgate.cli.names import content_of
+    from headgate.cli.output import say
     from headgate.errors import Refused
+    from headgate.ledger import hold_release
     from headgate.objects import Release
     from headgate.optimize.audit import refuse_unaudited
     from headgate.release import next_release
@@ -99,22 +108,24 @@ def _promote(store: Store, id: str) -> tuple[Entry, Release, bool]:
         else None,
         note=decision.because,
     )
-    refuse_unaudited(store, entry.id, decision, now=datetime.now(UTC))
+    for told in refuse_unaudited(store, entry.id, decision, now=datetime.now(UTC)).told:
+        say(f"{told}; it stops nobody: {told.fix}")
     if current is first:  # so that there is always something to roll back to
-        store.promote(first, expected_generation=None)
-    return store.promote(release, expected_generation=current.generation), release, False
+        hold_release(store, first, expected_generation=None)
+    made = hold_release(store, release, expected_generation=current.generation)
+    return made, release, False
 
 
 def _decision(store: Store, id: str) -> tuple[Entry, Decision]:
     """The decision with this id, or the newest about the variant with this id."""
     from headgate.cli.names import run_that_made
     from headgate.errors import UsageError
-    from headgate.optimize.audit import DECIDES, decisions
+    from headgate.runtime.decisions import decided, decisions, is_decision
 
     entry = store.get(id)
     run = run_that_made(store, entry)
-    if run is not None and run.body["transformation"] == DECIDES:
-        return run, _read(store, run)
+    if run is not None and is_decision(run):
+        return run, decided(store, run)
     if entry.kind == "artifact":
         for run, decision in decisions(store):
             if decision.candidate == entry.body["version"]:
@@ -125,11 +136,3 @@ def _decision(store: Store, id: str) -> tuple[Entry, Decision]:
         reason="no_decision",
         fix="take the id from the report of `headgate optimize`",
     )
-
-
-def _read(store: Store, run: Entry) -> Decision:
-    import json
-
-    from headgate.release import decision_from_json
-
-    return decision_from_json(json.loads(store.read(run.body["z"]["decision"])))

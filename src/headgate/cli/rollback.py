@@ -29,7 +29,8 @@ def rollback(
     """Make the previous release current again."""
     from headgate.cli.names import variant_name
     from headgate.cli.output import print_json, say_follows, stdout, title
-    from headgate.objects import jsonable, short
+    from headgate.ledger import hold_release
+    from headgate.objects import short
     from headgate.release import rollback_release
 
     with open_store(file, store) as opened:
@@ -37,11 +38,11 @@ def rollback(
         releases = [release for _, release in opened.history(name)]
         current = releases[-1].generation
         release = rollback_release(releases, expected_generation=current, note=why)
-        entry = opened.promote(release, expected_generation=current)
+        entry = hold_release(opened, release, expected_generation=current)
         sign(opened)
         variant = variant_name(opened, release.variant)
     if as_json:
-        print_json({"entry": entry.id, **jsonable(release), "name": variant})
+        print_json({"entry": entry.id, **entry.body, "name": variant})
         return
     stdout().print(
         title(

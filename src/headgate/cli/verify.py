@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from headgate.cli.options import AsJson, FileOption, StoreOption, open_store
+from headgate.errors import Refused
 
 if TYPE_CHECKING:
     from headgate.ledger import VerifyReport
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     from headgate.ledger.signing import PublicKey
 
 __all__ = ["verify"]
-
-FINDINGS = 3
 
 
 def verify(
@@ -46,7 +45,7 @@ def verify(
         root = opened.root
     if as_json:
         print_json({"ok": report.ok, **jsonable(report)})
-        return 0 if report.ok else FINDINGS
+        return 0 if report.ok else Refused.exit_code
     console = stdout()
     counted = f"{report.entries:,} entries, {report.artifacts:,} artifacts"
     if report.ok:
@@ -61,7 +60,7 @@ def verify(
         table.add_row(finding.reason, finding.what, short(finding.entry) if finding.entry else "")
     console.print(table)
     console.print("Restore the store from a backup; what is damaged proves nothing.")
-    return FINDINGS
+    return Refused.exit_code
 
 
 def _covered(report: VerifyReport, *, checked: bool, kept: Checkpoint | None) -> list[str]:

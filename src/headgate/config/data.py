@@ -235,13 +235,15 @@ def load_workload(path: Path) -> WorkloadLog:
     return WorkloadLog(np.array(at_s), tuple(items), tuple(tenants))
 
 
-def check_overlap(splits: Mapping[str, Sequence[Item]], *, path: Path | None = None) -> None:
+def check_overlap(
+    splits: Mapping[str, Sequence[Item]], *, path: Path | None = None, after: str = ""
+) -> None:
     """Refuses splits that share an item: what was learnt from or tuned on judges nothing.
 
-    ``splits`` maps a split's name to its items; ``path`` is the file that names them. Texts are
-    compared after NFKC, case folding and collapsing of white space; numbers exactly; pairs by
-    their queries: who learnt from a query knows something of its other texts. Raises
-    ``Refused`` (reason ``split_overlap``), naming examples.
+    ``splits`` maps a split's name to its items; ``path`` is the file that names them, and ``after``
+    what was done to them before. Texts are compared after NFKC, case folding and collapsing of
+    white space; numbers exactly; pairs by their queries: who learnt from a query knows something of
+    its other texts. Raises ``Refused`` (reason ``split_overlap``), naming examples.
     """
     seen: dict[object, str] = {}
     for name, items in splits.items():
@@ -251,7 +253,7 @@ def check_overlap(splits: Mapping[str, Sequence[Item]], *, path: Path | None = N
             if shared:
                 examples = "; ".join(_shorten(item) for item in shared[:3])
                 raise Refused(
-                    f"{len(shared)} items of {name} are also in {other}: {examples}",
+                    f"{len(shared)} items of {name} are also in {other}{after}: {examples}",
                     where=f"data.{name}" if path is None else f"{path}: data.{name}",
                     reason="split_overlap",
                     fix="remove them from one of the two; what was learnt from judges nothing",

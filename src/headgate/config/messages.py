@@ -15,6 +15,7 @@ from headgate.config.document import Document, KeyPath
 from headgate.config.schema import (
     ContractSpec,
     DataFiles,
+    DataPromise,
     EndpointFile,
     MetricSpec,
     ModelSource,
@@ -35,6 +36,8 @@ _SECTIONS: Mapping[str, type[BaseModel]] = {
     "workload": WorkloadSource,
     "prices": Prices,
     "contracts": ContractSpec,
+    "data_contracts": DataPromise,
+    "live": ContractSpec,
     "metrics": MetricSpec,
     "safety": MetricSpec,
     "replay": Replay,
@@ -114,6 +117,8 @@ def _field_of(loc: KeyPath) -> tuple[type[BaseModel], FieldInfo | None]:
     section: type[BaseModel] = EndpointFile
     if len(loc) > 1:
         section = _SECTIONS.get(str(loc[0]), EndpointFile)
+    if section is DataPromise and len(loc) > 3:  # one of its contracts
+        section = ContractSpec
     names = [str(part) for part in loc if str(part) in section.model_fields]
     if section is EndpointFile:
         names = [str(loc[0])] if loc and str(loc[0]) in EndpointFile.model_fields else []

@@ -95,6 +95,14 @@ def train_student(
             where="distillation",
             fix="compute one output for each training text",
         )
+    broken = np.flatnonzero(~np.isfinite(teacher_outputs).all(axis=1))
+    if len(broken):
+        raise InputError(
+            f"the teacher's output for text {broken[0] + 1} of {len(texts)} is NaN or infinite",
+            where="distillation",
+            reason="not_finite",
+            fix="find what the teacher fails on in that text, or leave it out",
+        )
     layers = student_layers(teacher_dir, recipe)
     student = load_encoder(teacher_dir, layers=layers)
     import torch

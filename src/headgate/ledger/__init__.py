@@ -11,7 +11,7 @@ from headgate.ledger.entry import Entry, utc_now
 from headgate.ledger.gaps import Gap
 from headgate.ledger.incidents import Incident, incidents
 from headgate.ledger.lineage import Edge, graph
-from headgate.ledger.standards import hold
+from headgate.ledger.standards import hold, hold_release, hold_run
 from headgate.ledger.store import Store
 from headgate.ledger.verify import Finding, VerifyReport
 
@@ -26,6 +26,8 @@ __all__ = [
     "copy_store",
     "graph",
     "hold",
+    "hold_release",
+    "hold_run",
     "incidents",
     "utc_now",
 ]

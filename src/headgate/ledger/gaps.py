@@ -52,7 +52,8 @@ artifact AS MATERIALIZED (
     FROM entries WHERE kind = 'artifact' GROUP BY json_extract(body, '$.version')
 ),
 run AS (
-    SELECT id, 'run ' || json_extract(body, '$.transformation') AS name, body
+    SELECT id, 'run ' || json_extract(body, '$.transformation') AS name, body,
+        json_extract(body, '$.owner') AS owner, json_extract(body, '$.standard') AS standard
     FROM entries WHERE kind = 'run'
 ),
 measurement AS (
@@ -64,6 +65,7 @@ release AS (
     SELECT id, 'generation ' || json_extract(body, '$.generation') || ' of '
         || json_extract(body, '$.endpoint') AS name, body,
         json_extract(body, '$.variant') AS variant,
+        json_extract(body, '$.owner') AS owner, json_extract(body, '$.standard') AS standard,
         -- Generation 0 is what there was; what a rollback restores was decided before.
         json_extract(body, '$.generation') > 0
         AND json_extract(body, '$.extra.restores') IS NULL AS decided
@@ -78,6 +80,8 @@ edge (product, name, relation, source, leads_to) AS (
         OR (lineage = '[]' AND kind NOT IN (SELECT value FROM json_each(:outside)))
     UNION ALL SELECT version, name, 'derived_from', value, 'artifact'
         FROM artifact, json_each(lineage)
+    UNION ALL SELECT id, name, 'owned_by', nullif(owner, ''), 'word' FROM run
+    UNION ALL SELECT id, name, 'held_to', standard, 'artifact' FROM run
     UNION ALL SELECT id, name, 'ran', json_extract(body, '$.c.code'), 'word' FROM run
     UNION ALL SELECT id, name, 'ran_in', json_extract(body, '$.e'), 'artifact' FROM run
     UNION ALL SELECT run.id, name, 'used', value, 'artifact' FROM run, json_each(body, '$.u')
@@ -92,6 +96,8 @@ edge (product, name, relation, source, leads_to) AS (
         FROM measurement WHERE json_extract(body, '$.current_run') IS NOT NULL
     UNION ALL SELECT id, name, 'seeded_with', json_extract(body, '$.seed'), 'word'
         FROM measurement
+    UNION ALL SELECT id, name, 'owned_by', nullif(owner, ''), 'word' FROM release
+    UNION ALL SELECT id, name, 'held_to', standard, 'artifact' FROM release
     UNION ALL SELECT id, name, 'serves', variant, 'artifact' FROM release
     UNION ALL SELECT id, name, 'decided_by', json_extract(body, '$.decision'), 'entry'
         FROM release WHERE decided

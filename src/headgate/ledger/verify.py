@@ -212,17 +212,18 @@ def _object(body: bytes) -> dict[str, Any] | None:
 
 def _references(kind: str, body: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """(role, version) of the artifacts that an entry stands on."""
-    named: list[tuple[str, object]] = []
+    named: list[tuple[str, object]] = [("standard", body.get("standard"))]
     match kind:
         case "artifact":
             named.append((f"artifact {body.get('id')}", body.get("version")))
             named += [("lineage", version) for version in body.get("lineage") or ()]
-            named.append(("standard", body.get("standard")))
         case "run" | "failure":
             named += [(f"input {name}", v) for name, v in (body.get("u") or {}).items()]
             named += [(f"output {name}", v) for name, v in (body.get("z") or {}).items()]
         case "measurement":
             named += [(role, body.get(role)) for role in ("dataset", "samples")]
+        case "admission":
+            named.append(("data", body.get("data")))
         case "release" | "watch" | "incident":
             named.append(("variant", body.get("variant")))
     for role, version in named:

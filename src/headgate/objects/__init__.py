@@ -5,6 +5,7 @@ Knows nothing of files, clocks or engines.
 
 from headgate.objects.checks import (
     Answer,
+    CheckItem,
     Facts,
     Finding,
     Reply,
@@ -16,10 +17,12 @@ from headgate.objects.checks import (
 from headgate.objects.contract import Action, Axis, Bound, Contract, Direction, Verdict
 from headgate.objects.digest import canonical, digest, digest_bytes, jsonable, parse, short
 from headgate.objects.evidence import (
+    KINDS,
     Artifact,
     ContractResult,
     Decision,
     Flips,
+    Kind,
     Measurement,
     Owner,
     Release,
@@ -41,6 +44,7 @@ from headgate.objects.standards import STANDARDS, Limits, Response, Signal, Stan
 __all__ = [
     "FAILURE_QUESTIONS",
     "INFERENCE_FLAGS",
+    "KINDS",
     "STANDARDS",
     "Action",
     "Answer",
@@ -51,6 +55,7 @@ __all__ = [
     "Bound",
     "Build",
     "CacheSpec",
+    "CheckItem",
     "Contract",
     "ContractResult",
     "Decision",
@@ -61,6 +66,7 @@ __all__ = [
     "Finding",
     "Flips",
     "HardwareProfile",
+    "Kind",
     "Limits",
     "Measurement",
     "Owner",

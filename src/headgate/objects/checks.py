@@ -1,7 +1,7 @@
-"""Five questions, six signals and six items, asked of one object: facts in, findings out.
+"""Five questions, the signals and six items, asked of one object: facts in, findings out.
 
 Pure: :class:`Facts` are what the store knows of an object at one moment; who gathers them is
-``headgate.optimize.audit``. A finding names its question, what was seen, and the one response.
+``headgate.optimize.facts``. A finding names its question, what was seen, and the one response.
 """
 
 from __future__ import annotations
@@ -16,7 +16,17 @@ from headgate.objects.evidence import ContractResult
 from headgate.objects.production import FAILURE_QUESTIONS, FailureNote, FailureQuestion
 from headgate.objects.standards import Response, Signal, Standard
 
-__all__ = ["Answer", "Facts", "Finding", "Reply", "answers", "checklist", "findings", "planted"]
+__all__ = [
+    "Answer",
+    "CheckItem",
+    "Facts",
+    "Finding",
+    "Reply",
+    "answers",
+    "checklist",
+    "findings",
+    "planted",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +54,10 @@ class Facts:
     size_bytes: int = 0
     made_in_s: float = 0.0
     broken: tuple[Axis, ...] = ()
-    """Axes on which the newest decision about it found a promise broken."""
-    data: tuple[ContractResult, ...] = ()
-    """The endpoint's own contracts on this data: its age, its distance from a reference."""
+    """Axes on which the newest decision about it, or an incident, found a promise broken."""
+    promised: tuple[ContractResult, ...] = ()
+    """The endpoint's own contracts on it: on the age of data and its distance from a reference, and
+    on the answers of a release while it serves."""
 
 
 class Answer(enum.StrEnum):
@@ -57,13 +68,41 @@ class Answer(enum.StrEnum):
     UNKNOWN = "unknown"
 
 
+class CheckItem(enum.StrEnum):
+    """Of the checklist that every object keeps: codes, as signals are."""
+
+    STATED = "stated"
+    NAMED = "named"
+    MEASURED = "measured"
+    LINKED = "linked"
+    OWNED = "owned"
+    TESTED = "tested"
+
+    @property
+    def says(self) -> str:
+        """The item for people."""
+        return _ITEMS[self]
+
+
+_ITEMS: Mapping[CheckItem, str] = MappingProxyType(
+    {
+        CheckItem.STATED: "its artifact or signal is stated",
+        CheckItem.NAMED: "it has an id and a version",
+        CheckItem.MEASURED: "a metric decides whether it is valid",
+        CheckItem.LINKED: "its dependency chain is logged",
+        CheckItem.OWNED: "it has an owner and a response",
+        CheckItem.TESTED: "a planted failure makes each signal fire",
+    }
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One signal that fired, or cannot be told, and the one response to it."""
 
     question: str
     """``stale``, ``malformed``, ``inconsistent``, ``unauditable`` or ``too_costly``."""
-    signal: str
+    signal: Signal
     because: str
     response: Response
     unknown: bool = False
@@ -108,30 +147,38 @@ _RESPONSES: Mapping[Action, Response] = MappingProxyType(
 
 def findings(standard: Standard, facts: Facts) -> tuple[Finding, ...]:
     """Everything that is wrong with the object, by its failure note and its contracts."""
+    found = _by_the_note(standard, facts)
+    if not _tested(standard):
+        untested = Finding("unauditable", Signal.UNTESTED, Signal.UNTESTED.says, Response.BLOCK)
+        found.append(untested)
+    if facts.present and facts.intact and (unfit := _unfit(standard, facts)):
+        found.append(Finding("malformed", Signal.UNFIT, unfit, Response.REJECT))
+    found += [
+        Finding(
+            "stale" if result.contract.metric == "age" else "inconsistent",
+            Signal.BROKEN,
+            result.because,
+            _RESPONSES[result.contract.on_breach],
+            unknown=result.verdict is Verdict.UNKNOWN,
+        )
+        for result in facts.promised
+        if result.verdict is not Verdict.PASS
+    ]
+    return tuple(found)
+
+
+def _by_the_note(standard: Standard, facts: Facts) -> list[Finding]:
     found: list[Finding] = []
-    declared = {r.contract.metric for r in facts.data}
+    declared = {r.contract.metric for r in facts.promised}
     for line, question in _QUESTION_OF.items():
         seen = getattr(standard.failure_note, line)
         signal = Signal(seen.signal)
         if signal is Signal.OLD and "age" in declared:
             continue  # the endpoint's own limit stands in the place of the stated default
-        because = _FIRES[signal](standard, facts)
+        because = _FIRES[signal](standard, facts) if signal in _FIRES else ""
         if because:
             found.append(Finding(question, signal, because, Response(seen.response)))
-    if facts.present and facts.intact and (unfit := _unfit(standard, facts)):
-        found.append(Finding("malformed", "its metric breaks its contract", unfit, Response.REJECT))
-    found += [
-        Finding(
-            "stale" if result.contract.metric == "age" else "inconsistent",
-            result.contract.describe(),
-            result.because,
-            _RESPONSES[result.contract.on_breach],
-            unknown=result.verdict is Verdict.UNKNOWN,
-        )
-        for result in facts.data
-        if result.verdict is not Verdict.PASS
-    ]
-    return tuple(found)
+    return found
 
 
 def answers(standard: Standard, facts: Facts) -> tuple[Reply, ...]:
@@ -159,18 +206,16 @@ def answers(standard: Standard, facts: Facts) -> tuple[Reply, ...]:
     return tuple(replies)
 
 
-def checklist(standard: Standard | None, facts: Facts) -> Mapping[str, bool]:
+def checklist(standard: Standard | None, facts: Facts) -> Mapping[CheckItem, bool]:
     """The six items, each a check; ``standard`` is None where the object is held to none."""
-    note = None if standard is None else standard.failure_note
     return MappingProxyType(
         {
-            "its artifact or signal is stated": bool(facts.schema) and facts.present,
-            "it has an id and a version": bool(facts.identifier and facts.version),
-            "a metric decides whether it is valid": standard is not None
-            and facts.metric_value is not None,
-            "its dependency chain is logged": not facts.gaps,
-            "it has an owner and a response": bool(facts.owner) and note is not None,
-            "a planted failure makes each signal fire": standard is not None and _tested(standard),
+            CheckItem.STATED: bool(facts.schema) and facts.present,
+            CheckItem.NAMED: bool(facts.identifier and facts.version),
+            CheckItem.MEASURED: standard is not None and facts.metric_value is not None,
+            CheckItem.LINKED: not facts.gaps,
+            CheckItem.OWNED: bool(facts.owner) and standard is not None,
+            CheckItem.TESTED: standard is not None and _tested(standard),
         }
     )
 
@@ -192,18 +237,18 @@ def planted(standard: Standard, line: str) -> Facts:
         Signal.TOO_DEAR: {"broken": (Axis.COST,)},
     }
     signal = Signal(getattr(standard.failure_note, line).signal)
-    return replace(healthy, **failures[signal])  # type: ignore[arg-type]  # fields by their names
+    return replace(healthy, **failures.get(signal, {}))  # type: ignore[arg-type]  # by their names
 
 
 def _tested(standard: Standard) -> bool:
     """Whether each line's planted failure makes its own signal fire, and health makes none."""
     for line in (f.name for f in fields(FailureNote)):
         wanted = getattr(standard.failure_note, line)
-        fired = {(f.signal, f.response) for f in findings(standard, planted(standard, line))}
+        fired = {(f.signal, f.response) for f in _by_the_note(standard, planted(standard, line))}
         if (wanted.signal, wanted.response) not in fired:
             return False
     healthy = Facts("healthy", "sha256:", "any", "nobody", metric_value=standard.contract.limit)
-    return not findings(standard, healthy)
+    return not _by_the_note(standard, healthy)
 
 
 def _unfit(standard: Standard, facts: Facts) -> str:
@@ -229,8 +274,8 @@ _FIRES: Mapping[Signal, Callable[[Standard, Facts], str]] = MappingProxyType(
         Signal.SUPERSEDED: lambda s, f: (
             f"a newer version is known of {', '.join(f.newer_inputs)}" if f.newer_inputs else ""
         ),
-        Signal.ABSENT: lambda s, f: "" if f.present else str(Signal.ABSENT),
-        Signal.CHANGED: lambda s, f: "" if f.intact else str(Signal.CHANGED),
+        Signal.ABSENT: lambda s, f: "" if f.present else Signal.ABSENT.says,
+        Signal.CHANGED: lambda s, f: "" if f.intact else Signal.CHANGED.says,
         Signal.LATE: lambda s, f: _over(
             "it was registered after", f.lag_s, s.limits.lag_s, 86_400, "days"
         ),
@@ -241,8 +286,8 @@ _FIRES: Mapping[Signal, Callable[[Standard, Facts], str]] = MappingProxyType(
         Signal.SLOW: lambda s, f: _over(
             "making it took", f.made_in_s, s.limits.made_in_s, 3600, "hours"
         ),
-        Signal.TOO_SLOW: lambda s, f: str(Signal.TOO_SLOW) if Axis.LATENCY in f.broken else "",
-        Signal.TOO_DEAR: lambda s, f: str(Signal.TOO_DEAR) if Axis.COST in f.broken else "",
+        Signal.TOO_SLOW: lambda s, f: Signal.TOO_SLOW.says if Axis.LATENCY in f.broken else "",
+        Signal.TOO_DEAR: lambda s, f: Signal.TOO_DEAR.says if Axis.COST in f.broken else "",
     }
 )
 
@@ -258,7 +303,7 @@ def _healthy(question: str, standard: Standard, facts: Facts) -> tuple[Answer, s
             metric = standard.contract.metric
             return Answer.NO, f"as its digest and its schema say; {metric} = {value:g}"
         case "inconsistent":
-            kept = [r for r in facts.data if r.contract.metric != "age"]
+            kept = [r for r in facts.promised if r.contract.metric != "age"]
             if not kept:
                 return Answer.UNKNOWN, "no reference is declared to compare it with"
             return Answer.NO, "; ".join(r.because for r in kept)

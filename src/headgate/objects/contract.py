@@ -126,6 +126,11 @@ class Contract:
                 f"the limit {self.limit} is not a finite number", where=where, fix="write a number"
             )
 
+    @property
+    def breach(self) -> Verdict:
+        """What it is found to be where it is broken: *warn* where that is all it asks for."""
+        return Verdict.WARN if self.on_breach is Action.WARN else Verdict.FAIL
+
     def describe(self) -> str:
         """The rule in words, for tables.
 

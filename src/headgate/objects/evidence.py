@@ -8,21 +8,51 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 from headgate.errors import Refused
 from headgate.objects.contract import Action, Axis, Contract, Direction, Verdict
 
 __all__ = [
+    "KINDS",
     "Artifact",
     "ContractResult",
     "Decision",
     "Flips",
+    "Kind",
     "Measurement",
     "Owner",
     "Release",
     "Run",
     "SliceResult",
 ]
+
+
+Kind = Literal[
+    "build",
+    "config",
+    "contracts",
+    "dataset",
+    "decision",
+    "environment",
+    "labels",
+    "log",
+    "model",
+    "plan",
+    "policy",
+    "prepared",
+    "prices",
+    "samples",
+    "server",
+    "standard",
+    "tokenizer",
+    "traces",
+    "variant",
+    "workload",
+]
+"""What an artifact can be. The type checker holds whatever registers one to these, and each has its
+row in ``headgate.objects.standards``."""
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +73,7 @@ class Artifact:
 
     id: str
     version: str
-    kind: str
-    """model, tokenizer, dataset, workload, prices, plan, policy, build, samples, report ..."""
+    kind: Kind
     schema: str
     """What the content looks like, e.g. ``jsonl {id, query, passage, slices}``."""
     owner: str
@@ -83,6 +112,9 @@ class Run:
     seed: int
     started_at: str
     ended_at: str
+    owner: str = ""
+    standard: str | None = None
+    """As an artifact's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,3 +273,6 @@ class Release:
     note: str = ""
     extra: Mapping[str, str] = field(default_factory=dict)
     """What belongs to it beside the variant, e.g. ``index`` for an encoder."""
+    owner: str = ""
+    standard: str | None = None
+    """As an artifact's."""

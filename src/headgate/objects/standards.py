@@ -1,8 +1,8 @@
 """What every object is held to, by its kind: one metric, one contract, one failure note.
 
 One table, below. It is registered with the objects that it rules, so that what was promised of an
-object before its incident can be read after it. ``headgate.objects.checks`` asks whether a signal
-of it fires.
+object before its incident can be read after it; signals and responses are therefore codes, and
+sentences only where they are shown. ``headgate.objects.checks`` asks whether a signal of it fires.
 """
 
 from __future__ import annotations
@@ -21,22 +21,50 @@ __all__ = ["STANDARDS", "Limits", "Response", "Signal", "Standard"]
 
 
 class Signal(enum.StrEnum):
-    """What can be observed of any object, in the words in which it is told."""
+    """What can be observed of any object: codes, which are stored and keep their meaning."""
 
-    OLD = "its content is older than its limit"
-    SUPERSEDED = "an input of it has a newer version"
-    ABSENT = "its content is not in the store"
-    CHANGED = "its content does not match its digest"
-    LATE = "it was registered later after it came to be than its limit"
-    UNLINKED = "an edge of its evidence is missing"
-    LARGE = "it takes more bytes than its limit"
-    SLOW = "making it took more machine time than its limit"
-    TOO_SLOW = "a promise on latency is broken"
-    TOO_DEAR = "a promise on cost is broken"
+    OLD = "old"
+    SUPERSEDED = "superseded"
+    ABSENT = "absent"
+    CHANGED = "changed"
+    LATE = "late"
+    UNLINKED = "unlinked"
+    LARGE = "large"
+    SLOW = "slow_to_make"
+    TOO_SLOW = "latency_broken"
+    TOO_DEAR = "cost_broken"
+    # No line of a failure note: what its own metric, the endpoint, and the sixth item find.
+    UNFIT = "unfit"
+    BROKEN = "promise_broken"
+    UNTESTED = "untested"
+
+    @property
+    def says(self) -> str:
+        """The signal for people, who may be told in other words tomorrow."""
+        return _SAYS[self]
+
+
+_SAYS: Mapping[Signal, str] = MappingProxyType(
+    {
+        Signal.OLD: "its content is older than its limit",
+        Signal.SUPERSEDED: "an input of it has a newer version",
+        Signal.ABSENT: "its content is not in the store",
+        Signal.CHANGED: "its content does not match its digest",
+        Signal.LATE: "it was registered later after it came to be than its limit",
+        Signal.UNLINKED: "an edge of its evidence is missing",
+        Signal.LARGE: "it takes more bytes than its limit",
+        Signal.SLOW: "making it took more machine time than its limit",
+        Signal.TOO_SLOW: "a promise on latency is broken",
+        Signal.TOO_DEAR: "a promise on cost is broken",
+        Signal.UNFIT: "its metric breaks its contract",
+        Signal.BROKEN: "what the endpoint promises of it is broken",
+        Signal.UNTESTED: "a failure that was planted makes no signal fire",
+    }
+)
 
 
 class Response(enum.StrEnum):
-    """What is done where a signal fires."""
+    """What is done where a signal fires: codes, as signals are."""
 
     WARN = "warn"
     BACKFILL = "backfill"
@@ -72,6 +100,7 @@ class Standard:
     """What objects of one kind are held to."""
 
     kind: str
+    """A ``Kind`` of artifact, ``run`` or ``release``."""
     what: str
     contract: Contract
     """On the metric that decides whether the object is valid."""
@@ -196,6 +225,7 @@ _TABLE = (
     _standard(
         "tokenizer", "texts to tokens", *_FITS, _MADE, limits=_ABOUT_MADE, from_outside=True,
     ),
+    _standard("labels", "the names of a classifier's classes", *_FITS, _MADE, limits=_ABOUT_MADE),
     _standard(
         "server", "what is known of a server that is not ours", *_FITS, _TERMS,
         limits=_ABOUT_TERMS, from_outside=True,
@@ -210,9 +240,16 @@ _TABLE = (
     _standard("variant", "what a release names", *_FITS, _SERVED, axis=Axis.COST),
     _standard("decision", "all verdicts of a candidate, and one outcome", *_FITS, _MADE,
               axis=Axis.SAFETY, limits=_ABOUT_MADE),
+    _standard("log", "what a command of the owner's printed", "readable", 1.0,
+              "what nobody can read explains nothing", _MADE, limits=_ABOUT_MADE),
+    _standard("run", "one execution of a transformation", "outputs", 1.0,
+              "a run that made nothing shows nothing", _MADE,
+              axis=Axis.SAFETY, limits=_ABOUT_MADE),
+    _standard("release", "a variant made current for an endpoint", *_FITS, _SERVED,
+              axis=Axis.SAFETY),
     _standard("standard", "what objects of one kind are held to", *_FITS, _TERMS,
               axis=Axis.SAFETY, limits=_ABOUT_TERMS, from_outside=True),
 )  # fmt: skip
 
 STANDARDS: Mapping[str, Standard] = MappingProxyType({s.kind: s for s in _TABLE})
-"""Kind of artifact -> what is asked of it."""
+"""Kind of object -> what is asked of it."""

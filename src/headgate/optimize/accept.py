@@ -50,6 +50,22 @@ class Acceptance:
                 self._check_one(path, item, name, cut)
             raise
 
+    def check_learnable(self, path: Path, items: Sequence[Item], names: Sequence[str]) -> None:
+        """As ``check``, of items that are learnt from: only what comes out of them is used, so that
+        longer texts are cut.
+
+        A text that ``preprocess`` leaves nothing of teaches nothing (reason ``empty_text``).
+        """
+        self.check(path, items, names, cut=True)
+        for item, name in zip(self.prepared(items), names, strict=True):
+            if isinstance(item, str) and not item.strip():
+                raise InputError(
+                    "the endpoint's own preprocess leaves nothing of it",
+                    where=f"{path}: {name}",
+                    reason="empty_text",
+                    fix="remove the row, or let preprocess leave some of it",
+                )
+
     def check_labels(self, path: Path, split: LabelledSet) -> None:
         """Raises ``InputError`` naming the first line of ``path`` whose label is no class.
 

@@ -1,30 +1,27 @@
 """Whether an object may be promoted: its evidence, the five questions, the six items.
 
-Gathers what the store knows of an object at one moment; ``headgate.objects.checks`` says what that
-means. Nothing is measured; that a promotion was audited, and what was found, is recorded.
+``headgate.optimize.facts`` gathers what is known of an object; ``headgate.objects.checks`` says
+what that means. Nothing is measured; that a promotion was audited, and what was found, is recorded.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from headgate.errors import InputError, Refused, Tampered, UsageError
 from headgate.ledger import Entry, Store
 from headgate.objects import (
+    CheckItem,
     ContractResult,
     Decision,
     Facts,
-    FailureNote,
     Finding,
-    Limits,
     Reply,
     Response,
     Signal,
-    SignalAndResponse,
     Standard,
     Verdict,
     answers,
@@ -34,24 +31,22 @@ from headgate.objects import (
     parse,
     short,
 )
-from headgate.optimize.contents import metric_value, numbers
-from headgate.release import contract_from_json, decision_from_json, judge_age, judge_drift
+from headgate.optimize.facts import DATA_CONTRACTS, facts_of, standard_of
+from headgate.release import decision_from_json
+from headgate.runtime.decisions import decisions, is_decision
 
 __all__ = [
-    "DECIDES",
+    "FIXES",
+    "Audited",
+    "Notice",
     "ObjectAudit",
-    "Stop",
+    "audit_candidate",
+    "audit_data",
     "audit_object",
     "audit_promotion",
     "audit_store",
-    "decisions",
     "refuse_unaudited",
-    "what_stops",
 ]
-
-DECIDES = "gate.decide"
-"""The transformation whose runs are decisions."""
-_DATA_CONTRACTS = "data_contracts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +55,14 @@ class ObjectAudit:
 
     identifier: str
     version: str
+    """Of its content; of a run or a release, which are entries, the entry's id."""
     kind: str
+    """A ``Kind`` of artifact, ``run`` or ``release``."""
     owner: str
     standard: Standard | None
     """What it is held to; None where nothing is recorded."""
     facts: Facts
-    checklist: Mapping[str, bool]
+    checklist: Mapping[CheckItem, bool]
     replies: tuple[Reply, ...]
     """To the five questions; none where it is held to nothing."""
     findings: tuple[Finding, ...]
@@ -79,14 +76,14 @@ class ObjectAudit:
 
 
 @dataclass(frozen=True, slots=True)
-class Stop:
-    """One thing that a promotion waits for, and the command that brings it."""
+class Notice:
+    """One thing that was found, and the command that brings what is missing."""
 
     object: str
     id: str
     """Its artifact version or its entry; empty where it is no object of the store."""
     edge: str
-    """The missing edge, or the failure question whose answer stops it."""
+    """The missing edge, or the failure question that is answered with yes."""
     what: str
     fix: str
 
@@ -94,41 +91,56 @@ class Stop:
         return f"{self.object}: {self.edge}: {self.what}"
 
 
-def audit_object(store: Store, version: str, *, now: datetime) -> ObjectAudit:
-    """Asks everything of the artifact with this version. Raises ``UsageError`` for anything else.
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """What was found of all that a promotion stands on."""
+
+    stops: tuple[Notice, ...] = ()
+    """A promotion waits for these."""
+    told: tuple[Notice, ...] = ()
+    """Their owner is told of these, and nobody waits."""
+
+
+def audit_object(store: Store, id: str, *, now: datetime) -> ObjectAudit:
+    """Asks everything of the artifact of this version, or of the run or release of this entry; of a
+    run that decided, its decision is asked. Raises ``UsageError`` for anything else.
 
     Whatever is wrong with it is part of the answer, and never an exception.
     """
-    entry = store.get(version)
-    if entry.kind != "artifact":
-        raise UsageError(
-            f"{short(entry.id)} is a {entry.kind}, and questions are asked of artifacts",
-            where=str(store.root),
-            reason="no_object",
-            fix="give the version of an artifact: a data set, a model, a plan, a variant",
-        )
-    body = entry.body
-    gaps = store.gaps([str(body["version"])])
-    declared = store.artifact(f"{str(body['id']).partition('/')[0]}/{_DATA_CONTRACTS}")
+    entry = _object(store, id)
+    named, declared = entry.id, None
+    if entry.kind == "artifact":
+        named = str(entry.body["version"])
+        endpoint = str(entry.body["id"]).partition("/")[0]
+        declared = store.artifact(f"{endpoint}/{DATA_CONTRACTS}")
     return _audit(
         store,
         entry,
-        tuple(f"{g.object}: {g.edge}: {g.what}" for g in gaps),
+        tuple(f"{g.object}: {g.edge}: {g.what}" for g in store.gaps([named])),
         now,
         promised=None if declared is None else declared.version,
         judged=True,
     )
 
 
-def what_stops(store: Store, entry: str, decision: Decision, *, now: datetime) -> tuple[Stop, ...]:
-    """Everything that promoting the candidate of a decision, by its ``entry``, waits for.
+def audit_data(store: Store, version: str, *, promised: str | None, now: datetime) -> ObjectAudit:
+    """Asks the data with this artifact version alone, and nothing below it.
+
+    ``promised`` is the version of the endpoint's contracts on data; None without any.
+    """
+    return _audit(store, store.get(version), (), now, promised=promised, judged=False)
+
+
+def audit_candidate(store: Store, entry: str, decision: Decision, *, now: datetime) -> Audited:
+    """What is found of promoting the candidate of a decision, by its ``entry``.
 
     The missing edges of the decision, of the candidate and of its measurements, and of all that
     they stand on; then the questions, of each object among these.
     """
     measured = [r.measurement for r in decision.results if r.measurement is not None]
     starts = [decision.candidate, entry, *measured]
-    stops = [Stop(g.object, g.id, g.edge, g.what, g.fix) for g in store.gaps(starts)]
+    stops = [Notice(g.object, g.id, g.edge, g.what, g.fix) for g in store.gaps(starts)]
+    told: list[Notice] = []
     objects = store.stands_on(starts)
     found = [artifact for v in objects if (artifact := store.artifact(v)) is not None]
     promised = next((a.version for a in reversed(found) if _promises_of_data(a.id)), None)
@@ -136,67 +148,81 @@ def what_stops(store: Store, entry: str, decision: Decision, *, now: datetime) -
         # What is current may break its promises: that is why it is to be replaced.
         judged = version == decision.candidate
         audited = _audit(store, store.get(version), (), now, promised=promised, judged=judged)
-        stops += [
-            Stop(audited.identifier, audited.version, f.question, f.because, _FIXES[f.question])
-            for f in audited.findings
-            if f.stops
-        ]
-    return tuple(stops)
+        for f in audited.findings:
+            notice = Notice(
+                audited.identifier, audited.version, f.question, f.because, FIXES[f.question]
+            )
+            (stops if f.stops else told).append(notice)
+    return Audited(tuple(stops), tuple(told))
 
 
-def audit_store(store: Store, *, now: datetime) -> tuple[Stop, ...]:
-    """Every missing edge in the store, and what the newest variant that was accepted waits for."""
-    stops = [Stop(g.object, g.id, g.edge, g.what, g.fix) for g in store.gaps()]
+def audit_store(store: Store, *, now: datetime) -> Audited:
+    """Every missing edge in the store, and what is found of the newest variant that was
+    accepted."""
+    stops = [Notice(g.object, g.id, g.edge, g.what, g.fix) for g in store.gaps()]
+    newest = Audited()
     for entry, decision in decisions(store):
         judged = store.artifact(decision.candidate)
         if decision.accepted and judged is not None and judged.kind == "variant":
-            stops += what_stops(store, entry.id, decision, now=now)
+            newest = audit_candidate(store, entry.id, decision, now=now)
             break
-    return tuple(dict.fromkeys(stops))
+    return Audited(tuple(dict.fromkeys((*stops, *newest.stops))), newest.told)
 
 
-def audit_promotion(
-    store: Store, entry: str, decision: Decision, *, now: datetime
-) -> tuple[Stop, ...]:
-    """``what_stops``, and an ``audit`` entry of what it found, unless the newest says the same."""
-    stops = what_stops(store, entry, decision, now=now)
-    body = {"decision": entry, "candidate": decision.candidate, "stops": stops}
+def audit_promotion(store: Store, entry: str, decision: Decision, *, now: datetime) -> Audited:
+    """``audit_candidate``, and an ``audit`` entry of it, unless the newest says the same."""
+    found = audit_candidate(store, entry, decision, now=now)
+    body = {"decision": entry, "candidate": decision.candidate, **jsonable(found)}
     known = store.latest("audit", decision=entry)
-    if known is None or known.body != jsonable(body):
+    if known is None or known.body != body:
         store.append("audit", body)
-    return stops
+    return found
 
 
-def refuse_unaudited(store: Store, entry: str, decision: Decision, *, now: datetime) -> None:
-    """Raises ``Refused`` (reason ``unauditable``), naming everything that stops a promotion."""
-    stops = audit_promotion(store, entry, decision, now=now)
-    if stops:
-        named = "; ".join(map(str, stops[:_NAMED]))
-        more = f"; and {len(stops) - _NAMED} more" if len(stops) > _NAMED else ""
+def refuse_unaudited(store: Store, entry: str, decision: Decision, *, now: datetime) -> Audited:
+    """``audit_promotion``, of what nothing stops. Raises ``Refused`` (reason ``unauditable``),
+    naming everything that stops it."""
+    found = audit_promotion(store, entry, decision, now=now)
+    if found.stops:
+        named = "; ".join(map(str, found.stops[:_NAMED]))
+        more = f"; and {len(found.stops) - _NAMED} more" if len(found.stops) > _NAMED else ""
         raise Refused(
             named + more,
             where=f"promotion of {short(decision.candidate)}",
             reason="unauditable",
-            fix="; ".join(dict.fromkeys(s.fix for s in stops)),
+            fix="; ".join(dict.fromkeys(s.fix for s in found.stops)),
         )
+    return found
 
 
 _NAMED = 5
 
-_FIXES = {
+FIXES = {
     "stale": "fetch newer data, then: headgate optimize headgate.yaml",
     "malformed": "restore it from a backup, or make it again: headgate optimize headgate.yaml",
     "inconsistent": "find what changed, and gather the data again: headgate optimize headgate.yaml",
     "unauditable": "headgate optimize headgate.yaml",
     "too_costly": "headgate optimize headgate.yaml",
 }
+"""Failure question -> what to do where it is answered with yes."""
 
 
-def decisions(store: Store) -> Iterator[tuple[Entry, Decision]]:
-    """Every decision of the gate with its entry, newest first."""
-    runs = [run for run in store.entries("run") if run.body["transformation"] == DECIDES]
-    for run in reversed(runs):
-        yield run, decision_from_json(json.loads(store.read(run.body["z"]["decision"])))
+def _object(store: Store, id: str) -> Entry:
+    """The entry that is asked: of a decision that is named by its run, what the run decided."""
+    entry = store.get(id)
+    if is_decision(entry):
+        decision = str(entry.body["z"]["decision"])
+        return entry if store.artifact(decision) is None else store.get(decision)
+    if entry.kind not in ("artifact", "run", "release"):
+        raise UsageError(
+            f"{short(entry.id)} is a {entry.kind}, and questions are asked of artifacts, runs and "
+            "releases",
+            where=str(store.root),
+            reason="no_object",
+            fix="give the id of a data set, a model, a plan, a variant, a decision, a run or a "
+            "release",
+        )
+    return entry
 
 
 def _audit(
@@ -210,22 +236,21 @@ def _audit(
 ) -> ObjectAudit:
     """``promised`` is the version of the contracts on data; ``judged``: whether decisions about it
     are asked too."""
-    body = entry.body
-    standard = _standard(store, body)
-    facts = _facts(store, entry, standard, gaps, now, _promised_of(store, promised, body))
-    results = _newest_results(store, facts.version) if judged else ()
-    broken = dict.fromkeys(r.contract.axis for r in results if r.verdict is Verdict.FAIL)
-    facts = replace(facts, broken=tuple(broken))
+    standard = standard_of(store, entry.body)
+    facts = facts_of(store, entry, standard, gaps, now, promised=promised)
+    results = _results(store, entry) if judged else ()
+    broken = (r.contract.axis for r in results if r.verdict is Verdict.FAIL)
+    facts = replace(facts, broken=tuple(dict.fromkeys((*facts.broken, *broken))))
     return ObjectAudit(
-        identifier=str(body["id"]),
-        version=str(body["version"]),
-        kind=str(body["kind"]),
-        owner=str(body["owner"]),
+        identifier=facts.identifier,
+        version=facts.version,
+        kind=str(entry.body["kind"]) if entry.kind == "artifact" else entry.kind,
+        owner=facts.owner,
         standard=standard,
         facts=facts,
         checklist=checklist(standard, facts),
         replies=() if standard is None else answers(standard, facts),
-        findings=_unheld(body) if standard is None else findings(standard, facts),
+        findings=_unheld(entry.body) if standard is None else findings(standard, facts),
         judged=results,
     )
 
@@ -238,144 +263,18 @@ def _unheld(body: Mapping[str, Any]) -> tuple[Finding, ...]:
     return (Finding("unauditable", Signal.UNLINKED, because, Response.BLOCK),)
 
 
-def _facts(
-    store: Store,
-    entry: Entry,
-    standard: Standard | None,
-    gaps: tuple[str, ...],
-    now: datetime,
-    promised: Mapping[str, Any],
-) -> Facts:
-    body = entry.body
-    version, schema = str(body["version"]), str(body["schema"])
-    present, intact, unfit, value = store.has(version), True, "", None
-    try:
-        path = store.path_of(version) if present else None
-        if path is not None and standard is not None:
-            value = metric_value(standard.contract.metric, schema, path)
-    except Tampered:
-        intact = False
-    except InputError as error:
-        unfit = error.what
-    run = _maker(store, body)
-    as_of = promised.get("as_of")
-    recorded = _moment(entry.recorded_at)
-    came = _moment(f"{as_of}T00:00:00Z") if as_of else None
-    if came is None and run is not None:
-        came = _moment(run.body["ended_at"])
-    age_s = (now - (came or recorded)).total_seconds()
-    return Facts(
-        identifier=str(body["id"]),
-        version=version,
-        schema=schema,
-        owner=str(body["owner"]),
-        metric_value=value,
-        age_s=age_s,
-        lag_s=None if came is None else (recorded - came).total_seconds(),
-        newer_inputs=_newer_inputs(store, body, run),
-        present=present,
-        intact=intact,
-        unfit=unfit,
-        gaps=gaps,
-        size_bytes=int(body["size_bytes"]),
-        made_in_s=0.0 if run is None else _seconds(run),
-        data=_judged(store, promised, version, schema, age_s) if present and intact else (),
-    )
-
-
-def _maker(store: Store, body: Mapping[str, Any]) -> Entry | None:
-    try:
-        return None if body["made_by"] is None else store.get(body["made_by"])
-    except UsageError:  # a gap, which has its own place
-        return None
-
-
-def _newer_inputs(store: Store, body: Mapping[str, Any], run: Entry | None) -> tuple[str, ...]:
-    """Ids of what it came from of which another version was registered later."""
-    sources = [*body["lineage"], *(run.body["u"].values() if run is not None else ())]
-    newer: dict[str, None] = {}
-    for source in dict.fromkeys(sources):
-        used = store.artifact(source)
-        # A role (``docs/evaluate``) has one version at a time; other names are shared.
-        if used is None or used.id.count("/") != 1:
-            continue
-        latest = store.artifact(used.id)
-        if latest is not None and latest.version != source:
-            newer[used.id] = None
-    return tuple(newer)
-
-
-def _newest_results(store: Store, version: str) -> tuple[ContractResult, ...]:
-    """Of the newest decision about it."""
+def _results(store: Store, entry: Entry) -> tuple[ContractResult, ...]:
+    """Of a decision its own, else those of the newest decision about it."""
+    if entry.kind == "artifact" and entry.body["kind"] == "decision":
+        try:
+            return decision_from_json(parse(store.read(entry.body["version"]))).results
+        except (InputError, Tampered):  # a fact, which has its own place
+            return ()
+    version = entry.body["variant"] if entry.kind == "release" else entry.body.get("version")
     about = (decision for _, decision in decisions(store) if decision.candidate == version)
     newest = next(about, None)
     return () if newest is None else newest.results
 
 
 def _promises_of_data(name: str) -> bool:
-    return name.partition("/")[2] == _DATA_CONTRACTS
-
-
-def _promised_of(store: Store, version: str | None, body: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What the contracts on data of this version say of the object; empty where nothing."""
-    if version is None:
-        return {}
-    try:
-        content = parse(store.read(version))
-    except (InputError, Tampered):  # it is an object itself, and answers for itself
-        return {}
-    role = str(body["id"]).partition("/")[2]
-    promised: Mapping[str, Any] = content.get(role, {})
-    return promised
-
-
-def _judged(
-    store: Store, promised: Mapping[str, Any], version: str, schema: str, age_s: float
-) -> tuple[ContractResult, ...]:
-    """The endpoint's contracts on this data; what cannot be compared is unknown."""
-    results: list[ContractResult] = []
-    for declared in promised.get("contracts", ()):
-        contract = contract_from_json(declared)
-        if contract.metric == "age":
-            results.append(judge_age(contract, age_s))
-            continue
-        other = promised["reference"]
-        reference = store.artifact(other)
-        try:
-            current = numbers(schema, store.path_of(version))
-            form = schema if reference is None else reference.schema
-            results.append(judge_drift(contract, current, numbers(form, store.path_of(other))))
-        except (InputError, Tampered) as error:
-            because = f"it cannot be compared with its reference: {error.what}"
-            nan = float("nan")
-            results.append(ContractResult(contract, Verdict.UNKNOWN, nan, nan, nan, 0, because))
-    return tuple(results)
-
-
-def _standard(store: Store, body: Mapping[str, Any]) -> Standard | None:
-    """What was registered with the object, as it was then; None where that cannot be read."""
-    version = body.get("standard")
-    if version is None:
-        return None
-    try:
-        content = parse(store.read(version))
-    except (InputError, Tampered):
-        return None
-    note = {line: SignalAndResponse(**seen) for line, seen in content["failure_note"].items()}
-    return Standard(
-        **{
-            **content,
-            "contract": contract_from_json(content["contract"]),
-            "failure_note": FailureNote(**note),
-            "limits": Limits(**content["limits"]),
-        }
-    )
-
-
-def _moment(text: str) -> datetime:
-    return datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone(UTC)
-
-
-def _seconds(run: Entry) -> float:
-    took = _moment(run.body["ended_at"]) - _moment(run.body["started_at"])
-    return took.total_seconds()
+    return name.partition("/")[2] == DATA_CONTRACTS

@@ -65,7 +65,7 @@ def numbers(schema: str, path: Path) -> NDArray[np.float64]:
 
 
 def metric_value(metric: str, schema: str, path: Path) -> float:
-    """The metric of the object's standard: ``rows``, ``lowest_price`` or ``fits``.
+    """The metric of an artifact's standard: ``rows``, ``lowest_price``, ``readable`` or ``fits``.
 
     Raises ``InputError`` where the content is not as ``schema`` says.
     """
@@ -74,6 +74,8 @@ def metric_value(metric: str, schema: str, path: Path) -> float:
     if metric == "fits" and not schema.startswith("json "):
         return float(path.stat().st_size > 0)
     content = path.read_bytes()
+    if metric == "readable":
+        return float(_is_text(content))
     if schema.startswith("jsonl"):
         return float(len(content.splitlines()))
     try:
@@ -87,6 +89,14 @@ def metric_value(metric: str, schema: str, path: Path) -> float:
     if metric == "fits" and isinstance(value, list | dict):
         return 1.0
     raise InputError(f"has no {metric}", where=str(path), reason="not_json")
+
+
+def _is_text(content: bytes) -> bool:
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _number(item: Item) -> float:

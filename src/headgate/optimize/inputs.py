@@ -28,7 +28,7 @@ from headgate.config import (
     source_digest,
 )
 from headgate.errors import ConfigError, InputError
-from headgate.objects import canonical
+from headgate.objects import Kind, canonical
 from headgate.optimize.accept import Acceptance
 from headgate.optimize.contents import SCHEMAS, TEXTS, WORKLOAD, numbers
 from headgate.optimize.recorder import Call, Output, Recorder, scratch, transformation
@@ -122,19 +122,17 @@ def register_inputs(config: EndpointConfig, recorder: Recorder, acceptance: Acce
         holdout = load_split(config.task, paths["holdout"]) if "holdout" in paths else None
         train = tuple(load_texts(paths["train"])) if "train" in paths else ()
         calibrate = _calibration(config, paths)
-        check_overlap(
-            {
-                role: items
-                for role, items in {
-                    "evaluate": _items(evaluate),
-                    "holdout": _items(holdout) if holdout is not None else (),
-                    "train": train,
-                    "calibrate": calibrate,
-                }.items()
-                if items
-            },
-            path=config.path,
-        )
+        splits = {
+            role: items
+            for role, items in {
+                "evaluate": _items(evaluate),
+                "holdout": _items(holdout) if holdout is not None else (),
+                "train": train,
+                "calibrate": calibrate,
+            }.items()
+            if items
+        }
+        check_overlap(splits, path=config.path)
         unique = _workload(paths["unique"]) if "unique" in paths else None
         logged = _workload(paths["workload"]) if "workload" in paths else None
         for role, split in (("evaluate", evaluate), ("holdout", holdout)):
@@ -148,7 +146,10 @@ def register_inputs(config: EndpointConfig, recorder: Recorder, acceptance: Acce
                 acceptance.check(paths[role], log.items, names)
         for role, items in (("train", train), ("calibrate", calibrate)):
             names = [f"row {i + 1}" for i in range(len(items))]
-            acceptance.check(paths.get(role, config.path), items, names, cut=True)
+            acceptance.check_learnable(paths.get(role, config.path), items, names)
+        if acceptance.preprocess is not None:  # two items may be one to the model
+            seen = {role: _seen(acceptance, items) for role, items in splits.items()}
+            check_overlap(seen, path=config.path, after=" after preprocess")
         versions = {
             role: _register_file(recorder, role, path, config.task, made_by)
             for role, path in paths.items()
@@ -185,6 +186,14 @@ def register_inputs(config: EndpointConfig, recorder: Recorder, acceptance: Acce
         unique,
         versions,
     )
+
+
+def _seen(acceptance: Acceptance, items: Sequence[Item]) -> Sequence[Item]:
+    """``items`` as the model sees them; a function of the user's may return lists."""
+    return [
+        item if isinstance(item, str | Pair) else np.asarray(item, dtype=np.float64)
+        for item in acceptance.prepared(items)
+    ]
 
 
 def _prepare(config: EndpointConfig, recorder: Recorder, directory: Path) -> str | None:
@@ -248,7 +257,7 @@ def _labelled(split: Split) -> bool:
     return labels is not None
 
 
-def _form(role: str, task: str) -> tuple[str, str]:
+def _form(role: str, task: str) -> tuple[Kind, str]:
     """Kind and schema of a file of the endpoint."""
     if role in ("workload", "unique"):
         return "workload", WORKLOAD
@@ -265,7 +274,7 @@ def _register_file(
     return version
 
 
-def _register_value(recorder: Recorder, role: str, value: object, schema: str) -> str:
+def _register_value(recorder: Recorder, role: Kind, value: object, schema: str) -> str:
     version = recorder.store.put_bytes(canonical(value))
     recorder.register(role, version, kind=role, schema=schema)
     return version

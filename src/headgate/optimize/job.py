@@ -24,6 +24,7 @@ from headgate.objects import (
     Contract,
     Direction,
     HardwareProfile,
+    Kind,
     Variant,
     canonical,
     digest,
@@ -126,7 +127,7 @@ class Job:
         self._keep("build", build.name, build.content, "json Build", _files_of(build))
 
     def _keep(
-        self, kind: str, name: str, content: bytes, schema: str, lineage: tuple[str, ...] = ()
+        self, kind: Kind, name: str, content: bytes, schema: str, lineage: tuple[str, ...] = ()
     ) -> str:
         """Stores and registers ``KIND/NAME``; its version."""
         version = self.store.put_bytes(content)

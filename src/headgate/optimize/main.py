@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from headgate.config import load_config
-from headgate.errors import Fault
-from headgate.ledger import Store
+from headgate.errors import Fault, Refused, Undecided
+from headgate.ledger import Store, hold_release
 from headgate.objects import Action, Release
-from headgate.optimize.audit import Stop, audit_promotion
+from headgate.optimize.audit import Audited, audit_promotion
 from headgate.optimize.blocks import SpeedBlocks
 from headgate.optimize.comparisons import compare
 from headgate.optimize.gate import judge_candidate
@@ -58,21 +58,19 @@ class OptimizeResult:
 
     @property
     def exit_code(self) -> int:
-        return REFUSED if self.refused else exit_code_of(self.action)
+        return Refused.exit_code if self.refused else exit_code_of(self.action)
 
     @property
     def next_command(self) -> str:
         return self.report.next_command
 
 
-REFUSED = 3
-
-
 def exit_code_of(action: Action) -> int:
     """0 accept or warn; 3 an outcome that stops; 4 unknown or invalid."""
     if action in (Action.ACCEPT, Action.WARN):
         return 0
-    return 4 if action in (Action.UNKNOWN, Action.INVALID) else 3
+    undecided = action in (Action.UNKNOWN, Action.INVALID)
+    return Undecided.exit_code if undecided else Refused.exit_code
 
 
 def optimize(
@@ -116,8 +114,9 @@ def optimize(
             action, because, decision, judged = _outcome(
                 job, rules.choose, baseline, tried, findings
             )
-        stops = _stops(job, findings)
-        may_promote = promote and not stops and not config.gaps and not baseline.build.foreign
+        audited = _audited(job, findings)
+        waits = audited.stops or config.gaps or baseline.build.foreign
+        may_promote = promote and not waits
         generation = _promote(job, baseline, findings, promote=may_promote)
         report = build_report(
             job,
@@ -132,7 +131,7 @@ def optimize(
             because=because,
             decision=decision,
             judged=judged,
-            stops=stops,
+            audited=audited,
         )
     files = {
         "report.html": render_html(report),
@@ -192,10 +191,10 @@ def _measured(
     return decision.action, because, run.entry, baseline.build.name
 
 
-def _stops(job: Job, findings: Findings | None) -> tuple[Stop, ...]:
-    """What the evidence of an accepted winner lacks for a promotion."""
+def _audited(job: Job, findings: Findings | None) -> Audited:
+    """What is found of the evidence of an accepted winner."""
     if findings is None or not findings.certificate.decision.accepted:
-        return ()
+        return Audited()
     certificate = findings.certificate
     return audit_promotion(
         job.store, certificate.run.entry, certificate.decision, now=datetime.now(UTC)
@@ -216,7 +215,7 @@ def _promote(
         return current.generation if current is not None else None
     if current is None:
         current = Release(endpoint, 0, baseline.version, None, "the unoptimized baseline")
-        store.promote(current, expected_generation=None)
+        hold_release(store, current, expected_generation=None)
     certificate = findings.certificate if findings is not None else None
     if (
         certificate is None
@@ -234,7 +233,7 @@ def _promote(
         target_proof=prove_target(store, current.variant, job.config.root),
         note=certificate.decision.because,
     )
-    store.promote(release, expected_generation=current.generation)
+    hold_release(store, release, expected_generation=current.generation)
     return release.generation
 
 

@@ -28,7 +28,7 @@ from headgate.engines.outputs import (
     scores_beside_labels,
 )
 from headgate.errors import InputError, MissingExtra
-from headgate.objects import Build, canonical
+from headgate.objects import Build, Kind, canonical
 from headgate.optimize.accept import classes_of
 from headgate.optimize.recorder import Call, Output, Recorder, transformation
 from headgate.quantization import TensorSpec
@@ -352,7 +352,7 @@ def _register_encoder(recorder: Recorder, directory: Path) -> dict[str, str]:
     present = [*_ENCODER_FILES, *(n for n in _OPTIONAL_FILES if (directory / n).is_file())]
     files = {name: recorder.store.put_file(directory / name) for name in present}
     for name, version in files.items():
-        kind = "tokenizer" if name == "tokenizer.json" else "model"
+        kind: Kind = "tokenizer" if name == "tokenizer.json" else "model"
         recorder.register(f"encoder/{name}", version, kind=kind, schema=name)
     return files
 

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from headgate.errors import EngineError, HeadgateError, InputError, Refused
-from headgate.ledger import Entry, Store, hold
-from headgate.objects import Artifact, Run, digest, digest_bytes, jsonable, short
+from headgate.ledger import Entry, Store, hold, hold_run
+from headgate.objects import Artifact, Kind, Run, digest, digest_bytes, jsonable, short
 from headgate.optimize.code import code_digest
 
 __all__ = [
@@ -44,7 +44,7 @@ class Output:
     """One output of a transformation: bytes or a file, and what they look like."""
 
     content: bytes | Path
-    kind: str
+    kind: Kind
     schema: str
 
 
@@ -154,7 +154,7 @@ class Made:
     """An output whose content is in the store."""
 
     version: str
-    kind: str
+    kind: Kind
     schema: str
 
 
@@ -343,8 +343,9 @@ class Recorder:
             seed=self.seed,
             started_at=executed.started_at,
             ended_at=executed.ended_at,
+            owner=self.owner,
         )
-        entry = self.store.record_run(run)
+        entry = hold_run(self.store, run)
         shutil.rmtree(self._resume_dir(what, u, config), ignore_errors=True)
         for name, made in executed.outputs.items():
             self.register(
@@ -391,7 +392,7 @@ class Recorder:
         name: str,
         version: str,
         *,
-        kind: str,
+        kind: Kind,
         schema: str,
         lineage: tuple[str, ...] = (),
         made_by: str | None = None,

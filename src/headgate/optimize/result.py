@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from headgate.objects import Action, Axis, Bound, Build, Contract, ContractResult, Verdict, short
-from headgate.optimize.audit import Stop
+from headgate.optimize.audit import Audited
 from headgate.optimize.blocks import SpeedBlocks
 from headgate.optimize.comparisons import Comparisons
 from headgate.optimize.job import Job
@@ -62,11 +62,11 @@ def build_report(
     because: str,
     decision: str,
     judged: str,
-    stops: Sequence[Stop],
+    audited: Audited,
 ) -> Report:
     """The whole report; ``findings`` is None where no candidate was accepted.
 
-    ``stops`` is what the winner's evidence lacks for a promotion.
+    ``audited`` is what was found of the winner's evidence.
     """
     show = _Show(job)
     certificate = findings.certificate if findings is not None else None
@@ -82,7 +82,7 @@ def build_report(
         baseline=baseline.version,
         generation=generation,
         promoted=promoted,
-        audited=not stops,
+        audited=not audited.stops,
     )
     return Report(
         endpoint=job.config.endpoint,
@@ -117,7 +117,7 @@ def build_report(
         steps=tuple(
             Step(r.name, r.entry, r.seconds, r.ended_at, r.reused) for r in job.recorder.runs
         ),
-        notes=tuple(_notes(job, baseline, tried, findings, stops)),
+        notes=tuple(_notes(job, baseline, tried, findings, audited)),
         currency=job.config.prices.currency,
     )
 
@@ -492,12 +492,13 @@ def _notes(
     baseline: Baseline,
     tried: Sequence[Tried],
     findings: Findings | None,
-    stops: Sequence[Stop],
+    audited: Audited,
 ) -> list[str]:
     foreign = baseline.build.foreign
     to = "" if foreign else "to promote, "
     notes = [f"{gap.key}: {gap.what}; {to}{gap.fix}" for gap in job.config.gaps]
-    notes += [f"{stop}; {to}{stop.fix}" for stop in stops]
+    notes += [f"{stop}; {to}{stop.fix}" for stop in audited.stops]
+    notes += [f"{told}; it stops nobody: {told.fix}" for told in audited.told]
     if foreign:
         notes.append(
             "The server is not ours: what is declared of it is believed, lengths are characters, "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from headgate.engines import load
 from headgate.engines.protocols import datatype_of
@@ -19,6 +20,7 @@ from headgate.objects import (
     Decision,
     Variant,
 )
+from headgate.optimize.admission import admit
 from headgate.optimize.blocks import SpeedBlocks, measure_blocks
 from headgate.optimize.evidence import AGREEMENT, gather
 from headgate.optimize.gate import judge_candidate
@@ -166,6 +168,8 @@ def _measured(job: Job, maker: Maker, forecast: Forecast) -> Tried:
     if forecast.skip:
         return Tried(forecast.name, forecast, skipped=forecast.skip)
     try:
+        for role in CANDIDATES[forecast.name].learns_from:
+            admit(job.recorder, role, job.inputs.versions, now=datetime.now(UTC))
         build = make_build(forecast.name, maker)
         job.register_build(build)
         quality, run = measure_quality(

@@ -10,11 +10,13 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
 from headgate.config import EndpointConfig
 from headgate.errors import UsageError
 from headgate.ledger import Entry, Store
 from headgate.objects import Action, Decision, digest, parse, short
+from headgate.optimize.audit import Notice, audit_candidate
 from headgate.optimize.gate import gate
 from headgate.optimize.recorder import Recorder
 from headgate.release import Rule, decision_from_json, rule_from_json
@@ -48,10 +50,17 @@ class Standing:
     missing: tuple[Missing, ...] = ()
     may_replace: bool = False
     """It was held against what is current, so that it may take its place."""
+    told: tuple[Notice, ...] = ()
+    """What its owner is told of its evidence; it stops nobody."""
 
 
 def stand(
-    store: Store, candidate: str, *, against: str = CURRENT, config: EndpointConfig | None = None
+    store: Store,
+    candidate: str,
+    *,
+    now: datetime,
+    against: str = CURRENT,
+    config: EndpointConfig | None = None,
 ) -> Standing:
     """``candidate`` is the id of a variant or of a decision, ``against`` that of a variant, or
     ``current``; before the first release that is what the newest decision compared it with.
@@ -92,6 +101,14 @@ def stand(
         )
     run, decision = here[0]
     action, because, missing = _checked(store, run, decision, config)
+    told: tuple[Notice, ...] = ()
+    if action in (Action.ACCEPT, Action.WARN):  # what `promote` would refuse is not approved
+        audited = audit_candidate(store, run.id, decision, now=now)
+        told = audited.told
+        if audited.stops:
+            action = Action.ROLLBACK
+            because = f"{because}, but its evidence stops a promotion: current stays"
+            missing = tuple(Missing(str(stop), stop.fix) for stop in audited.stops)
     release = store.current(endpoint)
     return Standing(
         endpoint,
@@ -103,6 +120,7 @@ def stand(
         run.id,
         missing,
         may_replace=release is None or release.variant == decision.current,
+        told=told,
     )
 
 

@@ -272,6 +272,11 @@ class Candidate:
     calibrates: bool = False
     student: bool = False
 
+    @property
+    def learns_from(self) -> tuple[str, ...]:
+        """Roles of the data that go into it."""
+        return ("train",) * self.student + ("calibrate",) * self.calibrates
+
 
 CANDIDATES: Mapping[str, Candidate] = {
     "fp32_openvino": Candidate(_fp32_openvino, {}),

@@ -11,7 +11,7 @@ import math
 
 from numpy.typing import ArrayLike
 
-from headgate.objects import Action, Contract, ContractResult, Verdict
+from headgate.objects import Contract, ContractResult, Verdict
 from headgate.theory.divergence import ks_distance
 
 __all__ = ["LEAST_ROWS", "judge_age", "judge_drift"]
@@ -31,7 +31,7 @@ def judge_age(contract: Contract, age_s: float) -> ContractResult:
     said = f"age is {age_s / _DAY_S:,.3g} days, at most {contract.limit / _DAY_S:,.3g}"
     if math.isnan(age_s) or age_s < 0:
         return _result(contract, Verdict.INVALID, age_s, age_s, age_s, 1, f"{said}: no age")
-    verdict = Verdict.PASS if age_s <= contract.limit else _breach(contract)
+    verdict = Verdict.PASS if age_s <= contract.limit else contract.breach
     return _result(contract, verdict, age_s, age_s, age_s, 1, said)
 
 
@@ -47,17 +47,13 @@ def judge_drift(contract: Contract, current: ArrayLike, reference: ArrayLike) ->
         verdict = Verdict.UNKNOWN
         because = f"{n} rows are fewer than the {contract.min_n} required"
     elif low > contract.limit:
-        verdict, because = _breach(contract), f"{told}, beyond {contract.limit:.3g}; n = {n}"
+        verdict, because = contract.breach, f"{told}, beyond {contract.limit:.3g}; n = {n}"
     elif high <= contract.limit:
         verdict, because = Verdict.PASS, f"{told}, within {contract.limit:.3g}; n = {n}"
     else:
         verdict = Verdict.UNKNOWN
         because = f"{told} does not tell on which side of {contract.limit:.3g}; n = {n}"
     return _result(contract, verdict, value, low, high, n, because)
-
-
-def _breach(contract: Contract) -> Verdict:
-    return Verdict.WARN if contract.on_breach is Action.WARN else Verdict.FAIL
 
 
 def _result(

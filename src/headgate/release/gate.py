@@ -254,7 +254,7 @@ def _judge_class(contract: Contract, label: ClassLabel) -> ContractResult:
     one = float(held)
     return ContractResult(
         contract,
-        Verdict.PASS if held else _breach(contract),
+        Verdict.PASS if held else contract.breach,
         one,
         one,
         one,
@@ -362,10 +362,6 @@ def _guards_high(bound: Bound) -> bool:
     return bound in (Bound.AT_LEAST, Bound.NOT_BELOW_CURRENT_BY)
 
 
-def _breach(contract: Contract) -> Verdict:
-    return Verdict.WARN if contract.on_breach is Action.WARN else Verdict.FAIL
-
-
 def _kept(contract: Contract, x: float) -> bool:
     match contract.bound:
         case Bound.AT_LEAST:
@@ -394,7 +390,7 @@ def _compare(contract: Contract, estimate: Estimate | NoEstimate, level: float) 
         verdict = Verdict.PASS
         because = f"{quantity} = {estimate.value:.4g} ({at} bound {bad:.4g}) keeps {limit:.4g}"
     elif not _kept(contract, good):
-        verdict = _breach(contract)
+        verdict = contract.breach
         told = f"= {estimate.value:.4g} (at best {good:.4g} at {at})"
         if math.isinf(estimate.value):
             told = "is infinite and"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from headgate.errors import Refused
-from headgate.ledger import Store, utc_now
+from headgate.ledger import Store, hold_release, utc_now
 from headgate.objects import Action
 from headgate.release import Breach, Recovery, Terms, rollback_release
 from headgate.runtime.escalation import PAUSES_S, escalate
@@ -293,7 +293,7 @@ def _known(entry: Id) -> str | None:
 def _rolled_back(store: Store, standing: Standing, note: str) -> _Done:
     history = [release for _, release in store.history(standing.endpoint)]
     release = rollback_release(history, expected_generation=standing.generation, note=note)
-    entry = store.promote(release, expected_generation=standing.generation)
+    entry = hold_release(store, release, expected_generation=standing.generation)
     said = f"{release.endpoint} is at generation {release.generation}, which restores "
     said += f"generation {release.extra['restores']}"
     return _Done("done", said, {"release": entry.id, "generation": release.generation})

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from headgate.engines.probe import read_profile
 from headgate.errors import HeadgateError
-from headgate.ledger import Store, utc_now
+from headgate.ledger import Store, hold, hold_run, utc_now
 from headgate.objects import Artifact, Run, canonical, digest
 
 __all__ = ["Retrain", "Retrained", "Retraining"]
@@ -90,30 +90,40 @@ class Retraining:
     def _record(self, endpoint: str, variant: str, output: Path, started_at: str) -> str:
         """The run's entry; what it printed is its output."""
         command = self._retrain.command
-        version = self._store.put_file(output)
-        run = self._store.record_run(
-            Run(
-                transformation="retrain",
-                u={"variant": variant},
-                c={"command": command, "code": digest(command)},
-                e=self._store.put_bytes(canonical(read_profile().environment)),
-                z={"output": version},
-                seed=0,
-                started_at=started_at,
-                ended_at=utc_now(),
-            )
-        )
         served = self._store.artifact(variant)
-        self._store.register(
-            Artifact(
-                id=f"{endpoint}/retrain/output",
-                version=version,
-                kind="log",
-                schema="text",
-                owner=served.owner if served is not None else "unknown",
-                size_bytes=output.stat().st_size,
-                lineage=(variant,),
-                made_by=run.id,
-            )
+        owner = served.owner if served is not None else "unknown"
+        environment = canonical(read_profile().environment)
+        machine = Artifact(
+            id=f"{endpoint}/environment",
+            version=self._store.put_bytes(environment),
+            kind="environment",
+            schema="json profile",
+            owner=owner,
+            size_bytes=len(environment),
         )
-        return run.id
+        hold(self._store, machine)
+        version = self._store.put_file(output)
+        run = Run(
+            transformation="retrain",
+            u={"variant": variant},
+            c={"command": command, "code": digest(command)},
+            e=machine.version,
+            z={"output": version},
+            seed=0,
+            started_at=started_at,
+            ended_at=utc_now(),
+            owner=owner,
+        )
+        entry = hold_run(self._store, run).id
+        printed = Artifact(
+            id=f"{endpoint}/retrain/output",
+            version=version,
+            kind="log",
+            schema="text",
+            owner=owner,
+            size_bytes=output.stat().st_size,
+            lineage=(variant,),
+            made_by=entry,
+        )
+        hold(self._store, printed)
+        return entry

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from headgate.cli.app import run
-from headgate.ledger import Store, hold
+from headgate.ledger import Store, hold, hold_release, hold_run, utc_now
 from headgate.objects import (
     Action,
     Artifact,
@@ -26,7 +26,8 @@ from headgate.objects import (
 from headgate.runtime.servable import Servable
 from headgate.workload import ServiceCurve
 
-TIMES = {"started_at": "2026-01-01T00:00:00.000Z", "ended_at": "2026-01-01T00:00:01.500Z"}
+NOW = utc_now()
+TIMES = {"started_at": NOW, "ended_at": NOW}
 
 
 @dataclass(frozen=True)
@@ -94,11 +95,12 @@ def ids(tmp_path: Path) -> Ids:
         for name in ("baseline", "student"):
             content = servable(name).content
             version = store.put_bytes(content)
-            made = store.record_run(
+            made = hold_run(
+                store,
                 Run(
                     f"make.{name}", {"model": model}, {"code": "sha256:c0de", "layers": 3},
-                    environment(store), {"out": version}, 0, **TIMES,
-                )
+                    environment(store), {"out": version}, 0, **TIMES, owner="search",
+                ),
             )  # fmt: skip
             keep(
                 store, "variant", content, "json Servable", f"docs/variant/{name}",
@@ -108,7 +110,8 @@ def ids(tmp_path: Path) -> Ids:
         runs = {
             action: decide(store, versions, action) for action in (Action.ROLLBACK, Action.ACCEPT)
         }
-        store.promote(Release("docs", 0, versions["baseline"], None), expected_generation=None)
+        first = Release("docs", 0, versions["baseline"], None)
+        hold_release(store, first, expected_generation=None)
     return Ids(
         versions["baseline"], versions["student"], runs[Action.ACCEPT], runs[Action.ROLLBACK], model
     )
@@ -143,7 +146,8 @@ def decide(store: Store, versions: dict[str, str], action: Action) -> str:
     )  # fmt: skip
     z = {"decision": store.put_bytes(canonical(decision))}
     u, c = {"case": case}, {"code": "sha256:c0de"}
-    run = store.record_run(Run("gate.decide", u, c, environment(store), z, 0, **TIMES))
+    made = Run("gate.decide", u, c, environment(store), z, 0, **TIMES, owner="search")
+    run = hold_run(store, made)
     keep(
         store, "decision", canonical(decision), "json Decision", "docs/decision",
         lineage=(case,), made_by=run.id,

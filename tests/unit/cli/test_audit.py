@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
-from headgate.ledger import Store
+import pytest
+
+from headgate.ledger import Store, hold
 from headgate.objects import Artifact, short
 
 from .conftest import Cli, Ids
@@ -23,10 +26,11 @@ def test_whole_evidence_is_said_to_be_whole(cli: Cli, ids: Ids) -> None:
     said = cli("audit")
     assert said.code == 0
     assert said.out == (
-        "Nothing is missing from the evidence  14 objects\n"
+        "Nothing is missing from the evidence  16 objects\n"
         "Ask one of them everything: headgate audit --object ID"
     )
-    assert json.loads(cli("audit", "--json").out) == {"ok": True, "objects": 14, "findings": []}
+    found = json.loads(cli("audit", "--json").out)
+    assert found == {"ok": True, "objects": 16, "findings": [], "told": []}
 
 
 def test_a_missing_edge_is_listed_with_its_command(cli: Cli, ids: Ids) -> None:
@@ -34,7 +38,7 @@ def test_a_missing_edge_is_listed_with_its_command(cli: Cli, ids: Ids) -> None:
     forget_standard(ids.model)
     said = cli("audit")
     assert said.code == 3
-    assert said.out.startswith("1 missing from the evidence  14 objects in .headgate\n")
+    assert said.out.startswith("1 missing from the evidence  16 objects in .headgate\n")
     assert "\nheld_to  it is held to no metric, contract and failure note  docs/model" in said.out
     assert said.out.endswith("What brings it\n  headgate optimize headgate.yaml")
     (found,) = json.loads(cli("audit", "--json").out)["findings"]
@@ -99,7 +103,8 @@ def test_an_object_with_a_finding_ends_with_3(cli: Cli, ids: Ids) -> None:
     report = json.loads(cli("audit", "--object", ids.model, "--json").out)
     assert report["ok"] is False
     (found,) = report["findings"]
-    assert (found["question"], found["response"]) == ("malformed", "reject")
+    assert (found["question"], found["signal"]) == ("malformed", "changed")
+    assert found["response"] == "reject"
     assert report["facts"]["intact"] is False
 
 
@@ -142,3 +147,53 @@ def test_a_long_refusal_is_cut_and_counted(cli: Cli, ids: Ids) -> None:
     assert said.code == 3
     assert said.err.count("held_to") == 5
     assert " more\n" in said.err
+
+
+@pytest.mark.parametrize("name", ["docs@0", "0"])
+def test_a_release_is_asked_by_its_generation(cli: Cli, ids: Ids, name: str) -> None:
+    """Or by its entry; the six items and the failure note are shown like any object's."""
+    entry = json.loads(cli("history", "--json").out)[0]["entry"]
+    said = cli("audit", "--object", name)
+    assert said.code == 0
+    assert said.out == cli("audit", "--object", entry).out
+    assert said.out.startswith(f"docs@0  release {short(entry)}\n")
+    assert said.out.count("\nyes  ") == 6
+    assert "too expensive  a promise on cost is broken" in said.out
+
+
+def test_a_generation_that_there_never_was_is_named(cli: Cli, ids: Ids) -> None:
+    """Exit code 2, and the newest."""
+    said = cli("audit", "--object", "docs@7")
+    assert said.code == 2
+    assert "docs has no generation 7; the newest is 0" in said.err
+
+
+def test_a_decision_and_a_run_are_asked_too(cli: Cli, ids: Ids) -> None:
+    """A decision by its run, as a report names it; the items are codes in JSON."""
+    decision = json.loads(cli("audit", "--object", ids.accepted, "--json").out)
+    assert (decision["kind"], decision["ok"]) == ("decision", True)
+    assert list(decision["checklist"]) == [
+        "stated", "named", "measured", "linked", "owned", "tested",
+    ]  # fmt: skip
+    with Store.open(Path(".headgate")) as store:
+        made = store.get(ids.student).body["made_by"]
+    said = cli("audit", "--object", made)
+    assert said.code == 0
+    assert said.out.startswith(f"run make.student  run {short(made)}\n")
+    assert "\nmetric    outputs = 1\n" in said.out
+
+
+def test_what_stops_nobody_is_told_all_the_same(cli: Cli, ids: Ids) -> None:
+    """On stderr; by `audit`, and by whoever approves or promotes."""
+    with Store.open(Path(".headgate")) as store:
+        newer = store.put_bytes(b"a newer model")
+        known = store.artifact(ids.model)
+        assert known is not None
+        hold(store, replace(known, version=newer))
+    told = "docs/variant/student: stale: a newer version is known of docs/model; it stops nobody: "
+    for command in (("audit",), ("promote", ids.accepted)):
+        said = cli(*command)
+        assert said.code == 0
+        assert told in said.err
+    found = json.loads(cli("audit", "--json").out)["told"]
+    assert "docs/variant/student" in [notice["object"] for notice in found]

@@ -92,7 +92,7 @@ def test_verify_says_that_nothing_is_signed(cli: Cli, ids: Ids) -> None:
     said = cli("verify")
     assert said.code == 0
     assert said.out == (
-        "Everything is as it was written  19 entries, 14 artifacts\n"
+        "Everything is as it was written  21 entries, 16 artifacts\n"
         "Nothing is signed: `headgate checkpoint` signs it."
     )
 
@@ -103,7 +103,7 @@ def test_verify_says_what_was_not_checked(cli: Cli, ids: Ids) -> None:
     with Store.open(Path(".headgate")) as store:
         store.append("note", {})
     lines = cli("verify").out.splitlines()
-    assert lines[1].endswith(" up to entry 19; 1 after that are not yet.")
+    assert lines[1].endswith(" up to entry 21; 1 after that are not yet.")
     assert lines[2:] == [
         "Whether that is so was not checked: give --key.",
         "Whether the end was cut off shows a checkpoint kept elsewhere: --checkpoint.",
@@ -122,7 +122,7 @@ def test_verify_names_what_was_changed(cli: Cli, ids: Ids) -> None:
     assert [f["reason"] for f in report["findings"]] == ["artifact_changed"]
     table = cli("verify")
     assert table.code == 3
-    assert table.out.startswith("1 finding in .headgate  19 entries, 14 artifacts\n")
+    assert table.out.startswith("1 finding in .headgate  21 entries, 16 artifacts\n")
 
 
 def test_a_checkpoint_is_printed_to_be_kept_and_says_how_it_is_used(cli: Cli, ids: Ids) -> None:
@@ -133,13 +133,13 @@ def test_a_checkpoint_is_printed_to_be_kept_and_says_how_it_is_used(cli: Cli, id
     note.write_text(said.out + "\n", encoding="utf-8")
     key = said.err.split("--key ")[-1].split()[0]
     again = json.loads(cli("checkpoint", "--json").out)
-    assert (again["checkpoint"], again["entries"], again["key"]) == (note.read_text(), 19, key)
+    assert (again["checkpoint"], again["entries"], again["key"]) == (note.read_text(), 21, key)
     good = cli("verify", "--key", key, "--checkpoint", "kept.txt")
     signer = "+".join(key.split("+")[:2])
     assert good.out == (
-        "Everything is as it was written  20 entries, 14 artifacts\n"
-        f"Signed by {signer} up to entry 19.\n"
-        "The first 19 entries are those of the checkpoint that was kept."
+        "Everything is as it was written  22 entries, 16 artifacts\n"
+        f"Signed by {signer} up to entry 21.\n"
+        "The first 21 entries are those of the checkpoint that was kept."
     )
     Path("key.pub").write_text(key + "\n")
     assert cli("verify", "--key", "key.pub").code == 0

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from headgate.config import load_config
-from headgate.ledger import Store
+from headgate.ledger import Store, hold
 from headgate.objects import Direction, Release, short
 from headgate.optimize.gate import judge_candidate
 from headgate.optimize.recorder import Recorder
@@ -201,6 +201,41 @@ def test_what_the_file_leaves_open_stops_it(cli: Cli, ids: Ids, judge: Judge, ya
     said = cli("gate", ids.student)
     assert said.code == 4
     assert said.err.startswith("missing: workload: is not given")
+
+
+def test_what_a_promotion_would_wait_for_is_not_approved(
+    cli: Cli, ids: Ids, judge: Judge, yaml: Path
+) -> None:
+    """One rule for all: exit code 3, what is missing by its name, and what brings it."""
+    entry = judge()
+    with Store.open(Path(".headgate")) as store:
+        store.append("artifact", {**store.get(ids.model).body, "standard": None})
+    said = cli("gate", ids.student)
+    assert said.code == 3
+    lines = said.out.splitlines()
+    assert lines[0].split()[:2] == ["docs", "ROLLBACK"]
+    assert " ".join(lines[1:3]).startswith(
+        "all 4 contracts are kept on holdout, but its evidence stops a promotion: current stays"
+    )
+    assert said.err == (
+        "missing: docs/model: held_to: it is held to no metric, contract and failure note\n"
+        "  what to do: headgate optimize headgate.yaml\n"
+    )
+    assert cli("promote", short(entry)).code == 3
+    found = json.loads(cli("gate", ids.student, "--json").out)
+    assert (found["action"], found["decision"]["action"]) == ("rollback", "accept")
+
+
+def test_what_stops_nobody_is_told_by_the_gate_too(cli: Cli, ids: Ids, judge: Judge) -> None:
+    """A newer version of the model is known; the candidate passes."""
+    judge()
+    with Store.open(Path(".headgate")) as store:
+        artifact = store.artifact(ids.model)
+        assert artifact is not None
+        hold(store, replace(artifact, version=store.put_bytes(b"a newer model")))
+    said = cli("gate", ids.student)
+    assert said.code == 0
+    assert "docs/variant/student: stale: a newer version is known of docs/model" in said.err
 
 
 def test_a_decision_that_does_not_follow_from_its_samples_is_invalid(

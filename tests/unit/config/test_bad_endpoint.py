@@ -387,6 +387,40 @@ BAD = {
         "headgate.yaml:4: this is not YAML: expected ',' or ']', but got ':'\n"
         "  what to do: check the indentation, quotes and brackets on that line",
     ),
+    "alert without rationale": (
+        GOOD + "live:\n  error_rate: {at_most: 1%, on_breach: warn}\n",
+        "missing_key",
+        "headgate.yaml:14: live.error_rate.why: is missing\n"
+        '  what to do: write, for example, `why: "100 ms page budget"` (The rationale of the '
+        "limit: who asked for it, and what it protects)",
+    ),
+    "alert without rollback candidate": (
+        GOOD + "live:\n  error_rate: {at_most: 1%, why: w, on_breach: warn, rollback: ''}\n",
+        "wrong_value",
+        "headgate.yaml:14: live.error_rate.rollback: is empty\n"
+        "  what to do: write, for example, `rollback: previous generation` (What returns when it "
+        "does not hold)",
+    ),
+    "alert without escalation": (
+        GOOD + "live:\n  error_rate: {at_most: 1%, why: w, on_breach: warn, escalate: ''}\n",
+        "config",
+        "headgate.yaml:14: live.error_rate.escalate: '' is not a way to reach the owner\n"
+        '  what to do: write "webhook:URL" or "command:PROGRAM ARGUMENTS"; ${NAME} is read from '
+        "the environment",
+    ),
+    "contract on data without rationale": (
+        GOOD + "data_contracts:\n  evaluate:\n    age: {at_most: 30d, on_breach: warn}\n",
+        "missing_key",
+        "headgate.yaml:15: data_contracts.evaluate.age.why: is missing\n"
+        '  what to do: write, for example, `why: "100 ms page budget"` (The rationale of the '
+        "limit: who asked for it, and what it protects)",
+    ),
+    "misspelt contract on data": (
+        GOOD + "data_contracts:\n  evaluate:\n    aeg: {at_most: 30d, on_breach: warn}\n",
+        "unknown_key",
+        "headgate.yaml:15: data_contracts.evaluate.aeg: there is no key 'aeg' here\n"
+        "  what to do: did you mean 'age'?",
+    ),
     "live promise on what nobody sees": (
         GOOD + "live:\n  recall@10: {at_most: 1%, why: w, on_breach: warn}\n",
         "unknown_metric",

@@ -142,6 +142,20 @@ def test_a_start_from_all_layers_is_the_teacher(lesson: Lesson, tmp_path: Path) 
     assert train(lesson, tmp_path, recipe).losses[0] == pytest.approx(0, abs=1e-6)
 
 
+@pytest.mark.parametrize("broken", [np.nan, np.inf, -np.inf])
+def test_answers_that_are_no_numbers_teach_nothing(
+    lesson: Lesson, tmp_path: Path, broken: float
+) -> None:
+    """The text whose answer it is is named; nothing is trained or written."""
+    outputs = lesson.outputs.copy()
+    outputs[4, 1] = broken
+    out = tmp_path / "student"
+    with pytest.raises(InputError, match=r"output for text 5 of \d+ is NaN or infinite") as e:
+        train(dataclasses.replace(lesson, outputs=outputs), out)
+    assert e.value.reason == "not_finite"
+    assert not out.exists()
+
+
 def test_texts_without_outputs_are_refused(lesson: Lesson, tmp_path: Path) -> None:
     """One output for each text, and at least one."""
     with pytest.raises(InputError, match="40 texts and 39 teacher outputs"):

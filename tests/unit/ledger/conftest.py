@@ -52,7 +52,10 @@ def run_of() -> Callable[..., Run]:
     """A finished run with the outputs ``z``."""
 
     def run_(u: dict[str, str], z: dict[str, str], **fields: object) -> Run:
-        given = {"c": {"code": "sha256:c0de", "bits": 8}, "e": "sha256:e0", "seed": 7, **fields}
+        given = {
+            "c": {"code": "sha256:c0de", "bits": 8}, "e": "sha256:e0", "seed": 7,
+            "owner": "search", **fields,
+        }  # fmt: skip
         times = {"started_at": "2026-01-01T00:00:00Z", "ended_at": "2026-01-01T00:01:00Z"}
         return Run(transformation="quantize.static_int8", u=u, z=z, **given, **times)
 

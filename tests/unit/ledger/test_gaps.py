@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from headgate.errors import Tampered
-from headgate.ledger import Gap, Store, hold
+from headgate.ledger import Gap, Store, hold, hold_release, hold_run
 from headgate.objects import STANDARDS, Artifact, Release, Run, digest, jsonable
 
 GONE = digest("what nobody recorded")
@@ -42,15 +42,15 @@ def whole(store: Store, put: Put, run_of: RunOf) -> dict[str, str]:
         put("model", "model"),
     )
     samples = store.put_bytes(b"samples")
-    run = store.record_run(
-        run_of({"model": model, "data": data}, {"samples": samples}, e=machine, c=CODE)
+    run = hold_run(
+        store, run_of({"model": model, "data": data}, {"samples": samples}, e=machine, c=CODE)
     )
     put("samples", "samples", made_by=run.id, lineage=(model, data))
     variant = put("variant", "variant", lineage=(model,))
     taken = store.append("measurement", measured(variant, data, samples, run.id))
     first = Release("docs", 0, model, None)
-    store.promote(first, expected_generation=None)
-    release = store.promote(Release("docs", 1, variant, run.id), expected_generation=0)
+    hold_release(store, first, expected_generation=None)
+    release = hold_release(store, Release("docs", 1, variant, run.id), expected_generation=0)
     return {
         "machine": machine,
         "data": data,
@@ -149,7 +149,7 @@ def test_a_run_names_its_code_its_machine_and_both_ends(
     store: Store, put: Put, run_of: RunOf
 ) -> None:
     """All four parts of ``z = T(u; c, e)``."""
-    store.record_run(run_of({"model": GONE}, {"int8": GONE}, c={}, e=GONE))
+    hold_run(store, run_of({"model": GONE}, {"int8": GONE}, c={}, e=GONE))
     name = "run quantize.static_int8"
     assert edges(store.gaps()) == [(name, edge) for edge in ("made", "ran", "ran_in", "used")]
 
@@ -178,12 +178,47 @@ def test_a_measurement_names_where_it_is_from(
 def test_a_release_names_its_decision_and_its_measurements(store: Store, put: Put) -> None:
     """But for the baseline, which is what there was; and for what a rollback restores."""
     baseline, variant = (put(name, "variant", lineage=(put("m", "model"),)) for name in "ab")
-    store.promote(Release("docs", 0, baseline, None), expected_generation=None)
-    store.promote(Release("docs", 1, variant, None), expected_generation=0)
+    hold_release(store, Release("docs", 0, baseline, None), expected_generation=None)
+    hold_release(store, Release("docs", 1, variant, None), expected_generation=0)
     back = Release("docs", 2, baseline, None, extra={"restores": "0"})
-    store.promote(back, expected_generation=1)
+    hold_release(store, back, expected_generation=1)
     name = "generation 1 of docs"
     assert edges(store.gaps()) == [(name, "decided_by"), (name, "measured_by")]
+
+
+def test_a_run_and_a_release_name_their_owner_and_what_they_are_held_to(
+    store: Store, put: Put, run_of: RunOf
+) -> None:
+    """Objects too; those that were written around `hold_run` and `hold_release` are named."""
+    machine = put("machine", "environment")
+    variant = put("v", "variant", lineage=(put("m", "model"),))
+    store.record_run(run_of({"v": variant}, {"w": variant}, e=machine, c=CODE, owner=""))
+    store.promote(Release("docs", 0, variant, None), expected_generation=None)
+    assert edges(store.gaps()) == [
+        ("generation 0 of docs", "held_to"),
+        ("generation 0 of docs", "owned_by"),
+        ("run quantize.static_int8", "held_to"),
+        ("run quantize.static_int8", "owned_by"),
+    ]
+
+
+def test_a_release_is_owned_by_whoever_owns_its_variant(store: Store, put: Put) -> None:
+    """Under the standard of releases; what is restored keeps the name."""
+    variant = put("v", "variant", lineage=(put("m", "model"),))
+    entry = hold_release(store, Release("docs", 0, variant, None), expected_generation=None)
+    assert entry.body["owner"] == "search"
+    assert entry.body["standard"] == digest(STANDARDS["release"])
+    assert store.gaps([entry.id]) == ()
+
+
+def test_a_variant_that_nobody_registered_is_released_all_the_same(store: Store) -> None:
+    """A rollback waits for nobody; the gaps are named afterwards."""
+    variant = store.put_bytes(b"variant")
+    entry = hold_release(store, Release("docs", 0, variant, None), expected_generation=None)
+    assert edges(store.gaps([entry.id])) == [
+        ("generation 0 of docs", "owned_by"),
+        ("generation 0 of docs", "serves"),
+    ]
 
 
 def test_only_what_something_stands_on_is_asked(store: Store, put: Put, run_of: RunOf) -> None:
@@ -213,7 +248,16 @@ def test_what_a_release_stands_on_is_walked_through_runs_and_measurements(
     ]  # fmt: skip
     assert {n for n in names if n.startswith("standard/")} == {
         f"standard/{kind}"
-        for kind in ("environment", "dataset", "model", "samples", "variant", "standard")
+        for kind in (
+            "environment",
+            "dataset",
+            "model",
+            "samples",
+            "variant",
+            "standard",
+            "run",
+            "release",
+        )
     }
 
 
@@ -230,7 +274,7 @@ def test_the_newest_registration_counts(store: Store, put: Put) -> None:
 def test_a_cycle_is_walked_once(store: Store, put: Put, run_of: RunOf) -> None:
     """A run that returns its input."""
     machine, a = put("machine", "environment"), put("a", "dataset")
-    run = store.record_run(run_of({"in": a}, {"out": a}, e=machine, c=CODE))
+    run = hold_run(store, run_of({"in": a}, {"out": a}, e=machine, c=CODE))
     put("a", "dataset", made_by=run.id)
     assert store.gaps([a]) == ()
 

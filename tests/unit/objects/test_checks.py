@@ -15,6 +15,7 @@ from headgate.objects import (
     Artifact,
     Axis,
     Bound,
+    CheckItem,
     Contract,
     ContractResult,
     Direction,
@@ -23,6 +24,8 @@ from headgate.objects import (
     Limits,
     Measurement,
     Response,
+    Signal,
+    SignalAndResponse,
     Standard,
     Verdict,
     answers,
@@ -126,13 +129,13 @@ def test_a_contract_on_data_is_answered_as_it_declares(
     on_breach: Action, response: Response
 ) -> None:
     """Drift is an inconsistency, and the response is the contract's own."""
-    facts = healthy(data=(promised("drift", Verdict.FAIL, on_breach),))
+    facts = healthy(promised=(promised("drift", Verdict.FAIL, on_breach),))
     assert due(facts) == {"inconsistent": response}
 
 
 def test_what_cannot_be_told_of_data_stops_like_a_breach_and_says_so() -> None:
     """Not knowing is its own answer, and it never accepts."""
-    facts = healthy(data=(promised("drift", Verdict.UNKNOWN, Action.ROLLBACK),))
+    facts = healthy(promised=(promised("drift", Verdict.UNKNOWN, Action.ROLLBACK),))
     (found,) = findings(DATASET, facts)
     assert found.stops
     reply = answers(DATASET, facts)[2]
@@ -141,25 +144,32 @@ def test_what_cannot_be_told_of_data_stops_like_a_breach_and_says_so() -> None:
 
 def test_a_declared_age_stands_in_the_place_of_the_stated_default() -> None:
     """Older than a quarter, and within what the endpoint itself allows."""
-    facts = healthy(age_s=100 * DAY_S, data=(promised("age", Verdict.PASS, Action.ROLLBACK),))
+    facts = healthy(age_s=100 * DAY_S, promised=(promised("age", Verdict.PASS, Action.ROLLBACK),))
     assert findings(DATASET, facts) == ()
 
 
 def test_an_object_that_is_held_to_nothing_lacks_three_items() -> None:
     """No metric, no response, and no check that could have been tested."""
     lacking = [item for item, holds in checklist(None, healthy()).items() if not holds]
-    assert lacking == [
-        "a metric decides whether it is valid",
-        "it has an owner and a response",
-        "a planted failure makes each signal fire",
-    ]
+    assert lacking == [CheckItem.MEASURED, CheckItem.OWNED, CheckItem.TESTED]
 
 
 def test_a_signal_that_cannot_fire_fails_the_sixth_item() -> None:
-    """A freshness limit without an end is a check that nobody could test."""
+    """A freshness limit without an end is a check that nobody could test; and nothing is promoted
+    on it."""
     endless = replace(DATASET, limits=Limits())
     items = checklist(endless, healthy())
-    assert not items["a planted failure makes each signal fire"]
+    assert not items[CheckItem.TESTED]
+    (found,) = findings(endless, healthy())
+    assert (found.signal, found.question, found.response) == ("untested", "unauditable", "block")
+
+
+@pytest.mark.parametrize("signal", [Signal.UNFIT, Signal.BROKEN, Signal.UNTESTED])
+def test_a_note_whose_signal_no_failure_can_be_planted_for_is_untested(signal: Signal) -> None:
+    """As only another program could have registered it; it stops, and is no error."""
+    note = replace(DATASET.failure_note, stale=SignalAndResponse(signal, Response.WARN))
+    (found,) = findings(replace(DATASET, failure_note=note), healthy(age_s=1e12))
+    assert found.signal is Signal.UNTESTED
 
 
 @pytest.mark.parametrize("field", ["id", "version", "schema", "owner"])

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from headgate.config import LabelledSet, UserFunction, guarded
+from headgate.engines.codec import TensorCodec
 from headgate.errors import InputError
 from headgate.optimize.accept import Acceptance, classes_of
 from headgate.quantization import TensorSpec
@@ -89,3 +91,24 @@ def test_every_label_is_taken_where_the_model_does_not_say_its_classes() -> None
     for shape in ((None, None), (None, 1), (10,)):
         assert classes_of([TensorSpec("scores", "float32", shape)]) is None
     assert classes_of([label]) is None
+
+
+def test_a_text_that_preprocess_leaves_nothing_of_teaches_nothing() -> None:
+    """It is named, with its reason code; longer texts are cut: they teach what they begin with."""
+    names = ["row 1", "row 2"]
+    acceptance().check_learnable(FILE, ["fine", LONG], names)
+    blank = acceptance(lambda text: text.replace("fine", " "))
+    with pytest.raises(InputError) as caught:
+        blank.check_learnable(FILE, ["good", "fine"], names)
+    assert (caught.value.where, caught.value.reason) == ("evaluate.jsonl: row 2", "empty_text")
+
+
+def test_numbers_that_preprocess_makes_of_no_number_are_refused() -> None:
+    """NaN, infinity and what is none at all, by the codec of the model."""
+    spec = TensorSpec("input", "float32", (None, 2))
+    for made in ([float("nan"), 1.0], [float("inf"), 1.0], ["a", "b"], [1.0], None):
+        own = guarded(UserFunction("own:scale", lambda item, made=made: made, "v"))  # type: ignore[arg-type]
+        accepts = Acceptance(TensorCodec([spec]), own, False)
+        with pytest.raises(InputError) as caught:
+            accepts.check_learnable(FILE, [np.array([1.0, 2.0])], ["row 1"])
+        assert (caught.value.where, caught.value.reason) == ("evaluate.jsonl: row 1", "bad_request")

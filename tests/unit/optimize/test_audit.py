@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from headgate.errors import Refused, UsageError
-from headgate.ledger import Store
+from headgate.ledger import Store, hold, hold_release
 from headgate.objects import (
     STANDARDS,
     Action,
@@ -17,22 +17,27 @@ from headgate.objects import (
     Axis,
     Bound,
     Build,
+    CheckItem,
     Contract,
     ContractResult,
     Decision,
+    Limits,
+    Release,
     Verdict,
     canonical,
+    parse,
 )
 from headgate.optimize.audit import (
+    Audited,
+    audit_candidate,
     audit_object,
     audit_promotion,
     audit_store,
-    decisions,
     refuse_unaudited,
-    what_stops,
 )
 from headgate.optimize.contents import SCHEMAS, TEXTS, WORKLOAD
 from headgate.optimize.recorder import Call, Output, Recorder, transformation
+from headgate.runtime.decisions import decisions
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 SOON = datetime.now(UTC) + timedelta(hours=1)
@@ -62,7 +67,7 @@ class Shop:
         return self.recorder.store
 
     def stops(self, now: datetime = SOON) -> list[tuple[str, str]]:
-        found = what_stops(self.store, self.entry, self.decision, now=now)
+        found = audit_candidate(self.store, self.entry, self.decision, now=now).stops
         return [(stop.object, stop.edge) for stop in found]
 
     def answers(self, version: str, now: datetime = SOON) -> dict[str, str]:
@@ -137,7 +142,7 @@ def test_what_is_whole_may_be_promoted(shop: Shop) -> None:
     """Nothing is missing, nothing fires; every item of every object holds."""
     assert shop.stops() == []
     refuse_unaudited(shop.store, shop.entry, shop.decision, now=SOON)
-    assert audit_store(shop.store, now=SOON) == ()
+    assert audit_store(shop.store, now=SOON) == Audited()
     for version in (shop.texts, shop.model, shop.variant):
         audited = audit_object(shop.store, version, now=SOON)
         assert all(audited.checklist.values())
@@ -149,6 +154,10 @@ def test_old_data_warns_and_does_not_stop(shop: Shop) -> None:
     """The stated default of a quarter: its owner is told."""
     assert shop.answers(shop.texts, NOW) == {"stale": "warn"}
     assert shop.stops(NOW) == []
+    (told,) = audit_promotion(shop.store, shop.entry, shop.decision, now=NOW).told
+    assert (told.object, told.edge) == ("docs/train", "stale")
+    (entry,) = shop.store.entries("audit")
+    assert [t["id"] for t in entry.body["told"]] == [shop.texts]
 
 
 def test_data_that_the_endpoint_wants_fresh_stops_once_it_is_old(shop: Shop) -> None:
@@ -216,9 +225,7 @@ def test_a_missing_edge_stops_and_is_named(shop: Shop) -> None:
     shop.store.register(replace(known, lineage=("sha256:" + 64 * "f",)))
     assert shop.stops() == [("docs/test.audit.train/model", "derived_from")]
     assert shop.answers(shop.variant) == {"unauditable": "block"}
-    assert not audit_object(shop.store, shop.variant, now=SOON).checklist[
-        "its dependency chain is logged"
-    ]
+    assert not audit_object(shop.store, shop.variant, now=SOON).checklist[CheckItem.LINKED]
     with pytest.raises(Refused) as refused:
         refuse_unaudited(shop.store, shop.entry, shop.decision, now=SOON)
     assert refused.value.reason == "unauditable"
@@ -364,7 +371,8 @@ def test_a_newer_version_of_an_input_makes_what_learnt_from_it_stale(shop: Shop)
 def test_that_a_promotion_was_audited_is_on_record(shop: Shop) -> None:
     """The decision, and what was found; asked again with the same result, nothing is added."""
     for _ in range(2):
-        assert audit_promotion(shop.store, shop.entry, shop.decision, now=SOON) == ()
+        found = audit_promotion(shop.store, shop.entry, shop.decision, now=SOON)
+        assert found == Audited()
     shop.store.path_of(shop.texts).unlink()
     audit_promotion(shop.store, shop.entry, shop.decision, now=SOON)
     entries = list(shop.store.entries("audit"))
@@ -390,10 +398,166 @@ def test_an_object_is_asked_by_what_was_registered_with_it(shop: Shop) -> None:
     assert audited.standard == STANDARDS["dataset"]
 
 
-def test_a_run_is_no_object(shop: Shop) -> None:
-    """Questions are asked of what has a version."""
+def test_what_took_too_long_to_make_is_to_be_made_smaller(shop: Shop) -> None:
+    """A day of the machine is the stated default; its owner is told, and nobody waits."""
+    known = shop.store.artifact(shop.model)
+    assert known is not None
+    run = shop.store.get(known.made_by or "").body
+    slow = {**run, "started_at": "2026-01-01T00:00:00Z", "ended_at": "2026-01-02T00:00:01Z"}
+    again = shop.store.append("run", slow)
+    hold(shop.store, replace(known, lineage=(), made_by=again.id))
+    assert shop.answers(shop.model)["too_costly"] == "downscale"
+    assert audit_object(shop.store, again.id, now=SOON).replies[4].response == "downscale"
+    assert shop.stops() == []
+
+
+def test_a_check_that_cannot_fire_stops(shop: Shop) -> None:
+    """Somebody registered a standard without a limit: the sixth item fails, before promotion."""
+    endless = replace(STANDARDS["dataset"], limits=Limits())
+    known = shop.store.artifact(shop.texts)
+    assert known is not None
+    standard = keep(shop.recorder, "standard/mine", endless, "standard")
+    shop.store.register(replace(known, standard=standard))
+    assert shop.stops() == [("docs/train", "unauditable")]
+    audited = audit_object(shop.store, shop.texts, now=SOON)
+    assert [item for item, holds in audited.checklist.items() if not holds] == [CheckItem.TESTED]
+
+
+@pytest.mark.parametrize("key", ["signal", "response"])
+def test_a_code_of_another_version_cannot_be_asked_by_and_stops(shop: Shop, key: str) -> None:
+    """A finding like any other, whoever wrote it; no error."""
+    content = parse(STANDARDS["dataset"].content)
+    content["failure_note"]["stale"][key] = "its content has gone bad"
+    known = shop.store.artifact(shop.texts)
+    assert known is not None
+    standard = keep(shop.recorder, "standard/newer", content, "standard")
+    shop.store.register(replace(known, standard=standard))
+    assert shop.stops() == [("docs/train", "unauditable")]
+    assert audit_object(shop.store, shop.texts, now=SOON).standard is None
+
+
+def test_a_run_answers_like_any_object(shop: Shop) -> None:
+    """By the standard that was recorded with it: what it made, from what, when and in what time."""
+    known = shop.store.artifact(shop.model)
+    assert known is not None
+    assert known.made_by is not None
+    audited = audit_object(shop.store, known.made_by, now=SOON)
+    assert (audited.identifier, audited.kind) == ("run test.audit.train", "run")
+    assert (audited.version, audited.owner) == (known.made_by, "search")
+    assert audited.standard == STANDARDS["run"]
+    assert audited.facts.metric_value == 1
+    assert all(audited.checklist.values())
+    assert not audited.stops
+    shop.store.path_of(shop.model).unlink()
+    assert shop.answers(known.made_by) == {"malformed": "backfill"}
+
+
+def test_a_decision_is_named_by_its_run_as_well(shop: Shop) -> None:
+    """What it decided is asked, and its own verdicts are what it is judged on."""
+    contract = rule("latency_p95", 0.1, Action.ROLLBACK, Axis.LATENCY)
+    kept = ContractResult(contract, Verdict.PASS, 0.05, 0.04, 0.06, 9, "it is fast")
+    decision = replace(shop.decision, results=(kept,), action=Action.WARN)
+    entry = decided(shop.recorder, decision)
+    audited = audit_object(shop.store, entry, now=SOON)
+    assert (audited.kind, audited.standard) == ("decision", STANDARDS["decision"])
+    assert audited == audit_object(shop.store, audited.version, now=SOON)
+    assert [result.because for result in audited.judged] == ["it is fast"]
+
+
+def released(shop: Shop) -> str:
+    """The entry of the variant's release, over the baseline's."""
+    first = Release("docs", 0, shop.decision.current, None)
+    hold_release(shop.store, first, expected_generation=None)
+    second = Release("docs", 1, shop.variant, shop.entry)
+    return hold_release(shop.store, second, expected_generation=0).id
+
+
+def measured(shop: Shop) -> None:
+    """A measurement of the variant, without which a release has a gap."""
+    known = shop.store.artifact(shop.model)
+    assert known is not None
+    body = {
+        "metric": "accuracy", "artifact": shop.variant, "dataset": shop.texts,
+        "samples": shop.texts, "run": known.made_by, "current_run": None, "seed": 0,
+    }  # fmt: skip
+    shop.store.append("measurement", body)
+
+
+def test_a_release_answers_like_any_object(shop: Shop) -> None:
+    """Identifier, version, owner, metric, contract and failure note are on record with it."""
+    measured(shop)
+    entry = released(shop)
+    audited = audit_object(shop.store, entry, now=SOON)
+    assert (audited.identifier, audited.version) == ("docs@1", entry)
+    assert (audited.kind, audited.owner) == ("release", "search")
+    assert audited.standard == STANDARDS["release"]
+    assert all(audited.checklist.values())
+    assert not audited.stops
+    assert shop.answers(entry) == {}
+
+
+def test_a_release_that_nothing_was_measured_of_is_unauditable(shop: Shop) -> None:
+    """The missing edge by its name."""
+    audited = audit_object(shop.store, released(shop), now=SOON)
+    because = audited.replies[3].because
+    assert because == "generation 1 of docs: measured_by: no measurement is about its variant"
+
+
+def test_the_failures_of_a_release_are_those_of_what_it_serves(shop: Shop) -> None:
+    """Content that is gone or changed, and data of which there is a newer version."""
+    measured(shop)
+    entry = released(shop)
+    path = shop.store.path_of(shop.variant)
+    content = path.read_bytes()
+    path.unlink()
+    assert shop.answers(entry) == {"malformed": "backfill"}
+    path.write_bytes(content[:-1])
+    assert shop.answers(entry) == {"malformed": "reject"}
+
+
+@pytest.mark.parametrize(
+    ("metric", "axis", "question", "response"),
+    [
+        ("latency_p95", Axis.LATENCY, "stale", "block"),
+        ("cost_per_1k", Axis.COST, "too_costly", "block"),
+        ("error_rate", Axis.SAFETY, "inconsistent", "block"),
+        ("input_drift", Axis.QUALITY, "inconsistent", "block"),
+        ("age", Axis.QUALITY, "stale", "block"),
+    ],
+)
+def test_a_promise_that_is_broken_while_serving_is_an_answer_until_it_is_kept_again(
+    shop: Shop, metric: str, axis: Axis, question: str, response: str
+) -> None:
+    """By the incident that is open; of this release, and no other."""
+    measured(shop)
+    entry = released(shop)
+    body = {
+        "endpoint": "docs", "generation": 1, "release": entry, "n": 900, "value": 0.3, "low": 0.2,
+        "contract": rule(metric, 0.1, Action.ROLLBACK, axis), "because": "it is broken",
+    }  # fmt: skip
+    incident = shop.store.append("incident", body)
+    assert shop.answers(entry) == {question: response}
+    assert not shop.answers(shop.store.history("docs")[0][0].id)
+    shop.store.append("recovery", {"incident": incident.id})
+    assert shop.answers(entry) == {}
+
+
+def test_what_a_release_is_held_to_may_be_missing(shop: Shop) -> None:
+    """Written around `hold_release`: its owner and its standard are missing edges."""
+    measured(shop)
+    shop.store.promote(Release("docs", 0, shop.variant, None), expected_generation=None)
+    ((entry, _),) = shop.store.history("docs")
+    audited = audit_object(shop.store, entry.id, now=SOON)
+    assert (audited.standard, audited.stops) == (None, True)
+    assert sorted(gap.split(": ")[1] for gap in audited.facts.gaps) == ["held_to", "owned_by"]
+
+
+def test_questions_are_asked_of_artifacts_runs_and_releases_alone(shop: Shop) -> None:
+    """An audit's own entry is none of them."""
+    audit_promotion(shop.store, shop.entry, shop.decision, now=SOON)
+    (entry,) = shop.store.entries("audit")
     with pytest.raises(UsageError) as refused:
-        audit_object(shop.store, shop.entry, now=SOON)
+        audit_object(shop.store, entry.id, now=SOON)
     assert refused.value.reason == "no_object"
 
 
@@ -406,6 +570,6 @@ def test_only_the_newest_winner_is_asked_about_by_the_whole_store(shop: Shop) ->
     )
     decided(shop.recorder, replace(shop.decision, candidate=version))
     shop.store.path_of(shop.texts).unlink()
-    found = audit_store(shop.store, now=SOON)
+    found = audit_store(shop.store, now=SOON).stops
     assert [(stop.object, stop.edge) for stop in found] == [("docs/train", "malformed")]
     assert [d.candidate for _, d in decisions(shop.store)] == [version, shop.variant]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from headgate.config import load_config
-from headgate.errors import InputError
+from headgate.errors import InputError, Refused
 from headgate.ledger import Store
 from headgate.optimize.accept import Acceptance
 from headgate.optimize.audit import audit_object
@@ -83,7 +83,7 @@ def test_an_audit_judges_the_data_by_them(
     inputs = registered(endpoint, new_recorder)
     now = datetime(2026, 12, 2, tzinfo=UTC)
     found = audit_object(store, inputs.versions["workload"], now=now)
-    verdicts = {r.contract.metric: str(r.verdict) for r in found.facts.data}
+    verdicts = {r.contract.metric: str(r.verdict) for r in found.facts.promised}
     assert verdicts == {"age": "warn", "drift": "pass"}
 
 
@@ -104,3 +104,22 @@ def test_without_contracts_on_data_none_are_registered(
     endpoint.write_text(YAML.split("data_contracts:")[0], encoding="utf-8")
     assert "data_contracts" not in registered(endpoint, new_recorder).versions
     assert store.artifact("docs/data_contracts") is None
+
+
+def test_splits_that_are_one_to_the_model_overlap(
+    endpoint: Path, new_recorder: NewRecorder, store: Store
+) -> None:
+    """Other texts in the file, the same after the endpoint's own preprocess: nothing is kept."""
+    rows = ({"id": f"n{i}", "text": " ".join(["ward"] * (i % 9 + 1))} for i in range(400))
+    (endpoint.parent / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    text = YAML.split("data_contracts:")[0]
+    text = text.replace("evaluate: evaluate.jsonl", "evaluate: evaluate.jsonl, train: train.jsonl")
+    endpoint.write_text(text, encoding="utf-8")
+    registered(endpoint, new_recorder)
+    known = len(list(store.entries()))
+    alike = Acceptance(WordCodec(), lambda item: str(item).replace("ward", "word"), False)
+    with pytest.raises(Refused) as refused:
+        register_inputs(load_config(endpoint), new_recorder(), alike)
+    assert refused.value.reason == "split_overlap"
+    assert "9 items of train are also in evaluate after preprocess: " in refused.value.what
+    assert len(list(store.entries())) == known

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from headgate.errors import Fault
-from headgate.ledger import Store
+from headgate.ledger import Store, hold
+from headgate.objects import Artifact
 from headgate.runtime.retraining import Retrain, Retraining
 from tests.serving import until
 
@@ -37,6 +38,31 @@ def test_its_run_names_the_variant_and_holds_what_it_printed(store: Store, tmp_p
     assert run["c"]["command"] == command
     assert store.read(run["z"]["output"]).decode().strip() == str(tmp_path.resolve())
     assert store.verify().ok
+
+
+@pytest.mark.parametrize("script", ["print('trained')", "pass", "raise SystemExit(3)"])
+def test_nothing_is_missing_from_the_evidence_after_it(
+    store: Store, tmp_path: Path, script: str
+) -> None:
+    """Whatever it printed, and however it ended: the run, the machine and the log are owned, and
+    held to what their kinds are held to."""
+    content = b"a variant"
+    model = Artifact("docs/model", store.put_bytes(b"w"), "model", "onnx", "search", 1)
+    hold(store, model)
+    variant = Artifact(
+        "docs/variant/v", store.put_bytes(content), "variant", "json Servable", "search",
+        len(content), lineage=(model.version,),
+    )  # fmt: skip
+    hold(store, variant)
+    retraining = Retraining(store, Retrain(python(script), tmp_path))
+    ended = asyncio.run(retraining.run("docs", variant.version))
+    assert ended.run is not None
+    assert store.gaps() == ()
+    run = store.get(ended.run).body
+    assert run["owner"] == "search"
+    log = store.artifact(run["z"]["output"])
+    assert log is not None
+    assert (log.kind, log.made_by, log.owner) == ("log", ended.run, "search")
 
 
 def test_a_program_that_is_not_there_is_said(store: Store, tmp_path: Path) -> None:
