@@ -40,13 +40,14 @@ def incidents(
                     "entry": incident.opened,
                     "responses": incident.responses,
                     "recovery": incident.recovery,
+                    "state": _state(incident),
                 }
                 for incident in found
             ]
         )
         return
     console = stdout()
-    still = sum(incident.recovery is None for incident in found)
+    still = sum(incident.open for incident in found)
     console.print(title(name, f"{len(found)} incidents, {still} open; times are UTC"))
     table = grid("=id", "=since", ">gen", "promise", "done", "=state")
     for incident in reversed(found):
@@ -57,11 +58,17 @@ def incidents(
             str(body["generation"]),
             str(body["promise"]),
             _done(incident),
-            "open" if incident.recovery is None else "closed",
-            style="bold" if incident.recovery is None else None,
+            _state(incident),
+            style="bold" if incident.open else None,
         )
     if found:
         console.print(table)
+
+
+def _state(incident: Incident) -> str:
+    if incident.open:
+        return "open"
+    return "withdrawn" if incident.recovery is None else "closed"
 
 
 def _done(incident: Incident) -> str:

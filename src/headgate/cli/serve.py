@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
 
 __all__ = ["serve"]
 
+_AGAIN_AFTER_S = 5.0
+_AGAIN_AT_MOST_S = 300.0
+"""Between two attempts to load what a rollback brought back."""
 _MOST_NUMBERS = 64
 """So many fit a command that is read before it is pasted."""
 
@@ -170,26 +175,48 @@ class _Traces:
 class _Successors:
     """The release after the one that is served, loaded once it is current."""
 
-    def __init__(self, loader: Loader, endpoint: str, served: Deployment, traces: _Traces) -> None:
+    def __init__(
+        self,
+        loader: Loader,
+        endpoint: str,
+        served: Deployment,
+        traces: _Traces,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._loader = loader
         self._endpoint = endpoint
         self._seen = served.generation
+        self._tried = served.generation
+        self._sink: Sink | None = None
+        self._again_s, self._pause_s = math.inf, _AGAIN_AFTER_S
+        self._clock = clock
         self._metrics = served.metrics
         self._traces = traces
 
     def __call__(self) -> Deployment | None:
-        """A release that cannot be loaded is tried once; the next promotion is another."""
+        """A release that cannot be loaded is tried once, and the next promotion is another. One
+        that a rollback brought back is tried again, ever more seldom: what answers meanwhile broke
+        its promises."""
         release = self._loader.store.current(self._endpoint)
         if release is None or release.generation == self._seen:
             return None
-        self._seen = release.generation
-        return self._loader.load(
+        now_s, restored = self._clock(), "restores" in release.extra
+        if release.generation != self._tried:
+            self._tried, self._pause_s = release.generation, _AGAIN_AFTER_S
+            self._sink = self._traces.sink(release.generation, release.variant)
+        elif now_s < self._again_s:
+            return None
+        self._again_s = now_s + self._pause_s if restored else math.inf
+        self._pause_s = min(2 * self._pause_s, _AGAIN_AT_MOST_S)
+        deployment = self._loader.load(
             release.generation,
             release.variant,
             metrics=self._metrics,
-            trace_sink=self._traces.sink(release.generation, release.variant),
-            hurry="restores" in release.extra,
+            trace_sink=self._sink,
+            hurry=restored,
         )
+        self._seen = release.generation
+        return deployment
 
 
 def _announce(
@@ -222,7 +249,7 @@ def _announce(
         places += f", gRPC at {addresses['grpc']}"
     stdout().print(title(f"{deployment.release} at {places}", note))
     if watch is not None:
-        promises = (f"{c.describe()} ({c.on_breach.value})" for c in watch.rule.contracts)
+        promises = (c.promise for c in watch.rule.contracts)
         say(f"  watched: {', '.join(promises)}")
     say(_example(deployment, addresses["url"], keyed=keyed))
 

@@ -177,6 +177,12 @@ def live_contract_of(metric: str, spec: ContractSpec, owner: Owner) -> Contract:
             reason="wrong_value",
             fix="write how much is too much, such as 0.1%",
         )
+    if metric == "age" and contract.on_breach is Action.ROLLBACK:
+        raise ConfigError(
+            "what a rollback brings back is older still",
+            reason="wrong_value",
+            fix="write on_breach: retrain, escalate or warn",
+        )
     if _LIVE[metric].unit == "fraction" and contract.limit >= 1:
         raise ConfigError(
             f"a share of at most {contract.limit:g} is kept whatever happens",

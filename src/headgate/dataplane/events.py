@@ -84,6 +84,9 @@ class Looked:
     """A look after the instances, about once a second: whose call is overdue is lost, who is idle
     proves itself on a canary. A shell that never looks, as the simulator, loses nobody."""
 
+    length: int = 1
+    """Of the longest item that one may be asked to prove itself on."""
+
 
 @dataclass(frozen=True, slots=True)
 class Proved:

@@ -219,7 +219,7 @@ class DataPlane:
                 case Woke():
                     self._wake_at_s = None  # a shell's timer may be early: ask again
                 case Looked():
-                    self._look(now_s, actions)
+                    self._look(event.length, now_s, actions)
                 case Proved():
                     self._stale_events += not self._slots.proved(event.probe)
                 case Replaced():
@@ -424,8 +424,8 @@ class DataPlane:
         middle = len(requests) // 2
         self._halves += (requests[:middle], requests[middle:])
 
-    def _look(self, now_s: float, actions: list[Action]) -> None:
-        canary_s = self.service.predict_s(1, 1)  # a canary is short
+    def _look(self, length: int, now_s: float, actions: list[Action]) -> None:
+        canary_s = self.service.predict_s(1, length)
         given_up, probes = self._slots.look(now_s, canary_s)
         for instance, call in given_up.items():
             self._hung += 1

@@ -9,13 +9,14 @@ configuration, or what an entry means beyond artifacts, runs, releases and check
 from headgate.ledger.copy import copy_store
 from headgate.ledger.entry import Entry, utc_now
 from headgate.ledger.gaps import Gap
-from headgate.ledger.incidents import Incident, incidents
+from headgate.ledger.incidents import WITHDRAW, Incident, incidents
 from headgate.ledger.lineage import Edge, graph
 from headgate.ledger.standards import hold, hold_release, hold_run
 from headgate.ledger.store import Store
 from headgate.ledger.verify import Finding, VerifyReport
 
 __all__ = [
+    "WITHDRAW",
     "Edge",
     "Entry",
     "Finding",

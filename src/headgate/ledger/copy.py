@@ -13,33 +13,40 @@ from headgate.ledger.store import Store
 
 __all__ = ["copy_store"]
 
+_LEDGER = "ledger.sqlite"
+
 
 def copy_store(store: Store, root: Path) -> None:
-    """Makes a store at ``root`` with the entries and artifacts that ``store`` has now.
+    """Makes a store at ``root`` with the entries that ``store`` has now, and their content.
 
-    Artifacts are shared where the file system allows it (hard links): their content is never
-    written to. Raises ``Fault`` where the disk refuses.
+    Content is written before the entry that names it, and not collected while this goes on: so
+    entries are copied first, and what they name is there. Others may write meanwhile. Artifacts are
+    shared where the file system allows it (hard links): their content is never written to. Raises
+    ``Fault`` where the disk refuses.
     """
-    ledger = "ledger.sqlite"
-    with explained_disk_errors(root, "copy the store"):
-        root.mkdir(parents=True)
-        for path in (store.root / "artifacts").rglob("*"):
-            if path.name.startswith("."):  # a lock, which is its own store's
-                continue
-            to = root / path.relative_to(store.root)
-            if path.is_dir():
-                to.mkdir(parents=True, exist_ok=True)
-                continue
-            to.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                os.link(path, to)
-            except FileNotFoundError:  # a writer's temporary file, which has its name by now
-                continue
-            except OSError:
-                shutil.copy2(path, to)
+    with store.uncollected():
+        with explained_disk_errors(root, "copy the store"):
+            root.mkdir(parents=True)
+        _copy_entries(store.root / _LEDGER, root / _LEDGER)
+        with explained_disk_errors(root, "copy the store"):
+            _copy_content(store.root / "artifacts", root / "artifacts")
+
+
+def _copy_entries(from_: Path, to: Path) -> None:
     with (
-        explained_database_errors(store.root / ledger),
-        contextlib.closing(sqlite3.connect(store.root / ledger)) as source,
-        contextlib.closing(sqlite3.connect(root / ledger)) as target,
+        explained_database_errors(from_),
+        contextlib.closing(sqlite3.connect(from_)) as source,
+        contextlib.closing(sqlite3.connect(to)) as target,
     ):
-        source.backup(target)
+        source.backup(target)  # all pages at once: it waits for a writer, and none comes between
+
+
+def _copy_content(from_: Path, to: Path) -> None:
+    to.mkdir()
+    for path in from_.glob("??/*"):
+        copy = to / path.relative_to(from_)
+        copy.parent.mkdir(exist_ok=True)
+        try:
+            os.link(path, copy)
+        except OSError:
+            shutil.copy2(path, copy)

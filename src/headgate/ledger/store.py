@@ -234,6 +234,10 @@ class Store:
 
     # The whole
 
+    def uncollected(self) -> contextlib.AbstractContextManager[None]:
+        """While inside, no content is collected: for whoever takes the store as it is now."""
+        return self._blobs.used()
+
     def lock(self, name: str) -> contextlib.AbstractContextManager[None]:
         """Hold the lock ``name`` in this store, or raise ``Busy`` (``locked``) at once."""
         directory = self.root / "locks"

@@ -141,3 +141,13 @@ class Contract:
         if self.bound is Bound.ONE_OF:
             return f"{self.metric} one of {', '.join(self.allowed)}"
         return f"{self.metric} {self.bound.value.replace('_', ' ')} {self.limit:g}"
+
+    @property
+    def promise(self) -> str:
+        """The rule and what follows where it is broken: what names it while it is watched.
+
+        >>> Contract("error_rate", Axis.SAFETY, Bound.AT_MOST, 0.01, "pages", Action.ROLLBACK,
+        ...          "mail:search", "previous").promise
+        'error_rate at most 0.01 (rollback)'
+        """
+        return f"{self.describe()} ({self.on_breach.value})"

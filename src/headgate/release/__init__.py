@@ -4,6 +4,7 @@ Pure: raw samples and contracts in, verdicts, decisions and next releases out. K
 clocks or engines; measuring is its callers' work and storing is the ledger's.
 """
 
+from headgate.release.age import Age
 from headgate.release.data import judge_age, judge_drift
 from headgate.release.estimate import NoEstimate, estimate_blocks
 from headgate.release.gate import decide, judge
@@ -30,11 +31,12 @@ from headgate.release.samples import (
     WorstSlice,
     from_json,
 )
-from headgate.release.watch import Breach, Recovery, TookOver, Watcher, WatchRule
+from headgate.release.watch import Breach, Recovery, TookOver, Watcher, WatchRule, Withdrawal
 
 __all__ = [
     "CERTIFICATE",
     "LIVE_METRICS",
+    "Age",
     "Assumption",
     "Blocks",
     "Breach",
@@ -50,6 +52,7 @@ __all__ = [
     "TookOver",
     "WatchRule",
     "Watcher",
+    "Withdrawal",
     "WorstSlice",
     "assume",
     "certificates",

@@ -18,7 +18,17 @@ from typing import Protocol
 from headgate.objects import Bound, Contract
 from headgate.theory.quantile import quantile
 
-__all__ = ["LIVE_METRICS", "Mean", "Observed", "Second", "Seen", "Terms", "deciles", "means_of"]
+__all__ = [
+    "LIVE_METRICS",
+    "Mean",
+    "Observed",
+    "Second",
+    "Seen",
+    "Terms",
+    "deciles",
+    "means_of",
+    "unbreakable",
+]
 
 LIVE_METRICS = (
     "latency_p50",
@@ -72,8 +82,8 @@ class Second:
     """Cached answers that an engine computed again."""
     wrong_hits: int = 0
     """Of these, those that came out otherwise."""
-    age_s: float = 0.0
-    """Since what is served was made."""
+    age_s: float | None = None
+    """Since what is served was made; None where no clock can be trusted to say (``age.Age``)."""
     lengths: Sequence[int] = field(init=False, repr=False)
     """Token lengths, ascending, of the requests that asked for one item and were answered: of
     several only the sum is known."""
@@ -94,6 +104,8 @@ class Terms:
     lengths: Sequence[tuple[int, float]] = ()
     """Of the evaluation data: a length in tokens, and the share of texts that are no longer, at
     each decile. Empty where items have no length."""
+    cached: bool = True
+    """It answers from a cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,11 +151,23 @@ def means_of(contract: Contract, terms: Terms) -> tuple[Mean, ...]:
         return (_cost(limit, 1000 * terms.machine_share, "seconds of the machine"),)
     if metric == "age":
         what = "seconds since it was made"
-        return (Mean(what, limit, lambda s: Observed(1, s.age_s), share=False, certain=True),)
+        return (Mean(what, limit, _aged, share=False, certain=True),)
+    if unbreakable(contract, terms) is not None:
+        return ()
     if metric == "input_drift":
         return tuple(_drift(terms.lengths, limit))
     what, observe = _SHARES[metric]
     return (Mean(what, limit, observe),)
+
+
+def unbreakable(contract: Contract, terms: Terms) -> str | None:
+    """Why a release with these terms cannot break ``contract``, whatever it does; None where it
+    can. What merely cannot be seen of it (lengths without a reference, costs without a price) it
+    may well break.
+    """
+    if contract.metric == "wrong_hit_rate" and not terms.cached:
+        return "the release that answers now keeps no answers"
+    return None
 
 
 def deciles(lengths: Sequence[int]) -> tuple[tuple[int, float], ...]:
@@ -176,6 +200,11 @@ def _failed(second: Second) -> Observed:
     """Not the caller's doing; who is asked to come again later has not been failed."""
     judged = [r for r in second.requests if r.status < 400 or r.status >= 500]
     return _share(len(judged), [r.request_id for r in judged if r.status >= 500])
+
+
+def _aged(second: Second) -> Observed:
+    """Nothing where its age is not known."""
+    return Observed(0, 0.0) if second.age_s is None else Observed(1, second.age_s)
 
 
 def _share(n: int, against: Sequence[str]) -> Observed:

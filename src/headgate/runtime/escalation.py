@@ -1,8 +1,8 @@
-"""Reaching the owner: a webhook that takes JSON, or a command that reads it, tried several times.
+"""Reaching the owner: a webhook that takes JSON, or a command that reads it; one attempt.
 
 ``webhook:URL`` gets a POST, and any 2xx is its receipt; ``command:PROGRAM ARGUMENTS`` gets it on
 standard input, and exit status 0 is. ``${NAME}`` is read from the environment now, so that no
-secret is ever on record. Blocking; call it on a thread.
+secret is ever on record. Blocking, for some seconds; call it on a thread.
 """
 
 from __future__ import annotations
@@ -10,21 +10,20 @@ from __future__ import annotations
 import json
 import shlex
 import subprocess
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from http.client import HTTPMessage
+from typing import IO
 
 from headgate.config import expand_environment
 from headgate.engines.http_client import split_url
 from headgate.errors import HeadgateError
 from headgate.objects import jsonable
 
-__all__ = ["NOBODY", "PAUSES_S", "Receipt", "escalate"]
+__all__ = ["NOBODY", "Receipt", "deliver"]
 
-PAUSES_S = (0.5, 1.0, 2.0, 4.0)
-"""Between two attempts; there is one attempt more."""
 _TIMEOUT_S = 5.0
 _SAID = 200
 
@@ -40,41 +39,39 @@ class Receipt:
 
     to: str
     reached: bool
-    attempts: int
     status: int | None
     """HTTP's, or the exit status; None where nothing came back."""
     because: str
 
 
-def escalate(
-    to: str,
-    message: Mapping[str, object],
-    *,
-    pauses_s: Sequence[float] = PAUSES_S,
-    wait: Callable[[float], object] = time.sleep,
-) -> Receipt:
-    """Delivers ``message`` as JSON. Never raises: not reaching anybody is a receipt too.
-
-    ``wait`` pauses for so many seconds; where it returns something true there is no time left.
-    """
+def deliver(to: str, message: Mapping[str, object]) -> Receipt:
+    """Delivers ``message`` as JSON. Never raises: not reaching anybody is a receipt too."""
     if to == NOBODY:
-        return Receipt(to, False, 0, None, "no headgate.yaml beside the store says who is told")
-    body = json.dumps(jsonable(message), ensure_ascii=False).encode()
+        return Receipt(to, False, None, "no headgate.yaml beside the store says who is told")
     kind, _, written = to.partition(":")
-    deliver = _post if kind == "webhook" else _run
-    receipt = Receipt(to, False, 0, None, "nothing was tried")
-    for attempt, pause_s in enumerate((0.0, *pauses_s), start=1):
-        if pause_s and wait(pause_s):
-            break
-        try:
-            status, reached = deliver(expand_environment(written), body)
-        except Exception as error:  # a wrong address, a dead host, a program that is not there
-            receipt = Receipt(to, False, attempt, None, _why(error))
-            continue
-        receipt = Receipt(to, reached, attempt, status, f"{kind} answered {status}")
-        if reached:
-            break
-    return receipt
+    send = _post if kind == "webhook" else _run
+    try:
+        body = json.dumps(jsonable(message), ensure_ascii=False).encode()
+        status, reached = send(expand_environment(written), body)
+    except Exception as error:  # a wrong address, a dead host, a program that is not there
+        return Receipt(to, False, None, _why(error))
+    return Receipt(to, reached, status, f"{kind} answered {status}")
+
+
+class _Here(urllib.request.HTTPRedirectHandler):
+    """Sends a message to its address and to no other."""
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: HTTPMessage,
+        newurl: str,
+    ) -> None:
+        """Nowhere: urllib would ask there with a GET, without the message, and whatever page is
+        found would be its receipt."""
 
 
 def _post(url: str, body: bytes) -> tuple[int, bool]:
@@ -83,7 +80,7 @@ def _post(url: str, body: bytes) -> tuple[int, bool]:
         url, data=body, headers={"content-type": "application/json", "user-agent": "headgate"}
     )
     try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
+        with urllib.request.build_opener(_Here).open(request, timeout=_TIMEOUT_S) as answer:
             status = int(answer.status)
     except urllib.error.HTTPError as error:
         status = error.code
@@ -93,7 +90,12 @@ def _post(url: str, body: bytes) -> tuple[int, bool]:
 
 def _run(command: str, body: bytes) -> tuple[int, bool]:
     done = subprocess.run(
-        shlex.split(command), input=body, capture_output=True, timeout=_TIMEOUT_S, check=False
+        shlex.split(command),
+        input=body,
+        stdout=subprocess.DEVNULL,  # however much it says
+        stderr=subprocess.DEVNULL,
+        timeout=_TIMEOUT_S,
+        check=False,
     )
     return done.returncode, done.returncode == 0
 

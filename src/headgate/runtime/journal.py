@@ -11,12 +11,14 @@ import logging
 from collections import deque
 from collections.abc import Callable, Mapping
 
+from headgate.errors import Fault, Tampered
 from headgate.ledger import Store
 from headgate.runtime.metrics import Metrics
 
 __all__ = ["Journal"]
 
 _MOST = 1_000
+"""Entries that wait. What comes beyond is lost, and counted: memory ends too."""
 _log = logging.getLogger("headgate.runtime")
 
 Body = Callable[[], Mapping[str, object]]
@@ -57,13 +59,13 @@ class Journal:
             kind, body, done = self._waiting[0]
             try:
                 entry = await asyncio.to_thread(self._store.append, kind, body())
-            except (TypeError, ValueError) as error:  # it will never have a canonical form
-                self._waiting.popleft()
-                self._lost(kind, str(error), done)
-            except Exception as error:
+            except (Fault, Tampered, OSError) as error:  # by the next time it may be mended
                 self._metrics.watch_failures["ledger"] += 1
                 _log.error("the ledger does not take the %s, which waits: %s", kind, error)
                 await asyncio.sleep(self._pause_s)
+            except Exception as error:  # such as what has no canonical form: it never will
+                self._waiting.popleft()
+                self._lost(kind, str(error), done)
             else:
                 self._waiting.popleft()
                 done.set_result(entry.id)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -51,6 +52,10 @@ __all__ = ["LivePlane", "Plane", "Preprocess"]
 _INLINE_CHARACTERS = 2_000
 """Texts up to this many characters in all (about a millisecond of tokenizing) are encoded on the
 event loop; handing them to a thread and back would cost more than it frees."""
+_CHECKING_SHARE = 0.05
+"""Of one engine's time, at most: what checking hits of the cache may take. A hit may be as long as
+any request, and who comes meanwhile waits for it."""
+_LOST_S = 60.0
 _ITEM_CHARACTERS = 64
 """What an item that is no text counts as."""
 _LAW = "a caller is forgotten or counted twice, or times are taken wrongly; distrust the metrics"
@@ -111,7 +116,9 @@ class LivePlane:
         self.invalid_answers = 0
         """Of these engines; the metrics' are those of all releases."""
         self.hits_checked = self.wrong_hits = 0
-        """Cached answers that an idle engine computed again; those that came out otherwise."""
+        """Cached answers that an idle engine computed again; those that came out otherwise. What it
+        could not compute is neither."""
+        self._check_again_s = -math.inf
         self._hit: tuple[Encoded, NDArray[np.generic]] | None = None
         self._same = same
         self._law = LittlesLaw()
@@ -169,7 +176,7 @@ class LivePlane:
     def look(self) -> None:
         """After the instances: gives up the calls that are overdue, lets who is idle prove itself.
         What it costs has nothing to do with the number of requests."""
-        self._tell(Looked())
+        self._tell(Looked() if self._hit is None else Looked(self._hit[0].length))
 
     def working(self, stale_after_s: float) -> bool:
         """Whether there is an instance in service, and none of those in service, which all get
@@ -398,18 +405,24 @@ class LivePlane:
             self._notice_drained()
 
     def _prove(self, probe: Probe) -> None:
-        """On a hit of the cache, where there was one since the last time, or on the canary."""
+        """On a hit of the cache, where there is one and checking has its share still, or on the
+        canary."""
         instance = self.instances[probe.instance]
-        if self._hit is None:
+        began_s = self._clock()
+        if self._hit is None or began_s < self._check_again_s:
             instance.probe(probe, self._canary)
             return
         payload, cached = self._hit
         self._hit = None
+        self._check_again_s = began_s + _LOST_S  # should the engine hang, nobody says when it ended
 
         def checked(answer: NDArray[np.generic] | EngineError) -> None:
+            ended_s = self._clock()
+            self._check_again_s = ended_s + (ended_s - began_s) * (1 / _CHECKING_SHARE - 1)
+            if isinstance(answer, EngineError):
+                return  # that says something of the engine, and nothing of the cache
             self.hits_checked += 1
-            if isinstance(answer, EngineError) or not self._same(answer, cached):
-                self.wrong_hits += 1
+            self.wrong_hits += not self._same(answer, cached)
 
         instance.probe(probe, payload, checked)
 

@@ -47,6 +47,7 @@ class Retraining:
         self._retrain = retrain
         self._process: asyncio.subprocess.Process | None = None
         self._one = asyncio.Lock()
+        self._ending = False
 
     async def run(self, endpoint: str, variant: str) -> Retrained:
         """Takes as long as the command does."""
@@ -57,10 +58,18 @@ class Retraining:
                 return await self._run(endpoint, variant, Path(directory) / "output.log")
 
     def end(self) -> None:
-        """Asks the command, and what it started, to end."""
+        """Asks the command, and what it started, to end; none is begun any more."""
+        self._ending = True
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Ends what did not when it was asked to."""
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):  # it has just ended
-                os.killpg(self._process.pid, signal.SIGTERM)
+                os.killpg(self._process.pid, number)
 
     async def _run(self, endpoint: str, variant: str, output: Path) -> Retrained:
         argv, started_at = shlex.split(self._retrain.command), utc_now()
@@ -74,6 +83,8 @@ class Retraining:
                     cwd=self._retrain.directory,
                     start_new_session=True,
                 )
+            if self._ending:  # while it was begun
+                self.end()
             status = await self._process.wait()
         except OSError as error:
             return Retrained("failed", f"{argv[0]}: {error.strerror}")

@@ -10,14 +10,26 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from headgate.errors import HeadgateError
-from headgate.ledger import Incident, Store, incidents
+from headgate.ledger import Entry, Incident, Store, incidents
 from headgate.objects import Action, Contract
-from headgate.release import Breach, Second, Terms, TookOver, Watcher, WatchRule
+from headgate.release import (
+    Age,
+    Breach,
+    Recovery,
+    Second,
+    Terms,
+    TookOver,
+    Watcher,
+    WatchRule,
+    Withdrawal,
+)
 from headgate.runtime.deploy import Deployment
+from headgate.runtime.escalation import NOBODY
 from headgate.runtime.journal import Journal
 from headgate.runtime.metrics import Metrics
 from headgate.runtime.responses import Responses, Standing
@@ -55,6 +67,7 @@ class Watch:
         self._retrain = retrain
         self._interval_s = interval_s
         self._clock, self._wall = clock, wall
+        self._age = Age()
         self._watcher = Watcher(rule)
         self._deployment: Deployment | None = None
         self._standing: Standing | None = None
@@ -95,35 +108,42 @@ class Watch:
         deployment, standing = self._deployment, self._standing
         assert deployment is not None
         assert standing is not None
-        assert self._responses is not None
         requests = deployment.traces.unseen()
         before, self._counted = self._counted, _counted(deployment)
         invalid, checked, wrong = (n - m for n, m in zip(self._counted, before, strict=True))
+        now_s = self._clock()
         second = Second(
             requests=requests,
             valid_answers=sum(r.items for r in requests if r.source == "engine"),
             invalid_answers=invalid,
             hits_checked=checked,
             wrong_hits=wrong,
-            age_s=self._wall() - standing.made_at_s,
+            age_s=self._age.of(standing.made_at_s, wall_s=self._wall(), now_s=now_s),
         )
-        for said in self._watcher.handle(second, self._clock()):
-            if isinstance(said, Breach):
+        self._respond(self._watcher.handle(second, now_s), standing)
+
+    def _respond(self, said: Sequence[Breach | Recovery | Withdrawal], standing: Standing) -> None:
+        assert self._responses is not None
+        for one in said:
+            if isinstance(one, Breach):
                 assert self._registered is not None
-                self._responses.breach(said, standing, self._registered)
+                self._responses.breach(one, standing, self._registered)
+            elif isinstance(one, Recovery):
+                self._responses.recovery(one, standing)
             else:
-                self._responses.recovery(said, standing)
+                self._responses.withdraw(one, standing)
 
     async def _begin(self, deployment: Deployment) -> None:
         """Another release answers: its rule goes on record before its first request is seen."""
         standing = await asyncio.to_thread(self._stands, deployment)
-        left_open: Mapping[str, Incident] = {}
+        left_open: Mapping[str, Sequence[Incident]] = {}
         if self._journal is None:
             left_open = await asyncio.to_thread(_left_open, self._store, standing.endpoint)
             self._set_up(deployment.metrics, left_open)
         assert self._journal is not None
+        assert self._responses is not None
         took_over = TookOver(standing.generation, standing.terms, standing.restored)
-        self._watcher.handle(took_over, self._clock())
+        withdrawn = self._watcher.handle(took_over, self._clock())
         body = {
             "endpoint": standing.endpoint,
             "generation": standing.generation,
@@ -132,11 +152,11 @@ class Watch:
             "decision": standing.decision,
             "terms": standing.terms,
             "rule": self.rule,
-            "watched": [contract.describe() for contract in self.watched],
+            "watched": [contract.promise for contract in self.watched],
         }
         for contract in self.rule.contracts:
             if contract not in self.watched:
-                what = contract.describe()
+                what = contract.promise
                 _log.warning("%s: %s cannot be seen, and is not watched", standing.name, what)
         self._registered = self._journal.write("watch", lambda: body)
         deployment.traces.unseen()
@@ -144,28 +164,41 @@ class Watch:
         for contract in self.watched:
             deployment.metrics.breaches[contract.metric] += 0  # named before the first
         self._deployment, self._standing = deployment, standing
+        self._responses.answering = standing.generation
+        self._respond(withdrawn, standing)
         self._make_up(left_open, standing)
 
-    def _make_up(self, left_open: Mapping[str, Incident], standing: Standing) -> None:
-        """Carries out what an earlier run has not, where the release concerned still answers:
-        the process died in between, or the disk was full."""
+    def _make_up(self, left_open: Mapping[str, Sequence[Incident]], standing: Standing) -> None:
+        """Carries out what an earlier run has not: the process died in between, or the disk was
+        full, or nobody was reached. An action is owed while the release concerned still answers;
+        that the owner hears of it, as long as the incident is open."""
         assert self._responses is not None
         for contract in self.rule.contracts:
-            incident = left_open.get(contract.describe())
-            if incident is None or incident.opened.body["generation"] != standing.generation:
-                continue
+            found = left_open.get(contract.promise)
+            if not found or contract.promise not in self._watcher.open:
+                continue  # nothing is open, or it has just been withdrawn
+            incident, body = found[-1], found[-1].opened.body
             action = self._watcher.action_of(contract)
-            if not _is_done(incident, action):
+            if body["generation"] == standing.generation and not _is_done(incident, action):
                 self._responses.resume(_breach(incident, contract, action), standing)
+            elif contract.on_breach is not Action.WARN and not _is_told(incident):
+                broke_it = replace(
+                    standing,
+                    generation=body["generation"],
+                    entry=body["release"],
+                    decision=body.get("decision"),
+                )
+                breach = _breach(incident, contract, contract.on_breach)
+                self._responses.tell(breach, broke_it, *_what_came_of_it(incident))
 
-    def _set_up(self, metrics: Metrics, left_open: Mapping[str, Incident]) -> None:
+    def _set_up(self, metrics: Metrics, left_open: Mapping[str, Sequence[Incident]]) -> None:
         """With the incidents that an earlier run of the server left open, by promise."""
         retraining = None if self._retrain is None else Retraining(self._store, self._retrain)
         self._journal = Journal(self._store, metrics)
         self._responses = Responses(self._store, self._journal, metrics, retraining=retraining)
-        for promise, incident in left_open.items():
-            self._responses.adopt(promise, incident.opened.id)
-        broken_by = {promise: int(i.opened.body["generation"]) for promise, i in left_open.items()}
+        for promise, found in left_open.items():
+            self._responses.adopt(promise, [incident.opened.id for incident in found])
+        broken_by = {p: int(found[-1].opened.body["generation"]) for p, found in left_open.items()}
         self._watcher = Watcher(self.rule, broken_by)
         metrics.open_incidents = lambda: len(self._watcher.open)
 
@@ -187,23 +220,54 @@ class Watch:
                 price_per_s=self._price_per_s,
                 machine_share=min(1.0, deployment.build.threads / self._cores),
                 lengths=Servable.load(self._store, release.variant).lengths,
+                cached=deployment.variant.cache.capacity_bytes > 0,
             ),
             restored="restores" in release.extra,
         )
 
 
-def _left_open(store: Store, endpoint: str) -> dict[str, Incident]:
-    """Promise -> the incident about it that is open."""
-    found = incidents(store, endpoint)
-    return {i.opened.body["promise"]: i for i in found if i.recovery is None}
+def _left_open(store: Store, endpoint: str) -> dict[str, list[Incident]]:
+    """Promise -> the incidents about it that are open, oldest first: servers of one endpoint may
+    have left one each."""
+    found: dict[str, list[Incident]] = {}
+    for incident in incidents(store, endpoint):
+        if incident.open:
+            found.setdefault(incident.opened.body["promise"], []).append(incident)
+    return found
 
 
 def _is_done(incident: Incident, action: Action) -> bool:
-    """A response says so; who was told of a rollback that failed has not been helped."""
+    """It was carried out, or something refused it for good."""
+    if action is Action.ESCALATE:
+        return _is_told(incident)
     return any(
-        response.body["action"] == action.value and response.body["outcome"] == "done"
+        response.body["outcome"] != "failed" or _has_run(response)
         for response in incident.responses
+        if response.body["action"] == action.value
     )
+
+
+def _has_run(response: Entry) -> bool:
+    """A command ended by itself; one that was ended with the server is owed."""
+    status = response.body.get("exit_status")
+    return status is not None and status >= 0
+
+
+def _is_told(incident: Incident) -> bool:
+    """Or there is nobody who could be."""
+    return any(
+        response.body["outcome"] == "done" or response.body.get("to") == NOBODY
+        for response in incident.responses
+        if response.body["action"] == Action.ESCALATE.value
+    )
+
+
+def _what_came_of_it(incident: Incident) -> tuple[str, str]:
+    """Of its action: the outcome, and what was said."""
+    for response in reversed(incident.responses):
+        if response.body["action"] != Action.ESCALATE.value:
+            return response.body["outcome"], response.body["said"]
+    return "unknown", "the server ended before it was on record; see `headgate history`"
 
 
 def _breach(incident: Incident, contract: Contract, action: Action) -> Breach:

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import http.client
 import itertools
+import shutil
 import tempfile
 import threading
 import time
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 
 from headgate.config import Item, load_workload
 from headgate.engines.protocols import datatype_of, infer_body, rerank_body
-from headgate.ledger import Incident, Store, copy_store, incidents
+from headgate.ledger import WITHDRAW, Incident, Store, copy_store, incidents
 from headgate.objects import Action, Artifact, Axis, Bound, CacheSpec, Contract, Release, digest
 from headgate.release import WatchRule
 from headgate.runtime import Deployment, Watch
@@ -36,6 +37,7 @@ from headgate.workload import Pair
 
 __all__ = ["DrillReport", "Step", "drill"]
 
+_SCRATCH = "drill-"
 _WITHIN_S = 60.0
 _LOOK_S = 0.05
 _SECOND_S = 0.1
@@ -116,11 +118,15 @@ def drill(
 ) -> DrillReport:
     """Holds the drill with the current release of ``endpoint`` and the promises that are watched.
 
-    ``root`` is where the endpoint's own functions are. Raises what loading raises.
+    ``root`` is where the endpoint's own functions are. Raises ``Busy`` where a drill is held with
+    this store already, and what loading raises.
     """
     began_s = time.monotonic()
     with contextlib.ExitStack() as held:
-        scratch = held.enter_context(tempfile.TemporaryDirectory(prefix="drill-", dir=store.root))
+        held.enter_context(store.lock("the drill of this store"))
+        for left in store.root.glob(f"{_SCRATCH}*"):  # by one that was killed: whoever lives locks
+            shutil.rmtree(left, ignore_errors=True)
+        scratch = held.enter_context(tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=store.root))
         copied = Path(scratch) / ".headgate"
         copy_store(store, copied)
         copy = held.enter_context(Store.open(copied))
@@ -161,7 +167,7 @@ def drill(
         promise=str(opened.get("promise", "")),
         because=str(opened.get("because", "")),
         steps=steps,
-        still_broken=tuple(str(i.opened.body["promise"]) for i in found if i.recovery is None),
+        still_broken=tuple(str(i.opened.body["promise"]) for i in found if i.open),
         verified=verified,
         seconds=time.monotonic() - began_s,
     )
@@ -184,7 +190,7 @@ def _promises(contracts: Sequence[Contract], escalation: str) -> tuple[Contract,
         "previous generation",
     )
     own = (replace(contract, escalation=escalation) for contract in contracts)
-    return (*(c for c in own if c.describe() != valid.describe()), valid)
+    return (*(c for c in own if c.promise != valid.promise), valid)
 
 
 def _slower_than(contracts: Sequence[Contract]) -> float:
@@ -219,8 +225,9 @@ def _bad_variant(copy: Store, current: Release, spoilt: _SlowAndWrong) -> str:
 def _close_incidents(copy: Store, endpoint: str) -> None:
     """What is broken in production is none of the drill's: it begins with nothing open."""
     for incident in incidents(copy, endpoint):
-        if incident.recovery is None:
-            copy.append("recovery", {"incident": incident.opened.id, "because": "a drill begins"})
+        if incident.open:
+            closed = {"action": WITHDRAW, "outcome": "done", "said": "a drill begins"}
+            copy.append("response", {"incident": incident.opened.id, **closed})
 
 
 def _found(copy: Store, endpoint: str, generation: int) -> list[Incident]:

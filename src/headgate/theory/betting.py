@@ -12,28 +12,31 @@ Nobody knows which bet is best, or when the claim begins to be false. So capital
 several bets, and a new gambler begins in every round t, with ``1/log2(t + 1) - 1/log2(t + 2)``,
 which add up to 1: a mixture of gamblers is one too, and those of good times do not hide what begins
 later (the "e-detectors" of Shin, Ramdas and Rinaldo, 2024, with a budget that ends).
+
+What is claimed is of *every round, given all that was seen before it*: the expected x is at most m.
+Nothing else is assumed. Rounds may depend on each other, and differ, and x needs no distribution.
+But that the mean over all rounds is at most m, some of them being expected to be above it, is not
+the claim: such rounds are evidence. Who tests several claims spends a level on each: that none of
+them is wrongly refuted has a probability of at least 1 less the sum of the levels (Boole), whether
+or not they depend on each other.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Generic, TypeVar
 
 from headgate.theory._domain import require
 
-__all__ = [
-    "BETS",
-    "Capital",
-    "against_at_least",
-    "against_at_most",
-    "lower_bound",
-    "rounds_since_change",
-]
+__all__ = ["BETS", "Capital", "Change", "against_at_least", "against_at_most", "lower_bound"]
 
 BETS = (0.01, 0.03, 0.1, 0.3, 0.6, 0.9)
 """From small, for a mean just beyond the claim, to nearly all."""
 
 _HALVINGS = 24
+
+Mark = TypeVar("Mark")
 
 
 def against_at_most(x: float, bound: float) -> tuple[float, ...]:
@@ -100,9 +103,41 @@ class Capital:
         self._logs = [-math.inf] * len(BETS)
 
 
+class Change(Generic[Mark]):
+    """Since when a claim is probably false (Page, 1954): where those last rounds begin that speak
+    most against it. Says nothing of whether it is; ``Capital`` does.
+
+    >>> change = Change[int]()
+    >>> for i, x in enumerate([0.0, 0.1, 0.0, 0.9, 0.8, 1.0]):
+    ...     change.play(against_at_most(x, 0.2), i)
+    >>> change.since
+    3
+    """
+
+    __slots__ = ("_held",)
+
+    def __init__(self) -> None:
+        self._held: list[tuple[float, Mark]] = []
+
+    def play(self, gains: Sequence[float], mark: Mark) -> None:
+        """One round, as ``Capital.play`` takes it. ``mark`` is what is to be known of its begin."""
+        before = self._held or [(0.0, mark)] * len(BETS)
+        # A bet that has lost what it began with begins anew.
+        self._held = [
+            (held + gain, since) if held > 0 else (gain, mark)
+            for (held, since), gain in zip(before, gains, strict=True)
+        ]
+
+    @property
+    def since(self) -> Mark:
+        """The mark of the first of those rounds; there was one round at least."""
+        return max(self._held, key=lambda held: held[0])[1]
+
+
 def lower_bound(xs: Sequence[float], *, alpha: float, rounds_before: int = 0) -> float:
     """The largest bound that the last ``xs`` refute at ``alpha``, after so many rounds before; or
-    0. With probability ``1 - alpha`` the mean was above it, whenever this is asked.
+    0. With probability ``1 - alpha`` what was expected of some round was above it, whenever this is
+    asked.
 
     >>> lower_bound([1.0] * 100, alpha=0.05)
     0.948
@@ -125,22 +160,6 @@ def lower_bound(xs: Sequence[float], *, alpha: float, rounds_before: int = 0) ->
         else:
             high = middle
     return low
-
-
-def rounds_since_change(xs: Sequence[float], bound: float) -> int:
-    """How many of the last ``xs`` speak most against "the mean is at most ``bound``": where it
-    probably began to be false (Page, 1954). At least 1.
-
-    >>> rounds_since_change([0.0, 0.1, 0.0, 0.9, 0.8, 1.0], 0.2)
-    3
-    """
-    gains = [0.0] * len(BETS)
-    best, since = -math.inf, 1
-    for rounds, x in enumerate(reversed(xs), start=1):
-        gains = [held + gain for held, gain in zip(gains, against_at_most(x, bound), strict=True)]
-        if max(gains) > best:
-            best, since = max(gains), rounds
-    return since
 
 
 def _log_add(a: float, b: float) -> float:

@@ -60,3 +60,33 @@ def test_an_incident_is_shown_with_its_responses(cli: Cli, ids: Ids, tmp_path: P
     shown = json.loads(cli("show", incident, "--json").out)
     assert list(shown["content"]) == ["response 1", "response 2", "recovery"]
     assert "latency_p95 at most 0.1" in cli("show", incident).out
+
+
+def test_a_withdrawn_incident_is_neither_open_nor_closed_by_evidence(
+    cli: Cli, ids: Ids, tmp_path: Path
+) -> None:
+    """The reason is in its responses."""
+    incident = opened(tmp_path, closed=False)
+    with Store.open(tmp_path / ".headgate") as store:
+        withdrawn = {"action": "withdraw", "outcome": "done", "said": "that is promised no more"}
+        store.append("response", {"incident": incident, **withdrawn})
+    said = cli("incidents").out.splitlines()
+    assert said[0] == "docs  1 incidents, 0 open; times are UTC"
+    assert said[2].endswith("withdrawn")
+    (listed,) = json.loads(cli("incidents", "--json").out)
+    assert (listed["state"], listed["recovery"]) == ("withdrawn", None)
+    assert "that is promised no more" in cli("show", incident).out
+
+
+def test_evidence_goes_before_a_withdrawal_and_the_first_evidence_before_others(
+    cli: Cli, ids: Ids, tmp_path: Path
+) -> None:
+    """Servers of one endpoint watch each for itself, and may close one incident twice."""
+    incident = opened(tmp_path, closed=True)
+    with Store.open(tmp_path / ".headgate") as store:
+        store.append("recovery", {"incident": incident, "n": 7})
+        withdrawn = {"action": "withdraw", "outcome": "done", "said": "that is promised no more"}
+        store.append("response", {"incident": incident, **withdrawn})
+    (listed,) = json.loads(cli("incidents", "--json").out)
+    assert listed["state"] == "closed"
+    assert listed["recovery"]["body"]["n"] == 90

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
-from headgate.cli.serve import _example
-from headgate.runtime import Deployment, Tensor
+from headgate.cli.serve import _example, _Successors
+from headgate.errors import Fault
+from headgate.objects import Release
+from headgate.runtime import Deployment, Metrics, Tensor
 from headgate.server.serve import bind
+from headgate.testing import ManualClock
 
 from .conftest import Cli
 
@@ -52,3 +56,68 @@ def test_a_port_that_is_taken_is_told_before_anything_is_loaded(cli: Cli, option
     assert (said.code, said.out) == (1, "")
     assert said.err.startswith(f"headgate: 127.0.0.1:{port}: another process listens on this port")
     assert f"{option} {port + 1}" in said.err
+
+
+class Releases:
+    """A store whose current release is ``current``, and a loader that fails until ``loads``."""
+
+    def __init__(self) -> None:
+        self.now = Release("docs", 1, "v1", None)
+        self.loads = False
+        self.tried: list[int] = []
+        self.sinks = 0
+        self.store = self
+
+    def current(self, endpoint: str) -> Release:
+        return self.now
+
+    def load(self, generation: int, version: str, **options: object) -> str:
+        self.tried.append(generation)
+        if not self.loads:
+            raise Fault("no memory")
+        return version
+
+    def sink(self, generation: int, version: str) -> None:
+        self.sinks += 1
+
+
+def following(releases: Releases, clock: ManualClock) -> _Successors:
+    served = SimpleNamespace(generation=1, metrics=Metrics())
+    return _Successors(
+        cast("Any", releases), "docs", cast("Any", served), cast("Any", releases), clock.now_s
+    )
+
+
+def polled(follow: _Successors, clock: ManualClock, seconds: int) -> list[object]:
+    """What it gives, asked every two seconds; what raises gives nothing."""
+    given = []
+    for _ in range(seconds // 2):
+        clock.advance(2.0)
+        with contextlib.suppress(Fault):
+            given.append(follow())
+    return [one for one in given if one is not None]
+
+
+def test_a_release_that_cannot_be_loaded_is_tried_once() -> None:
+    """The next promotion is another, and may be loaded."""
+    releases, clock = Releases(), ManualClock()
+    follow = following(releases, clock)
+    releases.now = Release("docs", 2, "v2", None)
+    assert polled(follow, clock, 3600) == []
+    releases.loads = True
+    assert polled(follow, clock, 3600) == []
+    releases.now = Release("docs", 3, "v3", None)
+    assert polled(follow, clock, 60) == ["v3"]
+    assert releases.tried == [2, 3]
+
+
+def test_what_a_rollback_brought_back_is_tried_until_it_is_loaded() -> None:
+    """After 5, 10, 20 seconds and so on, five minutes at last; once loaded, no more."""
+    releases, clock = Releases(), ManualClock()
+    follow = following(releases, clock)
+    releases.now = Release("docs", 2, "v0", None, extra={"restores": "0"})
+    assert polled(follow, clock, 3600) == []
+    assert 10 <= len(releases.tried) <= 20
+    assert releases.sinks == 1
+    releases.loads = True
+    assert polled(follow, clock, 600) == ["v0"]

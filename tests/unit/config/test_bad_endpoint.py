@@ -448,6 +448,12 @@ BAD = {
         "headgate.yaml:14: live.error_rate: a share of at most 1 is kept whatever happens\n"
         "  what to do: write how much is too much, such as 0.1%",
     ),
+    "what is old brought back for being old": (
+        GOOD + "live:\n  age: {at_most: 30d, why: w, on_breach: rollback}\n",
+        "wrong_value",
+        "headgate.yaml:14: live.age: what a rollback brings back is older still\n"
+        "  what to do: write on_breach: retrain, escalate or warn",
+    ),
     "safety that only warns": (
         spoilt("why: no strangers, on_breach: rollback", "why: no strangers, on_breach: warn"),
         "safety_only_warns",

@@ -327,3 +327,20 @@ def test_a_successor_that_nobody_needs_changes_nothing() -> None:
     s.late += 2
     s.settle()
     assert s.outcomes == {1: "engine"}
+
+
+def test_an_instance_has_as_long_as_what_it_proves_itself_on_takes() -> None:
+    """An item of a thousand tokens is predicted to take ten seconds: after five it hangs no more
+    than one that answers it."""
+    plane = DataPlane(
+        batcher=TokenBudgetBatcher(SPEC),
+        service=ServiceCurve(fixed_s=0.0, item_s=0.0, token_s=0.01, square_s=0.0),
+        instances=1,
+        admission=Admission(100, 1000.0),
+    )
+    plane.handle(Looked(), 0.0)
+    plane.handle(Looked(length=1000), 1.0)
+    for now_s in range(2, 90):
+        assert plane.handle(Looked(), float(now_s)) == []
+    given_up = [plane.handle(Looked(), float(now_s)) for now_s in range(90, 110)]
+    assert sum([Replace(0) in actions for actions in given_up]) == 1

@@ -11,7 +11,17 @@ import numpy as np
 import pytest
 
 from headgate.objects import Action, Axis, Bound, Contract
-from headgate.release import Breach, Recovery, Second, Terms, TookOver, Watcher, WatchRule, deciles
+from headgate.release import (
+    Breach,
+    Recovery,
+    Second,
+    Terms,
+    TookOver,
+    Watcher,
+    WatchRule,
+    Withdrawal,
+    deciles,
+)
 
 IDS = itertools.count()
 
@@ -58,7 +68,9 @@ class Watched:
         event = TookOver(generation, self.terms, restored)
         assert self.watcher.handle(event, self.now_s) == []
 
-    def sees(self, seconds: Iterable[Sequence[Over] | Second]) -> list[Breach | Recovery]:
+    def sees(
+        self, seconds: Iterable[Sequence[Over] | Second]
+    ) -> Sequence[Breach | Recovery | Withdrawal]:
         """What it says until the first time that it says anything, or nothing."""
         for second in seconds:
             self.now_s += 1.0
@@ -140,7 +152,7 @@ def test_the_release_that_returns_is_judged_for_itself() -> None:
     watched = Watched()
     assert watched.sees(bad(20))
     watched.took_over(2)
-    assert watched.watcher.open == {contract().describe(): 1}
+    assert watched.watcher.open == {contract().promise: 1}
     (recovery,) = watched.sees(good(120))
     assert isinstance(recovery, Recovery)
     assert recovery.generation == 2
@@ -197,7 +209,7 @@ def test_a_warning_that_is_open_holds_up_no_rollback() -> None:
 def test_an_incident_of_an_earlier_run_stays_open() -> None:
     """It is neither told again by the same release nor forgotten; what is owed for it still is what
     its contract says."""
-    watcher = Watcher(WatchRule((contract(),)), {contract().describe(): 1})
+    watcher = Watcher(WatchRule((contract(),)), {contract().promise: 1})
     watcher.handle(TookOver(1, Terms()), 0.0)
     assert watcher.action_of(contract()) is Action.ROLLBACK
     said = [watcher.handle(Second([SLOW] * 20), float(i)) for i in range(60)]
@@ -327,6 +339,115 @@ def test_trouble_that_comes_in_whole_seconds_is_seldom_taken_for_over() -> None:
         said = watched.sees([[SLOW if s else FAST] * 20 for s in slow])
         closed += any(isinstance(s, Recovery) for s in said)
     assert closed / runs <= 0.05
+
+
+def test_what_was_seen_before_it_broke_is_not_among_the_least() -> None:
+    """Ten minutes of good traffic are no observations of trouble: of that fifty are the least."""
+    watched = Watched()
+    assert watched.sees(good(600)) == []
+    assert watched.sees([[SLOW]] * 49) == []
+    (breach,) = watched.sees([[SLOW]])
+    assert isinstance(breach, Breach)
+    assert (breach.n, breach.since_s) == (50, 50.0)
+
+
+def test_nor_is_trouble_among_the_least_of_recovery() -> None:
+    """A promise that a few good seconds could show to be kept again waits for fifty requests."""
+    watched = Watched(contract("error_rate", 0.5))
+    assert watched.sees([[FAILED] * 20] * 60)
+    assert watched.sees([[FAILED] * 20] * 20) == []
+    assert watched.sees([[FAST]] * 49) == []
+    (recovery,) = watched.sees([[FAST]])
+    assert isinstance(recovery, Recovery)
+    assert (recovery.n, recovery.value) == (50, 0.0)
+
+
+def test_a_recovery_says_what_is_so_now() -> None:
+    """However long it was broken after that was told: "40 %, at most 5 % again" is no sentence."""
+    watched = Watched()
+    assert watched.sees(bad(20))
+    assert watched.sees(bad(100)) == []
+    (recovery,) = watched.sees(good(300))
+    assert isinstance(recovery, Recovery)
+    assert recovery.value == 0.0
+    assert recovery.because.startswith("requests that took longer than 100 ms, or failed: 0 %")
+
+
+def test_what_takes_minutes_to_show_is_told_whole() -> None:
+    """5.25 % where 5 % are promised, second by second: the evidence is older than the seconds that
+    are kept, and all of it is counted; what is shown is never less than that it is broken."""
+    watched = Watched()
+    before_s = watched.now_s
+    (breach,) = watched.sees([[SLOW] * 21 + [FAST] * 379] * 600)
+    assert isinstance(breach, Breach)
+    assert breach.since_s == watched.now_s - before_s > 120
+    assert breach.n == 400 * breach.since_s
+    assert breach.value == pytest.approx(0.0525)
+    assert breach.low >= 0.05
+
+
+def test_seconds_that_are_far_apart_count_as_those_that_are_not() -> None:
+    """One request a minute: silence between them speaks neither way, and 106 good ones close the
+    incident as they do within two minutes."""
+    watched = Watched()
+    assert watched.sees(bad(20))
+    minutes = [[FAST], *[[]] * 59] * 105
+    assert watched.sees(minutes) == []
+    (recovery,) = watched.sees([[FAST]])
+    assert isinstance(recovery, Recovery)
+    assert recovery.n == 106
+
+
+def test_promises_share_the_level() -> None:
+    """Of eight that are kept one is accused as seldom as of one: each needs eight times the
+    evidence, which at 5.25 % instead of 5 % takes most of a minute more."""
+    seconds = [[SLOW] * 21 + [FAST] * 379] * 900
+    delays = []
+    for others in (0, 7):
+        kept = (contract("latency_p95", 0.6 + i) for i in range(others))
+        watched = Watched(contract(), *kept)
+        before_s = watched.now_s
+        assert watched.sees(seconds)
+        delays.append(watched.now_s - before_s)
+    assert delays[1] - delays[0] == pytest.approx(np.log(8) / np.log1p(0.9 * 0.05), abs=5)
+
+
+def test_what_is_promised_no_more_is_withdrawn() -> None:
+    """It left the file, or its limit or its action is another: nothing that is seen could close it.
+    It is over and has not recovered; and what was to be rolled back for it holds up nothing."""
+    left = contract("error_rate", 0.2).promise
+    action = contract(action=Action.WARN).promise
+    limit = contract(limit=0.2).promise
+    watcher = Watcher(WatchRule((contract(),)), {left: 1, action: 1, limit: 1})
+    said = watcher.handle(TookOver(2, Terms()), 0.0)
+    assert [(w.promise, w.because) for w in said if isinstance(w, Withdrawal)] == [
+        (promise, "that is promised no more") for promise in (left, action, limit)
+    ]
+    assert watcher.open == {}
+    assert watcher.action_of(contract()) is Action.ROLLBACK
+    assert watcher.handle(TookOver(3, Terms()), 0.0) == []
+
+
+def test_without_a_cache_no_hit_is_wrong_any_more() -> None:
+    """The release that a rollback brought back keeps no answers: it cannot break the promise, nor
+    can it ever be seen to keep it."""
+    watched = Watched(contract("wrong_hit_rate", 0.001, min_n=5))
+    assert watched.sees([Second(hits_checked=1, wrong_hits=1)] * 10)
+    (said,) = watched.watcher.handle(TookOver(2, Terms(cached=False)), watched.now_s)
+    assert isinstance(said, Withdrawal)
+    assert said.because == "the release that answers now keeps no answers"
+    assert (watched.watcher.open, watched.watcher.watched) == ({}, ())
+
+
+def test_what_cannot_be_seen_stays_open() -> None:
+    """A release without a reference for its lengths may well drift: nothing is known of it, and
+    nothing closes the incident. Nor does a cache that nobody hits, or an age that nobody knows."""
+    drift, hits, age = contract("input_drift", 0.1), contract("wrong_hit_rate"), contract("age")
+    watcher = Watcher(WatchRule((drift, hits, age)), {c.promise: 1 for c in (drift, hits, age)})
+    assert watcher.handle(TookOver(1, Terms()), 0.0) == []
+    assert watcher.watched == (hits, age)
+    assert not any(watcher.handle(Second([FAST] * 20), float(i)) for i in range(3600))
+    assert len(watcher.open) == 3
 
 
 @pytest.mark.campaign

@@ -92,3 +92,21 @@ def test_what_still_waits_at_the_end_is_counted(
 
     asyncio.run(scenario())
     assert metrics.watch_failures["lost"] == 3
+
+
+def test_an_entry_that_cannot_be_made_does_not_hold_up_the_others(store: Store) -> None:
+    """Whatever is wrong with it, and not with the disk: what comes after it is written."""
+    metrics = Metrics()
+
+    def missing() -> Mapping[str, object]:
+        raise KeyError("value")
+
+    async def scenario() -> None:
+        journal = Journal(store, metrics)
+        lost = journal.write("incident", missing)
+        kept = journal.write("incident", lambda: {"n": 2})
+        assert (await lost, await kept is None) == (None, False)
+        await journal.close()
+
+    asyncio.run(asyncio.wait_for(scenario(), 60))
+    assert metrics.watch_failures["lost"] == 1

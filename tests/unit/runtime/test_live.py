@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from headgate.dataplane import DataPlane
 from headgate.errors import EngineError, RequestError, TooLong
@@ -522,6 +523,57 @@ def test_hits_of_the_cache_are_checked_while_an_engine_is_idle() -> None:
             assert (await ask(d, "hello")).source == "cache"
             await until(lambda: d.live.hits_checked == 1 + wrong)  # noqa: B023
             assert d.live.wrong_hits == wrong
+
+    lived(deployment(engine, cache_bytes=10_000, canary_interval_s=0.01), scenario)
+
+
+def test_checking_hits_takes_a_twentieth_of_an_engine_at_most() -> None:
+    """A hit may be the longest text there is: after a second of checking the canary, which is
+    short, proves that the engine makes progress for nineteen."""
+    seconds = [0.0]
+
+    def taking_its_time(out: NDArray[np.float32]) -> NDArray[np.float32]:
+        seconds[0] += 1.0 if out[0, 1] == 3 else 0.5  # the canary has two words
+        return out
+
+    async def scenario(d: Deployment) -> None:
+        async def hits() -> None:
+            while True:
+                await ask(d, "a long text")
+                await asyncio.sleep(0.001)
+
+        asking = asyncio.create_task(hits())
+        await until(lambda: d.live.hits_checked == 4)
+        asking.cancel()
+
+    engine = WordEngine(taking_its_time)
+    lived(
+        deployment(engine, cache_bytes=10_000, canary_interval_s=0.001, clock=lambda: seconds[0]),
+        scenario,
+    )
+    assert seconds[0] >= 1 + 3 * 20, "one to answer, and three pauses between four checks"
+
+
+def test_an_engine_that_fails_says_nothing_of_the_cache() -> None:
+    """What cannot be computed again is no wrong hit, and no checked one."""
+    failing = [False]
+
+    def change(out: NDArray[np.float32]) -> NDArray[np.float32]:
+        if failing[0]:
+            raise RuntimeError("out of memory")
+        return out
+
+    engine = WordEngine(change)
+
+    async def scenario(d: Deployment) -> None:
+        await ask(d, "hello")
+        failing[0] = True
+        calls = len(engine.batches)
+        await ask(d, "hello")
+        await until(lambda: any(b.shape == (1, 1) for b in engine.batches[calls:]))
+        failing[0] = False
+        await until(lambda: d.live.instances[0].failing_since_s is None)
+        assert (d.live.hits_checked, d.live.wrong_hits) == (0, 0)
 
     lived(deployment(engine, cache_bytes=10_000, canary_interval_s=0.01), scenario)
 

@@ -102,3 +102,23 @@ def test_a_run_that_cannot_be_recorded_is_said(
     ended = asyncio.run(retraining.run("docs", store.put_bytes(b"v")))
     assert (ended.outcome, ended.run) == ("done", None)
     assert "no space left" in ended.said
+
+
+def test_a_command_that_will_not_end_is_killed(store: Store, tmp_path: Path) -> None:
+    """It was asked to, and goes on: nothing of it outlives the server."""
+    ready = tmp_path / "ready"
+    script = (
+        "import pathlib, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+        f"pathlib.Path('{ready}').touch(); time.sleep(600)"
+    )
+
+    async def scenario() -> None:
+        retraining = Retraining(store, Retrain(python(script), tmp_path))
+        running = asyncio.create_task(retraining.run("docs", store.put_bytes(b"v")))
+        await until(ready.exists)
+        retraining.end()
+        assert not running.done()
+        retraining.kill()
+        assert (await running).exit_status == -9
+
+    asyncio.run(asyncio.wait_for(scenario(), 60))
