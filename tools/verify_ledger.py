@@ -3,8 +3,9 @@
     python verify_ledger.py STORE [--key PUBLIC ...] [--checkpoint FILE]
 
 STORE is the directory with ``ledger.sqlite`` and ``artifacts/``; it is only read. PUBLIC is a line
-``NAME+KEYID+BASE64`` (C2SP signed-note), FILE a checkpoint (C2SP tlog-checkpoint) that somebody
-kept elsewhere. Prints what is wrong, one line each; exit code 0 nothing, 3 something, 2 bad usage.
+``NAME+KEYID+BASE64`` (C2SP signed-note), FILE a checkpoint (C2SP tlog-checkpoint) that was kept.
+Prints what is wrong, one line each; exit code 0 nothing, 3 something, 2 cannot say. ``headgate
+verify`` also looks at SQLite's triggers and at what the user's own signer remembers.
 
 What must hold of the entries 1 ... n of the table ``entries``:
 
@@ -14,8 +15,8 @@ What must hold of the entries 1 ... n of the table ``entries``:
 2.  ``seq`` counts 1, 2, 3 ... and SQLite has not counted further.
 3.  ``tree`` is ``sha256:`` and the RFC 6962 Merkle root of all ids before it, 32 bytes a leaf.
 4.  ``filled`` holds the hashes of the full subtrees of 2, 4, 8 ... leaves that the entry completes.
-5.  An entry of kind ``checkpoint`` holds a signed note of the tree before it, by one of the given
-    keys; where keys were given there is at least one.
+5.  A ``checkpoint`` holds a note of the tree before it, signed by one of the given keys (if any
+    were, there is at least one); its origin is the id of the first entry or of the last ``fork``.
 6.  What an entry names (runs, decisions) is an earlier entry; releases of an endpoint have the
     generations 0, 1, 2 ...; artifacts that an entry stands on are files with their own SHA-256.
 7.  A kept checkpoint is of this ledger, by one of the keys, and has the root of its first entries.
@@ -45,16 +46,17 @@ NOTE = re.compile(
 )
 COLUMNS = ("id", "tree", "kind", "recorded_at", "body", "filled")
 NAMED = {
-    "artifact": ["made_by"],
-    "audit": ["decision"],
-    "measurement": ["run", "current_run"],
-    "release": ["decision"],
-    "drill": ["release"],
-    "watch": ["release", "decision"],
-    "incident": ["release", "decision", "watch"],
-    "response": ["incident", "release", "run"],
-    "recovery": ["incident", "release"],
-}
+    "artifact": ["made_by"], "measurement": ["run", "current_run"],
+    "audit": ["decision"], "release": ["decision"], "drill": ["release"],
+    "watch": ["release", "decision"], "incident": ["release", "decision", "watch"],
+    "response": ["incident", "release", "run"], "recovery": ["incident", "release"],
+}  # fmt: skip
+STANDS_ON = {
+    "artifact": ["version", "standard"], "measurement": ["dataset", "samples"],
+    "release": ["variant"], "watch": ["variant"], "incident": ["variant"],
+}  # fmt: skip
+HOT = """a writer was killed: its journal beside the ledger holds what it had not finished, which
+`headgate history` takes back, here or in a copy of the store; then check again"""
 
 
 class Unusable(Exception):
@@ -138,10 +140,8 @@ class Tree:
         return completed
 
     def root(self) -> bytes:
-        if not self.edge:
-            return sha256(b"")
-        root = self.edge[-1]
-        for left in self.edge[-2::-1]:
+        *lefts, root = self.edge or [sha256(b"")]
+        for left in reversed(lefts):
             root = sha256(b"\x01" + left + root)
         return root
 
@@ -150,33 +150,27 @@ def id_of(seq: int, tree: bytes, kind: bytes, recorded_at: bytes, body: bytes) -
     def quoted(text: bytes) -> str:
         return json.dumps(text.decode("utf-8", "surrogateescape"), ensure_ascii=False)
 
-    rest = f',"kind":{quoted(kind)},"recorded_at":{quoted(recorded_at)},"seq":{seq}'
-    rest += f',"tree":{quoted(tree)}}}'
+    rest = f'"kind":{quoted(kind)},"recorded_at":{quoted(recorded_at)},"seq":{seq}'
+    rest = f',{rest},"tree":{quoted(tree)}}}'
     return "sha256:" + sha256(b'{"body":' + body + rest.encode("utf-8", "surrogateescape")).hex()
 
 
 def stands_on(kind: str, body: dict[str, Any]) -> Iterator[Any]:
-    """The versions of the artifacts that an entry stands on."""
+    """The versions of the artifacts that an entry stands on. Raises where it is malformed."""
+    yield from (body.get(role) for role in STANDS_ON.get(kind, ()))
     if kind == "artifact":
-        yield body.get("version")
         yield from body.get("lineage") or ()
     elif kind in ("run", "failure"):
-        yield from (body.get("u") or {}).values()
-        yield from (body.get("z") or {}).values()
-    elif kind == "measurement":
-        yield body.get("dataset")
-        yield body.get("samples")
-    elif kind in ("release", "watch", "incident"):
-        yield body.get("variant")
+        yield from (*(body.get("u") or {}).values(), *(body.get("z") or {}).values())
 
 
 def check_entries(
     rows: Iterator[tuple[Any, ...]], keys: list[Key], kept: Note | None, artifacts: dict[str, int]
 ) -> Iterator[str]:
     """What is wrong with the entries; ``artifacts`` is filled with (version, first entry)."""
-    tree, seq, origin, fits, kept_root, signed = Tree(), 0, "", True, b"", False
-    ids: set[str] = set()
-    generations: dict[str, int] = {}  # endpoint -> the last one
+    tree, seq, fits, signed = Tree(), 0, True, False
+    origins, ids, generations = list[str](), set[str](), dict[str, int]()
+    there: tuple[str, bytes] | None = None  # origin and root at the size of the kept checkpoint
     for found, *stored in rows:
         id_, root, kind, recorded_at, text, filled = (column or b"" for column in stored)
         if found != seq + 1:
@@ -187,7 +181,7 @@ def check_entries(
             yield f"entry {seq} does not match its own id"
         try:
             body = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             body = None
         if not isinstance(body, dict):
             yield f"the body of entry {seq} is no JSON object"
@@ -202,14 +196,15 @@ def check_entries(
         if tree.add(bytes.fromhex(leaf[7:])) != filled and fits:
             fits = False
             yield f"the subtrees beside entry {seq} are not those of its tree"
-        origin = origin or f"headgate/{leaf[7:23]}"
-        if kept is not None and tree.size == kept.size:
-            kept_root = tree.root()
         kind = kind.decode("utf-8", "replace")
+        if kind == "fork" or not origins:
+            origins.append(f"headgate/{leaf[7:23]}")
+        if kept is not None and tree.size == kept.size:
+            there = origins[-1], tree.root()
         if kind == "checkpoint":
             try:
                 note = read_note(str(body.get("note")))
-                if (note.origin, note.size, note.root) != (origin, seq - 1, before):
+                if (note.origin, note.size, note.root) != (origins[-1], seq - 1, before):
                     raise ValueError
             except ValueError:
                 yield f"entry {seq} is no checkpoint of the entries before it"
@@ -218,12 +213,15 @@ def check_entries(
                 if keys and not is_signed(note, keys):
                     yield f"the checkpoint in entry {seq} is signed by none of the keys"
         for role in NAMED.get(kind, ()):
-            if body.get(role) is not None and body[role] not in ids:
+            if body.get(role) is not None and str(body[role]) not in ids:
                 yield f"{role} of entry {seq} is no earlier entry"
         ids.add(leaf)
-        for version in stands_on(kind, body):
-            if isinstance(version, str) and DIGEST.fullmatch(version):
-                artifacts.setdefault(version, seq)
+        try:
+            for version in stands_on(kind, body):
+                if isinstance(version, str) and DIGEST.fullmatch(version):
+                    artifacts.setdefault(version, seq)
+        except (TypeError, AttributeError):
+            yield f"entry {seq} does not name what it stands on as a {kind} does"
         if kind == "release":
             endpoint = str(body.get("endpoint"))
             generations[endpoint] = generations.get(endpoint, -1) + 1
@@ -234,11 +232,11 @@ def check_entries(
     if kept is not None:
         if keys and not is_signed(kept, keys):
             yield "the kept checkpoint is signed by none of the keys"
-        if kept.origin != origin:
-            yield f"the kept checkpoint is of {kept.origin}, and this is {origin}"
-        elif tree.size < kept.size:
+        if kept.origin not in origins:
+            yield f"the kept checkpoint is of {kept.origin}, and this is {', '.join(origins)}"
+        elif there is None:
             yield f"the kept checkpoint covers {kept.size} entries, and {tree.size} are here"
-        elif kept_root != kept.root:
+        elif there != (kept.origin, kept.root):
             yield f"the first {kept.size} entries are not those of the kept checkpoint"
 
 
@@ -262,8 +260,7 @@ def verify(store: Path, keys: list[str], checkpoint: str | None = None) -> list[
         raise Unusable("the kept checkpoint is none") from None
     if not (store / "ledger.sqlite").is_file():
         raise Unusable(f"there is no ledger in {store}")
-    findings: list[str] = []
-    artifacts: dict[str, int] = {}
+    findings, artifacts = list[str](), dict[str, int]()
     columns = ", ".join(f"CAST({name} AS BLOB)" for name in COLUMNS)
     try:
         uri = (store / "ledger.sqlite").absolute().as_uri()
@@ -276,6 +273,9 @@ def verify(store: Path, keys: list[str], checkpoint: str | None = None) -> list[
             beyond = connection.execute(f"{counted} (SELECT coalesce(max(seq), 0) FROM entries)")
             findings += [f"{n} entries were written; the last are gone" for (n,) in beyond]
     except (sqlite3.Error, UnicodeDecodeError) as error:
+        name = getattr(error, "sqlite_errorname", "")
+        if name.startswith(("SQLITE_READONLY", "SQLITE_BUSY")):
+            raise Unusable("another process writes: try again" if "BUSY" in name else HOT) from None
         findings.append(f"the ledger cannot be read: {error}")
     return findings + list(check_artifacts(store / "artifacts", artifacts))
 

@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from headgate.ledger import Store
+from headgate.ledger.memory import Memory
 from headgate.ledger.signing import PublicKey, SigningKey
 from headgate.objects import Artifact, Release
 
@@ -65,12 +66,13 @@ def write(root: Path, key_file: Path, told: Connection) -> None:
 def kill_writers(folder: Path, kills: int, seed: int) -> Killed:
     """Kills ``kills`` writers, each after a random number of steps and a random while more.
 
-    After each kill the store must open and verify, hold all that was acknowledged to this writer
-    or an earlier one, and no batch in part.
+    After each kill the store must open and verify, go on from what its signer remembers, hold all
+    that was acknowledged to this writer or an earlier one, and no batch in part.
     """
     rng = random.Random(seed)
     key, key_file = SigningKey.generate(), folder / "key.pem"
     key.write(key_file)
+    memory = Memory.beside(key_file)
     wrong: list[str] = []
     told = generations = signed = 0
     for first in range(0, kills, _KILLS_A_STORE):
@@ -81,9 +83,8 @@ def kill_writers(folder: Path, kills: int, seed: int) -> Killed:
             steps = rng.randint(1, 15) if number > first else 0
             acknowledged += _kill_one(root, key_file, steps, rng.randrange(300_000))
             with Store.open(root, create=True) as store:
-                wrong += [
-                    f"kill {number}: {what}" for what in _missing(store, key.public, acknowledged)
-                ]
+                missing = _missing(store, key.public, memory, acknowledged)
+                wrong += [f"kill {number}: {what}" for what in missing]
         told += len(acknowledged)
         with Store.open(root) as store:
             generations += len(store.history(ENDPOINT))
@@ -110,9 +111,11 @@ def _kill_one(root: Path, key_file: Path, steps: int, spin: int) -> list[tuple[s
     return lines
 
 
-def _missing(store: Store, key: PublicKey, acknowledged: list[tuple[str, str]]) -> list[str]:
+def _missing(
+    store: Store, key: PublicKey, memory: Memory, acknowledged: list[tuple[str, str]]
+) -> list[str]:
     signed = any(store.entries("checkpoint"))
-    report = store.verify(keys=[key] if signed else [])
+    report = store.verify(keys=[key] if signed else [], memory=memory)
     found = [f"{finding.reason}: {finding.what}" for finding in report.findings]
     entries = list(store.entries())
     present = {entry.id for entry in entries}

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from headgate.errors import Fault
 from headgate.ledger import Incident, Store, incidents
+from headgate.ledger.memory import Memory
+from headgate.ledger.signing import SigningKey
 from headgate.objects import (
     Action,
     Artifact,
@@ -183,6 +185,31 @@ def test_a_bad_release_is_rolled_back_and_its_owner_told(world: World) -> None:
     assert 'headgate_responses_total{action="rollback",outcome="done"} 1.0' in counted
     assert "headgate_open_incidents 0.0" in counted
     assert world.store.verify().ok
+
+
+def test_a_rollback_at_night_is_signed_before_anybody_types_a_command(
+    world: World, tmp_path: Path
+) -> None:
+    """The rule, the incident, the release that returned and what came of it, under one key; and
+    whoever writes the ledger anew finds that the server's signer remembers."""
+    key = SigningKey.generate()
+    key.write(tmp_path / "key.pem")
+    with (
+        Receiver() as owner,
+        served(
+            world, wrong, contract(owner.escalation), sign=lambda: world.store.checkpoint(key)
+        ) as url,
+    ):
+        eventually(lambda: len(owner.got) == 2, "the owner was not told")
+        counted = httpx.get(f"{url}/metrics").text
+    assert 'headgate_watch_failures_total{what="signing"} 0.0' in counted
+    report = world.store.verify(keys=[key.public], memory=Memory.beside(tmp_path / "key.pem"))
+    assert report.ok, report.findings
+    assert (report.unsigned, report.remembered) == (0, report.signed)
+    (incident,) = world.incidents()
+    assert incident.recovery is not None
+    released = world.store.history("words")[-1][0]
+    assert max(incident.recovery.seq, released.seq) <= report.signed
 
 
 def test_wrong_answers_are_a_breach_of_their_own(world: World) -> None:

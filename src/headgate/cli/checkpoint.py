@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from headgate.cli.options import AsJson, FileOption, StoreOption, open_store
 
@@ -10,16 +16,30 @@ if TYPE_CHECKING:
     from headgate.ledger import Store
     from headgate.ledger.signing import SigningKey
 
-__all__ = ["checkpoint", "sign"]
+__all__ = ["begin", "checkpoint", "refuse_forged", "sign", "signing", "signing_key"]
+
+_log = logging.getLogger("headgate.cli")
 
 
-def checkpoint(file: FileOption = None, store: StoreOption = None, as_json: AsJson = False) -> None:
+def checkpoint(
+    file: FileOption = None,
+    store: StoreOption = None,
+    fork: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHY",
+            help="Sign a copy, a restored backup or another ledger than the one that was signed "
+            "here, as a history of its own. WHY goes on record.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """Sign the ledger as it is, and print the checkpoint to keep elsewhere."""
     from headgate.cli.output import print_json, say
 
     with open_store(file, store) as opened:
-        key = _key()
-        made = opened.checkpoint(key)
+        key = signing_key()
+        made = opened.checkpoint(key, fork=fork)
     if as_json:
         print_json(
             {
@@ -36,6 +56,44 @@ def checkpoint(file: FileOption = None, store: StoreOption = None, as_json: AsJs
     say(f"  headgate verify --key {key.public} --checkpoint FILE")
 
 
+def begin(root: Path) -> None:
+    """Before long work in the store at ``root``, which may be there or not yet.
+
+    Raises ``Tampered`` as ``refuse_forged`` does. Where the store is gone, who types the command
+    begins another in its place: that is said.
+    """
+    from headgate.cli.output import say
+    from headgate.errors import HeadgateError, InputError
+    from headgate.ledger import Store
+    from headgate.ledger.memory import users_memory
+
+    try:
+        with Store.open(root) as opened:
+            refuse_forged(opened)
+    except InputError as error:
+        if error.reason != "store_missing":
+            raise
+        memory = users_memory()
+        with contextlib.suppress(HeadgateError):  # `sign` says it, once there is something to sign
+            gone = None if memory is None else memory.vacate(root)
+            if gone is not None:
+                say(f"{gone.origin}, which was signed in {root}, is gone; another ledger begins.")
+
+
+def refuse_forged(store: Store) -> None:
+    """Raises ``Tampered`` where the ledger does not go on from what was signed, before anything is
+    done on its word; what else is in the way of signing is said when it is signed."""
+    from headgate.errors import HeadgateError, Tampered
+    from headgate.ledger.memory import users_memory
+
+    try:
+        store.check_signed(users_memory())
+    except Tampered:
+        raise
+    except HeadgateError:
+        pass
+
+
 def sign(store: Store) -> None:
     """Sign what a command has just recorded; without a key the record stands, and that is said.
 
@@ -45,14 +103,37 @@ def sign(store: Store) -> None:
     from headgate.errors import HeadgateError, Tampered
 
     try:
-        store.checkpoint(_key())
+        store.checkpoint(signing_key())
     except Tampered:
         raise
     except HeadgateError as error:
         say(f"The ledger was not signed: {error}")
 
 
-def _key() -> SigningKey:
+@contextlib.contextmanager
+def signing(store: Store) -> Iterator[Callable[[], object] | None]:
+    """What signs the records of a command that runs for long; called once more where it ends well.
+
+    None without a key, which is logged: what a process makes that nobody watches, nobody knows.
+    """
+    from headgate.errors import HeadgateError
+    from headgate.ledger.signing import SigningKey, users_key_file
+
+    try:
+        key = SigningKey.read(users_key_file())
+    except HeadgateError as error:
+        _log.warning("what is recorded here is signed by your next command: %s", error)
+        yield None
+        return
+    yield lambda: store.checkpoint(key)
+    try:
+        store.checkpoint(key)
+    except HeadgateError as error:
+        _log.error("the ledger was not signed: %s", error)
+
+
+def signing_key() -> SigningKey:
+    """The user's key; one that was just made is told once, on stderr."""
     from headgate.cli.output import say
     from headgate.ledger.signing import users_key
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from headgate.cli.checkpoint import sign
 from headgate.cli.options import (
     AsJson,
     EndpointOption,
@@ -61,6 +62,7 @@ def drill(
             contracts=watch.rule.contracts if watch is not None else (),
             on_step=tell,
         )
+        sign(opened)
     if as_json:
         print_json({"passed": report.passed, **jsonable(report)})
         return 0 if report.passed else Refused.exit_code

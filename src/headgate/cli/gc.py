@@ -8,12 +8,16 @@ __all__ = ["gc"]
 
 
 def gc(file: FileOption = None, store: StoreOption = None, as_json: AsJson = False) -> None:
-    """Remove artifacts that no entry names, such as a killed command leaves."""
+    """Remove artifacts that no entry names, such as a killed command leaves.
+
+    Nothing is removed where entries were changed or are gone.
+    """
     from headgate.cli.output import print_json, stdout, title
+    from headgate.ledger.memory import users_memory
     from headgate.report.words import size
 
     with open_store(file, store) as opened:
-        files, freed_bytes = opened.collect()
+        files, freed_bytes = opened.collect(users_memory())
     if as_json:
         print_json({"files": files, "freed_bytes": freed_bytes})
         return

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from headgate.cli.checkpoint import sign
+from headgate.cli.checkpoint import begin, sign
 from headgate.cli.options import AsJson, ConfigArgument, StoreOption, open_store, store_root
 
 __all__ = ["optimize"]
@@ -43,6 +43,7 @@ def optimize(
     for gap in load_config(config).gaps:
         if gap.key == "prices.device_second":  # said now, and not after all the work
             say(f"{gap.key} {gap.what}: {gap.fix}.")
+    begin(store_root(config, store))
     directory = report or (config if config.is_dir() else config.parent)
     with Progress() as progress:
         result = run_job(

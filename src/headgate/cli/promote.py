@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headgate.cli.checkpoint import sign
+from headgate.cli.checkpoint import refuse_forged, sign
 from headgate.cli.options import (
     AsJson,
     FileOption,
@@ -32,6 +32,7 @@ def promote(
     from headgate.objects import short
 
     with open_store(file, store) as opened:
+        refuse_forged(opened)
         refuse_gaps(file or opened.root.absolute().parent)
         entry, release, already = _promote(opened, id)
         sign(opened)

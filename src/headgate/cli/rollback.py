@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from headgate.cli.checkpoint import sign
+from headgate.cli.checkpoint import refuse_forged, sign
 from headgate.cli.options import (
     AsJson,
     EndpointOption,
@@ -34,6 +34,7 @@ def rollback(
     from headgate.release import rollback_release
 
     with open_store(file, store) as opened:
+        refuse_forged(opened)  # the history says what returns
         name = endpoint_in(opened, file, endpoint)
         releases = [release for _, release in opened.history(name)]
         current = releases[-1].generation

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from headgate.cli.checkpoint import signing
 from headgate.cli.options import (
     AsJson,
     EndpointOption,
@@ -113,6 +114,7 @@ def serve(
     with (
         log_to_stderr(as_json=as_json),
         open_store(file, store) as opened,
+        signing(opened) as sign,
         contextlib.ExitStack() as files,
     ):
         loader = Loader(opened, root or opened.root.absolute().parent, warm_s)
@@ -131,7 +133,7 @@ def serve(
                 trace_sink=kept.sink(first.generation, first.variant),
             )
             follow = _Successors(loader, name, deployment, kept)
-            watch = watch_of(opened, name, file)
+            watch = watch_of(opened, name, file, sign=sign)
         addresses: dict[str, str] = {}
         serve_deployment(
             deployment,

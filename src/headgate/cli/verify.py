@@ -36,12 +36,13 @@ def verify(
 ) -> int:
     """Check every entry, artifact and signature against what was written."""
     from headgate.cli.output import grid, print_json, stdout, title
+    from headgate.ledger.memory import users_memory
     from headgate.objects import jsonable, short
 
     keys = [_public_key(text) for text in key or ()]
     kept = None if checkpoint is None else _checkpoint(checkpoint)
     with open_store(file, store) as opened:
-        report = opened.verify(keys=keys, kept=kept)
+        report = opened.verify(keys=keys, kept=kept, memory=users_memory())
         root = opened.root
     if as_json:
         print_json({"ok": report.ok, **jsonable(report)})
@@ -60,21 +61,31 @@ def verify(
         table.add_row(finding.reason, finding.what, short(finding.entry) if finding.entry else "")
     console.print(table)
     console.print("Restore the store from a backup; what is damaged proves nothing.")
+    if any(finding.reason == "not_what_was_signed" for finding in report.findings):
+        console.print(
+            "If it is a backup: `headgate checkpoint --fork WHY` signs it as a new ledger."
+        )
     return Refused.exit_code
 
 
 def _covered(report: VerifyReport, *, checked: bool, kept: Checkpoint | None) -> list[str]:
     """What the signatures prove, and what would prove more."""
+    from headgate.objects import short
+
     if not report.signed:
         return ["Nothing is signed: `headgate checkpoint` signs it."]
-    after = report.entries - report.signed - 1  # the checkpoint itself is an entry
-    rest = f"; {after:,} after that are not yet" if after else ""
+    rest = f"; {report.unsigned:,} after that are not yet" if report.unsigned else ""
     lines = [f"Signed by {', '.join(report.signers)} up to entry {report.signed:,}{rest}."]
+    lines += [
+        f"Forked from another ledger: `headgate show {short(id)}` says why." for id in report.forks
+    ]
     if not checked:
         lines.append("Whether that is so was not checked: give --key.")
-    if kept is None:
+    if report.remembered:
+        lines.append(f"You signed the first {report.remembered:,} entries here; they are the same.")
+    elif kept is None:
         lines.append("Whether the end was cut off shows a checkpoint kept elsewhere: --checkpoint.")
-    else:
+    if kept is not None:
         lines.append(f"The first {kept.size:,} entries are those of the checkpoint that was kept.")
     return lines
 

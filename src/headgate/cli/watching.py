@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,11 +16,13 @@ if TYPE_CHECKING:
 __all__ = ["watch_of"]
 
 
-def watch_of(store: Store, endpoint: str, file: Path | None) -> Watch | None:
+def watch_of(
+    store: Store, endpoint: str, file: Path | None, *, sign: Callable[[], object] | None = None
+) -> Watch | None:
     """The watch that headgate.yaml asks for or, where there is none beside the store, the contracts
     of the decision that promoted the current release; None where nothing can be watched.
 
-    Raises what is wrong with the file.
+    ``sign`` signs what it records. Raises what is wrong with the file.
     """
     from headgate.config import load_config
     from headgate.engines.probe import read_profile
@@ -42,6 +45,7 @@ def watch_of(store: Store, endpoint: str, file: Path | None) -> Watch | None:
         price_per_s=said.prices.device_second if said is not None else 0.0,
         cores=read_profile().effective_cores,
         retrain=Retrain(retrain, path.parent.absolute()) if retrain is not None else None,
+        sign=sign,
     )
 
 

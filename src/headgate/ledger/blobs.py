@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from headgate.errors import Fault, InputError, Tampered
+from headgate.ledger.disk import sync_directory
 from headgate.ledger.faults import explained_disk_errors
 from headgate.ledger.lock import exclusive, shared
 from headgate.objects import digest_bytes, short
@@ -215,9 +216,9 @@ class Blobs:
                 path = self.location(version)
                 if not path.parent.is_dir():
                     path.parent.mkdir(exist_ok=True)
-                    _sync_directory(self.root)
+                    sync_directory(self.root)
                 temporary.replace(path)
-                _sync_directory(path.parent)
+                sync_directory(path.parent)
             except BaseException:
                 temporary.unlink(missing_ok=True)
                 raise
@@ -254,11 +255,3 @@ def _versions_in_file(path: Path) -> set[str]:
 def _file_digest(path: Path) -> str:
     with path.open("rb") as file:
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -30,7 +30,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from headgate.errors import Fault, InputError, Refused
 
-__all__ = ["KEY_VARIABLE", "PublicKey", "SigningKey", "users_key"]
+__all__ = ["KEY_VARIABLE", "PublicKey", "SigningKey", "users_key", "users_key_file"]
 
 KEY_VARIABLE = "HEADGATE_KEY"
 """The environment variable that names another key file."""
@@ -89,8 +89,10 @@ class PublicKey:
 class SigningKey:
     """A private key, which never leaves this object but into its own file."""
 
-    def __init__(self, private: Ed25519PrivateKey) -> None:
+    def __init__(self, private: Ed25519PrivateKey, path: Path | None = None) -> None:
         self._private = private
+        self.path = path
+        """Its file, beside which what it signed is remembered; None where it is in none."""
         self.public = PublicKey(_NAME, private.public_key().public_bytes_raw())
 
     @classmethod
@@ -134,7 +136,7 @@ class SigningKey:
                 reason="key_malformed",
                 fix=f"make one: {_MAKE}",
             )
-        return cls(private)
+        return cls(private, path)
 
     def write(self, path: Path) -> bool:
         """Keep it at ``path``, for its owner alone; False where a key was there already.
@@ -160,6 +162,7 @@ class SigningKey:
                 fix=f"make its directory writable, or make a key elsewhere and name it with "
                 f"{KEY_VARIABLE}: {_MAKE}",
             ) from error
+        self.path = path
         return True
 
     def sign(self, message: bytes) -> bytes:
@@ -167,15 +170,14 @@ class SigningKey:
         return self._private.sign(message)
 
 
-def users_key() -> tuple[SigningKey, Path | None]:
-    """The key of who runs this process, made on first use; where it was made, if it just was.
+def users_key_file() -> Path:
+    """Where the key of who runs this process is, or is made on first use.
 
-    ``HEADGATE_KEY`` names its file, which must then be there; otherwise it is
-    ``headgate/signing-key.pem`` under ``XDG_CONFIG_HOME`` or ``~/.config``. Raises ``InputError``
-    and ``Refused`` as ``SigningKey.read`` does, ``Fault`` where none can be kept.
+    The file that ``HEADGATE_KEY`` names, otherwise ``headgate/signing-key.pem`` under
+    ``XDG_CONFIG_HOME`` or ``~/.config``. Raises ``Fault`` where there is no home.
     """
     if named := os.environ.get(KEY_VARIABLE):
-        return SigningKey.read(Path(named)), None
+        return Path(named)
     try:
         config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
     except RuntimeError:
@@ -184,6 +186,17 @@ def users_key() -> tuple[SigningKey, Path | None]:
             reason="disk",
             fix=f"make a key and name its file with {KEY_VARIABLE}: {_MAKE}",
         ) from None
-    path = config / "headgate" / "signing-key.pem"
+    return config / "headgate" / "signing-key.pem"
+
+
+def users_key() -> tuple[SigningKey, Path | None]:
+    """The key in ``users_key_file``, made on first use; where it was made, if it just was.
+
+    One that ``HEADGATE_KEY`` names is never made. Raises ``InputError`` and ``Refused`` as
+    ``SigningKey.read`` does, ``Fault`` where none can be kept.
+    """
+    path = users_key_file()
+    if os.environ.get(KEY_VARIABLE):
+        return SigningKey.read(path), None
     made = not path.exists() and SigningKey.generate().write(path)
     return SigningKey.read(path), path if made else None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,16 +18,18 @@ from urllib.parse import quote
 from headgate.errors import Refused, Tampered, UsageError
 from headgate.ledger import releases
 from headgate.ledger.blobs import Blobs
-from headgate.ledger.checkpoint import Checkpoint, origin_of
+from headgate.ledger.checkpoint import Checkpoint
 from headgate.ledger.entry import Entry, utc_now
 from headgate.ledger.faults import explained_disk_errors
 from headgate.ledger.gaps import Gap, find_gaps, find_objects
 from headgate.ledger.lock import exclusive
 from headgate.ledger.log import Log
-from headgate.ledger.merkle import consistency_proof, inclusion_proof, root_of
+from headgate.ledger.memory import Memory
+from headgate.ledger.merkle import consistency_proof, inclusion_proof
+from headgate.ledger.signed import check_signed, sign
 from headgate.ledger.signing import PublicKey, SigningKey
 from headgate.ledger.sqlite import SqliteLog
-from headgate.ledger.verify import VerifyReport, verify
+from headgate.ledger.verify import Finding, VerifyReport, refuse_damaged, verify
 from headgate.objects import Artifact, Release, Run, canonical, digest, jsonable, short
 
 __all__ = ["Store"]
@@ -245,38 +248,27 @@ class Store:
             directory.mkdir(exist_ok=True)
         return exclusive(directory / f"{quote(name, safe='')}.lock", name)
 
-    def checkpoint(self, key: SigningKey) -> Checkpoint:
+    def checkpoint(self, key: SigningKey, *, fork: str | None = None) -> Checkpoint:
         """Sign all that is recorded, and record that; the last one where nothing came after it.
 
-        Raises ``UsageError`` (``ledger_empty``), and ``Tampered`` where this is another history
-        than the one that was signed before: whoever signs both vouches for a forgery.
+        A key that is in a file remembers what it signed (``headgate.ledger.memory``), and this must
+        go on from there. ``fork`` says why it does not and is to be signed all the same: that goes
+        on record, and is the first entry of a history of its own.
+
+        Raises ``UsageError`` (``ledger_empty``); ``Tampered`` where this is another history than
+        the one that was signed before: whoever signs both vouches for a forgery; ``Refused``
+        (``ledger_copied``) for a copy; and what is wrong with the memory.
         """
-        with self._log.transaction():
-            last = next(self._log.select(newest_first=True), None)
-            if last is None:
-                raise UsageError(
-                    "nothing is recorded here yet",
-                    where=str(self.root),
-                    fix="type `headgate optimize headgate.yaml` first",
-                    reason="ledger_empty",
-                )
-            signed = next(self._log.select("checkpoint", newest_first=True), None)
-            if signed is not None:
-                before = Checkpoint.parse(str(signed.body.get("note")), f"entry {signed.seq}")
-                if root_of(before.size, self._log.subtree) != before.root:
-                    raise Tampered(
-                        f"the first {before.size} entries are not those that were signed",
-                        where=str(self.root),
-                        fix="restore the ledger from a backup; `headgate verify` lists what is "
-                        "damaged",
-                    )
-                if signed.id == last.id and before.signed_by(key.public):
-                    return before
-            first = next(self._log.select())
-            root = root_of(last.seq, self._log.subtree)
-            made = Checkpoint.signed(key, origin_of(first.id), last.seq, root)
-            self._log.append("checkpoint", {"note": str(made)}, utc_now())
-        return made
+        return sign(self._log, self.root, key, fork=fork)
+
+    def check_signed(self, memory: Memory | None) -> Checkpoint | None:
+        """What the signer remembers of this ledger, which goes on from it; None where it remembers
+        nothing, and for a copy, of which nothing was signed.
+
+        Raises ``Tampered`` where this is not what was signed, by that signer or by whoever made its
+        last checkpoint, and what is wrong with the memory.
+        """
+        return check_signed(self._log, self.root, memory)
 
     def prove(self, entry: Entry, size: int) -> list[bytes]:
         """What shows whoever holds a checkpoint of ``size``, and no store, that ``entry`` is there.
@@ -293,19 +285,41 @@ class Store:
         return consistency_proof(old, size, self._log.subtree)
 
     def verify(
-        self, *, keys: Sequence[PublicKey] = (), kept: Checkpoint | None = None
+        self,
+        *,
+        keys: Sequence[PublicKey] = (),
+        kept: Checkpoint | None = None,
+        memory: Memory | None = None,
     ) -> VerifyReport:
-        """Hash everything again and say what does not match (``headgate.ledger.verify``)."""
-        return verify(self._log, self._blobs, keys=keys, kept=kept)
+        """Hash everything again and say what does not match (``headgate.ledger.verify``).
 
-    def collect(self) -> tuple[int, int]:
+        With ``memory`` also what the signer remembers; raises what is wrong with that.
+        """
+        report = verify(self._log, self._blobs, keys=keys, kept=kept)
+        if memory is None:
+            return report
+        try:
+            known = self.check_signed(memory)
+        except Tampered as error:
+            finding = Finding("not_what_was_signed", error.what)
+            return replace(report, findings=(*report.findings, finding))
+        return replace(report, remembered=0 if known is None else known.size)
+
+    def collect(self, memory: Memory | None = None) -> tuple[int, int]:
         """Remove content that no entry names; (files, bytes) that were removed.
 
         What an entry names anywhere in its body stays, and what that content names in turn. Raises
-        ``Busy`` where another has put content in and may not have recorded it yet, ``Tampered``
-        where an entry was changed: what it named is not known.
+        ``Busy`` where another has put content in and may not have recorded it yet; ``Tampered``
+        where entries were changed or are gone, or are not what the signer remembers: what they
+        named is not known.
         """
-        return self._blobs.collect(lambda: (canonical(e.body) for e in self._log.select()))
+
+        def named() -> Iterator[bytes]:
+            self.check_signed(memory)
+            refuse_damaged(self._log, self.root)
+            return (canonical(entry.body) for entry in self._log.select())
+
+        return self._blobs.collect(named)
 
     def gaps(self, starts: Sequence[str] | None = None) -> tuple[Gap, ...]:
         """What is missing from the evidence of ``starts`` (artifact versions, entry ids) and of all

@@ -3,7 +3,7 @@
 Finds every change of an entry, missing or reordered entries, and content that is gone or differs.
 That somebody wrote all of it anew, hashes and all, shows by the signatures of its checkpoints,
 which take a key that is not in the store; that the end was cut off, by a checkpoint that was kept
-elsewhere.
+elsewhere, be it by whoever signs (``headgate.ledger.memory``).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from headgate.errors import InputError, Tampered
@@ -22,7 +23,7 @@ from headgate.ledger.merkle import Edge
 from headgate.ledger.signing import PublicKey
 from headgate.objects import short
 
-__all__ = ["Finding", "VerifyReport", "verify"]
+__all__ = ["Finding", "VerifyReport", "refuse_damaged", "verify"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +32,9 @@ class Finding:
 
     reason: str
     """For machines: database_damaged, guard_missing, seq_gap, tree_broken, entry_changed,
-    end_missing, parent_missing, artifact_missing, artifact_changed, generation_gap,
-    checkpoint_broken, signer_unknown, unsigned, kept_elsewhere_differs."""
+    entry_malformed, end_missing, parent_missing, artifact_missing, artifact_changed,
+    generation_gap, checkpoint_broken, signer_unknown, unsigned, kept_elsewhere_differs,
+    not_what_was_signed."""
     what: str
     entry: str | None = None
     """The entry that it was found at, where there is one."""
@@ -48,10 +50,16 @@ class VerifyReport:
     root: str
     """The root of the Merkle tree of all entries."""
     signed: int
-    """How many entries the last checkpoint covers; 0 where there is none."""
+    """How many entries the last checkpoint covers that was checked; 0 where there is none."""
+    unsigned: int
+    """How many came after it, itself aside."""
     signers: tuple[str, ...]
     """Who signed checkpoints, ``headgate+1a2b3c4d``; proved only where a key was given."""
+    forks: tuple[str, ...]
+    """Entries at which somebody said that another history begins; each says why."""
     findings: tuple[Finding, ...]
+    remembered: int = 0
+    """How many entries the signer remembers, and they are these; 0 where it does not know them."""
 
     @property
     def ok(self) -> bool:
@@ -66,20 +74,8 @@ def verify(
     With ``keys`` every checkpoint must be signed by one of them, and there must be one. The ledger
     must begin with what ``kept`` covers.
     """
-    findings: list[Finding] = []
     looked = _Entries(keys, kept)
-    try:
-        findings += [Finding(reason, what) for reason, what in log.damage()]
-        highest = log.highest_seq()
-        for row in log.rows():
-            findings += looked.at(row)
-        if looked.seq < highest:
-            what = f"the last entry is {looked.seq}, but {highest} were written"
-            findings.append(Finding("end_missing", what))
-    except Tampered as error:
-        findings.append(Finding("database_damaged", error.what))
-    findings += looked.at_the_end()
-
+    findings = list(looked.at_all(log))
     blobs.forget()
     for version, (entry_id, role) in looked.referenced.items():
         if not blobs.has(version):
@@ -93,30 +89,58 @@ def verify(
         len(looked.referenced),
         f"sha256:{looked.edge.root().hex()}",
         looked.signed,
+        looked.unsigned,
         tuple(looked.signers),
+        tuple(looked.forks),
         tuple(findings),
     )
+
+
+def refuse_damaged(log: Log, store: Path) -> None:
+    """Raises ``Tampered`` where an entry was changed or is missing; content is not looked at."""
+    for finding in _Entries((), None).at_all(log):
+        raise Tampered(
+            finding.what,
+            where=str(store),
+            fix="restore the ledger from a backup; `headgate verify` lists what is damaged",
+        )
 
 
 class _Entries:
     """What the entries come to, one after the other."""
 
     def __init__(self, keys: Sequence[PublicKey], kept: Checkpoint | None) -> None:
-        self.count = self.seq = self.signed = 0
+        self.count = self.seq = self.signed = self.unsigned = 0
         self.edge = Edge(0, [])
         self.signers: dict[str, None] = {}
+        self.forks: list[str] = []
         self.referenced: dict[str, tuple[str, str]] = {}
         """Version -> the first entry that refers to it, and its role there."""
         self._keys, self._kept = keys, kept
-        self._kept_fits: bool | None = None
-        self._origin = ""
+        self._found: tuple[str, bytes] | None = None
+        """Origin and root at the size of ``kept``."""
+        self._origins: list[str] = []
         self._broken = False
         self._ids: set[str] = set()
         self._generations: dict[str, int] = {}
 
-    def at(self, row: Row) -> Iterator[Finding]:
-        """What is wrong with the next entry."""
+    def at_all(self, log: Log) -> Iterator[Finding]:
+        """What is wrong with the entries of ``log``."""
+        try:
+            yield from (Finding(reason, what) for reason, what in log.damage())
+            highest = log.highest_seq()
+            for row in log.rows():
+                yield from self._at(row)
+            if self.seq < highest:
+                what = f"the last entry is {self.seq}, but {highest} were written"
+                yield Finding("end_missing", what)
+        except Tampered as error:
+            yield Finding("database_damaged", error.what)
+        yield from self._at_the_end()
+
+    def _at(self, row: Row) -> Iterator[Finding]:
         self.count += 1
+        self.unsigned += 1
         if row.seq != self.seq + 1:
             gap = f"entry {self.seq + 1} is followed by {row.seq}"
             what = gap if self.seq else "entry 1 is missing"
@@ -138,16 +162,22 @@ class _Entries:
                 what = f"{role} {short(parent)} of entry {row.seq} is no earlier entry"
                 yield Finding("parent_missing", what, row.id)
         self._ids.add(row.id)
-        for role, version in _references(row.kind, value):
-            self.referenced.setdefault(version, (row.id, role))
+        try:
+            for role, version in _references(row.kind, value):
+                self.referenced.setdefault(version, (row.id, role))
+        except (TypeError, AttributeError):
+            what = f"entry {row.seq} does not name what it stands on as a {row.kind} does"
+            yield Finding("entry_malformed", what, row.id)
         if row.kind == "release":
             yield from _generation_gap(value, self._generations, row.id)
 
     def _in_the_tree(self, row: Row, true_id: str) -> Iterator[Finding]:
         """Whether it commits to all before it; said once, for nothing fits after the first."""
         tree = f"sha256:{self.edge.root().hex()}"
-        if not self.edge.size:
-            self._origin = origin_of(row.id)
+        if row.kind == "fork":
+            self.forks.append(row.id)
+        if row.kind == "fork" or not self._origins:
+            self._origins.append(origin_of(row.id))
         if row.tree != tree and not self._broken:
             self._broken = True
             what = f"entry {row.seq} was written after other entries than those before it"
@@ -161,7 +191,7 @@ class _Entries:
             what = f"the hashes of subtrees beside entry {row.seq} are not those of its tree"
             yield Finding("tree_broken", what, row.id)
         if self._kept is not None and self.edge.size == self._kept.size:
-            self._kept_fits = self.edge.root() == self._kept.root
+            self._found = (self._origins[-1], self.edge.root())
 
     def _checkpoint(self, row: Row, body: Mapping[str, Any]) -> Iterator[Finding]:
         try:
@@ -170,20 +200,21 @@ class _Entries:
             yield Finding("checkpoint_broken", f"entry {row.seq} is no checkpoint", row.id)
             return
         tree = f"sha256:{found.root.hex()}"
-        if (found.origin, found.size, tree) != (self._origin, row.seq - 1, row.tree):
+        if (found.origin, found.size, tree) != (self._origins[-1], row.seq - 1, row.tree):
             what = f"the checkpoint in entry {row.seq} is of other entries than those before it"
             yield Finding("checkpoint_broken", what, row.id)
             return
-        self.signed = found.size
         self.signers |= dict.fromkeys(s.signer for s in found.signatures)
-        if self._keys and not any(found.signed_by(key) for key in self._keys):
-            signers = ", ".join(s.signer for s in found.signatures)
-            what = f"the checkpoint in entry {row.seq}, of {signers}, is by no key that was given"
-            yield Finding("signer_unknown", what, row.id)
+        if not self._keys or any(found.signed_by(key) for key in self._keys):
+            self.signed, self.unsigned = found.size, 0
+            return
+        signers = ", ".join(s.signer for s in found.signatures)
+        what = f"the checkpoint in entry {row.seq}, of {signers}, is by no key that was given"
+        yield Finding("signer_unknown", what, row.id)
 
-    def at_the_end(self) -> Iterator[Finding]:
+    def _at_the_end(self) -> Iterator[Finding]:
         """What only the whole can show."""
-        if self._keys and not self.signed:
+        if self._keys and not self.signers:
             yield Finding("unsigned", "nothing here is signed, by the given keys or any other")
         kept = self._kept
         if kept is None:
@@ -191,13 +222,14 @@ class _Entries:
         if self._keys and not any(kept.signed_by(key) for key in self._keys):
             what = "the checkpoint that was kept elsewhere is by no key that was given"
             yield Finding("signer_unknown", what)
-        if self._origin != kept.origin:
+        if kept.origin not in self._origins:
             what = f"the checkpoint that was kept is of {kept.origin}; this is "
-            yield Finding("kept_elsewhere_differs", what + (self._origin or "empty"))
-        elif self._kept_fits is None:
+            what += ", ".join(self._origins) or "empty"
+            yield Finding("kept_elsewhere_differs", what)
+        elif self._found is None:
             what = f"{kept.size} entries were there when the kept checkpoint was made, "
             yield Finding("kept_elsewhere_differs", f"{what}and {self.count} are left")
-        elif not self._kept_fits:
+        elif self._found != (kept.origin, kept.root):
             what = f"the first {kept.size} entries are not those of the checkpoint that was kept"
             yield Finding("kept_elsewhere_differs", what)
 
@@ -205,7 +237,7 @@ class _Entries:
 def _object(body: bytes) -> dict[str, Any] | None:
     try:
         value = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 

@@ -1,7 +1,8 @@
 """Entries on their way into the ledger: in order, off the event loop, as often as it takes.
 
 A disk that is full, or a database that another process holds, keeps an entry waiting and nothing
-else; each failure is counted. Use it on one event loop.
+else; each failure is counted. Once nothing waits any more, what was written is signed. Use it on
+one event loop.
 """
 
 from __future__ import annotations
@@ -28,10 +29,18 @@ Body = Callable[[], Mapping[str, object]]
 class Journal:
     """``write`` what is to be recorded; ``close`` gives what still waits a little time."""
 
-    def __init__(self, store: Store, metrics: Metrics, *, pause_s: float = 1.0) -> None:
+    def __init__(
+        self,
+        store: Store,
+        metrics: Metrics,
+        *,
+        pause_s: float = 1.0,
+        sign: Callable[[], object] | None = None,
+    ) -> None:
         self._store = store
         self._metrics = metrics
         self._pause_s = pause_s
+        self._sign = sign
         self._waiting: deque[tuple[str, Body, asyncio.Future[str | None]]] = deque()
         self._writing: asyncio.Task[None] | None = None
 
@@ -69,6 +78,16 @@ class Journal:
             else:
                 self._waiting.popleft()
                 done.set_result(entry.id)
+            if not self._waiting and self._sign is not None:
+                await self._signed(self._sign)
+
+    async def _signed(self, sign: Callable[[], object]) -> None:
+        """Where that fails, what is on record stands, and the next signature covers it."""
+        try:
+            await asyncio.to_thread(sign)
+        except Exception as error:
+            self._metrics.watch_failures["signing"] += 1
+            _log.error("what is on record is not signed: %s", error)
 
     def _lost(self, kind: str, why: str, done: asyncio.Future[str | None]) -> None:
         self._metrics.watch_failures["lost"] += 1

@@ -94,7 +94,7 @@ class Metrics(Collector):
         self.breaches: Counter[str] = Counter()
         self.responses: Counter[tuple[str, str]] = Counter()
         self.watch_failures = Counter(
-            dict.fromkeys(("look", "ledger", "rollback", "response", "lost"), 0)
+            dict.fromkeys(("look", "ledger", "rollback", "response", "lost", "signing"), 0)
         )
         self.open_incidents: Callable[[], int] = lambda: 0
         self.invalid_answers = 0

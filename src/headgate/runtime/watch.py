@@ -46,6 +46,7 @@ class Watch:
     """``run`` it beside a server; ``close`` it when that ends.
 
     ``price_per_s`` is that of the whole machine, which has so many ``cores``.
+    ``sign`` is called on a thread, after what goes on record.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Watch:
         price_per_s: float = 0.0,
         cores: int = 1,
         retrain: Retrain | None = None,
+        sign: Callable[[], object] | None = None,
         interval_s: float = _INTERVAL_S,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
@@ -65,6 +67,7 @@ class Watch:
         self._price_per_s = price_per_s
         self._cores = cores
         self._retrain = retrain
+        self._sign = sign
         self._interval_s = interval_s
         self._clock, self._wall = clock, wall
         self._age = Age()
@@ -194,7 +197,7 @@ class Watch:
     def _set_up(self, metrics: Metrics, left_open: Mapping[str, Sequence[Incident]]) -> None:
         """With the incidents that an earlier run of the server left open, by promise."""
         retraining = None if self._retrain is None else Retraining(self._store, self._retrain)
-        self._journal = Journal(self._store, metrics)
+        self._journal = Journal(self._store, metrics, sign=self._sign)
         self._responses = Responses(self._store, self._journal, metrics, retraining=retraining)
         for promise, found in left_open.items():
             self._responses.adopt(promise, [incident.opened.id for incident in found])

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
+from headgate.cli.checkpoint import begin, sign, signing
+from headgate.errors import Tampered
 from headgate.ledger import Store
 from headgate.ledger.checkpoint import Checkpoint, origin_of
-from headgate.ledger.signing import SigningKey
+from headgate.ledger.signing import SigningKey, users_key
 from headgate.objects import short
 
 from .conftest import Cli, Ids
@@ -97,8 +100,10 @@ def test_verify_says_that_nothing_is_signed(cli: Cli, ids: Ids) -> None:
     )
 
 
-def test_verify_says_what_was_not_checked(cli: Cli, ids: Ids) -> None:
-    """Signatures take a key, a cut-off end takes what was kept."""
+def test_verify_says_what_was_not_checked(
+    cli: Cli, ids: Ids, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Signatures take a key; a cut-off end takes what was kept, by the signer or by others."""
     cli("checkpoint")
     with Store.open(Path(".headgate")) as store:
         store.append("note", {})
@@ -106,6 +111,12 @@ def test_verify_says_what_was_not_checked(cli: Cli, ids: Ids) -> None:
     assert lines[1].endswith(" up to entry 21; 1 after that are not yet.")
     assert lines[2:] == [
         "Whether that is so was not checked: give --key.",
+        "You signed the first 21 entries here; they are the same.",
+    ]
+    with Store.open(Path(".headgate")) as store:
+        store.checkpoint(SigningKey.generate())
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    assert cli("verify").out.splitlines()[3:] == [
         "Whether the end was cut off shows a checkpoint kept elsewhere: --checkpoint.",
     ]
 
@@ -139,6 +150,7 @@ def test_a_checkpoint_is_printed_to_be_kept_and_says_how_it_is_used(cli: Cli, id
     assert good.out == (
         "Everything is as it was written  22 entries, 16 artifacts\n"
         f"Signed by {signer} up to entry 21.\n"
+        "You signed the first 21 entries here; they are the same.\n"
         "The first 21 entries are those of the checkpoint that was kept."
     )
     Path("key.pub").write_text(key + "\n")
@@ -222,12 +234,141 @@ def test_gc_says_what_it_removed(cli: Cli, ids: Ids) -> None:
 
 
 def test_a_ledger_that_was_changed_under_its_signature_is_no_footnote(cli: Cli, ids: Ids) -> None:
-    """A promotion that finds the signed entries changed says so with exit code 3."""
+    """A promotion that finds the signed entries changed does nothing, and ends with exit code 3."""
     cli("checkpoint")
     with Store.open(Path(".headgate")) as store:
         first = next(iter(store.entries()))
         other = Checkpoint.signed(SigningKey.generate(), origin_of(first.id), 9, bytes(32))
         store.append("checkpoint", {"note": str(other)})
-    said = cli("promote", ids.accepted)
-    assert said.code == 3
-    assert "the first 9 entries are not those that were signed" in said.err
+    for command in (("promote", ids.accepted), ("rollback",)):
+        said = cli(*command)
+        assert said.code == 3
+        assert "the first 9 entries are not those that were signed" in said.err
+    assert generations() == [0]
+
+
+def generations() -> list[int]:
+    with Store.open(Path(".headgate")) as store:
+        return [release.generation for _, release in store.history("docs")]
+
+
+def written_anew() -> dict[object, str]:
+    """The store as a forger leaves it: all that was there and a note, but no checkpoint. What the
+    entries are called now, by what they were called."""
+    renamed: dict[object, str] = {}
+    with Store.open(Path(".headgate")) as store, Store.open(Path("forged"), create=True) as forged:
+        forged.append("note", {"by": "the forger"})
+        for entry in store.entries():
+            if entry.kind != "checkpoint":
+                known = {k: renamed[v] for k, v in entry.body.items() if str(v) in renamed}
+                written = forged.append(entry.kind, entry.body | known)
+                renamed[entry.id] = written.id
+    shutil.move("forged/ledger.sqlite", ".headgate/ledger.sqlite")
+    return renamed
+
+
+def test_nothing_is_done_on_the_word_of_a_ledger_that_was_written_anew(cli: Cli, ids: Ids) -> None:
+    """promote, rollback, checkpoint, gc and verify end with 3 and change nothing; once its owner
+    says that it is his, all is as before, and said where it is verified."""
+    cli("checkpoint")
+    accepted = written_anew()[ids.accepted]
+    with Store.open(Path(".headgate")) as store:
+        garbage = store.put_bytes(b"what the honest ledger named")
+        entries = list(store.entries())
+    for command in (("promote", accepted), ("rollback",), ("checkpoint",), ("gc",)):
+        said = cli(*command)
+        assert said.code == 3, command
+        assert "another ledger was signed here" in said.err
+        assert "`headgate checkpoint --fork WHY`" in said.err
+    table = cli("verify")
+    assert (table.code, "not_what_was_signed" in table.out) == (3, True)
+    with Store.open(Path(".headgate")) as store:
+        assert store.has(garbage)
+        assert list(store.entries()) == entries
+    forked = json.loads(cli("checkpoint", "--fork", "I merged two stores", "--json").out)
+    report = json.loads(cli("verify", "--key", forked["key"], "--json").out)
+    assert (report["ok"], report["unsigned"], len(report["forks"])) == (True, 0, 1)
+    assert report["remembered"] == report["signed"] == forked["entries"]
+    lines = cli("verify").out.splitlines()
+    fork = short(report["forks"][0])
+    assert f"Forked from another ledger: `headgate show {fork}` says why." in lines
+    assert f"You signed the first {report['signed']} entries here; they are the same." in lines
+    assert "I merged two stores" in cli("show", fork).out
+    assert cli("promote", accepted).code == 0
+    assert cli("gc").code == 0
+
+
+def test_a_promotion_in_a_copy_stands_unsigned(cli: Cli, ids: Ids) -> None:
+    """A copy is no forgery: what is tried there is the user's business, and is not vouched for."""
+    cli("checkpoint")
+    shutil.copytree(".headgate", "copy/.headgate")
+    said = cli("promote", ids.accepted, "--store", "copy/.headgate")
+    assert said.code == 0
+    assert "The ledger was not signed: " in said.err
+    assert "this is a copy of the ledger in " in said.err
+    assert cli("gc", "--store", "copy/.headgate").code == 0
+    assert cli("promote", ids.accepted).err.count("not signed") == 0
+
+
+def test_what_is_unsigned_is_counted_for_machines(cli: Cli, ids: Ids) -> None:
+    """As people read it: entries after the last checkpoint that was checked, itself aside."""
+    assert json.loads(cli("verify", "--json").out)["unsigned"] == 19
+    cli("checkpoint")
+    with Store.open(Path(".headgate")) as store:
+        store.append("note", {})
+    report = json.loads(cli("verify", "--json").out)
+    assert (report["signed"], report["unsigned"], report["forks"]) == (19, 1, [])
+    stranger = str(SigningKey.generate().public)
+    report = json.loads(cli("verify", "--key", stranger, "--json").out)
+    assert (report["signed"], report["unsigned"]) == (0, 21)
+
+
+def test_where_the_store_was_removed_the_next_optimize_is_told_and_signs(
+    cli: Cli, ids: Ids, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its owner removed it, and sees that it is gone; nobody has to type anything."""
+    cli("checkpoint")
+    begin(Path(".headgate"))
+    assert capsys.readouterr().err == ""
+    shutil.rmtree(".headgate")
+    begin(Path(".headgate"))
+    assert "which was signed in .headgate, is gone; another ledger begins." in (
+        " ".join(capsys.readouterr().err.split())
+    )
+    with Store.open(Path(".headgate"), create=True) as store:
+        store.append("note", {})
+        sign(store)
+        assert len(list(store.entries("checkpoint"))) == 1
+    begin(Path(".headgate"))
+    assert capsys.readouterr().err == ""
+
+
+def test_optimize_does_nothing_in_a_store_that_was_written_anew(cli: Cli, ids: Ids) -> None:
+    """Said before the work, and not after hours of it."""
+    cli("checkpoint")
+    written_anew()
+    with pytest.raises(Tampered, match="another ledger was signed here"):
+        begin(Path(".headgate"))
+
+
+def test_a_server_signs_with_the_key_that_is_there_and_makes_none(
+    ids: Ids, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without one it says so, and serves; with one what came last is signed in the end."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "fresh"))
+    with Store.open(tmp_path / ".headgate") as store:
+        with signing(store) as signs:
+            assert signs is None
+        assert "signed by your next command" in caplog.text
+        assert not (tmp_path / "fresh").exists()
+        key, _ = users_key()
+        with signing(store) as signs:
+            assert signs is not None
+            signs()
+            store.append("incident", {"n": 1})
+        assert [e.kind for e in store.entries()][-3:] == ["checkpoint", "incident", "checkpoint"]
+        assert store.verify(keys=[key.public]).unsigned == 0
+        shutil.copytree(tmp_path / ".headgate", tmp_path / "copy")
+    with Store.open(tmp_path / "copy") as copy, signing(copy):
+        pass
+    assert "the ledger was not signed: " in caplog.text

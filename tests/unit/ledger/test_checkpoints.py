@@ -90,7 +90,7 @@ def test_a_signed_ledger_verifies_with_its_key_and_what_was_kept(store: Store) -
     wrote(store, 1)
     report = store.verify(keys=[KEY.public], kept=kept)
     assert report.ok, report.findings
-    assert (report.entries, report.signed) == (10, 8)
+    assert (report.entries, report.signed, report.unsigned) == (10, 8, 1)
     assert report.signers == (f"headgate+{KEY.public.key_id}",)
 
 
@@ -102,6 +102,45 @@ def test_the_last_of_several_keys_may_have_signed(store: Store) -> None:
     assert reasons(store, KEY, OTHER) == set()
     assert reasons(store, KEY) == {"signer_unknown"}
     assert reasons(store) == set()
+
+
+def test_what_came_after_the_last_checked_signature_is_counted(store: Store) -> None:
+    """A signature by nobody's key covers nothing; without keys none is checked, and all count."""
+    assert (store.verify().signed, store.verify().unsigned) == (0, 0)
+    wrote(store, 2)
+    assert store.verify().unsigned == 2
+    store.checkpoint(KEY)
+    wrote(store, 3)
+    store.checkpoint(OTHER)
+    wrote(store, 1)
+    report = store.verify(keys=[KEY.public])
+    assert (report.signed, report.unsigned) == (2, 5)
+    report = store.verify()
+    assert (report.signed, report.unsigned) == (6, 1)
+    report = store.verify(keys=[SigningKey.generate().public])
+    assert (report.signed, report.unsigned) == (0, 8)
+
+
+def test_a_fork_has_checkpoints_of_its_own(store: Store) -> None:
+    """Those before it are of the ledger that it left; one of that ledger does not fit after it."""
+    wrote(store, 2)
+    before = store.checkpoint(KEY)
+    after = store.checkpoint(KEY, fork="a copy of my own")
+    (fork,) = store.entries("fork")
+    assert (before.origin, after.origin) == (store_origin(store), f"headgate/{fork.id[7:23]}")
+    for kept in (before, after):
+        assert reasons(store, KEY, kept=kept) == set()
+    root = bytes.fromhex(store.verify().root.removeprefix("sha256:"))
+    size = sum(1 for _ in store.entries())
+    for origin, expected in ((after.origin, set()), (before.origin, {"kept_elsewhere_differs"})):
+        kept = Checkpoint.signed(KEY, origin, size, root)
+        assert reasons(store, KEY, kept=kept) == expected
+    store.append("checkpoint", {"note": str(Checkpoint.signed(KEY, before.origin, size, root))})
+    assert reasons(store, KEY) == {"checkpoint_broken"}
+
+
+def store_origin(store: Store) -> str:
+    return f"headgate/{next(iter(store.entries())).id[7:23]}"
 
 
 def test_an_unsigned_ledger_fails_only_whoever_asks_for_a_signature(store: Store) -> None:

@@ -10,8 +10,12 @@ import pytest
 
 from headgate.errors import Busy, Tampered
 from headgate.ledger import Store
+from headgate.ledger.memory import Memory
+from headgate.ledger.signing import SigningKey
 from headgate.ledger.sqlite import GUARDS
 from headgate.objects import Artifact, Release, Run, canonical
+
+from .test_checkpoints import cut
 
 
 def test_what_no_entry_names_is_removed(
@@ -108,6 +112,51 @@ def test_a_ledger_that_was_changed_is_not_collected(store: Store, root: Path) ->
         with pytest.raises(Tampered):
             alone.collect()
         assert alone.has(version)
+
+
+@pytest.mark.parametrize("seq", [1, 3, 4])
+def test_what_an_entry_named_that_is_gone_is_not_garbage(
+    store: Store, root: Path, seq: int
+) -> None:
+    """The first, one in the middle or the last: whoever took it away counts on the next gc."""
+    versions = [store.put_bytes(f"named {n}".encode()) for n in range(4)]
+    store.append_all([("note", {"content": version}) for version in versions])
+    store.close()
+    connection = sqlite3.connect(root / "ledger.sqlite", isolation_level=None)
+    connection.execute("DROP TRIGGER entries_refuse_delete")
+    connection.execute("DELETE FROM entries WHERE seq = ?", [seq])
+    connection.execute(GUARDS["entries_refuse_delete"])
+    connection.close()
+    with Store.open(root) as alone:
+        with pytest.raises(Tampered, match="entry") as caught:
+            alone.collect()
+        assert caught.value.where == str(root)
+        assert all(alone.has(version) for version in versions)
+
+
+def test_what_the_signer_remembers_says_that_the_end_is_gone(
+    store: Store, root: Path, tmp_path: Path
+) -> None:
+    """Cut off without a trace, down to an older checkpoint: nothing in the store shows it."""
+    key = SigningKey.generate()
+    key.write(tmp_path / "key.pem")
+    memory = Memory.beside(tmp_path / "key.pem")
+    versions = [store.put_bytes(f"named {n}".encode()) for n in range(4)]
+    for version in versions:
+        store.append("note", {"content": version})
+        store.checkpoint(key)
+    store.close()
+    with Store.open(root) as alone:
+        assert alone.collect(memory) == (0, 0)
+    cut(root, 4)
+    with Store.open(root) as alone:
+        assert alone.verify().findings == ()
+        with pytest.raises(Tampered, match="7 entries were signed, and 4 are left"):
+            alone.collect(memory)
+        assert all(alone.has(version) for version in versions)
+        alone.checkpoint(key, fork="they are not needed any more")
+    with Store.open(root) as alone:
+        assert alone.collect(memory)[0] == 2
 
 
 def test_files_that_are_no_artifacts_are_left_alone(store: Store, root: Path) -> None:

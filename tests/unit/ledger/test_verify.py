@@ -350,6 +350,34 @@ def test_an_entry_that_stands_on_one_that_is_not_there_is_found(
     assert role in finding.what
 
 
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("run", {"u": ["sha256:0"]}),
+        ("run", {"z": "sha256:0"}),
+        ("failure", {"u": 7}),
+        ("artifact", {"lineage": 7}),
+        ("artifact", {"lineage": True, "version": "none"}),
+    ],
+)
+def test_a_body_that_does_not_name_things_as_its_kind_does_is_found(
+    store: Store, kind: str, body: dict[str, object]
+) -> None:
+    """However it is malformed, verify goes on to the end and names it."""
+    malformed = store.append(kind, body)
+    (finding,) = store.verify().findings
+    assert (finding.reason, finding.entry) == ("entry_malformed", malformed.id)
+
+
+@pytest.mark.parametrize("role", ["watch", "incident", "run"])
+def test_a_name_of_an_entry_that_is_no_text_is_found(store: Store, role: str) -> None:
+    """A list or an object is no earlier entry."""
+    kind = "incident" if role == "watch" else "response"
+    for value in ([], {}, ["x"], 7):
+        store.append(kind, {role: value})
+    assert [f.reason for f in store.verify().findings] == ["parent_missing"] * 4
+
+
 def test_what_is_no_version_is_not_looked_for(store: Store, run_of: Callable[..., Run]) -> None:
     """Names in a run's inputs that are no digests are not artifacts."""
     store.record_run(run_of({"url": "https://example.org/model"}, {}))

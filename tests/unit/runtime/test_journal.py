@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from headgate.errors import Fault
 from headgate.ledger import Store
+from headgate.ledger.signing import SigningKey
 from headgate.runtime import Metrics
 from headgate.runtime.journal import Journal
 
@@ -56,6 +58,51 @@ def test_a_full_disk_keeps_entries_waiting(store: Store, monkeypatch: pytest.Mon
     assert metrics.watch_failures["ledger"] == 2
     assert metrics.watch_failures["lost"] == 0
     assert len(list(store.entries())) == 1
+
+
+def test_what_was_written_is_signed_off_the_loop_once_nothing_waits(store: Store) -> None:
+    """One signature for entries that came together, another for one that came while it was made."""
+    key, threads = SigningKey.generate(), set[int]()
+
+    async def scenario() -> None:
+        journal = Journal(store, Metrics(), sign=sign)
+        together = [journal.write("incident", dict) for _ in range(3)]
+        await asyncio.wait(together)
+        await journal.write("response", lambda: {"n": 3})
+        await journal.close()
+
+    def sign() -> None:
+        threads.add(threading.get_ident())
+        store.checkpoint(key)
+
+    asyncio.run(scenario())
+    kinds = [entry.kind for entry in store.entries()]
+    assert kinds == ["incident"] * 3 + ["checkpoint", "response", "checkpoint"]
+    assert threading.get_ident() not in threads
+    assert store.verify(keys=[key.public]).unsigned == 0
+
+
+def test_where_signing_fails_the_record_stands(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is counted and told, and the next entry is written and signed all the same."""
+    metrics, key, refusals = Metrics(), SigningKey.generate(), [Fault("the key is out of reach")]
+
+    def sign() -> None:
+        if refusals:
+            raise refusals.pop()
+        store.checkpoint(key)
+
+    async def scenario() -> None:
+        journal = Journal(store, metrics, sign=sign)
+        await journal.write("incident", lambda: {"n": 1})
+        await journal.write("response", lambda: {"n": 2})
+        await journal.close()
+
+    asyncio.run(scenario())
+    assert metrics.watch_failures["signing"] == 1
+    assert "not signed: the key is out of reach" in caplog.text
+    assert [entry.kind for entry in store.entries()] == ["incident", "response", "checkpoint"]
 
 
 def test_what_has_no_canonical_form_does_not_hold_up_the_others(store: Store) -> None:

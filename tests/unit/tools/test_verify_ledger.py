@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import functools
 import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -15,8 +17,8 @@ from headgate.errors import Tampered
 from headgate.ledger import Store
 from headgate.ledger.checkpoint import Checkpoint
 from headgate.ledger.signing import SigningKey
-from headgate.ledger.verify import _PARENTS
-from tools.verify_ledger import NAMED, Unusable, verify
+from headgate.ledger.verify import _PARENTS, _references
+from tools.verify_ledger import NAMED, STANDS_ON, Unusable, stands_on, verify
 
 SCRIPT = Path(__file__).parents[3] / "tools" / "verify_ledger.py"
 MUTATIONS = 120
@@ -52,9 +54,15 @@ def test_it_is_one_short_file_that_knows_nothing_of_the_package() -> None:
 
 
 def test_it_follows_what_verify_follows() -> None:
-    """The fields by which an entry names another are said twice, and must be the same."""
-    for kind, roles in _PARENTS.items():
-        assert NAMED[kind] == list(roles)
+    """What an entry names, entries and artifacts, is said twice and must be the same."""
+    assert {kind: list(roles) for kind, roles in _PARENTS.items()} == NAMED
+    roles = ("version", "standard", "dataset", "samples", "variant", "lineage", "u", "z", "e")
+    versions = {role: f"sha256:{n:064}" for n, role in enumerate(roles)}
+    body = versions | {"lineage": [versions["lineage"]]}
+    body |= {role: {"model": versions[role]} for role in ("u", "z")}
+    for kind in (*NAMED, *STANDS_ON, "run", "failure", "decision", "checkpoint", "fork"):
+        ours = {version for _, version in _references(kind, body)}
+        assert set(stands_on(kind, body)) == ours, kind
 
 
 def test_neither_finds_anything_in_an_honest_ledger(template: Template, tmp_path: Path) -> None:
@@ -101,6 +109,107 @@ def test_a_wrong_key_and_a_wrong_checkpoint_are_found(template: Template) -> Non
         Checkpoint(kept.origin, kept.size - 1, kept.root, kept.signatures),
     ):
         assert verify(template.root, [key], str(wrong))
+
+
+def test_both_follow_a_fork(tmp_path: Path) -> None:
+    """Checkpoints of before and after it fit, and none of the ledger that it left after it."""
+    key, root = SigningKey.generate(), tmp_path / ".headgate"
+    public = [str(key.public)]
+    with Store.open(root, create=True) as store:
+        store.append_all([("note", {"n": n}) for n in range(3)])
+        before = store.checkpoint(key)
+        shutil.copytree(root, tmp_path / "original")
+        after = store.checkpoint(key, fork="a copy")
+        assert verify(root, public, str(before)) == verify(root, public, str(after)) == []
+        assert store.verify(keys=[key.public], kept=after).ok
+    with Store.open(tmp_path / "original") as original:
+        original.append_all([("note", {"n": n}) for n in range(9)])
+        beyond = original.checkpoint(key)
+        assert original.verify(kept=after).findings
+    assert len(verify(root, public, str(beyond))) == 1
+    assert len(verify(tmp_path / "original", public, str(after))) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("run", {"u": ["x"]}),
+        ("failure", {"z": 7}),
+        ("artifact", {"lineage": 7}),
+        ("incident", {"watch": ["x"], "release": {"y": 1}}),
+        ("release", {"endpoint": ["x"], "generation": {}}),
+        ("checkpoint", {"note": ["x"]}),
+        ("checkpoint", {}),
+        ("measurement", {"dataset": ["x"], "run": [[]]}),
+    ],
+)
+def test_a_malformed_body_is_a_finding_of_both(
+    tmp_path: Path, kind: str, body: dict[str, object]
+) -> None:
+    """Neither trips over it, and both go on to what comes after it."""
+    with Store.open(tmp_path / ".headgate", create=True) as store:
+        store.append(kind, body)
+        store.append("audit", {"decision": "sha256:none"})
+        ours = store.verify().findings
+    theirs = verify(tmp_path / ".headgate", [])
+    assert len(ours) == len(theirs) >= 2
+    assert theirs[-1] == "decision of entry 2 is no earlier entry"
+
+
+def test_a_body_that_nests_beyond_measure_is_a_finding_of_both(tmp_path: Path) -> None:
+    """It is no JSON that anybody wrote."""
+    root = tmp_path / ".headgate"
+    with Store.open(root, create=True) as store:
+        store.append("note", {})
+    connection = sqlite3.connect(root / "ledger.sqlite", isolation_level=None)
+    connection.execute("DROP TRIGGER entries_refuse_update")
+    connection.execute("UPDATE entries SET body = ?", ["[" * 100_000])
+    connection.close()
+    with Store.open(root) as store:
+        assert not store.verify().ok
+    assert "the body of entry 1 is no JSON object" in verify(root, [])
+
+
+def test_a_writer_that_was_killed_is_told_plainly(tmp_path: Path) -> None:
+    """Its journal is not yet undone: that is neither good nor bad, and any command undoes it."""
+    root, copy = tmp_path / ".headgate", tmp_path / "copy"
+    with Store.open(root, create=True) as store:
+        store.append("note", {})
+    connection = sqlite3.connect(root / "ledger.sqlite", isolation_level=None)
+    connection.execute("PRAGMA journal_mode = TRUNCATE")
+    connection.execute("PRAGMA cache_size = 2")  # so that it is written before it is committed
+    connection.execute("BEGIN IMMEDIATE")
+    connection.executemany(
+        "INSERT INTO entries (id, tree, kind, recorded_at, body, filled) "
+        "VALUES (?, '', '', '', ?, '')",
+        [(f"sha256:{n}", "x" * 1000) for n in range(200)],
+    )
+    shutil.copytree(root, copy)  # what a kill would leave
+    connection.execute("ROLLBACK")
+    connection.close()
+    with pytest.raises(Unusable, match="a writer was killed"):
+        verify(copy, [])
+    code, said = ran(str(copy))
+    assert (code, "`headgate history` takes back" in said) == (2, True)
+    with Store.open(copy) as store:
+        assert [entry.kind for entry in store.entries()] == ["note"]
+    assert verify(copy, []) == []
+
+
+def test_a_ledger_that_is_being_written_is_no_finding(
+    template: Template, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waited long enough is asked to try again."""
+    root = tmp_path / "busy"
+    shutil.copytree(template.root, root)
+    connection = sqlite3.connect(root / "ledger.sqlite", isolation_level=None)
+    connection.execute("BEGIN EXCLUSIVE")
+    impatient = functools.partial(sqlite3.connect, timeout=0)
+    monkeypatch.setattr("tools.verify_ledger.sqlite3.connect", impatient)
+    with pytest.raises(Unusable, match="another process writes"):
+        verify(root, [])
+    connection.close()
+    assert verify(root, []) == []
 
 
 @pytest.fixture

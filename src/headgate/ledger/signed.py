@@ -1,0 +1,109 @@
+"""Signing a ledger, but only what goes on from what was signed before.
+
+Two things say what that was: the last checkpoint in the ledger, whoever made it, and what the
+signer remembers (``headgate.ledger.memory``). Entries are not hashed again: a signature covers
+their ids, and whether they match those is what ``headgate.ledger.verify`` finds.
+"""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+from headgate.errors import InputError, Refused, Tampered, UsageError
+from headgate.ledger.checkpoint import Checkpoint, origin_of
+from headgate.ledger.entry import utc_now
+from headgate.ledger.log import Log
+from headgate.ledger.memory import COPIED, History, Memory
+from headgate.ledger.merkle import root_of
+from headgate.ledger.signing import SigningKey
+
+__all__ = ["check_signed", "sign"]
+
+
+def sign(log: Log, store: Path, key: SigningKey, *, fork: str | None = None) -> Checkpoint:
+    """See ``Store.checkpoint``; ``store`` is where the ledger is."""
+    memory = None if key.path is None else Memory.beside(key.path)
+    if fork is not None:
+        _fork(log, store, fork, memory)
+    with log.transaction():
+        history = _history(log, store)
+        before = _last_checkpoint(log, history)
+        is_last = before is not None and before.size == history.size - 1
+        if before is not None and is_last and before.signed_by(key.public):
+            made = before
+        else:
+            root = history.root(history.size)
+            made = Checkpoint.signed(key, history.origins[-1], history.size, root)
+        if memory is not None:  # before it is recorded: what was signed is never forgotten
+            memory.remember(made, history, fork=fork is not None)
+        if made is not before:
+            log.append("checkpoint", {"note": str(made)}, utc_now())
+    return made
+
+
+def check_signed(log: Log, store: Path, memory: Memory | None) -> Checkpoint | None:
+    """See ``Store.check_signed``."""
+    history = _history(log, store, may_be_empty=True)
+    _last_checkpoint(log, history)
+    if memory is None:
+        return None
+    try:
+        known = memory.recall(history)
+    except Refused as error:
+        if error.reason != COPIED:
+            raise
+        return None
+    return None if known is None else known.checkpoint
+
+
+def _fork(log: Log, store: Path, why: str, memory: Memory | None) -> None:
+    """Records that another history begins here, and what was signed that it does not follow."""
+    with log.transaction():
+        history = _history(log, store)
+        _last_checkpoint(log, history)
+        aside = None if memory is None else memory.set_aside(history)
+        body = {"why": why, "set_aside": None if aside is None else str(aside)}
+        log.append("fork", body, utc_now())
+
+
+def _history(log: Log, store: Path, *, may_be_empty: bool = False) -> History:
+    last = next(log.select(newest_first=True), None)
+    if last is None and not may_be_empty:
+        raise UsageError(
+            "nothing is recorded here yet",
+            where=str(store),
+            fix="type `headgate optimize headgate.yaml` first",
+            reason="ledger_empty",
+        )
+    begun = (*itertools.islice(log.select(), 1), *log.select("fork"))
+    return History(
+        store.resolve(),
+        tuple(origin_of(entry.id) for entry in begun),
+        0 if last is None else last.seq,
+        lambda size: root_of(size, log.subtree),
+    )
+
+
+def _last_checkpoint(log: Log, history: History) -> Checkpoint | None:
+    """The last one that is recorded; raises ``Tampered`` where it is not of what is before it."""
+    entry = next(log.select("checkpoint", newest_first=True), None)
+    if entry is None:
+        return None
+    try:
+        found = Checkpoint.parse(str(entry.body.get("note")))
+        fits = (
+            found.origin in history.origins
+            and found.size == entry.seq - 1
+            and found.root == history.root(found.size)
+        )
+        what = f"the first {found.size} entries are not those that were signed"
+    except InputError:
+        fits, what = False, f"entry {entry.seq} is no checkpoint"
+    if not fits:
+        raise Tampered(
+            what,
+            where=str(history.store),
+            fix="restore the ledger from a backup; `headgate verify` lists what is damaged",
+        )
+    return found
