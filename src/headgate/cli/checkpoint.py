@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from headgate.ledger import Store
     from headgate.ledger.signing import SigningKey
 
-__all__ = ["checkpoint", "sign"]
+__all__ = ["checkpoint", "sign", "signing_key"]
 
 
 def checkpoint(file: FileOption = None, store: StoreOption = None, as_json: AsJson = False) -> None:
@@ -18,7 +18,7 @@ def checkpoint(file: FileOption = None, store: StoreOption = None, as_json: AsJs
     from headgate.cli.output import print_json, say
 
     with open_store(file, store) as opened:
-        key = _key()
+        key = signing_key()
         made = opened.checkpoint(key)
     if as_json:
         print_json(
@@ -45,14 +45,15 @@ def sign(store: Store) -> None:
     from headgate.errors import HeadgateError, Tampered
 
     try:
-        store.checkpoint(_key())
+        store.checkpoint(signing_key())
     except Tampered:
         raise
     except HeadgateError as error:
         say(f"The ledger was not signed: {error}")
 
 
-def _key() -> SigningKey:
+def signing_key() -> SigningKey:
+    """The user's key; one that was just made is told once, on stderr."""
     from headgate.cli.output import say
     from headgate.ledger.signing import users_key
 
