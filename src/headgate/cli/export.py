@@ -97,7 +97,7 @@ def export(
         return
     if path is not None:
         print(path)
-    say(f"{count:,} {how.what}" + (f", signed by {signer}" if signer else ""))
+    say(f"{how.what}: {count:,}" + (f", signed by {signer}" if signer else ""))
 
 
 def _format(name: str) -> Format:

@@ -38,6 +38,7 @@ no predicting of numbers: spans of these have nothing under ``gen_ai.``."""
 
 _OF_ANSWERS = ("release", "tokens")
 """What a request that was not answered has no response to say of."""
+_OF_GENERATIVE_AI = tuple(n for n, theirs in CONVENTIONS.items() if theirs.startswith("gen_ai."))
 _TIMES = ("at", "total_s")
 """What becomes the span's own start and end."""
 _SCHEMA_URL = f"https://opentelemetry.io/schemas/{SEMCONV}"
@@ -74,10 +75,10 @@ def spans(dossier: Dossier) -> Iterator[Json]:
 def _span(trace: Mapping[str, Any], task: str) -> Json:
     said = {name: value for name, value in trace.items() if name not in _TIMES}
     status = int(trace["status"])
-    own: tuple[str, ...] = () if status == 200 else _OF_ANSWERS
+    own = () if status == 200 else _OF_ANSWERS
     operation = OPERATIONS.get(task)
     if operation is None:
-        own = tuple(CONVENTIONS)
+        own = _OF_GENERATIVE_AI
     else:
         said |= {"operation": operation, "provider": "headgate"}
     broken = status >= 500  # what a caller did wrong is no error of the server's span
