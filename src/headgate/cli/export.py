@@ -78,8 +78,9 @@ def export(
             count = len(documents)
         else:
             count = 0
-            for count, line in enumerate(lines, start=1):
+            for line in lines:
                 print(line.decode(), end="")
+                count += 1
     signer = key.public.signer if key is not None else None
     if as_json:
         print_json(

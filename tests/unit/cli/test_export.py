@@ -10,7 +10,7 @@ import pytest
 
 from headgate.ledger import Store
 from headgate.ledger.signing import users_key
-from headgate.objects import Artifact, short
+from headgate.objects import short
 from tests.attestations import judge, opened
 
 from .conftest import Cli, Ids, keep

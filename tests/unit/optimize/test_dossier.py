@@ -113,9 +113,7 @@ def decide(shop: Shop, candidate: str, action: Action) -> str:
         "recall@10", Axis.QUALITY, Bound.AT_LEAST, 0.8, "why", Action.ROLLBACK, "command:page",
         "previous",
     )  # fmt: skip
-    result = ContractResult(
-        contract, Verdict.PASS, 0.9, 0.88, 0.92, 400, "it is kept", measured.id
-    )
+    result = ContractResult(contract, Verdict.PASS, 0.9, 0.88, 0.92, 400, "it is kept", measured.id)
     decision = Decision(candidate, shop.baseline, "holdout", (result,), action, "because")
     case = keep(
         recorder, "case/holdout", canonical({"of": candidate, "action": action}), "samples",
@@ -145,9 +143,7 @@ def shop(new_recorder: NewRecorder, store: Store) -> Shop:
 def test_a_variant_is_told_from_its_model_on(shop: Shop) -> None:
     """Every step once, oldest first: what ran, what was put together, and how it was judged."""
     found = dossier_of(shop.store, shop.variant)
-    told = [
-        s.run.transformation if isinstance(s, Ran) else s.artifact.id for s in found.steps
-    ]
+    told = [s.run.transformation if isinstance(s, Ran) else s.artifact.id for s in found.steps]
     assert told[:3] == ["test.dossier.quantize", "docs/build/int8", "docs/variant/int8"]
     assert told[3:] == [
         "docs/build/baseline",
@@ -257,7 +253,9 @@ def test_traces_are_those_of_the_variant(shop: Shop) -> None:
 
 def test_what_no_format_has_a_word_for_is_refused(shop: Shop) -> None:
     """A run that decided nothing is told by what it made; a note is no thing."""
-    measured = next(r for r in shop.store.entries("run") if r.body["transformation"] == measure.name)
+    measured = next(
+        r for r in shop.store.entries("run") if r.body["transformation"] == measure.name
+    )
     note = shop.store.append("note", {})
     for entry in (measured, note):
         with pytest.raises(UsageError, match=f"is of kind {entry.kind}") as caught:

@@ -98,7 +98,7 @@ def dossier(decision: Decision | None = None, **fields: Any) -> Dossier:
     return replace(whole, **fields)
 
 
-def tested(decision: Decision) -> dict[str, Any]:
+def outcome(decision: Decision) -> dict[str, Any]:
     *_, statement = statements(dossier(decision))
     assert statement["predicateType"] == "https://in-toto.io/attestation/test-result/v0.1"
     predicate: dict[str, Any] = statement["predicate"]
@@ -189,14 +189,12 @@ def test_the_decision_is_about_the_variant_and_its_files() -> None:
 
 def test_what_was_never_judged_has_no_test_result() -> None:
     """The baseline has provenance and no decision."""
-    assert {s["predicateType"] for s in statements(dossier())} == {
-        "https://slsa.dev/provenance/v1"
-    }
+    assert {s["predicateType"] for s in statements(dossier())} == {"https://slsa.dev/provenance/v1"}
 
 
 def test_a_decision_without_a_rule_names_none() -> None:
     """An older one was made by contracts that were not registered."""
-    told = tested(replace(decided(Action.ACCEPT), rule=None))
+    told = outcome(replace(decided(Action.ACCEPT), rule=None))
     assert [c["name"] for c in told["configuration"]] == ["case", "dataset"]
 
 
@@ -214,13 +212,13 @@ RESULTS = {
 @pytest.mark.parametrize("action", Action)
 def test_not_to_know_is_no_pass(action: Action) -> None:
     """The predicate has three words, and only what accepts says PASSED."""
-    assert tested(decided(action))["result"] == RESULTS[action]
+    assert outcome(decided(action))["result"] == RESULTS[action]
 
 
 def test_each_contract_is_listed_by_its_verdict() -> None:
     """Unknown and invalid ones have failed to pass."""
     results = tuple(result(v.value, v) for v in Verdict)
-    told = tested(decided(Action.ROLLBACK, results, missing_axes=(Axis.SAFETY,)))
+    told = outcome(decided(Action.ROLLBACK, results, missing_axes=(Axis.SAFETY,)))
     held = ["quality is judged", "latency is judged", "cost is judged", "the decision is valid"]
     assert told["passedTests"] == ["pass at least 0.5", *held]
     assert told["warnedTests"] == ["warn at least 0.5"]
@@ -243,7 +241,7 @@ def test_each_contract_is_listed_by_its_verdict() -> None:
 )
 def test_what_failed_is_always_named(decision: Decision, failed: list[str]) -> None:
     """FAILED with an empty list would tell nobody why."""
-    assert tested(decision)["failedTests"] == failed
+    assert outcome(decision)["failedTests"] == failed
 
 
 def test_the_same_evidence_gives_the_same_bytes() -> None:

@@ -185,7 +185,7 @@ def test_many_traces_go_a_thousand_a_line_and_none_is_read_ahead() -> None:
 
     def log() -> Iterable[dict[str, Any]]:
         nonlocal read
-        for read in range(1, 2502):  # noqa: B007
+        for read in range(1, 2502):
             yield trace(request_id=str(read))
 
     lines = OTEL.lines(Dossier("docs", digest_bytes(b"v"), "embed", {}, (), None, {}, log()), None)

@@ -2,10 +2,11 @@
 
 Statement v1 (https://github.com/in-toto/attestation, ``spec/v1``) with two predicates:
 
-- SLSA provenance v1 (https://slsa.dev/spec/v1.0/provenance), one for each step: ``z = T(u; c, e)``
-  has ``z`` as subjects, ``u`` as resolved, ``c`` as external and ``e`` as internal parameters;
-- test-result v0.1 (``spec/predicates/test-result.md``), one for the decision. It knows no *unknown*:
-  what was not shown to be kept has not passed.
+- SLSA provenance v1 (https://slsa.dev/spec/v1.0/provenance), one for each step: of
+  ``z = T(u; c, e)`` are ``z`` subjects, ``u`` resolved dependencies, ``c`` external and ``e``
+  internal parameters;
+- test-result v0.1 (``spec/predicates/test-result.md``), one for the decision. It knows no
+  *unknown*: what was not shown to be kept has not passed.
 
 Times, numbers and digests are those of the ledger: the same evidence gives the same statements.
 """

@@ -75,7 +75,7 @@ def spans(dossier: Dossier) -> Iterator[Json]:
 def _span(trace: Mapping[str, Any], task: str) -> Json:
     said = {name: value for name, value in trace.items() if name not in _TIMES}
     status = int(trace["status"])
-    own = () if status == 200 else _OF_ANSWERS
+    own: tuple[str, ...] = () if status == 200 else _OF_ANSWERS
     operation = OPERATIONS.get(task)
     if operation is None:
         own = _OF_GENERATIVE_AI
