@@ -17,6 +17,7 @@ from headgate.cli.checkpoint import checkpoint
 from headgate.cli.compare import compare
 from headgate.cli.doctor import doctor
 from headgate.cli.drill import drill
+from headgate.cli.export import export
 from headgate.cli.gate import gate
 from headgate.cli.gc import gc
 from headgate.cli.history import history
@@ -52,7 +53,7 @@ _PANELS: dict[str, tuple[Callable[..., int | None], ...]] = {
     "Begin": (init, doctor, schema),
     "Optimize and serve": (optimize, serve, bench),
     "Release": (gate, promote, rollback, history, incidents, drill),
-    "Evidence": (show, compare, lineage, replay, verify, audit, checkpoint, gc),
+    "Evidence": (show, compare, lineage, replay, verify, audit, checkpoint, export, gc),
 }
 for _panel, _commands in _PANELS.items():
     for _command in _commands:

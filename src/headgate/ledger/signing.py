@@ -74,6 +74,11 @@ class PublicKey:
         hashed = self.name.encode() + b"\n" + _ED25519 + self.raw
         return hashlib.sha256(hashed).hexdigest()[:8]
 
+    @property
+    def signer(self) -> str:
+        """The key, for people and as a hint which key it was: ``headgate+1a2b3c4d``."""
+        return f"{self.name}+{self.key_id}"
+
     def verify(self, message: bytes, signature: bytes) -> bool:
         """Whether the owner of this key signed ``message``."""
         try:
@@ -83,7 +88,7 @@ class PublicKey:
         return True
 
     def __str__(self) -> str:
-        return f"{self.name}+{self.key_id}+{base64.b64encode(_ED25519 + self.raw).decode()}"
+        return f"{self.signer}+{base64.b64encode(_ED25519 + self.raw).decode()}"
 
 
 class SigningKey:
