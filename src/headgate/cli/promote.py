@@ -109,12 +109,12 @@ def _decision(store: Store, id: str) -> tuple[Entry, Decision]:
     """The decision with this id, or the newest about the variant with this id."""
     from headgate.cli.names import run_that_made
     from headgate.errors import UsageError
-    from headgate.optimize.audit import DECIDES, decisions
+    from headgate.runtime.decisions import decided, decisions, is_decision
 
     entry = store.get(id)
     run = run_that_made(store, entry)
-    if run is not None and run.body["transformation"] == DECIDES:
-        return run, _read(store, run)
+    if run is not None and is_decision(run):
+        return run, decided(store, run)
     if entry.kind == "artifact":
         for run, decision in decisions(store):
             if decision.candidate == entry.body["version"]:
@@ -125,11 +125,3 @@ def _decision(store: Store, id: str) -> tuple[Entry, Decision]:
         reason="no_decision",
         fix="take the id from the report of `headgate optimize`",
     )
-
-
-def _read(store: Store, run: Entry) -> Decision:
-    import json
-
-    from headgate.release import decision_from_json
-
-    return decision_from_json(json.loads(store.read(run.body["z"]["decision"])))

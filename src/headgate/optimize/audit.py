@@ -6,8 +6,7 @@ means. Nothing is measured; that a promotion was audited, and what was found, is
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -35,22 +34,19 @@ from headgate.objects import (
     short,
 )
 from headgate.optimize.contents import metric_value, numbers
-from headgate.release import contract_from_json, decision_from_json, judge_age, judge_drift
+from headgate.release import contract_from_json, judge_age, judge_drift
+from headgate.runtime.decisions import decisions
 
 __all__ = [
-    "DECIDES",
     "ObjectAudit",
     "Stop",
     "audit_object",
     "audit_promotion",
     "audit_store",
-    "decisions",
     "refuse_unaudited",
     "what_stops",
 ]
 
-DECIDES = "gate.decide"
-"""The transformation whose runs are decisions."""
 _DATA_CONTRACTS = "data_contracts"
 
 
@@ -190,13 +186,6 @@ _FIXES = {
     "unauditable": "headgate optimize headgate.yaml",
     "too_costly": "headgate optimize headgate.yaml",
 }
-
-
-def decisions(store: Store) -> Iterator[tuple[Entry, Decision]]:
-    """Every decision of the gate with its entry, newest first."""
-    runs = [run for run in store.entries("run") if run.body["transformation"] == DECIDES]
-    for run in reversed(runs):
-        yield run, decision_from_json(json.loads(store.read(run.body["z"]["decision"])))
 
 
 def _audit(

@@ -27,12 +27,12 @@ from headgate.optimize.audit import (
     audit_object,
     audit_promotion,
     audit_store,
-    decisions,
     refuse_unaudited,
     what_stops,
 )
 from headgate.optimize.contents import SCHEMAS, TEXTS, WORKLOAD
 from headgate.optimize.recorder import Call, Output, Recorder, transformation
+from headgate.runtime.decisions import decisions
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 SOON = datetime.now(UTC) + timedelta(hours=1)
