@@ -3,44 +3,56 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.gate.corrupted import corrupt
+from benchmarks.gate.places import PLACES, Place, enter, make_comma
 from benchmarks.gate.world import BETTER, CONTRACTS, REGRESSIONS, Plan, Truth
 from headgate.ledger import Store
 from headgate.optimize.gate import judge_candidate
 from headgate.optimize.recorder import Recorder
 from headgate.release import Rule
 
-__all__ = ["again", "replayed"]
+__all__ = ["again", "main", "replayed"]
 
-PLACES = (("1", "C"), ("4242", "POSIX"), ("77", "tr_TR.UTF-8"))
-"""Hash seed and locale."""
+_PROGRAM = "from benchmarks.gate.replays import main; main()"
 
 
-def replayed(decisions: int, seed: int) -> tuple[int, int]:
-    """How many decisions were recorded, and how many came out byte for byte in every place."""
+def replayed(
+    decisions: int, seed: int, *, places: Sequence[Place] = PLACES, program: str = _PROGRAM
+) -> tuple[int, int]:
+    """How many decisions were recorded, and how many came out byte for byte in every place.
+
+    ``program`` is what each place runs, with the store as its argument.
+    """
     with tempfile.TemporaryDirectory() as directory:
-        root = Path(directory) / ".headgate"
+        root, locales = Path(directory) / ".headgate", Path(directory) / "locales"
+        make_comma(locales)
         entries = _record(root, decisions, seed)
         same = set(entries)
-        for hash_seed, locale in PLACES:
+        for place in places:
             done = subprocess.run(
-                [sys.executable, "-m", "benchmarks.gate.replays", str(root)],
+                [sys.executable, "-c", program, str(root)],
                 input=json.dumps(entries),
-                env={**os.environ, "PYTHONHASHSEED": hash_seed, "LC_ALL": locale, "LANG": locale},
+                env=place.environment(locales),
                 capture_output=True,
                 text=True,
                 check=True,
             )
             same &= set(json.loads(done.stdout.splitlines()[-1]))
     return len(entries), len(same)
+
+
+def main() -> None:
+    """Replays the entries of stdin in the locale of the environment."""
+    enter()
+    print(json.dumps(again(Path(sys.argv[1]), json.loads(sys.stdin.read()))))
 
 
 def again(root: Path, entries: list[str]) -> list[str]:
@@ -80,7 +92,3 @@ def _record(root: Path, decisions: int, seed: int) -> list[str]:
 
 def _recorder(store: Store) -> Recorder:
     return Recorder(store, "simulated", "nobody", "sha256:anywhere", 0, store.root.parent)
-
-
-if __name__ == "__main__":
-    print(json.dumps(again(Path(sys.argv[1]), json.loads(sys.stdin.read()))))

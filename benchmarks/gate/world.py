@@ -41,7 +41,7 @@ def _contract(metric: str, bound: Bound, limit: float) -> Contract:
         Axis(metric),
         bound,
         limit,
-        "so that the truth is known",
+        "so that the truth is known: ≤ ε",
         Action.ROLLBACK,
         "command:true",
         "previous generation",

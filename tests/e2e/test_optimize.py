@@ -347,17 +347,13 @@ def test_the_evidence_of_a_job_is_whole(story: Story) -> None:
         assert {"build", "policy", "plan", "prices", "contracts", "workload", "model"} <= kinds
 
 
-@pytest.mark.parametrize(("hash_seed", "locale"), [("1", "C"), ("4242", "POSIX")])
-def test_the_decision_replays_to_the_same_bytes_anywhere(
-    story: Story, hash_seed: str, locale: str
-) -> None:
-    """In another process, with another hash seed and in another locale."""
+@pytest.mark.parametrize("hash_seed", ["1", "4242"])
+def test_the_decision_replays_to_the_same_bytes_anywhere(story: Story, hash_seed: str) -> None:
+    """In another process, with another hash seed; of locales see ``benchmarks.gate``."""
     entry = story.report["decision"]
-    replayed = headgate(
-        "replay", entry, "-f", str(story.yaml), PYTHONHASHSEED=hash_seed, LC_ALL=locale
-    )
+    replayed = headgate("replay", entry, "-f", str(story.yaml), PYTHONHASHSEED=hash_seed)
     assert replayed["identical"] is True
-    assert replayed["replayed"]["same"] == {"decision": True}
+    assert list(replayed["replayed"]["outputs"]) == ["decision"]
 
 
 def test_a_second_job_reuses_everything_and_changes_nothing(story: Story) -> None:

@@ -77,6 +77,8 @@ def _machine(profile: HardwareProfile) -> list[tuple[str, str]]:
         ("memory", words.size(profile.memory_bytes)),
         ("devices", "\n".join(profile.devices)),
         ("python", profile.python),
+        ("system", profile.system),
+        *profile.thread_limits.items(),
     ]
 
 

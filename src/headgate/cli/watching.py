@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -50,13 +49,13 @@ def watch_of(
 
 
 def _decided(store: Store, endpoint: str) -> tuple[Contract, ...]:
-    from headgate.release import Terms, decision_from_json, means_of
+    from headgate.release import Terms, means_of
+    from headgate.runtime.decisions import decided
     from headgate.runtime.escalation import NOBODY
 
     release = store.current(endpoint)
     if release is None or release.decision is None:
         return ()
-    run = store.get(release.decision)
-    decision = decision_from_json(json.loads(store.read(run.body["z"]["decision"])))
+    decision = decided(store, store.get(release.decision))
     contracts = (replace(result.contract, escalation=NOBODY) for result in decision.results)
     return tuple(c for c in contracts if means_of(c, Terms()))

@@ -28,11 +28,17 @@ _LIBRARIES = (
     "onnx",
     "onnxruntime",
     "openvino",
+    "scikit-learn",
+    "scipy",
+    "skl2onnx",
     "tokenizers",
     "torch",
     "transformers",
 )
 """Those that can change an answer or its speed."""
+
+_THREAD_LIMITS = ("MKL_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+"""Variables that libraries take their number of threads from, where the code says none."""
 
 _EXTRAS = (
     ("openvino", ("openvino", "nncf"), "bf16 and static int8, the fastest engines on a CPU"),
@@ -67,6 +73,8 @@ def read_profile() -> HardwareProfile:
         devices=("cpu", *_gpus()),
         libraries={n: v for n in _LIBRARIES if (v := _version(n)) is not None},
         python=platform.python_version(),
+        system=" ".join((platform.system(), *platform.libc_ver())).strip(),
+        thread_limits={name: os.environ[name] for name in _THREAD_LIMITS if name in os.environ},
     )
 
 

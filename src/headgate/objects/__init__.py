@@ -29,7 +29,7 @@ from headgate.objects.evidence import (
     Run,
     SliceResult,
 )
-from headgate.objects.hardware import INFERENCE_FLAGS, HardwareProfile
+from headgate.objects.hardware import INFERENCE_FLAGS, Difference, HardwareProfile, differences
 from headgate.objects.production import (
     FAILURE_QUESTIONS,
     FailureNote,
@@ -59,6 +59,7 @@ __all__ = [
     "Contract",
     "ContractResult",
     "Decision",
+    "Difference",
     "Direction",
     "Facts",
     "FailureNote",
@@ -85,6 +86,7 @@ __all__ = [
     "ask",
     "canonical",
     "checklist",
+    "differences",
     "digest",
     "digest_bytes",
     "findings",

@@ -8,9 +8,9 @@ on one ISA and 69.0 % on another).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-__all__ = ["INFERENCE_FLAGS", "HardwareProfile"]
+__all__ = ["INFERENCE_FLAGS", "Difference", "HardwareProfile", "differences"]
 
 INFERENCE_FLAGS: tuple[str, ...] = (
     "avx2",
@@ -47,6 +47,10 @@ class HardwareProfile:
     libraries: Mapping[str, str]
     """Installed engine -> version."""
     python: str
+    system: str = ""
+    """Operating system and C library, whose mathematics are part of every answer."""
+    thread_limits: Mapping[str, str] = field(default_factory=dict)
+    """Those variables that bound the threads of a library, where they are set."""
 
     @property
     def environment(self) -> Mapping[str, object]:
@@ -58,4 +62,46 @@ class HardwareProfile:
             "devices": list(self.devices),
             "libraries": dict(self.libraries),
             "python": self.python,
+            "system": self.system,
+            "thread_limits": dict(self.thread_limits),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One part of an environment that is not as it was."""
+
+    part: str
+    """``python``; of what is many, which one: ``flags.avx512_bf16``, ``libraries.numpy``."""
+    recorded: str | None
+    """None where it was not there."""
+    here: str | None
+
+
+def differences(
+    recorded: Mapping[str, object], here: Mapping[str, object]
+) -> tuple[Difference, ...]:
+    """The parts in which two environments differ, by name.
+
+    >>> differences({"python": "3.11.2", "flags": ["avx2"]}, {"python": "3.12.1", "flags": []})
+    (Difference(part='flags.avx2', recorded='there', here=None), \
+Difference(part='python', recorded='3.11.2', here='3.12.1'))
+    """
+    before, now = _parts(recorded), _parts(here)
+    return tuple(
+        Difference(part, before.get(part), now.get(part))
+        for part in sorted(before.keys() | now.keys())
+        if before.get(part) != now.get(part)
+    )
+
+
+def _parts(environment: Mapping[str, object]) -> dict[str, str]:
+    parts: dict[str, str] = {}
+    for name, value in environment.items():
+        if isinstance(value, Mapping):
+            parts |= {f"{name}.{key}": str(of) for key, of in value.items()}
+        elif isinstance(value, list):
+            parts |= {f"{name}.{item}": "there" for item in value}
+        else:
+            parts[name] = str(value)
+    return parts

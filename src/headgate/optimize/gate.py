@@ -7,19 +7,13 @@ from dataclasses import replace
 
 from headgate.objects import Action, Decision, canonical, jsonable, parse
 from headgate.optimize.recorder import Call, Output, Recorded, Recorder, transformation
-from headgate.release import (
-    Rule,
-    Samples,
-    decide,
-    decision_from_json,
-    from_json,
-    rule_from_json,
-)
+from headgate.release import Rule, Samples, decide, from_json, rule_from_json
+from headgate.runtime.decisions import DECIDES, decided
 
 __all__ = ["gate", "judge_candidate"]
 
 
-@transformation("gate.decide")
+@transformation(DECIDES)
 def gate(call: Call) -> Mapping[str, Output]:
     """The release gate on stored samples: pure, so a replay gives the same bytes anywhere.
 
@@ -88,4 +82,4 @@ def judge_candidate(
         lineage=(candidate, current),
     )
     done = recorder.run(gate, u={"case": version}, c={}, detail=detail)
-    return decision_from_json(parse(recorder.store.read(done.outputs["decision"]))), done
+    return decided(recorder.store, recorder.store.get(done.entry)), done

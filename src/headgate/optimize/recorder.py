@@ -25,6 +25,7 @@ from headgate.optimize.code import code_digest
 __all__ = [
     "Asked",
     "Call",
+    "Compared",
     "Executed",
     "Made",
     "Output",
@@ -172,12 +173,24 @@ Execute = Callable[[Transformation, Mapping[str, str], Mapping[str, Any]], Execu
 
 
 @dataclass(frozen=True, slots=True)
+class Compared:
+    """The digests of one output; None on the side that does not have it."""
+
+    recorded: str | None
+    again: str | None
+
+    @property
+    def same(self) -> bool:
+        return self.recorded == self.again
+
+
+@dataclass(frozen=True, slots=True)
 class Replayed:
-    """A run executed again: which outputs came out the same."""
+    """A run executed again: what came out then, and now."""
 
     transformation: str
     entry: str
-    same: Mapping[str, bool]
+    outputs: Mapping[str, Compared]
     measures: bool
     foreign: bool
     """A server that is not ours answered, and was asked again."""
@@ -186,7 +199,7 @@ class Replayed:
 
     @property
     def identical(self) -> bool:
-        return all(self.same.values())
+        return all(output.same for output in self.outputs.values())
 
 
 @dataclass
@@ -205,6 +218,7 @@ class Recorder:
     failures_stand: bool = False
     """What failed in an earlier run fails again at once, in the same environment."""
     on_start: Callable[[str, str], None] = lambda name, detail: None
+    """Told of every execution before it begins; what this raises, nothing is executed of."""
     on_progress: Callable[[float, str], None] = lambda share, detail: None
     runs: list[Recorded] = field(default_factory=list)
     """Everything that was asked for, in order, executed or reused."""
@@ -380,7 +394,9 @@ class Recorder:
         return Replayed(
             transformation=what.name,
             entry=entry.id,
-            same={name: again.get(name) == version for name, version in z.items()},
+            outputs={
+                name: Compared(z.get(name), again.get(name)) for name in sorted(z.keys() | again)
+            },
             measures=what.measures,
             foreign="foreign" in c,
             environment_differs=entry.body["e"] != self.environment,

@@ -11,6 +11,7 @@ from headgate.objects import Action, Axis, Bound, Build, Contract, ContractResul
 from headgate.optimize.audit import Audited
 from headgate.optimize.blocks import SpeedBlocks
 from headgate.optimize.comparisons import Comparisons
+from headgate.optimize.holdout import looks
 from headgate.optimize.job import Job
 from headgate.optimize.load import Side
 from headgate.optimize.measure import MeasuredCurve
@@ -517,6 +518,11 @@ def _notes(
             "declares a contract may have seen what it judges."
         )
     if findings is not None:
+        if "holdout" in job.inputs.versions:
+            used, most = looks(job, job.inputs.versions["holdout"])
+            notes.append(
+                f"The holdout was looked at {used} times of {most}, after which it takes new data."
+            )
         notes += [f"Load test: {reason}" for reason in findings.certificate.replay.void]
         if cheaper := _cheaper(findings.comparisons):
             notes.append(

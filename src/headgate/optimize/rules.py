@@ -1,25 +1,27 @@
-"""Registers the rules of a job before its first sample, and counts what a holdout has certified."""
+"""Registers the rules of a job before its first sample, and says which was in force when."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from headgate.config import LabelledSet, source_digest
-from headgate.errors import Refused
-from headgate.ledger import Store
-from headgate.objects import Bound, jsonable, short
+from headgate.config import EndpointConfig, LabelledSet, source_digest
+from headgate.ledger import Entry, Store
+from headgate.objects import Bound, digest, jsonable
 from headgate.optimize.evidence import SPEED
 from headgate.optimize.inputs import Split
-from headgate.optimize.job import Job
-from headgate.release import CERTIFICATE, Rule, certificates
+from headgate.release import Rule
 from headgate.workload import Pair
 
-__all__ = ["CHOOSING_BLOCKS", "Rules", "in_force", "items_in", "register_rules", "use_holdout"]
+if TYPE_CHECKING:
+    from headgate.optimize.job import Job
+
+__all__ = ["CHOOSING_BLOCKS", "Rules", "as_declared", "in_force", "items_in", "register_rules"]
 
 CHOOSING_BLOCKS = 9
 """Interleaved blocks without load, by which candidates are chosen."""
-_RULE, _USE = "rule", "holdout_use"
+_RULE = "rule"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,26 +56,56 @@ def register_rules(job: Job) -> Rules:
 
 
 def _rule(job: Job, split: str, items: Split, blocks: int, tried: int) -> Rule:
-    functions = {n: s.function for n, s in {**job.config.metrics, **job.config.safety}.items()}
-    metrics = {c.metric: c.metric.removeprefix("worst_slice_") for c in job.contracts}
-    return Rule(
+    own = {**job.config.metrics, **job.config.safety}
+    rule = Rule(
         endpoint=job.config.endpoint,
         split=split,
         dataset=job.inputs.versions[split],
         contracts=job.contracts,
-        metrics={
-            name: source_digest(functions[base], job.config.root) if base in functions else ""
-            for name, base in metrics.items()
-        },
+        metrics={},
         planned_n={
             c.metric: blocks
-            if c.metric.startswith(SPEED) and c.metric not in functions
+            if c.metric.startswith(SPEED) and c.metric not in own
             else items_in(items)
             for c in job.contracts
             if c.bound is not Bound.ONE_OF
         },
         seed=job.config.seed,
         tried=tried,
+        workload=job.inputs.versions["workload"],
+    )
+    return as_declared(rule, job.config)
+
+
+def as_declared(rule: Rule, config: EndpointConfig) -> Rule:
+    """``rule`` with all that ``config`` alone decides, as it stands there now.
+
+    What stays is what else it is about: its data, their planned n, and its level. Contracts that
+    are not declared stay too: their defaults depend on the data.
+    """
+    own = {**config.metrics, **config.safety}
+    contracts = config.contracts or rule.contracts
+    measured = {c.metric: c.metric.removeprefix("worst_slice_") for c in contracts}
+    steps = {"preprocess": config.preprocess, "postprocess": config.postprocess}
+
+    def source(function: str) -> str:
+        return source_digest(function, config.root)
+
+    return replace(
+        rule,
+        contracts=contracts,
+        metrics={
+            # Its direction and its range move a verdict as its code does.
+            name: digest({"declared": own[base].model_dump(), "source": source(own[base].function)})
+            if base in own
+            else ""
+            for name, base in measured.items()
+        },
+        seed=config.seed,
+        replay=config.replay.model_dump(),
+        prices=digest(config.prices.model_dump()),
+        functions={name: source(step) for name, step in steps.items() if step is not None},
+        candidates=config.candidates,
     )
 
 
@@ -86,50 +118,33 @@ def items_in(split: Split) -> int:
     return len(split.inputs)
 
 
-def in_force(store: Store, rule: Rule, sampled: Mapping[str, str]) -> dict[str, str | None]:
-    """What was measured -> the digest of the certifying rule that stood when its run was recorded.
+def in_force(store: Store, rule: Rule, *, answers: str, load: str) -> Mapping[str, str | None]:
+    """What was measured -> the digest of the certifying rule that stood when it was first seen.
 
-    ``sampled`` maps what was measured, in words, to the ledger entry of its run.
+    ``answers`` and ``load`` are the entries of their runs. Times can be taken again, so a load is
+    seen with its own run; answers cannot, so those of the build count from its first run on the
+    same data, whatever was changed about the run since.
     """
     registered = [
         (e.seq, str(e.body["digest"]))
         for e in store.entries(_RULE)
         if e.body["endpoint"] == rule.endpoint and e.body["purpose"] == "certify"
     ]
-    found: dict[str, str | None] = {}
-    for what, entry in sampled.items():
-        first = store.get(entry).seq
-        found[what] = next((d for seq, d in reversed(registered) if seq < first), None)
-    return found
-
-
-def use_holdout(job: Job, rule: Rule, *, candidate: str, current: str) -> None:
-    """Counts a certificate of the build ``candidate`` against ``current``, before it is measured.
-
-    The same pair again on the same data tells nothing new and spends nothing. Raises ``Refused``
-    (reason ``holdout_spent``) where the budget pays for no more.
-    """
-    budget = job.config.holdout_error_budget
-    uses = [e.body for e in job.store.entries(_USE) if e.body["dataset"] == rule.dataset]
-    if any((u["candidate"], u["current"]) == (candidate, current) for u in uses):
-        return
-    most = certificates(budget)
-    if len(uses) >= most:
-        raise Refused(
-            f"the holdout {short(rule.dataset)} has certified {len(uses)} times, and its error "
-            f"budget of {budget:.0%} pays for {most}: another certificate could not be trusted",
-            where=f"{job.config.path}: data.holdout",
-            reason="holdout_spent",
-            fix="give new holdout data, which nothing was chosen by; a larger "
-            "holdout_error_budget says that more errors are accepted",
-        )
-    body = {
-        "endpoint": rule.endpoint,
-        "dataset": rule.dataset,
-        "candidate": candidate,
-        "current": current,
-        "use": len(uses) + 1,
-        "spends": CERTIFICATE,
-        "budget": budget,
+    seen = {
+        "answers on the holdout": _first_answers(store, store.get(answers)).seq,
+        "speed under load": store.get(load).seq,
     }
-    job.store.append(_USE, body)
+    return {
+        what: next((d for seq, d in reversed(registered) if seq < first), None)
+        for what, first in seen.items()
+    }
+
+
+def _first_answers(store: Store, run: Entry) -> Entry:
+    """The first run of the same build on the same data."""
+
+    def of(entry: Entry) -> tuple[object, ...]:
+        body = entry.body
+        return body["transformation"], body["u"].get("dataset"), body["c"].get("build")
+
+    return next(e for e in store.entries("run") if of(e) == of(run))

@@ -24,6 +24,7 @@ from headgate.optimize.admission import admit
 from headgate.optimize.blocks import SpeedBlocks, measure_blocks
 from headgate.optimize.evidence import AGREEMENT, gather
 from headgate.optimize.gate import judge_candidate
+from headgate.optimize.holdout import spending
 from headgate.optimize.job import Job
 from headgate.optimize.load import Replay, measure_load, measure_shell
 from headgate.optimize.measure import (
@@ -36,7 +37,7 @@ from headgate.optimize.preview import Forecast
 from headgate.optimize.pricing import CACHES, NO_CACHE, Offer, Priced, Pricer, measured_offers
 from headgate.optimize.quality import QualitySamples
 from headgate.optimize.recorder import Recorded
-from headgate.optimize.rules import CHOOSING_BLOCKS, in_force, use_holdout
+from headgate.optimize.rules import CHOOSING_BLOCKS, in_force
 from headgate.optimize.variants import CANDIDATES, Maker, make_build
 from headgate.release import Rule
 from headgate.runtime.servable import Servable
@@ -363,21 +364,22 @@ def certify(job: Job, rule: Rule, baseline: Baseline, plans: Plans) -> Certifica
         plan=tuple(choice.run.outputs.values()),
     )
     against, current, current_version = _current(job, baseline, version)
-    if split == "holdout":
-        use_holdout(job, rule, candidate=build.version, current=current.build.version)
+    recorder = (
+        spending(job, rule, candidate=version, current=current_version)
+        if split == "holdout"
+        else job.recorder
+    )
     ours = measure_quality(
-        job.recorder,
+        recorder,
         build,
         job.behaviour,
         dataset=dataset,
         split=split,
         instances=variant.instances,
     )
-    theirs = measure_quality(
-        job.recorder, current.build, job.behaviour, dataset=dataset, split=split
-    )
+    theirs = measure_quality(recorder, current.build, job.behaviour, dataset=dataset, split=split)
     replay = measure_load(
-        job.recorder,
+        recorder,
         current=current,
         candidate=servable,
         versions=(current_version, version),
@@ -422,11 +424,7 @@ def _in_force(job: Job, rule: Rule, answers: Recorded, load: Recorded) -> Mappin
     it then judges, and the report says so."""
     if rule.split != "holdout":
         return {}
-    return in_force(
-        job.store,
-        rule,
-        {"answers on the holdout": answers.entry, "speed under load": load.entry},
-    )
+    return in_force(job.store, rule, answers=answers.entry, load=load.entry)
 
 
 def _current(job: Job, baseline: Baseline, candidate: str) -> tuple[str, Servable, str]:

@@ -1,25 +1,25 @@
 """Where a candidate stands: what the evidence in the store says of it, and what is missing.
 
 Measures nothing. A decision counts only where it follows again from its own samples, was made by
-the contracts that stand in headgate.yaml today, and is about these two variants; everything else
-is *unknown* or *invalid*, with what would make it known.
+what headgate.yaml says today, and is about these two variants; everything else is *unknown* or
+*invalid*, with what would make it known.
 """
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
 from headgate.config import EndpointConfig
 from headgate.errors import UsageError
 from headgate.ledger import Entry, Store
-from headgate.objects import Action, Decision, digest, parse, short
+from headgate.objects import Action, Decision, short
 from headgate.optimize.audit import Notice, audit_candidate
 from headgate.optimize.gate import gate
 from headgate.optimize.recorder import Recorder
-from headgate.release import Rule, decision_from_json, rule_from_json
+from headgate.optimize.rules import as_declared
+from headgate.runtime.decisions import decided, decisions, is_decision, rule_of
 from headgate.runtime.servable import Servable
 
 __all__ = ["CURRENT", "Missing", "Standing", "stand"]
@@ -70,7 +70,7 @@ def stand(
     """
     version = _variant(store, candidate)
     endpoint = Servable.load(store, version).endpoint
-    about = [(run, d) for run, d in _decisions(store) if d.candidate == version]
+    about = [(run, d) for run, d in decisions(store) if d.candidate == version]
     current = _current(store, endpoint, against, about)
     if current == version:
         return Standing(
@@ -143,14 +143,15 @@ def _checked(
             because,
             (Missing("a decision of this version", f"type `{_again(config)}`"),),
         )
-    rule = _rule(store, run)
     if config is None:
         return decision.action, decision.because, ()
-    if config.contracts and digest(rule.contracts) != digest(config.contracts):
+    rule = rule_of(store, run)
+    edited = rule.differs_in(as_declared(rule, config))
+    if edited:
         return (
             Action.INVALID,
-            "the contracts were edited since: what stands in headgate.yaml was never judged",
-            (Missing("a decision by these contracts", f"type `{_again(config)}`"),),
+            f"headgate.yaml was edited since in {', '.join(edited)}: what it says was never judged",
+            (Missing("a decision by what it says", f"type `{_again(config)}`"),),
         )
     if config.gaps and decision.accepted:
         return (
@@ -161,17 +162,6 @@ def _checked(
     return decision.action, decision.because, ()
 
 
-def _rule(store: Store, run: Entry) -> Rule:
-    return rule_from_json(parse(store.read(run.body["u"]["case"]))["rule"])
-
-
-def _decisions(store: Store) -> Iterator[tuple[Entry, Decision]]:
-    """Newest first."""
-    runs = [r for r in store.entries("run") if r.body["transformation"] == gate.name]
-    for run in reversed(runs):
-        yield run, decision_from_json(parse(store.read(run.body["z"]["decision"])))
-
-
 def _variant(store: Store, id: str) -> str:
     """The version of the variant with this id, or of the one that the decision is about."""
     entry = store.get(id)
@@ -179,9 +169,8 @@ def _variant(store: Store, id: str) -> str:
         made_by = entry.body["made_by"]
         entry = store.get(made_by) if made_by else entry
     version = entry.body.get("version")
-    if entry.kind == "run" and entry.body["transformation"] == gate.name:
-        decision = decision_from_json(parse(store.read(entry.body["z"]["decision"])))
-        version = decision.candidate
+    if is_decision(entry):
+        version = decided(store, entry).candidate
     artifact = store.artifact(version) if version else None
     if artifact is None or artifact.kind != "variant":
         raise UsageError(

@@ -9,7 +9,7 @@ are registered.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from headgate.errors import InputError
@@ -22,7 +22,11 @@ __all__ = ["Rule", "rule_from_json"]
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Contracts, metrics, n, seed and levels."""
+    """What is promised, on what it is measured and by what, among how many, and at which levels.
+
+    What a candidate *is* (its files, precision, policies) is not part of it: another candidate has
+    other samples, and on a holdout each costs a use.
+    """
 
     endpoint: str
     split: str
@@ -30,13 +34,23 @@ class Rule:
     """Version of the split's content."""
     contracts: tuple[Contract, ...]
     metrics: Mapping[str, str]
-    """Metric -> the digest of the function that measures it; empty where it is built in."""
+    """Metric -> digest of what is declared of it, and of its function; empty where built in."""
     planned_n: Mapping[str, int]
     """Metric -> items or blocks; what is not in it has no planned n."""
     seed: int
     tried: int = 1
     """Among how many candidates it chooses; 1 certifies."""
     level: float = LEVEL
+    workload: str = ""
+    """Version of the requests that are replayed; empty where none are."""
+    replay: Mapping[str, float] = field(default_factory=dict)
+    """How they are: ``seconds`` a side, ``load`` (share of a side's own capacity), ``blocks``."""
+    prices: str = ""
+    """Version of the price list, by which seconds become money; empty where nothing is priced."""
+    functions: Mapping[str, str] = field(default_factory=dict)
+    """The endpoint's own steps -> the digests of their sources: ``preprocess``, ``postprocess``."""
+    candidates: tuple[str, ...] = ()
+    """Names of what may be chosen among."""
 
     @property
     def digest(self) -> str:
@@ -63,11 +77,22 @@ class Rule:
             "a holdout that was seen needs new data)"
         )
 
+    def differs_in(self, other: Rule) -> tuple[str, ...]:
+        """Names of the fields in which ``other`` is another rule."""
+        names = (f.name for f in fields(self))
+        return tuple(n for n in names if digest(getattr(self, n)) != digest(getattr(other, n)))
+
 
 def rule_from_json(data: Mapping[str, Any]) -> Rule:
     """The rule whose canonical JSON is ``data``. Raises ``InputError`` where it is none."""
     try:
-        return Rule(**{**data, "contracts": tuple(map(contract_from_json, data["contracts"]))})
+        return Rule(
+            **{
+                **data,
+                "contracts": tuple(map(contract_from_json, data["contracts"])),
+                "candidates": tuple(data["candidates"]),
+            }
+        )
     except (KeyError, TypeError) as cause:
         raise InputError(
             f"this is no rule: {cause!r}",

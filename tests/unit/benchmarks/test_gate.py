@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from benchmarks.gate import rates
 from benchmarks.gate.corrupted import corrupted
+from benchmarks.gate.places import COMMA, PLACES, Place, make_comma
 from benchmarks.gate.replays import replayed
 from benchmarks.gate.world import AXES, BETTER, CONTRACTS, MARGINS, SAME, Plan
 from headgate.objects import Action
@@ -66,6 +70,55 @@ def test_no_corrupted_set_is_accepted() -> None:
 def test_decisions_replay_byte_for_byte_in_other_processes() -> None:
     """With other hash seeds and locales."""
     assert replayed(24, 7) == (24, 24)
+
+
+@pytest.mark.parametrize(
+    ("place", "says"),
+    list(
+        zip(
+            PLACES,
+            ("1234.5 ANSI_X3.4-1968", "1234.5 UTF-8", "1.234,5 ANSI_X3.4-1968"),
+            strict=True,
+        )
+    ),
+)
+def test_a_place_has_its_locale_in_force(tmp_path: Path, place: Place, says: str) -> None:
+    """A decimal comma, whatever is installed, and a character set without umlauts."""
+    make_comma(tmp_path)
+    program = (
+        "from benchmarks.gate.places import enter; import locale; "
+        "print(enter(), locale.getencoding())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=place.environment(tmp_path),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == says
+
+
+PLANTED = """
+from pathlib import Path
+import headgate.release
+import headgate.release.gate as gate
+source = Path(gate.__file__).read_text(encoding="utf-8")
+exec(compile(source.replace(".4g}", ".4n}"), gate.__file__, "exec"), vars(gate))
+headgate.release.decide = gate.decide
+from benchmarks.gate.replays import main
+main()
+"""
+"""The gate's sentences with numbers as the locale writes them: the same as ours in C."""
+
+
+def test_a_number_that_is_written_as_the_locale_has_it_is_found() -> None:
+    """Where the locale has a comma, and nowhere else; the check can fail."""
+    *same, comma = PLACES
+    assert comma.locale == COMMA
+    assert replayed(12, 7, places=same, program=PLANTED) == (12, 12)
+    decided, found = replayed(12, 7, places=(comma,), program=PLANTED)
+    assert found < decided
 
 
 def test_the_world_is_as_its_truth_says() -> None:

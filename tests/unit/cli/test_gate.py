@@ -14,6 +14,7 @@ from headgate.ledger import Store, hold
 from headgate.objects import Direction, Release, short
 from headgate.optimize.gate import judge_candidate
 from headgate.optimize.recorder import Recorder
+from headgate.optimize.rules import as_declared
 from headgate.release import Blocks, ClassLabel, PairedItems, Rule, Samples
 
 from .conftest import Cli, Ids, environment
@@ -77,7 +78,9 @@ def judge(yaml: Path, ids: Ids) -> Judge:
     def record(current: str = "", given: dict[str, Samples] | None = None) -> str:
         config = load_config(yaml)
         planned = {"accuracy": N, "latency_p95": 9, "cost_per_1k": 9}
-        rule = Rule("docs", "holdout", "sha256:data", config.contracts, {}, planned, seed=0)
+        rule = as_declared(
+            Rule("docs", "holdout", "sha256:data", config.contracts, {}, planned, seed=0), config
+        )
         with Store.open(Path(".headgate")) as store:
             recorder = Recorder(store, "docs", "search", environment(store), 0, Path.cwd())
             _, run = judge_candidate(
@@ -182,16 +185,28 @@ def test_a_decision_against_another_current_is_none(cli: Cli, ids: Ids, judge: J
     assert cli("gate", ids.student, "--against", ids.baseline).code == 0
 
 
-def test_contracts_that_were_edited_since_make_it_invalid(
-    cli: Cli, ids: Ids, judge: Judge, yaml: Path
+@pytest.mark.parametrize(
+    ("old", "new", "part"),
+    [
+        ("by: 0.02", "by: 0.2", "contracts"),
+        ("0.00002", "0.00001", "prices"),
+        ("contracts:\n", "replay: {load: 0.3}\ncontracts:\n", "replay"),
+        ("contracts:\n", "candidates: [bf16]\ncontracts:\n", "candidates"),
+        ("contracts:\n", "seed: 1\ncontracts:\n", "seed"),
+    ],
+)
+def test_a_file_that_was_edited_since_makes_it_invalid(
+    cli: Cli, ids: Ids, judge: Judge, yaml: Path, old: str, new: str, part: str
 ) -> None:
-    """What stands in the file was never judged."""
-    judge(given=samples(8))
-    yaml.write_text(YAML.replace("by: 0.02", "by: 0.2"), encoding="utf-8")
+    """What it says was never judged; the parts are named, and the old file is judged as before."""
+    judge()
+    yaml.write_text(YAML.replace(old, new), encoding="utf-8")
     said = cli("gate", ids.student)
     assert said.code == 4
     assert "INVALID" in said.out
-    assert "the contracts were edited since" in said.out
+    assert f"headgate.yaml was edited since in {part}: what it says" in " ".join(said.out.split())
+    yaml.write_text(YAML, encoding="utf-8")
+    assert cli("gate", ids.student).code == 0
 
 
 def test_what_the_file_leaves_open_stops_it(cli: Cli, ids: Ids, judge: Judge, yaml: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import platform
 
 import pytest
 
@@ -14,6 +15,7 @@ from headgate.engines.probe import (
     parse_memory_bytes,
     read_profile,
 )
+from headgate.objects import Difference, differences
 
 
 def test_flags_are_those_that_change_kernels_and_all_processors_have() -> None:
@@ -42,6 +44,19 @@ def test_the_profile_of_this_machine_is_whole_and_repeatable() -> None:
     assert profile.memory_bytes > 2**26
     assert profile.devices[0] == "cpu"
     assert profile.libraries["onnxruntime"] == importlib.metadata.version("onnxruntime")
+    assert profile.libraries["scipy"] == importlib.metadata.version("scipy")
+    assert profile.system.startswith(platform.system())
+
+
+def test_what_bounds_the_threads_of_a_library_is_part_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With another order of sums come other answers."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    free = read_profile().environment
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    (part,) = differences(free, read_profile().environment)
+    assert part == Difference("thread_limits.OMP_NUM_THREADS", None, "1")
 
 
 def test_missing_extras_name_the_command(monkeypatch: pytest.MonkeyPatch) -> None:

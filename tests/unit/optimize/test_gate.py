@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 
 from headgate.ledger import Store
-from headgate.objects import Action, Bound, Decision, Direction, parse
+from headgate.objects import Action, Bound, Decision, Direction, jsonable, parse
 from headgate.optimize.gate import judge_candidate
 from headgate.optimize.recorder import Recorded, Recorder
-from headgate.release import Blocks, ClassLabel, PairedItems, Rule, Samples, decision_from_json
+from headgate.release import (
+    Blocks,
+    ClassLabel,
+    PairedItems,
+    Rule,
+    Samples,
+    decision_from_json,
+    rule_from_json,
+)
 
 from .fakes import contract
 
@@ -127,19 +135,32 @@ def test_a_rule_that_was_not_there_before_the_samples_decides_nothing(
     assert recorder.replay(store.get(run.entry)).identical
 
 
-def test_a_wider_margin_is_another_rule(recorder: Recorder) -> None:
+CHANGED: dict[str, object] = {
+    "endpoint": "other",
+    "split": "evaluate",
+    "dataset": "sha256:others",
+    "contracts": (replace(CONTRACTS[0], limit=0.4), *CONTRACTS[1:]),
+    "metrics": {"accuracy": "sha256:kinder"},
+    "planned_n": PLANNED | {"accuracy": 200},
+    "seed": 7,
+    "tried": 2,
+    "level": 0.8,
+    "workload": "sha256:others",
+    "replay": {"seconds": 45.0, "load": 0.3, "blocks": 9},
+    "prices": "sha256:cheaper",
+    "functions": {"postprocess": "sha256:kinder"},
+    "candidates": ("bf16",),
+}
+
+
+@pytest.mark.parametrize("field", [f.name for f in fields(Rule)])
+def test_a_rule_that_was_edited_in_any_part_decides_nothing(recorder: Recorder, field: str) -> None:
     """Everything that could be turned until it pleases is in the digest."""
-    (accuracy, *rest), seen = RULE.contracts, {"it": RULE.digest}
-    for edited in (
-        replace(RULE, contracts=(replace(accuracy, limit=0.4), *rest)),
-        replace(RULE, metrics={"accuracy": "sha256:kinder"}),
-        replace(RULE, planned_n=PLANNED | {"accuracy": 200}),
-        replace(RULE, seed=7),
-        replace(RULE, tried=2),
-        replace(RULE, level=0.8),
-    ):
-        decision, _ = judge(recorder, samples(0.5), rule=edited, in_force=seen)
-        assert decision.action is Action.INVALID
+    edited = replace(RULE, **{field: CHANGED[field]})  # type: ignore[arg-type]  # each of its field
+    assert RULE.differs_in(edited) == (field,)
+    decision, _ = judge(recorder, samples(), rule=edited, in_force={"it": RULE.digest})
+    assert decision.action is Action.INVALID
+    assert rule_from_json(jsonable(edited)) == edited
 
 
 def test_before_the_planned_n_nothing_is_decided(recorder: Recorder) -> None:

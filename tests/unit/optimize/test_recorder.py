@@ -253,7 +253,8 @@ def test_a_replay_tells_which_outputs_are_the_same(
     world.answer = b"another answer"
     different = recorder.replay(store.get(done.entry))
     assert not different.identical
-    assert different.same == {"file": False, "steps": True}
+    assert {name: o.same for name, o in different.outputs.items()} == {"file": False, "steps": True}
+    assert different.outputs["file"].recorded == done.outputs["file"]
     assert [e.id for e in store.entries()] == before
     assert not any(p.is_file() for p in (store.root / "work").rglob("*"))
 

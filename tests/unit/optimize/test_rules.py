@@ -1,8 +1,9 @@
-"""Rules are registered before the first sample, and a holdout's certificates are counted."""
+"""Rules are registered before the first sample, and hold all that could be turned afterwards."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -10,17 +11,16 @@ from typing import cast
 import pytest
 
 from headgate.config import LabelledSet, RetrievalSet
-from headgate.config.schema import MetricSpec
-from headgate.errors import Refused
+from headgate.config.schema import EndpointFile, MetricSpec, Prices, Replay
 from headgate.ledger import Store
-from headgate.objects import Bound
+from headgate.objects import Bound, digest
 from headgate.optimize.inputs import Split
 from headgate.optimize.job import Job
-from headgate.optimize.rules import Rules, in_force, items_in, register_rules, use_holdout
+from headgate.optimize.rules import as_declared, in_force, items_in, register_rules
 from headgate.release import Rule
 from headgate.workload import Pair
 
-from .fakes import contract
+from .fakes import build, contract
 
 CONTRACTS = (
     contract("accuracy", Bound.NOT_BELOW_CURRENT_BY, 0.02),
@@ -30,6 +30,7 @@ CONTRACTS = (
     contract("cost_per_1k", Bound.RATIO_AT_MOST, 0.9),
 )
 OWN = "def exact(item, output):\n    return 1.0\n"
+STEPS = "def clean(item):\n    return item\n"
 
 
 def rows(n: int) -> Split:
@@ -41,33 +42,34 @@ def rows(n: int) -> Split:
 def job(store: Store, tmp_path: Path) -> Job:
     """As much of a job as has rules: 500 items choose, 400 certify."""
     (tmp_path / "own.py").write_text(OWN, encoding="utf-8")
+    (tmp_path / "steps.py").write_text(STEPS, encoding="utf-8")
     made = SimpleNamespace(
         store=store,
         contracts=CONTRACTS,
         inputs=SimpleNamespace(
             evaluate=rows(500),
             holdout=rows(400),
-            versions={"evaluate": "sha256:evaluate", "holdout": "sha256:holdout"},
+            versions={
+                "evaluate": "sha256:evaluate",
+                "holdout": "sha256:holdout",
+                "workload": "sha256:workload",
+            },
         ),
         config=SimpleNamespace(
-            path=tmp_path / "headgate.yaml",
             root=tmp_path,
             endpoint="docs",
             seed=3,
+            contracts=CONTRACTS,
             candidates=("bf16", "int8_static", "student3"),
             metrics={"exact": MetricSpec(function="own:exact")},
             safety={},
-            replay=SimpleNamespace(blocks=12),
-            holdout_error_budget=0.25,
+            preprocess="steps:clean",
+            postprocess=None,
+            prices=Prices(device_second=2e-5),
+            replay=Replay(blocks=12),
         ),
     )
     return cast("Job", made)
-
-
-def loosened(job: Job) -> Job:
-    """The same job after somebody widened a margin."""
-    wider = replace(CONTRACTS[0], limit=0.1)
-    return cast("Job", SimpleNamespace(**{**vars(job), "contracts": (wider, *CONTRACTS[1:])}))
 
 
 def entries(store: Store) -> int:
@@ -91,6 +93,11 @@ def test_a_rule_says_what_will_be_measured_by_what_and_how_much_of_it(job: Job) 
     assert choose.planned_n["latency_p95"] == 9
     assert certify.metrics["worst_slice_exact"].startswith("sha256:")
     assert certify.metrics["accuracy"] == ""
+    assert certify.workload == "sha256:workload"
+    assert certify.replay == {"seconds": 45.0, "load": 0.7, "blocks": 12}
+    assert certify.prices == digest(job.config.prices.model_dump())
+    assert list(certify.functions) == ["preprocess"]
+    assert certify.candidates == ("bf16", "int8_static", "student3")
 
 
 def test_without_a_holdout_the_certificate_is_one_verdict_of_several(job: Job) -> None:
@@ -100,92 +107,173 @@ def test_without_a_holdout_the_certificate_is_one_verdict_of_several(job: Job) -
     assert (rule.split, rule.tried, rule.planned_n["latency_p95"]) == ("evaluate", 3, 12)
 
 
+def set_config(**changes: object) -> Callable[[Job], None]:
+    return lambda job: vars(job.config).update(changes)
+
+
+def set_version(role: str) -> Callable[[Job], None]:
+    return lambda job: cast("dict[str, str]", job.inputs.versions).update({role: "sha256:other"})
+
+
+def rewrite(file: str, old: str, new: str) -> Callable[[Job], None]:
+    def edit(job: Job) -> None:
+        path = job.config.root / file
+        path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+
+    return edit
+
+
+def widen(job: Job) -> None:
+    job.contracts = (replace(CONTRACTS[0], limit=0.1), *CONTRACTS[1:])
+    vars(job.config).update(contracts=job.contracts)
+
+
+def fewer(job: Job) -> None:
+    vars(job.inputs).update(holdout=rows(300))
+
+
+def own(**declared: object) -> Callable[[Job], None]:
+    return set_config(metrics={"exact": MetricSpec(function="own:exact", **declared)})  # type: ignore[arg-type]  # a test's own keywords
+
+
+EDITS: dict[str, tuple[str, Callable[[Job], None]]] = {
+    "a wider margin": ("contracts", widen),
+    "a metric that is kinder": ("metrics", rewrite("own.py", "1.0", "0.5")),
+    "a metric turned round": ("metrics", own(direction="lower_is_better")),
+    "a metric of another range": ("metrics", own(range=(0.0, 2.0))),
+    "another cleaning of inputs": ("functions", rewrite("steps.py", "return item", "return 1")),
+    "no cleaning": ("functions", set_config(preprocess=None)),
+    "a step behind the model": ("functions", set_config(postprocess="steps:clean")),
+    "a cheaper machine": ("prices", set_config(prices=Prices(device_second=1e-5))),
+    "another currency": ("prices", set_config(prices=Prices(device_second=2e-5, currency="EUR"))),
+    "a shorter replay": ("replay", set_config(replay=Replay(blocks=12, seconds=5.0))),
+    "a lighter load": ("replay", set_config(replay=Replay(blocks=12, load=0.3))),
+    "fewer blocks": ("planned_n", set_config(replay=Replay(blocks=9))),
+    "other requests": ("workload", set_version("workload")),
+    "another holdout": ("dataset", set_version("holdout")),
+    "part of the holdout": ("planned_n", fewer),
+    "one candidate less": ("candidates", set_config(candidates=("bf16", "int8_static"))),
+    "another candidate": ("candidates", set_config(candidates=("bf16", "int8_static", "x"))),
+    "another seed": ("seed", set_config(seed=4)),
+    "another name": ("endpoint", set_config(endpoint="other")),
+}
+
+
+def answers(store: Store, name: str = "bf16", **c: object) -> str:
+    """A run that took a build's answers on the holdout."""
+    body = {
+        "transformation": "measure.quality",
+        "u": {"dataset": "sha256:holdout"},
+        "c": {"build": build(name), **c},
+    }
+    return store.append("run", body).id
+
+
+def load(store: Store) -> str:
+    return store.append("run", {"transformation": "load.replay", "u": {}, "c": {}}).id
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_what_is_edited_once_the_samples_were_seen_is_another_rule(
+    job: Job, store: Store, edit: str
+) -> None:
+    """Whatever of it could move the decision; and the old one, put back, is in force again."""
+    field, change = EDITS[edit]
+    kept = register_rules(job).certify
+    seen = {"answers": answers(store), "load": load(store)}
+    assert kept.edited(in_force(store, kept, **seen)) is None
+    change(job)
+    edited = register_rules(job).certify
+    assert field in kept.differs_in(edited)
+    late = "the rule was registered, or edited, after this was measured:"
+    found = str(edited.edited(in_force(store, edited, **seen)))
+    assert found.startswith(f"{late} answers on the holdout and speed under load; put the old rule")
+    assert kept.edited(in_force(store, kept, **seen)) is None
+
+
+def test_every_part_of_a_rule_is_among_the_edits() -> None:
+    """But for what no user sets: the split follows from the file, `tried` from split and
+    candidates, and the level is the gate's."""
+    edited = {field for field, _ in EDITS.values()}
+    assert {f.name for f in fields(Rule)} - edited == {"split", "tried", "level"}
+
+
+OF_THE_RULE = {
+    "endpoint", "data", "workload", "prices", "contracts", "metrics", "safety", "preprocess",
+    "postprocess", "candidates", "replay", "seed",
+}  # fmt: skip
+ELSEWHERE = {
+    "format": "how the file is read",
+    "owner": "who is told; a contract names it, and so does the rule",
+    "task": "what a model is asked: other samples",
+    "model": "what a candidate is made of: other builds, other samples",
+    "prepare": "writes the data, whose versions are in the rule",
+    "holdout_error_budget": "counted by its uses, and cannot be raised after the first",
+    "data_contracts": "judged by the audit, and on record with the data",
+    "live": "about traffic after the decision",
+    "retrain": "what a breach runs",
+}
+"""Keys that move no decision on samples that were seen, and why."""
+
+
+def test_every_key_of_the_file_is_in_the_rule_or_moves_no_decision() -> None:
+    """Who adds a key to headgate.yaml says here which it is."""
+    assert OF_THE_RULE.isdisjoint(ELSEWHERE)
+    assert set(EndpointFile.model_fields) == OF_THE_RULE | set(ELSEWHERE)
+
+
 def test_a_rule_is_entered_once_and_again_where_it_was_left(job: Job, store: Store) -> None:
     """So the newest entry is the rule in force."""
     register_rules(job)
     once = entries(store)
     register_rules(job)
     assert entries(store) == once
-    register_rules(loosened(job))
+    set_config(seed=4)(job)
+    register_rules(job)
+    set_config(seed=3)(job)
     register_rules(job)
     assert entries(store) == once + 4
 
 
-def sampled(store: Store) -> str:
-    return store.append("run", {"made": "up"}).id
-
-
 def test_the_rule_in_force_is_the_last_before_the_first_sample(job: Job, store: Store) -> None:
     """Not the one that is registered now, nor any other that was there once."""
-    early = sampled(store)
+    early = answers(store, "early")
     kept = register_rules(job).certify
-    after_kept = sampled(store)
-    edited = register_rules(loosened(job)).certify
-    after_edited = sampled(store)
-    found = in_force(store, edited, {"a": early, "b": after_kept, "c": after_edited})
-    assert found == {"a": None, "b": kept.digest, "c": edited.digest}
-    assert kept.edited({"b": found["b"]}) is None
-    late = "the rule was registered, or edited, after this was measured:"
-    assert str(edited.edited(found)).startswith(f"{late} a and b; put the old rule back")
-    assert str(kept.edited({"a": found["a"]})).startswith(f"{late} a; ")
+    after_kept = load(store)
+    set_config(seed=4)(job)
+    edited = register_rules(job).certify
+    after_edited = answers(store, "late")
+    assert in_force(store, edited, answers=early, load=after_kept) == {
+        "answers on the holdout": None,
+        "speed under load": kept.digest,
+    }
+    found = in_force(store, edited, answers=after_edited, load=after_kept)
+    assert found["answers on the holdout"] == edited.digest
+    assert ": speed under load; put the old rule back" in str(edited.edited(found))
 
 
-def test_a_function_of_the_users_own_that_changed_is_another_rule(job: Job) -> None:
-    """What a metric means is part of what was promised."""
-    before = register_rules(job).certify
-    (job.config.root / "own.py").write_text(OWN.replace("1.0", "0.5"), encoding="utf-8")
-    assert register_rules(job).certify.digest != before.digest
+def test_answers_that_are_taken_again_were_seen_the_first_time(job: Job, store: Store) -> None:
+    """By more instances, by other code or under another rule: a holdout is not unseen. Times are
+    others each time."""
+    kept = register_rules(job).certify
+    answers(store)
+    load(store)
+    set_config(seed=4)(job)
+    edited = register_rules(job).certify
+    again = answers(store, instances=2, code="sha256:new")
+    assert in_force(store, edited, answers=again, load=load(store)) == {
+        "answers on the holdout": kept.digest,
+        "speed under load": edited.digest,
+    }
+    another = answers(store, "int8_static")
+    assert edited.edited(in_force(store, edited, answers=another, load=load(store))) is None
 
 
-@pytest.fixture
-def rules(job: Job) -> Rules:
-    return register_rules(job)
-
-
-def certificate(job: Job, rule: Rule, candidate: str, current: str = "sha256:fp32") -> None:
-    use_holdout(job, rule, candidate=candidate, current=current)
-
-
-def test_a_holdout_certifies_until_its_budget_is_spent(
-    job: Job, rules: Rules, store: Store
-) -> None:
-    """Five times at 5 % of 25 %, counted before they are measured; then it refuses and says why."""
-    for k in range(5):
-        certificate(job, rules.certify, f"sha256:{k}")
-    uses = [e.body for e in store.entries("holdout_use")]
-    assert [(u["use"], u["spends"], u["budget"]) for u in uses] == [
-        (k + 1, 0.05, 0.25) for k in range(5)
-    ]
-    with pytest.raises(
-        Refused, match="has certified 5 times, and its error budget of 25% pays for 5"
-    ) as e:
-        certificate(job, rules.certify, "sha256:5")
-    assert e.value.reason == "holdout_spent"
-    assert e.value.fix.startswith("give new holdout data")
-    assert len(list(store.entries("holdout_use"))) == 5
-
-
-def test_the_same_pair_again_tells_nothing_new(job: Job, rules: Rules, store: Store) -> None:
-    """A second run of the job spends nothing, and may still be had when all is spent."""
-    for k in (0, 1, 2, 3, 4, 0, 3):
-        certificate(job, rules.certify, f"sha256:{k}")
-    assert len(list(store.entries("holdout_use"))) == 5
-
-
-def test_against_another_current_it_is_another_certificate(
-    job: Job, rules: Rules, store: Store
-) -> None:
-    """The comparison is new."""
-    certificate(job, rules.certify, "sha256:0")
-    certificate(job, rules.certify, "sha256:0", "sha256:bf16")
-    assert len(list(store.entries("holdout_use"))) == 2
-
-
-def test_new_data_begin_anew(job: Job, rules: Rules) -> None:
-    """Uses are counted per version of the data, whatever endpoint asked."""
-    for k in range(5):
-        certificate(job, rules.certify, f"sha256:{k}")
-    certificate(job, replace(rules.certify, dataset="sha256:fresh"), "sha256:5")
+def test_contracts_that_are_not_declared_stay_as_they_were_judged(job: Job) -> None:
+    """Their defaults depend on the data, which the file does not hold."""
+    rule = register_rules(job).certify
+    set_config(contracts=())(job)
+    assert rule.differs_in(as_declared(rule, job.config)) == ()
 
 
 def test_what_a_metric_has_one_value_of_is_counted() -> None:
