@@ -9,9 +9,8 @@ from typing import Any
 from headgate.errors import UsageError
 from headgate.ledger import Entry, Store
 from headgate.objects import Artifact, Build, Decision, Release, Run, short
-from headgate.optimize.audit import DECIDES, decisions
-from headgate.release import decision_from_json
 from headgate.report.export import Composed, Dossier, Judged, Ran
+from headgate.runtime.decisions import decided, decisions, is_decision
 from headgate.runtime.servable import Servable, build_from_json
 
 __all__ = ["dossier_of"]
@@ -25,7 +24,7 @@ def dossier_of(store: Store, id: str) -> Dossier:
     newest decision counts. Raises ``UsageError`` (``not_exportable``) for anything else.
     """
     entry = store.get(id)
-    version, decided = _meant(store, entry)
+    version, run = _meant(store, entry)
     artifact = store.artifact(version)
     if artifact is None:
         raise UsageError(
@@ -35,7 +34,7 @@ def dossier_of(store: Store, id: str) -> Dossier:
             fix="`headgate audit` lists what is missing, and how to get it",
         )
     task, parts = _made_up_of(store, artifact)
-    judged = _judged(store, decided) if decided is not None else None
+    judged = _judged(store, run) if run is not None else None
     starts = [version]
     if judged is not None:
         starts += [judged.entry, *_measurements(judged.decision)]
@@ -66,8 +65,8 @@ def _meant(store: Store, entry: Entry) -> tuple[str, Entry | None]:
             about = (run for run, d in decisions(store) if d.candidate == version)
             return version, next(about, None)
         run = store.get(maker)
-    if run.kind == "run" and run.body["transformation"] == DECIDES:
-        return _decision(store, run).candidate, run
+    if is_decision(run):
+        return decided(store, run).candidate, run
     raise UsageError(
         f"{short(entry.id)} is of kind {entry.kind}, which no format has a word for",
         where=str(store.root),
@@ -105,15 +104,11 @@ def _files(build: Build) -> dict[str, str]:
 
 
 def _judged(store: Store, run: Entry) -> Judged:
-    decision = _decision(store, run)
+    decision = decided(store, run)
     datasets = (store.get(m).body["dataset"] for m in _measurements(decision))
     return Judged(
         run.id, decision, str(run.body["u"]["case"]), tuple(dict.fromkeys(map(str, datasets)))
     )
-
-
-def _decision(store: Store, run: Entry) -> Decision:
-    return decision_from_json(json.loads(store.read(run.body["z"]["decision"])))
 
 
 def _measurements(decision: Decision) -> list[str]:
