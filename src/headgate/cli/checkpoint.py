@@ -75,9 +75,12 @@ def begin(root: Path) -> None:
             raise
         memory = users_memory()
         with contextlib.suppress(HeadgateError):  # `sign` says it, once there is something to sign
-            gone = None if memory is None else memory.vacate(root)
+            gone = None if memory is None else memory.signed_in(root)
             if gone is not None:
                 say(f"{gone.origin}, which was signed in {root}, is gone; another ledger begins.")
+                # At once: whoever puts something else there meanwhile is found.
+                with Store.open(root, create=True) as opened:
+                    opened.checkpoint(signing_key(), fork="the ledger before it was gone")
 
 
 def refuse_forged(store: Store) -> None:

@@ -2,7 +2,7 @@
 
 A store cannot say what was signed of it: whoever writes it anew leaves that out. So the signer
 keeps it where the store's writers need not reach, and signs nothing that does not go on from it.
-A JSON array of ``{"store": PATH, "checkpoint": NOTE}`` in ``KEY.signed`` beside the key, one of
+A JSON array of ``{"stores": [PATH], "checkpoint": NOTE}`` in ``KEY.signed`` beside the key, one of
 each origin; a note is what ``headgate checkpoint`` printed, so it proves to others what it says.
 """
 
@@ -13,7 +13,7 @@ import fcntl
 import json
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from headgate.ledger.checkpoint import Checkpoint
 from headgate.ledger.disk import sync_directory
 from headgate.ledger.signing import KEY_VARIABLE, users_key_file
 
-__all__ = ["COPIED", "History", "Memory", "Signed", "users_memory"]
+__all__ = ["COPIED", "History", "Memory", "Signed", "names_of", "users_memory"]
 
 COPIED = "ledger_copied"
 """Why a copy is not signed, for machines."""
@@ -38,8 +38,8 @@ _FORGED = f"{_FORK}; else somebody rewrote it: restore the store from a backup"
 class History:
     """A ledger, as a signer sees it."""
 
-    store: Path
-    """Absolute, without links."""
+    stores: tuple[str, ...]
+    """Absolute paths of where it is: as it is called, and without links."""
     origins: tuple[str, ...]
     """Of its first entry and of every fork since; the last is the one that is signed."""
     size: int
@@ -53,8 +53,8 @@ class Signed:
     """One ledger that was signed."""
 
     checkpoint: Checkpoint
-    store: str
-    """Where it stood then; empty once another ledger stands there."""
+    stores: tuple[str, ...]
+    """Where it was signed, the last place last, but for those where another was signed since."""
 
 
 class Memory:
@@ -82,8 +82,8 @@ class Memory:
         """What was signed last of this ledger, or else of the one that stood in its place."""
         remembered = self._read()
         known = [remembered[origin] for origin in history.origins[::-1] if origin in remembered]
-        found = known or [s for s in remembered.values() if s.store == str(history.store)]
-        return found[0].checkpoint if found else None
+        found = known[0] if known else _signed_in(remembered, history.stores)
+        return None if found is None else found.checkpoint
 
     def remember(self, made: Checkpoint, history: History, *, fork: bool = False) -> None:
         """Keep ``made``, of ``history``, durably; a ``fork`` is a new ledger wherever it stands.
@@ -96,24 +96,17 @@ class Memory:
             newest = (
                 made if known is None or known.checkpoint.size < made.size else known.checkpoint
             )
-            place = str(history.store)
-            if known == Signed(newest, place):
+            earlier = () if known is None else _without(known, history.stores).stores
+            signed = Signed(newest, (*earlier, *history.stores))
+            if known == signed:
                 return
-            remembered = _without(remembered, place) | {made.origin: Signed(newest, place)}
-            self._write(remembered)
+            others = {o: _without(s, history.stores) for o, s in remembered.items()}
+            self._write(others | {made.origin: signed})
 
-    def vacate(self, store: Path) -> Checkpoint | None:
-        """A new ledger begins in ``store``, which is gone; what was signed there before."""
-        place = str(store.resolve())
-        if not self._read():
-            return None
-        with self._held():
-            remembered = self._read()
-            here = next((s for s in remembered.values() if s.store == place), None)
-            if here is None:
-                return None
-            self._write(_without(remembered, place))
-            return here.checkpoint
+    def signed_in(self, store: Path) -> Checkpoint | None:
+        """What was signed last in ``store``, which need not be there any more."""
+        found = _signed_in(self._read(), names_of(store))
+        return None if found is None else found.checkpoint
 
     @contextlib.contextmanager
     def _held(self) -> Iterator[None]:
@@ -149,7 +142,10 @@ class Memory:
             known = json.loads(content)
             if not isinstance(known, list):
                 raise TypeError("an array")
-            signed = [Signed(Checkpoint.parse(s["checkpoint"]), str(s["store"])) for s in known]
+            signed = [
+                Signed(Checkpoint.parse(one["checkpoint"]), tuple(map(str, one["stores"])))
+                for one in known
+            ]
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise InputError(
                 "is not what a signer remembers; nothing is signed against it",
@@ -163,7 +159,7 @@ class Memory:
     def _write(self, remembered: dict[str, Signed]) -> None:
         """The whole file or nothing; only while it is held."""
         content = [
-            {"store": signed.store, "checkpoint": str(signed.checkpoint)}
+            {"stores": signed.stores, "checkpoint": str(signed.checkpoint)}
             for signed in remembered.values()
         ]
         unfinished = self._beside(".new")
@@ -199,23 +195,30 @@ def users_memory() -> Memory | None:
         return None
 
 
+def names_of(store: Path) -> tuple[str, ...]:
+    """The absolute paths of ``store``: as it is called, and without links."""
+    return tuple(dict.fromkeys((str(store.absolute()), str(store.resolve()))))
+
+
 def _recalled(remembered: dict[str, Signed], history: History) -> Signed | None:
     """See ``Memory.recall``."""
-    where = str(history.store)
+    where = history.stores[0]
     origin = history.origins[-1] if history.origins else ""
     known = remembered.get(origin)
     if known is None:
         if any(earlier in remembered for earlier in history.origins):
             what = "this ledger was forked, and whoever did it did not tell this signer"
             raise Tampered(what, where=where, fix=_FORGED)
-        here = next((s.checkpoint for s in remembered.values() if s.store == where), None)
+        here = _signed_in(remembered, history.stores)
         if here is not None:
-            what = f"another ledger was signed here: {here.origin}, with {here.size} entries"
+            before = here.checkpoint
+            what = f"another ledger was signed here: {before.origin}, with {before.size} entries"
             raise Tampered(what, where=where, fix=_FORGED)
         return None
-    if known.store != where and _stands(known.store, history.store):
+    original = known.stores[-1] if known.stores else where
+    if original not in history.stores and _stands(original, where):
         raise Refused(
-            f"this is a copy of the ledger in {known.store}, and no key signs two histories",
+            f"this is a copy of the ledger in {original}, and no key signs two histories",
             where=where,
             reason=COPIED,
             fix="if it is to go on as a ledger of its own: `headgate checkpoint --fork WHY`",
@@ -230,15 +233,18 @@ def _recalled(remembered: dict[str, Signed], history: History) -> Signed | None:
     return known
 
 
-def _stands(store: str, other: Path) -> bool:
+def _signed_in(remembered: dict[str, Signed], stores: Sequence[str]) -> Signed | None:
+    return next((s for s in remembered.values() if not set(stores).isdisjoint(s.stores)), None)
+
+
+def _stands(store: str, other: str) -> bool:
     """Whether a ledger is still in ``store``, and not the one in ``other`` by another path."""
     ledger = Path(store) / "ledger.sqlite"
     try:
-        return bool(store) and not ledger.samefile(other / ledger.name)
+        return not ledger.samefile(Path(other) / ledger.name)
     except OSError:  # it was moved, or is out of sight
         return False
 
 
-def _without(remembered: dict[str, Signed], place: str) -> dict[str, Signed]:
-    """Nothing stands in ``place`` any more; what was signed stays known."""
-    return {o: replace(s, store="") if s.store == place else s for o, s in remembered.items()}
+def _without(signed: Signed, stores: Sequence[str]) -> Signed:
+    return replace(signed, stores=tuple(s for s in signed.stores if s not in stores))

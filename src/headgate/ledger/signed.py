@@ -14,7 +14,7 @@ from headgate.errors import InputError, Refused, Tampered, UsageError
 from headgate.ledger.checkpoint import Checkpoint, origin_of
 from headgate.ledger.entry import utc_now
 from headgate.ledger.log import Log
-from headgate.ledger.memory import COPIED, History, Memory
+from headgate.ledger.memory import COPIED, History, Memory, names_of
 from headgate.ledger.merkle import root_of
 from headgate.ledger.signing import SigningKey
 
@@ -28,6 +28,13 @@ def sign(log: Log, store: Path, key: SigningKey, *, fork: str | None = None) -> 
         _fork(log, store, fork, memory)
     with log.transaction():
         history = _history(log, store)
+        if not history.size:
+            raise UsageError(
+                "nothing is recorded here yet",
+                where=str(store),
+                fix="type `headgate optimize headgate.yaml` first",
+                reason="ledger_empty",
+            )
         before = _last_checkpoint(log, history)
         is_last = before is not None and before.size == history.size - 1
         if before is not None and is_last and before.signed_by(key.public):
@@ -44,7 +51,7 @@ def sign(log: Log, store: Path, key: SigningKey, *, fork: str | None = None) -> 
 
 def check_signed(log: Log, store: Path, memory: Memory | None) -> Checkpoint | None:
     """See ``Store.check_signed``."""
-    history = _history(log, store, may_be_empty=True)
+    history = _history(log, store)
     _last_checkpoint(log, history)
     if memory is None:
         return None
@@ -67,18 +74,11 @@ def _fork(log: Log, store: Path, why: str, memory: Memory | None) -> None:
         log.append("fork", body, utc_now())
 
 
-def _history(log: Log, store: Path, *, may_be_empty: bool = False) -> History:
+def _history(log: Log, store: Path) -> History:
     last = next(log.select(newest_first=True), None)
-    if last is None and not may_be_empty:
-        raise UsageError(
-            "nothing is recorded here yet",
-            where=str(store),
-            fix="type `headgate optimize headgate.yaml` first",
-            reason="ledger_empty",
-        )
     begun = (*itertools.islice(log.select(), 1), *log.select("fork"))
     return History(
-        store.resolve(),
+        names_of(store),
         tuple(origin_of(entry.id) for entry in begun),
         0 if last is None else last.seq,
         lambda size: root_of(size, log.subtree),
@@ -103,7 +103,7 @@ def _last_checkpoint(log: Log, history: History) -> Checkpoint | None:
     if not fits:
         raise Tampered(
             what,
-            where=str(history.store),
+            where=history.stores[0],
             fix="restore the ledger from a backup; `headgate verify` lists what is damaged",
         )
     return found

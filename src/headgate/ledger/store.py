@@ -253,7 +253,7 @@ class Store:
 
         A key that is in a file remembers what it signed (``headgate.ledger.memory``), and this must
         go on from there. ``fork`` says why it does not and is to be signed all the same: that goes
-        on record, and is the first entry of a history of its own.
+        on record, and begins a history with an origin of its own.
 
         Raises ``UsageError`` (``ledger_empty``); ``Tampered`` where this is another history than
         the one that was signed before: whoever signs both vouches for a forgery; ``Refused``

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from headgate.errors import Fault, HeadgateError, InputError, Refused, Tampered
+from headgate.errors import Fault, HeadgateError, InputError, Refused, Tampered, UsageError
 from headgate.ledger import Store
 from headgate.ledger.checkpoint import Checkpoint
 from headgate.ledger.memory import Memory, users_memory
@@ -36,10 +36,10 @@ def memory(key: SigningKey) -> Memory:
     return Memory.beside(key.path)
 
 
-def remembered(memory: Memory) -> dict[str, tuple[str, int]]:
-    """Origin -> (store, size)."""
-    notes = [(s["store"], Checkpoint.parse(s["checkpoint"])) for s in json.loads(read(memory))]
-    return {note.origin: (store, note.size) for store, note in notes}
+def remembered(memory: Memory) -> dict[str, tuple[list[str], int]]:
+    """Origin -> (stores, size)."""
+    notes = [(s["stores"], Checkpoint.parse(s["checkpoint"])) for s in json.loads(read(memory))]
+    return {note.origin: (stores, note.size) for stores, note in notes}
 
 
 def read(memory: Memory) -> str:
@@ -68,13 +68,13 @@ def test_what_was_signed_is_remembered_beside_the_key(
     """The note itself, for its owner alone; what nobody signed twice is not remembered twice."""
     with begun(root) as store:
         made = store.checkpoint(key)
-        assert remembered(memory) == {made.origin: (str(root), 7)}
+        assert remembered(memory) == {made.origin: ([str(root)], 7)}
         before = memory.path.stat().st_ino
         assert store.checkpoint(key) == made
         assert memory.path.stat().st_ino == before
         wrote(store, 1)
         later = store.checkpoint(key)
-        assert remembered(memory) == {made.origin: (str(root), later.size)}
+        assert remembered(memory) == {made.origin: ([str(root)], later.size)}
         assert store.check_signed(memory) == later
     assert memory.path.stat().st_mode & 0o777 == 0o600
     assert str(later) in [said["checkpoint"] for said in json.loads(read(memory))]
@@ -215,7 +215,7 @@ def test_a_restored_backup_is_signed_once_its_owner_says_so(
         (fork,) = restored.entries("fork")
         assert fork.body == {"why": "the disk died on Monday", "set_aside": str(aside)}
         assert made.origin == f"headgate/{fork.id[7:23]}"
-        assert remembered(memory) == {aside.origin: ("", 13), made.origin: (str(root), 9)}
+        assert remembered(memory) == {aside.origin: ([], 13), made.origin: ([str(root)], 9)}
         wrote(restored, 1)
         later = restored.checkpoint(key)
         for kept in (early, made, later):
@@ -251,8 +251,8 @@ def test_a_copy_is_not_signed_and_the_original_goes_on(
         wrote(store, 1)
         signed = [store.checkpoint(key), copy.checkpoint(key)]
     assert remembered(memory) == {
-        signed[0].origin: (str(root), signed[0].size),
-        signed[1].origin: (str(tmp_path / "copy"), signed[1].size),
+        signed[0].origin: ([str(root)], signed[0].size),
+        signed[1].origin: ([str(tmp_path / "copy")], signed[1].size),
     }
 
 
@@ -302,27 +302,60 @@ def test_a_store_that_was_moved_or_is_reached_by_a_link_is_the_same(
     with Store.open(tmp_path / "moved") as moved:
         wrote(moved, 1)
         made = moved.checkpoint(key)
-    assert remembered(memory) == {made.origin: (str(tmp_path / "moved"), made.size)}
+    names = [str(tmp_path / "link"), str(root), str(tmp_path / "moved")]
+    assert remembered(memory) == {made.origin: (names, made.size)}
 
 
-def test_where_a_store_was_removed_by_its_owner_another_begins(
+def test_where_a_store_is_gone_another_begins_once_that_is_said(
     root: Path, key: SigningKey, memory: Memory
 ) -> None:
-    """Told before it is made. What was signed in it stays known, and is not signed otherwise."""
-    assert memory.vacate(root) is None
-    with begun(root, again=True) as store:
+    """Its first entry names what was signed there, and is signed before there is a second. What is
+    gone stays known, and is not signed otherwise."""
+    assert memory.signed_in(root) is None
+    with begun(root) as store:
         gone = store.checkpoint(key)
     shutil.rmtree(root)
-    assert memory.vacate(root) == gone
-    assert memory.vacate(root) is None
-    with begun(root) as store:
-        made = store.checkpoint(key)
-    assert remembered(memory) == {gone.origin: ("", 7), made.origin: (str(root), 7)}
+    assert memory.signed_in(root) == gone
+    with Store.open(root, create=True) as store:
+        with pytest.raises(UsageError, match="nothing is recorded"):
+            store.checkpoint(key)
+        made = store.checkpoint(key, fork="it was gone")
+        (fork, _) = store.entries()
+        assert fork.body == {"why": "it was gone", "set_aside": str(gone)}
+        wrote(store, 1)
+        later = store.checkpoint(key)
+        assert made.origin == later.origin == f"headgate/{fork.id[7:23]}"
+        assert store.verify(keys=[key.public], kept=made, memory=memory).ok
+    assert remembered(memory) == {gone.origin: ([], 7), made.origin: ([str(root)], 3)}
     with (
-        replaced(root, lambda path: begun(path, decision="accept", again=True)) as forged,
+        replaced(root, forged_from_the_second_entry) as forged,
         pytest.raises(Tampered, match="not those that were signed"),
     ):
         forged.checkpoint(key)
+
+
+def test_a_link_in_the_place_of_a_store_leads_nowhere_else(
+    root: Path, tmp_path: Path, key: SigningKey, memory: Memory
+) -> None:
+    """Another ledger behind the name that the user types, and behind a link that he used once."""
+    link = tmp_path / "link"
+    link.symlink_to(root)
+    begun(root).close()
+    for path in (link, root):
+        with Store.open(path) as store:
+            wrote(store, 1)
+            store.checkpoint(key)
+    begun(tmp_path / "forged", decision="accept", again=True).close()
+    link.unlink()
+    link.symlink_to(tmp_path / "forged")
+    root.rename(tmp_path / "aside")
+    root.symlink_to(tmp_path / "forged")
+    for path in (link, root):
+        with Store.open(path) as forged:
+            with pytest.raises(Tampered, match="another ledger was signed here"):
+                forged.checkpoint(key)
+            with pytest.raises(Tampered, match="another ledger was signed here"):
+                forged.check_signed(memory)
 
 
 def test_each_key_remembers_for_itself(root: Path, tmp_path: Path, key: SigningKey) -> None:
@@ -366,7 +399,7 @@ def test_what_was_signed_and_not_recorded_is_remembered(
         b"{}",
         b"[{}]",
         b"[1]",
-        b'[{"store": "x", "checkpoint": "y"}]',
+        b'[{"stores": [], "checkpoint": "y"}]',
         b"\xff",
         b"[" * 9999,
     ],
@@ -442,7 +475,7 @@ def test_of_many_stores_that_are_signed_at_once_none_is_forgotten(
     for thread in threads:
         thread.join()
     assert failed == []
-    places = {store for store, _ in remembered(memory).values()}
+    places = {store for (store,), _ in remembered(memory).values()}
     assert places == {str(tmp_path / f"store-{number}") for number in stores}
 
 
@@ -473,7 +506,7 @@ def test_processes_that_sign_the_same_stores_are_in_nobodys_way(
     ]
     processes = [subprocess.Popen(command) for command in commands]
     assert [process.wait() for process in processes] == [0, 0, 0]
-    sizes = dict(remembered(memory).values())
+    sizes = {store: size for (store,), size in remembered(memory).values()}
     for root in roots:
         with Store.open(root) as store:
             report = store.verify(keys=[key.public], memory=memory)
@@ -490,7 +523,7 @@ def test_the_users_memory_is_beside_the_users_key(
     found = users_memory()
     assert found is not None
     assert found.path == tmp_path / "headgate" / "signing-key.pem.signed"
-    assert found.vacate(tmp_path) is None  # there is nothing yet, and nothing is made
+    assert found.signed_in(tmp_path) is None  # there is nothing yet, and nothing is made
     monkeypatch.setenv("HEADGATE_KEY", str(tmp_path / "ci.pem"))
     found = users_memory()
     assert found is not None
