@@ -24,6 +24,8 @@ import pytest
 
 from headgate.cli.app import run
 from headgate.ledger import Store
+from headgate.ledger.signing import PublicKey
+from tests.attestations import judge, opened
 from tests.models import tiny_cross_encoder, tiny_embedder, tiny_tokenizer
 
 from .endpoints import change, content_of, write_rows
@@ -345,6 +347,32 @@ def test_the_evidence_of_a_job_is_whole(story: Story) -> None:
             found = [store.artifact(version) for version in store.stands_on([winner])]
         kinds = {artifact.kind for artifact in found if artifact is not None}
         assert {"build", "policy", "plan", "prices", "contracts", "workload", "model"} <= kinds
+
+
+def test_other_tools_read_how_the_winner_was_made_and_judged(story: Story) -> None:
+    """From the winner back to the model that it was made of; and not to know is no pass."""
+    report = story.report
+    said = headgate("export", report["decision"], "-f", str(story.yaml))
+    found = [opened(json.dumps(d), PublicKey.parse(said["key"])) for d in said["documents"]]
+    for statement in found:
+        judge(statement)
+    *steps, decided = found
+    passed = {"accept": "PASSED", "warn": "WARNED"}
+    assert decided["predicate"]["result"] == passed.get(report["action"], "FAILED")
+    (winner,) = decided["subject"]
+    assert f"sha256:{winner['digest']['sha256']}" == report["winner_id"]
+
+    def made_of(digest: str) -> set[str]:
+        """Of what it was made, and what made those, by name."""
+        definitions = [
+            s["predicate"]["buildDefinition"]
+            for s in steps
+            if digest in {subject["digest"]["sha256"] for subject in s["subject"]}
+        ]
+        used = [d for definition in definitions for d in definition["resolvedDependencies"]]
+        return {d["name"] for d in used}.union(*(made_of(d["digest"]["sha256"]) for d in used))
+
+    assert {"environment", "model.onnx"} <= made_of(winner["digest"]["sha256"])
 
 
 @pytest.mark.parametrize("hash_seed", ["1", "4242"])

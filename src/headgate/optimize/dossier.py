@@ -8,10 +8,10 @@ from typing import Any
 
 from headgate.errors import UsageError
 from headgate.ledger import Entry, Store
-from headgate.objects import Artifact, Build, Decision, Release, Run, short
+from headgate.objects import Decision, Release, Run, short
 from headgate.report.export import Composed, Dossier, Judged, Ran
 from headgate.runtime.decisions import decided, decisions, is_decision
-from headgate.runtime.servable import Servable, build_from_json
+from headgate.runtime.servable import Servable
 
 __all__ = ["dossier_of"]
 
@@ -33,7 +33,6 @@ def dossier_of(store: Store, id: str) -> Dossier:
             reason="not_exportable",
             fix="`headgate audit` lists what is missing, and how to get it",
         )
-    task, parts = _made_up_of(store, artifact)
     judged = _judged(store, run) if run is not None else None
     starts = [version]
     if judged is not None:
@@ -43,8 +42,7 @@ def dossier_of(store: Store, id: str) -> Dossier:
     return Dossier(
         endpoint=artifact.id.partition("/")[0],
         subject=version,
-        task=task,
-        parts=parts,
+        task=Servable.load(store, version).task if artifact.kind == "variant" else "",
         steps=tuple(_steps(store, versions)),
         judged=judged,
         names=known,
@@ -84,23 +82,6 @@ def _let_through(store: Store, release: Release) -> Entry | None:
     )
     decision = release.decision or next(allowed, None)
     return store.get(decision) if decision is not None else None
-
-
-def _made_up_of(store: Store, artifact: Artifact) -> tuple[str, Mapping[str, str]]:
-    """The task, and name -> version of what it holds."""
-    if artifact.kind == "variant":
-        servable = Servable.load(store, artifact.version)
-        return servable.task, {"build": servable.build.version, **_files(servable.build)}
-    if artifact.kind == "build":
-        # A build's own name is no part of its content.
-        build = build_from_json({"name": "", **json.loads(store.read(artifact.version))})
-        return build.task, _files(build)
-    return "", {}
-
-
-def _files(build: Build) -> dict[str, str]:
-    tokenizer = {} if build.tokenizer is None else {"tokenizer.json": build.tokenizer}
-    return {**build.files, **tokenizer}
 
 
 def _judged(store: Store, run: Entry) -> Judged:

@@ -153,7 +153,6 @@ def test_a_variant_is_told_from_its_model_on(shop: Shop) -> None:
         "gate.decide",
     ]
     assert (found.endpoint, found.subject, found.task) == ("docs", shop.variant, "embed")
-    assert found.parts == {"build": shop.build, "model.onnx": shop.quantized}
 
 
 def test_what_ran_has_its_environment_and_what_was_registered_its_lineage(shop: Shop) -> None:
@@ -228,12 +227,10 @@ def test_what_a_rollback_brought_back_was_decided_when_it_was_promoted(shop: Sho
     assert judged.entry == shop.decision
 
 
-def test_a_build_is_told_like_a_variant_and_anything_else_without_parts(shop: Shop) -> None:
+def test_anything_that_was_made_can_be_told(shop: Shop) -> None:
     """A model that was made has its run; one from outside has no step at all."""
-    build = dossier_of(shop.store, shop.build)
-    assert (build.task, build.parts) == ("embed", {"model.onnx": shop.quantized})
     model = dossier_of(shop.store, shop.quantized)
-    assert (model.task, model.parts, model.judged) == ("", {}, None)
+    assert (model.endpoint, model.task, model.judged) == ("docs", "", None)
     (ran,) = model.steps
     assert isinstance(ran, Ran)
     assert dossier_of(shop.store, shop.model).steps == ()

@@ -79,7 +79,6 @@ def dossier(decision: Decision | None = None, **fields: Any) -> Dossier:
         endpoint="docs",
         subject=version("variant"),
         task="embed",
-        parts={"model.xml": version("xml"), "model.bin": version("bin")},
         steps=(
             Ran(version("entry 1"), run, ENVIRONMENT),
             Composed(version("entry 2"), artifact, "2026-01-01T00:02:00.000001Z"),
@@ -172,14 +171,10 @@ def test_an_environment_that_is_gone_is_not_made_up() -> None:
     assert names == ["model", "environment"]
 
 
-def test_the_decision_is_about_the_variant_and_its_files() -> None:
-    """Whoever holds only the model's file finds that it passed, and by what rule."""
+def test_the_decision_is_about_the_variant_and_not_about_its_files() -> None:
+    """A tokenizer that it shares with one that failed has passed nothing."""
     *_, statement = statements(dossier(decided(Action.ACCEPT)))
-    assert [(s["name"], s["digest"]) for s in statement["subject"]] == [
-        ("docs/variant/int8", hexes("variant")),
-        ("model.xml", hexes("xml")),
-        ("model.bin", hexes("bin")),
-    ]
+    assert statement["subject"] == [{"name": "docs/variant/int8", "digest": hexes("variant")}]
     assert [(c["name"], c["digest"]) for c in statement["predicate"]["configuration"]] == [
         ("case", hexes("case")),
         ("rule", hexes("rule")),

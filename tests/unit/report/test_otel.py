@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import opentelemetry.semconv._incubating.attributes as incubating
 import opentelemetry.semconv.attributes as stable
 import pytest
@@ -20,6 +22,7 @@ from opentelemetry.semconv.schemas import Schemas
 from headgate.objects import digest_bytes
 from headgate.report.export import FORMATS, Dossier
 from headgate.report.export.otel import CONVENTIONS, OPERATIONS, SEMCONV, spans
+from headgate.runtime import Metrics, Trace, TraceLog
 
 OTEL = FORMATS["otel"]
 
@@ -46,7 +49,7 @@ def trace(**fields: object) -> dict[str, Any]:
 
 
 def dossier(*traces: Mapping[str, Any], task: str = "embed") -> Dossier:
-    return Dossier("docs", digest_bytes(b"v"), task, {}, (), None, {}, traces)
+    return Dossier("docs", digest_bytes(b"v"), task, (), None, {}, traces)
 
 
 def only(*traces: Mapping[str, Any], task: str = "embed") -> dict[str, Any]:
@@ -115,6 +118,18 @@ def test_a_trace_of_an_embedding_says_what_the_conventions_ask() -> None:
     assert found["headgate.read_s"] == 0.001
     assert "error.type" not in found
     assert "status" not in span
+
+
+def test_every_field_that_serve_writes_is_told() -> None:
+    """By one name or the other; the arrival and the total are the span's own times."""
+    values_of = {str: "x", int: 1, float: 0.5, datetime: datetime(2026, 1, 1, tzinfo=UTC)}
+    log = TraceLog({"release": "docs@3"}, Metrics())
+    log.record(Trace(**{f.name: values_of[f.type] for f in msgspec.structs.fields(Trace)}))
+    (line,) = log.recent()
+    assert set(CONVENTIONS) - {"endpoint", "operation", "provider", "failed"} <= set(line)
+    found = values(only({**line, "status": 200})["attributes"])
+    told = {CONVENTIONS.get(name, f"headgate.{name}") for name in line}
+    assert told - set(found) == {"headgate.at", "headgate.total_s"}
 
 
 def test_what_the_conventions_know_no_operation_for_has_nothing_of_theirs() -> None:
@@ -188,7 +203,7 @@ def test_many_traces_go_a_thousand_a_line_and_none_is_read_ahead() -> None:
         for read in range(1, 2502):
             yield trace(request_id=str(read))
 
-    lines = OTEL.lines(Dossier("docs", digest_bytes(b"v"), "embed", {}, (), None, {}, log()), None)
+    lines = OTEL.lines(Dossier("docs", digest_bytes(b"v"), "embed", (), None, {}, log()), None)
     assert read == 0
     assert next(lines).count(b'"spanId"') == 1000
     assert read == 1000

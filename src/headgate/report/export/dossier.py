@@ -49,17 +49,15 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Dossier:
-    """One thing that was made: a variant, a build, or any other artifact."""
+    """One thing that was made: a variant, or any other artifact."""
 
     endpoint: str
     subject: str
     """Its version."""
     task: str
-    """embed, rerank, classify, predict; empty where it is neither a variant nor a build."""
-    parts: Mapping[str, str]
-    """What it is made up of: ``build``, and the build's files by name -> version."""
+    """embed, rerank, classify, predict; empty where it is no variant."""
     steps: tuple[Ran | Composed, ...]
-    """How it and its evidence came about, oldest first."""
+    """How it and its evidence came about, in the order in which they were registered."""
     judged: Judged | None
     """None where it was never judged, as the baseline was not."""
     names: Mapping[str, str]

@@ -43,7 +43,7 @@ Json = dict[str, Any]
 
 
 def statements(dossier: Dossier) -> Iterator[Json]:
-    """The provenance of every step, oldest first, then the result of the decision."""
+    """The provenance of every step, then the result of the decision."""
     for step in dossier.steps:
         if isinstance(step, Composed):
             yield _composed(step, dossier.names)
@@ -103,7 +103,11 @@ def _composed(step: Composed, names: Mapping[str, str]) -> Json:
 
 def _test_result(judged: Judged, dossier: Dossier) -> Json:
     """``configuration`` is what the tests were: the rule, the data, and the case with the samples
-    that were judged. Subjects are what was tested and all that it is made up of."""
+    that were judged.
+
+    The subject is what was tested and not its files: one of them may be part of another variant,
+    which failed. Provenance leads from it to them.
+    """
     decision, names = judged.decision, dossier.names
     configuration = [
         ("case", judged.case),
@@ -120,7 +124,7 @@ def _test_result(judged: Judged, dossier: Dossier) -> Json:
     for name, verdict in _tests(decision):
         predicate[_LISTS.get(verdict, _FAILED)].append(name)
     subject = (names.get(dossier.subject, "candidate"), dossier.subject)
-    return _statement([subject, *dossier.parts.items()], TEST_RESULT, predicate, names)
+    return _statement([subject], TEST_RESULT, predicate, names)
 
 
 def _tests(decision: Decision) -> Iterator[tuple[str, Verdict]]:
