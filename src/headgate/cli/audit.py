@@ -65,7 +65,7 @@ def _all(store: Store, config: EndpointConfig | None, *, as_json: bool) -> int:
         print_json({"ok": not stops, "objects": objects, "findings": stops, "told": found.told})
         return Refused.exit_code if stops else 0
     for told in found.told:
-        say(f"{told}; it stops nobody: {told.fix}")
+        say(told.in_passing)
     console = stdout()
     if not stops:
         console.print(title("Nothing is missing from the evidence", f"{objects:,} objects"))

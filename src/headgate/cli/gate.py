@@ -74,7 +74,7 @@ def _gate(
     for missing in found.missing:
         say(f"missing: {missing.what}\n  what to do: {missing.fix}")
     for told in found.told:
-        say(f"{told}; it stops nobody: {told.fix}")
+        say(told.in_passing)
     if found.may_replace and found.entry is not None and exit_code_of(found.action) == 0:
         say(f"`headgate promote {short(found.entry)}` makes it current.")
     return exit_code_of(found.action)

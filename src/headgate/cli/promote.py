@@ -110,7 +110,7 @@ def _promote(store: Store, id: str) -> tuple[Entry, Release, bool]:
         note=decision.because,
     )
     for told in refuse_unaudited(store, entry.id, decision, now=datetime.now(UTC)).told:
-        say(f"{told}; it stops nobody: {told.fix}")
+        say(told.in_passing)
     if current is first:  # so that there is always something to roll back to
         hold_release(store, first, expected_generation=None)
     made = hold_release(store, release, expected_generation=current.generation)

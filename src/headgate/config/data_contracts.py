@@ -1,7 +1,8 @@
 """What is promised of data: how old it may be, and how far it may lie from a reference.
 
 Contracts like any other, each with a why, an action on breach, who is told, and what returns. The
-gate does not judge them; ``headgate.optimize.audit`` does, before anything is promoted.
+gate does not judge them; ``headgate.optimize.audit`` does, before anything is learnt from them or
+promoted.
 """
 
 from __future__ import annotations

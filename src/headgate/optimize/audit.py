@@ -90,6 +90,11 @@ class Notice:
     def __str__(self) -> str:
         return f"{self.object}: {self.edge}: {self.what}"
 
+    @property
+    def in_passing(self) -> str:
+        """For whoever is told of it and need not wait."""
+        return f"{self}; it stops nobody: {self.fix}"
+
 
 @dataclass(frozen=True, slots=True)
 class Audited:

@@ -499,7 +499,7 @@ def _notes(
     to = "" if foreign else "to promote, "
     notes = [f"{gap.key}: {gap.what}; {to}{gap.fix}" for gap in job.config.gaps]
     notes += [f"{stop}; {to}{stop.fix}" for stop in audited.stops]
-    notes += [f"{told}; it stops nobody: {told.fix}" for told in audited.told]
+    notes += [told.in_passing for told in audited.told]
     if foreign:
         notes.append(
             "The server is not ours: what is declared of it is believed, lengths are characters, "

@@ -66,9 +66,14 @@ class Shop:
     def store(self) -> Store:
         return self.recorder.store
 
+    def found(self, now: datetime) -> Audited:
+        return audit_candidate(self.store, self.entry, self.decision, now=now)
+
     def stops(self, now: datetime = SOON) -> list[tuple[str, str]]:
-        found = audit_candidate(self.store, self.entry, self.decision, now=now).stops
-        return [(stop.object, stop.edge) for stop in found]
+        return [(stop.object, stop.edge) for stop in self.found(now).stops]
+
+    def told(self, now: datetime = SOON) -> list[tuple[str, str]]:
+        return [(told.object, told.edge) for told in self.found(now).told]
 
     def answers(self, version: str, now: datetime = SOON) -> dict[str, str]:
         """Question -> response, of what is answered with yes."""
@@ -216,6 +221,7 @@ def test_late_data_warns(shop: Shop) -> None:
     shop.contracts("train", rule("age", 1e12, Action.ROLLBACK), as_of="2026-01-01")
     assert shop.answers(shop.texts) == {"stale": "warn"}
     assert shop.stops() == []
+    assert shop.told() == [("docs/train", "stale")]
 
 
 def test_a_missing_edge_stops_and_is_named(shop: Shop) -> None:
@@ -237,7 +243,9 @@ def test_what_is_too_large_is_to_be_made_smaller(shop: Shop) -> None:
     """The price list takes a megabyte at most; that alone stops nobody."""
     prices = keep(shop.recorder, "prices", {"device_second": 1.0, "note": "x" * 2**21}, "prices")
     assert shop.answers(prices) == {"too_costly": "downscale"}
-    assert not audit_object(shop.store, prices, now=SOON).stops
+    shop.held_to(prices)
+    assert shop.stops() == []
+    assert shop.told() == [("docs/prices", "too_costly")]
 
 
 def test_a_negative_price_is_no_price(shop: Shop) -> None:
@@ -256,9 +264,11 @@ def test_a_variant_that_broke_a_promise_is_stopped_by_its_newest_decision(
     judged = replace(shop.decision, results=(broken,), action=Action.ROLLBACK)
     decided(shop.recorder, judged)
     assert shop.answers(shop.variant) == {question: "block"}
+    assert shop.stops() == [("docs/variant/new", question)]
     kept = replace(broken, verdict=Verdict.PASS)
     decided(shop.recorder, replace(judged, results=(kept,), action=Action.WARN))
     assert shop.answers(shop.variant) == {}
+    assert shop.stops() == []
 
 
 def test_that_the_current_release_breaks_its_promises_stops_no_successor(shop: Shop) -> None:
@@ -366,6 +376,7 @@ def test_a_newer_version_of_an_input_makes_what_learnt_from_it_stale(shop: Shop)
     assert shop.answers(shop.model) == {"stale": "warn"}
     assert audited.replies[0].because == "a newer version is known of docs/train"
     assert shop.stops() == []
+    assert ("docs/test.audit.train/model", "stale") in shop.told()
 
 
 def test_that_a_promotion_was_audited_is_on_record(shop: Shop) -> None:
@@ -409,6 +420,7 @@ def test_what_took_too_long_to_make_is_to_be_made_smaller(shop: Shop) -> None:
     assert shop.answers(shop.model)["too_costly"] == "downscale"
     assert audit_object(shop.store, again.id, now=SOON).replies[4].response == "downscale"
     assert shop.stops() == []
+    assert ("docs/test.audit.train/model", "too_costly") in shop.told()
 
 
 def test_a_check_that_cannot_fire_stops(shop: Shop) -> None:

@@ -11,10 +11,12 @@ from typing import cast
 import pytest
 
 from headgate.objects import Action, Bound, ContractResult, Verdict
+from headgate.optimize.audit import Audited, Notice
 from headgate.optimize.blocks import BlockTimes
 from headgate.optimize.comparisons import Comparisons
 from headgate.optimize.job import Job
-from headgate.optimize.result import _cheaper, _next, _Show, _without_times
+from headgate.optimize.result import _cheaper, _next, _notes, _Show, _without_times
+from headgate.optimize.stages import Baseline
 
 from .fakes import build, contract, decision, speed, tried
 
@@ -169,3 +171,21 @@ def test_a_winner_whose_evidence_is_not_whole_is_not_to_be_promoted_but_audited(
     command, why = ends_with(Action.ACCEPT, (), None, audited=False)
     assert command.startswith("headgate audit -f ")
     assert "its evidence is not whole" in why
+
+
+def test_what_was_found_of_the_evidence_is_among_the_notes() -> None:
+    """What a promotion waits for, and what only its owner is told of."""
+    job = SimpleNamespace(
+        config=SimpleNamespace(gaps=()),
+        inputs=SimpleNamespace(labelled=True, versions={"holdout": "sha256:h"}),
+    )
+    baseline = SimpleNamespace(build=build())
+    stops = Notice(
+        "docs/model", "sha256:m", "held_to", "it is held to nothing", "headgate optimize"
+    )
+    told = Notice("docs/train", "sha256:t", "stale", "it is 91 days old", "fetch newer data")
+    audited = Audited((stops,), (told,))
+    assert _notes(cast("Job", job), cast("Baseline", baseline), (), None, audited) == [
+        "docs/model: held_to: it is held to nothing; to promote, headgate optimize",
+        "docs/train: stale: it is 91 days old; it stops nobody: fetch newer data",
+    ]
