@@ -6,12 +6,14 @@ import asyncio
 import itertools
 import threading
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from headgate.dataplane import DataPlane
+from headgate.dataplane import DataPlane, Event, Looked
 from headgate.errors import EngineError, RequestError, TooLong
 from headgate.objects import BatchingSpec
 from headgate.runtime import Answers, Deployment, Rejected
@@ -411,7 +413,7 @@ def test_answers_cannot_be_changed_by_who_gets_them() -> None:
 
 def test_a_wake_up_that_the_plane_asks_for_is_delivered() -> None:
     """A policy that holds requests back is asked again when it wants to be."""
-    from headgate.dataplane import Action, Answer, Arrived, Event, PlaneStats, Wake, Woke
+    from headgate.dataplane import Action, Answer, Arrived, PlaneStats, Wake, Woke
 
     class Holding:
         in_flight = 0
@@ -576,6 +578,32 @@ def test_an_engine_that_fails_says_nothing_of_the_cache() -> None:
         assert (d.live.hits_checked, d.live.wrong_hits) == (0, 0)
 
     lived(deployment(engine, cache_bytes=10_000, canary_interval_s=0.01), scenario)
+
+
+def test_an_engine_has_as_long_for_a_hit_as_that_takes() -> None:
+    """Whoever looks says how long the item is that is to be computed again."""
+    lengths: list[int] = []
+
+    class Spied:
+        def __init__(self, plane: DataPlane) -> None:
+            self._plane = plane
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._plane, name)
+
+        def handle_all(self, events: Sequence[Event], now_s: float) -> object:
+            lengths.extend(event.length for event in events if isinstance(event, Looked))
+            return self._plane.handle_all(events, now_s)
+
+    async def scenario(d: Deployment) -> None:
+        await ask(d, "a text of five words")
+        await ask(d, "a text of five words")
+        await until(lambda: d.live.hits_checked == 1)
+        await until(lambda: lengths[-1] == 1)
+
+    d = deployment(cache_bytes=10_000, canary_interval_s=0.01)
+    lived(replace(d, plane=cast("DataPlane", Spied(d.plane))), scenario)
+    assert set(lengths) == {1, 5}, "a canary is short"
 
 
 def test_answers_that_break_the_contract_are_counted() -> None:

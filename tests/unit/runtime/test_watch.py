@@ -285,23 +285,9 @@ def test_the_owner_hears_of_what_an_earlier_run_rolled_back(world: World) -> Non
 
 
 def test_what_was_refused_is_not_tried_at_every_start(world: World) -> None:
-    """The baseline is what answers, and nothing is before it. A server that is started again and
+    """No command is declared, and none is at the next start. A server that is started again and
     again pages nobody again and again."""
-    world.store.promote(
-        Release("words", 2, world.store.history("words")[0][1].variant, None),
-        expected_generation=1,
-    )
-    world.store.promote(
-        Release("words", 3, world.store.history("words")[0][1].variant, None,
-                extra={"restores": "0"}),
-        expected_generation=2,
-    )  # fmt: skip
-    owed = {
-        "endpoint": "words", "generation": 3, "release": world.store.history("words")[3][0].id,
-        "promise": contract(action=Action.RETRAIN).promise, "value": 1.0, "low": 0.5, "n": 100,
-        "since_s": 5.0, "requests": [], "because": "it failed",
-    }  # fmt: skip
-    world.store.append("incident", owed)
+    left(world, contract(action=Action.RETRAIN))
 
     async def told(run: Run) -> None:
         await until(lambda: len(world.responses()) == 2)
@@ -310,6 +296,45 @@ def test_what_was_refused_is_not_tried_at_every_start(world: World) -> None:
     lived(world, nothing, contract(action=Action.RETRAIN))
     assert sorted(world.responses()) == [("escalate", "done"), ("retrain", "no_command")]
     assert len(world.told) == 1
+
+
+def left(world: World, promise: Contract, *responses: Mapping[str, object]) -> str:
+    """The incident that an earlier run left open about generation 1, and what it did."""
+    opened = {
+        "endpoint": "words", "generation": 1, "release": world.store.history("words")[1][0].id,
+        "promise": promise.promise, "value": 1.0, "low": 0.5, "n": 100, "since_s": 5.0,
+        "requests": [], "because": "it failed",
+    }  # fmt: skip
+    incident = world.store.append("incident", opened).id
+    for response in responses:
+        world.store.append("response", {"incident": incident, "said": "", **response})
+    return incident
+
+
+TOLD = {"action": "escalate", "outcome": "done", "event": "breach", "to": "webhook:x"}
+
+
+@pytest.mark.parametrize(("exit_status", "owed"), [(3, False), (-15, True), (None, True)])
+def test_a_command_that_ended_by_itself_is_not_run_again(
+    world: World, exit_status: int | None, owed: bool
+) -> None:
+    """One that failed would fail at every start; one that was ended with the server, or could not
+    be begun, is owed."""
+    promise = contract(action=Action.RETRAIN)
+    left(world, promise, TOLD,
+         {"action": "retrain", "outcome": "failed", "exit_status": exit_status})  # fmt: skip
+    lived(world, nothing, promise)
+    assert (("retrain", "no_command") in world.responses()) is owed
+
+
+def test_wrong_hits_are_withdrawn_where_there_is_no_cache(world: World) -> None:
+    """The release that answers has none: that is on record."""
+    promise = contract("wrong_hit_rate")
+    left(world, promise, TOLD)
+    lived(world, nothing, promise)
+    (incident,) = world.incidents()
+    assert incident.withdrawn
+    assert incident.responses[-1].body["said"] == "the release that answers now keeps no answers"
 
 
 def test_where_nobody_can_be_told_no_start_tries_again(world: World) -> None:
