@@ -1,6 +1,6 @@
 """Does the release gate keep its error rates? On simulated measurements whose truth is known.
 
-``.venv/bin/python -m benchmarks.gate [--quick]``; a quarter of an hour on two cores without
+``.venv/bin/python -m benchmarks.gate [--quick]``; twenty minutes on two cores without
 ``--quick``. Every gate is decided by the product's own code at the n of its own power plan.
 """
 
@@ -14,7 +14,8 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from functools import partial
 
 from benchmarks.convention import at_least, at_most, finish, parser
-from benchmarks.gate import corrupted, rates, replays
+from benchmarks.gate import corrupted, coverage, rates, replays
+from benchmarks.gate.places import PLACES
 from benchmarks.gate.world import AXES, Plan
 
 _CHUNKS = 20
@@ -62,6 +63,10 @@ def main() -> int:
         }
         peeking = run(partial(rates.peeking, plan), 1_000, 31)
         variants = run(rates.variants, 10_000, 41)
+        bounds = {
+            world: run(partial(coverage.covered, world), 10_000, 71 + i)
+            for i, world in enumerate(coverage.WORLDS)
+        }
         broken = run(corrupted.corrupted, 100_000, 51)
         decided, same = replays.replayed(1_000 // scale, 61)
         # A share of few gates is known to about two standard errors.
@@ -84,6 +89,12 @@ def main() -> int:
                 f"{axis} regressed, harm shown": at_least(c.share("caught"), 0.9)
                 for axis, c in harmed.items()
             },
+            **{
+                f"{world}, at its limit, accepted": at_most(
+                    bounds[world].share("judged"), of.at_most + spare
+                )
+                for world, of in coverage.WORLDS.items()
+            },
             "corrupted sets accepted": at_most(broken["accepted"], 0),
             "the same sets whole, refused": at_most(_CHUNKS - broken["sound"], 0),
             "decisions that replay to other bytes": at_most(decided - same, 0),
@@ -92,20 +103,26 @@ def main() -> int:
             "gate",
             targets,
             plan={"items": plan.items, "blocks": plan.blocks},
+            places=[f"hash seed {p.hash_seed}, locale {p.locale}" for p in PLACES],
             gates={
                 "at the margin, an axis": margin["quality"].gates,
                 "unchanged": unchanged.gates,
                 "regressed, an axis": harmed["quality"].gates,
                 "looked at ten times": peeking.gates,
                 "five variants": variants.gates,
+                "at its limit, a world": min(c.gates for c in bounds.values()),
                 "corrupted": broken.gates,
-                "replayed, in three places": decided,
+                "replayed, in each place": decided,
             },
             beside={
                 "regressed and not accepted": {
                     axis: c.share("stopped") for axis, c in harmed.items()
                 },
                 "a false winner, were nothing corrected": variants.share("uncorrected"),
+                "at its limit, let pass by": {
+                    world: {how: c.share(how) for how in ("bound", *coverage.BOOTSTRAPS)}
+                    for world, c in bounds.items()
+                },
             },
         )
 

@@ -10,14 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from benchmarks.gate import rates
+from benchmarks.gate import coverage, rates
 from benchmarks.gate.corrupted import corrupted
 from benchmarks.gate.places import COMMA, PLACES, Place, make_comma
 from benchmarks.gate.replays import replayed
 from benchmarks.gate.world import AXES, BETTER, CONTRACTS, MARGINS, SAME, Plan
 from headgate.objects import Action
 from headgate.release import judge
+from headgate.theory.intervals import t_interval
 
 GATES = 60
 PLAN = Plan.of_the_gate()
@@ -60,6 +62,49 @@ def test_of_five_variants_that_save_too_little_hardly_one_is_chosen() -> None:
     seen = rates.variants(GATES, 5)
     assert seen["false"] <= worst(0.05)
     assert seen["uncorrected"] > seen["false"]
+
+
+@pytest.mark.parametrize("world", coverage.WORLDS)
+def test_what_is_just_at_its_limit_is_rarely_accepted_whatever_the_metric(world: str) -> None:
+    """Skewed items, small slices, p95 under load: no plain means, and the bounds hold."""
+    assert coverage.covered(world, GATES, 11)["judged"] <= worst(coverage.WORLDS[world].at_most)
+
+
+@pytest.mark.parametrize("world", coverage.WORLDS)
+def test_a_world_is_as_its_truth_says(world: str) -> None:
+    """Over many draws, within four standard errors."""
+    rng = np.random.default_rng(12)
+    drawn = [coverage.WORLDS[world].draw(rng) for _ in range(300)]
+    means = np.array([d.goodness.mean() for d in drawn])
+    assert abs(means.mean() - drawn[0].truth) <= 4 * means.std() / len(means) ** 0.5
+
+
+def test_a_bootstrap_of_what_is_rarely_lost_lets_too_much_pass() -> None:
+    """Resamples of a sample without a loss know of none: why the gate has none."""
+    (world,) = (w for w in coverage.WORLDS if "slice" in w)
+    seen = coverage.covered(world, GATES, 13)
+    assert seen["judged"] == 0
+    assert min(seen[name] for name in coverage.BOOTSTRAPS) > GATES / 20
+
+
+def test_the_bootstraps_are_those_of_the_books() -> None:
+    """scipy's of few and skewed values; of many tame ones all agree with the t interval."""
+    rng = np.random.default_rng(14)
+    values = rng.exponential(1.0, 12)
+    resampled = rng.choice(values, (20_000, 12))
+    means, sds = resampled.mean(axis=1), resampled.std(axis=1, ddof=1)
+    for name, method in (("percentile", "percentile"), ("BCa", "BCa")):
+        theirs = stats.bootstrap(
+            (values,), np.mean, n_resamples=20_000, method=method, confidence_level=0.9, rng=rng
+        ).confidence_interval.low
+        ours = coverage.BOOTSTRAPS[name](values, means, sds)
+        assert ours == pytest.approx(theirs, abs=0.02)
+    tame = rng.normal(0, 1, 400)
+    resampled = rng.choice(tame, (2_000, 400))
+    means, sds = resampled.mean(axis=1), resampled.std(axis=1, ddof=1)
+    low = t_interval(tame.tolist()).low
+    for lower in coverage.BOOTSTRAPS.values():
+        assert lower(tame, means, sds) == pytest.approx(low, abs=0.01)
 
 
 def test_no_corrupted_set_is_accepted() -> None:
