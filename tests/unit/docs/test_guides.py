@@ -16,7 +16,7 @@ import pytest
 import typer
 import yaml
 
-from headgate import errors
+from headgate import errors, ledger
 from headgate.cli.app import INTERRUPTED, app
 from headgate.config import (
     load_config,
@@ -296,7 +296,7 @@ def test_verdicts_questions_and_findings_are_those_that_there_are() -> None:
     assert verdicts == {verdict.value for verdict in Verdict}
     asked = [row[0].rstrip("?").replace(" ", "_") for row in GUIDES["evidence"].table("question")]
     assert asked == [question.name for question in FAILURE_QUESTIONS]
-    source = ROOT / "src" / "headgate" / "ledger"
+    source = Path(ledger.__file__).parent
     text = "".join((source / name).read_text() for name in ("verify.py", "sqlite.py"))
     reasons = set(re.findall(r'(?:Finding\(|yield )"([a-z_]+)"', text))
     assert GUIDES["evidence"].named("reason") == reasons
@@ -345,7 +345,7 @@ def told_of_a_rollback(directory: Path) -> list[dict[str, Any]]:
             owner.escalation, "it",
         )  # fmt: skip
         journal = Journal(store, Metrics())
-        responses = Responses(store, journal, Metrics(), pauses_s=(0.001,))
+        responses = Responses(store, journal, Metrics())
         watch = journal.write("watch", lambda: {"endpoint": "docs"})
         found = (0.5, 0.1, 60, 3.0, ("r1",), "requests that failed: 50 %")
         responses.breach(Breach(contract, 1, Action.ROLLBACK, False, *found), standing, watch)
