@@ -297,7 +297,7 @@ def test_verdicts_questions_and_findings_are_those_that_there_are() -> None:
     asked = [row[0].rstrip("?").replace(" ", "_") for row in GUIDES["evidence"].table("question")]
     assert asked == [question.name for question in FAILURE_QUESTIONS]
     source = Path(ledger.__file__).parent
-    text = "".join((source / name).read_text() for name in ("verify.py", "sqlite.py"))
+    text = "".join((source / name).read_text() for name in ("verify.py", "sqlite.py", "store.py"))
     reasons = set(re.findall(r'(?:Finding\(|yield )"([a-z_]+)"', text))
     assert GUIDES["evidence"].named("reason") == reasons
     relations = set(re.findall(r"name, '(\w+)',", (source / "gaps.py").read_text()))
