@@ -15,6 +15,7 @@ import msgspec
 import pytest
 import typer
 import yaml
+from headgate.report.export import FORMATS
 
 from headgate import errors, ledger
 from headgate.cli.app import INTERRUPTED, app
@@ -243,6 +244,11 @@ def test_the_readme_names_every_command_and_every_guide() -> None:
     guides = {name for name in PAGES if name.startswith("docs/guides/")}
     assert guides <= set(readme.links)
     assert readme.text.count("\n") < 125, "a minute's reading"
+
+
+def test_every_format_of_exports_is_in_the_table() -> None:
+    """And none that is not."""
+    assert GUIDES["exporting"].named("format") == set(FORMATS)
 
 
 def test_every_key_of_the_file_is_in_the_table() -> None:
