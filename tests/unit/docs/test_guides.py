@@ -15,8 +15,9 @@ import msgspec
 import pytest
 import typer
 import yaml
+from headgate.report.export import FORMATS
 
-from headgate import errors
+from headgate import errors, ledger
 from headgate.cli.app import INTERRUPTED, app
 from headgate.config import (
     load_config,
@@ -245,6 +246,11 @@ def test_the_readme_names_every_command_and_every_guide() -> None:
     assert readme.text.count("\n") < 125, "a minute's reading"
 
 
+def test_every_format_of_exports_is_in_the_table() -> None:
+    """And none that is not."""
+    assert GUIDES["exporting"].named("format") == set(FORMATS)
+
+
 def test_every_key_of_the_file_is_in_the_table() -> None:
     """And none that is not."""
     assert GUIDES["your-own-model"].named("key") == set(EndpointFile.model_fields)
@@ -296,8 +302,8 @@ def test_verdicts_questions_and_findings_are_those_that_there_are() -> None:
     assert verdicts == {verdict.value for verdict in Verdict}
     asked = [row[0].rstrip("?").replace(" ", "_") for row in GUIDES["evidence"].table("question")]
     assert asked == [question.name for question in FAILURE_QUESTIONS]
-    source = ROOT / "src" / "headgate" / "ledger"
-    text = "".join((source / name).read_text() for name in ("verify.py", "sqlite.py"))
+    source = Path(ledger.__file__).parent
+    text = "".join((source / name).read_text() for name in ("verify.py", "sqlite.py", "store.py"))
     reasons = set(re.findall(r'(?:Finding\(|yield )"([a-z_]+)"', text))
     assert GUIDES["evidence"].named("reason") == reasons
     relations = set(re.findall(r"name, '(\w+)',", (source / "gaps.py").read_text()))
@@ -345,7 +351,7 @@ def told_of_a_rollback(directory: Path) -> list[dict[str, Any]]:
             owner.escalation, "it",
         )  # fmt: skip
         journal = Journal(store, Metrics())
-        responses = Responses(store, journal, Metrics(), pauses_s=(0.001,))
+        responses = Responses(store, journal, Metrics())
         watch = journal.write("watch", lambda: {"endpoint": "docs"})
         found = (0.5, 0.1, 60, 3.0, ("r1",), "requests that failed: 50 %")
         responses.breach(Breach(contract, 1, Action.ROLLBACK, False, *found), standing, watch)
