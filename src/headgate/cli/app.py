@@ -21,6 +21,7 @@ from headgate.cli.export import export
 from headgate.cli.gate import gate
 from headgate.cli.gc import gc
 from headgate.cli.history import history
+from headgate.cli.importing import import_
 from headgate.cli.incidents import incidents
 from headgate.cli.init import init
 from headgate.cli.lineage import lineage
@@ -52,12 +53,13 @@ app = typer.Typer(
 _PANELS: dict[str, tuple[Callable[..., int | None], ...]] = {
     "Begin": (init, doctor, schema),
     "Optimize and serve": (optimize, serve, bench),
-    "Release": (gate, promote, rollback, history, incidents, drill),
+    "Release": (gate, import_, promote, rollback, history, incidents, drill),
     "Evidence": (show, compare, lineage, replay, verify, audit, checkpoint, export, gc),
 }
 for _panel, _commands in _PANELS.items():
     for _command in _commands:
-        app.command(rich_help_panel=_panel)(_command)
+        name = _command.__name__.rstrip("_")  # `import` is a word of Python's own
+        app.command(name, rich_help_panel=_panel)(_command)
 
 
 @app.callback(invoke_without_command=True)

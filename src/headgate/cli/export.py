@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from headgate.cli.bundle import write_bundle
 from headgate.cli.options import (
     AsJson,
     EndpointOption,
@@ -48,12 +49,21 @@ def export(
             metavar="DIR", help="Where to write a file to.", show_default="standard output"
         ),
     ] = None,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write the release, with all that it takes to serve and to check it, into one "
+            "signed file for `headgate import`.",
+        ),
+    ] = None,
     file: FileOption = None,
     store: StoreOption = None,
     endpoint: EndpointOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write what is on record of a release in a standard that other tools read."""
+    """Write what is on record of a release in a standard that other tools read, or all that it
+    takes to serve it elsewhere."""
     import json
 
     from headgate.cli.checkpoint import signing_key
@@ -66,6 +76,9 @@ def export(
     with open_store(file, store) as opened:
         if id is None:
             id = opened.history(endpoint_in(opened, file, endpoint))[-1][0].id
+        if bundle is not None:
+            write_bundle(opened, id, bundle, file, as_json=as_json)
+            return
         dossier = dossier_of(opened, id)
         key = signing_key() if how.signed_as is not None else None
         lines = _lines(how, dossier, key)

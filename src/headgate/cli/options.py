@@ -24,6 +24,7 @@ __all__ = [
     "config_beside",
     "endpoint_in",
     "open_store",
+    "refuse_missing",
     "store_root",
     "yaml_in",
 ]
@@ -61,10 +62,8 @@ def store_root(config: Path | None, store: Path | None) -> Path:
     return (config if config.is_dir() else config.parent) / ".headgate"
 
 
-def open_store(config: Path | None, store: Path | None) -> Store:
-    """The store that is there. Raises ``InputError`` where there is none, or no ``config``."""
-    from headgate.ledger import Store
-
+def refuse_missing(config: Path | None) -> None:
+    """Raises ``InputError`` where ``config`` was given and is not there."""
     if config is not None and not config.exists():
         raise InputError(
             "there is no such file",
@@ -72,6 +71,13 @@ def open_store(config: Path | None, store: Path | None) -> Store:
             reason="file_missing",
             fix="give -f the headgate.yaml, or the directory that holds it",
         )
+
+
+def open_store(config: Path | None, store: Path | None) -> Store:
+    """The store that is there. Raises ``InputError`` where there is none, or no ``config``."""
+    from headgate.ledger import Store
+
+    refuse_missing(config)
     try:
         return Store.open(store_root(config, store))
     except InputError as error:

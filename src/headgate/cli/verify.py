@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from headgate.ledger.checkpoint import Checkpoint
     from headgate.ledger.signing import PublicKey
 
-__all__ = ["verify"]
+__all__ = ["public_key", "verify"]
 
 
 def verify(
@@ -39,7 +39,7 @@ def verify(
     from headgate.ledger.memory import users_memory
     from headgate.objects import jsonable, short
 
-    keys = [_public_key(text) for text in key or ()]
+    keys = [public_key(text) for text in key or ()]
     kept = None if checkpoint is None else _checkpoint(checkpoint)
     with open_store(file, store) as opened:
         report = opened.verify(keys=keys, kept=kept, memory=users_memory())
@@ -90,7 +90,8 @@ def _covered(report: VerifyReport, *, checked: bool, kept: Checkpoint | None) ->
     return lines
 
 
-def _public_key(text: str) -> PublicKey:
+def public_key(text: str) -> PublicKey:
+    """The key that was given, as it is or in a file. Raises ``InputError``."""
     from headgate.ledger.signing import PublicKey
 
     path = Path(text)

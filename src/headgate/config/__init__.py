@@ -26,6 +26,7 @@ from headgate.config.functions import (
     load_function,
     load_metric,
     source_digest,
+    source_files,
 )
 from headgate.config.schema import json_schema
 from headgate.config.template import template
@@ -56,5 +57,6 @@ __all__ = [
     "load_workload",
     "metric_kind",
     "source_digest",
+    "source_files",
     "template",
 ]

@@ -25,7 +25,15 @@ from headgate.config.schema import MetricSpec, nearest
 from headgate.errors import InputError
 from headgate.objects import Direction, digest, digest_bytes
 
-__all__ = ["OwnMetric", "UserFunction", "guarded", "load_function", "load_metric", "source_digest"]
+__all__ = [
+    "OwnMetric",
+    "UserFunction",
+    "guarded",
+    "load_function",
+    "load_metric",
+    "source_digest",
+    "source_files",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +152,11 @@ def source_digest(spec: str, root: Path) -> str:
     """The version that ``load_function`` would give, without importing or running anything."""
     sources = _sources(spec.partition(":")[0], root, spec)
     return digest({"spec": spec, "files": _digests(sources, root)})
+
+
+def source_files(spec: str, root: Path) -> tuple[Path, ...]:
+    """The file of ``module:function`` and every file beside it that it imports, in ``root``."""
+    return tuple(_sources(spec.partition(":")[0], root, spec).values())
 
 
 def _digests(sources: Mapping[str, Path], root: Path) -> dict[str, str]:

@@ -89,6 +89,16 @@ class Blobs:
         # The version of what was copied, not of what was hashed: the file may just have changed.
         return self._write(_chunks(path), f"store {path}")
 
+    def put_chunks(self, version: str, chunks: Iterable[bytes]) -> None:
+        """Keep what ``chunks`` give, which must come to ``version``.
+
+        Raises ``Tampered`` where it is something else, ``Fault`` where the disk refuses; nothing is
+        kept then.
+        """
+        self._hold()
+        if not self.intact(version):
+            self._write(chunks, f"store {short(version)}", due=version)
+
     def read(self, version: str) -> bytes:
         """The content of ``version``, verified; raises ``InputError`` or ``Tampered``."""
         path = self._present(version)
@@ -199,7 +209,7 @@ class Blobs:
             fix="restore it from a backup, or remove this file and run `headgate optimize` again",
         )
 
-    def _write(self, chunks: Iterable[bytes], doing: str) -> str:
+    def _write(self, chunks: Iterable[bytes], doing: str, *, due: str | None = None) -> str:
         with explained_disk_errors(self.root, doing):
             descriptor, name = tempfile.mkstemp(prefix=_TEMPORARY, dir=self.root)
             temporary = Path(name)
@@ -213,6 +223,12 @@ class Blobs:
                     os.fchmod(descriptor, 0o444)  # never to be edited in place
                     os.fsync(descriptor)
                 version = f"sha256:{hasher.hexdigest()}"
+                if due not in (None, version):
+                    raise Tampered(
+                        f"what was to be {short(str(due))} has the digest {short(version)}",
+                        where=str(self.root),
+                        fix="take it again from where it came",
+                    )
                 path = self.location(version)
                 if not path.parent.is_dir():
                     path.parent.mkdir(exist_ok=True)

@@ -17,7 +17,7 @@ from headgate.errors import Tampered
 from headgate.ledger.log import Log
 from headgate.objects import STANDARDS, short
 
-__all__ = ["Gap", "find_gaps", "find_objects"]
+__all__ = ["Gap", "find_evidence", "find_gaps", "find_objects"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +125,15 @@ ORDER BY edge.name, relation
 """
 )
 _OBJECTS = _GRAPH + "SELECT version FROM artifact JOIN wanted ON node = version ORDER BY newest"
+_EVIDENCE = (
+    _GRAPH
+    + """
+SELECT entries.id FROM entries
+LEFT JOIN artifact ON newest = seq
+WHERE entries.id IN (SELECT node FROM wanted) OR version IN (SELECT node FROM wanted)
+ORDER BY seq
+"""
+)
 
 _WHAT = {
     "owned_by": "nobody owns it",
@@ -181,6 +190,11 @@ def find_gaps(log: Log, starts: Sequence[str] | None = None) -> tuple[Gap, ...]:
 def find_objects(log: Log, starts: Sequence[str]) -> tuple[str, ...]:
     """The versions of all artifacts that ``starts`` stand on, theirs among them, oldest first."""
     return tuple(version for (version,) in _ask(log, _OBJECTS, starts))
+
+
+def find_evidence(log: Log, starts: Sequence[str]) -> tuple[str, ...]:
+    """The ids of the entries of all that ``starts`` stand on, theirs among them, oldest first."""
+    return tuple(id_ for (id_,) in _ask(log, _EVIDENCE, starts))
 
 
 def _ask(log: Log, query: str, starts: Sequence[str] | None) -> list[tuple[str, ...]]:

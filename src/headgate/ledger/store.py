@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +21,7 @@ from headgate.ledger.blobs import Blobs
 from headgate.ledger.checkpoint import Checkpoint
 from headgate.ledger.entry import Entry, utc_now
 from headgate.ledger.faults import explained_disk_errors
-from headgate.ledger.gaps import Gap, find_gaps, find_objects
+from headgate.ledger.gaps import Gap, find_evidence, find_gaps, find_objects
 from headgate.ledger.lock import exclusive
 from headgate.ledger.log import Log
 from headgate.ledger.memory import Memory
@@ -93,6 +93,14 @@ class Store:
         Raises ``InputError`` where the file cannot be read, ``Fault`` where it cannot be kept.
         """
         return self._blobs.put_file(path)
+
+    def put_chunks(self, version: str, chunks: Iterable[bytes]) -> None:
+        """Keep what ``chunks`` give, which must come to ``version``.
+
+        Raises ``Tampered`` where it is something else, ``Fault`` where it cannot; nothing is kept
+        then.
+        """
+        self._blobs.put_chunks(version, chunks)
 
     def read(self, version: str) -> bytes:
         """The content of ``version``, verified; raises ``InputError`` or ``Tampered``."""
@@ -330,6 +338,11 @@ class Store:
         """The versions of all artifacts that ``starts`` (likewise) come from, measurements and
         decisions included, and of those among them; oldest first."""
         return find_objects(self._log, starts)
+
+    def evidence_of(self, starts: Sequence[str]) -> list[Entry]:
+        """The entries of ``starts`` (likewise) and of all that they stand on, oldest first: runs
+        and measurements, and of each artifact the one that registered it last."""
+        return [self.get(id_) for id_ in find_evidence(self._log, starts)]
 
     def size_bytes(self) -> int:
         """Bytes of all files of the store."""

@@ -30,6 +30,7 @@ __all__ = [
 
 Kind = Literal[
     "build",
+    "bundle",
     "config",
     "contracts",
     "dataset",

@@ -242,6 +242,8 @@ _TABLE = (
               axis=Axis.SAFETY, limits=_ABOUT_MADE),
     _standard("log", "what a command of the owner's printed", "readable", 1.0,
               "what nobody can read explains nothing", _MADE, limits=_ABOUT_MADE),
+    _standard("bundle", "a release from elsewhere, signed, with its evidence", *_FITS, _TERMS,
+              axis=Axis.SAFETY, limits=_ABOUT_TERMS, from_outside=True),
     _standard("run", "one execution of a transformation", "outputs", 1.0,
               "a run that made nothing shows nothing", _MADE,
               axis=Axis.SAFETY, limits=_ABOUT_MADE),

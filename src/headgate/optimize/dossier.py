@@ -13,7 +13,7 @@ from headgate.report.export import Composed, Dossier, Judged, Ran
 from headgate.runtime.decisions import decided, decisions, is_decision
 from headgate.runtime.servable import Servable
 
-__all__ = ["dossier_of"]
+__all__ = ["dossier_of", "meant"]
 
 
 def dossier_of(store: Store, id: str) -> Dossier:
@@ -24,7 +24,7 @@ def dossier_of(store: Store, id: str) -> Dossier:
     newest decision counts. Raises ``UsageError`` (``not_exportable``) for anything else.
     """
     entry = store.get(id)
-    version, run = _meant(store, entry)
+    version, run = meant(store, entry)
     artifact = store.artifact(version)
     if artifact is None:
         raise UsageError(
@@ -50,7 +50,7 @@ def dossier_of(store: Store, id: str) -> Dossier:
     )
 
 
-def _meant(store: Store, entry: Entry) -> tuple[str, Entry | None]:
+def meant(store: Store, entry: Entry) -> tuple[str, Entry | None]:
     """The version of what an id stands for, and the run that decided about it."""
     if entry.kind == "release":
         release = Release(**entry.body)

@@ -21,6 +21,7 @@ __all__ = [
     "OwnRange",
     "Scored",
     "gather",
+    "keep_measurement",
     "paired",
 ]
 
@@ -110,7 +111,7 @@ def gather(
     return Evidence(
         samples,
         {
-            c.describe(): _entry(
+            c.describe(): keep_measurement(
                 recorder.store,
                 _measurement(
                     c, samples[c.metric], candidate, sources[c.metric], own, recorder.seed
@@ -145,7 +146,7 @@ def paired(
     )
 
 
-def _entry(store: Store, measurement: Measurement) -> str:
+def keep_measurement(store: Store, measurement: Measurement) -> str:
     """The measurement's entry; the one that is there where nothing about it is new."""
     known = store.latest(
         "measurement",

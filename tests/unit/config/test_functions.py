@@ -8,7 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headgate.config import guarded, load_function, load_metric, source_digest
+from headgate.config import (
+    guarded,
+    load_function,
+    load_metric,
+    source_digest,
+    source_files,
+)
 from headgate.config.schema import MetricSpec
 from headgate.errors import InputError
 from headgate.objects import Direction
@@ -154,3 +160,10 @@ def test_a_metric_outside_its_range_is_invalid(root: Path) -> None:
         assert caught.value.reason == "metric_invalid"
     wide = MetricSpec(function="own:far", direction="lower_is_better", range=(0.0, 10.0))
     assert load_metric("far", wide, root)({}, np.array([])) == 7.0
+
+
+def test_the_files_of_a_function_are_those_that_its_version_is_of(root: Path) -> None:
+    """All that it imports beside it, and nothing else that lies there."""
+    (root / "unused.py").write_text("X = 2\n")
+    names = sorted(path.relative_to(root).as_posix() for path in source_files("own:score", root))
+    assert names == ["helper.py", "own.py", "pkg/__init__.py", "pkg/deep.py", "pkg/inner.py"]

@@ -168,3 +168,15 @@ def test_a_living_writers_temporary_file_is_left_alone(
     monkeypatch.setattr(os, "fchmod", open_meanwhile)
     version = store.put_bytes(b"in progress")
     assert store.read(version) == b"in progress"
+
+
+def test_content_that_comes_in_pieces_is_kept_if_it_is_what_was_due(
+    store: Store, root: Path
+) -> None:
+    """What is something else is refused, and nothing of it is left."""
+    version = digest_bytes(b"hello")
+    store.put_chunks(version, iter([b"he", b"llo"]))
+    assert store.read(version) == b"hello"
+    with pytest.raises(Tampered, match="has the digest"):
+        store.put_chunks(digest_bytes(b"goodbye"), iter([b"good", b"night"]))
+    assert [path.read_bytes() for path in files(root)] == [b"hello"]

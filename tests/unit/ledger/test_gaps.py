@@ -287,3 +287,18 @@ def test_a_ledger_that_is_no_graph_any_more_is_damaged(store: Store) -> None:
         database.execute("""UPDATE entries SET body = '{"z":' """)
     with pytest.raises(Tampered, match="cannot be read as a graph"):
         store.gaps()
+
+
+def test_the_entries_that_something_stands_on_are_found(
+    store: Store, put: Put, run_of: RunOf
+) -> None:
+    """Of each artifact the newest that registers it; what has nothing to do with it is left out."""
+    ids = whole(store, put, run_of)
+    put("other", "dataset")
+    found = store.evidence_of([ids["release"]])
+    assert [entry.seq for entry in found] == sorted(entry.seq for entry in found)
+    assert {ids["run"], ids["taken"], ids["release"]} <= {entry.id for entry in found}
+    names = [entry.body["id"] for entry in found if entry.kind == "artifact"]
+    assert {"machine", "data", "model", "samples", "variant"} <= set(names)
+    assert len(names) == len(set(names))
+    assert "other" not in names

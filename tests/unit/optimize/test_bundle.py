@@ -1,0 +1,328 @@
+"""A bundle is what was signed, to the last byte, or it is refused."""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headgate.errors import HeadgateError, InputError, Refused
+from headgate.ledger.signing import SigningKey
+from headgate.objects import digest_bytes
+from headgate.optimize.bundle import Bundle
+from tests.bundles import KEY, Origin, forged, members_of
+
+Change = Callable[[dict[str, Any]], object]
+
+
+@pytest.fixture(scope="module")
+def origin(tmp_path_factory: pytest.TempPathFactory) -> Origin:
+    return Origin(tmp_path_factory.mktemp("origin"), own=True)
+
+
+@pytest.fixture(scope="module")
+def decision(origin: Origin) -> str:
+    return origin.release()
+
+
+@pytest.fixture(scope="module")
+def bundle(origin: Origin, decision: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return origin.export(decision, tmp_path_factory.mktemp("bundle") / "docs.bundle")
+
+
+def opened(path: Path, key: SigningKey = KEY) -> str:
+    """The variant that it holds."""
+    with Bundle.open(path, [key.public]) as found:
+        return found.contents.candidate
+
+
+def refusal(path: Path, key: SigningKey = KEY) -> str:
+    with pytest.raises(HeadgateError) as caught:
+        opened(path, key)
+    assert caught.value.fix
+    return caught.value.reason
+
+
+def test_the_same_release_gives_the_same_bytes(
+    origin: Origin, decision: str, bundle: Path, tmp_path: Path
+) -> None:
+    """Nothing of when, where or by which process; so a bundle can be compared by its digest."""
+    again = origin.export(decision, tmp_path / "again")
+    assert again.read_bytes() == bundle.read_bytes()
+
+
+def test_any_tar_lists_it(bundle: Path) -> None:
+    """It is an ordinary tar, without dates, with contents under their digests."""
+    listed = subprocess.run(["tar", "tvf", bundle], capture_output=True, text=True, check=True)
+    lines = listed.stdout.splitlines()
+    assert lines[0].endswith(" bundle.json")
+    assert lines[-1].endswith(" functions/own.py")
+    assert all("root" not in line and " 1970-01-01 " in line for line in lines)
+    found = members_of(bundle)
+    for name, content in found.items():
+        if name.startswith("artifacts/"):
+            assert digest_bytes(content) == f"sha256:{name[10:12]}{name[13:]}"
+
+
+def test_it_holds_what_serving_takes_and_nothing_that_was_learnt_from(bundle: Path) -> None:
+    """Both variants with their files, the decision with its samples, the golden set, the terms."""
+    with Bundle.open(bundle, [KEY.public]) as found:
+        kinds = sorted(found.contents.artifact(v).id for v in found.contents.artifacts)
+        assert found.decision.accepted
+        assert {p.entry.kind for p in found.contents.evidence.proved} >= {
+            "run", "artifact", "audit", "release",
+        }  # fmt: skip
+    assert kinds == [
+        "docs/build/baseline",
+        "docs/build/candidate",
+        "docs/case/holdout",
+        "docs/environment",
+        "docs/gate.decide/decision",
+        "docs/golden.answers/answers",
+        "docs/live",
+        "docs/model/baseline",
+        "docs/model/candidate",
+        "docs/sample",
+        "docs/tokenizer/candidate",
+        "docs/variant/baseline",
+        "docs/variant/candidate",
+    ]
+
+
+@given(data=st.data())
+@settings(max_examples=150)
+def test_no_byte_of_it_can_be_changed(bundle: Path, data: st.DataObject) -> None:
+    """Headers, padding and all: there is one way to write it, so no change is harmless."""
+    content = bytearray(bundle.read_bytes())
+    place = data.draw(st.integers(0, len(content) - 1))
+    content[place] ^= data.draw(st.integers(1, 255))
+    changed = bundle.with_name("changed")
+    changed.write_bytes(content)
+    assert refusal(changed) in {"tampered", "bundle_malformed", "signer_unknown"}
+
+
+@given(data=st.data())
+@settings(max_examples=40)
+def test_it_cannot_be_cut_off_or_go_on(bundle: Path, data: st.DataObject) -> None:
+    """A download that broke off, or something that was hung on."""
+    content = bundle.read_bytes()
+    cut = data.draw(st.integers(0, len(content) - 1))
+    more = data.draw(st.binary(min_size=1, max_size=600))
+    changed = bundle.with_name("changed")
+    for other in (content[:cut], content + more):
+        changed.write_bytes(other)
+        assert refusal(changed) in {"tampered", "bundle_malformed"}
+
+
+def test_it_is_believed_by_the_key_that_was_given_alone(bundle: Path) -> None:
+    """The file says who signed it, and nobody is asked to believe that."""
+    stranger = SigningKey.generate()
+    assert refusal(bundle, stranger) == "signer_unknown"
+    theirs = forged(bundle, lambda listed: None, key=stranger)
+    assert refusal(theirs) == "signer_unknown"
+    # Signed by a stranger, over a ledger of ours: whose history it is does not say who packed it.
+    assert refusal(theirs, stranger) == "signer_unknown"
+    assert opened(forged(bundle, lambda listed: None)) == opened(bundle)
+
+
+@pytest.mark.parametrize("format", [0, 2, "1", None])
+def test_another_format_is_named(bundle: Path, format: object) -> None:
+    """What to do depends on which of the two is older."""
+    made = forged(bundle, lambda listed: listed.update(format=format))
+    with pytest.raises(InputError, match="this Headgate reads format 1") as caught:
+        opened(made)
+    assert caught.value.reason == "bundle_format"
+    assert ("export it again" in str(caught.value)) == (format == 0)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../own.py",
+        "/own.py",
+        "a/../../own.py",
+        "own.sh",
+        ".own.py",
+        "own.py\n",
+        "a//own.py",
+        "a\\own.py",
+        "o" * 90 + ".py",
+        "",
+    ],
+)
+def test_a_file_that_leads_elsewhere_is_refused_whoever_signed_it(bundle: Path, name: str) -> None:
+    """Traversal, absolute paths, hidden files, what is no Python."""
+
+    def change(listed: dict[str, Any]) -> None:
+        listed["functions"] = {name: listed["functions"]["own.py"]}
+
+    assert refusal(forged(bundle, change)) == "bundle_malformed"
+
+
+def unlist(listed: dict[str, Any]) -> None:
+    listed["artifacts"].popitem()
+
+
+def overlist(listed: dict[str, Any]) -> None:
+    listed["artifacts"]["sha256:" + 64 * "0"] = 4
+
+
+def grow(listed: dict[str, Any]) -> None:
+    listed["artifacts"][listed["candidate"]] += 1
+
+
+def foreign_evidence(listed: dict[str, Any]) -> None:
+    first = listed["evidence"]["entries"][0]
+    first["recorded_at"] = "2020-01-01T00:00:00.000000Z"
+
+
+def edited_entry(listed: dict[str, Any]) -> None:
+    for entry in listed["evidence"]["entries"]:
+        entry["body"] = entry["body"].replace('"stops":[]', '"stops":["x"]')
+
+
+def without_the_decision(listed: dict[str, Any]) -> None:
+    listed["evidence"]["entries"] = [
+        e for e in listed["evidence"]["entries"] if "gate.decide" not in e["body"]
+    ]
+
+
+def about_another(listed: dict[str, Any]) -> None:
+    listed["candidate"], listed["current"] = listed["current"], listed["candidate"]
+
+
+def of_another_endpoint(listed: dict[str, Any]) -> None:
+    listed["endpoint"] = "faq"
+
+
+def audited_by_the_decision(listed: dict[str, Any]) -> None:
+    listed["audit"] = listed["decision"]
+
+
+def golden_by_the_decision(listed: dict[str, Any]) -> None:
+    listed["golden"] = listed["decision"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        unlist, overlist, grow, foreign_evidence, edited_entry, without_the_decision,
+        about_another, of_another_endpoint, audited_by_the_decision, golden_by_the_decision,
+    ],
+)  # fmt: skip
+def test_a_list_that_contradicts_the_file_or_itself_is_refused(
+    bundle: Path, change: Change
+) -> None:
+    """Even where its owner signed it: a key says who, and not that it is so."""
+    assert refusal(forged(bundle, change)) == "tampered"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda listed: listed.pop("evidence"),
+        lambda listed: listed.pop("golden"),
+        lambda listed: listed.update(artifacts=[]),
+        lambda listed: listed.update(functions=[]),
+        lambda listed: listed.update(artifacts={"sha256:x": 3}),
+        lambda listed: listed["artifacts"].update({listed["candidate"]: -1}),
+        lambda listed: listed["artifacts"].update({listed["candidate"]: True}),
+        lambda listed: listed.update(candidate=5),
+        lambda listed: listed["evidence"].update(checkpoint="none"),
+        lambda listed: listed["evidence"]["entries"][0].update(proof=["x"]),
+        lambda listed: listed["evidence"]["entries"][0].update(body="[]"),
+        lambda listed: listed["evidence"].update(growth=[]),
+    ],
+)
+def test_a_list_that_cannot_be_read_is_refused(bundle: Path, change: Change) -> None:
+    """As no bundle at all."""
+    assert refusal(forged(bundle, change)) == "bundle_malformed"
+
+
+def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
+    """Nothing, noise, a directory, an envelope of something else."""
+    path = tmp_path / "file"
+    with pytest.raises(InputError, match="No such file"):
+        opened(path)
+    for content in (b"", b"\0" * 4096, b"PK\3\4" + b"x" * 4096):
+        path.write_bytes(content)
+        assert refusal(path) == "bundle_malformed"
+    with pytest.raises(InputError):
+        opened(tmp_path)
+
+
+def test_a_statement_of_the_same_key_is_no_bundle(bundle: Path, tmp_path: Path) -> None:
+    """The signature covers the type."""
+    from headgate.ledger.archive import packed
+    from headgate.ledger.dsse import Envelope
+
+    statement = Envelope.signed(KEY, "application/vnd.in-toto+json", b"{}")
+    path = tmp_path / "file"
+    path.write_bytes(b"".join(packed(("bundle.json", bytes(statement)), [])))
+    assert refusal(path) == "bundle_malformed"
+    # Another spelling of a genuine list is another file, and not the one that was written.
+    envelope = json.loads(members_of(bundle)["bundle.json"])
+    path.write_bytes(b"".join(packed(("bundle.json", json.dumps(envelope).encode()), [])))
+    assert refusal(path) == "bundle_malformed"
+    assert base64.b64decode(envelope["payload"])
+
+
+def test_only_what_is_accepted_and_audited_is_exported(origin: Origin, tmp_path: Path) -> None:
+    """A refusal says which, and no file is left."""
+    with origin.store() as store:
+        candidate = origin.variant(store, "worse", seed=7)
+        refused, _ = origin.decide(store, candidate, origin.baseline, correct=0.5)
+    with pytest.raises(Refused) as caught:
+        origin.export(refused, tmp_path / "file")
+    assert caught.value.reason == "decision_not_accepted"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_the_model_was_judged_with_must_be_what_travels(tmp_path: Path) -> None:
+    """An own function that was edited since is not exported."""
+    here = tmp_path / "here"
+    here.mkdir()
+    origin = Origin(here, own=True)
+    entry = origin.release()
+    (here / "own.py").write_text("def upper(item):\n    return item\n", encoding="utf-8")
+    with pytest.raises(Refused) as caught:
+        origin.export(entry, tmp_path / "file")
+    assert caught.value.reason == "function_changed"
+
+
+def test_it_is_exported_where_it_was_judged(
+    origin: Origin, decision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The golden set's answers are those of the machine that judged, or of none."""
+    from dataclasses import replace
+
+    from headgate.engines.probe import read_profile
+
+    other = replace(read_profile(), flags=("avx2",))
+    monkeypatch.setattr("headgate.optimize.exporting.read_profile", lambda: other)
+    with pytest.raises(Refused) as caught:
+        origin.export(decision, tmp_path / "file")
+    assert caught.value.reason == "other_machine"
+
+
+def test_a_damaged_content_is_not_exported(tmp_path: Path) -> None:
+    """Nothing is on its way that could not be served here."""
+    origin = Origin(tmp_path)
+    entry = origin.release()
+    with origin.store() as store:
+        model = store.path_of(
+            json.loads(store.read(origin.baseline))["build"]["files"]["model.onnx"]
+        )
+    model.chmod(0o644)
+    content = bytearray(model.read_bytes())
+    content[-1] ^= 1
+    model.write_bytes(content)
+    with pytest.raises(Refused, match="its content does not match its digest"):
+        origin.export(entry, tmp_path / "file")
