@@ -269,7 +269,6 @@ _PARENTS = {
     "measurement": ("run", "current_run"),
     "release": ("decision",),
     "drill": ("release",),
-    "requalification": ("import",),
     "watch": ("release", "decision"),
     "incident": ("release", "decision", "watch"),
     "response": ("incident", "release", "run"),
