@@ -59,10 +59,11 @@ def import_(
             "`headgate checkpoint --json` prints it there",
         )
     refuse_missing(file)
+    keys = [public_key(text) for text in key]
     root = store_root(file, store)
     with Progress() as progress:
         progress.start("check", str(bundle))
-        with Bundle.open(bundle, [public_key(text) for text in key]) as opened:
+        with Bundle.open(bundle, keys) as opened:
             done = import_bundle(
                 opened,
                 root,

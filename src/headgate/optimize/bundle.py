@@ -53,7 +53,7 @@ LIVE_SCHEMA = "json {contracts, price_per_s}"
 
 _TYPE = "application/vnd.headgate.bundle+json"
 _MOST_LIST_BYTES = 1 << 26
-_MOST_VALUE_BYTES = 1 << 24
+_MOST_VALUE_BYTES = 1 << 28
 """Of what is read whole: a variant, a decision, the golden set."""
 _FUNCTION_FILE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*/)*[A-Za-z_][A-Za-z0-9_]*\.py")
 _MOST_NAME = 80
@@ -204,7 +204,7 @@ class Bundle:
         return self._archive.chunks(version)
 
     def value(self, version: str) -> Any:
-        """The content of a small artifact, as JSON. Raises as ``_value``."""
+        """The content of a small artifact, as JSON. Raises ``KeyError`` or ``ValueError``."""
         return _value(self._archive, self.contents, version)
 
     @classmethod
@@ -339,7 +339,10 @@ def _value(archive: ArchiveReader, contents: Contents, version: str) -> Any:
     """Raises ``KeyError`` where it is not in the bundle, ``ValueError`` where it is too large."""
     if contents.artifacts[version] > _MOST_VALUE_BYTES:
         raise ValueError(f"{short(version)} is larger than anything of its kind")
-    return parse(b"".join(archive.chunks(version)))
+    content = b"".join(archive.chunks(version))
+    if digest_bytes(content) != version:
+        raise ValueError(f"{short(version)} was changed since it was checked")
+    return parse(content)
 
 
 def _malformed(what: str, where: str) -> InputError:

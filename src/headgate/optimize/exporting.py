@@ -26,6 +26,7 @@ from headgate.optimize.golden import golden_answers
 from headgate.optimize.measure import build_inputs
 from headgate.optimize.progress import Progress, Silent
 from headgate.optimize.recorder import Recorder
+from headgate.optimize.requalify import REQUALIFICATION
 from headgate.release import decision_from_json
 from headgate.runtime.loading import own_functions
 from headgate.runtime.servable import Servable, build_from_json
@@ -214,6 +215,10 @@ def _evidence(
 ) -> Iterator[Entry]:
     """Every entry that the decision, and what is in the bundle, stands on."""
     measured = [r.measurement for r in decision.results if r.measurement is not None]
+    for shown in store.entries(REQUALIFICATION):  # where it was imported itself
+        if shown.body["variant"] == decision.candidate:
+            measured += shown.body["measurements"]
+            yield shown
     yield from store.evidence_of([entry.id, *measured, *starts])
     yield from (
         e for e in store.entries(_RULE) if e.body["digest"] == decision.rule and e.seq < entry.seq

@@ -38,13 +38,13 @@ from headgate.optimize.bundle import Bundle, Contents, listed
 from headgate.optimize.gate import gate
 from headgate.optimize.progress import Progress, Silent
 from headgate.optimize.recorder import Recorder
-from headgate.optimize.requalify import Requalified, requalify
+from headgate.optimize.requalify import REQUALIFICATION, Requalified, requalify
 from headgate.release import next_release
 from headgate.runtime import target
 
 __all__ = ["Imported", "import_bundle"]
 
-_IMPORT, _REQUALIFICATION = "import", "requalification"
+_IMPORT = "import"
 _NOWHERE = "still to be proved"
 
 
@@ -334,10 +334,10 @@ def _show(
         "judged_in": bundle.contents.entry("decision").body["e"],
         **jsonable(requalified),
     }
-    known = store.latest(_REQUALIFICATION, **{"import": entry})
+    known = store.latest(REQUALIFICATION, **{"import": entry})
     if known is not None and known.body == jsonable(body):
         return known.id
-    return store.append(_REQUALIFICATION, body).id
+    return store.append(REQUALIFICATION, body).id
 
 
 def _refuse_unfit(requalified: Requalified, bundle: Bundle) -> None:

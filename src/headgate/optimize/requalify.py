@@ -29,7 +29,10 @@ from headgate.optimize.served import as_items
 from headgate.runtime.servable import Servable
 from headgate.theory.intervals import Interval, wilson_interval
 
-__all__ = ["Requalified", "requalify"]
+__all__ = ["REQUALIFICATION", "Requalified", "requalify"]
+
+REQUALIFICATION = "requalification"
+"""The kind of entry that says what came of it."""
 
 _TIMES = 8
 """The batches that tell how much an answer depends on its neighbours take so many times as long as

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -68,7 +69,7 @@ def test_a_ledger_that_grew_is_shown_to_go_on(store: Store) -> None:
     assert not replace(third, growth={3: third.growth[3][1:]}).goes_on_from(first)
 
 
-def test_another_ledger_does_not_go_on_from_it(store: Store, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_another_ledger_does_not_go_on_from_it(store: Store, tmp_path: Path) -> None:
     """Though the same key signed both."""
     first = noted(store, 3)
     with Store.open(tmp_path / "other", create=True) as other:

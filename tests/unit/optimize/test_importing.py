@@ -19,11 +19,13 @@ from headgate.cli.watching import watch_of
 from headgate.engines.probe import read_profile
 from headgate.errors import EngineError, HeadgateError, Refused, Undecided
 from headgate.ledger import Store
+from headgate.ledger.signing import SigningKey
 from headgate.objects import BatchInvariance, Release, digest_bytes
 from headgate.optimize import golden, importing, requalify
 from headgate.optimize.answers import Answerer
 from headgate.optimize.audit import audit_store
 from headgate.optimize.bundle import Bundle
+from headgate.optimize.exporting import pack
 from headgate.optimize.importing import Imported, import_bundle
 from headgate.runtime.escalation import NOBODY
 from headgate.workload import Engine, Tensors
@@ -347,27 +349,81 @@ def test_what_is_watched_comes_along_and_runs_nothing(bundles: list[Path], here:
     assert (contract.describe(), contract.escalation) == ("latency_p95 at most 0.5", NOBODY)
 
 
-def test_what_was_interrupted_is_finished_by_the_same_command(
-    bundles: list[Path], here: Path, monkeypatch: pytest.MonkeyPatch
+def killed_at(monkeypatch: pytest.MonkeyPatch, owner: object, name: str, call: int) -> None:
+    """As SIGKILL would in the middle: what was to happen at that call does not."""
+    works, calls = getattr(owner, name), iter(range(call))
+
+    def work(*args: Any, **options: Any) -> Any:
+        if next(calls, None) is None:
+            raise KeyboardInterrupt
+        return works(*args, **options)
+
+    monkeypatch.setattr(owner, name, work)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "call"),
+    [
+        (Store, "put_chunks", 0),
+        (Store, "put_chunks", 7),
+        (Store, "append", 0),
+        *((importing, "hold", call) for call in (0, 1, 9)),
+        *((Store, "record_run", call) for call in (0, 1, 2)),
+        (requalify, "keep_measurement", 1),
+        (importing, "_show", 0),
+        (importing.target, "prove_target", 0),
+        (importing, "refuse_unaudited", 0),
+        (importing, "_write_functions", 1),
+        (Store, "promote", 0),
+        (Store, "promote", 1),
+    ],
+)
+def test_what_was_killed_is_finished_by_the_same_command(
+    bundles: list[Path],
+    here: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    owner: object,
+    name: str,
+    call: int,
 ) -> None:
-    """Nothing is measured or recorded twice."""
-
-    def killed(*_: object) -> None:
-        raise KeyboardInterrupt
-
+    """Wherever it was: the store verifies, the candidate is not current, and nothing that was done
+    is done or recorded twice."""
     with monkeypatch.context() as patch:
-        patch.setattr(importing.target, "prove_target", killed)
+        killed_at(patch, owner, name, call)
         with pytest.raises(KeyboardInterrupt):
             taken(bundles[0], here)
     with kept(here) as store:
         assert store.verify().ok
-        assert store.current("docs") is None
+        assert [release.generation for _, release in store.history("docs")] in ([], [0])
     assert taken(bundles[0], here).generation == 1
     with kept(here) as store:
         assert store.verify().ok
-        assert len(list(store.entries("import"))) == 1
+        assert audit_store(store, now=SOON) == ()
+        for kind in ("import", "requalification"):
+            assert len(list(store.entries(kind))) == 1
         runs = [entry.body["key"] for entry in store.entries("run")]
-        assert len(runs) == len(set(runs))
+        assert len(runs) == len(set(runs)) == 3
+
+
+def test_what_was_imported_can_be_exported_again(
+    bundles: list[Path], here: Path, tmp_path: Path
+) -> None:
+    """On the evidence of the machine that took it in, which names where it took it from."""
+    taken(bundles[0], here)
+    ours = SigningKey.generate()
+    with kept(here) as store:
+        current = store.current("docs")
+        assert current is not None
+        made = pack(
+            store, store.get(str(current.decision)), key=ours, root=here, watched=(),
+            price_per_s=0.0, now=SOON,
+        )  # fmt: skip
+        (tmp_path / "again").write_bytes(b"".join(made.chunks))
+    with Bundle.open(tmp_path / "again", [ours.public]) as opened:
+        kinds = {proved.entry.kind for proved in opened.contents.evidence.proved}
+        assert {"import", "measurement", "run"} <= kinds
+        done = import_bundle(opened, tmp_path / "third" / ".headgate", root=tmp_path / "third")
+    assert (done.generation, done.variant) == (1, current.variant)
 
 
 def test_a_bundle_of_an_untold_refusal_stays_refused(bundles: list[Path], here: Path) -> None:
