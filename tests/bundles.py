@@ -197,7 +197,7 @@ def forged(
     replaced: Mapping[str, bytes] | None = None,
 ) -> Path:
     """The bundle with its list changed and signed again by whoever holds the key; ``replaced`` are
-    contents, by name, that are not what they were."""
+    contents, by name, that are not what they were, or, empty, not there."""
     found = members_of(bundle)
     envelope = Envelope.parse(found.pop("bundle.json"))
     listed = json.loads(envelope.payload)
@@ -206,7 +206,8 @@ def forged(
     parts = bundle.parent / "parts"
     parts.mkdir(exist_ok=True)
     members = []
-    for i, (name, content) in enumerate({**found, **(replaced or {})}.items()):
+    kept = {name: content for name, content in {**found, **(replaced or {})}.items() if content}
+    for i, (name, content) in enumerate(kept.items()):
         (parts / str(i)).write_bytes(content)
         members.append((Member(name, len(content), digest_bytes(content)), parts / str(i)))
     made = bundle.with_name("forged")

@@ -14,9 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headgate.errors import HeadgateError, InputError, Refused
+from headgate.ledger import Entry, Store
 from headgate.ledger.signing import SigningKey
-from headgate.objects import digest_bytes
+from headgate.objects import Decision, digest_bytes, parse
+from headgate.optimize import exporting
 from headgate.optimize.bundle import Bundle
+from headgate.optimize.recorder import Recorded, Recorder
+from headgate.release import decision_from_json
+from headgate.runtime.servable import Servable
 from tests.bundles import KEY, Origin, forged, members_of
 
 Change = Callable[[dict[str, Any]], object]
@@ -222,6 +227,77 @@ def test_a_list_that_contradicts_the_file_or_itself_is_refused(
 ) -> None:
     """Even where its owner signed it: a key says who, and not that it is so."""
     assert refusal(forged(bundle, change)) == "tampered"
+
+
+@pytest.mark.parametrize("role", ["candidate", "current", "live"])
+def test_what_serving_takes_is_all_there(bundle: Path, role: str) -> None:
+    """Neither listed nor there: its owner forgot it, and says so with a signature."""
+    gone = ""
+
+    def change(listed: dict[str, Any]) -> None:
+        nonlocal gone
+        version = listed[role]
+        del listed["artifacts"][version]
+        gone = f"artifacts/{version[7:9]}/{version[9:]}"
+
+    forged(bundle, change)
+    assert refusal(forged(bundle, change, replaced={gone: b""})) == "tampered"
+
+
+def as_it_is(store: Store, entry: Entry) -> Decision:
+    return decision_from_json(parse(store.read(entry.body["z"]["decision"])))
+
+
+def audited(stops: list[str]) -> Callable[..., None]:
+    def audit(store: Store, entry: str, *_: object, **__: object) -> None:
+        store.append("audit", {"decision": entry, "stops": stops})
+
+    return audit
+
+
+def elsewhere(**fields: Any) -> Recorder:
+    return Recorder(**{**fields, "environment": "sha256:" + 64 * "e"})
+
+
+@pytest.fixture
+def lax(tmp_path: Path) -> Origin:
+    """Whoever exports from here holds the key, and writes what they like."""
+    return Origin(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "replaced", "reason"),
+    [
+        ("_accepted", as_it_is, "decision_not_accepted"),
+        ("refuse_unaudited", audited(["docs/model: made_by"]), "unauditable"),
+        ("Recorder", elsewhere, "tampered"),
+    ],
+)
+def test_what_could_not_be_exported_is_not_imported_either(
+    lax: Origin, monkeypatch: pytest.MonkeyPatch, name: str, replaced: object, reason: str
+) -> None:
+    """Each of them looks for itself: a decision that refuses, evidence with a gap, a golden set of
+    another machine than the one that judged."""
+    with lax.store() as store:
+        candidate = lax.variant(store, "candidate", seed=1)
+        correct = 0.5 if name == "_accepted" else 1.0
+        entry, _ = lax.decide(store, candidate, lax.baseline, correct=correct)
+    monkeypatch.setattr(exporting, name, replaced)
+    assert refusal(lax.export(entry, lax.root / "made")) == reason
+
+
+def test_a_golden_set_of_another_build_is_refused(
+    lax: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would show that another model runs here as it did there."""
+    entry = lax.release()
+    answers = exporting.golden_answers
+
+    def of_the_baseline(recorder: Recorder, _: Servable, items: str) -> Recorded:
+        return answers(recorder, Servable.load(recorder.store, lax.baseline), items)
+
+    monkeypatch.setattr(exporting, "golden_answers", of_the_baseline)
+    assert refusal(lax.export(entry, lax.root / "made")) == "tampered"
 
 
 @pytest.mark.parametrize(
