@@ -15,11 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from headgate.engines.invariance import EPSILON, cosine_distance, largest_difference
-from headgate.errors import Undecided
+from headgate.errors import EngineError, Undecided
 from headgate.objects import Build, canonical, parse
 from headgate.optimize.measure import Behaviour, build_inputs, open_answerer
 from headgate.optimize.recorder import Call, Output, Recorded, Recorder, transformation
 from headgate.optimize.served import as_items
+from headgate.runtime.output import rows
 from headgate.runtime.servable import Servable, build_from_json
 
 __all__ = ["ANSWERS", "LIMIT_S", "Agreement", "agreement", "behaviour_of", "golden_answers"]
@@ -42,7 +43,10 @@ class Agreement:
 
 @transformation(ANSWERS)
 def golden(call: Call) -> Mapping[str, Output]:
-    """What a build answers to each item alone. Raises ``Undecided`` after ``LIMIT_S``."""
+    """What a build answers to each item alone.
+
+    Raises ``Undecided`` after ``LIMIT_S``, ``EngineError`` where it answers what no caller may see.
+    """
     build, behaviour = build_from_json(call.c["build"]), Behaviour(**call.c["behaviour"])
     items = as_items(parse(call.store.read(call.u["items"])))
     until_s = time.monotonic() + LIMIT_S
@@ -58,7 +62,10 @@ def golden(call: Call) -> Mapping[str, Output]:
                     fix="try it while the machine is quiet, or on a faster one",
                 )
             call.progress(i / len(items), build.name)
-            answers.append(answerer.run(answerer.codec.encode([item], truncate=True))[0])
+            (answer,) = rows(answerer.run(answerer.codec.encode([item], truncate=True)), 1, None)
+            if isinstance(answer, EngineError):
+                raise answer
+            answers.append(answer)
     return {"answers": Output(canonical(answers), "samples", "json [answer], one an item")}
 
 

@@ -196,6 +196,23 @@ def test_a_machine_that_answers_otherwise_is_refused(
     assert taken(bundles[0], here.parent / "again").generation == 1
 
 
+@pytest.mark.parametrize("answers", [np.full((1, 8), np.nan), np.zeros((0, 8))])
+def test_a_machine_whose_kernels_are_broken_is_refused(
+    bundles: list[Path],
+    here: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    answers: NDArray[np.float64],
+) -> None:
+    """By the output contract, as a server would refuse each answer."""
+
+    def broken(self: OtherKernels, tensors: Tensors) -> NDArray[np.generic]:
+        return answers
+
+    monkeypatch.setattr(OtherKernels, "run", broken)
+    disturbed(monkeypatch, 0.0)
+    assert "it does not run here" in refusal(bundles[0], here).what
+
+
 def test_a_difference_below_epsilon_is_the_same_answer(
     bundles: list[Path], here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
