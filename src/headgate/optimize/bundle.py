@@ -28,10 +28,10 @@ from headgate.ledger.dsse import Envelope
 from headgate.ledger.excerpt import Excerpt
 from headgate.ledger.signing import PublicKey, SigningKey
 from headgate.objects import Artifact, Decision, canonical, digest_bytes, parse, short
-from headgate.optimize.audit import DECIDES
 from headgate.optimize.golden import ANSWERS
 from headgate.optimize.measure import build_inputs
 from headgate.release import decision_from_json
+from headgate.runtime.decisions import is_decision
 from headgate.runtime.servable import Servable
 
 __all__ = [
@@ -285,7 +285,7 @@ def _listed(payload: bytes, where: str) -> tuple[Contents, str]:
 def _agreed(archive: ArchiveReader, contents: Contents, where: str) -> tuple[Decision, Servable]:
     """The decision and what it is about, once the evidence says so too."""
     decided, audit, golden = (contents.entry(role) for role in ("decision", "audit", "golden"))
-    if decided.body["transformation"] != DECIDES or golden.body["transformation"] != ANSWERS:
+    if not is_decision(decided) or golden.body["transformation"] != ANSWERS:
         raise ValueError("the decision or the golden set is of another kind")
     decision = decision_from_json(_value(archive, contents, decided.body["z"]["decision"]))
     servable, other = (

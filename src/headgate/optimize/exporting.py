@@ -6,7 +6,6 @@ missing, and its own functions are those that it was judged with.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,7 +26,7 @@ from headgate.optimize.measure import build_inputs
 from headgate.optimize.progress import Progress, Silent
 from headgate.optimize.recorder import Recorder
 from headgate.optimize.requalify import REQUALIFICATION
-from headgate.release import decision_from_json
+from headgate.runtime.decisions import decided
 from headgate.runtime.loading import own_functions
 from headgate.runtime.servable import Servable, build_from_json
 
@@ -131,7 +130,7 @@ def pack(
 
 
 def _accepted(store: Store, entry: Entry) -> Decision:
-    decision = decision_from_json(json.loads(store.read(entry.body["z"]["decision"])))
+    decision = decided(store, entry)
     if not decision.accepted:
         raise Refused(
             f"the decision is {decision.action}: {decision.because}",

@@ -15,7 +15,6 @@ import msgspec
 import pytest
 import typer
 import yaml
-from headgate.report.export import FORMATS
 
 from headgate import errors, ledger
 from headgate.cli.app import INTERRUPTED, app
@@ -34,6 +33,7 @@ from headgate.ledger import Store
 from headgate.objects import FAILURE_QUESTIONS, Action, Axis, Bound, Contract, Release, Verdict
 from headgate.optimize.main import exit_code_of
 from headgate.release import LIVE_METRICS, Breach, Recovery, Terms
+from headgate.report.export import FORMATS
 from headgate.runtime import Metrics
 from headgate.runtime.journal import Journal
 from headgate.runtime.receiver import Receiver
