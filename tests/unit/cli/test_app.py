@@ -19,7 +19,7 @@ from .conftest import Cli
 COMMANDS = {
     "init", "doctor", "schema", "optimize", "serve", "bench", "gate", "promote", "rollback",
     "history", "incidents", "drill",
-    "show", "compare", "lineage", "replay", "verify", "audit", "checkpoint", "gc",
+    "show", "compare", "lineage", "replay", "verify", "audit", "checkpoint", "export", "gc",
 }  # fmt: skip
 
 
