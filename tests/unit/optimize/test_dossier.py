@@ -37,7 +37,8 @@ from .conftest import NewRecorder
 
 @transformation("test.dossier.quantize")
 def quantize(call: Call) -> dict[str, Output]:
-    return {"model.onnx": Output(call.path("model").read_bytes() + b"8", "model", "onnx")}
+    made = call.path("model").read_bytes() + b"8"
+    return {"model.onnx": Output(made, "model", "onnx"), "scales": Output(b"[]", "model", "json")}
 
 
 @transformation("test.dossier.measure")
@@ -114,7 +115,8 @@ def decide(shop: Shop, candidate: str, action: Action) -> str:
         "previous",
     )  # fmt: skip
     result = ContractResult(contract, Verdict.PASS, 0.9, 0.88, 0.92, 400, "it is kept", measured.id)
-    decision = Decision(candidate, shop.baseline, "holdout", (result,), action, "because")
+    both = (result, replace(result, verdict=Verdict.WARN))
+    decision = Decision(candidate, shop.baseline, "holdout", both, action, "because")
     case = keep(
         recorder, "case/holdout", canonical({"of": candidate, "action": action}), "samples",
         lineage=(candidate, shop.baseline),
@@ -160,7 +162,7 @@ def test_what_ran_has_its_environment_and_what_was_registered_its_lineage(shop: 
     ran, build, *_ = dossier_of(shop.store, shop.variant).steps
     assert isinstance(ran, Ran)
     assert ran.run.u == {"model": shop.model}
-    assert ran.run.z == {"model.onnx": shop.quantized}
+    assert ran.run.z["model.onnx"] == shop.quantized
     assert ran.environment == {"python": "3.11", "libraries": {"onnx": "1.18"}}
     assert isinstance(build, Composed)
     assert build.artifact.lineage == (shop.quantized,)

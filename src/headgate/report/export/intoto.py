@@ -45,10 +45,10 @@ Json = dict[str, Any]
 def statements(dossier: Dossier) -> Iterator[Json]:
     """The provenance of every step, then the result of the decision."""
     for step in dossier.steps:
-        if isinstance(step, Composed):
-            yield _composed(step, dossier.names)
-        elif step.run.z:
+        if isinstance(step, Ran):
             yield _ran(step, dossier.names)
+        else:
+            yield _composed(step, dossier.names)
     if dossier.judged is not None:
         yield _test_result(dossier.judged, dossier)
 
