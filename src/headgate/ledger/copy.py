@@ -9,6 +9,7 @@ import sqlite3
 from pathlib import Path
 
 from headgate.ledger.faults import explained_database_errors, explained_disk_errors
+from headgate.ledger.sqlite import BUSY_TIMEOUT_S
 from headgate.ledger.store import Store
 
 __all__ = ["copy_store"]
@@ -22,7 +23,7 @@ def copy_store(store: Store, root: Path) -> None:
     Content is written before the entry that names it, and not collected while this goes on: so
     entries are copied first, and what they name is there. Others may write meanwhile. Artifacts are
     shared where the file system allows it (hard links): their content is never written to. Raises
-    ``Fault`` where the disk refuses.
+    ``Busy`` where another process holds the ledger for too long, ``Fault`` where the disk refuses.
     """
     with store.uncollected():
         with explained_disk_errors(root, "copy the store"):
@@ -35,10 +36,13 @@ def copy_store(store: Store, root: Path) -> None:
 def _copy_entries(from_: Path, to: Path) -> None:
     with (
         explained_database_errors(from_),
-        contextlib.closing(sqlite3.connect(from_)) as source,
+        contextlib.closing(sqlite3.connect(from_, timeout=BUSY_TIMEOUT_S)) as source,
         contextlib.closing(sqlite3.connect(to)) as target,
     ):
-        source.backup(target)  # all pages at once: it waits for a writer, and none comes between
+        # Reading first waits for a writer as long as others do; a backup would wait for ever.
+        source.execute("BEGIN")
+        source.execute("SELECT 1 FROM sqlite_master").fetchone()
+        source.backup(target)
 
 
 def _copy_content(from_: Path, to: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -72,3 +74,18 @@ def test_nothing_is_collected_while_a_store_is_copied(
     with Store.open(tmp_path / "a") as store:
         copy_store(store, tmp_path / "b")
     assert len(refused) == 1
+
+
+def test_a_ledger_that_is_held_is_not_waited_for_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As long as any writer waits; what is in the way is said."""
+    monkeypatch.setattr("headgate.ledger.copy.BUSY_TIMEOUT_S", 0.01)
+    with (
+        Store.open(tmp_path / "a", create=True) as store,
+        contextlib.closing(sqlite3.connect(tmp_path / "a" / "ledger.sqlite")) as holder,
+    ):
+        holder.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(Busy, match="another process is writing"):
+            copy_store(store, tmp_path / "b")
+        holder.rollback()
