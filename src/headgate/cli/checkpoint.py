@@ -117,11 +117,16 @@ def sign(store: Store) -> None:
 def signing(store: Store) -> Iterator[Callable[[], object] | None]:
     """What signs the records of a command that runs for long; called once more where it ends well.
 
-    None without a key, which is logged: what a process makes that nobody watches, nobody knows.
+    None without a key, which is logged: what a process makes that nobody watches, nobody knows. So
+    is a ledger that is not what was signed; callers are served all the same.
     """
-    from headgate.errors import HeadgateError
+    from headgate.errors import HeadgateError, Tampered
     from headgate.ledger.signing import SigningKey, users_key_file
 
+    try:
+        refuse_forged(store)
+    except Tampered as error:
+        _log.error("%s", error)
     try:
         key = SigningKey.read(users_key_file())
     except HeadgateError as error:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from headgate.cli.checkpoint import sign
+from headgate.cli.checkpoint import refuse_forged, sign
 from headgate.cli.options import (
     AsJson,
     EndpointOption,
@@ -52,6 +52,7 @@ def drill(
         say(f"  {step.what}: {_after(step)}")
 
     with _quiet(), open_store(file, store) as opened:
+        refuse_forged(opened)
         name = endpoint_in(opened, file, endpoint)
         watch = watch_of(opened, name, file)
         say(f"A drill with {name}, in a copy of {opened.root}; it takes half a minute.")

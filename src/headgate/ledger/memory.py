@@ -166,7 +166,7 @@ class Memory:
         try:
             descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump(content, file, indent=1)
+                json.dump(content, file, indent=1, ensure_ascii=False)
                 file.flush()
                 os.fsync(descriptor)
             unfinished.replace(self.path)

@@ -353,6 +353,22 @@ def test_optimize_does_nothing_in_a_store_that_was_written_anew(cli: Cli, ids: I
         begin(Path(".headgate"))
 
 
+def test_a_server_says_at_once_that_its_ledger_was_written_anew(
+    cli: Cli, ids: Ids, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And serves: whether to is for people to say. It signs nothing, and says that too."""
+    cli("checkpoint")
+    written_anew()
+    with Store.open(Path(".headgate")) as store:
+        with signing(store) as signs:
+            assert "another ledger was signed here" in caplog.text
+            assert signs is not None
+            with pytest.raises(Tampered):
+                signs()
+        assert not list(store.entries("checkpoint"))
+    assert "the ledger was not signed: " in caplog.text
+
+
 def test_a_server_signs_with_the_key_that_is_there_and_makes_none(
     ids: Ids, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -192,6 +192,8 @@ def test_a_checkpoint_of_another_origin_does_not_fit(store: Store) -> None:
     foreign = Checkpoint.signed(KEY, "headgate/other", 3, root)
     store.append("checkpoint", {"note": str(foreign)})
     assert reasons(store, KEY) == {"checkpoint_broken", "unsigned"}
+    with pytest.raises(Tampered, match="not those that were signed"):
+        store.checkpoint(KEY)
 
 
 @pytest.mark.parametrize(

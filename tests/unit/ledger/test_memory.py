@@ -194,6 +194,7 @@ def test_an_old_note_that_was_recorded_again_is_no_signature(root: Path, key: Si
         store.append("checkpoint", {"note": "none"})
         with pytest.raises(Tampered, match="is no checkpoint"):
             store.checkpoint(key, fork="a fork is no pardon for what is broken")
+        assert not list(store.entries("fork"))
 
 
 def test_a_restored_backup_is_signed_once_its_owner_says_so(
@@ -299,6 +300,7 @@ def test_a_store_that_was_moved_or_is_reached_by_a_link_is_the_same(
         wrote(linked, 1)
         linked.checkpoint(key)
     shutil.move(root, tmp_path / "moved")
+    root.symlink_to(tmp_path / "moved")  # its old name leads there: that is no copy
     with Store.open(tmp_path / "moved") as moved:
         wrote(moved, 1)
         made = moved.checkpoint(key)
