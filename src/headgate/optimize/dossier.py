@@ -86,27 +86,37 @@ def _let_through(store: Store, release: Release) -> Entry | None:
 
 def _judged(store: Store, run: Entry) -> Judged:
     decision = decided(store, run)
-    datasets = (store.get(m).body["dataset"] for m in _measurements(decision))
-    return Judged(
-        run.id, decision, str(run.body["u"]["case"]), tuple(dict.fromkeys(map(str, datasets)))
-    )
+    measured = (_here(store, m) for m in _measurements(decision))
+    datasets = dict.fromkeys(str(m.body["dataset"]) for m in measured if m is not None)
+    return Judged(run.id, decision, str(run.body["u"]["case"]), tuple(datasets))
 
 
 def _measurements(decision: Decision) -> list[str]:
     return [r.measurement for r in decision.results if r.measurement is not None]
 
 
+def _here(store: Store, id: str) -> Entry | None:
+    """None for an entry of another ledger, and for a gap, which `headgate audit` names."""
+    try:
+        return store.get(id)
+    except UsageError:
+        return None
+
+
 def _steps(store: Store, versions: tuple[str, ...]) -> Iterator[Ran | Composed]:
-    """How each came about, in this order; what came from outside took no step of ours."""
+    """How each came about, in this order. What came from outside, or from another ledger, took no
+    step that is on record here."""
     told = set()
     for version in versions:
         entry = store.get(version)
-        maker = entry.body["made_by"]
-        run = store.get(maker) if maker is not None else None
-        if run is not None and version in run.body["z"].values():
-            if run.id not in told:
-                told.add(run.id)
-                yield _ran(store, run)
+        made_by = entry.body["made_by"]
+        maker = None if made_by is None else _here(store, made_by)
+        if made_by is not None and (maker is None or maker.kind != "run"):
+            continue
+        if maker is not None and version in maker.body["z"].values():
+            if maker.id not in told:
+                told.add(maker.id)
+                yield _ran(store, maker)
         elif entry.body["lineage"]:
             artifact = store.artifact(version)
             assert artifact is not None, "its entry was just read"

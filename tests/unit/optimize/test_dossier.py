@@ -98,23 +98,26 @@ def variant(recorder: Recorder, name: str, model: str) -> tuple[str, str]:
     return made, version
 
 
-def decide(shop: Shop, candidate: str, action: Action) -> str:
-    """The entry of a decision on one measurement of ``candidate``."""
-    recorder = shop.recorder
-    run = recorder.run(measure, u={"build": shop.build, "queries": shop.queries}, c={})
-    measured = recorder.store.append(
-        "measurement",
-        Measurement(
-            "recall@10", "fraction", 0.9, "value", 0.9, 0.88, 0.92, 400, Direction.HIGHER,
-            candidate, shop.queries, run.entry, 0, samples=run.outputs["samples"],
-            attempted=400, scored=400,
-        ),
+def measurement(shop: Shop, candidate: str) -> str:
+    """Its entry."""
+    run = shop.recorder.run(measure, u={"build": shop.build, "queries": shop.queries}, c={})
+    taken = Measurement(
+        "recall@10", "fraction", 0.9, "value", 0.9, 0.88, 0.92, 400, Direction.HIGHER,
+        candidate, shop.queries, run.entry, 0, samples=run.outputs["samples"],
+        attempted=400, scored=400,
     )  # fmt: skip
+    return shop.store.append("measurement", taken).id
+
+
+def decide(shop: Shop, candidate: str, action: Action, measured: str | None = None) -> str:
+    """The entry of a decision by two contracts on one measurement."""
+    recorder = shop.recorder
+    measured = measured or measurement(shop, candidate)
     contract = Contract(
         "recall@10", Axis.QUALITY, Bound.AT_LEAST, 0.8, "why", Action.ROLLBACK, "command:page",
         "previous",
     )  # fmt: skip
-    result = ContractResult(contract, Verdict.PASS, 0.9, 0.88, 0.92, 400, "it is kept", measured.id)
+    result = ContractResult(contract, Verdict.PASS, 0.9, 0.88, 0.92, 400, "it is kept", measured)
     both = (result, replace(result, verdict=Verdict.WARN))
     decision = Decision(candidate, shop.baseline, "holdout", both, action, "because")
     case = keep(
@@ -125,7 +128,7 @@ def decide(shop: Shop, candidate: str, action: Action) -> str:
         DECIDE,
         work=lambda call: {"decision": Output(canonical(decision), "decision", "json Decision")},
     )
-    return recorder.run(decides, u={"case": case}, c={"action": action}).entry
+    return recorder.run(decides, u={"case": case}, c={"action": action, "on": measured}).entry
 
 
 @pytest.fixture
@@ -236,6 +239,25 @@ def test_anything_that_was_made_can_be_told(shop: Shop) -> None:
     (ran,) = model.steps
     assert isinstance(ran, Ran)
     assert dossier_of(shop.store, shop.model).steps == ()
+
+
+def test_what_was_made_in_another_ledger_is_not_claimed(shop: Shop) -> None:
+    """It was brought here, or who made it is not known: what is made of it is told all the same."""
+    store = shop.store
+    brought = store.append("import", {"from": "elsewhere"}).id
+    for made_by in (brought, "sha256:" + "0" * 64):
+        store.append("artifact", {**store.get(shop.quantized).body, "made_by": made_by})
+        build, *_ = dossier_of(store, shop.variant).steps
+        assert isinstance(build, Composed)
+        assert build.artifact.version == shop.build
+
+
+def test_a_decision_on_measurements_of_another_ledger_is_still_told(shop: Shop) -> None:
+    """Its contracts are there; which data they were measured on is not on record here."""
+    entry = decide(shop, shop.variant, Action.ACCEPT, measured="sha256:" + "1" * 64)
+    judged = dossier_of(shop.store, entry).judged
+    assert judged is not None
+    assert (judged.decision.action, judged.datasets) == (Action.ACCEPT, ())
 
 
 def test_traces_are_those_of_the_variant(shop: Shop) -> None:
