@@ -118,6 +118,14 @@ def test_good_times_do_not_hide_what_begins_afterwards() -> None:
     assert delays[1] <= delays[0] + 7
 
 
+def test_the_mean_of_a_day_is_no_excuse() -> None:
+    """5 % of all requests are slow, as promised, and all of them in one minute of twenty: what is
+    promised is promised of every second, given those before it."""
+    watched = Watched()
+    assert watched.sees(good(19 * 60)) == []
+    assert watched.sees(bad(60))
+
+
 def test_one_second_of_trouble_is_no_breach() -> None:
     """Whatever hangs for a second, with however many requests in it, is one observation."""
     watched = Watched()
