@@ -70,15 +70,15 @@ def digits(here: Path) -> Path:
     types = [("input", FloatTensorType([None, 64]))]
     graph = to_onnx(model, initial_types=types, options={"zipmap": False}, target_opset=18)
     (here / "model.onnx").write_bytes(graph.SerializeToString())
-    rows = ({"id": f"d{k}", "input": pixels[k].tolist()} for k in range(900, len(pixels)))
-    write_rows(here / "evaluate.jsonl", rows)
+    for name, part in (("evaluate", range(900, 1350)), ("holdout", range(1350, len(pixels)))):
+        rows = ({"id": f"d{k}", "input": pixels[k].tolist()} for k in part)
+        write_rows(here / f"{name}.jsonl", rows)
     spare = ({"id": f"c{k}", "input": pixels[k].tolist()} for k in range(150))
     write_rows(here / "calibrate.jsonl", spare)
     yaml = here / "headgate.yaml"
     fill_in(yaml, "99%")
-    change(
-        yaml, "evaluate: evaluate.jsonl", "evaluate: evaluate.jsonl\n  calibrate: calibrate.jsonl"
-    )
+    more = "holdout: holdout.jsonl\n  calibrate: calibrate.jsonl"
+    change(yaml, "evaluate: evaluate.jsonl", f"evaluate: evaluate.jsonl\n  {more}")
     # Its dynamic int8 depends on the batch by construction, and may not win.
     change(yaml, "candidates: [int8_dynamic]", "candidates: [int8_dynamic, int8_static]")
     return yaml
@@ -209,6 +209,20 @@ def test_nothing_that_was_done_is_done_again(story: Story) -> None:
         assert len(before) < len(after)
         assert after[: len(before)] == before
     assert max(Counter(done[-1]).values()) == 1
+
+
+def test_every_look_at_the_holdout_was_counted_before_it_was_taken(story: Story) -> None:
+    """The one that was killed under load, and the next, which took its times anew; the last job
+    read what is on record."""
+    with Store.open(story.root) as store:
+        uses, runs = list(store.entries("holdout_use")), list(store.entries("run"))
+    held = uses[0].body["dataset"]
+    answers = next(r for r in runs if r.body["u"].get("dataset") == held)
+    load = next(r for r in runs if r.body["transformation"] == "load.replay")
+    assert [u.body["use"] for u in uses] == [1, 2]
+    assert uses[0].seq < answers.seq < uses[1].seq < load.seq
+    note = "The holdout was looked at 2 times of 5, after which it takes new data."
+    assert note in story.report["notes"]
 
 
 def test_no_server_outlives_a_killed_job(story: Story) -> None:
