@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from headgate.errors import HeadgateError, InputError, Refused
 from headgate.ledger import Entry, Store
+from headgate.ledger.archive import packed
+from headgate.ledger.dsse import Envelope
 from headgate.ledger.signing import SigningKey
 from headgate.objects import Decision, digest_bytes, parse
 from headgate.optimize import exporting
@@ -203,6 +205,10 @@ def about_another(listed: dict[str, Any]) -> None:
     listed["candidate"], listed["current"] = listed["current"], listed["candidate"]
 
 
+def against_another(listed: dict[str, Any]) -> None:
+    listed["current"] = listed["candidate"]
+
+
 def of_another_endpoint(listed: dict[str, Any]) -> None:
     listed["endpoint"] = "faq"
 
@@ -219,7 +225,8 @@ def golden_by_the_decision(listed: dict[str, Any]) -> None:
     "change",
     [
         unlist, overlist, grow, foreign_evidence, edited_entry, without_the_decision,
-        about_another, of_another_endpoint, audited_by_the_decision, golden_by_the_decision,
+        about_another, against_another, of_another_endpoint, audited_by_the_decision,
+        golden_by_the_decision,
     ],
 )  # fmt: skip
 def test_a_list_that_contradicts_the_file_or_itself_is_refused(
@@ -334,20 +341,30 @@ def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
         opened(tmp_path)
 
 
-def test_a_statement_of_the_same_key_is_no_bundle(bundle: Path, tmp_path: Path) -> None:
-    """The signature covers the type."""
-    from headgate.ledger.archive import packed
-    from headgate.ledger.dsse import Envelope
+def relisted(bundle: Path, envelope: bytes) -> Path:
+    """The bundle with another list in front."""
+    content = bundle.read_bytes()
+    first = packed(("bundle.json", members_of(bundle)["bundle.json"]), [])
+    made = bundle.with_name("relisted")
+    made.write_bytes(next(packed(("bundle.json", envelope), [])) + content[len(next(first)) :])
+    return made
 
-    statement = Envelope.signed(KEY, "application/vnd.in-toto+json", b"{}")
-    path = tmp_path / "file"
-    path.write_bytes(b"".join(packed(("bundle.json", bytes(statement)), [])))
-    assert refusal(path) == "bundle_malformed"
-    # Another spelling of a genuine list is another file, and not the one that was written.
-    envelope = json.loads(members_of(bundle)["bundle.json"])
-    path.write_bytes(b"".join(packed(("bundle.json", json.dumps(envelope).encode()), [])))
-    assert refusal(path) == "bundle_malformed"
-    assert base64.b64decode(envelope["payload"])
+
+def test_there_is_one_way_to_sign_a_list(bundle: Path) -> None:
+    """As another type, with other spaces, in the name of another key, or twice: all of it is signed
+    by the right key, and none of it is what was written."""
+    written = members_of(bundle)["bundle.json"]
+    genuine = Envelope.parse(written)
+    ((name, signature),) = genuine.signatures
+    assert opened(relisted(bundle, written)) == opened(bundle)
+    for other in (
+        bytes(Envelope.signed(KEY, "application/vnd.in-toto+json", genuine.payload)),
+        json.dumps(json.loads(written)).encode(),
+        bytes(replace(genuine, signatures=(("headgate+00000000", signature),))),
+        bytes(replace(genuine, signatures=2 * ((name, signature),))),
+    ):
+        assert Envelope.parse(other).signed_by(KEY.public)
+        assert refusal(relisted(bundle, other)) == "bundle_malformed"
 
 
 def test_only_what_is_accepted_and_audited_is_exported(origin: Origin, tmp_path: Path) -> None:
@@ -377,8 +394,6 @@ def test_it_is_exported_where_it_was_judged(
     origin: Origin, decision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The golden set's answers are those of the machine that judged, or of none."""
-    from dataclasses import replace
-
     from headgate.engines.probe import read_profile
 
     other = replace(read_profile(), flags=("avx2",))
