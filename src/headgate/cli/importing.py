@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from headgate.cli.checkpoint import sign
+from headgate.cli.checkpoint import begin, sign
 from headgate.cli.options import (
     AsJson,
     FileOption,
@@ -64,6 +64,7 @@ def import_(
     with Progress() as progress:
         progress.start("check", str(bundle))
         with Bundle.open(bundle, keys) as opened:
+            begin(root)
             done = import_bundle(
                 opened,
                 root,
