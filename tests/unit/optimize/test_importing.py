@@ -88,7 +88,7 @@ def test_an_empty_directory_serves_it(bundles: list[Path], here: Path) -> None:
         shown = store.get(releases[1].extra["requalified"]).body
         assert (shown["verdict"], shown["items"], shown["same"]) == ("pass", 12, 12)
         assert store.get(releases[1].extra["import"]).body["signer"] == KEY.public.signer
-        assert audit_store(store, now=SOON) == Audited((), ())
+        assert audit_store(store, now=SOON) == Audited()
         assert list((store.root / "work").rglob("*.py")) == []
 
 
@@ -415,7 +415,7 @@ def test_what_was_killed_is_finished_by_the_same_command(
     assert taken(bundles[0], here).generation == 1
     with kept(here) as store:
         assert store.verify().ok
-        assert audit_store(store, now=SOON) == Audited((), ())
+        assert audit_store(store, now=SOON) == Audited()
         for kind in ("import", "requalification"):
             assert len(list(store.entries(kind))) == 1
         runs = [entry.body["key"] for entry in store.entries("run")]
