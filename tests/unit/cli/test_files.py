@@ -18,6 +18,16 @@ def test_a_file_is_written_with_its_directory(tmp_path: Path) -> None:
     assert path.read_bytes() == b"1\n2\n"
 
 
+def test_who_reads_the_old_file_reads_it_to_its_end(tmp_path: Path) -> None:
+    """The new one takes its name at once, and writes into nothing that was there."""
+    path = tmp_path / "b.jsonl"
+    path.write_bytes(b"before\n")
+    with path.open("rb") as old:
+        write_whole(path, [b"after\n"])
+        assert old.read() == b"before\n"
+    assert path.read_bytes() == b"after\n"
+
+
 def test_what_breaks_off_leaves_what_was_there(tmp_path: Path) -> None:
     """The first half is nowhere to be seen."""
     path = tmp_path / "b.jsonl"
