@@ -455,8 +455,9 @@ class EndpointFile(_Section):
         default=0.25,
         ge=0.05,
         le=1,
-        description="The chance that may be taken of any certificate on one holdout being wrong; "
-        "each takes 5 % of it, and then new holdout data are needed.",
+        description="The chance that may be taken of any certificate on one holdout being wrong, "
+        "said before it is looked at; each look takes 5 % of it, and then new holdout data are "
+        "needed.",
         examples=["0.25"],
     )
     workload: WorkloadSource | None = Field(

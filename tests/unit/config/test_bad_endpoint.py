@@ -100,8 +100,8 @@ BAD = {
         "wrong_value",
         "headgate.yaml:13: holdout_error_budget: 0.04 is out of range: it must be 0.05 or more\n"
         "  what to do: write, for example, `holdout_error_budget: 0.25` (The chance that may be "
-        "taken of any certificate on one holdout being wrong; each takes 5 % of it, and then new "
-        "holdout data are needed)",
+        "taken of any certificate on one holdout being wrong, said before it is looked at; each "
+        "look takes 5 % of it, and then new holdout data are needed)",
     ),
     "embedder without tokenizer": (
         spoilt(", tokenizer: tokenizer.json", ""),
