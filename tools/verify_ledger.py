@@ -26,13 +26,13 @@ from __future__ import annotations
 
 import argparse
 import base64
-import contextlib
 import hashlib
 import json
 import re
 import sqlite3
 import sys
 from collections.abc import Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,14 +46,15 @@ NOTE = re.compile(
 )
 COLUMNS = ("id", "tree", "kind", "recorded_at", "body", "filled")
 NAMED = {
-    "artifact": ["made_by"], "measurement": ["run", "current_run"],
+    "artifact": ["made_by"], "measurement": ["run", "current_run"], "requalification": ["import"],
     "audit": ["decision"], "release": ["decision"], "drill": ["release"],
     "watch": ["release", "decision"], "incident": ["release", "decision", "watch"],
     "response": ["incident", "release", "run"], "recovery": ["incident", "release"],
 }  # fmt: skip
 STANDS_ON = {
-    "artifact": ["version", "standard"], "measurement": ["dataset", "samples"],
+    "artifact": ["version"], "measurement": ["dataset", "samples"], "admission": ["data"],
     "release": ["variant"], "watch": ["variant"], "incident": ["variant"],
+    "import": ["envelope", "variant", "current"],
 }  # fmt: skip
 HOT = """a writer was killed: its journal beside the ledger holds what it had not finished, which
 `headgate history` takes back, here or in a copy of the store; then check again"""
@@ -108,7 +109,7 @@ def is_signed(note: Note, keys: list[Key]) -> bool:
     """By one of the keys; a wrong signature in the name of a key spoils it for that key."""
     for key in keys:
         claimed = [raw for name, id_, raw in note.signatures if (name, id_) == (key.name, key.id)]
-        with contextlib.suppress(InvalidSignature):
+        with suppress(InvalidSignature):
             for raw in claimed:
                 key.public.verify(raw, note.text)
             if claimed:
@@ -157,7 +158,7 @@ def id_of(seq: int, tree: bytes, kind: bytes, recorded_at: bytes, body: bytes) -
 
 def stands_on(kind: str, body: dict[str, Any]) -> Iterator[Any]:
     """The versions of the artifacts that an entry stands on. Raises where it is malformed."""
-    yield from (body.get(role) for role in STANDS_ON.get(kind, ()))
+    yield from (body.get(role) for role in ("standard", *STANDS_ON.get(kind, ())))
     if kind == "artifact":
         yield from body.get("lineage") or ()
     elif kind in ("run", "failure"):
@@ -258,13 +259,12 @@ def verify(store: Path, keys: list[str], checkpoint: str | None = None) -> list[
         kept = None if checkpoint is None else read_note(checkpoint)
     except ValueError:
         raise Unusable("the kept checkpoint is none") from None
-    if not (store / "ledger.sqlite").is_file():
+    if not (ledger := store.absolute() / "ledger.sqlite").is_file():
         raise Unusable(f"there is no ledger in {store}")
     findings, artifacts = list[str](), dict[str, int]()
     columns = ", ".join(f"CAST({name} AS BLOB)" for name in COLUMNS)
     try:
-        uri = (store / "ledger.sqlite").absolute().as_uri()
-        with contextlib.closing(sqlite3.connect(f"{uri}?mode=ro", uri=True)) as connection:
+        with closing(sqlite3.connect(f"{ledger.as_uri()}?mode=ro", uri=True)) as connection:
             said = [row[0] for row in connection.execute("PRAGMA integrity_check")]
             findings += [f"SQLite: {text}" for text in said if text != "ok"]
             rows = connection.execute(f"SELECT seq, {columns} FROM entries ORDER BY seq")

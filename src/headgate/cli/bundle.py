@@ -14,7 +14,7 @@ __all__ = ["write_bundle"]
 
 def write_bundle(store: Store, id: str, path: Path, file: Path | None, *, as_json: bool) -> None:
     """Writes what stands behind ``id`` (a release, a decision, a variant) to ``path``."""
-    from headgate.cli.checkpoint import signing_key
+    from headgate.cli.checkpoint import refuse_forged, signing_key
     from headgate.cli.files import write_whole
     from headgate.cli.output import facts, print_json, say, stdout, title
     from headgate.cli.progress import Progress
@@ -24,6 +24,7 @@ def write_bundle(store: Store, id: str, path: Path, file: Path | None, *, as_jso
     from headgate.optimize.exporting import pack
     from headgate.report.words import size
 
+    refuse_forged(store)
     place = file or store.root.absolute().parent
     refuse_gaps(place)
     watched, price_per_s = promises_of(store, _endpoint(store, id), file)

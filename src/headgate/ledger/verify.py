@@ -256,6 +256,8 @@ def _references(kind: str, body: Mapping[str, Any]) -> Iterator[tuple[str, str]]
             named += [(role, body.get(role)) for role in ("dataset", "samples")]
         case "admission":
             named.append(("data", body.get("data")))
+        case "import":
+            named += [(role, body.get(role)) for role in ("envelope", "variant", "current")]
         case "release" | "watch" | "incident":
             named.append(("variant", body.get("variant")))
     for role, version in named:
@@ -273,6 +275,7 @@ _PARENTS = {
     "incident": ("release", "decision", "watch"),
     "response": ("incident", "release", "run"),
     "recovery": ("incident", "release"),
+    "requalification": ("import",),
 }
 """Kind -> fields of its body that name an earlier entry, where they are there."""
 
