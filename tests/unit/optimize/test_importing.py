@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -88,7 +89,7 @@ def test_an_empty_directory_serves_it(bundles: list[Path], here: Path) -> None:
         shown = store.get(releases[1].extra["requalified"]).body
         assert (shown["verdict"], shown["items"], shown["same"]) == ("pass", 12, 12)
         assert store.get(releases[1].extra["import"]).body["signer"] == KEY.public.signer
-        assert audit_store(store, now=SOON) == ()
+        assert audit_store(store, now=SOON).stops == ()
         assert list((store.root / "work").rglob("*.py")) == []
 
 
@@ -415,7 +416,7 @@ def test_what_was_killed_is_finished_by_the_same_command(
     assert taken(bundles[0], here).generation == 1
     with kept(here) as store:
         assert store.verify().ok
-        assert audit_store(store, now=SOON) == ()
+        assert audit_store(store, now=SOON).stops == ()
         for kind in ("import", "requalification"):
             assert len(list(store.entries(kind))) == 1
         runs = [entry.body["key"] for entry in store.entries("run")]
@@ -452,3 +453,36 @@ def test_a_bundle_of_an_untold_refusal_stays_refused(bundles: list[Path], here: 
     with pytest.raises(Refused):
         taken(spoilt, here)
     assert list(here.iterdir()) == []
+
+
+def test_nothing_is_imported_on_the_word_of_a_ledger_that_was_written_anew(
+    bundles: list[Path], here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit code 3 before anything is done; where the store was removed, that is said, and another
+    begins."""
+    monkeypatch.chdir(here)
+    typed = ["import", str(bundles[0]), "--key", str(KEY.public)]
+    assert run(typed) == 0
+    shutil.rmtree(here / ".headgate")
+    with Store.open(here / ".headgate", create=True) as store:
+        store.append("note", {"by": "the forger"})
+    before = content_of(here)
+    assert run(typed) == 3
+    assert content_of(here) == before
+    shutil.rmtree(here / ".headgate")
+    assert run(typed) == 0
+    with kept(here) as store:
+        kinds = [entry.kind for entry in store.entries()]
+        assert (kinds[0], kinds[-1]) == ("fork", "checkpoint")
+        assert [release.generation for _, release in store.history("docs")] == [0, 1]
+
+
+def test_what_was_found_of_an_unfit_machine_is_signed_too(
+    bundles: list[Path], here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A verdict that can be replaced unseen is none."""
+    disturbed(monkeypatch, 0.3)
+    monkeypatch.chdir(here)
+    assert run(["import", str(bundles[0]), "--key", str(KEY.public)]) == 3
+    with kept(here) as store:
+        assert [entry.kind for entry in store.entries()][-2:] == ["requalification", "checkpoint"]
