@@ -59,7 +59,7 @@ class Imported:
     variant: str
     name: str
     already: bool
-    """It was current before, and nothing was done."""
+    """It was current before, and nothing is recorded."""
     entry: str
     """The ``import`` entry; empty where it was current before."""
     origin: str
@@ -90,19 +90,23 @@ def import_bundle(
     on record: ``not_requalified``, ``decision_differs``, ``rollback_target_unusable``,
     ``unauditable``; ``Undecided`` (``not_requalified``) where the golden set took too long.
     """
-    contents = bundle.contents
+    contents, already = bundle.contents, None
     if (store_root / "ledger.sqlite").exists():
         with Store.open(store_root) as store:
             _refuse_other_history(store, contents)
             current = store.current(contents.endpoint)
             if current is not None and current.variant == contents.candidate:
-                return _imported(bundle, current, "", None)
-            _following(store, bundle)
+                already = current
+            else:
+                _following(store, bundle)
     _refuse_other_functions(contents, root)
     with tempfile.TemporaryDirectory(prefix="headgate-") as name:
         staged = Path(name)  # nothing of it is beside the store before it is found fit
         _write_functions(bundle, staged)
         _refuse_other_source(bundle, staged)
+        if already is not None:
+            _write_functions(bundle, root)  # where somebody removed one
+            return _imported(bundle, already, "", None)
         with Store.open(store_root, create=True) as store:
             return _take(store, bundle, root, staged, progress or Silent())
 

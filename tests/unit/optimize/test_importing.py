@@ -118,6 +118,17 @@ def test_what_is_current_is_not_imported_again(bundles: list[Path], here: Path) 
     assert content_of(here) == before
 
 
+def test_a_function_that_is_gone_is_brought_back(bundles: list[Path], here: Path) -> None:
+    """By the bundle that it came with; the store stays as it is."""
+    taken(bundles[0], here)
+    before = content_of(here)
+    (here / "own.py").unlink()
+    assert taken(bundles[0], here).already
+    assert content_of(here) == before
+    (here / "own.py").write_text("mine = True\n", encoding="utf-8")
+    assert refusal(bundles[0], here).reason == "function_differs"
+
+
 def test_the_next_release_follows_the_one_that_it_was_judged_against(
     bundles: list[Path], here: Path
 ) -> None:
