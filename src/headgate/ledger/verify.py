@@ -268,6 +268,7 @@ _PARENTS = {
     "audit": ("decision",),
     "measurement": ("run", "current_run"),
     "release": ("decision",),
+    "requalification": ("import",),
     "drill": ("release",),
     "watch": ("release", "decision"),
     "incident": ("release", "decision", "watch"),
