@@ -78,7 +78,7 @@ def _machine(profile: HardwareProfile) -> list[tuple[str, str]]:
         ("devices", "\n".join(profile.devices)),
         ("python", profile.python),
         ("system", profile.system),
-        *profile.thread_limits.items(),
+        *profile.variables.items(),
     ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["export"]
 
+_DEFAULT = "intoto"
+
 
 def export(
     id: Annotated[
@@ -36,13 +38,14 @@ def export(
         ),
     ] = None,
     format: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--format",
+            show_default=_DEFAULT,
             help="intoto: how it was made, and whether it kept its promises, signed. "
             "otel: the traces of the requests that it answered.",
         ),
-    ] = "intoto",
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -66,14 +69,17 @@ def export(
     takes to serve it elsewhere."""
     import json
 
-    from headgate.cli.checkpoint import signing_key
+    from headgate.cli.checkpoint import refuse_forged, signing_key
     from headgate.cli.files import write_whole
     from headgate.cli.output import print_json, say
     from headgate.objects import short
     from headgate.optimize.dossier import dossier_of
 
-    how = _format(format)
+    if bundle is not None:
+        _refuse_beside_bundle({"--format": format, "--output": output})
+    how = _format(format := format or _DEFAULT)
     with open_store(file, store) as opened:
+        refuse_forged(opened)  # the key vouches for what it says
         if id is None:
             id = opened.history(endpoint_in(opened, file, endpoint))[-1][0].id
         if bundle is not None:
@@ -112,6 +118,19 @@ def export(
     if path is not None:
         print(path)
     say(f"{how.what}: {count:,}" + (f", signed by {signer}" if signer else ""))
+
+
+def _refuse_beside_bundle(given: Mapping[str, object]) -> None:
+    from headgate.errors import UsageError
+
+    for option, value in given.items():
+        if value is not None:
+            raise UsageError(
+                f"a bundle takes no {option}",
+                where="--bundle",
+                reason="bundle_alone",
+                fix="export one of the two, then the other",
+            )
 
 
 def _format(name: str) -> Format:

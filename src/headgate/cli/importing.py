@@ -9,14 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from headgate.cli.checkpoint import begin, sign
-from headgate.cli.options import (
-    AsJson,
-    FileOption,
-    StoreOption,
-    open_store,
-    refuse_missing,
-    store_root,
-)
+from headgate.cli.options import AsJson, FileOption, StoreOption, refuse_missing, store_root
 
 if TYPE_CHECKING:
     from headgate.optimize.importing import Imported
@@ -45,7 +38,7 @@ def import_(
     from headgate.cli.output import print_json, say, say_follows
     from headgate.cli.progress import Progress
     from headgate.cli.verify import public_key
-    from headgate.errors import UsageError
+    from headgate.errors import HeadgateError, UsageError
     from headgate.objects import jsonable
     from headgate.optimize.bundle import Bundle
     from headgate.optimize.importing import import_bundle
@@ -65,14 +58,12 @@ def import_(
         progress.start("check", str(bundle))
         with Bundle.open(bundle, keys) as opened:
             begin(root)
-            done = import_bundle(
-                opened,
-                root,
-                root=root.absolute().parent,
-                progress=progress,
-            )
-    with open_store(file, store) as kept:
-        sign(kept)
+            try:
+                done = import_bundle(opened, root, root=root.absolute().parent, progress=progress)
+            except HeadgateError:
+                _sign(root)  # what was found of this machine is on record
+                raise
+    _sign(root)
     if as_json:
         print_json(jsonable(done))
         return
@@ -80,6 +71,15 @@ def import_(
     if not done.already:
         say_follows()
         say("  headgate serve" + (f" --store {store}" if store else ""))
+
+
+def _sign(root: Path) -> None:
+    """What is in the store at ``root``, where there is one."""
+    from headgate.ledger import Store
+
+    if (root / "ledger.sqlite").exists():
+        with Store.open(root) as kept:
+            sign(kept)
 
 
 def _print(done: Imported) -> None:

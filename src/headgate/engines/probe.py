@@ -37,8 +37,21 @@ _LIBRARIES = (
 )
 """Those that can change an answer or its speed."""
 
-_THREAD_LIMITS = ("MKL_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-"""Variables that libraries take their number of threads from, where the code says none."""
+_VARIABLES = (
+    "ATEN_CPU_CAPABILITY",
+    "DNNL_MAX_CPU_ISA",
+    "MKL_CBWR",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "MKL_NUM_THREADS",
+    "NPY_DISABLE_CPU_FEATURES",
+    "OMP_NUM_THREADS",
+    "ONEDNN_DEFAULT_FPMATH_MODE",
+    "ONEDNN_MAX_CPU_ISA",
+    "OPENBLAS_CORETYPE",
+    "OPENBLAS_NUM_THREADS",
+)
+"""Variables that libraries take their number of threads from, where the code says none, or choose
+their kernels by, whatever the CPU could do."""
 
 _EXTRAS = (
     ("openvino", ("openvino", "nncf"), "bf16 and static int8, the fastest engines on a CPU"),
@@ -74,7 +87,7 @@ def read_profile() -> HardwareProfile:
         libraries={n: v for n in _LIBRARIES if (v := _version(n)) is not None},
         python=platform.python_version(),
         system=" ".join((platform.system(), *platform.libc_ver())).strip(),
-        thread_limits={name: os.environ[name] for name in _THREAD_LIMITS if name in os.environ},
+        variables={name: os.environ[name] for name in _VARIABLES if name in os.environ},
     )
 
 

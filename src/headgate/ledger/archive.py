@@ -84,7 +84,7 @@ class ArchiveReader:
 
     def __init__(self, file: BinaryIO, where: str) -> None:
         self._file = file
-        self._where = where
+        self.where = where
         self._places: dict[str, tuple[int, int]] = {}
         """Version -> where its content begins, and its size."""
 
@@ -124,7 +124,7 @@ class ArchiveReader:
                 return content
         raise InputError(
             "is no bundle, or its beginning is damaged",
-            where=self._where,
+            where=self.where,
             reason="bundle_malformed",
             fix="give the file that `headgate export --bundle` wrote, copied whole",
         )
@@ -165,6 +165,6 @@ class ArchiveReader:
     def _tampered(self, what: str) -> Tampered:
         return Tampered(
             f"is not what was signed: {what}",
-            where=self._where,
+            where=self.where,
             fix="copy it again from where it was exported",
         )

@@ -50,7 +50,8 @@ class Envelope:
             )
             type_ = read["payloadType"]
             type_.encode()  # JSON can spell what is no text
-            if not signatures:
+            # A key id is shown to people before anybody's signature was checked.
+            if not signatures or not all(key_id.isprintable() for key_id, _ in signatures):
                 raise ValueError
             return cls(type_, _decoded(read["payload"]), signatures)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):

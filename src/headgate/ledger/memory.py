@@ -204,19 +204,19 @@ def _recalled(remembered: dict[str, Signed], history: History) -> Signed | None:
     """See ``Memory.recall``."""
     where = history.stores[0]
     origin = history.origins[-1] if history.origins else ""
-    known = remembered.get(origin)
+    known, here = remembered.get(origin), _signed_in(remembered, history.stores)
+    if known is None and any(earlier in remembered for earlier in history.origins):
+        what = "this ledger was forked, and whoever did it did not tell this signer"
+        raise Tampered(what, where=where, fix=_FORGED)
+    original = known.stores[-1] if known is not None and known.stores else where
+    elsewhere = known is None or original not in history.stores
+    if elsewhere and here is not None and here is not known:
+        before = here.checkpoint
+        what = f"another ledger was signed here: {before.origin}, with {before.size} entries"
+        raise Tampered(what, where=where, fix=_FORGED)
     if known is None:
-        if any(earlier in remembered for earlier in history.origins):
-            what = "this ledger was forked, and whoever did it did not tell this signer"
-            raise Tampered(what, where=where, fix=_FORGED)
-        here = _signed_in(remembered, history.stores)
-        if here is not None:
-            before = here.checkpoint
-            what = f"another ledger was signed here: {before.origin}, with {before.size} entries"
-            raise Tampered(what, where=where, fix=_FORGED)
         return None
-    original = known.stores[-1] if known.stores else where
-    if original not in history.stores and _stands(original, where):
+    if elsewhere and _stands(original, where):
         raise Refused(
             f"this is a copy of the ledger in {original}, and no key signs two histories",
             where=where,

@@ -1,21 +1,23 @@
 """Signing a ledger, but only what goes on from what was signed before.
 
 Two things say what that was: the last checkpoint in the ledger, whoever made it, and what the
-signer remembers (``headgate.ledger.memory``). Entries are not hashed again: a signature covers
-their ids, and whether they match those is what ``headgate.ledger.verify`` finds.
+signer remembers (``headgate.ledger.memory``). Whoever signs goes by the hashes of subtrees that
+stand beside the entries, as whoever appends does; whoever acts on what was signed goes by the ids
+of the entries, each of which is held against its entry when that is read.
 """
 
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 from headgate.errors import InputError, Refused, Tampered, UsageError
 from headgate.ledger.checkpoint import Checkpoint, origin_of
-from headgate.ledger.entry import utc_now
+from headgate.ledger.entry import leaf_of, utc_now
 from headgate.ledger.log import Log
 from headgate.ledger.memory import COPIED, History, Memory, names_of
-from headgate.ledger.merkle import root_of
+from headgate.ledger.merkle import Edge, root_of
 from headgate.ledger.signing import SigningKey
 
 __all__ = ["check_signed", "sign"]
@@ -51,7 +53,7 @@ def sign(log: Log, store: Path, key: SigningKey, *, fork: str | None = None) -> 
 
 def check_signed(log: Log, store: Path, memory: Memory | None) -> Checkpoint | None:
     """See ``Store.check_signed``."""
-    history = _history(log, store)
+    history = replace(_history(log, store), root=lambda size: _root_of_ids(log, size))
     _last_checkpoint(log, history)
     if memory is None:
         return None
@@ -83,6 +85,18 @@ def _history(log: Log, store: Path) -> History:
         0 if last is None else last.seq,
         lambda size: root_of(size, log.subtree),
     )
+
+
+def _root_of_ids(log: Log, size: int) -> bytes:
+    """The root over the first ``size`` entries as they are called, and not as is said beside them:
+    an entry that was edited, and given the id that fits, is another leaf."""
+    edge = Edge(0, [])
+    for row in itertools.islice(log.rows(), size):
+        try:
+            edge.add(leaf_of(row.id))
+        except ValueError:
+            break  # what is no id is none that was signed
+    return edge.root()
 
 
 def _last_checkpoint(log: Log, history: History) -> Checkpoint | None:

@@ -270,12 +270,12 @@ _PARENTS = {
     "audit": ("decision",),
     "measurement": ("run", "current_run"),
     "release": ("decision",),
+    "requalification": ("import",),
     "drill": ("release",),
     "watch": ("release", "decision"),
     "incident": ("release", "decision", "watch"),
     "response": ("incident", "release", "run"),
     "recovery": ("incident", "release"),
-    "requalification": ("import",),
 }
 """Kind -> fields of its body that name an earlier entry, where they are there."""
 

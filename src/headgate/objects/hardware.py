@@ -49,8 +49,9 @@ class HardwareProfile:
     python: str
     system: str = ""
     """Operating system and C library, whose mathematics are part of every answer."""
-    thread_limits: Mapping[str, str] = field(default_factory=dict)
-    """Those variables that bound the threads of a library, where they are set."""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """Those of the environment that libraries choose their threads and kernels by, where they are
+    set."""
 
     @property
     def environment(self) -> Mapping[str, object]:
@@ -63,7 +64,7 @@ class HardwareProfile:
             "libraries": dict(self.libraries),
             "python": self.python,
             "system": self.system,
-            "thread_limits": dict(self.thread_limits),
+            "variables": dict(self.variables),
         }
 
 

@@ -30,7 +30,7 @@ from headgate.ledger.signing import PublicKey, SigningKey
 from headgate.objects import Artifact, Decision, canonical, digest_bytes, parse, short
 from headgate.optimize.golden import ANSWERS
 from headgate.optimize.measure import build_inputs
-from headgate.release import decision_from_json
+from headgate.release import contract_from_json, decision_from_json
 from headgate.runtime.decisions import is_decision
 from headgate.runtime.servable import Servable
 
@@ -192,6 +192,8 @@ class Bundle:
     decision: Decision
     servable: Servable
     """What is to be served."""
+    current: Servable
+    """What it was judged against."""
     _archive: ArchiveReader
 
     @property
@@ -200,11 +202,17 @@ class Bundle:
         return digest_bytes(self.envelope)
 
     def chunks(self, version: str) -> Iterator[bytes]:
-        """The content of an artifact or a file of functions."""
+        """The content of an artifact; look at its digest again as it comes."""
         return self._archive.chunks(version)
 
+    def source(self, name: str) -> bytes:
+        """A file of functions. Raises ``Tampered`` where it was changed since it was checked."""
+        version, _ = self.contents.functions[name]
+        return _content(self._archive, version)
+
     def value(self, version: str) -> Any:
-        """The content of a small artifact, as JSON. Raises ``KeyError`` or ``ValueError``."""
+        """The content of a small artifact, as JSON. Raises ``KeyError`` or ``ValueError``;
+        ``Tampered`` where it was changed since it was checked."""
         return _value(self._archive, self.contents, version)
 
     @classmethod
@@ -225,10 +233,12 @@ class Bundle:
             contents.evidence.check(keys, where)
             archive.check(contents.members)
             try:
-                decision, servable = _agreed(archive, contents, where)
-            except (KeyError, ValueError, TypeError, AttributeError) as error:
+                decision, servable, current = _agreed(archive, contents, where)
+            except InputError as error:  # a decision or a promise that is none
+                raise _contradicts(error.what, where) from error
+            except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
                 raise _contradicts(str(error), where) from error
-            yield cls(contents, written, signer, made_with, decision, servable, archive)
+            yield cls(contents, written, signer, made_with, decision, servable, current, archive)
 
 
 def _opened(written: bytes, keys: Sequence[PublicKey], where: str) -> tuple[bytes, str]:
@@ -282,8 +292,10 @@ def _listed(payload: bytes, where: str) -> tuple[Contents, str]:
         raise _malformed(f"its list cannot be read: {error}", where) from error
 
 
-def _agreed(archive: ArchiveReader, contents: Contents, where: str) -> tuple[Decision, Servable]:
-    """The decision and what it is about, once the evidence says so too."""
+def _agreed(
+    archive: ArchiveReader, contents: Contents, where: str
+) -> tuple[Decision, Servable, Servable]:
+    """The decision and the two that it is about, once the evidence says so too."""
     decided, audit, golden = (contents.entry(role) for role in ("decision", "audit", "golden"))
     if not is_decision(decided) or golden.body["transformation"] != ANSWERS:
         raise ValueError("the decision or the golden set is of another kind")
@@ -305,9 +317,31 @@ def _agreed(archive: ArchiveReader, contents: Contents, where: str) -> tuple[Dec
         if version not in contents.artifacts:
             raise ValueError(f"{short(version)} is needed and is not in it")
     for version in contents.artifacts:
-        contents.artifact(version)
+        name = contents.artifact(version).id
+        if not name.startswith(f"{contents.endpoint}/"):
+            raise ValueError(f"{name} is of another endpoint")
+    _look_at_values(archive, contents)
     _refuse_unaccepted(decision, audit, where)
-    return decision, servable
+    return decision, servable, other
+
+
+def _look_at_values(archive: ArchiveReader, contents: Contents) -> None:
+    """Whether what is read later is what it must be. Raises as ``_agreed``."""
+    golden = contents.entry("golden").body
+    items, answers = (
+        _value(archive, contents, version)
+        for version in (golden["u"]["items"], golden["z"]["answers"])
+    )
+    if not isinstance(items, list) or not isinstance(answers, list):
+        raise TypeError("the golden set or its answers are no lists")
+    if not items or len(items) != len(answers):
+        raise ValueError(f"the golden set has {len(items)} requests and {len(answers)} answers")
+    live = _value(archive, contents, contents.live)
+    for contract in live["contracts"]:
+        contract_from_json(contract)
+    float(live["price_per_s"])
+    if not isinstance(_value(archive, contents, contents.entry("decision").body["e"]), dict):
+        raise TypeError("the machine that judged is no profile")
 
 
 def _needed(contents: Contents, *servables: Servable) -> Iterator[str]:
@@ -339,10 +373,18 @@ def _value(archive: ArchiveReader, contents: Contents, version: str) -> Any:
     """Raises ``KeyError`` where it is not in the bundle, ``ValueError`` where it is too large."""
     if contents.artifacts[version] > _MOST_VALUE_BYTES:
         raise ValueError(f"{short(version)} is larger than anything of its kind")
+    return parse(_content(archive, version))
+
+
+def _content(archive: ArchiveReader, version: str) -> bytes:
     content = b"".join(archive.chunks(version))
     if digest_bytes(content) != version:
-        raise ValueError(f"{short(version)} was changed since it was checked")
-    return parse(content)
+        raise Tampered(
+            f"its content {short(version)} was changed since it was checked",
+            where=archive.where,
+            fix="leave the file alone, and import it again",
+        )
+    return content
 
 
 def _malformed(what: str, where: str) -> InputError:

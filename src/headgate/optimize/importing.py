@@ -10,6 +10,7 @@ again.
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from headgate.config import source_digest
 from headgate.engines.probe import read_profile
 from headgate.errors import Refused, Undecided
 from headgate.ledger import Store, hold, hold_release
+from headgate.ledger.disk import sync_directory
 from headgate.ledger.faults import explained_disk_errors
 from headgate.objects import (
     Artifact,
@@ -34,7 +36,7 @@ from headgate.objects import (
     short,
 )
 from headgate.optimize.audit import refuse_unaudited
-from headgate.optimize.bundle import Bundle, Contents, listed
+from headgate.optimize.bundle import Bundle, Contents, function_files, listed
 from headgate.optimize.gate import gate
 from headgate.optimize.progress import Progress, Silent
 from headgate.optimize.recorder import Recorder
@@ -57,7 +59,7 @@ class Imported:
     variant: str
     name: str
     already: bool
-    """It was current before, and nothing was done."""
+    """It was current before, and nothing is recorded."""
     entry: str
     """The ``import`` entry; empty where it was current before."""
     origin: str
@@ -88,19 +90,23 @@ def import_bundle(
     on record: ``not_requalified``, ``decision_differs``, ``rollback_target_unusable``,
     ``unauditable``; ``Undecided`` (``not_requalified``) where the golden set took too long.
     """
-    contents = bundle.contents
+    contents, already = bundle.contents, None
     if (store_root / "ledger.sqlite").exists():
         with Store.open(store_root) as store:
             _refuse_other_history(store, contents)
             current = store.current(contents.endpoint)
             if current is not None and current.variant == contents.candidate:
-                return _imported(bundle, current, "", None)
-            _following(store, bundle)
+                already = current
+            else:
+                _following(store, bundle)
     _refuse_other_functions(contents, root)
     with tempfile.TemporaryDirectory(prefix="headgate-") as name:
         staged = Path(name)  # nothing of it is beside the store before it is found fit
         _write_functions(bundle, staged)
         _refuse_other_source(bundle, staged)
+        if already is not None:
+            _write_functions(bundle, root)  # where somebody removed one
+            return _imported(bundle, already, "", None)
         with Store.open(store_root, create=True) as store:
             return _take(store, bundle, root, staged, progress or Silent())
 
@@ -119,7 +125,9 @@ def _take(store: Store, bundle: Bundle, root: Path, staged: Path, progress: Prog
     progress.start("prove", "the way back")
     proof = target.prove_target(store, contents.current, staged)
     refuse_unaudited(store, decided, bundle.decision, now=datetime.now(UTC))
+    _refuse_other_functions(contents, root)  # somebody may have written there meanwhile
     _write_functions(bundle, root)
+    _refuse_beside(bundle, root)
     release = _promote(store, bundle, decided, proof, {"import": entry, "requalified": shown})
     return _imported(bundle, release, entry, requalified)
 
@@ -219,19 +227,43 @@ def _refuse_other_functions(contents: Contents, root: Path) -> None:
 
 
 def _refuse_other_source(bundle: Bundle, staged: Path) -> None:
-    """The functions that travel must be those that the build was judged with; none is run yet."""
-    servable = bundle.servable
-    for spec, judged in (
-        (servable.preprocess, servable.build.preprocess),
-        (servable.postprocess, servable.build.postprocess),
-    ):
-        if spec is not None and source_digest(spec, staged) != judged:
-            raise Refused(
-                f"the source of {spec} in it is not what its release was judged with",
-                where=f"bundle {short(bundle.version)}",
-                reason="function_changed",
-                fix="do not use it, and ask whoever signed it how it was made",
-            )
+    """The functions that travel must be those that were judged, and no more; none is run yet."""
+    changed = _changed_source(bundle, staged)
+    needed = function_files([bundle.servable, bundle.current], staged)
+    more = sorted(bundle.contents.functions.keys() - needed.keys())
+    if changed is not None or more:
+        raise Refused(
+            f"the source of {changed} in it is not what its release was judged with"
+            if changed is not None
+            else f"{', '.join(more)} in it is no source of its release",
+            where=f"bundle {short(bundle.version)}",
+            reason="function_changed",
+            fix="do not use it, and ask whoever signed it how it was made",
+        )
+
+
+def _refuse_beside(bundle: Bundle, root: Path) -> None:
+    """What a function would import here must be what it imported where it was judged."""
+    changed = _changed_source(bundle, root)
+    if changed is not None:
+        raise Refused(
+            f"{changed} would import other files here than where it was judged",
+            where=str(root),
+            reason="function_differs",
+            fix="import it into a directory of its own",
+        )
+
+
+def _changed_source(bundle: Bundle, root: Path) -> str | None:
+    """A function whose source in ``root`` is not what was judged."""
+    for servable in (bundle.servable, bundle.current):
+        for spec, judged in (
+            (servable.preprocess, servable.build.preprocess),
+            (servable.postprocess, servable.build.postprocess),
+        ):
+            if spec is not None and source_digest(spec, root) != judged:
+                return spec
+    return None
 
 
 def _digest_of(path: Path) -> str:
@@ -239,16 +271,26 @@ def _digest_of(path: Path) -> str:
 
 
 def _write_functions(bundle: Bundle, root: Path) -> None:
-    for name, (version, _) in bundle.contents.functions.items():
+    """Each whole or not at all, for good, and never over a file that is another."""
+    for name in bundle.contents.functions:
         path = root / name
         if path.exists():
             continue
+        content = bundle.source(name)
         with explained_disk_errors(path, "write the endpoint's own functions"):
             path.parent.mkdir(parents=True, exist_ok=True)
-            unfinished = path.with_name(f".{path.name}")
-            with unfinished.open("wb") as file:
-                file.writelines(bundle.chunks(version))
-            unfinished.replace(path)
+            descriptor, unfinished = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+            try:
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fchmod(descriptor, 0o644)
+                    os.fsync(descriptor)
+                Path(unfinished).replace(path)
+                sync_directory(path.parent)
+            except BaseException:
+                Path(unfinished).unlink(missing_ok=True)
+                raise
 
 
 def _record(store: Store, bundle: Bundle) -> str:

@@ -158,3 +158,30 @@ def test_a_key_that_others_may_read_signs_nothing(
     said = cli("export")
     assert (said.code, said.out) == (3, "")
     assert "chmod 600" in said.err
+
+
+@pytest.mark.parametrize("arguments", [(), ("--format", "otel"), ("--bundle", "docs.hgb")])
+def test_nothing_is_exported_of_a_ledger_that_is_not_the_one_that_was_signed(
+    cli: Cli, ids: Ids, arguments: tuple[str, ...]
+) -> None:
+    """Exit code 3: a key would vouch elsewhere for what a forger wrote."""
+    cli("checkpoint")
+    Path(".headgate").rename("honest")
+    with Store.open(Path(".headgate"), create=True) as forged, Store.open(Path("honest")) as honest:
+        forged.append("note", {"by": "the forger"})
+        for entry in honest.entries():
+            if entry.kind != "checkpoint":
+                forged.append(entry.kind, entry.body)
+    before = sorted(Path().iterdir())
+    said = cli("export", *arguments)
+    assert (said.code, said.out) == (3, "")
+    assert "another ledger was signed here" in said.err
+    assert sorted(Path().iterdir()) == before
+
+
+def test_a_bundle_is_in_no_other_format(cli: Cli, ids: Ids) -> None:
+    """What is asked for and not done is said."""
+    for more in (("--format", "otel"), ("--output", "out")):
+        said = cli("export", "--bundle", "docs.hgb", *more)
+        assert (said.code, said.out) == (2, "")
+        assert f"--bundle: a bundle takes no {more[0]}" in said.err

@@ -80,7 +80,7 @@ HERE = replace(
     libraries={"numpy": "2.2.0"},
     python="3.11.9",
     system="Linux glibc 2.39",
-    thread_limits={"OMP_NUM_THREADS": "1"},
+    variables={"OMP_NUM_THREADS": "1"},
 )
 DIFFER = {
     "effective_cores": ("4", "2"),
@@ -89,14 +89,14 @@ DIFFER = {
     "libraries.openvino": ("2026.3", None),
     "python": ("3.11.2", "3.11.9"),
     "system": ("Linux glibc 2.36", "Linux glibc 2.39"),
-    "thread_limits.OMP_NUM_THREADS": (None, "1"),
+    "variables.OMP_NUM_THREADS": (None, "1"),
 }
 
 
 def test_a_replay_names_each_part_of_the_environment_that_differs(
     cli: Cli, ids: Ids, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """CPU flags, cores, libraries, Python, system and thread limits; memory changes no answer. For
+    """CPU flags, cores, libraries, Python, system and variables; memory changes no answer. For
     people as for machines; and nothing where nothing differs."""
     with Store.open(Path(".headgate")) as store:
         there = store.put_bytes(canonical(THERE.environment))

@@ -48,15 +48,18 @@ def test_the_profile_of_this_machine_is_whole_and_repeatable() -> None:
     assert profile.system.startswith(platform.system())
 
 
-def test_what_bounds_the_threads_of_a_library_is_part_of_the_environment(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("name", "value"), [("OMP_NUM_THREADS", "1"), ("ONEDNN_MAX_CPU_ISA", "AVX2")]
+)
+def test_what_bounds_threads_and_kernels_of_a_library_is_part_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
-    """With another order of sums come other answers."""
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    """With another order of sums, or other instructions, come other answers."""
+    monkeypatch.delenv(name, raising=False)
     free = read_profile().environment
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv(name, value)
     (part,) = differences(free, read_profile().environment)
-    assert part == Difference("thread_limits.OMP_NUM_THREADS", None, "1")
+    assert part == Difference(f"variables.{name}", None, value)
 
 
 def test_missing_extras_name_the_command(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -15,9 +17,10 @@ import pytest
 from headgate.errors import Fault, HeadgateError, InputError, Refused, Tampered, UsageError
 from headgate.ledger import Store
 from headgate.ledger.checkpoint import Checkpoint
+from headgate.ledger.entry import hash_row
 from headgate.ledger.memory import Memory, users_memory
 from headgate.ledger.signing import SigningKey
-from headgate.ledger.sqlite import SqliteLog
+from headgate.ledger.sqlite import GUARDS, SqliteLog
 
 from .test_checkpoints import cut, wrote
 
@@ -272,6 +275,55 @@ def test_a_copy_that_went_its_own_way_does_not_take_the_place_of_the_original(
     shutil.move(tmp_path / "copy", root)
     with Store.open(root) as other, pytest.raises(Tampered, match="not those that were signed"):
         other.checkpoint(key)
+
+
+def edited(root: Path, seq: int, body: str) -> None:
+    """As who knows the format writes it into the file: the entry's own id is right again, and what
+    stands beside it and after it is left as it was."""
+    with contextlib.closing(
+        sqlite3.connect(root / "ledger.sqlite", isolation_level=None)
+    ) as ledger:
+        for name in GUARDS:
+            ledger.execute(f"DROP TRIGGER {name}")
+        found = ledger.execute("SELECT tree, kind, recorded_at FROM entries WHERE seq = ?", [seq])
+        (tree, kind, at) = found.fetchone()
+        id_ = hash_row(seq, tree, kind, at, body.encode())
+        ledger.execute("UPDATE entries SET id = ?, body = ? WHERE seq = ?", [id_, body, seq])
+        for sql in GUARDS.values():
+            ledger.execute(sql)
+
+
+def test_a_signed_entry_that_was_edited_in_its_place_is_found(
+    root: Path, key: SigningKey, memory: Memory
+) -> None:
+    """Its own id fits, and the hashes of subtrees beside the others are those that were signed."""
+    with begun(root) as store:
+        store.checkpoint(key)
+    edited(root, 2, '{"action":"accept"}')
+    with Store.open(root) as store:
+        assert store.latest("decision", action="accept") is not None
+        with pytest.raises(Tampered, match="first 7 entries are not those that were signed"):
+            store.check_signed(memory)
+
+
+def test_a_copy_does_not_take_the_place_of_another_ledger(
+    root: Path, tmp_path: Path, key: SigningKey, memory: Memory
+) -> None:
+    """Nor what begins like one, whose original stands elsewhere; nor the original, unless told."""
+    with begun(root) as store, begun(tmp_path / "other", again=True) as other:
+        store.checkpoint(key)
+        other.checkpoint(key)
+    shutil.rmtree(root)
+    begun(root, decision="accept", again=True).close()
+    for _ in range(2):
+        with Store.open(root) as forged:
+            with pytest.raises(Tampered, match="another ledger was signed here"):
+                forged.check_signed(memory)
+            with pytest.raises(Tampered, match="another ledger was signed here"):
+                forged.checkpoint(key)
+        shutil.rmtree(root)
+        if (tmp_path / "other").exists():
+            shutil.move(tmp_path / "other", root)
 
 
 def test_a_fork_that_another_signer_made_is_told_by_each_for_himself(

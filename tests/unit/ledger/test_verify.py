@@ -333,6 +333,7 @@ def test_zeroed_pages_never_go_unnoticed(store: Store, entries: list[Entry]) -> 
         ("measurement", "run"),
         ("measurement", "current_run"),
         ("release", "decision"),
+        ("requalification", "import"),
     ],
 )
 def test_an_entry_that_stands_on_one_that_is_not_there_is_found(

@@ -13,15 +13,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headgate.errors import HeadgateError, InputError, Refused
-from headgate.ledger import Entry, Store
+from headgate.errors import HeadgateError, InputError, Refused, Tampered
+from headgate.ledger import Entry, Store, hold, utc_now
 from headgate.ledger.archive import packed
 from headgate.ledger.dsse import Envelope
 from headgate.ledger.signing import SigningKey
-from headgate.objects import Decision, digest_bytes, parse
+from headgate.objects import Artifact, Decision, canonical, digest_bytes, parse
 from headgate.optimize import exporting
 from headgate.optimize.bundle import Bundle
-from headgate.optimize.recorder import Recorded, Recorder
+from headgate.optimize.recorder import Executed, Made, Recorded, Recorder
 from headgate.release import decision_from_json
 from headgate.runtime.servable import Servable
 from tests.bundles import KEY, Origin, forged, members_of
@@ -58,11 +58,11 @@ def refusal(path: Path, key: SigningKey = KEY) -> str:
 
 
 def test_the_same_release_gives_the_same_bytes(
-    origin: Origin, decision: str, bundle: Path, tmp_path: Path
+    origin: Origin, decision: str, tmp_path: Path
 ) -> None:
     """Nothing of when, where or by which process; so a bundle can be compared by its digest."""
-    again = origin.export(decision, tmp_path / "again")
-    assert again.read_bytes() == bundle.read_bytes()
+    once, again = (origin.export(decision, tmp_path / name) for name in ("once", "again"))
+    assert again.read_bytes() == once.read_bytes()
 
 
 def test_any_tar_lists_it(bundle: Path) -> None:
@@ -305,6 +305,81 @@ def test_a_golden_set_of_another_build_is_refused(
 
     monkeypatch.setattr(exporting, "golden_answers", of_the_baseline)
     assert refusal(lax.export(entry, lax.root / "made")) == "tampered"
+
+
+@pytest.mark.parametrize(
+    ("items", "answers", "said"),
+    [
+        ([], None, "the golden set has 0 requests and 0 answers"),
+        (["a", "b"], [[1.0]], "the golden set has 2 requests and 1 answers"),
+        (["a"], {"0": [1.0]}, "are no lists"),
+    ],
+)
+def test_a_golden_set_that_shows_nothing_is_refused(
+    lax: Origin, monkeypatch: pytest.MonkeyPatch, items: list[str], answers: object, said: str
+) -> None:
+    """Every one of no answers is the same."""
+
+    def sample(store: Store, _: Servable) -> str:
+        version = store.put_bytes(canonical(items))
+        hold(store, Artifact("docs/sample", version, "dataset", "json [item]", "search", 4))
+        return version
+
+    def execute(recorder: Recorder, what: Any, u: Any, config: Any) -> Executed:
+        made = recorder.store.put_bytes(canonical(items if answers is None else answers))
+        now = utc_now()
+        return Executed({"answers": Made(made, "samples", "json")}, now, now)
+
+    entry = lax.release()
+    monkeypatch.setattr(exporting, "_golden_items", sample)
+    monkeypatch.setattr(Recorder, "execute", execute)
+    made = lax.export(entry, lax.root / "made")
+    with pytest.raises(Tampered, match=f"contradicts itself: .*{said}"):
+        opened(made)
+
+
+@pytest.mark.parametrize(
+    "live",
+    [{"contracts": [{"metric": "latency_p95"}], "price_per_s": 0.0}, {"contracts": []}, [], "x"],
+)
+def test_promises_that_cannot_be_read_are_refused(
+    lax: Origin, monkeypatch: pytest.MonkeyPatch, live: object
+) -> None:
+    """Before it is current, and not when it is to be watched."""
+    entry = lax.release()
+    writes = exporting.canonical
+    monkeypatch.setattr(exporting, "canonical", lambda _: writes(live))
+    assert refusal(lax.export(entry, lax.root / "made")) == "tampered"
+
+
+def test_what_belongs_to_another_endpoint_is_refused(
+    lax: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key of one endpoint says nothing of the newest model of another."""
+    entry = lax.release()
+    registers = Recorder.register
+
+    def of_the_other(recorder: Recorder, name: str, version: str, **fields: Any) -> str:
+        if name == "live":
+            recorder = replace(recorder, endpoint="faq")
+        return registers(recorder, name, version, **fields)
+
+    monkeypatch.setattr(Recorder, "register", of_the_other)
+    made = lax.export(entry, lax.root / "made")
+    with pytest.raises(Tampered, match="faq/live is of another endpoint"):
+        opened(made)
+
+
+@pytest.mark.parametrize("key_id", ["\x1b]0;mine\x07", "\ud800", "a\nheadgate: all is well"])
+def test_who_says_that_he_signed_it_says_nothing_else(
+    bundle: Path, tmp_path: Path, key_id: str
+) -> None:
+    """It is shown before any signature was found right: no terminal is told what to do."""
+    written = json.loads(members_of(bundle)["bundle.json"])
+    written["signatures"][0]["keyid"] = key_id
+    path = tmp_path / "file"
+    path.write_bytes(b"".join(packed(("bundle.json", json.dumps(written).encode()), [])))
+    assert refusal(path, SigningKey.generate()) == "bundle_malformed"
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import tests.bundles
 from headgate.cli.app import run
 from headgate.cli.watching import watch_of
 from headgate.engines.probe import read_profile
@@ -114,6 +116,17 @@ def test_what_is_current_is_not_imported_again(bundles: list[Path], here: Path) 
     before = content_of(here)
     assert taken(bundles[0], here).already
     assert content_of(here) == before
+
+
+def test_a_function_that_is_gone_is_brought_back(bundles: list[Path], here: Path) -> None:
+    """By the bundle that it came with; the store stays as it is."""
+    taken(bundles[0], here)
+    before = content_of(here)
+    (here / "own.py").unlink()
+    assert taken(bundles[0], here).already
+    assert content_of(here) == before
+    (here / "own.py").write_text("mine = True\n", encoding="utf-8")
+    assert refusal(bundles[0], here).reason == "function_differs"
 
 
 def test_the_next_release_follows_the_one_that_it_was_judged_against(
@@ -333,6 +346,65 @@ def test_functions_that_were_not_judged_are_not_run(bundles: list[Path], here: P
     assert list(here.iterdir()) == []
 
 
+def test_a_file_that_no_function_needs_is_not_written(bundles: list[Path], here: Path) -> None:
+    """It would lie beside the store, where whatever is imported there finds it."""
+    more = b"print('imported')\n"
+
+    def change(listed: dict[str, Any]) -> None:
+        file = {"version": digest_bytes(more), "size_bytes": len(more)}
+        listed["functions"]["requests.py"] = file
+
+    error = refusal(forged(bundles[0], change, replaced={"functions/requests.py": more}), here)
+    assert error.reason == "function_changed"
+    assert "requests.py in it is no source of its release" in error.what
+    assert list(here.iterdir()) == []
+
+
+def test_a_file_beside_it_does_not_become_part_of_a_function(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a name that was a library's where it was judged; it would be refused when it is served."""
+    monkeypatch.setattr(tests.bundles, "OWN", f"import numpy\n{OWN}")
+    made = Origin(tmp_path, own=True)
+    bundle = made.export(made.release(), tmp_path / "made")
+    (here / "numpy.py").write_text("raise SystemExit('it was run')\n", encoding="utf-8")
+    error = refusal(bundle, here)
+    assert error.reason == "function_differs"
+    assert "own:upper would import other files here" in error.what
+    with kept(here) as store:
+        assert store.current("docs") is None
+
+
+def test_writing_a_function_leads_nowhere_else(bundles: list[Path], here: Path) -> None:
+    """Whatever is called as an unfinished file might be."""
+    (here.parent / "somebody's").write_text("mine", encoding="utf-8")
+    (here / ".own.py").symlink_to(here.parent / "somebody's")
+    assert taken(bundles[0], here).generation == 1
+    assert (here.parent / "somebody's").read_text(encoding="utf-8") == "mine"
+    assert (here / ".own.py").is_symlink()
+    assert (here / "own.py").read_text(encoding="utf-8") == OWN
+
+
+def test_a_function_that_is_changed_after_it_was_checked_is_not_written(
+    bundles: list[Path], here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file may be somebody else's to write; what is kept is what was signed."""
+    copied = Path(shutil.copy(bundles[0], tmp_path / "copied"))
+    audits = importing.refuse_unaudited
+
+    def meanwhile(*args: Any, **options: Any) -> Any:
+        content = copied.read_bytes()
+        with copied.open("r+b") as file:  # in its place
+            file.write(content.replace(OWN.encode(), OWN.encode().replace(b"strip", b"lower")))
+        return audits(*args, **options)
+
+    monkeypatch.setattr(importing, "refuse_unaudited", meanwhile)
+    assert "was changed since it was checked" in refusal(copied, here).what
+    assert not (here / "own.py").exists()
+    with kept(here) as store:
+        assert store.current("docs") is None
+
+
 def test_history_that_was_written_anew_is_found(
     bundles: list[Path], here: Path, tmp_path: Path
 ) -> None:
@@ -452,3 +524,36 @@ def test_a_bundle_of_an_untold_refusal_stays_refused(bundles: list[Path], here: 
     with pytest.raises(Refused):
         taken(spoilt, here)
     assert list(here.iterdir()) == []
+
+
+def test_nothing_is_imported_on_the_word_of_a_ledger_that_was_written_anew(
+    bundles: list[Path], here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit code 3 before anything is done; where the store was removed, that is said, and another
+    begins."""
+    monkeypatch.chdir(here)
+    typed = ["import", str(bundles[0]), "--key", str(KEY.public)]
+    assert run(typed) == 0
+    shutil.rmtree(here / ".headgate")
+    with Store.open(here / ".headgate", create=True) as store:
+        store.append("note", {"by": "the forger"})
+    before = content_of(here)
+    assert run(typed) == 3
+    assert content_of(here) == before
+    shutil.rmtree(here / ".headgate")
+    assert run(typed) == 0
+    with kept(here) as store:
+        kinds = [entry.kind for entry in store.entries()]
+        assert (kinds[0], kinds[-1]) == ("fork", "checkpoint")
+        assert [release.generation for _, release in store.history("docs")] == [0, 1]
+
+
+def test_what_was_found_of_an_unfit_machine_is_signed_too(
+    bundles: list[Path], here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A verdict that can be replaced unseen is none."""
+    disturbed(monkeypatch, 0.3)
+    monkeypatch.chdir(here)
+    assert run(["import", str(bundles[0]), "--key", str(KEY.public)]) == 3
+    with kept(here) as store:
+        assert [entry.kind for entry in store.entries()][-2:] == ["requalification", "checkpoint"]
