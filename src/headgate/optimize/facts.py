@@ -148,7 +148,7 @@ def _release(store: Store, entry: Entry, gaps: tuple[str, ...], now: datetime) -
     broken = [
         _broken(incident.opened)
         for incident in incidents(store, body["endpoint"])
-        if incident.recovery is None and incident.opened.body.get("release") == entry.id
+        if incident.open and incident.opened.body.get("release") == entry.id
     ]
     told_apart = (Axis.LATENCY, Axis.COST)  # signals of the failure note
     return Facts(
