@@ -341,7 +341,7 @@ class _Line:
         self._min_n = min_n
         self._looked_s = now_s
         self._last = Observed(0, 0.0)
-        self._against = Capital()
+        self._against, self._for = Capital(), Capital()
         self._rounds = 0
         self._recent: deque[float] = deque(maxlen=_REMEMBERED)
         self.requests: deque[str] = deque(maxlen=5)
