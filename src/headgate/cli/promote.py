@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,11 +13,13 @@ from headgate.cli.options import (
     FileOption,
     IdArgument,
     StoreOption,
+    config_beside,
     open_store,
     yaml_in,
 )
 
 if TYPE_CHECKING:
+    from headgate.config import EndpointConfig
     from headgate.ledger import Entry, Store
     from headgate.objects import Decision, Release
 
@@ -34,7 +37,7 @@ def promote(
     with open_store(file, store) as opened:
         refuse_forged(opened)
         refuse_gaps(file or opened.root.absolute().parent)
-        entry, release, already = _promote(opened, id)
+        entry, release, already = _promote(opened, id, config_beside(opened, file))
         sign(opened)
         name = variant_name(opened, release.variant)
     if as_json:
@@ -67,7 +70,23 @@ def refuse_gaps(config: Path) -> None:
         )
 
 
-def _promote(store: Store, id: str) -> tuple[Entry, Release, bool]:
+def refuse_edited(store: Store, run: Entry, config: EndpointConfig) -> None:
+    """What the endpoint's file says otherwise than the decision of ``run`` was made by stops a
+    promotion, as it stops ``gate``."""
+    from headgate.errors import Refused
+    from headgate.optimize.standing import edited_since
+
+    if edited := edited_since(store, run, config):
+        raise Refused(
+            edited,
+            where=str(config.path),
+            reason="rule_edited",
+            fix=f"type `headgate optimize {shlex.quote(str(config.path))}`, or put the old file "
+            "back",
+        )
+
+
+def _promote(store: Store, id: str, config: EndpointConfig | None) -> tuple[Entry, Release, bool]:
     """The release, its entry, and whether it was current before: repeating changes nothing."""
     from headgate.cli.names import content_of
     from headgate.cli.output import say
@@ -96,6 +115,8 @@ def _promote(store: Store, id: str) -> tuple[Entry, Release, bool]:
         return *history[-1], True
     first = Release(endpoint, 0, decision.current, None, "the unoptimized baseline")
     current = history[-1][1] if history else first
+    if decision.accepted and config is not None and config.endpoint == endpoint:
+        refuse_edited(store, entry, config)
     release = next_release(
         current,
         decision,

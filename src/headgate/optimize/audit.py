@@ -6,6 +6,7 @@ what that means. Nothing is measured; that a promotion was audited, and what was
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -33,7 +34,7 @@ from headgate.objects import (
 )
 from headgate.optimize.facts import DATA_CONTRACTS, facts_of, standard_of
 from headgate.release import decision_from_json
-from headgate.runtime.decisions import decisions, is_decision
+from headgate.runtime.decisions import decided, deciding, is_decision
 
 __all__ = [
     "FIXES",
@@ -166,7 +167,13 @@ def audit_store(store: Store, *, now: datetime) -> Audited:
     accepted."""
     stops = [Notice(g.object, g.id, g.edge, g.what, g.fix) for g in store.gaps()]
     newest = Audited()
-    for entry, decision in decisions(store):
+    for entry in deciding(store):
+        try:
+            decision = decided(store, entry)
+        except (InputError, Tampered) as error:
+            name, fix = f"decision {short(entry.id)}", FIXES["malformed"]
+            stops.append(Notice(name, entry.id, "malformed", error.what, fix))
+            continue
         judged = store.artifact(decision.candidate)
         if decision.accepted and judged is not None and judged.kind == "variant":
             newest = audit_candidate(store, entry.id, decision, now=now)
@@ -276,9 +283,11 @@ def _results(store: Store, entry: Entry) -> tuple[ContractResult, ...]:
         except (InputError, Tampered):  # a fact, which has its own place
             return ()
     version = entry.body["variant"] if entry.kind == "release" else entry.body.get("version")
-    about = (decision for _, decision in decisions(store) if decision.candidate == version)
-    newest = next(about, None)
-    return () if newest is None else newest.results
+    for run in deciding(store):
+        with contextlib.suppress(InputError, Tampered):  # as above
+            if (decision := decided(store, run)).candidate == version:
+                return decision.results
+    return ()
 
 
 def _promises_of_data(name: str) -> bool:

@@ -26,7 +26,7 @@ from headgate.optimize.measure import build_inputs
 from headgate.optimize.progress import Progress, Silent
 from headgate.optimize.recorder import Recorder
 from headgate.optimize.requalify import REQUALIFICATION
-from headgate.runtime.decisions import decided
+from headgate.runtime.decisions import decided, rule_of
 from headgate.runtime.loading import own_functions
 from headgate.runtime.servable import Servable, build_from_json
 
@@ -222,13 +222,9 @@ def _evidence(
     yield from (
         e for e in store.entries(_RULE) if e.body["digest"] == decision.rule and e.seq < entry.seq
     )
-    about: Mapping[str, object] = {
-        "candidate": _build(store, decision.candidate),
-        "current": _build(store, decision.current),
-    }
-    yield from (e for e in store.entries(_USE) if about.items() <= e.body.items())
+    # Every look at the data that it was certified on: whoever imports it sees how many there were.
+    dataset = rule_of(store, entry).dataset
+    yield from (
+        e for e in store.entries(_USE) if e.body["dataset"] == dataset and e.seq < entry.seq
+    )
     yield from (e for e in store.entries("release") if e.body["decision"] == entry.id)
-
-
-def _build(store: Store, version: str) -> str:
-    return Servable.load(store, version).build.version

@@ -22,7 +22,7 @@ from headgate.optimize.rules import as_declared
 from headgate.runtime.decisions import decided, decisions, is_decision, rule_of
 from headgate.runtime.servable import Servable
 
-__all__ = ["CURRENT", "Missing", "Standing", "stand"]
+__all__ = ["CURRENT", "Missing", "Standing", "edited_since", "stand"]
 
 CURRENT = "current"
 
@@ -70,6 +70,8 @@ def stand(
     """
     version = _variant(store, candidate)
     endpoint = Servable.load(store, version).endpoint
+    if config is not None and config.endpoint != endpoint:
+        config = None  # that of another endpoint in the same store says nothing of this one
     about = [(run, d) for run, d in decisions(store) if d.candidate == version]
     current = _current(store, endpoint, against, about)
     if current == version:
@@ -124,6 +126,15 @@ def stand(
     )
 
 
+def edited_since(store: Store, run: Entry, config: EndpointConfig) -> str:
+    """In which parts ``config`` is not what the decision of ``run`` was made by; empty where in
+    none."""
+    rule = rule_of(store, run)
+    edited = ", ".join(rule.differs_in(as_declared(rule, config)))
+    said = f"headgate.yaml was edited since in {edited}: what it says was never judged"
+    return said if edited else ""
+
+
 def _again(config: EndpointConfig | None) -> str:
     return f"headgate optimize {shlex.quote(str(config.path)) if config else 'headgate.yaml'}"
 
@@ -145,12 +156,11 @@ def _checked(
         )
     if config is None:
         return decision.action, decision.because, ()
-    rule = rule_of(store, run)
-    edited = rule.differs_in(as_declared(rule, config))
+    edited = edited_since(store, run, config)
     if edited:
         return (
             Action.INVALID,
-            f"headgate.yaml was edited since in {', '.join(edited)}: what it says was never judged",
+            edited,
             (Missing("a decision by what it says", f"type `{_again(config)}`"),),
         )
     if config.gaps and decision.accepted:

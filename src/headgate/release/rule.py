@@ -90,7 +90,7 @@ def rule_from_json(data: Mapping[str, Any]) -> Rule:
             **{
                 **data,
                 "contracts": tuple(map(contract_from_json, data["contracts"])),
-                "candidates": tuple(data["candidates"]),
+                "candidates": tuple(data.get("candidates", ())),  # older records have none
             }
         )
     except (KeyError, TypeError) as cause:

@@ -25,9 +25,11 @@ matter how they depend on each other, nor, by Ville's, how seconds do. It is not
 mean of a day: a release that is within it on average and has seconds from which worse was to be
 expected is not faithful, and may be accused. Each takeover, each start of a server and each further
 server watches anew, with a level of its own. After a breach, or a takeover while its incident is
-open, the incident is closed with a probability of at most ``false_recovery`` if in every second
-from then on the promise is broken: what is expected of one of its means is at its bound or above
-(of cost, of what is below ``Mean.most``). It is a level of each incident, on each release.
+open, the incident is closed with a probability of at most ``false_recovery`` if from then on one
+and the same of the promise's means is broken in every second: what is expected of it is at its
+bound or above (of cost, of what is below ``Mean.most``). It is a level of each incident, on each
+release, whether or not that is found to break the promise *again*. Where several means are broken
+by turns, each is kept in between, and that can be shown of each.
 
 **When an incident is withdrawn.** It belongs to a promise, ``Contract.promise``: metric, bound,
 limit and action. Where that is promised no more, or cannot be broken by the release that answers,
@@ -70,8 +72,8 @@ class WatchRule:
     """That a faithful release (see above) is ever accused: of all promises together, while one
     server serves it."""
     false_recovery: float = 0.05
-    """That an incident is closed though its promise is broken in every second: of each incident,
-    on each release."""
+    """That an incident is closed though a mean of its promise is broken in every second: of each
+    incident, on each release."""
     min_n: int = 50
     """Fewer observations say nothing yet; a contract's own ``min_n`` goes before."""
 
@@ -223,7 +225,7 @@ class Watcher:
             action = Action.ESCALATE if again else self.action_of(promise.contract)
             self._broken_by.setdefault(key, generation)
             breach = promise.breach(generation, now_s, action, again=again)
-            promise.await_recovery()
+            promise.await_recovery(again=again)
             return breach
         return None
 
@@ -261,11 +263,12 @@ class _Promise:
         """All of them are shown to be below."""
         return all(line.kept for line in self._lines)
 
-    def await_recovery(self) -> None:
-        """Its breach was told; from now on what is seen may show that it is over."""
+    def await_recovery(self, *, again: bool) -> None:
+        """Its breach was told; from now on what is seen may show that it is over. ``again``: it
+        might have before, and what was spent on that is spent."""
         self.told = True
         for line in self._lines:
-            line.await_recovery()
+            line.await_recovery(again=again)
 
     def begin_anew(self) -> None:
         self.told = False
@@ -338,7 +341,7 @@ class _Line:
         self._min_n = min_n
         self._looked_s = now_s
         self._last = Observed(0, 0.0)
-        self._against = Capital()
+        self._against, self._for = Capital(), Capital()
         self._rounds = 0
         self._recent: deque[float] = deque(maxlen=_REMEMBERED)
         self.requests: deque[str] = deque(maxlen=5)
@@ -354,9 +357,13 @@ class _Line:
         self._tally = _Tally()
         self.await_recovery()
 
-    def await_recovery(self) -> None:
-        """What was seen until now says nothing of recovery."""
-        self._for = Capital()
+    def await_recovery(self, *, again: bool = False) -> None:
+        """What was seen until now says nothing of recovery; of the same incident still where it is
+        broken ``again``, so that the level is not spent anew."""
+        if again:
+            self._for.begin_anew()
+        else:
+            self._for = Capital()
         self._mended = Change[_Tally]()
 
     def see(self, second: Second, now_s: float) -> None:

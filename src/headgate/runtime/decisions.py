@@ -8,7 +8,7 @@ from headgate.ledger import Entry, Store
 from headgate.objects import Decision, parse
 from headgate.release import Rule, decision_from_json, rule_from_json
 
-__all__ = ["DECIDES", "decided", "decisions", "is_decision", "rule_of"]
+__all__ = ["DECIDES", "decided", "deciding", "decisions", "is_decision", "rule_of"]
 
 DECIDES = "gate.decide"
 """The transformation whose runs are decisions."""
@@ -24,10 +24,14 @@ def decided(store: Store, run: Entry) -> Decision:
     return decision_from_json(parse(store.read(run.body["z"]["decision"])))
 
 
+def deciding(store: Store) -> Iterator[Entry]:
+    """Every run that decided, newest first, whether or not its decision can be read."""
+    return reversed([run for run in store.entries("run") if is_decision(run)])
+
+
 def decisions(store: Store) -> Iterator[tuple[Entry, Decision]]:
-    """Every decision with the entry of its run, newest first."""
-    runs = [run for run in store.entries("run") if is_decision(run)]
-    return ((run, decided(store, run)) for run in reversed(runs))
+    """Every decision with the entry of its run, newest first. Raises as ``decided`` does."""
+    return ((run, decided(store, run)) for run in deciding(store))
 
 
 def rule_of(store: Store, run: Entry) -> Rule:

@@ -199,14 +199,29 @@ def test_a_file_that_was_edited_since_makes_it_invalid(
     cli: Cli, ids: Ids, judge: Judge, yaml: Path, old: str, new: str, part: str
 ) -> None:
     """What it says was never judged; the parts are named, and the old file is judged as before."""
-    judge()
+    entry = judge()
     yaml.write_text(YAML.replace(old, new), encoding="utf-8")
     said = cli("gate", ids.student)
     assert said.code == 4
     assert "INVALID" in said.out
-    assert f"headgate.yaml was edited since in {part}: what it says" in " ".join(said.out.split())
+    edited = f"headgate.yaml was edited since in {part}: what it says was never judged"
+    assert edited in " ".join(said.out.split())
+    refused = cli("promote", short(entry))
+    assert refused.code == 3, "one rule for all that approves"
+    assert edited in refused.err
     yaml.write_text(YAML, encoding="utf-8")
     assert cli("gate", ids.student).code == 0
+    assert cli("promote", short(entry)).code == 0
+
+
+def test_the_file_of_another_endpoint_says_nothing_of_this_one(
+    cli: Cli, ids: Ids, judge: Judge, yaml: Path
+) -> None:
+    """A store may hold several, and one file stands beside it."""
+    entry = judge()
+    yaml.write_text(YAML.replace("endpoint: docs", "endpoint: other\nseed: 1"), encoding="utf-8")
+    assert cli("gate", ids.student).code == 0
+    assert cli("promote", short(entry)).code == 0
 
 
 def test_what_the_file_leaves_open_stops_it(cli: Cli, ids: Ids, judge: Judge, yaml: Path) -> None:

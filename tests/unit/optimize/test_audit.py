@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from headgate.errors import Refused, UsageError
-from headgate.ledger import Store, hold, hold_release
+from headgate.ledger import WITHDRAW, Store, hold, hold_release
 from headgate.objects import (
     STANDARDS,
     Action,
@@ -552,6 +552,35 @@ def test_a_promise_that_is_broken_while_serving_is_an_answer_until_it_is_kept_ag
     assert not shop.answers(shop.store.history("docs")[0][0].id)
     shop.store.append("recovery", {"incident": incident.id})
     assert shop.answers(entry) == {}
+
+
+def test_a_promise_that_is_made_no_more_is_no_answer(shop: Shop) -> None:
+    """An incident that was withdrawn has no recovery, and never will have."""
+    measured(shop)
+    entry = released(shop)
+    body = {
+        "endpoint": "docs", "generation": 1, "release": entry, "n": 900, "value": 0.3, "low": 0.2,
+        "contract": rule("error_rate", 0.1, Action.ROLLBACK, Axis.SAFETY), "because": "broken",
+    }  # fmt: skip
+    incident = shop.store.append("incident", body)
+    assert shop.answers(entry) == {"inconsistent": "block"}
+    shop.store.append(
+        "response", {"incident": incident.id, "action": WITHDRAW, "outcome": "done", "said": ""}
+    )
+    assert shop.answers(entry) == {}
+
+
+def test_a_decision_that_cannot_be_read_is_its_own_failure(shop: Shop) -> None:
+    """What it was about nobody knows; whatever else is asked is answered."""
+    other = decided(shop.recorder, replace(shop.decision, candidate=shop.model))
+    before = audit_object(shop.store, shop.variant, now=SOON)
+    decision = str(shop.store.get(other).body["z"]["decision"])
+    shop.store.path_of(decision).unlink()
+    assert audit_object(shop.store, shop.variant, now=SOON) == before
+    assert shop.stops() == []
+    assert shop.answers(other) == {"malformed": "backfill"}
+    (stop,) = audit_store(shop.store, now=SOON).stops
+    assert (stop.id, stop.edge) == (other, "malformed")
 
 
 def test_what_a_release_is_held_to_may_be_missing(shop: Shop) -> None:

@@ -7,7 +7,8 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -21,8 +22,10 @@ from headgate.ledger.signing import SigningKey
 from headgate.objects import Artifact, Decision, canonical, digest_bytes, parse
 from headgate.optimize import exporting
 from headgate.optimize.bundle import Bundle
+from headgate.optimize.holdout import spending
+from headgate.optimize.job import Job
 from headgate.optimize.recorder import Executed, Made, Recorded, Recorder
-from headgate.release import decision_from_json
+from headgate.release import Rule, decision_from_json
 from headgate.runtime.servable import Servable
 from tests.bundles import KEY, Origin, forged, members_of
 
@@ -101,6 +104,31 @@ def test_it_holds_what_serving_takes_and_nothing_that_was_learnt_from(bundle: Pa
         "docs/variant/baseline",
         "docs/variant/candidate",
     ]
+
+
+def test_it_says_how_often_its_holdout_was_looked_at(tmp_path: Path) -> None:
+    """For whatever candidate, before it was certified; on other data it says nothing."""
+    origin = Origin(tmp_path)
+    rule = Rule("docs", "holdout", "sha256:data", (), {}, {}, seed=0)
+
+    def look(on: Rule, candidate: str) -> None:
+        with origin.store() as store:
+            config = SimpleNamespace(path=tmp_path, holdout_error_budget=0.25)
+            job = SimpleNamespace(store=store, recorder=origin.recorder(store), config=config)
+            about = {"candidate": candidate, "current": origin.baseline}
+            spending(cast("Job", job), on, **about).on_start("the first sample", "")
+
+    look(rule, "sha256:refused")
+    look(replace(rule, dataset="sha256:other"), "sha256:elsewhere")
+    with origin.store() as store:
+        candidate = origin.variant(store, "candidate", seed=1)
+    look(rule, candidate)
+    decision = origin.release()
+    look(rule, "sha256:later")
+    with Bundle.open(origin.export(decision, tmp_path / "docs.bundle"), [KEY.public]) as found:
+        entries = [p.entry for p in found.contents.evidence.proved]
+    uses = [e.body for e in entries if e.kind == "holdout_use"]
+    assert [(u["candidate"], u["use"]) for u in uses] == [("sha256:refused", 1), (candidate, 2)]
 
 
 @given(data=st.data())

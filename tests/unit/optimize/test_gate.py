@@ -153,6 +153,14 @@ CHANGED: dict[str, object] = {
 }
 
 
+def test_a_rule_of_an_older_record_is_read_and_is_another(recorder: Recorder) -> None:
+    """It held less: nothing of today's is as it says, and whoever asks is told so."""
+    since = ("workload", "replay", "prices", "functions", "candidates")
+    older = {name: part for name, part in jsonable(RULE).items() if name not in since}
+    declared = rule_from_json(jsonable(RULE) | {name: jsonable(CHANGED[name]) for name in since})
+    assert rule_from_json(older).differs_in(declared) == since
+
+
 @pytest.mark.parametrize("field", [f.name for f in fields(Rule)])
 def test_a_rule_that_was_edited_in_any_part_decides_nothing(recorder: Recorder, field: str) -> None:
     """Everything that could be turned until it pleases is in the digest."""

@@ -177,6 +177,37 @@ def test_a_release_that_returns_and_breaks_the_promise_too_is_not_rolled_back_fu
     assert watched.sees(bad(600)) == []
 
 
+def test_one_level_is_spent_on_the_recovery_of_an_incident() -> None:
+    """That a release breaks the promise again gives the evidence of recovery no second level: who
+    bets on it after minutes of trouble begins with what is left."""
+
+    def took(trouble: int) -> int:
+        watched = Watched()
+        assert watched.sees(bad(20))
+        watched.took_over(2)
+        beyond = [[SLOW] * 21 + [FAST] * 379] * trouble  # by so little that it takes minutes
+        (breach,) = watched.sees([*beyond, *bad(60)])
+        assert isinstance(breach, Breach)
+        assert breach.again
+        (recovery,) = watched.sees(good(600))
+        assert isinstance(recovery, Recovery)
+        return recovery.n // 20
+
+    late, soon = took(trouble=200), took(trouble=0)
+    assert late > soon > 106
+
+
+def test_means_that_are_broken_by_turns_are_each_kept_in_between() -> None:
+    """What false recovery is *not* bounded for, as the module says: all texts short in one second
+    and long in the next are far from the evaluation data in every second, and no mean is."""
+    drift = contract("input_drift", 0.2, Action.ESCALATE)
+    watcher = Watcher(WatchRule((drift,)), {drift.promise: 0})
+    watcher.handle(TookOver(1, Terms(lengths=((10, 0.5),))), 0.0)
+    short, long = Second([Over(tokens=5)] * 20), Second([Over(tokens=50)] * 20)
+    said = [watcher.handle((short, long)[i % 2], float(i)) for i in range(600)]
+    assert [type(s) for s in itertools.chain(*said)] == [Recovery]
+
+
 def test_while_a_rollback_has_not_helped_no_other_promise_rolls_back() -> None:
     """A slow machine breaks one promise after the other: the first takes a release back, the next
     are told. Once all is well a release is rolled back as before."""
