@@ -21,7 +21,7 @@ import headgate
 from headgate.config import source_digest
 from headgate.engines.probe import read_profile
 from headgate.errors import Refused, Undecided
-from headgate.ledger import Store, hold
+from headgate.ledger import Store, hold, hold_release
 from headgate.ledger.faults import explained_disk_errors
 from headgate.objects import (
     Artifact,
@@ -181,8 +181,8 @@ def _promote(
 ) -> Release:
     current, following = _following(store, bundle, decided=decided, proof=proof, extra=extra)
     if store.current(bundle.contents.endpoint) is None:
-        store.promote(current, expected_generation=None)
-    store.promote(following, expected_generation=current.generation)
+        hold_release(store, current, expected_generation=None)
+    hold_release(store, following, expected_generation=current.generation)
     return following
 
 

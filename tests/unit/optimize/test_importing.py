@@ -23,7 +23,7 @@ from headgate.ledger.signing import SigningKey
 from headgate.objects import BatchInvariance, Release, digest_bytes
 from headgate.optimize import golden, importing, requalify
 from headgate.optimize.answers import Answerer
-from headgate.optimize.audit import audit_store
+from headgate.optimize.audit import Audited, audit_store
 from headgate.optimize.bundle import Bundle
 from headgate.optimize.exporting import pack
 from headgate.optimize.importing import Imported, import_bundle
@@ -88,7 +88,8 @@ def test_an_empty_directory_serves_it(bundles: list[Path], here: Path) -> None:
         shown = store.get(releases[1].extra["requalified"]).body
         assert (shown["verdict"], shown["items"], shown["same"]) == ("pass", 12, 12)
         assert store.get(releases[1].extra["import"]).body["signer"] == KEY.public.signer
-        assert audit_store(store, now=SOON) == ()
+        assert audit_store(store, now=SOON) == Audited()
+        assert store.gaps() == ()
         assert list((store.root / "work").rglob("*.py")) == []
 
 
@@ -415,7 +416,7 @@ def test_what_was_killed_is_finished_by_the_same_command(
     assert taken(bundles[0], here).generation == 1
     with kept(here) as store:
         assert store.verify().ok
-        assert audit_store(store, now=SOON) == ()
+        assert audit_store(store, now=SOON) == Audited()
         for kind in ("import", "requalification"):
             assert len(list(store.entries(kind))) == 1
         runs = [entry.body["key"] for entry in store.entries("run")]
