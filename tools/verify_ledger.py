@@ -70,10 +70,10 @@ class Key(NamedTuple):
     public: Ed25519PublicKey
 
 
-def read_key(text: str) -> Key:
-    """``NAME+KEYID+BASE64``, or a file with that in it."""
-    if Path(text).is_file():
-        text = Path(text).read_text(encoding="utf-8")
+def read_key(given: str) -> Key:
+    """``NAME+KEYID+BASE64``, or a file with that in it, which is not shown: it may be a secret."""
+    text = Path(given).read_text(encoding="utf-8") if Path(given).is_file() else given
+    shown = given.partition("\n")[0]
     try:
         name, key_id, encoded = text.strip().split("+", 2)
         raw = base64.b64decode(encoded, validate=True)
@@ -82,7 +82,7 @@ def read_key(text: str) -> Key:
             raise ValueError("no key")
         return Key(name, expected, Ed25519PublicKey.from_public_bytes(raw[1:]))
     except ValueError:
-        raise Unusable(f"{text.strip()!r} is no public key") from None
+        raise Unusable(f"{shown!r} is no public key") from None
 
 
 class Note(NamedTuple):

@@ -95,7 +95,8 @@ def public_key(text: str) -> PublicKey:
     from headgate.ledger.signing import PublicKey
 
     path = Path(text)
-    return PublicKey.parse(_content(path) if "+" not in text or path.is_file() else text)
+    is_path = path.is_file() or not {"+", "\n"} & set(text)
+    return PublicKey.parse(_content(path) if is_path else text)
 
 
 def _checkpoint(path: Path) -> Checkpoint:

@@ -62,7 +62,8 @@ class PublicKey:
         key = cls(name, raw[1:])
         if not name or len(raw) != 33 or raw[:1] != _ED25519 or key.key_id != id_:
             raise InputError(
-                f"{text.strip()[:100]!r} is no public key",
+                # Of a private key that was given in error the first line is no secret.
+                f"{text.strip().partition(chr(10))[0][:100]!r} is no public key",
                 reason="key_malformed",
                 fix="give a line like headgate+1a2b3c4d+AQ..., as `headgate checkpoint` prints it",
             )

@@ -192,6 +192,19 @@ def test_verify_says_what_is_wrong_with_what_it_was_given(
     assert message in said.err
 
 
+@pytest.mark.parametrize("inline", [False, True])
+def test_a_private_key_in_place_of_a_public_one_is_not_shown(
+    cli: Cli, ids: Ids, *, inline: bool
+) -> None:
+    """A mistake of a moment does not write it into a log."""
+    SigningKey.generate().write(Path("signing-key.pem"))
+    secret = Path("signing-key.pem").read_text(encoding="utf-8")
+    said = cli("verify", "--key", secret if inline else "signing-key.pem")
+    assert said.code == 2
+    assert "'-----BEGIN PRIVATE KEY-----' is no public key" in said.err
+    assert secret.splitlines()[1] not in said.err + said.out
+
+
 def test_what_is_promoted_is_signed_and_the_key_is_told_once(
     cli: Cli, ids: Ids, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -91,6 +91,7 @@ def test_an_empty_directory_serves_it(bundles: list[Path], here: Path) -> None:
         assert (shown["verdict"], shown["items"], shown["same"]) == ("pass", 12, 12)
         assert store.get(releases[1].extra["import"]).body["signer"] == KEY.public.signer
         assert audit_store(store, now=SOON) == Audited()
+        assert store.gaps() == ()
         assert list((store.root / "work").rglob("*.py")) == []
 
 

@@ -259,6 +259,18 @@ def test_it_says_what_it_cannot_use(files: list[str], place: int, given: str, me
     assert message in said
 
 
+def test_a_private_key_in_place_of_a_public_one_is_not_shown(
+    files: list[str], tmp_path: Path
+) -> None:
+    """A mistake of a moment does not write it into a log."""
+    SigningKey.generate().write(tmp_path / "signing-key.pem")
+    files[2] = str(tmp_path / "signing-key.pem")
+    code, said = ran(*files)
+    assert code == 2
+    assert "signing-key.pem' is no public key" in said
+    assert "PRIVATE" not in said
+
+
 def test_it_refuses_a_checkpoint_that_is_none(template: Template) -> None:
     """An empty or cut-off file is no proof of anything."""
     for text in ("", str(template.kept).partition("\n\n")[0]):
