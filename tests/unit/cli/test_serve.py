@@ -14,10 +14,7 @@ from headgate.cli.serve import _example, _Successors
 from headgate.errors import Fault
 from headgate.objects import Release
 from headgate.runtime import Deployment, Metrics, Tensor
-from headgate.server.serve import bind
 from headgate.testing import ManualClock
-
-from .conftest import Cli
 
 SCORES = Tensor("scores", "float32", (3,))
 LABEL = Tensor("label", "int64", ())
@@ -44,18 +41,6 @@ def test_a_command_asks_something_of_what_is_served(
     words = shlex.split(said)
     assert words[:2] == ["curl", f"http://127.0.0.1:8000{path}"]
     assert (json.loads(words[words.index("-d") + 1]) if "-d" in words else None) == body
-
-
-@pytest.mark.parametrize("option", ["--port", "--grpc-port"])
-@pytest.mark.usefixtures("ids")
-def test_a_port_that_is_taken_is_told_before_anything_is_loaded(cli: Cli, option: str) -> None:
-    """What is released here could not even be loaded."""
-    with bind("127.0.0.1", 0) as taken:
-        port = taken.getsockname()[1]
-        said = cli("serve", "--port", "0", option, str(port))
-    assert (said.code, said.out) == (1, "")
-    assert said.err.startswith(f"headgate: 127.0.0.1:{port}: another process listens on this port")
-    assert f"{option} {port + 1}" in said.err
 
 
 class Releases:
