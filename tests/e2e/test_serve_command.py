@@ -217,7 +217,7 @@ def test_bench_measures_a_served_release(store: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("option", ["--port", "--grpc-port"])
 def test_a_port_in_use_is_one_message(store: Path, option: str) -> None:
-    """Exit code 1, the address, and what to do, before anything is loaded; the store is as it was."""
+    """Exit code 1, the address and what to do, before anything is loaded; the store stays."""
     with Store.open(store) as opened:
         before = len(list(opened.entries()))
     with socket.create_server(("127.0.0.1", 0)) as listener:
