@@ -55,8 +55,11 @@ def check_signed(
     log: Log, store: Path, memory: Memory | None, *, copies: bool = True
 ) -> Checkpoint | None:
     """See ``Store.check_signed``."""
-    history = replace(_history(log, store), root=lambda size: _root_of_ids(log, size))
-    _last_checkpoint(log, history)
+
+    def history() -> History:
+        return replace(_history(log, store), root=lambda size: _root_of_ids(log, size))
+
+    _last_checkpoint(log, history())
     if memory is None:
         return None
     try:
