@@ -83,18 +83,20 @@ def begin(root: Path) -> None:
                     opened.checkpoint(signing_key(), fork="the ledger before it was gone")
 
 
-def refuse_forged(store: Store) -> None:
+def refuse_forged(store: Store, *, copies: bool = True) -> None:
     """Raises ``Tampered`` where the ledger does not go on from what was signed, before anything is
-    done on its word; what else is in the way of signing is said when it is signed."""
+    done on its word, and without ``copies`` ``Refused`` for a copy, before anything is signed on
+    it; what else is in the way of signing the ledger is said when it is signed."""
     from headgate.errors import HeadgateError, Tampered
-    from headgate.ledger.memory import users_memory
+    from headgate.ledger.memory import COPIED, users_memory
 
     try:
-        store.check_signed(users_memory())
+        store.check_signed(users_memory(), copies=copies)
     except Tampered:
         raise
-    except HeadgateError:
-        pass
+    except HeadgateError as error:
+        if error.reason == COPIED:
+            raise
 
 
 def sign(store: Store) -> None:

@@ -79,7 +79,8 @@ def export(
         _refuse_beside_bundle({"--format": format, "--output": output})
     how = _format(format := format or _DEFAULT)
     with open_store(file, store) as opened:
-        refuse_forged(opened)  # the key vouches for what it says
+        # The key vouches for what it says.
+        refuse_forged(opened, copies=bundle is None and how.signed_as is None)
         if id is None:
             id = opened.history(endpoint_in(opened, file, endpoint))[-1][0].id
         if bundle is not None:

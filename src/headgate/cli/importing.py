@@ -25,7 +25,8 @@ def import_(
         list[str] | None,
         typer.Option(
             metavar="PUBLIC",
-            help="Whose word is trusted: a public key or a file with it; may be given again.",
+            help="Whose word is trusted, and whose functions are run: a public key or a file with "
+            "it; may be given again.",
             show_default="nobody's",
         ),
     ] = None,

@@ -69,14 +69,18 @@ class Memory:
         real = key_file.resolve()
         return cls(real.with_name(f"{real.name}.signed"))
 
-    def recall(self, history: History) -> Signed | None:
+    def recall(self, history_of: Callable[[], History]) -> Signed | None:
         """What was signed of this ledger, which goes on from it; None for one that is new.
+
+        ``history_of`` is asked after what is remembered was read: another signer may be at work,
+        and what it has signed by then is in the ledger.
 
         Raises ``Tampered`` where it does not, or where another ledger was signed in its place;
         ``Refused`` (``ledger_copied``) for a copy whose original is still there; ``InputError``,
         ``Refused`` and ``Fault`` where the file cannot be used.
         """
-        return _recalled(self._read(), history)
+        remembered = self._read()
+        return _recalled(remembered, history_of())
 
     def set_aside(self, history: History) -> Checkpoint | None:
         """What was signed last of this ledger, or else of the one that stood in its place."""

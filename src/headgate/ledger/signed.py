@@ -51,16 +51,21 @@ def sign(log: Log, store: Path, key: SigningKey, *, fork: str | None = None) -> 
     return made
 
 
-def check_signed(log: Log, store: Path, memory: Memory | None) -> Checkpoint | None:
+def check_signed(
+    log: Log, store: Path, memory: Memory | None, *, copies: bool = True
+) -> Checkpoint | None:
     """See ``Store.check_signed``."""
-    history = replace(_history(log, store), root=lambda size: _root_of_ids(log, size))
-    _last_checkpoint(log, history)
+
+    def history() -> History:
+        return replace(_history(log, store), root=lambda size: _root_of_ids(log, size))
+
+    _last_checkpoint(log, history())
     if memory is None:
         return None
     try:
         known = memory.recall(history)
     except Refused as error:
-        if error.reason != COPIED:
+        if error.reason != COPIED or not copies:
             raise
         return None
     return None if known is None else known.checkpoint

@@ -269,14 +269,15 @@ class Store:
         """
         return sign(self._log, self.root, key, fork=fork)
 
-    def check_signed(self, memory: Memory | None) -> Checkpoint | None:
+    def check_signed(self, memory: Memory | None, *, copies: bool = True) -> Checkpoint | None:
         """What the signer remembers of this ledger, which goes on from it; None where it remembers
         nothing, and for a copy, of which nothing was signed.
 
         Raises ``Tampered`` where this is not what was signed, by that signer or by whoever made its
-        last checkpoint, and what is wrong with the memory.
+        last checkpoint; without ``copies``, ``Refused`` (``ledger_copied``) for a copy; and what is
+        wrong with the memory.
         """
-        return check_signed(self._log, self.root, memory)
+        return check_signed(self._log, self.root, memory, copies=copies)
 
     def prove(self, entry: Entry, size: int) -> list[bytes]:
         """What shows whoever holds a checkpoint of ``size``, and no store, that ``entry`` is there.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +178,17 @@ def test_nothing_is_exported_of_a_ledger_that_is_not_the_one_that_was_signed(
     assert (said.code, said.out) == (3, "")
     assert "another ledger was signed here" in said.err
     assert sorted(Path().iterdir()) == before
+
+
+def test_nothing_of_a_copy_is_signed_by_whoever_signed_the_original(cli: Cli, ids: Ids) -> None:
+    """Statements are the ledger's word too, and no key vouches for two histories."""
+    cli("checkpoint")
+    shutil.copytree(".headgate", "copy/.headgate")
+    for more in ((), ("--bundle", "docs.hgb")):
+        said = cli("export", ids.accepted, "--store", "copy/.headgate", *more)
+        assert (said.code, said.out) == (3, "")
+        assert "this is a copy of the ledger in " in said.err
+    assert cli("export", ids.accepted).code == 0
 
 
 def test_a_bundle_is_in_no_other_format(cli: Cli, ids: Ids) -> None:

@@ -11,9 +11,11 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import headgate.ledger.signed
 from headgate.errors import Fault, HeadgateError, InputError, Refused, Tampered, UsageError
 from headgate.ledger import Store
 from headgate.ledger.checkpoint import Checkpoint
@@ -304,6 +306,28 @@ def test_a_signed_entry_that_was_edited_in_its_place_is_found(
         assert store.latest("decision", action="accept") is not None
         with pytest.raises(Tampered, match="first 7 entries are not those that were signed"):
             store.check_signed(memory)
+
+
+def test_who_looks_while_another_signs_sees_no_forgery(
+    root: Path, key: SigningKey, memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is remembered by then covers more than was there when the look began."""
+    looks = headgate.ledger.signed._last_checkpoint
+
+    def meanwhile(*args: Any) -> Any:
+        found = looks(*args)
+        monkeypatch.undo()
+        with Store.open(root) as server:
+            wrote(server, 3)
+            server.checkpoint(key)
+        return found
+
+    with begun(root) as store:
+        store.checkpoint(key)
+        monkeypatch.setattr("headgate.ledger.signed._last_checkpoint", meanwhile)
+        later = store.check_signed(memory)
+        assert later is not None
+        assert later.size == 11
 
 
 def test_a_copy_does_not_take_the_place_of_another_ledger(
