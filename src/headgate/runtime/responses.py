@@ -28,7 +28,7 @@ from headgate.runtime.journal import Journal
 from headgate.runtime.metrics import Metrics
 from headgate.runtime.retraining import Retraining
 
-__all__ = ["Patience", "Responses", "Standing"]
+__all__ = ["UNDER_WAY", "Patience", "Responses", "Standing"]
 
 _log = logging.getLogger("headgate.runtime")
 
@@ -36,6 +36,8 @@ T = TypeVar("T")
 Id: TypeAlias = "asyncio.Future[str | None]"
 """Of an entry that is being written."""
 
+UNDER_WAY = "under_way"
+"""The outcome that is told of an action that has not ended."""
 _TELLERS = 4
 """Messages on their way at a time."""
 
@@ -242,7 +244,7 @@ class Responses:
         acting = self._begin(self._act(breach, standing, incident))
         await asyncio.wait([acting], timeout=self._patience.soon_s)
         if not acting.done():
-            message = self._message(breach, standing, outcome="under_way")
+            message = self._message(breach, standing, outcome=UNDER_WAY)
             self._begin(self._tell(to, promise, message, incident))
             await asyncio.wait([acting])
         done = acting.result()
@@ -321,6 +323,8 @@ class Responses:
         ends. The receipt, or that there is none after the first attempts, goes into the ledger."""
         self._telling[promise] = message
         details = {"event": message["event"], **(more or {})}
+        if "outcome" in message:
+            details["told"] = message["outcome"]
         await asyncio.wait([incident], timeout=self._patience.written_s)
         named = {**message, "incident": _known(incident)}
         soon = 1 + len(self._patience.pauses_s)

@@ -32,7 +32,7 @@ from headgate.runtime.deploy import Deployment
 from headgate.runtime.escalation import NOBODY
 from headgate.runtime.journal import Journal
 from headgate.runtime.metrics import Metrics
-from headgate.runtime.responses import Responses, Standing
+from headgate.runtime.responses import UNDER_WAY, Responses, Standing
 from headgate.runtime.retraining import Retrain, Retraining
 from headgate.runtime.servable import Servable
 
@@ -257,11 +257,12 @@ def _has_run(response: Entry) -> bool:
 
 
 def _is_told(incident: Incident) -> bool:
-    """Or there is nobody who could be."""
+    """How it ended, or there is nobody who could be."""
     return any(
         response.body["outcome"] == "done" or response.body.get("to") == NOBODY
         for response in incident.responses
         if response.body["action"] == Action.ESCALATE.value
+        and response.body.get("told") != UNDER_WAY
     )
 
 

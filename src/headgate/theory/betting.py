@@ -27,6 +27,8 @@ import math
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
+import numpy as np
+
 from headgate.theory._domain import require
 
 __all__ = ["BETS", "Capital", "Change", "against_at_least", "against_at_most", "lower_bound"]
@@ -92,8 +94,7 @@ class Capital:
     def play(self, gains: Sequence[float]) -> None:
         """One round: ``gains`` are the logarithms of what each bet made of 1."""
         self._rounds += 1
-        share = 1 / math.log2(self._rounds + 1) - 1 / math.log2(self._rounds + 2)
-        begins = math.log(share / len(BETS))
+        begins = math.log(_share(self._rounds) / len(BETS))
         self._logs = [
             _log_add(held, begins) + gain for held, gain in zip(self._logs, gains, strict=True)
         ]
@@ -145,11 +146,14 @@ def lower_bound(xs: Sequence[float], *, alpha: float, rounds_before: int = 0) ->
     0.0
     """
 
+    values, bets = np.asarray(xs, np.float64), np.array(BETS)[:, np.newaxis]
+    begins = [math.log(_share(rounds_before + t) / len(BETS)) for t in range(1, len(xs) + 1)]
+
     def refuted(bound: float) -> bool:
-        capital = Capital(rounds_before)
-        for x in xs:
-            capital.play(against_at_most(x, bound))
-        return capital.log >= -math.log(alpha)
+        gains = np.log1p(bets * (values / bound - 1.0))
+        # What each gambler holds, by bet and by the round in which they began.
+        held = np.cumsum(gains[:, ::-1], axis=1)[:, ::-1] + begins
+        return bool(np.logaddexp.reduce(held, axis=None) >= -math.log(alpha))
 
     # Evidence falls as the bound rises, and no bound above the largest x is ever refuted.
     low, high = 0.0, max(xs, default=0.0)
@@ -160,6 +164,11 @@ def lower_bound(xs: Sequence[float], *, alpha: float, rounds_before: int = 0) ->
         else:
             high = middle
     return low
+
+
+def _share(t: int) -> float:
+    """Of all capital, that of those who begin in round t."""
+    return 1 / math.log2(t + 1) - 1 / math.log2(t + 2)
 
 
 def _log_add(a: float, b: float) -> float:

@@ -314,6 +314,25 @@ def left(world: World, promise: Contract, *responses: Mapping[str, object]) -> s
 TOLD = {"action": "escalate", "outcome": "done", "event": "breach", "to": "webhook:x"}
 
 
+def test_that_something_is_under_way_is_not_how_it_ended(world: World) -> None:
+    """The server died after the owner heard of a rollback that took long, and before they heard
+    what came of it: the next run tells, once."""
+    promise = contract(action=Action.ROLLBACK)
+    left(world, promise, {**TOLD, "told": "under_way"}, {"action": "rollback", "outcome": "done"})
+    back = world.store.history("words")[0][1].variant
+    world.store.promote(Release("words", 2, back, None), expected_generation=1)
+
+    async def told(run: Run) -> None:
+        await until(lambda: bool(world.told))
+
+    lived(world, told, promise)
+    lived(world, nothing, promise)
+    (message,) = world.told
+    assert (message["release"], message["outcome"]) == ("words@1", "done")
+    (incident,) = world.incidents()
+    assert incident.responses[-1].body["told"] == "done"
+
+
 @pytest.mark.parametrize(("exit_status", "owed"), [(3, False), (-15, True), (None, True)])
 def test_a_command_that_ended_by_itself_is_not_run_again(
     world: World, exit_status: int | None, owed: bool

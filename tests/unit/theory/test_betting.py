@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -65,3 +66,29 @@ def test_a_lower_bound_is_refuted_and_what_is_above_it_is_not(
         for x in xs:
             capital.play(against_at_most(x, max(bound, 1e-9)))
         assert (capital.log >= needed) is refuted or bound == 0
+
+
+def capital_against(bound: float, xs: list[float], rounds_before: int) -> float:
+    capital = Capital(rounds_before)
+    for x in xs:
+        capital.play(against_at_most(x, bound))
+    return capital.log
+
+
+@pytest.mark.parametrize("rounds_before", [0, 3_600])
+@pytest.mark.parametrize("scale", [1.0, 1e-4, 50.0])
+def test_what_is_shown_is_what_the_capital_refutes(scale: float, rounds_before: int) -> None:
+    """Just below the bound it is refuted, and just above it is not."""
+    rng = np.random.default_rng(3)
+    xs = (scale * rng.beta(2, 3, 100)).tolist()
+    low = lower_bound(xs, alpha=0.01, rounds_before=rounds_before)
+    enough = -math.log(0.01)
+    assert 0 < low < scale * 0.4
+    assert capital_against(low * (1 - 1e-4), xs, rounds_before) >= enough
+    assert capital_against(low * (1 + 1e-4), xs, rounds_before) < enough
+
+
+def test_of_nothing_nothing_is_shown() -> None:
+    """Nor of a few rounds."""
+    assert lower_bound([], alpha=0.05) == 0.0
+    assert lower_bound([0.0] * 100, alpha=0.05) == 0.0
