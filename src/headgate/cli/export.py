@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,13 +36,14 @@ def export(
         ),
     ] = None,
     format: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--format",
             help="intoto: how it was made, and whether it kept its promises, signed. "
             "otel: the traces of the requests that it answered.",
+            show_default="intoto",
         ),
-    ] = "intoto",
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -62,8 +63,7 @@ def export(
     endpoint: EndpointOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write what is on record of a release in a standard that other tools read, or all that it
-    takes to serve it elsewhere."""
+    """Write evidence of a release for other tools, or all that it takes to serve it elsewhere."""
     import json
 
     from headgate.cli.checkpoint import signing_key
@@ -72,6 +72,9 @@ def export(
     from headgate.objects import short
     from headgate.optimize.dossier import dossier_of
 
+    if bundle is not None:
+        _refuse_no_file(bundle, given={"--format": format, "--output": output})
+    format = format or "intoto"
     how = _format(format)
     with open_store(file, store) as opened:
         if id is None:
@@ -112,6 +115,27 @@ def export(
     if path is not None:
         print(path)
     say(f"{how.what}: {count:,}" + (f", signed by {signer}" if signer else ""))
+
+
+def _refuse_no_file(bundle: Path, *, given: Mapping[str, object]) -> None:
+    """Where ``bundle`` could not be written, or something else was asked for as well."""
+    from headgate.errors import UsageError
+
+    for option, value in given.items():
+        if value is not None:
+            raise UsageError(
+                f"a bundle is one file of one format, and takes no {option}",
+                where="--bundle",
+                reason="two_outputs",
+                fix=f"leave {option} out, or export twice",
+            )
+    if bundle.is_dir():
+        raise UsageError(
+            f"{bundle} is a directory",
+            where="--bundle",
+            reason="not_a_file",
+            fix=f"name a file: {bundle / 'release.hgb'}",
+        )
 
 
 def _format(name: str) -> Format:
