@@ -52,7 +52,7 @@ NAMED = {
     "response": ["incident", "release", "run"], "recovery": ["incident", "release"],
 }  # fmt: skip
 STANDS_ON = {
-    "artifact": ["version", "standard"], "measurement": ["dataset", "samples"],
+    "artifact": ["version"], "measurement": ["dataset", "samples"], "admission": ["data"],
     "release": ["variant"], "watch": ["variant"], "incident": ["variant"],
 }  # fmt: skip
 HOT = """a writer was killed: its journal beside the ledger holds what it had not finished, which
@@ -157,7 +157,7 @@ def id_of(seq: int, tree: bytes, kind: bytes, recorded_at: bytes, body: bytes) -
 
 def stands_on(kind: str, body: dict[str, Any]) -> Iterator[Any]:
     """The versions of the artifacts that an entry stands on. Raises where it is malformed."""
-    yield from (body.get(role) for role in STANDS_ON.get(kind, ()))
+    yield from (body.get(role) for role in ("standard", *STANDS_ON.get(kind, ())))
     if kind == "artifact":
         yield from body.get("lineage") or ()
     elif kind in ("run", "failure"):

@@ -56,7 +56,9 @@ def test_it_is_one_short_file_that_knows_nothing_of_the_package() -> None:
 def test_it_follows_what_verify_follows() -> None:
     """What an entry names, entries and artifacts, is said twice and must be the same."""
     assert {kind: list(roles) for kind, roles in _PARENTS.items()} == NAMED
-    roles = ("version", "standard", "dataset", "samples", "variant", "lineage", "u", "z", "e")
+    roles = (
+        "version", "standard", "dataset", "samples", "data", "variant", "lineage", "u", "z", "e",
+    )  # fmt: skip
     versions = {role: f"sha256:{n:064}" for n, role in enumerate(roles)}
     body = versions | {"lineage": [versions["lineage"]]}
     body |= {role: {"model": versions[role]} for role in ("u", "z")}
