@@ -156,11 +156,13 @@ def _judged(found: ObjectAudit) -> RenderableType:
 
     from headgate.cli.output import grid
     from headgate.report import COLOURS
+    from headgate.report.words import with_units
 
     table = grid("contract", "=verdict", "because")
     for result in found.judged:
         verdict = Text(result.verdict, style=COLOURS.get(result.verdict, ""))
-        table.add_row(result.contract.describe(), verdict, result.because)
+        rule = with_units(result.contract.describe())
+        table.add_row(rule, verdict, with_units(result.because))
     return table
 
 

@@ -88,13 +88,14 @@ def _endpoint(store: Store, id: str) -> str:
 def _decision(store: Store, id: str) -> Entry:
     """The run that let it through. Raises ``Refused`` for what nothing was decided of."""
     from headgate.errors import Refused
+    from headgate.objects import short
     from headgate.optimize.dossier import meant
 
     _, decided = meant(store, store.get(id))
     if decided is None:
         raise Refused(
             "nothing was decided of it: a baseline was there before any decision",
-            where=id,
+            where=short(id) if id.startswith("sha256:") else id,
             reason="no_decision",
             fix="give the id of a decision, or promote one first",
         )

@@ -36,7 +36,15 @@ def checkpoint(
 ) -> None:
     """Sign the ledger as it is, and print the checkpoint to keep elsewhere."""
     from headgate.cli.output import print_json, say
+    from headgate.errors import UsageError
 
+    if fork is not None and not fork.strip():
+        raise UsageError(
+            "why a history of its own begins was not said",
+            where="--fork",
+            reason="no_reason",
+            fix='say it in a few words, which go on record: --fork "restored from a backup"',
+        )
     with open_store(file, store) as opened:
         key = signing_key()
         made = opened.checkpoint(key, fork=fork)

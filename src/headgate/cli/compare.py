@@ -37,7 +37,7 @@ def compare(
         )
     if first.kind != second.kind:
         raise UsageError(
-            f"{short(first.id)} is of kind {first.kind}, {short(second.id)} of {second.kind}",
+            f"{_typed(a)} is of kind {first.kind}, {_typed(b)} of {second.kind}",
             reason="different_kinds",
             fix="compare two of one kind",
         )
@@ -66,3 +66,8 @@ def compare(
             console.print(Padding(facts([("A", of_a), ("B", of_b)]), (0, 0, 0, 2)))
     if len(differing) > _ROWS:
         console.print(f"… and {len(differing) - _ROWS} more; --json has all")
+
+
+def _typed(id: str) -> str:
+    """The id as it was given, and not that of its entry; 12 digits at most."""
+    return id.removeprefix("sha256:")[:12]

@@ -65,8 +65,7 @@ def export(
     endpoint: EndpointOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write what is on record of a release in a standard that other tools read, or all that it
-    takes to serve it elsewhere."""
+    """Write evidence of a release for other tools, or all that it takes to serve it elsewhere."""
     import json
 
     from headgate.cli.checkpoint import refuse_forged, signing_key
@@ -76,7 +75,7 @@ def export(
     from headgate.optimize.dossier import dossier_of
 
     if bundle is not None:
-        _refuse_beside_bundle({"--format": format, "--output": output})
+        _refuse_no_file(bundle, given={"--format": format, "--output": output})
     how = _format(format := format or _DEFAULT)
     with open_store(file, store) as opened:
         # The key vouches for what it says.
@@ -121,17 +120,25 @@ def export(
     say(f"{how.what}: {count:,}" + (f", signed by {signer}" if signer else ""))
 
 
-def _refuse_beside_bundle(given: Mapping[str, object]) -> None:
+def _refuse_no_file(bundle: Path, *, given: Mapping[str, object]) -> None:
+    """Where ``bundle`` could not be written, or something else was asked for as well."""
     from headgate.errors import UsageError
 
     for option, value in given.items():
         if value is not None:
             raise UsageError(
-                f"a bundle takes no {option}",
+                f"a bundle is one file of one format, and takes no {option}",
                 where="--bundle",
-                reason="bundle_alone",
-                fix="export one of the two, then the other",
+                reason="two_outputs",
+                fix=f"leave {option} out, or export twice",
             )
+    if bundle.is_dir():
+        raise UsageError(
+            f"{bundle} is a directory",
+            where="--bundle",
+            reason="not_a_file",
+            fix=f"name a file: {bundle / 'release.hgb'}",
+        )
 
 
 def _format(name: str) -> Format:

@@ -178,7 +178,6 @@ def _print_power(config: EndpointConfig, planned: Planned) -> None:
         return "–" if n is None else words.count(n)
 
     console = stdout()
-    joint = "–" if planned.joint is None else words.percent(planned.joint, digits=0)
     console.print(title(config.endpoint, f"what the contracts can tell on {planned.split}"))
     table = grid("contract", ">at least", ">n needed", ">n at hand", ">power")
     for row in planned.rows:
@@ -191,7 +190,9 @@ def _print_power(config: EndpointConfig, planned: Planned) -> None:
             "never" if row.never else reached,
         )
     console.print(table)
-    console.print(f"A candidate without any true loss is accepted in at least {joint}.")
+    if planned.joint is not None:
+        joint = words.percent(planned.joint, digits=0)
+        console.print(f"A candidate without any true loss is accepted in at least {joint}.")
     for row in planned.rows:
         if row.never:
             least = "no n suffices" if row.least_n is None else f"{row.least_n:,} are needed"

@@ -64,6 +64,11 @@ def history(
     console.print(table)
 
 
+def _restored(release: Release) -> str:
+    """What there is to say of a rollback that nobody gave a reason for."""
+    return f"generation {release.extra['restores']} again" if "restores" in release.extra else ""
+
+
 def _table(
     releases: Sequence[tuple[Entry, Release]],
     names: Mapping[str, str],
@@ -81,7 +86,7 @@ def _table(
             "=id": short(release.variant),
             "=since": entry.recorded_at[:16].replace("T", " "),
             "=decision": short(release.decision) if release.decision else "–",
-            "note": release.note,
+            "note": release.note or _restored(release),
         }
         style = "bold" if entry is releases[-1][0] else None
         table.add_row(*(cells[c] for c in columns), style=style)

@@ -34,8 +34,7 @@ def import_(
     store: StoreOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check a release that was exported elsewhere, find this machine fit for it, and make it
-    current."""
+    """Check a release exported elsewhere, find this machine fit for it, and make it current."""
     from headgate.cli.output import print_json, say, say_follows
     from headgate.cli.progress import Progress
     from headgate.cli.verify import public_key
@@ -96,13 +95,15 @@ def _print(done: Imported) -> None:
 
 
 def _facts(done: Imported) -> Iterator[tuple[str, str]]:
+    from headgate.report.words import with_units
+
     yield "from", f"{done.origin}, signed by {done.signer}"
     yield "judged on", _machine(done.judged_on)
     yield "here", _machine(done.here)
     if done.requalified is not None:
         yield "the same", done.requalified.because
     if done.not_judged_here:
-        yield "not judged here", ", ".join(done.not_judged_here)
+        yield "not judged here", ", ".join(map(with_units, done.not_judged_here))
         yield "", "they were kept on the machine above; this one may be slower or dearer"
     watched = ", ".join(done.watched)
     yield "watched", watched or "nothing: no promise of it can be seen while it is served"

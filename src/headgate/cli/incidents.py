@@ -29,6 +29,7 @@ def incidents(
     from headgate.cli.output import grid, print_json, stdout, title
     from headgate.ledger import incidents as incidents_in
     from headgate.objects import short
+    from headgate.report.words import with_units
 
     with open_store(file, store) as opened:
         name = endpoint_in(opened, file, endpoint)
@@ -48,7 +49,8 @@ def incidents(
         return
     console = stdout()
     still = sum(incident.open for incident in found)
-    console.print(title(name, f"{len(found)} incidents, {still} open; times are UTC"))
+    counted = f"{len(found)} incident{'s' * (len(found) != 1)}"
+    console.print(title(name, f"{counted}, {still} open; times are UTC"))
     table = grid("=id", "=since", ">gen", "promise", "done", "=state")
     for incident in reversed(found):
         body = incident.opened.body
@@ -56,7 +58,7 @@ def incidents(
             short(incident.opened.id),
             str(body["at"])[:16].replace("T", " "),
             str(body["generation"]),
-            str(body["promise"]),
+            with_units(str(body["promise"])),
             _done(incident),
             _state(incident),
             style="bold" if incident.open else None,

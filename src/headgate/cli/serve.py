@@ -241,6 +241,7 @@ def _announce(
         return
     from headgate.cli.output import say, stdout, title
     from headgate.objects import short
+    from headgate.report.words import with_units
 
     note = f"{deployment.variant.name}, variant {short(deployment.endpoint_version)}"
     if not addresses:
@@ -251,7 +252,7 @@ def _announce(
         places += f", gRPC at {addresses['grpc']}"
     stdout().print(title(f"{deployment.release} at {places}", note))
     if watch is not None:
-        promises = (c.promise for c in watch.rule.contracts)
+        promises = (with_units(c.promise) for c in watch.rule.contracts)
         say(f"  watched: {', '.join(promises)}")
     say(_example(deployment, addresses["url"], keyed=keyed))
 

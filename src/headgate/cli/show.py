@@ -56,20 +56,22 @@ def _decision(content: Mapping[str, Any]) -> RenderableType:
     from rich.text import Text
 
     from headgate.cli.output import grid
+    from headgate.release import contract_from_json
     from headgate.report import COLOURS
+    from headgate.report.words import with_units
 
     table = grid("contract", "=verdict", "because")
     for result in content["results"]:
         verdict = str(result["verdict"])
         table.add_row(
-            str(result["contract"]["metric"]),
+            with_units(contract_from_json(result["contract"]).describe()),
             Text(verdict, style=COLOURS.get(verdict, "")),
-            str(result["because"]),
+            with_units(str(result["because"])),
         )
     action = str(content["action"])
     head = Text.assemble(
         (action.upper(), COLOURS.get(action, "bold")),
-        f"  on the {content['split']} split: {content['because']}",
+        f"  on the {content['split']} split: {with_units(content['because'])}",
     )
     return Group(head, table) if content["results"] else head
 

@@ -60,6 +60,9 @@ def verify(
     for finding in report.findings:
         table.add_row(finding.reason, finding.what, short(finding.entry) if finding.entry else "")
     console.print(table)
+    if {finding.reason for finding in report.findings} == {"signer_unknown"}:
+        console.print("Where you trust whoever signed, give their key as well: --key, once more.")
+        return Refused.exit_code
     console.print("Restore the store from a backup; what is damaged proves nothing.")
     if any(finding.reason == "not_what_was_signed" for finding in report.findings):
         console.print(

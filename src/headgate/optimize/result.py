@@ -521,7 +521,7 @@ def _notes(
         if "holdout" in job.inputs.versions:
             used, most = looks(job, job.inputs.versions["holdout"])
             notes.append(
-                f"The holdout was looked at {used} times of {most}, after which it takes new data."
+                f"The holdout was looked at {used} of {most} times; after that it takes new data."
             )
         notes += [f"Load test: {reason}" for reason in findings.certificate.replay.void]
         if cheaper := _cheaper(findings.comparisons):

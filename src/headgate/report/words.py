@@ -21,9 +21,15 @@ def _three(x: float) -> str:
 
 
 def seconds(x: float) -> str:
-    """A duration: µs, ms, s or min."""
+    """A duration: µs, ms, s, min or days.
+
+    >>> seconds(90 * 86400)
+    '90.0 days'
+    """
     if not math.isfinite(x):
         return "∞" if x > 0 else "n/a"
+    if abs(x) >= 2 * 86400:
+        return f"{_three(x / 86400)} days"
     if abs(x) >= 120:
         return f"{_three(x / 60)} min"
     if abs(x) >= 1:
@@ -106,7 +112,7 @@ def figure(value: float, unit: str, currency: str = "USD") -> str:
 
 
 _LATENCY = re.compile(
-    r"latency_\w+(?: candidate - current)?"
+    r"(?:latency_\w+(?: candidate - current)?|\bage)"
     r"(?: (?:=|is infinite|at most|at least|not (?:above|below) current by)"
     r"|: current against|: a block)"
     r" [^;]*"
@@ -115,7 +121,7 @@ _NUMBER = re.compile(r"(?<![\w.-])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![\w.]| %)")
 
 
 def with_units(sentence: str) -> str:
-    """A rule or a reason as the gate words it, its latencies (plain seconds) as durations.
+    """A rule or a reason as the gate words it, its latencies and ages (plain seconds) as durations.
 
     >>> with_units("latency_p95 = 0.0412 (95 % bound 0.0501) keeps 0.1; n = 9")
     'latency_p95 = 41.2 ms (95 % bound 50.1 ms) keeps 100 ms; n = 9'
@@ -123,6 +129,8 @@ def with_units(sentence: str) -> str:
     'latency_p95: current against itself differs by 20.0 ms, more than 10.0 ms, half of x'
     >>> with_units("latency_p95: a block differs from the next by 0.02, more than 0.01, half of x")
     'latency_p95: a block differs from the next by 20.0 ms, more than 10.0 ms, half of x'
+    >>> with_units("age at most 7.776e+06 (retrain)")
+    'age at most 90.0 days (retrain)'
     """
     return _LATENCY.sub(
         lambda clause: _NUMBER.sub(lambda x: seconds(float(x[0])), clause[0]), sentence

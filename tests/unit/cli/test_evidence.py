@@ -78,7 +78,7 @@ def test_compare_of_two_kinds_is_refused(cli: Cli, ids: Ids) -> None:
     """A run and an artifact have nothing to compare."""
     said = cli("compare", ids.refused, ids.model)
     assert said.code == 2
-    assert f"{short(ids.refused)} is of kind run, " in said.err
+    assert f"{short(ids.refused)} is of kind run, {short(ids.model)} of artifact" in said.err
 
 
 def test_lineage_goes_back_to_what_came_from_outside(cli: Cli, ids: Ids) -> None:
@@ -168,8 +168,10 @@ def test_verify_finds_another_signer_and_another_history(cli: Cli, ids: Ids) -> 
     said = cli("verify", "--key", str(SigningKey.generate().public), "--json")
     assert said.code == 3
     assert [f["reason"] for f in json.loads(said.out)["findings"]] == ["signer_unknown"]
+    assert "give their key as well" in cli("verify", "--key", str(SigningKey.generate().public)).out
     said = cli("verify", "--key", str(stranger.public), "--checkpoint", "kept.txt")
     assert said.code == 3
+    assert "Restore the store from a backup" in said.out
     assert "kept_elsewhere_differs  the first 5 entries are not those" in said.out
 
 
@@ -190,6 +192,15 @@ def test_verify_says_what_is_wrong_with_what_it_was_given(
     said = cli("verify", *arguments)
     assert said.code == 2
     assert message in said.err
+
+
+@pytest.mark.parametrize("why", ["", " "])
+def test_a_fork_without_a_reason_signs_nothing(cli: Cli, ids: Ids, why: str) -> None:
+    """The reason is what goes on record; exit code 2."""
+    said = cli("checkpoint", "--fork", why)
+    assert said.code == 2
+    assert "why a history of its own begins was not said" in said.err
+    assert "Nothing is signed" in cli("verify").out
 
 
 @pytest.mark.parametrize("inline", [False, True])

@@ -112,6 +112,9 @@ def test_the_traces_of_what_was_served_are_exported(cli: Cli, ids: Ids) -> None:
         (("0000",), 2, "nothing here has an id that begins with 0000"),
         (("--endpoint", "other"), 2, "there is no endpoint 'other'"),
         (("--output", "taken"), 1, "cannot be written: File exists"),
+        (("--bundle", "."), 2, "--bundle: . is a directory"),
+        (("--bundle", "docs.hgb", "--format", "otel"), 2, "of one format, and takes no --format"),
+        (("--bundle", "docs.hgb", "--output", "out"), 2, "of one format, and takes no --output"),
     ],
 )
 def test_what_is_wrong_is_said_and_what_to_do(

@@ -114,6 +114,16 @@ def test_a_candidate_that_keeps_every_contract_passes(cli: Cli, ids: Ids, judge:
     assert cli("gate", ids.student, "--against", ids.baseline).err == "", "it has been promoted"
 
 
+@pytest.mark.parametrize("command", [("show",), ("audit", "--object")])
+def test_a_decision_is_shown_with_its_whole_promises(
+    cli: Cli, ids: Ids, judge: Judge, command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A metric may have several, so that its name alone does not say which is meant."""
+    monkeypatch.setenv("COLUMNS", "200")
+    said = " ".join(cli(*command, judge()).out.split())
+    assert "latency_p95 ratio to current at most 1.1 pass" in said
+
+
 def test_the_decision_names_the_candidate_as_well(cli: Cli, ids: Ids, judge: Judge) -> None:
     """By its run or by its own version; and --json says all of it."""
     entry = judge()
@@ -314,6 +324,7 @@ class TestPower:
         assert rows["accuracy"] == ["133", "–", "400", "–"]
         assert rows["latency_p95"] == ["8", "–", "9", "–"]
         assert "no pilot with this n; `headgate optimize` runs one" in said.err
+        assert "is accepted in at least" not in said.out
 
     def test_with_a_pilot_it_says_what_all_contracts_come_to(self, cli: Cli, yaml: Path) -> None:
         """Of four at 96, 100, 99 and 98 % at least 93 % pass together."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from headgate.ledger import Store
 
 from .conftest import Cli, Ids
@@ -36,13 +38,17 @@ def opened(root: Path, *, closed: bool) -> str:
     return incident.id
 
 
-def test_incidents_are_listed_with_what_was_done(cli: Cli, ids: Ids, tmp_path: Path) -> None:
+def test_incidents_are_listed_with_what_was_done(
+    cli: Cli, ids: Ids, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Newest first, and whether they are over."""
+    monkeypatch.setenv("COLUMNS", "120")
     opened(tmp_path, closed=True)
     opened(tmp_path, closed=False)
     said = cli("incidents").out.splitlines()
     assert said[0] == "docs  2 incidents, 1 open; times are UTC"
     assert said[2].endswith("open")
+    assert "latency_p95 at most 100 ms" in said[2]
     listed = json.loads(cli("incidents", "--json").out)
     assert [incident["recovery"] is None for incident in listed] == [False, True]
     outcomes = [response["body"]["outcome"] for response in listed[0]["responses"]]
@@ -71,7 +77,7 @@ def test_a_withdrawn_incident_is_neither_open_nor_closed_by_evidence(
         withdrawn = {"action": "withdraw", "outcome": "done", "said": "that is promised no more"}
         store.append("response", {"incident": incident, **withdrawn})
     said = cli("incidents").out.splitlines()
-    assert said[0] == "docs  1 incidents, 0 open; times are UTC"
+    assert said[0] == "docs  1 incident, 0 open; times are UTC"
     assert said[2].endswith("withdrawn")
     (listed,) = json.loads(cli("incidents", "--json").out)
     assert (listed["state"], listed["recovery"]) == ("withdrawn", None)

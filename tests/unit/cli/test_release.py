@@ -130,6 +130,13 @@ def test_rollback_brings_the_previous_release_back(cli: Cli, ids: Ids) -> None:
     ]
 
 
+def test_a_rollback_without_a_reason_says_what_it_restored(cli: Cli, ids: Ids) -> None:
+    """The history has no line without a note."""
+    cli("promote", ids.accepted)
+    cli("rollback")
+    assert cli("history").out.splitlines()[2].endswith("generation 0 again")
+
+
 @pytest.mark.parametrize("width", [60, 80, 100])
 def test_no_word_of_a_history_is_broken(
     cli: Cli, ids: Ids, monkeypatch: pytest.MonkeyPatch, width: int
