@@ -397,6 +397,7 @@ def test_a_server_signs_with_the_key_that_is_there_and_makes_none(
     ids: Ids, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Without one it says so, and serves; with one what came last is signed in the end."""
+    caplog.set_level("WARNING", "headgate.cli")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "fresh"))
     with Store.open(tmp_path / ".headgate") as store:
         with signing(store) as signs:

@@ -199,4 +199,4 @@ def test_a_bundle_is_in_no_other_format(cli: Cli, ids: Ids) -> None:
     for more in (("--format", "otel"), ("--output", "out")):
         said = cli("export", "--bundle", "docs.hgb", *more)
         assert (said.code, said.out) == (2, "")
-        assert f"--bundle: a bundle takes no {more[0]}" in said.err
+        assert f"--bundle: a bundle is one file of one format, and takes no {more[0]}" in said.err

@@ -195,11 +195,13 @@ def test_an_error_is_raised_in_its_turn(processes: int, store: Store, recorder: 
 
 
 PARENT = """
+import signal
 import sys
 from pathlib import Path
 from headgate.ledger import Store
 from headgate.optimize.chains import follow_all
 from tests.unit.optimize.test_chains import Asked, hang, lone, recorder_on
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 root = Path(sys.argv[1])
 with Store.open(root / ".headgate") as store:
     chains = [lone(store, Asked(hang, {}, {"x": x})) for x in range(2)]
@@ -212,14 +214,16 @@ def test_an_interrupted_job_leaves_no_helper_and_a_store_that_goes_on(
     how: signal.Signals, store: Store, recorder: Recorder, tmp_path: Path
 ) -> None:
     """Killed while both work: the helper goes too, nothing is recorded, all of it can be done."""
-    parent = subprocess.Popen(
-        [sys.executable, "-c", PARENT, str(tmp_path)], stderr=subprocess.DEVNULL
-    )
-    said = [tmp_path / "helper", tmp_path / "parent"]
-    until(lambda: all(path.exists() and path.read_text() for path in said))
-    helper = int(said[0].read_text())
-    parent.send_signal(how)
-    assert parent.wait(PATIENCE_S) != 0
+    command = [sys.executable, "-c", PARENT, str(tmp_path)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as parent:
+        try:
+            said = [tmp_path / "helper", tmp_path / "parent"]
+            until(lambda: all(path.exists() and path.read_text() for path in said))
+            helper = int(said[0].read_text())
+            parent.send_signal(how)
+            assert parent.wait(PATIENCE_S) != 0
+        finally:
+            parent.kill()
     until(lambda: gone(helper))
     assert [*store.entries()] == []
     (tmp_path / "let-go").touch()
