@@ -115,8 +115,10 @@ def _promote(store: Store, id: str, config: EndpointConfig | None) -> tuple[Entr
         return *history[-1], True
     first = Release(endpoint, 0, decision.current, None, "the unoptimized baseline")
     current = history[-1][1] if history else first
-    if decision.accepted and config is not None and config.endpoint == endpoint:
-        refuse_edited(store, entry, config)
+    if decision.accepted:
+        _refuse_superseded(store, entry, decision)
+        if config is not None and config.endpoint == endpoint:
+            refuse_edited(store, entry, config)
     release = next_release(
         current,
         decision,
@@ -136,6 +138,25 @@ def _promote(store: Store, id: str, config: EndpointConfig | None) -> tuple[Entr
         hold_release(store, first, expected_generation=None)
     made = hold_release(store, release, expected_generation=current.generation)
     return made, release, False
+
+
+def _refuse_superseded(store: Store, run: Entry, decision: Decision) -> None:
+    """Of several decisions on the same two the newest counts, as it does for ``gate``."""
+    from headgate.errors import Refused
+    from headgate.objects import short
+    from headgate.runtime.decisions import decisions
+
+    pair = (decision.candidate, decision.current)
+    about = ((r, d) for r, d in decisions(store) if (d.candidate, d.current) == pair)
+    newest, found = next(about, (run, decision))
+    if newest.id != run.id and not found.accepted:
+        raise Refused(
+            f"a later decision on the same two is {found.action}: {found.because}",
+            where=f"decision {short(run.id)}",
+            reason="decision_superseded",
+            fix=f"`headgate show {short(newest.id)}` has its numbers; `headgate optimize` decides "
+            "anew",
+        )
 
 
 def _decision(store: Store, id: str) -> tuple[Entry, Decision]:

@@ -44,6 +44,20 @@ def test_the_first_promotion_makes_the_baseline_generation_0(cli: Cli, ids: Ids)
     assert [(r["generation"], r["name"]) for r in releases] == [(0, "baseline"), (1, "student")]
 
 
+def test_the_newest_decision_on_the_same_two_counts(cli: Cli, ids: Ids) -> None:
+    """An older one that accepts is no way around one that does not, until a newer one accepts."""
+    versions = {"student": ids.student, "baseline": ids.baseline}
+    with Store.open(Path(".headgate")) as store:
+        decide(store, versions, Action.UNKNOWN)
+    said = cli("promote", ids.accepted)
+    assert said.code == 3
+    assert "a later decision on the same two is unknown: it says unknown" in said.err
+    with Store.open(Path(".headgate")) as store:
+        newer = decide(store, versions, Action.ACCEPT)
+    assert newer != ids.accepted
+    assert cli("promote", ids.accepted).code == 0
+
+
 def test_what_the_endpoint_leaves_open_stops_a_promotion(cli: Cli, ids: Ids) -> None:
     """A gap of headgate.yaml counts here as it does in `optimize --promote`."""
     for name in ("model.onnx", "evaluate.jsonl"):
