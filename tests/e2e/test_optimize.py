@@ -221,7 +221,7 @@ def test_every_look_at_the_holdout_was_counted_before_it_was_taken(story: Story)
     load = next(r for r in runs if r.body["transformation"] == "load.replay")
     assert [u.body["use"] for u in uses] == [1, 2]
     assert uses[0].seq < answers.seq < uses[1].seq < load.seq
-    note = "The holdout was looked at 2 times of 5, after which it takes new data."
+    note = "The holdout was looked at 2 of 5 times; after that it takes new data."
     assert note in story.report["notes"]
 
 
