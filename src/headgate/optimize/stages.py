@@ -11,6 +11,7 @@ from headgate.engines import load
 from headgate.engines.protocols import datatype_of
 from headgate.engines.signature import model_inputs
 from headgate.errors import EngineError, InputError, MissingExtra
+from headgate.ledger import Store
 from headgate.objects import (
     BatchingSpec,
     Bound,
@@ -18,6 +19,7 @@ from headgate.objects import (
     CacheSpec,
     Contract,
     Decision,
+    Release,
     Variant,
 )
 from headgate.optimize.admission import admit
@@ -40,6 +42,7 @@ from headgate.optimize.recorder import Recorded
 from headgate.optimize.rules import CHOOSING_BLOCKS, in_force
 from headgate.optimize.variants import CANDIDATES, Maker, make_build
 from headgate.release import Rule
+from headgate.runtime.decisions import decided
 from headgate.runtime.servable import Servable
 
 __all__ = [
@@ -430,13 +433,24 @@ def _in_force(job: Job, rule: Rule, answers: Recorded, load: Recorded) -> Mappin
 def _current(job: Job, baseline: Baseline, candidate: str) -> tuple[str, Servable, str]:
     """What the candidate would replace: the current release, or the baseline before any.
 
-    A candidate that is already current is held against the baseline, as when it was promoted.
+    A candidate that is already current is held against what it replaced, as when it was promoted.
     """
-    release = job.store.current(job.config.endpoint)
-    if release is None or release.variant in (candidate, baseline.version):
+    history = [release for _, release in job.store.history(job.config.endpoint)]
+    if history and history[-1].variant == candidate:
+        replaced = _replaced(job.store, history)
+        history = [release for release in history if release.variant == replaced]
+    if not history or history[-1].variant == baseline.version:
         return "baseline", baseline.servable, baseline.version
-    servable = Servable.load(job.store, release.variant)
-    return f"generation {release.generation}", servable, release.variant
+    servable = Servable.load(job.store, history[-1].variant)
+    return f"generation {history[-1].generation}", servable, history[-1].variant
+
+
+def _replaced(store: Store, history: Sequence[Release]) -> str | None:
+    """What the variant of the last of ``history`` was judged against, the last time that it was."""
+    variant = history[-1].variant
+    entries = (r.decision for r in reversed(history) if r.variant == variant and r.decision)
+    entry = next(entries, None)
+    return None if entry is None else decided(store, store.get(entry)).current
 
 
 def _tensor(job: Job, build: Build) -> Mapping[str, str] | None:
