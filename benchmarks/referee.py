@@ -8,10 +8,9 @@ own against our HTTP server, and our own load generator at the same time: each s
 what that server answers at saturation, texts of mixed length, fp32, no cache. What is asked at
 random moments sees the server as it is on average (Wolff, "Poisson arrivals see time averages",
 Operations Research 30, 1982), so both see the same; and what the machine does besides, both see
-too. One after the other they did not: within one run's three pairs, of the same texts at the same
-times, p95 went from 78 to 144 ms. What is left is chance: with some 7,000 queries each it makes the
-two p95 differ by some 2 % (one standard deviation). LoadGen's latency runs from when it had
-scheduled a query.
+too. LoadGen's own verdict is therefore about its half, beside ours. One after the other, with the
+same texts at the same times, they saw 106 and 103, 99 and 78, 144 and 92 ms. What is left is the
+chance of some 14,000 queries each. LoadGen's latency runs from when it had scheduled a query.
 
 Both generators run under the same scheduling class; beside a server that uses every core, the one
 without it would measure its own wait. Both are also sent at a server that does nothing: what
