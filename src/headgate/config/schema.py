@@ -23,9 +23,9 @@ from pydantic import (
 
 from headgate.config.units import parse_fraction, parse_number, parse_seconds
 from headgate.errors import ConfigError
+from headgate.planning import CANDIDATES, TRIED_BY_DEFAULT
 
 __all__ = [
-    "CANDIDATES",
     "DECLARED",
     "FORMAT",
     "ContractSpec",
@@ -44,10 +44,6 @@ __all__ = [
 
 FORMAT = 1
 """The format that this version writes, and the newest that it reads."""
-
-CANDIDATES: tuple[str, ...] = ("bf16", "int8_dynamic", "int8_static", "student3", "student3_int8")
-"""What is tried where the file does not say."""
-
 
 DECLARED: tuple[str, ...] = ("model_digest", "tokenizer_digest", "server", "precision")
 """What the owner of a server that is not ours may say of it; the rest is unauditable."""
@@ -499,8 +495,8 @@ class EndpointFile(_Section):
         examples=["text:scale"],
     )
     candidates: Annotated[
-        tuple[Annotated[str, _one_of("candidate", CANDIDATES)], ...], Strict(False)
-    ] = Field(default=CANDIDATES, min_length=1, description="Which candidates to try.")
+        tuple[Annotated[str, _one_of("candidate", tuple(CANDIDATES))], ...], Strict(False)
+    ] = Field(default=TRIED_BY_DEFAULT, min_length=1, description="Which candidates to try.")
     replay: Replay = Field(default=Replay(), description="How it is measured under load.")
     seed: int = Field(default=0, ge=0, description="Of everything that is drawn.", examples=[0])
 

@@ -15,9 +15,10 @@ from headgate.distillation.forecast import Anchor, Forecast, forecast
 from headgate.distillation.losses import embedding_regression, relational, soft_target
 from headgate.distillation.preview import Advice, StudentPreview, break_even_requests, preview
 from headgate.distillation.recipe import Recipe
-from headgate.distillation.students import layers_for, targets, validate_layers
+from headgate.distillation.students import STUDENTS, layers_for, targets, validate_layers
 
 __all__ = [
+    "STUDENTS",
     "Advice",
     "Anchor",
     "Forecast",

@@ -8,11 +8,15 @@ training.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from headgate.distillation.recipe import Recipe
 from headgate.errors import ConfigError
 
-__all__ = ["layers_for", "targets", "validate_layers"]
+__all__ = ["STUDENTS", "layers_for", "targets", "validate_layers"]
+
+STUDENTS: Mapping[str, Recipe] = {"student3": Recipe(layers_kept=3)}
+"""Name -> how it is made."""
 
 
 def layers_for(kept: int, of: int) -> tuple[int, ...]:

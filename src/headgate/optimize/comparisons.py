@@ -12,7 +12,7 @@ from headgate.optimize.chains import Chain
 from headgate.optimize.job import Job
 from headgate.optimize.pricing import NO_CACHE, ONE_AT_A_TIME, Offer, Priced, Replayed
 from headgate.optimize.stages import Baseline, Certificate, Plans
-from headgate.optimize.variants import BASELINE, CANDIDATES
+from headgate.planning import BASELINE, CANDIDATES
 from headgate.scheduling import InstancePlan
 
 __all__ = ["Comparisons", "Without", "compare"]

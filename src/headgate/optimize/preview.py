@@ -16,7 +16,7 @@ from headgate.engines.check import check_onnx
 from headgate.objects import jsonable
 from headgate.optimize.job import Job
 from headgate.optimize.measure import MeasuredCurve
-from headgate.optimize.variants import CANDIDATES, Candidate
+from headgate.planning import CANDIDATES, Candidate
 from headgate.quantization import ModelFacts, QuantizationForecast, Scheme, forecast
 from headgate.report import words
 
@@ -56,7 +56,7 @@ def _look_at(job: Job, name: str, facts: ModelFacts, curve: MeasuredCurve) -> Fo
     expected: list[str] = []
     warnings: tuple[str, ...] = ()
     body: dict[str, object] = {}
-    if candidate.scheme is not None:
+    if candidate.scheme.quantizes:
         quantized = _quantized(job, candidate.scheme, facts)
         if not quantized.applies:
             lacks.append(quantized.reason)
@@ -65,7 +65,7 @@ def _look_at(job: Job, name: str, facts: ModelFacts, curve: MeasuredCurve) -> Fo
         expected.append(words.size(quantized.file_bytes))
         warnings = quantized.warnings
         body["quantization"] = quantized
-    if candidate.student and not lacks:
+    if candidate.student is not None and not lacks:
         expected.append(_student(job, curve, body))
     skip = "; ".join(lacks)
     said = "" if skip else ", ".join(expected)
@@ -83,12 +83,12 @@ def _look_at(job: Job, name: str, facts: ModelFacts, curve: MeasuredCurve) -> Fo
 def _lacks(job: Job, candidate: Candidate) -> Sequence[str]:
     """What the endpoint or the machine does not have, that the candidate needs."""
     needs: list[tuple[bool, str]] = []
-    if candidate.openvino:
+    if candidate.scheme.extra == "openvino":
         there = "openvino" in job.profile.libraries
         needs.append((there, "OpenVINO is not installed: pip install 'headgate[openvino]'"))
-    if candidate.calibrates:
+    if candidate.scheme.needs_calibration:
         needs.append((bool(job.inputs.calibrate), "data: calibrate is not declared"))
-    if candidate.student:
+    if candidate.student is not None:
         needs += [
             (
                 "torch" in job.profile.libraries,

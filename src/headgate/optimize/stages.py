@@ -29,6 +29,7 @@ from headgate.optimize.gate import judge_candidate
 from headgate.optimize.holdout import spending
 from headgate.optimize.job import Job
 from headgate.optimize.load import Replay, measure_load, measure_shell
+from headgate.optimize.making import Maker, make_build
 from headgate.optimize.measure import (
     Invariance,
     MeasuredCurve,
@@ -40,7 +41,7 @@ from headgate.optimize.pricing import CACHES, NO_CACHE, Offer, Priced, Pricer, m
 from headgate.optimize.quality import QualitySamples
 from headgate.optimize.recorder import Recorded
 from headgate.optimize.rules import CHOOSING_BLOCKS, in_force
-from headgate.optimize.variants import CANDIDATES, Maker, make_build
+from headgate.planning import CANDIDATES
 from headgate.release import Rule
 from headgate.runtime.decisions import decided
 from headgate.runtime.servable import Servable

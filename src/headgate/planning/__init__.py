@@ -3,9 +3,10 @@
 Pure: every plan is made by the policies that will serve it, in virtual time.
 """
 
+from headgate.planning.candidates import BASELINE, CANDIDATES, TRIED_BY_DEFAULT, Candidate
 from headgate.planning.capacity import Capacity, keeps_promise, max_rate, rate_per_s, scale_to_rate
 from headgate.planning.choice import BATCHING_GRID, WAITS, PlanChoice, Skipped, choose
-from headgate.planning.search import LOAD, Candidate, Search, Trial
+from headgate.planning.search import LOAD, Policies, Search, Trial
 from headgate.planning.simulate import (
     Noise,
     SimulationResult,
@@ -15,13 +16,17 @@ from headgate.planning.simulate import (
 )
 
 __all__ = [
+    "BASELINE",
     "BATCHING_GRID",
+    "CANDIDATES",
     "LOAD",
+    "TRIED_BY_DEFAULT",
     "WAITS",
     "Candidate",
     "Capacity",
     "Noise",
     "PlanChoice",
+    "Policies",
     "Search",
     "SimulationResult",
     "Skipped",

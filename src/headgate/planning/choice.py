@@ -18,7 +18,7 @@ from headgate.caching import GenerationCache, make_policy
 from headgate.dataplane import DataPlane
 from headgate.objects import BatchingSpec, BatchInvariance, CacheSpec
 from headgate.planning.capacity import keeps_promise, max_rate, rate_per_s, scale_to_rate
-from headgate.planning.search import EQUAL, LOAD, Candidate, Search, Trial
+from headgate.planning.search import EQUAL, LOAD, Policies, Search, Trial
 from headgate.planning.simulate import SimulationResult, simulate
 from headgate.scheduling import InstancePlan
 from headgate.theory.quantile import quantile
@@ -48,7 +48,7 @@ _SOONER = 0.9
 class Skipped:
     """A candidate that was not simulated, and why."""
 
-    candidate: Candidate
+    candidate: Policies
     predicted_machine_s: float
     why: str
 
@@ -133,7 +133,7 @@ class _Tests:
     value_bytes: int
     batch_invariance: BatchInvariance
 
-    def full(self, candidate: Candidate, first_guess_per_s: float) -> Trial:
+    def full(self, candidate: Policies, first_guess_per_s: float) -> Trial:
         """The highest rate of ``candidate`` within the promise, and its cost at a share of it."""
         capacity = max_rate(
             lambda: self._plane(candidate),
@@ -189,13 +189,13 @@ class _Tests:
             return None
         return trial if trial.attributed_machine_s <= without.attributed_machine_s * EQUAL else None
 
-    def _run_s(self, candidate: Candidate, highest_per_s: float) -> float:
+    def _run_s(self, candidate: Policies, highest_per_s: float) -> float:
         """The median latency of those that no cache answers, at a quiet hour; 0 without any."""
         result = self._at(candidate, _QUIET * highest_per_s)
         ran = result.latencies_s[result.sources == "engine"]
         return quantile(ran, 0.5) if len(ran) else 0.0
 
-    def _trial(self, candidate: Candidate, highest_per_s: float) -> Trial:
+    def _trial(self, candidate: Policies, highest_per_s: float) -> Trial:
         result = self._at(candidate, LOAD * highest_per_s)
         cores = max(plan.cores for plan in self.curves)
         return Trial(
@@ -206,10 +206,10 @@ class _Tests:
             provisioned_machine_s=1.0 / highest_per_s,
         )
 
-    def _keeps(self, candidate: Candidate, rate: float) -> bool:
+    def _keeps(self, candidate: Policies, rate: float) -> bool:
         return keeps_promise(self._at(candidate, rate), rate, p95_limit_s=self.p95_limit_s)
 
-    def _at(self, candidate: Candidate, rate: float) -> SimulationResult:
+    def _at(self, candidate: Policies, rate: float) -> SimulationResult:
         return simulate(
             self._plane(candidate),
             scale_to_rate(self.replayed, rate),
@@ -218,7 +218,7 @@ class _Tests:
             value_bytes=self.value_bytes,
         )
 
-    def _plane(self, candidate: Candidate) -> DataPlane:
+    def _plane(self, candidate: Policies) -> DataPlane:
         return DataPlane.of(
             candidate.variant("candidate", "build"),
             self.curves[candidate.plan],
@@ -228,7 +228,7 @@ class _Tests:
         )
 
 
-def _whole(candidate: Candidate) -> InstancePlan:
+def _whole(candidate: Policies) -> InstancePlan:
     """One instance of all cores that ``candidate`` has."""
     return InstancePlan(candidate.plan.cores, 1)
 
@@ -245,10 +245,10 @@ def _predict(
     batching: Sequence[BatchingSpec],
     caches: Sequence[CacheSpec],
     value_bytes: int,
-) -> tuple[dict[Candidate, float], list[Skipped]]:
+) -> tuple[dict[Policies, float], list[Skipped]]:
     """Machine seconds a request at saturation, by the cost model, and what cannot pay."""
     cores = max(plan.cores for plan in curves)
-    predicted: dict[Candidate, float] = {}
+    predicted: dict[Policies, float] = {}
     skipped: list[Skipped] = []
     # Caches that are large enough let the same requests through.
     gains = functools.cache(lambda plan, spec, mix: forecast(curves[plan], spec, mix))
@@ -258,7 +258,7 @@ def _predict(
         for plan in curves:
             for spec in batching:
                 gain = gains(plan, spec, lengths[:2000] or (1,))
-                candidate = Candidate(plan, spec, cache)
+                candidate = Policies(plan, spec, cache)
                 seconds = miss_share / gain.batched_per_s * plan.threads / cores
                 if spec.max_requests > 1 and not gain.pays and len(batching) > 1:
                     skipped.append(Skipped(candidate, seconds, gain.reason))

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from headgate.objects import BatchingSpec, CacheSpec, Variant
 from headgate.scheduling import InstancePlan
 
-__all__ = ["EQUAL", "LOAD", "Candidate", "Search", "Trial"]
+__all__ = ["EQUAL", "LOAD", "Policies", "Search", "Trial"]
 
 LOAD = 0.7
 """Share of the highest rate within the promise at which attributed cost is taken."""
@@ -25,7 +25,7 @@ EQUAL = 1.01
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class Policies:
     """One point of the grid: everything about a variant but its build."""
 
     plan: InstancePlan
@@ -58,7 +58,7 @@ class Candidate:
 class Trial:
     """A candidate, simulated. Machine seconds are seconds of all effective cores."""
 
-    candidate: Candidate
+    candidate: Policies
     max_rate_per_s: float
     """Of one machine within the p95 limit; 0 where no rate holds it."""
     p95_s: float
@@ -82,20 +82,20 @@ class Search:
     """
 
     def __init__(
-        self, predicted_machine_s: Mapping[Candidate, float], *, give_up_above: float = 1.5
+        self, predicted_machine_s: Mapping[Policies, float], *, give_up_above: float = 1.5
     ) -> None:
         self.predicted_machine_s = dict(predicted_machine_s)
         self.give_up_above = give_up_above
-        self._trials: dict[Candidate, Trial] = {}
+        self._trials: dict[Policies, Trial] = {}
         ranked = sorted(
             self.predicted_machine_s,
             key=lambda c: (self.predicted_machine_s[c], c.complexity, c.plan),
         )
-        firsts: dict[InstancePlan, Candidate] = {}
+        firsts: dict[InstancePlan, Policies] = {}
         for candidate in ranked:
             firsts.setdefault(candidate.plan, candidate)
         self._queue = [*firsts.values(), *(c for c in ranked if firsts[c.plan] is not c)]
-        self._asked: set[Candidate] = set()
+        self._asked: set[Policies] = set()
 
     @property
     def trials(self) -> tuple[Trial, ...]:
@@ -103,7 +103,7 @@ class Search:
         return tuple(self._trials.values())
 
     @property
-    def untried(self) -> tuple[Candidate, ...]:
+    def untried(self) -> tuple[Policies, ...]:
         """Candidates that were never asked for, cheapest prediction first."""
         return tuple(c for c in self._queue if c not in self._asked)
 
@@ -119,7 +119,7 @@ class Search:
             equal, key=lambda t: (t.candidate.complexity, t.provisioned_machine_s, t.candidate.plan)
         )
 
-    def ask(self) -> Candidate | None:
+    def ask(self) -> Policies | None:
         """What to try next; None when nothing worth trying is left."""
         best = self.best
         for candidate in self._queue:

@@ -16,6 +16,7 @@ from headgate.quantization.preview import QuantizationForecast, Range, forecast
 from headgate.quantization.schemes import (
     BF16,
     FP32,
+    FP32_OPENVINO,
     INT8_DYNAMIC,
     INT8_STATIC,
     SCHEMES,
@@ -28,6 +29,7 @@ from headgate.quantization.schemes import (
 __all__ = [
     "BF16",
     "FP32",
+    "FP32_OPENVINO",
     "INT8_DYNAMIC",
     "INT8_STATIC",
     "SCHEMES",

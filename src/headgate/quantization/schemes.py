@@ -13,6 +13,7 @@ from headgate.quantization.facts import PRODUCTS, ModelFacts
 __all__ = [
     "BF16",
     "FP32",
+    "FP32_OPENVINO",
     "INT8_DYNAMIC",
     "INT8_STATIC",
     "SCHEMES",
@@ -49,8 +50,16 @@ class Scheme:
     required_flags: bool
     """Without such a flag the engine would silently compute in another precision."""
 
+    @property
+    def quantizes(self) -> bool:
+        """Whether it computes in fewer bits than the model has."""
+        return self.weight_bits < 32
+
 
 FP32 = Scheme("fp32", "onnxruntime", "fp32", 32, 32, None, False, False, (), False)
+FP32_OPENVINO = Scheme(
+    "fp32_openvino", "openvino", "fp32", 32, 32, "openvino", False, False, (), False
+)
 BF16 = Scheme("bf16", "openvino", "bf16", 16, 32, "openvino", False, False, _BF16_FLAGS, True)
 INT8_DYNAMIC = Scheme(
     "int8_dynamic", "onnxruntime", "int8", 8, 8, None, False, True, _INT8_FLAGS, False
@@ -58,7 +67,7 @@ INT8_DYNAMIC = Scheme(
 INT8_STATIC = Scheme(
     "int8_static", "openvino", "int8", 8, 8, "openvino", True, False, _INT8_FLAGS, False
 )
-SCHEMES = (FP32, BF16, INT8_DYNAMIC, INT8_STATIC)
+SCHEMES = (FP32, FP32_OPENVINO, BF16, INT8_DYNAMIC, INT8_STATIC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +94,7 @@ def applies_to(
     ``min_weights`` in matrix products: below it (0.1 M multiplications an item, some 10 us) the
     engine's call costs more than the arithmetic that a scheme could speed up.
     """
-    if scheme is FP32:
+    if not scheme.quantizes:
         return Applicability(True, "the model as it is")
     trees = [o for o in facts.operators if o.startswith("TreeEnsemble")]
     weights = product_weights(facts)

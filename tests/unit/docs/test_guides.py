@@ -27,11 +27,12 @@ from headgate.config import (
     metric_kind,
 )
 from headgate.config.contracts import MetricKind
-from headgate.config.schema import CANDIDATES, EndpointFile
+from headgate.config.schema import EndpointFile
 from headgate.errors import ConfigError
 from headgate.ledger import Store
 from headgate.objects import FAILURE_QUESTIONS, Action, Axis, Bound, Contract, Release, Verdict
 from headgate.optimize.main import exit_code_of
+from headgate.planning import TRIED_BY_DEFAULT
 from headgate.release import LIVE_METRICS, Breach, Recovery, Terms
 from headgate.report.export import FORMATS
 from headgate.runtime import Metrics
@@ -290,7 +291,7 @@ def test_bounds_candidates_and_live_promises_are_those_that_there_are() -> None:
     """Tables of words that the code lists."""
     own = GUIDES["your-own-model"]
     assert own.named("bound") == {bound.value for bound in Bound}
-    assert own.named("candidate") == set(CANDIDATES)
+    assert own.named("candidate") == set(TRIED_BY_DEFAULT)
     assert GUIDES["acting"].named("promise") == set(LIVE_METRICS)
     acts = {Action.WARN, Action.ROLLBACK, Action.RETRAIN, Action.ESCALATE}
     assert GUIDES["acting"].named("`on_breach`") == acts

@@ -9,12 +9,12 @@ from typing import cast
 
 import pytest
 
-from headgate.config.schema import CANDIDATES
 from headgate.objects import BatchingSpec, Build, CacheSpec
 from headgate.optimize.chains import Chain
 from headgate.optimize.comparisons import _leave_one_out, _LeftOut, _tuned
 from headgate.optimize.pricing import NO_CACHE, ONE_AT_A_TIME, Offer, Priced
 from headgate.optimize.stages import Plans
+from headgate.planning import TRIED_BY_DEFAULT
 from headgate.scheduling import InstancePlan
 
 from .fakes import build, curve, priced
@@ -44,7 +44,7 @@ FP32 = ("fp32", "fp32_openvino")
 
 
 def rows(
-    winner: str, *, chosen: InstancePlan = MANY, made: Sequence[str] = (*FP32, *CANDIDATES)
+    winner: str, *, chosen: InstancePlan = MANY, made: Sequence[str] = (*FP32, *TRIED_BY_DEFAULT)
 ) -> tuple[list[_LeftOut], FakePricer]:
     """The rows for ``winner``, where ``made`` was measured beside it."""
     pricer = FakePricer({name: offer_of(build(name)) for name in (winner, *made)})
@@ -68,7 +68,7 @@ ALWAYS = [
         ("int8_dynamic", [("quantization", "fp32")]),
         ("int8_static", [("quantization", "fp32_openvino")]),
         ("student3", [("distillation", "fp32")]),
-        ("student3_int8", [("quantization", "student3"), ("distillation", "int8_static")]),
+        ("student3_int8_static", [("quantization", "student3"), ("distillation", "int8_static")]),
     ],
 )
 def test_each_winner_is_held_against_itself_without_one_optimization(
@@ -81,7 +81,7 @@ def test_each_winner_is_held_against_itself_without_one_optimization(
 
 def test_every_candidate_that_can_win_has_its_rows() -> None:
     """A new candidate must say what it is without its optimization."""
-    for winner in CANDIDATES:
+    for winner in TRIED_BY_DEFAULT:
         assert {"quantization", "distillation"} & {w.optimization for w in rows(winner)[0]}
 
 
@@ -92,8 +92,8 @@ def test_without_openvino_int8_is_held_against_onnx_runtime() -> None:
 
 
 def test_a_plainer_build_that_was_not_made_has_no_row() -> None:
-    """student3_int8 alone among the candidates: neither half was measured."""
-    found, _ = rows("student3_int8", made=FP32)
+    """student3_int8_static alone among the candidates: neither half was measured."""
+    found, _ = rows("student3_int8_static", made=FP32)
     assert [(w.optimization, w.instead) for w in found] == ALWAYS
 
 

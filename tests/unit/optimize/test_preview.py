@@ -8,11 +8,11 @@ from typing import cast
 
 import pytest
 
-from headgate.config.schema import CANDIDATES
 from headgate.ledger import Store
 from headgate.objects import Build
 from headgate.optimize.job import Job
 from headgate.optimize.preview import Forecast, preview
+from headgate.planning import TRIED_BY_DEFAULT
 from tests.models import tiny_embedder, tiny_tokenizer
 
 from .fakes import curve
@@ -38,7 +38,7 @@ def look(store: Store, build: Build, **changes: object) -> dict[str, Forecast]:
         "calibrate": TEXTS,
         "train": TEXTS,
         "encoder": {"config.json": "sha256:config"},
-        "candidates": CANDIDATES,
+        "candidates": TRIED_BY_DEFAULT,
         **changes,
     }
     job = SimpleNamespace(
@@ -55,12 +55,12 @@ def look(store: Store, build: Build, **changes: object) -> dict[str, Forecast]:
 def test_with_everything_there_every_candidate_is_tried(store: Store, build: Build) -> None:
     """In the order of headgate.yaml, each with what is expected of it."""
     found = look(store, build)
-    assert tuple(found) == CANDIDATES
+    assert tuple(found) == TRIED_BY_DEFAULT
     assert {f.skip for f in found.values()} == {""}
     assert "x the speed" in found["int8_static"].expected
     assert "half the layers; training takes about" in found["student3"].expected
-    assert "x the speed" in found["student3_int8"].expected
-    assert "half the layers" in found["student3_int8"].expected
+    assert "x the speed" in found["student3_int8_static"].expected
+    assert "half the layers" in found["student3_int8_static"].expected
 
 
 NO_OPENVINO = "OpenVINO is not installed: pip install 'headgate[openvino]'"
@@ -77,28 +77,28 @@ NO_ENCODER = "a student takes layers of a transformers encoder (model: {path: DI
                 "bf16": NO_OPENVINO,
                 "int8_static": NO_OPENVINO,
                 "student3": NO_TORCH,
-                "student3_int8": f"{NO_OPENVINO}; {NO_TORCH}",
+                "student3_int8_static": f"{NO_OPENVINO}; {NO_TORCH}",
             },
         ),
         (
             {"calibrate": ()},
             {
                 "int8_static": "data: calibrate is not declared",
-                "student3_int8": "data: calibrate is not declared",
+                "student3_int8_static": "data: calibrate is not declared",
             },
         ),
         (
             {"train": ()},
             {
                 "student3": "data: train is not declared",
-                "student3_int8": "data: train is not declared",
+                "student3_int8_static": "data: train is not declared",
             },
         ),
         (
             {"encoder": {}},
             {
                 "student3": NO_ENCODER,
-                "student3_int8": NO_ENCODER,
+                "student3_int8_static": NO_ENCODER,
             },
         ),
     ],
@@ -143,8 +143,8 @@ def test_each_forecast_is_one_entry_however_often_it_is_asked_for(
     first, second = look(store, build), look(store, build)
     assert {n: f.entry for n, f in first.items()} == {n: f.entry for n, f in second.items()}
     entries = list(store.entries("forecast"))
-    assert [e.body["candidate"] for e in entries] == list(CANDIDATES)
+    assert [e.body["candidate"] for e in entries] == list(TRIED_BY_DEFAULT)
     assert "speedup" in entries[0].body["quantization"]
-    assert entries[CANDIDATES.index("student3")].body["student"]["break_even_requests"] > 0
+    assert entries[TRIED_BY_DEFAULT.index("student3")].body["student"]["break_even_requests"] > 0
     without = look(store, build, libraries={})
     assert without["bf16"].entry != first["bf16"].entry

@@ -13,9 +13,9 @@ from headgate.errors import EngineError
 from headgate.objects import Build, Release
 from headgate.optimize import stages
 from headgate.optimize.job import Job
+from headgate.optimize.making import Maker
 from headgate.optimize.recorder import Call, Output, transformation
 from headgate.optimize.stages import Baseline, Tried, make_candidates
-from headgate.optimize.variants import Maker
 
 from .conftest import NewRecorder
 from .fakes import forecast, speed

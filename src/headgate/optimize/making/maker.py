@@ -1,0 +1,29 @@
+"""What makers of builds work with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from headgate.objects import HardwareProfile, canonical
+from headgate.optimize.inputs import Inputs
+from headgate.optimize.models import Source
+from headgate.optimize.recorder import Recorder
+
+__all__ = ["Maker"]
+
+
+@dataclass(frozen=True, slots=True)
+class Maker:
+    """The endpoint's model and data, this machine, and the recorder that runs the work."""
+
+    recorder: Recorder
+    source: Source
+    inputs: Inputs
+    profile: HardwareProfile
+
+    def json_artifact(self, name: str, value: object, lineage: tuple[str, ...]) -> str:
+        """A small JSON input of a transformation, as an artifact of its own."""
+        store = self.recorder.store
+        version = store.put_bytes(canonical(value))
+        self.recorder.register(name, version, kind="dataset", schema="json", lineage=lineage)
+        return version

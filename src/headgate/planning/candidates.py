@@ -1,0 +1,71 @@
+"""The builds that may be tried: a student (or the model itself) under a quantization scheme.
+
+A candidate is a pair of values, and its name follows from them, so that headgate.yaml, the search
+and whoever makes builds speak of the same ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from headgate.distillation import STUDENTS
+from headgate.quantization import FP32, FP32_OPENVINO, SCHEMES, Scheme
+
+__all__ = ["BASELINE", "CANDIDATES", "TRIED_BY_DEFAULT", "Candidate"]
+
+BASELINE = FP32.name
+"""The model as it is, which is nobody's candidate and what the plainest are plainer than."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One way to make a build of the endpoint's model."""
+
+    student: str | None
+    """One of ``distillation.STUDENTS``; None is the model itself."""
+    scheme: Scheme
+
+    @property
+    def name(self) -> str:
+        """``int8_static``, ``student3``, ``student3_int8_static``.
+
+        >>> Candidate("student3", FP32).name
+        'student3'
+        """
+        if self.student is None:
+            return self.scheme.name
+        return self.student if self.scheme == FP32 else f"{self.student}_{self.scheme.name}"
+
+    @property
+    def without(self) -> Mapping[str, str]:
+        """Optimization -> the candidate, or ``BASELINE``, that lacks only it.
+
+        >>> from headgate.quantization import INT8_STATIC
+        >>> dict(Candidate("student3", INT8_STATIC).without)
+        {'quantization': 'student3', 'distillation': 'int8_static'}
+        """
+        lacking: dict[str, str] = {}
+        if self.scheme.quantizes:
+            plain = FP32_OPENVINO if self.scheme.engine == FP32_OPENVINO.engine else FP32
+            lacking["quantization"] = self.student or plain.name
+        if self.student is not None:
+            lacking["distillation"] = self.scheme.name
+        return lacking
+
+    @property
+    def learns_from(self) -> tuple[str, ...]:
+        """Roles of the data that go into it."""
+        trains, calibrates = self.student is not None, self.scheme.needs_calibration
+        return ("train",) * trains + ("calibrate",) * calibrates
+
+
+def _all() -> Mapping[str, Candidate]:
+    pairs = [Candidate(student, scheme) for student in (None, *STUDENTS) for scheme in SCHEMES]
+    return {c.name: c for c in pairs if c.name != BASELINE}
+
+
+CANDIDATES: Mapping[str, Candidate] = _all()
+"""Name -> candidate: all that headgate.yaml may name."""
+TRIED_BY_DEFAULT = ("bf16", "int8_dynamic", "int8_static", "student3", "student3_int8_static")
+"""What is tried where the file does not say."""
