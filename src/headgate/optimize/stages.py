@@ -276,7 +276,7 @@ def winner_of(tried: Sequence[Tried], speed: SpeedBlocks) -> Tried | None:
 
     def seconds(t: Tried) -> float:
         column = speed.names.index(t.build.name if t.build is not None else "")
-        return sum(row[column].batched_s for row in speed.blocks)
+        return sum(row[column].per_item_s for row in speed.blocks)
 
     return min(accepted, key=seconds, default=None)
 
