@@ -24,6 +24,7 @@ from headgate.quantization.speed import Slow, Speedup
 
 __all__ = ["BuildCertificate", "Golden", "Kernels", "SpeedClaim", "differs"]
 
+_ENGINES = ("onnxruntime", "openvino")
 _TOKENIZER = "tokenizers"
 
 
@@ -41,8 +42,12 @@ class Kernels:
 
     @classmethod
     def of(cls, build: Build, profile: HardwareProfile) -> Kernels:
-        """Those that ``build`` runs on, on a machine with this profile."""
-        used = (build.engine, *((_TOKENIZER,) if build.tokenizer is not None else ()))
+        """Those that ``build`` runs on, on a machine with this profile.
+
+        An engine that is no library (a cascade's) runs others, and any of them may change it.
+        """
+        engines = (build.engine,) if build.engine in _ENGINES else _ENGINES
+        used = (*engines, *((_TOKENIZER,) if build.tokenizer is not None else ()))
         libraries = {name: profile.libraries[name] for name in used if name in profile.libraries}
         return cls(profile.architecture, profile.flags, dict(profile.variables), libraries)
 

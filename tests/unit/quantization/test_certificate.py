@@ -88,6 +88,13 @@ def test_what_computes_no_answer_of_it_may_change(changes: dict[str, object]) ->
     assert others(**changes) == []
 
 
+def test_an_engine_that_runs_others_is_certified_on_all_of_them() -> None:
+    """Either part of a cascade may be on either."""
+    cascade = replace(BUILD, engine="cascade")
+    assert others(cascade, libraries=libraries(onnxruntime="9")) == ["libraries.onnxruntime"]
+    assert others(cascade, libraries=libraries(openvino="9")) == ["libraries.openvino"]
+
+
 def test_what_takes_numbers_has_no_tokenizer() -> None:
     """So that an upgrade of one is nothing to it."""
     numbers = replace(BUILD, tokenizer=None)
