@@ -40,7 +40,7 @@ from headgate.runtime.servable import Servable
 from headgate.workload import ServiceCurve
 from tests.models import tiny_embedder, tiny_tokenizer
 
-__all__ = ["KEY", "Origin", "forged", "members_of"]
+__all__ = ["KEY", "TEXTS", "Origin", "forged", "members_of"]
 
 KEY = SigningKey.generate()
 TEXTS = [f"text {k}" for k in range(12)]

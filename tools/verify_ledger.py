@@ -47,14 +47,14 @@ NOTE = re.compile(
 COLUMNS = ("id", "tree", "kind", "recorded_at", "body", "filled")
 NAMED = {
     "artifact": ["made_by"], "measurement": ["run", "current_run"], "requalification": ["import"],
-    "audit": ["decision"], "release": ["decision"], "drill": ["release"],
-    "watch": ["release", "decision"], "incident": ["release", "decision", "watch"],
-    "response": ["incident", "release", "run"], "recovery": ["incident", "release"],
+    "audit": ["decision"], "drill": ["release"], "certificate": ["decision", "requalification"],
+    "release": ["decision"], "watch": ["release", "decision"], "recovery": ["incident", "release"],
+    "incident": ["release", "decision", "watch"], "response": ["incident", "release", "run"],
 }  # fmt: skip
 STANDS_ON = {
     "artifact": ["version"], "measurement": ["dataset", "samples"], "admission": ["data"],
     "release": ["variant"], "watch": ["variant"], "incident": ["variant"],
-    "import": ["envelope", "variant", "current"],
+    "import": ["envelope", "variant", "current"], "certificate": ["certificate"],
 }  # fmt: skip
 HOT = """a writer was killed: its journal beside the ledger holds what it had not finished, which
 `headgate history` takes back, here or in a copy of the store; then check again"""

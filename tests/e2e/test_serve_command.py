@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import secrets
 import signal
@@ -33,6 +34,7 @@ from headgate.objects import (
 from headgate.runtime.receiver import Receiver
 from headgate.runtime.servable import Servable
 from headgate.workload import ServiceCurve
+from tests.certificates import certify
 from tests.models import tiny_embedder, tiny_tokenizer
 
 HEADGATE = [sys.executable, "-m", "headgate"]
@@ -57,6 +59,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
         artifact = Artifact("docs/variant", version, "variant", "json", "search", len(content))
         opened.register(artifact)
         opened.promote(Release("docs", 0, version, None), expected_generation=None)
+        certify(opened, version, ["hello", "good bye"])
     return here / ".headgate"
 
 
@@ -109,6 +112,27 @@ def test_the_current_release_is_served_and_its_traces_are_kept(store: Path) -> N
     assert [trace["source"] for trace in traces] == ["engine", "cache"]
     assert {trace["release"] for trace in traces} == {"docs@0"}
     assert list((store / "traces").iterdir()) == []
+
+
+def test_a_server_on_other_kernels_certifies_what_it_serves_and_says_so(store: Path) -> None:
+    """A variable that libraries choose kernels by stands for another machine. The second server
+    there finds the certificate of the first."""
+    elsewhere = {**os.environ, "MKL_CBWR": "COMPATIBLE"}
+    command = [*HEADGATE, "serve", "--store", str(store), "--port", "0", "--json", "--no-traces"]
+    for said in (["certifying", "loading"], ["loading"]):
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=elsewhere
+        ) as process:
+            try:
+                assert embed(announced(process)["url"], "hello")[0] == "docs@0"
+                process.send_signal(signal.SIGTERM)
+                _, stderr = process.communicate(timeout=30)
+            finally:
+                process.kill()
+        assert (process.returncode, events(stderr)) == (0, [*said, "draining", "drained"])
+    with Store.open(store) as opened:
+        assert len(list(opened.entries("certificate"))) == 2
+        assert opened.verify().ok
 
 
 def test_what_a_server_does_is_said_in_lines(store: Path) -> None:

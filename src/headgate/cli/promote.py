@@ -90,9 +90,11 @@ def _promote(store: Store, id: str, config: EndpointConfig | None) -> tuple[Entr
     """The release, its entry, and whether it was current before: repeating changes nothing."""
     from headgate.cli.names import content_of
     from headgate.cli.output import say
+    from headgate.cli.progress import Progress
     from headgate.errors import Refused
     from headgate.ledger import hold_release
     from headgate.objects import Release
+    from headgate.optimize import recertify
     from headgate.optimize.audit import refuse_unaudited
     from headgate.release import next_release
     from headgate.runtime.target import prove_target
@@ -132,6 +134,10 @@ def _promote(store: Store, id: str, config: EndpointConfig | None) -> tuple[Entr
         else None,
         note=decision.because,
     )
+    with Progress() as progress:
+        recertify.require_certificate(
+            store, decision.candidate, store.root.absolute().parent, progress
+        )
     for told in refuse_unaudited(store, entry.id, decision, now=datetime.now(UTC)).told:
         say(told.in_passing)
     if current is first:  # so that there is always something to roll back to

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from headgate.cli.certified import certifier
 from headgate.cli.checkpoint import signing
 from headgate.cli.options import (
     AsJson,
@@ -117,7 +118,8 @@ def serve(
         signing(opened) as sign,
         contextlib.ExitStack() as files,
     ):
-        loader = Loader(opened, root or opened.root.absolute().parent, warm_s)
+        functions = root or opened.root.absolute().parent
+        loader = Loader(opened, functions, warm_s, certifier(opened, functions))
         if variant is not None:
             version = str(opened.get(variant).body["version"])
             deployment = loader.load(0, version, released=False)

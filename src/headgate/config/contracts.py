@@ -42,7 +42,14 @@ class MetricKind:
 
 _HIGHER, _LOWER = Direction.HIGHER, Direction.LOWER
 _QUALITY = {
-    "embed": ("recall@10", "mrr@10", "agreement@10", "agreement"),
+    "embed": (
+        "recall@10",
+        "mrr@10",
+        "agreement@10",
+        "agreement",
+        "recall@10_kept_index",
+        "agreement@10_kept_index",
+    ),
     "classify": ("accuracy", "agreement"),
     "predict": ("agreement",),
     "rerank": ("ndcg@10", "mrr@10", "agreement"),

@@ -74,8 +74,11 @@ class MissingPart:
     command: str
 
 
-def read_profile() -> HardwareProfile:
-    """The facts of this machine, as this process may use it. Takes milliseconds; reads only."""
+def read_profile(*, gpus: bool = True) -> HardwareProfile:
+    """The facts of this machine, as this process may use it. Takes milliseconds; reads only.
+
+    ``gpus``: whether it is to look for them, which starts a process where there may be any.
+    """
     limits = read_limits(_read)
     memory = parse_memory_bytes(_read("/proc/meminfo") or "")
     return HardwareProfile(
@@ -83,7 +86,7 @@ def read_profile() -> HardwareProfile:
         flags=parse_cpu_flags(_read("/proc/cpuinfo") or ""),
         effective_cores=effective_cores(len(os.sched_getaffinity(0)), limits),
         memory_bytes=min(memory, limits.memory_bytes or memory),
-        devices=("cpu", *_gpus()),
+        devices=("cpu", *(_gpus() if gpus else ())),
         libraries={n: v for n in _LIBRARIES if (v := _version(n)) is not None},
         python=platform.python_version(),
         system=" ".join((platform.system(), *platform.libc_ver())).strip(),

@@ -256,6 +256,8 @@ def _references(kind: str, body: Mapping[str, Any]) -> Iterator[tuple[str, str]]
             named += [(role, body.get(role)) for role in ("dataset", "samples")]
         case "admission":
             named.append(("data", body.get("data")))
+        case "certificate":
+            named.append(("certificate", body.get("certificate")))
         case "import":
             named += [(role, body.get(role)) for role in ("envelope", "variant", "current")]
         case "release" | "watch" | "incident":
@@ -268,6 +270,7 @@ def _references(kind: str, body: Mapping[str, Any]) -> Iterator[tuple[str, str]]
 _PARENTS = {
     "artifact": ("made_by",),
     "audit": ("decision",),
+    "certificate": ("decision", "requalification"),
     "measurement": ("run", "current_run"),
     "release": ("decision",),
     "requalification": ("import",),

@@ -31,6 +31,7 @@ __all__ = [
 Kind = Literal[
     "build",
     "bundle",
+    "certificate",
     "config",
     "contracts",
     "dataset",

@@ -237,6 +237,8 @@ _TABLE = (
     _standard("policy", "when a batch closes; what is kept", *_FITS, _TERMS,
               axis=Axis.LATENCY, limits=_ABOUT_TERMS, from_outside=True),
     _standard("build", "what computes an answer", *_FITS, _SERVED),
+    _standard("certificate", "what a build answers on a machine, and how fast", *_FITS, _MADE,
+              axis=Axis.SAFETY, limits=_ABOUT_MADE),
     _standard("variant", "what a release names", *_FITS, _SERVED, axis=Axis.COST),
     _standard("decision", "all verdicts of a candidate, and one outcome", *_FITS, _MADE,
               axis=Axis.SAFETY, limits=_ABOUT_MADE),

@@ -22,6 +22,7 @@ from headgate.optimize.evidence import SPEED
 from headgate.optimize.measure import Behaviour, build_inputs, open_answerer
 from headgate.optimize.recorder import Call, Output, Recorded, Recorder, transformation
 from headgate.optimize.served import as_items, as_json
+from headgate.quantization.speed import Speedup, speed_up
 from headgate.release import Blocks
 from headgate.runtime.servable import build_from_json
 from headgate.theory.quantile import quantile
@@ -44,14 +45,19 @@ class BlockTimes:
     batched_s: float
     """As many items, in batches of like length."""
 
+    @property
+    def per_item_s(self) -> float:
+        """In batches; a pass that is short takes its items several times."""
+        return self.batched_s / len(self.latencies_s)
+
     def metric(self, name: str, *, alone: bool, price_per_s: float) -> float:
         """A latency quantile in seconds, or the cost of a thousand items, served alone or not."""
         if name in _QUANTILES:
             return quantile(self.latencies_s, _QUANTILES[name])
         if name == "latency_mean":
             return sum(self.latencies_s) / len(self.latencies_s)
-        n = len(self.latencies_s)
-        per_1k = (sum(self.latencies_s) if alone else self.batched_s) / n * 1000
+        alone_s = sum(self.latencies_s) / len(self.latencies_s)
+        per_1k = (alone_s if alone else self.per_item_s) * 1000
         return per_1k * price_per_s if name.startswith("cost_per_") else per_1k
 
 
@@ -86,6 +92,20 @@ class SpeedBlocks:
     @property
     def _lone_s(self) -> list[float]:
         return [s for row in self.blocks for s in row[0].latencies_s]
+
+    @property
+    def baseline_item_s(self) -> float:
+        """What the baseline takes for an item in batches, the median over all blocks."""
+        return statistics.median(row[0].per_item_s for row in self.blocks)
+
+    def speedup(self, name: str) -> Speedup:
+        """Of the build ``name`` over the baseline, both in the same batches."""
+        column = self.names.index(name)
+        return speed_up(
+            [row[0].per_item_s for row in self.blocks],
+            [row[column].per_item_s for row in self.blocks],
+            same=[(a.per_item_s, b.per_item_s) for a, b in (self.aa_before, self.aa_after)],
+        )
 
     def samples(self, candidate: str, metric: str, *, price_per_s: float) -> Blocks | None:
         """The candidate against the baseline, as the gate takes it; None where it is no metric of

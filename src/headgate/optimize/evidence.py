@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from headgate.ledger import Store
 from headgate.objects import Bound, Contract, ContractResult, Direction, Measurement, jsonable
@@ -15,6 +15,7 @@ from headgate.release import Blocks, ClassLabel, PairedItems, Samples, WorstSlic
 
 __all__ = [
     "AGREEMENT",
+    "KEPT_INDEX",
     "MIN_SLICE",
     "SPEED",
     "Evidence",
@@ -23,6 +24,7 @@ __all__ = [
     "gather",
     "keep_measurement",
     "paired",
+    "sampled",
 ]
 
 Scored = tuple[QualitySamples, Recorded]
@@ -32,6 +34,8 @@ MIN_SLICE = 100
 """Smaller slices cannot carry a margin of a few points; they are named as unjudged."""
 AGREEMENT = ("agreement", "agreement@10")
 """Metrics that are about two builds."""
+KEPT_INDEX = "_kept_index"
+"""How metrics end that hold queries of the candidate against vectors of current."""
 SPEED = ("latency_", "cost_per_", "device_s_per_")
 """How metrics begin that are measured in blocks."""
 _STATISTIC = {
@@ -81,6 +85,7 @@ def gather(
     dataset: str,
     workload: str,
     quality: tuple[Scored, Scored],
+    kept: Scored | None = None,
     invariance: Invariance,
     speed: Callable[[str], Blocks | None],
     speed_run: Recorded,
@@ -88,10 +93,11 @@ def gather(
 ) -> Evidence:
     """Samples of every metric that a contract names, and a measurement entry for each contract.
 
-    ``quality`` is (candidate, current) on ``dataset``; all else was measured on ``workload``. A
-    metric that nothing measured has no samples, and the gate will say so.
+    ``quality`` is (candidate, current) on ``dataset``, and ``kept`` what the candidate finds there
+    among current's vectors; all else was measured on ``workload``. A metric that nothing measured
+    has no samples, and the gate will say so.
     """
-    (ours, run), (theirs, current_run) = quality
+    current_run = quality[1][1]
     samples: dict[str, Samples] = {}
     sources: dict[str, _Source] = {}
     for contract in contracts:
@@ -100,7 +106,8 @@ def gather(
         if name == "batch_invariance":
             found: Samples | None = ClassLabel(name, invariance.invariance.value, invariance.items)
             sources[name] = _Source(workload, invariance.run, None)
-        elif (items := paired(base, ours, theirs, own)) is not None:
+        elif (scored := sampled(base, quality, kept, own)) is not None:
+            items, run = scored
             found = items if base == name else WorstSlice(name, items, MIN_SLICE)
             sources[name] = _Source(dataset, run, current_run)
         else:
@@ -121,6 +128,23 @@ def gather(
             if c.metric in samples
         },
     )
+
+
+def sampled(
+    metric: str,
+    quality: tuple[Scored, Scored],
+    kept: Scored | None,
+    own: Mapping[str, OwnRange],
+) -> tuple[PairedItems, Recorded] | None:
+    """The metric's paired values, and the run that the candidate's come from; as ``gather``."""
+    (ours, run), (theirs, _) = quality
+    base = metric.removesuffix(KEPT_INDEX)
+    if base != metric:
+        if kept is None:
+            return None
+        ours, run = kept
+    found = paired(base, ours, theirs, own)
+    return None if found is None else (replace(found, metric=metric), run)
 
 
 def paired(
@@ -197,11 +221,16 @@ def _measurement(
         seed=seed,
         current=result.current_value,
         current_run=source.current.entry if source.current is not None else None,
-        samples=next(iter(source.run.outputs.values())),
+        samples=_samples(source.run),
         attempted=attempted,
         scored=attempted - errored,
         errored=errored,
     )
+
+
+def _samples(run: Recorded) -> str:
+    """Of several outputs the one that is called so."""
+    return run.outputs.get("samples") or next(iter(run.outputs.values()))
 
 
 def _own_value(contract: Contract, items: Samples, result: ContractResult) -> float:

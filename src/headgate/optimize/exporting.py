@@ -21,7 +21,7 @@ from headgate.ledger.signing import SigningKey
 from headgate.objects import Contract, Decision, canonical, digest, digest_bytes, short
 from headgate.optimize.audit import refuse_unaudited
 from headgate.optimize.bundle import LIST, LIVE_SCHEMA, Contents, function_files, sealed
-from headgate.optimize.golden import golden_answers
+from headgate.optimize.golden import behaviour_of, golden_answers
 from headgate.optimize.measure import build_inputs
 from headgate.optimize.progress import Progress, Silent
 from headgate.optimize.recorder import Recorder
@@ -89,7 +89,9 @@ def pack(
         root=root,
         on_start=(progress or Silent()).start,
     )
-    golden = golden_answers(recorder, servable, _golden_items(store, servable))
+    golden = golden_answers(
+        recorder, servable.build, behaviour_of(servable), _golden_items(store, servable)
+    )
     live = store.put_bytes(canonical({"contracts": watched, "price_per_s": price_per_s}))
     recorder.register("live", live, kind="contracts", schema=LIVE_SCHEMA)
     audit = store.latest("audit", decision=entry.id)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -69,13 +69,12 @@ def golden(call: Call) -> Mapping[str, Output]:
     return {"answers": Output(canonical(answers), "samples", "json [answer], one an item")}
 
 
-def golden_answers(recorder: Recorder, servable: Servable, items: str) -> Recorded:
-    """The answers of what ``servable`` serves to the items of this version."""
-    build = servable.build
+def golden_answers(recorder: Recorder, build: Build, behaviour: Behaviour, items: str) -> Recorded:
+    """The answers of ``build`` to the items of this version; metrics have no part in them."""
     return recorder.run(
         golden,
         u=build_inputs(build, items=items),
-        c={"build": build, "behaviour": behaviour_of(servable)},
+        c={"build": build, "behaviour": replace(behaviour, metrics={})},
         detail=build.name,
     )
 

@@ -30,7 +30,6 @@ from headgate.objects import (
     Axis,
     Release,
     Verdict,
-    canonical,
     digest_bytes,
     jsonable,
     short,
@@ -39,8 +38,15 @@ from headgate.optimize.audit import refuse_unaudited
 from headgate.optimize.bundle import Bundle, Contents, function_files, listed
 from headgate.optimize.gate import gate
 from headgate.optimize.progress import Progress, Silent
+from headgate.optimize.recertify import imported_certificate
 from headgate.optimize.recorder import Recorder
-from headgate.optimize.requalify import REQUALIFICATION, Requalified, requalify
+from headgate.optimize.requalify import (
+    REQUALIFICATION,
+    Requalified,
+    recorder_on,
+    requalify,
+)
+from headgate.quantization.certificate import Golden
 from headgate.release import next_release
 from headgate.runtime import target
 
@@ -122,6 +128,7 @@ def _take(store: Store, bundle: Bundle, root: Path, staged: Path, progress: Prog
     shown = _show(store, bundle, entry, recorder.environment, requalified)
     _refuse_unfit(requalified, bundle)
     decided = _decided_again(recorder, bundle)
+    _certify(recorder, bundle, requalified, decided=decided, requalification=shown)
     progress.start("prove", "the way back")
     proof = target.prove_target(store, contents.current, staged)
     refuse_unaudited(store, decided, bundle.decision, now=datetime.now(UTC))
@@ -334,21 +341,15 @@ def _record(store: Store, bundle: Bundle) -> str:
 
 
 def _recorder(store: Store, bundle: Bundle, root: Path, progress: Progress) -> Recorder:
-    profile = canonical(read_profile().environment)
-    recorder = Recorder(
-        store=store,
+    return recorder_on(
+        read_profile(),
+        store,
         endpoint=bundle.contents.endpoint,
         owner=bundle.contents.artifact(bundle.contents.candidate).owner,
-        environment=digest_bytes(profile),
         seed=int(bundle.contents.entry("decision").body["seed"]),
         root=root,
-        on_start=progress.start,
-        on_progress=progress.update,
+        progress=progress,
     )
-    recorder.register(
-        "environment", store.put_bytes(profile), kind="environment", schema="json profile"
-    )
-    return recorder
 
 
 def _requalify(recorder: Recorder, bundle: Bundle) -> Requalified:
@@ -399,6 +400,30 @@ def _refuse_unfit(requalified: Requalified, bundle: Bundle) -> None:
             reason="not_requalified",
             fix="import it again while the machine is quiet, or on a faster one",
         )
+
+
+def _certify(
+    recorder: Recorder,
+    bundle: Bundle,
+    requalified: Requalified,
+    *,
+    decided: str,
+    requalification: str,
+) -> None:
+    """What is held to it from now on is what the machine answered that judged it."""
+    golden = bundle.contents.entry("golden").body
+    imported_certificate(
+        recorder.store,
+        bundle.servable,
+        requalified,
+        here=read_profile(),
+        owner=recorder.owner,
+        seed=recorder.seed,
+        golden=Golden(golden["u"]["items"], golden["z"]["answers"]),
+        decision=decided,
+        requalification=requalification,
+        judged_on=bundle.value(bundle.contents.entry("decision").body["e"]),
+    )
 
 
 def _decided_again(recorder: Recorder, bundle: Bundle) -> str:

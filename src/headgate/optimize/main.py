@@ -16,6 +16,7 @@ from headgate.ledger import Store, hold_release
 from headgate.objects import Action, Release
 from headgate.optimize.audit import Audited, audit_promotion
 from headgate.optimize.blocks import SpeedBlocks
+from headgate.optimize.certificate import certify_builds
 from headgate.optimize.comparisons import compare
 from headgate.optimize.gate import judge_candidate
 from headgate.optimize.job import Job, open_job
@@ -108,6 +109,9 @@ def optimize(
             certificate = certify(job, rules.certify, baseline, plans)
             comparisons = compare(job, baseline, plans, certificate)
             findings = Findings(winner, plans, certificate, comparisons)
+        certify_builds(
+            job, baseline, tried, speed, (winner.name, certificate) if winner is not None else None
+        )
         if baseline.build.foreign:
             action, because, decision, judged = _measured(job, rules.choose, baseline, speed)
         else:

@@ -7,6 +7,7 @@ builds with each other is ``blocks``'s and ``gate``'s work.
 from __future__ import annotations
 
 import contextlib
+import io
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from headgate.config import EndpointConfig, Item, load_function, load_metric
+from headgate.config import EndpointConfig, Item, RetrievalSet, load_function, load_metric
 from headgate.config.schema import MetricSpec
 from headgate.engines.invariance import (
     EPSILON,
@@ -28,7 +30,7 @@ from headgate.engines.outputs import batch_scaled
 from headgate.objects import BatchInvariance, Build, canonical, parse
 from headgate.optimize.answers import MAX_ITEMS, Answerer
 from headgate.optimize.inputs import load_split
-from headgate.optimize.quality import QualitySamples, evaluate
+from headgate.optimize.quality import QualitySamples, embed, evaluate, retrieval
 from headgate.optimize.recorder import Call, Output, Recorded, Recorder, transformation
 from headgate.optimize.served import as_items, as_json, served_codec, served_engine
 from headgate.runtime.servable import build_from_json
@@ -36,6 +38,7 @@ from headgate.scheduling import InstancePlan
 from headgate.workload import CurvePoint, ServiceCurve
 
 __all__ = [
+    "VECTORS",
     "Behaviour",
     "Invariance",
     "MeasuredCurve",
@@ -43,9 +46,12 @@ __all__ = [
     "measure_curves",
     "measure_invariance",
     "measure_quality",
+    "npy",
     "open_answerer",
 ]
 
+VECTORS = "vectors.npy"
+"""The output of ``measure.quality`` that holds what an encoder made of queries and passages."""
 _SAMPLE_ITEMS = 64
 _CURVE_TOKENS = 512
 """Larger batches are on the fitted line, and cost more to measure than they tell."""
@@ -149,7 +155,7 @@ def open_answerer(
 
 @transformation("measure.quality")
 def quality(call: Call) -> Mapping[str, Output]:
-    """Per-item scores and answers of a build on a split."""
+    """Per-item scores and answers of a build on a split; of an encoder its vectors too."""
     build, behaviour = build_from_json(call.c["build"]), Behaviour(**call.c["behaviour"])
     call.progress(0.0, build.name)
     split = load_split(behaviour.task, call.path("dataset"))
@@ -160,9 +166,16 @@ def quality(call: Call) -> Mapping[str, Output]:
     opened = open_answerer(
         build, behaviour, call.store.path_of, call.root, instances=call.c["instances"]
     )
+    vectors: dict[str, Output] = {}
     with contextlib.closing(opened) as answerer:
-        samples = evaluate(answerer, split, task=behaviour.task, metrics=own)
-    return {"samples": Output(canonical(samples), "samples", "json QualitySamples")}
+        if isinstance(split, RetrievalSet):
+            embedded = embed(answerer, split)
+            samples = retrieval(embedded, split, own)
+            content = npy(np.concatenate([embedded.queries, embedded.passages]))
+            vectors[VECTORS] = Output(content, "samples", "npy float32, queries above passages")
+        else:
+            samples = evaluate(answerer, split, task=behaviour.task, metrics=own)
+    return {"samples": Output(canonical(samples), "samples", "json QualitySamples"), **vectors}
 
 
 @transformation("measure.batch_invariance")
@@ -322,6 +335,13 @@ def measure_curves(
         plan = InstancePlan(build.threads, instances)
         measured.append(MeasuredCurve(plan, curve, points, times["cores_used"], done))
     return measured
+
+
+def npy(values: NDArray[np.generic]) -> bytes:
+    """As a file of numpy's own format, without pickle."""
+    buffer = io.BytesIO()
+    np.save(buffer, values, allow_pickle=False)
+    return buffer.getvalue()
 
 
 def _sample(recorder: Recorder, items: Sequence[Item]) -> str:

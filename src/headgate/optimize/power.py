@@ -9,7 +9,7 @@ from typing import TypedDict
 
 from headgate.objects import Bound, Contract
 from headgate.optimize.blocks import SpeedBlocks
-from headgate.optimize.evidence import MIN_SLICE, paired
+from headgate.optimize.evidence import MIN_SLICE, sampled
 from headgate.optimize.job import Job
 from headgate.optimize.stages import Baseline, Tried
 from headgate.release import (
@@ -105,9 +105,12 @@ def _row(
         return _of(contract, contract_power(contract, pilot.invariance.items, None))
     asked = _Asked(level=rule.pass_level, target=share_of(len(rule.contracts)))
     n = rule.planned_n[contract.metric]
-    if pilot.quality is not None and (
-        items := paired(base, pilot.quality, baseline.quality, job.own)
-    ):
+    assert pilot.quality is not None
+    assert pilot.quality_run is not None
+    quality = (pilot.quality, pilot.quality_run), (baseline.quality, baseline.quality_run)
+    kept = pilot.kept.scored if pilot.kept is not None else None
+    if scored := sampled(base, quality, kept, job.own):
+        items, _ = scored
         if base != contract.metric:
             return _slices_row(contract, items, slices, asked)
         assumption = assume(_head(items), absolute=not contract.bound.needs_current)

@@ -21,7 +21,7 @@ from headgate.optimize.answers import Answerer
 from headgate.theory.ranking import ndcg, reciprocal_rank
 from headgate.workload import Pair
 
-__all__ = ["QualitySamples", "agreement", "evaluate"]
+__all__ = ["QualitySamples", "Vectors", "agreement", "embed", "evaluate", "retrieval"]
 
 _TOP = 10
 
@@ -81,17 +81,35 @@ def evaluate(
     does an output that is not finite: a server refuses to give it to a caller.
     """
     if isinstance(data, RetrievalSet):
-        return _retrieval(answerer, data, metrics)
+        return retrieval(embed(answerer, data), data, metrics)
     if task == "rerank":
         return _ranking(answerer, data, metrics)
     return _labelled(answerer, data, metrics, values=task == "predict")
 
 
-def _retrieval(
-    answerer: Answerer, data: RetrievalSet, metrics: Iterable[OwnMetric]
+@dataclass(frozen=True, slots=True)
+class Vectors:
+    """A retrieval set, embedded; queries and passages need not be by the same build."""
+
+    queries: NDArray[np.float32]
+    """(queries, dimensions)"""
+    passages: NDArray[np.float32]
+    """(passages, dimensions)"""
+
+
+def embed(answerer: Answerer, data: RetrievalSet) -> Vectors:
+    """Both by one build."""
+    return Vectors(
+        queries=answerer.answer(data.queries).astype(np.float32),
+        passages=answerer.answer(data.passages).astype(np.float32),
+    )
+
+
+def retrieval(
+    vectors: Vectors, data: RetrievalSet, metrics: Iterable[OwnMetric] = ()
 ) -> QualitySamples:
-    passages = answerer.answer(data.passages).astype(np.float32)
-    queries = answerer.answer(data.queries).astype(np.float32)
+    """What is found of ``data`` with these vectors, by their inner products."""
+    queries, passages = vectors.queries, vectors.passages
     known, found = _finite(queries), _finite(passages)
     similarity = np.where(known[:, None], queries, 0) @ np.where(found[:, None], passages, 0).T
     similarity[:, ~found] = -np.inf

@@ -10,26 +10,32 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from headgate.errors import EngineError, Undecided
+from headgate.ledger import Store
 from headgate.objects import (
     BatchInvariance,
     Bound,
     Decision,
     Direction,
+    HardwareProfile,
     Measurement,
     Verdict,
+    canonical,
+    digest_bytes,
     parse,
 )
 from headgate.optimize.evidence import keep_measurement
 from headgate.optimize.golden import LIMIT_S, Agreement, agreement, behaviour_of, golden_answers
 from headgate.optimize.measure import measure_invariance
+from headgate.optimize.progress import Progress
 from headgate.optimize.recorder import Recorded, Recorder
 from headgate.optimize.served import as_items
 from headgate.runtime.servable import Servable
 from headgate.theory.intervals import Interval, wilson_interval
 
-__all__ = ["REQUALIFICATION", "Requalified", "requalify"]
+__all__ = ["REQUALIFICATION", "Requalified", "recorder_on", "requalify"]
 
 REQUALIFICATION = "requalification"
 """The kind of entry that says what came of it."""
@@ -52,26 +58,57 @@ class Requalified:
     """In the unit of the rule (docs/decisions/0004)."""
     batch_invariance: str = ""
     """The class here; empty where it was not measured."""
+    largest_in_company: float = 0.0
+    """The largest difference that the class was seen by."""
     measurements: tuple[str, ...] = ()
     """Their entries."""
+
+
+def recorder_on(
+    machine: HardwareProfile,
+    store: Store,
+    *,
+    endpoint: str,
+    owner: str,
+    seed: int,
+    root: Path,
+    progress: Progress,
+) -> Recorder:
+    """A recorder on ``machine``, which is registered, for what was judged on another."""
+    profile = canonical(machine.environment)
+    recorder = Recorder(
+        store=store,
+        endpoint=endpoint,
+        owner=owner,
+        environment=digest_bytes(profile),
+        seed=seed,
+        root=root,
+        on_start=progress.start,
+        on_progress=progress.update,
+    )
+    recorder.register(
+        "environment", store.put_bytes(profile), kind="environment", schema="json profile"
+    )
+    return recorder
 
 
 def requalify(
     recorder: Recorder,
     servable: Servable,
     variant: str,
-    decision: Decision,
+    decision: Decision | None,
     *,
     items: str,
     recorded: Sequence[object],
 ) -> Requalified:
-    """Whether ``servable``, the artifact ``variant``, may serve here what ``decision`` accepted.
+    """Whether ``servable``, the artifact ``variant``, may serve here what ``decision`` accepted;
+    None of a baseline, which nobody judged.
 
     ``items`` is the version of the golden set, ``recorded`` the answers of the machine that judged.
     """
     began_s = time.monotonic()
     try:
-        answered = golden_answers(recorder, servable, items)
+        answered = golden_answers(recorder, servable.build, behaviour_of(servable), items)
         took_s = time.monotonic() - began_s
         if took_s * (1 + _TIMES) > LIMIT_S:
             what = f"the golden set took {took_s:.0f} s, and all must fit {LIMIT_S:g} s"
@@ -111,12 +148,13 @@ def requalify(
         found.same,
         found.largest,
         measured.invariance.value,
+        measured.max_difference,
         entries,
     )
 
 
 def _verdict(
-    servable: Servable, decision: Decision, found: Agreement, invariance: BatchInvariance
+    servable: Servable, decision: Decision | None, found: Agreement, invariance: BatchInvariance
 ) -> tuple[Verdict, str]:
     if found.same < found.items:
         return Verdict.FAIL, (
@@ -134,13 +172,13 @@ def _verdict(
     )
 
 
-def _allowed(servable: Servable, decision: Decision) -> frozenset[BatchInvariance]:
+def _allowed(servable: Servable, decision: Decision | None) -> frozenset[BatchInvariance]:
     """The classes that every contract on them allows. Who caches and mixes tenants trusts the class
     that the variant states, so one that was not dependent may not be."""
     allowed = frozenset(BatchInvariance)
     if servable.batch_invariance is not BatchInvariance.DEPENDENT:
         allowed -= {BatchInvariance.DEPENDENT}
-    for result in decision.results:
+    for result in decision.results if decision is not None else ():
         contract = result.contract
         if contract.metric == "batch_invariance" and contract.bound is Bound.ONE_OF:
             allowed &= frozenset(map(BatchInvariance, contract.allowed))

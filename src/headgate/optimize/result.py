@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from headgate.objects import Action, Axis, Bound, Build, Contract, ContractResult, Verdict, short
 from headgate.optimize.audit import Audited
 from headgate.optimize.blocks import SpeedBlocks
+from headgate.optimize.certificate import speed_claim
 from headgate.optimize.comparisons import Comparisons
 from headgate.optimize.holdout import looks
 from headgate.optimize.job import Job
@@ -187,14 +188,21 @@ class _Show:
             for r in t.decision.results
             if r.contract.axis is Axis.QUALITY and r.value == r.value  # NaN: nothing to show
         }
+        claim = speed_claim(self._job, t.name, t.build, speed)
+        faster = claim.speedup
         return Candidate(
             t.name,
             True,
             t.decision.because,
             t.decision.action.value,
-            {**quality, **self._speed(speed, t.build)},
+            {
+                **quality,
+                **self._speed(speed, t.build),
+                "speedup": Figure(faster.value, "ratio", claim.entry, faster.low, faster.high),
+            },
             t.invariance.invariance.value,
             t.forecast.expected,
+            claim.slow.because if claim.slow is not None else "",
         )
 
     def _unit(self, c: Contract) -> str:

@@ -24,10 +24,11 @@ from headgate.objects import (
 )
 from headgate.optimize.admission import admit
 from headgate.optimize.blocks import SpeedBlocks, measure_blocks
-from headgate.optimize.evidence import AGREEMENT, gather
+from headgate.optimize.evidence import AGREEMENT, KEPT_INDEX, gather
 from headgate.optimize.gate import judge_candidate
 from headgate.optimize.holdout import spending
 from headgate.optimize.job import Job
+from headgate.optimize.kept_index import KeptIndex, measure_kept_index
 from headgate.optimize.load import Replay, measure_load, measure_shell
 from headgate.optimize.making import Maker, make_build
 from headgate.optimize.measure import (
@@ -91,6 +92,8 @@ class Tried:
     decision: Decision | None = None
     decision_run: Recorded | None = None
     skipped: str = ""
+    kept: KeptIndex | None = None
+    """What it finds in the baseline's index; None where there is no index."""
 
     @property
     def accepted(self) -> bool:
@@ -121,6 +124,8 @@ class Certificate:
     invariance: Invariance
     against: str
     """``baseline``, or the generation that was current: ``generation 1``."""
+    kept: KeptIndex | None
+    """What it finds in current's index; None where there is no index."""
 
 
 def measure_baseline(job: Job) -> Baseline:
@@ -150,7 +155,7 @@ def make_candidates(
     another.
     """
     maker = Maker(replace(job.recorder, failures_stand=True), job.source, job.inputs, job.profile)
-    tried = [_measured(job, maker, forecast) for forecast in forecasts]
+    tried = [_measured(job, maker, baseline, forecast) for forecast in forecasts]
     made = [t.build for t in tried if t.build is not None]
     speed = measure_blocks(
         job.recorder,
@@ -169,7 +174,7 @@ def judge_candidates(
     return [_judged(job, rule, baseline, t, speed) for t in tried]
 
 
-def _measured(job: Job, maker: Maker, forecast: Forecast) -> Tried:
+def _measured(job: Job, maker: Maker, baseline: Baseline, forecast: Forecast) -> Tried:
     if forecast.skip:
         return Tried(forecast.name, forecast, skipped=forecast.skip)
     try:
@@ -188,7 +193,14 @@ def _measured(job: Job, maker: Maker, forecast: Forecast) -> Tried:
     except (EngineError, MissingExtra, InputError) as error:
         # One candidate that cannot be made must not cost the others.
         return Tried(forecast.name, forecast, skipped=error.what.splitlines()[0])
-    return Tried(forecast.name, forecast, build, quality, run, invariance)
+    kept = measure_kept_index(
+        job.recorder,
+        candidate=build.version,
+        dataset=job.inputs.versions["evaluate"],
+        quality=((quality, run), (baseline.quality, baseline.quality_run)),
+        invariance=invariance,
+    )
+    return Tried(forecast.name, forecast, build, quality, run, invariance, kept=kept)
 
 
 def _judged(job: Job, rule: Rule, baseline: Baseline, tried: Tried, speed: SpeedBlocks) -> Tried:
@@ -207,6 +219,7 @@ def _judged(job: Job, rule: Rule, baseline: Baseline, tried: Tried, speed: Speed
             (tried.quality, tried.quality_run),
             (baseline.quality, baseline.quality_run),
         ),
+        kept=tried.kept.scored if tried.kept is not None else None,
         invariance=tried.invariance,
         speed=lambda metric: speed.samples(
             build.name, metric, price_per_s=job.config.prices.device_second
@@ -267,7 +280,8 @@ def judge_server(
 def is_alone(contract: Contract) -> bool:
     """Whether a build keeps or breaks it by itself, whatever else there is."""
     metric = contract.metric.removeprefix("worst_slice_")
-    return not contract.bound.needs_current and metric not in AGREEMENT
+    about_two = metric in AGREEMENT or metric.endswith(KEPT_INDEX)
+    return not contract.bound.needs_current and not about_two
 
 
 def winner_of(tried: Sequence[Tried], speed: SpeedBlocks) -> Tried | None:
@@ -276,7 +290,7 @@ def winner_of(tried: Sequence[Tried], speed: SpeedBlocks) -> Tried | None:
 
     def seconds(t: Tried) -> float:
         column = speed.names.index(t.build.name if t.build is not None else "")
-        return sum(row[column].batched_s for row in speed.blocks)
+        return sum(row[column].per_item_s for row in speed.blocks)
 
     return min(accepted, key=seconds, default=None)
 
@@ -394,6 +408,13 @@ def certify(job: Job, rule: Rule, baseline: Baseline, plans: Plans) -> Certifica
         cores=job.cores,
         tensor=_tensor(job, build),
     )
+    kept = measure_kept_index(
+        job.recorder,
+        candidate=version,
+        dataset=dataset,
+        quality=(ours, theirs),
+        invariance=invariance,
+    )
     price = job.config.prices.device_second
     evidence = gather(
         job.recorder,
@@ -402,6 +423,7 @@ def certify(job: Job, rule: Rule, baseline: Baseline, plans: Plans) -> Certifica
         dataset=dataset,
         workload=job.inputs.versions["workload"],
         quality=(ours, theirs),
+        kept=kept.scored if kept is not None else None,
         invariance=invariance,
         speed=lambda metric: replay.samples(metric, price_per_s=price),
         speed_run=replay.run,
@@ -419,7 +441,7 @@ def certify(job: Job, rule: Rule, baseline: Baseline, plans: Plans) -> Certifica
         detail=f"{variant.name} on {split} and under load",
     )
     return Certificate(
-        build, servable, version, decision, decided, replay, split, invariance, against
+        build, servable, version, decision, decided, replay, split, invariance, against, kept
     )
 
 

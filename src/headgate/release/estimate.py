@@ -19,6 +19,7 @@ from headgate.release.samples import Blocks, PairedItems
 from headgate.theory.intervals import (
     Interval,
     paired_binary_interval,
+    ratio_interval,
     t_interval,
     wilson_interval,
 )
@@ -260,18 +261,13 @@ def _ratio(contract: Contract, samples: Blocks, level: float) -> Estimate | NoEs
         return math.log(pair[1] / pair[0])
 
     pairs = list(zip(samples.current, samples.candidate, strict=True))
-    interval = t_interval(
-        [log_ratio(p) for p in pairs],
-        level=level,
-        least_sd=_rms(log_ratio(p) for p in (*samples.aa_before, *samples.aa_after)),
-    )
+    aa = (*samples.aa_before, *samples.aa_after)
+    interval = ratio_interval(pairs, level=level, same=aa)
     noise = max(
         _mean_size(log_ratio(p) for p in side) for side in (samples.aa_before, samples.aa_after)
     )
-    margin = abs(math.log(contract.limit)) or abs(interval.value)
-    current = math.fsum(samples.current) / len(pairs)
-    low, value, high = (math.exp(x) for x in (interval.low, interval.value, interval.high))
-    estimate = Estimate(value, low, high, len(pairs), current)
+    margin = abs(math.log(contract.limit)) or abs(math.log(interval.value))
+    estimate = _of(interval, current=math.fsum(samples.current) / len(pairs))
     if noise > margin / 2:
         return _noisy(contract, estimate, math.expm1(noise), math.expm1(margin / 2))
     return estimate

@@ -234,6 +234,7 @@ def _candidates(r: Report) -> str:
         f"<li><b>{escape(c.name)}</b>: "
         + escape(words.with_units(c.why) or "no reason was recorded")
         + (f"<small>expected: {escape(c.forecast)}</small>" if c.forecast else "")
+        + (f"<small>not faster: {escape(c.not_faster)}</small>" if c.not_faster else "")
         + "</li>"
         for c in r.candidates
     )

@@ -53,10 +53,12 @@ class Candidate:
     verdict: str
     """accept, warn, rollback, unknown, invalid, baseline, or skipped."""
     figures: Mapping[str, Figure] = field(default_factory=dict)
-    """Metric -> figure: quality difference, p95, cost, bytes."""
+    """Metric -> figure: quality difference, p95, cost, and ``speedup`` over the baseline."""
     batch_invariance: str = ""
     forecast: str = ""
     """What the preview expected, in words."""
+    not_faster: str = ""
+    """Why, where no speed-up over the baseline is shown."""
 
 
 @dataclass(frozen=True, slots=True)

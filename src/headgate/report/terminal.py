@@ -38,6 +38,7 @@ _NARROW = (
     "agreement",
     "cost_per_1k",
     "device_s_per_1k",
+    "speedup",
 )
 """The metrics that a narrow terminal shows of each candidate."""
 
@@ -116,6 +117,11 @@ def _candidates(r: Report, width: int) -> Group:
         )
     reasons = [
         Text(f"{c.name}: {words.with_units(c.why)}", style="dim") for c in r.candidates if c.why
+    ]
+    reasons += [
+        Text(f"{c.name} is not faster: {c.not_faster}", style="dim")
+        for c in r.candidates
+        if c.not_faster
     ]
     in_currency = f"; cost in {r.currency}" if "cost_per_1k" in shown else ""
     return Group(

@@ -30,6 +30,9 @@ class Loader:
     store: Store
     root: Path
     warm_s: float
+    certify: Callable[[Servable, str], None] = lambda servable, version: None
+    """Told of a variant, and of its artifact version, before it is loaded; what this raises is
+    raised, and nothing is loaded."""
 
     def load(
         self,
@@ -48,6 +51,7 @@ class Loader:
         be warmed by those who ask. ``postprocess`` stands in for the endpoint's own.
         """
         servable = Servable.load(self.store, version)
+        self.certify(servable, version)
         warm_s = min(self.warm_s, _HURRIED_WARM_S) if hurry else self.warm_s
         _say_what_loads(servable, generation if released else "unreleased", warm_s)
         artifact = self.store.artifact(version)

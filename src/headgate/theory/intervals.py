@@ -23,6 +23,7 @@ __all__ = [
     "normal_quantile",
     "paired_binary_interval",
     "paired_mean_interval",
+    "ratio_interval",
     "t_interval",
     "wilson_interval",
 ]
@@ -107,6 +108,31 @@ def paired_mean_interval(
     require(len(candidate) == len(current), "paired values come in equal numbers")
     differences = [a - b for a, b in zip(candidate, current, strict=True)]
     return t_interval(differences, level=level, largest=largest)
+
+
+def ratio_interval(
+    pairs: Sequence[tuple[float, float]],
+    *,
+    level: float = 0.95,
+    same: Sequence[tuple[float, float]] = (),
+) -> Interval:
+    """The ratio ``b / a`` over pairs ``(a, b)`` of neighbouring measurements, all above zero.
+
+    ``exp`` of the ``t_interval`` of ``log(b / a)``, so a ratio of geometric means: a time is a
+    product of many causes. ``same`` are pairs of what is known to be equal (A/A runs); the spread
+    is never taken to be less than the root mean square of their logarithms.
+
+    Blocks that agree to the last bit are as good as the A/A runs were, and no better:
+
+    >>> ratio_interval([(1.0, 3.0)] * 9, same=[(1.0, 1.1), (1.1, 1.0)])
+    Interval(value=3.0, low=2.828, high=3.183, n=9)
+    """
+    logs = [math.log(b / a) for a, b in pairs]
+    squares = [math.log(b / a) ** 2 for a, b in same]
+    least_sd = math.sqrt(math.fsum(squares) / len(squares)) if squares else 0.0
+    interval = t_interval(logs, level=level, least_sd=least_sd)
+    low, value, high = map(math.exp, (interval.low, interval.value, interval.high))
+    return Interval(value, low, high, interval.n)
 
 
 def wilson_interval(successes: int, n: int, *, level: float = 0.95) -> Interval:

@@ -44,9 +44,13 @@ Cli = Callable[..., Said]
 
 @pytest.fixture(autouse=True)
 def targets(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The variants of the sample store have no models: what is current is taken to be usable."""
+    """The variants of the sample store have no models: what is current is taken to be usable, and
+    what is promoted to be certified here."""
     monkeypatch.setattr(
         "headgate.runtime.target.prove_target", lambda store, version, root: "a proof"
+    )
+    monkeypatch.setattr(
+        "headgate.optimize.recertify.require_certificate", lambda store, variant, root, told: None
     )
 
 

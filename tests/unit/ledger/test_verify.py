@@ -334,6 +334,8 @@ def test_zeroed_pages_never_go_unnoticed(store: Store, entries: list[Entry]) -> 
         ("measurement", "current_run"),
         ("release", "decision"),
         ("requalification", "import"),
+        ("certificate", "decision"),
+        ("certificate", "requalification"),
     ],
 )
 def test_an_entry_that_stands_on_one_that_is_not_there_is_found(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,6 +47,29 @@ def test_latency_is_that_of_lone_requests(metric: str, one: float) -> None:
     assert blocks.current == pytest.approx((one, 2.0 * one))
     assert blocks.aa_before[0] == pytest.approx((one, 1.1 * one))
     assert blocks.aa_after[0] == pytest.approx((1.2 * one, 1.3 * one))
+
+
+def test_a_speed_up_compares_both_in_the_same_batches() -> None:
+    """4 and 16 times: 8 in the geometric mean. A/A pairs differ by 42/41 and 44/43."""
+    found = SPEED.speedup("int8")
+    assert (found.value, found.blocks) == (pytest.approx(8.0), 2)
+    assert found.noise == pytest.approx(math.sqrt(42 / 41 * 44 / 43))
+    assert not found.counts
+    assert SPEED.baseline_item_s == pytest.approx((40.0 + 80.0) / 2 / 20)
+
+
+def test_a_build_that_took_its_items_three_times_is_no_slower_for_it() -> None:
+    """Short passes are repeated until they can be timed, each build as often as it needs."""
+    thrice = tuple(
+        (fp32, BlockTimes(int8.latencies_s * 3, int8.batched_s * 3)) for fp32, int8 in SPEED.blocks
+    )
+    again = replace(SPEED, blocks=thrice)
+    assert again.speedup("int8").value == pytest.approx(SPEED.speedup("int8").value)
+    for metric in ("device_s_per_1k", "latency_p95"):
+        once, more = (s.samples("int8", metric, price_per_s=PRICE) for s in (SPEED, again))
+        assert once is not None
+        assert more is not None
+        assert more.candidate == pytest.approx(once.candidate)
 
 
 def test_cost_is_the_candidate_in_batches_against_the_baseline_alone() -> None:

@@ -19,11 +19,12 @@ from headgate.ledger import Entry, Store, hold, utc_now
 from headgate.ledger.archive import packed
 from headgate.ledger.dsse import Envelope
 from headgate.ledger.signing import SigningKey
-from headgate.objects import Artifact, Decision, canonical, digest_bytes, parse
+from headgate.objects import Artifact, Build, Decision, canonical, digest_bytes, parse
 from headgate.optimize import exporting
 from headgate.optimize.bundle import Bundle
 from headgate.optimize.holdout import spending
 from headgate.optimize.job import Job
+from headgate.optimize.measure import Behaviour
 from headgate.optimize.recorder import Executed, Made, Recorded, Recorder
 from headgate.release import Rule, decision_from_json
 from headgate.runtime.servable import Servable
@@ -328,8 +329,11 @@ def test_a_golden_set_of_another_build_is_refused(
     entry = lax.release()
     answers = exporting.golden_answers
 
-    def of_the_baseline(recorder: Recorder, _: Servable, items: str) -> Recorded:
-        return answers(recorder, Servable.load(recorder.store, lax.baseline), items)
+    def of_the_baseline(
+        recorder: Recorder, build: Build, behaviour: Behaviour, items: str
+    ) -> Recorded:
+        other = Servable.load(recorder.store, lax.baseline).build
+        return answers(recorder, other, behaviour, items)
 
     monkeypatch.setattr(exporting, "golden_answers", of_the_baseline)
     assert refusal(lax.export(entry, lax.root / "made")) == "tampered"

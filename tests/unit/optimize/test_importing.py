@@ -29,7 +29,9 @@ from headgate.optimize.audit import Audited, audit_store
 from headgate.optimize.bundle import Bundle
 from headgate.optimize.exporting import pack
 from headgate.optimize.importing import Imported, import_bundle
+from headgate.runtime.certified import standing
 from headgate.runtime.escalation import NOBODY
+from headgate.runtime.servable import Servable
 from headgate.workload import Engine, Tensors
 from tests.bundles import KEY, OWN, Origin, forged
 from tests.e2e.endpoints import content_of
@@ -158,6 +160,13 @@ def test_the_machines_and_what_was_not_judged_here_are_named(
         shown = store.latest("requalification")
         assert shown is not None
         assert shown.body["e"] != shown.body["judged_in"]
+        build = Servable.load(store, shown.body["variant"]).build
+        certified = standing(store, build, other)
+        assert certified.holds
+        assert certified.certificate is not None
+        assert certified.certificate.kernels.flags == ("avx2",)
+        assert certified.certificate.made_with["onnxruntime"] == other.libraries["onnxruntime"]
+        assert not standing(store, build, read_profile()).holds
         assert store.verify().ok
 
 

@@ -67,6 +67,18 @@ def test_the_winner_is_the_cheapest_of_the_accepted() -> None:
     assert winner.name == "int8_static"
 
 
+def test_a_candidate_that_was_timed_on_more_items_is_no_dearer_for_it() -> None:
+    """Short passes take their items several times."""
+    seconds = speed({"fp32": 9.0, "bf16": 5.0, "int8_static": 4.0})
+    long = tuple(
+        (*row[:2], BlockTimes(row[2].latencies_s * 2, row[2].batched_s * 2))
+        for row in seconds.blocks
+    )
+    winner = winner_of([tried("bf16"), tried("int8_static")], replace(seconds, blocks=long))
+    assert winner is not None
+    assert winner.name == "int8_static"
+
+
 @pytest.mark.parametrize("action", [Action.UNKNOWN, Action.INVALID, Action.ESCALATE, None])
 def test_without_an_accepted_candidate_nobody_wins(action: Action | None) -> None:
     """Not knowing is never an acceptance."""

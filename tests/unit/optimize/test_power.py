@@ -17,13 +17,18 @@ from headgate.optimize.power import Power, plan_power
 from headgate.optimize.stages import Baseline
 from headgate.release import Rule
 
-from .fakes import contract, invariance, quality, speed, tried
+from .fakes import RUN, contract, invariance, quality, speed, tried
 
 N = 400
 BELOW, ONE_OF, RATIO = Bound.NOT_BELOW_CURRENT_BY, Bound.ONE_OF, Bound.RATIO_AT_MOST
 SCORES = {"accuracy": tuple(float(k % 20 != 0) for k in range(N))}
 TIMES = speed({"fp32": 10.0, "bf16": 2.0})
-PILOT = tried("bf16", quality=quality(SCORES, N), invariance=invariance(BatchInvariance.EXACT))
+PILOT = tried(
+    "bf16",
+    quality=quality(SCORES, N),
+    quality_run=RUN,
+    invariance=invariance(BatchInvariance.EXACT),
+)
 
 
 def power(
@@ -46,7 +51,7 @@ def power(
             replay=SimpleNamespace(blocks=9),
         ),
     )
-    baseline = SimpleNamespace(quality=quality({"accuracy": (1.0,) * N}, N))
+    baseline = SimpleNamespace(quality=quality({"accuracy": (1.0,) * N}, N), quality_run=RUN)
     planned = {c.metric: 9 if c.metric.startswith(SPEED) else N for c in contracts}
     rule = Rule("docs", "evaluate", "sha256:data", contracts, {}, planned, seed=0)
     return plan_power(cast("Job", job), rule, cast("Baseline", baseline), tries, times)  # type: ignore[arg-type]

@@ -59,6 +59,7 @@ def full_report() -> Report:
                 "recall@10": figure(q, "points", low, high),
                 "latency_p95": figure(p95, "s"),
                 "cost_per_1k": figure(c, cost, c * 0.97, c * 1.04),
+                "speedup": figure(0.0801 / c, "ratio", 0.078 / c, 0.082 / c),
             },
             batch_invariance="within_epsilon",
             forecast="1.9x, 22 MiB" if i else "",
@@ -168,6 +169,20 @@ def test_the_terminal_report_fits_its_width(width: int) -> None:
     lines = out.getvalue().splitlines()
     assert max(len(line) for line in lines) <= width
     assert any(line.strip() == "headgate serve -f headgate.yaml" for line in lines)
+
+
+def test_what_is_no_faster_is_told_why_everywhere() -> None:
+    """In words on the terminal and on the page, and in a field of its own."""
+    report = full_report()
+    slow = dataclasses.replace(report.candidates[2], not_faster="this CPU has none of avx_vnni")
+    report = dataclasses.replace(report, candidates=(slow,))
+    console = Console(width=100, file=io.StringIO(), record=True)
+    print_report(report, console)
+    assert "int8-dynamic is not faster: this CPU has none of avx_vnni" in console.export_text()
+    assert "not faster: this CPU has none of avx_vnni" in render_html(report)
+    body = json.loads(json.dumps(as_json(report)))
+    assert body["candidates"][0]["not_faster"] == "this CPU has none of avx_vnni"
+    assert "not faster" not in render_html(full_report())
 
 
 def test_an_empty_report_still_says_what_to_do() -> None:

@@ -58,7 +58,7 @@ def test_it_follows_what_verify_follows() -> None:
     assert {kind: list(roles) for kind, roles in _PARENTS.items()} == NAMED
     roles = (
         "version", "standard", "dataset", "samples", "data", "variant", "current", "envelope",
-        "lineage", "u", "z", "e",
+        "lineage", "u", "z", "e", "certificate",
     )  # fmt: skip
     versions = {role: f"sha256:{n:064}" for n, role in enumerate(roles)}
     body = versions | {"lineage": [versions["lineage"]]}

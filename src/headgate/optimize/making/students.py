@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -16,7 +15,7 @@ from headgate.objects import Build, canonical, parse
 from headgate.optimize.answers import Answerer
 from headgate.optimize.making.maker import Maker
 from headgate.optimize.making.quantized import quantized
-from headgate.optimize.measure import build_inputs
+from headgate.optimize.measure import build_inputs, npy
 from headgate.optimize.models import export, link_files
 from headgate.optimize.recorder import Call, Output, transformation
 from headgate.quantization import BF16
@@ -36,9 +35,7 @@ def teacher_outputs(call: Call) -> Mapping[str, Output]:
     codec = codec_for(teacher, call.store.path_of)
     with contextlib.closing(Answerer(first, codec, truncate=True, beside=beside)) as answerer:
         outputs = answerer.answer(texts).astype(np.float32)
-    buffer = io.BytesIO()
-    np.save(buffer, outputs, allow_pickle=False)
-    return {"outputs.npy": Output(buffer.getvalue(), "samples", "npy float32 (texts, dimensions)")}
+    return {"outputs.npy": Output(npy(outputs), "samples", "npy float32 (texts, dimensions)")}
 
 
 class _Told:

@@ -1,0 +1,209 @@
+"""Certificates of builds, issued on the machine that judges them.
+
+The baseline has one too, since a rollback may bring it back on another machine. What is certified
+was measured before; only the golden set is answered here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from headgate.engines.products import read_products
+from headgate.ledger import Store, hold
+from headgate.objects import (
+    Artifact,
+    Axis,
+    Build,
+    Decision,
+    canonical,
+    parse,
+)
+from headgate.optimize.blocks import SpeedBlocks
+from headgate.optimize.golden import golden_answers
+from headgate.optimize.job import Job
+from headgate.optimize.measure import Invariance
+from headgate.optimize.stages import Baseline, Certificate, Tried
+from headgate.planning import CANDIDATES
+from headgate.quantization.certificate import BuildCertificate, Golden, Kernels, SpeedClaim
+from headgate.quantization.speed import why_slow
+from headgate.runtime.certified import CERTIFICATE
+
+__all__ = [
+    "Issued",
+    "certify_builds",
+    "keep_certificate",
+    "makers",
+    "speed_claim",
+]
+
+_MAKERS = ("nncf", "onnx", "onnxruntime", "openvino", "skl2onnx", "torch", "transformers")
+"""Libraries that make files of builds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A certificate that is on record."""
+
+    certificate: BuildCertificate
+    version: str
+    entry: str
+
+
+def certify_builds(
+    job: Job,
+    baseline: Baseline,
+    tried: Sequence[Tried],
+    speed: SpeedBlocks,
+    winner: tuple[str, Certificate] | None,
+) -> Mapping[str, Issued]:
+    """Certificates of the baseline, of every accepted candidate, and of the winner under the
+    threads that it is served with; by build version. None of a server that is not ours.
+
+    ``winner``: the candidate's name, and its own decision.
+    """
+    if baseline.build.foreign:
+        return {}
+    issued = [
+        _issue(
+            job,
+            baseline.build,
+            baseline.invariance,
+            rests_on=(baseline.quality_run.entry, baseline.invariance.run.entry),
+        )
+    ]
+    for t in tried:
+        if t.accepted:
+            assert t.build is not None
+            assert t.invariance is not None
+            assert t.decision is not None
+            assert t.decision_run is not None
+            issued.append(
+                _issue(
+                    job,
+                    t.build,
+                    t.invariance,
+                    rests_on=_judged_by(t.decision),
+                    decision=t.decision_run.entry,
+                    claim=speed_claim(job, t.name, t.build, speed),
+                )
+            )
+    if winner is not None and winner[1].decision.accepted:
+        name, judged = winner
+        issued.append(
+            _issue(
+                job,
+                judged.build,
+                judged.invariance,
+                rests_on=_judged_by(judged.decision),
+                decision=judged.run.entry,
+                claim=speed_claim(job, name, judged.build, speed),
+            )
+        )
+    return {one.certificate.build: one for one in issued}
+
+
+def speed_claim(job: Job, name: str, build: Build, speed: SpeedBlocks) -> SpeedClaim:
+    """How the candidate ``name`` compared with the baseline, and why it is not faster if so."""
+    speedup = speed.speedup(build.name)
+    slow = why_slow(
+        speedup,
+        item_s=speed.baseline_item_s,
+        products=read_products(build, job.store.path_of),
+        fast_with=CANDIDATES[name].scheme.fast_with,
+        flags=job.profile.flags,
+    )
+    return SpeedClaim(speedup, job.cores, speed.run.entry, slow)
+
+
+def _issue(
+    job: Job,
+    build: Build,
+    invariance: Invariance,
+    *,
+    rests_on: tuple[str, ...],
+    decision: str | None = None,
+    claim: SpeedClaim | None = None,
+) -> Issued:
+    """``build`` must be what the job measured, in this environment."""
+    items = str(job.store.get(invariance.run.entry).body["u"]["items"])
+    answered = golden_answers(job.recorder, build, job.behaviour, items)
+    certificate = BuildCertificate(
+        build=build.version,
+        name=build.name,
+        engine=build.engine,
+        threads=build.threads,
+        kernels=Kernels.of(build, job.profile),
+        made_with=_made_with(job.store, build),
+        batch_invariance=invariance.invariance,
+        largest_difference=invariance.max_difference,
+        golden=Golden(items, answered.outputs["answers"]),
+        decision=decision,
+        rests_on=rests_on,
+        speed=claim,
+        seed=job.recorder.seed,
+    )
+    return keep_certificate(job.store, job.config.endpoint, job.recorder.owner, certificate)
+
+
+def keep_certificate(
+    store: Store,
+    endpoint: str,
+    owner: str,
+    certificate: BuildCertificate,
+    *,
+    requalification: str | None = None,
+) -> Issued:
+    """The artifact and its entry; those that are there where nothing about them is new."""
+    content = canonical(certificate)
+    version = store.put_bytes(content)
+    hold(
+        store,
+        Artifact(
+            id=f"{endpoint}/certificate/{certificate.name}",
+            version=version,
+            kind="certificate",
+            schema="json BuildCertificate",
+            owner=owner,
+            size_bytes=len(content),
+            lineage=(certificate.golden.items, certificate.golden.answers),
+        ),
+    )
+    body = {
+        "endpoint": endpoint,
+        "build": certificate.build,
+        "machine": certificate.kernels.version,
+        "certificate": version,
+        "decision": certificate.decision,
+        "requalification": requalification,
+    }
+    known = store.latest(CERTIFICATE, build=certificate.build, machine=body["machine"])
+    if known is not None and known.body["certificate"] == version:
+        return Issued(certificate, version, known.id)
+    return Issued(certificate, version, store.append(CERTIFICATE, body).id)
+
+
+def _judged_by(decision: Decision) -> tuple[str, ...]:
+    """The measurements that its quality and its batch invariance were judged by."""
+    return tuple(
+        r.measurement
+        for r in decision.results
+        if r.measurement is not None and r.contract.axis in (Axis.QUALITY, Axis.SAFETY)
+    )
+
+
+def _made_with(store: Store, build: Build) -> Mapping[str, str]:
+    """Of whatever made its files last; nothing of files that came from outside."""
+    for version in build.files.values():
+        artifact = store.artifact(version)
+        if artifact is not None and artifact.made_by is not None:
+            run = store.get(artifact.made_by)
+            if run.kind == "run" and store.has(run.body["e"]):
+                return makers(parse(store.read(run.body["e"])))
+    return {}
+
+
+def makers(environment: Mapping[str, Any]) -> Mapping[str, str]:
+    libraries = environment.get("libraries", {})
+    return {name: libraries[name] for name in _MAKERS if name in libraries}

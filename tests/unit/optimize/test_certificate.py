@@ -1,0 +1,152 @@
+"""What is certified of the builds that a job judged."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from headgate.engines.probe import read_profile
+from headgate.objects import Action, Build
+from headgate.optimize.certificate import certify_builds, speed_claim
+from headgate.optimize.job import Job
+from headgate.optimize.measure import Behaviour, Invariance, measure_invariance
+from headgate.optimize.stages import Baseline, Certificate, Tried
+from headgate.quantization.speed import Cause
+from headgate.runtime.certified import certificate_from_json, standing
+from headgate.runtime.servable import Servable
+from tests.bundles import TEXTS, Origin
+
+from .fakes import RUN, decision, speed, tried
+
+HERE = read_profile()
+
+
+class Judged:
+    """A job with two builds in its store: the baseline, and what is tried as ``int8_dynamic``."""
+
+    def __init__(self, root: Path) -> None:
+        self.origin = Origin(root)
+        self.store = self.origin.store()
+        self.recorder = self.origin.recorder(self.store)
+        first = self.build(self.origin.baseline)
+        other = self.build(self.origin.variant(self.store, "int8_dynamic", seed=1))
+        self.baseline = cast(
+            "Baseline",
+            SimpleNamespace(build=first, invariance=self.invariance(first), quality_run=RUN),
+        )
+        self.candidate = replace(other, name="int8_dynamic")
+        self.job = cast(
+            "Job",
+            SimpleNamespace(
+                store=self.store, recorder=self.recorder, profile=HERE, cores=2,
+                behaviour=Behaviour("embed", False, None, None, {"own": {}}),
+                config=SimpleNamespace(endpoint="docs"),
+            ),
+        )  # fmt: skip
+
+    def build(self, variant: str) -> Build:
+        return Servable.load(self.store, variant).build
+
+    def invariance(self, build: Build) -> Invariance:
+        behaviour = Behaviour("embed", False, None, None, {})
+        return measure_invariance(self.recorder, build, behaviour, items=TEXTS)
+
+    def tried(self, action: Action) -> Tried:
+        found = self.invariance(self.candidate)
+        return tried(
+            "int8_dynamic",
+            action,
+            build=self.candidate,
+            invariance=found,
+            decision_run=found.run,  # any run that is in the store
+        )
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Judged]:
+    made = Judged(tmp_path_factory.mktemp("origin"))
+    yield made
+    made.store.close()
+
+
+SPEED = speed({"baseline": 2.0, "int8_dynamic": 1.0})
+
+
+def test_the_baseline_and_whoever_is_accepted_are_certified(judged: Judged) -> None:
+    """A candidate that was refused is not: nobody may serve it. Again, nothing new is recorded."""
+    refused = certify_builds(
+        judged.job, judged.baseline, [judged.tried(Action.ROLLBACK)], SPEED, None
+    )
+    assert list(refused) == [judged.baseline.build.version]
+    accepted = [judged.tried(Action.WARN), tried("student3", None)]
+    issued = certify_builds(judged.job, judged.baseline, accepted, SPEED, None)
+    assert list(issued) == [judged.baseline.build.version, judged.candidate.version]
+    before = len(list(judged.store.entries()))
+    assert certify_builds(judged.job, judged.baseline, accepted, SPEED, None) == issued
+    assert len(list(judged.store.entries())) == before
+    assert judged.store.verify().ok
+
+
+def test_it_says_what_was_answered_measured_and_decided(judged: Judged) -> None:
+    """By versions and entries that are in the store; read again it is the same."""
+    build = judged.candidate.version
+    issued = certify_builds(
+        judged.job, judged.baseline, [judged.tried(Action.ACCEPT)], SPEED, None
+    )[build]
+    certificate = issued.certificate
+    items = json.loads(judged.store.read(certificate.golden.items))
+    assert items == TEXTS
+    assert len(json.loads(judged.store.read(certificate.golden.answers))) == len(TEXTS)
+    assert certificate.decision == judged.invariance(judged.candidate).run.entry
+    assert certificate.kernels.libraries["onnxruntime"] == HERE.libraries["onnxruntime"]
+    assert certificate.batch_invariance is judged.invariance(judged.candidate).invariance
+    assert certificate.speed is not None
+    assert certificate.speed.speedup.value == pytest.approx(2.0)
+    assert certificate.speed.slow is None
+    read = certificate_from_json(json.loads(judged.store.read(issued.version)))
+    assert replace(read, largest_difference=0.0) == replace(certificate, largest_difference=0.0)
+    assert standing(judged.store, judged.candidate, HERE).holds
+
+
+def test_the_winner_is_certified_under_the_threads_that_it_is_served_with(judged: Judged) -> None:
+    """A build of its own; how many threads its speed was measured with, the claim says."""
+    served = replace(judged.candidate, threads=2)
+    winner = cast(
+        "Certificate",
+        SimpleNamespace(
+            build=served, invariance=judged.invariance(served),
+            decision=decision(Action.ACCEPT), run=RUN,
+        ),
+    )  # fmt: skip
+    issued = certify_builds(judged.job, judged.baseline, [], SPEED, ("int8_dynamic", winner))
+    certificate = issued[served.version].certificate
+    assert certificate.threads == 2
+    assert certificate.speed is not None
+    assert certificate.speed.threads == 2
+    refused = replace(served, threads=1, max_tokens=11)
+    loser = SimpleNamespace(**{**vars(winner), "decision": decision(Action.ROLLBACK)})
+    loser.build = refused
+    again = certify_builds(
+        judged.job, judged.baseline, [], SPEED, ("int8_dynamic", cast("Certificate", loser))
+    )
+    assert refused.version not in again
+
+
+def test_what_is_no_faster_has_its_cause_in_its_certificate(judged: Judged) -> None:
+    """Here it is a model of a few microseconds, or a CPU without the instructions."""
+    slow = speed({"baseline": 1e-4, "int8_dynamic": 1e-4})
+    claim = speed_claim(judged.job, "int8_dynamic", judged.candidate, slow)
+    assert claim.slow is not None
+    assert claim.slow.cause in (Cause.SMALL, Cause.FLAGS)
+
+
+def test_a_server_that_is_not_ours_is_not_certified(judged: Judged) -> None:
+    """No digest holds it to what it was."""
+    foreign = cast("Baseline", SimpleNamespace(build=replace(judged.candidate, engine="http")))
+    assert certify_builds(judged.job, foreign, [], SPEED, None) == {}
