@@ -18,6 +18,7 @@ from headgate.optimize.audit import Audited, audit_promotion
 from headgate.optimize.blocks import SpeedBlocks
 from headgate.optimize.certificate import certify_builds
 from headgate.optimize.comparisons import compare
+from headgate.optimize.gain import gain_of_teacher
 from headgate.optimize.gate import judge_candidate
 from headgate.optimize.job import Job, open_job
 from headgate.optimize.power import plan_power
@@ -108,7 +109,10 @@ def optimize(
             plans = make_plans(job, baseline, winner, tried, limit_s)
             certificate = certify(job, rules.certify, baseline, plans)
             comparisons = compare(job, baseline, plans, certificate)
-            findings = Findings(winner, plans, certificate, comparisons)
+            gain = gain_of_teacher(
+                job, winner.name, teacher=baseline.quality_run.outputs["samples"]
+            )
+            findings = Findings(winner, plans, certificate, comparisons, gain)
         certify_builds(
             job, baseline, tried, speed, (winner.name, certificate) if winner is not None else None
         )

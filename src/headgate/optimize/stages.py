@@ -24,7 +24,7 @@ from headgate.objects import (
 )
 from headgate.optimize.admission import admit
 from headgate.optimize.blocks import SpeedBlocks, measure_blocks
-from headgate.optimize.evidence import AGREEMENT, KEPT_INDEX, gather
+from headgate.optimize.evidence import ABOUT_TWO, KEPT_INDEX, gather
 from headgate.optimize.gate import judge_candidate
 from headgate.optimize.holdout import spending
 from headgate.optimize.job import Job
@@ -280,7 +280,7 @@ def judge_server(
 def is_alone(contract: Contract) -> bool:
     """Whether a build keeps or breaks it by itself, whatever else there is."""
     metric = contract.metric.removeprefix("worst_slice_")
-    about_two = metric in AGREEMENT or metric.endswith(KEPT_INDEX)
+    about_two = metric in ABOUT_TWO or metric.endswith(KEPT_INDEX)
     return not contract.bound.needs_current and not about_two
 
 
