@@ -1,9 +1,18 @@
 """Smaller students: what they learn, from what, and a forecast before they are paid for.
 
-Pure: losses, curricula, which layers a student takes, forecasts and advice. The effectful half,
-``headgate.distillation.train`` and ``headgate.distillation.encoder``, is imported by name.
+Pure: losses, curricula, which layers a student takes, cascades, forecasts and advice. The
+effectful half, ``headgate.distillation.train``, ``headgate.distillation.encoder`` and
+``headgate.distillation.heads``, is imported by name.
 """
 
+from headgate.distillation.cascade import (
+    Threshold,
+    disagreements,
+    escalates,
+    learn_threshold,
+    lost_answers,
+    margins,
+)
 from headgate.distillation.curriculum import (
     batches,
     distinct,
@@ -24,13 +33,19 @@ __all__ = [
     "Forecast",
     "Recipe",
     "StudentPreview",
+    "Threshold",
     "batches",
     "break_even_requests",
+    "disagreements",
     "distinct",
     "embedding_regression",
+    "escalates",
     "forecast",
     "layers_for",
+    "learn_threshold",
     "learning_rate_share",
+    "lost_answers",
+    "margins",
     "pieces",
     "preview",
     "relational",
