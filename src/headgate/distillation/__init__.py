@@ -9,10 +9,12 @@ from headgate.distillation.cascade import (
     Threshold,
     disagreements,
     escalates,
+    fewest_items,
     learn_threshold,
     lost_answers,
     margins,
 )
+from headgate.distillation.classifiers import HEADS, HeadRecipe, as_probabilities, check_classes
 from headgate.distillation.curriculum import (
     batches,
     distinct,
@@ -27,19 +29,24 @@ from headgate.distillation.recipe import Recipe
 from headgate.distillation.students import STUDENTS, layers_for, targets, validate_layers
 
 __all__ = [
+    "HEADS",
     "STUDENTS",
     "Advice",
     "Anchor",
     "Forecast",
+    "HeadRecipe",
     "Recipe",
     "StudentPreview",
     "Threshold",
+    "as_probabilities",
     "batches",
     "break_even_requests",
+    "check_classes",
     "disagreements",
     "distinct",
     "embedding_regression",
     "escalates",
+    "fewest_items",
     "forecast",
     "layers_for",
     "learn_threshold",

@@ -10,6 +10,7 @@ Knows nothing of engines: scores come in as arrays.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,7 @@ __all__ = [
     "Threshold",
     "disagreements",
     "escalates",
+    "fewest_items",
     "learn_threshold",
     "lost_answers",
     "margins",
@@ -145,6 +147,15 @@ def learn_threshold(
         risk_bound=binomial_upper(events, n, level=CONFIDENCE),
         n=n,
     )
+
+
+def fewest_items(risk: float) -> int:
+    """With fewer items than this no threshold keeps ``risk``, even where nothing is lost.
+
+    >>> fewest_items(0.01)
+    299
+    """
+    return math.ceil(math.log(1 - CONFIDENCE) / math.log1p(-risk))
 
 
 def _between(descending: NDArray[np.float64], kept: int) -> float:
