@@ -67,11 +67,10 @@ def margins(scores: Scores) -> NDArray[np.float64]:
     """
     if scores.ndim != 2 or scores.shape[1] < 2:
         raise ValueError(f"a margin needs two classes or more a row, got shape {scores.shape}")
-    if not len(scores):
-        return np.zeros(0)
-    two = np.partition(scores.astype(np.float64), -2, axis=1)[:, -2:]
-    margin: NDArray[np.float64] = two[:, 1] - two[:, 0]
-    return np.where(np.isnan(scores).any(axis=1), np.nan, margin)
+    two = np.partition(scores, -2, axis=1)[:, -2:].astype(np.float64)  # NaN counts as highest
+    with np.errstate(invalid="ignore"):  # two that are infinite
+        margin: NDArray[np.float64] = two[:, 1] - two[:, 0]
+    return margin
 
 
 def escalates(scores: Scores, threshold: float) -> NDArray[np.bool_]:
