@@ -48,6 +48,7 @@ from headgate.config.schema import (
 )
 from headgate.errors import ConfigError, InputError
 from headgate.objects import Axis, Bound, Contract, Direction, Owner, digest_bytes
+from headgate.planning import tried_by_default
 from headgate.release import LIVE_METRICS
 
 __all__ = ["DEFAULT_WORKLOAD", "EndpointConfig", "Gap", "expand_environment", "load_config"]
@@ -205,7 +206,9 @@ def load_config(path: Path) -> EndpointConfig:
         safety=file.safety,
         preprocess=file.preprocess,
         postprocess=file.postprocess,
-        candidates=file.candidates,
+        candidates=file.candidates
+        if "candidates" in file.model_fields_set
+        else tried_by_default(file.task),
         replay=file.replay,
         seed=file.seed,
         gaps=_gaps(file, contracts),

@@ -262,7 +262,7 @@ class DataFiles(_Section):
     )
     calibrate: FileName | None = Field(
         default=None,
-        description="What static quantization takes its ranges from.",
+        description="What static quantization takes its ranges from, and a cascade its threshold.",
         examples=["calibrate.jsonl"],
     )
 
@@ -496,7 +496,12 @@ class EndpointFile(_Section):
     )
     candidates: Annotated[
         tuple[Annotated[str, _one_of("candidate", tuple(CANDIDATES))], ...], Strict(False)
-    ] = Field(default=TRIED_BY_DEFAULT, min_length=1, description="Which candidates to try.")
+    ] = Field(
+        default=TRIED_BY_DEFAULT,
+        min_length=1,
+        description="Which candidates to try; of classify linear and linear_cascade in place of "
+        "the encoder's students, where it is not said.",
+    )
     replay: Replay = Field(default=Replay(), description="How it is measured under load.")
     seed: int = Field(default=0, ge=0, description="Of everything that is drawn.", examples=[0])
 

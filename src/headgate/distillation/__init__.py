@@ -1,10 +1,20 @@
 """Smaller students: what they learn, from what, and a forecast before they are paid for.
 
-Pure: losses, curricula, which layers a student takes, when a training saves and stops, forecasts
-and advice. The effectful half, ``headgate.distillation.train`` and what it trains with, is imported
-by name.
+Pure: losses, curricula, which layers a student takes, when a training saves and stops, cascades,
+forecasts and advice. The effectful half, ``headgate.distillation.train`` and what it trains with,
+and ``headgate.distillation.heads``, is imported by name.
 """
 
+from headgate.distillation.cascade import (
+    Threshold,
+    disagreements,
+    escalates,
+    fewest_items,
+    learn_threshold,
+    lost_answers,
+    margins,
+)
+from headgate.distillation.classifiers import HEADS, HeadRecipe, as_probabilities, check_classes
 from headgate.distillation.curriculum import (
     batches,
     distinct,
@@ -34,27 +44,38 @@ from headgate.distillation.students import (
 )
 
 __all__ = [
+    "HEADS",
     "STUDENTS",
     "Advice",
     "Anchor",
     "Forecast",
     "Gain",
+    "HeadRecipe",
     "Recipe",
     "StudentPreview",
+    "Threshold",
     "Weights",
+    "as_probabilities",
     "batches",
     "break_even_requests",
+    "check_classes",
     "check_tokenizer",
     "contrast",
     "control",
+    "disagreements",
     "distinct",
     "embedding_regression",
+    "escalates",
     "feed_forward_of",
+    "fewest_items",
     "forecast",
     "gain_of",
     "hidden_states",
     "layers_for",
+    "learn_threshold",
     "learning_rate_share",
+    "lost_answers",
+    "margins",
     "pieces",
     "preview",
     "relational",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from headgate.engines.cascade_engine import CascadeEngine, CascadePart
 from headgate.engines.codec import TensorCodec, TextCodec
 from headgate.engines.http_engine import SERVER_FILE, ForeignServer, HttpEngine
 from headgate.engines.onnxruntime_engine import OnnxRuntimeEngine
@@ -12,17 +13,20 @@ from headgate.engines.openvino_engine import OpenVinoEngine
 from headgate.engines.pair_codec import PairCodec
 from headgate.engines.signature import model_inputs
 from headgate.errors import ConfigError
-from headgate.objects import Build
+from headgate.objects import CASCADE, Build, parts_of
 from headgate.workload import Codec, Engine
 
-__all__ = ["codec_for", "load", "token_codec"]
+__all__ = ["codec_for", "load", "load_part", "token_codec"]
 
 
 def load(build: Build, path_of: Callable[[str], Path]) -> Engine:
-    """The build, loaded. ``path_of`` maps an artifact version to a file, whatever its name.
+    """The build, loaded: of a cascade both parts. ``path_of`` maps an artifact version to a file,
+    whatever its name.
 
     Raises ``EngineError``, ``MissingExtra``, or ``ConfigError`` for an engine that does not exist.
     """
+    if build.engine == CASCADE:
+        return _cascade(build, path_of)
     files = {name: path_of(version) for name, version in build.files.items()}
     if build.engine == "onnxruntime" and "model.onnx" in files:
         return OnnxRuntimeEngine(files["model.onnx"], threads=build.threads, options=build.options)
@@ -51,6 +55,28 @@ def _compute(precision: str) -> str:
     """
     rest = precision.rpartition("_")[2]
     return rest if rest in ("bf16", "fp16") else "fp32"
+
+
+def load_part(part: Build, path_of: Callable[[str], Path]) -> CascadePart:
+    """A part of a cascade, which takes of its batches what its model has inputs for."""
+    inputs = frozenset(spec.name for spec in model_inputs(part, path_of))
+    return CascadePart(load(part, path_of), inputs)
+
+
+def _cascade(build: Build, path_of: Callable[[str], Path]) -> CascadeEngine:
+    parts = parts_of(build)
+    student, teacher = (load_part(part, path_of) for part in (parts.student, parts.teacher))
+    lacking = sorted(student.inputs - teacher.inputs)
+    if lacking:
+        student.close()
+        teacher.close()
+        raise ConfigError(
+            f"its student takes {', '.join(lacking)}, which its teacher does not",
+            where=build.name,
+            reason="unlike_parts",
+            fix="make the student from this teacher",
+        )
+    return CascadeEngine(student, teacher, threshold=parts.threshold)
 
 
 def codec_for(build: Build, path_of: Callable[[str], Path]) -> Codec:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from headgate.errors import InputError
-from headgate.objects import Build
+from headgate.objects import CASCADE, Build, parts_of
 
 __all__ = ["batch_scaled", "check_answer", "class_labels", "keep_output", "scores_beside_labels"]
 
@@ -97,7 +97,10 @@ def keep_output(path: Path, output: str, out: Path) -> None:
 def batch_scaled(build: Build, path_of: Callable[[str], Path]) -> bool:
     """Whether activations get one scale for the whole batch when they are run, so that an answer
     depends on its neighbours' content however few examples show it (ONNX's DynamicQuantizeLinear:
-    a scale for each tensor, not for each row)."""
+    a scale for each tensor, not for each row). A cascade does where a part of it does."""
+    if build.engine == CASCADE:
+        parts = parts_of(build)
+        return batch_scaled(parts.student, path_of) or batch_scaled(parts.teacher, path_of)
     if "model.onnx" not in build.files:
         return False
     import onnx

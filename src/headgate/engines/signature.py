@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from headgate.errors import InputError
-from headgate.objects import Build
+from headgate.objects import CASCADE, Build, parts_of
 from headgate.quantization.facts import TensorSpec
 from headgate.quantization.optional import load_openvino
 
@@ -15,7 +15,12 @@ __all__ = ["model_inputs", "onnx_spec"]
 
 
 def model_inputs(build: Build, path_of: Callable[[str], Path]) -> tuple[TensorSpec, ...]:
-    """The model's inputs in its own order. Raises ``InputError``, ``MissingExtra``."""
+    """The model's inputs in its own order; of a cascade the teacher's, which its student shares.
+
+    Raises ``InputError``, ``MissingExtra``.
+    """
+    if build.engine == CASCADE:
+        return model_inputs(parts_of(build).teacher, path_of)
     if "model.xml" in build.files:
         openvino = load_openvino("an OpenVINO model")
         xml, weights = path_of(build.files["model.xml"]), path_of(build.files["model.bin"])

@@ -3,6 +3,7 @@
 Knows nothing of files, clocks or engines.
 """
 
+from headgate.objects.cascade import CASCADE, Parts, cascade_of, parts_of
 from headgate.objects.checks import (
     Answer,
     CheckItem,
@@ -42,6 +43,7 @@ from headgate.objects.serving import BatchingSpec, BatchInvariance, Build, Cache
 from headgate.objects.standards import STANDARDS, Limits, Response, Signal, Standard
 
 __all__ = [
+    "CASCADE",
     "FAILURE_QUESTIONS",
     "INFERENCE_FLAGS",
     "KINDS",
@@ -71,6 +73,7 @@ __all__ = [
     "Limits",
     "Measurement",
     "Owner",
+    "Parts",
     "ProductionObject",
     "Release",
     "Reply",
@@ -85,6 +88,7 @@ __all__ = [
     "answers",
     "ask",
     "canonical",
+    "cascade_of",
     "checklist",
     "differences",
     "digest",
@@ -92,6 +96,7 @@ __all__ = [
     "findings",
     "jsonable",
     "parse",
+    "parts_of",
     "planted",
     "short",
 ]

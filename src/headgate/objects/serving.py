@@ -34,7 +34,8 @@ class Build:
     """For people: ``fp32``, ``int8-static``, ``student3-int8``."""
     task: str
     engine: str
-    """onnxruntime, openvino, or http for a server that is not ours."""
+    """onnxruntime, openvino, http for a server that is not ours, or cascade (``objects.cascade``)
+    for two builds that answer as one."""
     precision: str
     files: Mapping[str, str]
     """File name -> artifact version: ``model.onnx``, or ``model.xml`` and ``model.bin``; of a

@@ -50,6 +50,8 @@ class Inputs:
     """As the model takes them: after the endpoint's own ``preprocess``."""
     calibrate: tuple[Item, ...]
     """The same."""
+    labels: Mapping[str, tuple[float, ...]]
+    """Of train and calibrate, one an item, where they have labels."""
     workload: WorkloadLog
     unique: WorkloadLog | None
     versions: Mapping[str, str]
@@ -120,8 +122,12 @@ def register_inputs(config: EndpointConfig, recorder: Recorder, acceptance: Acce
         }
         evaluate = load_split(config.task, paths["evaluate"])
         holdout = load_split(config.task, paths["holdout"]) if "holdout" in paths else None
-        train = tuple(load_texts(paths["train"])) if "train" in paths else ()
-        calibrate = _calibration(config, paths)
+        learnt: dict[str, LabelledSet | tuple[str, ...]] = {
+            role: _learnt_from(config.task, role, paths[role])
+            for role in ("train", "calibrate")
+            if role in paths
+        }
+        train, calibrate = (_inputs_of(learnt.get(role)) for role in ("train", "calibrate"))
         splits = {
             role: items
             for role, items in {
@@ -147,6 +153,9 @@ def register_inputs(config: EndpointConfig, recorder: Recorder, acceptance: Acce
         for role, items in (("train", train), ("calibrate", calibrate)):
             names = [f"row {i + 1}" for i in range(len(items))]
             acceptance.check_learnable(paths.get(role, config.path), items, names)
+            rows = learnt.get(role)
+            if isinstance(rows, LabelledSet):
+                acceptance.check_labels(paths[role], rows)
         if acceptance.preprocess is not None:  # two items may be one to the model
             seen = {role: _seen(acceptance, items) for role, items in splits.items()}
             check_overlap(seen, path=config.path, after=" after preprocess")
@@ -182,6 +191,11 @@ def register_inputs(config: EndpointConfig, recorder: Recorder, acceptance: Acce
         holdout,
         acceptance.prepared(train),
         acceptance.prepared(calibrate),
+        {
+            role: split.labels
+            for role, split in learnt.items()
+            if isinstance(split, LabelledSet) and split.labels is not None
+        },
         workload,
         unique,
         versions,
@@ -219,12 +233,21 @@ def _given_files(config: EndpointConfig) -> dict[str, str]:
     return {role: name for role, name in files.items() if name is not None}
 
 
-def _calibration(config: EndpointConfig, paths: Mapping[str, Path]) -> tuple[Item, ...]:
-    if "calibrate" not in paths:
-        return ()
-    if config.task == "embed":
-        return tuple(load_texts(paths["calibrate"]))
-    return tuple(_items(load_split(config.task, paths["calibrate"])))
+def _learnt_from(task: str, role: str, path: Path) -> LabelledSet | tuple[str, ...]:
+    """Texts; of classifiers, predictors and what calibrates a cross-encoder rows as in evaluate."""
+    if _holds_texts(role, task):
+        return tuple(load_texts(path))
+    split = load_split(task, path)
+    assert isinstance(split, LabelledSet), "embed learns from texts"
+    return split
+
+
+def _inputs_of(split: LabelledSet | tuple[str, ...] | None) -> tuple[Item, ...]:
+    return split.inputs if isinstance(split, LabelledSet) else split or ()
+
+
+def _holds_texts(role: str, task: str) -> bool:
+    return task == "embed" or (task == "rerank" and role == "train")
 
 
 def _workload(path: Path) -> WorkloadLog:
@@ -261,7 +284,7 @@ def _form(role: str, task: str) -> tuple[Kind, str]:
     """Kind and schema of a file of the endpoint."""
     if role in ("workload", "unique"):
         return "workload", WORKLOAD
-    texts = role == "train" or (role == "calibrate" and task == "embed")
+    texts = role in ("train", "calibrate") and _holds_texts(role, task)
     return "dataset", TEXTS if texts else SCHEMAS[task]
 
 

@@ -20,6 +20,7 @@ from headgate.engines.probe import read_profile
 from headgate.errors import ConfigError, InputError
 from headgate.ledger import Store
 from headgate.objects import (
+    CASCADE,
     Build,
     Contract,
     Direction,
@@ -30,6 +31,13 @@ from headgate.objects import (
     digest,
 )
 from headgate.optimize.accept import Acceptance, classes_of
+from headgate.optimize.cascades import (
+    ESCALATED,
+    asked_escalations,
+    composed,
+    escalated_items,
+    measured_parts,
+)
 from headgate.optimize.evidence import OwnRange
 from headgate.optimize.inputs import Inputs, register_inputs
 from headgate.optimize.measure import (
@@ -103,24 +111,42 @@ class Job:
         """Service-time curves of builds, each with so many instances side by side.
 
         Those of a group are measured in turn, and all groups together where the machine can hold
-        as many engines.
+        as many engines. That of a cascade is composed of its parts'.
         """
         plans = [plan for group in groups for plan in group]
-        if sum(instances for _, instances in plans) <= _MOST_ENGINES:
+        if sum(n * len(measured_parts(build)) for build, n in plans) <= _MOST_ENGINES:
             measured = iter(self._in_turn(plans))
             return [[next(measured) for _ in group] for group in groups]
         return [self._in_turn(group) for group in groups]
 
     def _in_turn(self, plans: Sequence[tuple[Build, int]]) -> list[MeasuredCurve]:
-        return measure_curves(
-            self.recorder,
-            plans,
-            self.behaviour,
-            items=self.queries,
-            sizes=_CURVE_SIZES,
-            lengths=self.lengths,
-            budget_s=_CURVE_BUDGET_S,
+        measured = iter(
+            measure_curves(
+                self.recorder,
+                [(part, n) for build, n in plans for part in measured_parts(build)],
+                self.behaviour,
+                items=self.queries,
+                sizes=_CURVE_SIZES,
+                lengths=self.lengths,
+                budget_s=_CURVE_BUDGET_S,
+            )
         )
+        return [
+            composed(next(measured), next(measured), self._escalated_share(build))
+            if build.engine == CASCADE
+            else next(measured)
+            for build, _ in plans
+        ]
+
+    def _escalated_share(self, cascade: Build) -> float:
+        """Of the workload's requests."""
+        asked = asked_escalations(
+            cascade,
+            workload=self.inputs.versions["workload"],
+            preprocess=self.config.preprocess,
+        )
+        done = self.recorder.run(asked.what, u=asked.u, c=asked.c, detail=asked.detail)
+        return float(escalated_items(self.store.read(done.outputs[ESCALATED])).mean())
 
     def register_build(self, build: Build) -> None:
         """The build as an artifact: what measurements and decisions of it name."""

@@ -48,6 +48,7 @@ __all__ = [
     "measure_quality",
     "npy",
     "open_answerer",
+    "slower",
 ]
 
 VECTORS = "vectors.npy"
@@ -110,6 +111,8 @@ class MeasuredCurve:
     cores_used: float
     """Mean number of cores that one call of one instance computes on."""
     run: Recorded
+    parts: tuple[ServiceCurve, ServiceCurve] | None = None
+    """Of a cascade: its student's curve and its teacher's, from which ``curve`` is composed."""
 
     def with_shell(
         self, cpu_s_per_request: float, *, cores: int, hits_per_miss: float = 0.0
@@ -120,8 +123,26 @@ class MeasuredCurve:
         second spent beside it; each request that runs also carries its share of those that hit.
         """
         share = self.plan.instances / cores
-        item_s = self.curve.item_s + cpu_s_per_request * (1 + hits_per_miss) * share
-        return replace(self, curve=replace(self.curve, item_s=item_s))
+        return self.slower_by(cpu_s_per_request * (1 + hits_per_miss) * share)
+
+    def slower_by(self, item_s: float) -> MeasuredCurve:
+        """The curve of calls that take ``item_s`` more for every request in them."""
+        parts = self.parts
+        if parts is not None:
+            parts = slower(parts[0], item_s), parts[1]
+        return replace(self, curve=slower(self.curve, item_s), parts=parts)
+
+    @property
+    def takes(self) -> object:
+        """What a call takes, as a plan is told it: see ``optimize.plan.times_of``."""
+        if self.parts is None:
+            return self.curve
+        return {"student": self.parts[0], "teacher": self.parts[1]}
+
+
+def slower(curve: ServiceCurve, item_s: float) -> ServiceCurve:
+    """``curve``, every request in a call taking so much more."""
+    return replace(curve, item_s=curve.item_s + item_s)
 
 
 def build_inputs(build: Build, **others: str) -> dict[str, str]:

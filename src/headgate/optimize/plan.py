@@ -17,6 +17,7 @@ from headgate.caching import request_key
 from headgate.config import load_workload
 from headgate.dataplane import DataPlane
 from headgate.objects import (
+    CASCADE,
     BatchingSpec,
     BatchInvariance,
     Build,
@@ -25,14 +26,15 @@ from headgate.objects import (
     canonical,
     parse,
 )
+from headgate.optimize.cascades import ESCALATED, asked_escalations, escalated_items
 from headgate.optimize.chains import Chain
-from headgate.optimize.measure import MeasuredCurve, build_inputs
+from headgate.optimize.measure import MeasuredCurve, build_inputs, slower
 from headgate.optimize.recorder import Asked, Call, Output, Recorded, transformation
 from headgate.optimize.served import served_codec
 from headgate.planning import BATCHING_GRID, WAITS, SimulationResult, choose, simulate
 from headgate.runtime.servable import build_from_json, curve_from_json, variant_from_json
 from headgate.scheduling import InstancePlan
-from headgate.workload import Request, ServiceCurve
+from headgate.workload import BatchTimeModel, CascadeTimes, Request
 
 __all__ = ["Choice", "Outcome", "choose_variant", "simulate_variant"]
 
@@ -131,10 +133,11 @@ def plan_choose(call: Call) -> Mapping[str, Output]:
     curves = {
         InstancePlan(p["threads"], p["instances"]): curve_from_json(p["curve"]) for p in c["plans"]
     }
-    takes = {
-        InstancePlan(p["threads"], p["instances"]): curve_from_json(p["takes"]) for p in c["plans"]
-    }
     sizes = _workload(call, build)
+    takes = {
+        InstancePlan(p["threads"], p["instances"]): _times(call, sizes, p["takes"])
+        for p in c["plans"]
+    }
     choice = choose(
         _requests(sizes, 0, len(sizes[0])),
         curves,
@@ -164,9 +167,9 @@ def plan_simulate(call: Call) -> Mapping[str, Output]:
     c = call.c
     build, variant = build_from_json(c["build"]), variant_from_json(c["variant"])
     curve = curve_from_json(c["curve"])
-    takes = _slower(c["takes"], c["beside_s"])
     lone = c.get("lone")  # older records have none
     sizes = _workload(call, build)
+    takes = _times(call, sizes, c["takes"], slower_s=c["beside_s"])
     n, span_s = len(sizes[0]), float(sizes[0].sum())
     stretch = (n - 1) / span_s / c["rate_per_s"] if c["rate_per_s"] else 1.0
     plane = DataPlane.of(
@@ -175,7 +178,7 @@ def plan_simulate(call: Call) -> Mapping[str, Output]:
         lone_service=curve_from_json(lone["curve"]) if lone else None,
         batch_invariance=BatchInvariance(c["batch_invariance"]),
     )
-    lone_takes = _slower(lone["takes"], c["beside_s"]) if lone else None
+    lone_takes = _times(call, sizes, lone["takes"], slower_s=c["beside_s"]) if lone else None
     now_s = 0.0
 
     def run(first: int, last: int) -> SimulationResult:
@@ -232,10 +235,22 @@ def plan_simulate(call: Call) -> Mapping[str, Output]:
     return {"outcome": Output(canonical(body), "samples", "json Outcome")}
 
 
-def _slower(curve: Mapping[str, Any], item_s: float) -> ServiceCurve:
-    """A stored curve, every request in a call taking so much more."""
-    fitted = curve_from_json(curve)
-    return replace(fitted, item_s=fitted.item_s + item_s)
+def _times(
+    call: Call, sizes: _Sizes, takes: Mapping[str, Any], *, slower_s: float = 0.0
+) -> BatchTimeModel:
+    """What calls take, from what is stored (``MeasuredCurve.takes``): a curve, or the two of a
+    cascade, whose teacher runs for those requests that escalate. ``slower_s``: so much more for
+    every request in a call."""
+    if "student" not in takes:
+        return slower(curve_from_json(takes), slower_s)
+    _, keys, _ = sizes
+    escalated = escalated_items(call.store.read(call.u[ESCALATED]))
+    return CascadeTimes(
+        slower(curve_from_json(takes["student"]), slower_s),
+        curve_from_json(takes["teacher"]),
+        float(escalated.mean()),
+        frozenset(key for key, asked in zip(keys, escalated, strict=True) if asked),
+    )
 
 
 def choose_variant(
@@ -263,9 +278,10 @@ def choose_variant(
     ``preprocess``: the endpoint's own (``module:function``); it decides lengths and what is equal.
     """
     first = next(iter(builds.values()))
+    u = yield from _inputs(first, workload, preprocess)
     done = yield Asked(
         plan_choose,
-        u=_inputs(first, workload),
+        u=u,
         c={
             "build": first,
             "preprocess": preprocess,
@@ -274,7 +290,7 @@ def choose_variant(
                     "threads": m.plan.threads,
                     "instances": m.plan.instances,
                     "curve": m.curve,
-                    "takes": t.curve,
+                    "takes": t.takes,
                 }
                 for m, t in zip(curves, takes, strict=True)
             ],
@@ -342,16 +358,17 @@ def simulate_variant(
     ``lone``: ``curve`` and ``takes`` of its lone engine, where it has one.
     ``rate_per_s`` stretches the workload as a whole, whatever part of it is taken.
     """
+    u = yield from _inputs(build, workload, preprocess)
     done = yield Asked(
         plan_simulate,
-        u=_inputs(build, workload),
+        u=u,
         c={
             "build": build,
             "preprocess": preprocess,
             "variant": variant,
             "curve": curve.curve,
-            "takes": takes.curve,
-            "lone": {"curve": lone[0].curve, "takes": lone[1].curve} if lone else None,
+            "takes": takes.takes,
+            "lone": {"curve": lone[0].curve, "takes": lone[1].takes} if lone else None,
             "cores": cores,
             "batch_invariance": batch_invariance,
             "value_bytes": value_bytes,
@@ -369,5 +386,10 @@ def simulate_variant(
     return Outcome(**body, run=done)
 
 
-def _inputs(build: Build, workload: str) -> dict[str, str]:
-    return build_inputs(build, workload=workload)
+def _inputs(build: Build, workload: str, preprocess: str | None) -> Chain[dict[str, str]]:
+    """``u`` of a plan; of a cascade with who escalates on this workload."""
+    u = build_inputs(build, workload=workload)
+    if build.engine == CASCADE:
+        done = yield asked_escalations(build, workload=workload, preprocess=preprocess)
+        u[ESCALATED] = done.outputs[ESCALATED]
+    return u

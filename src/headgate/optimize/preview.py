@@ -15,6 +15,7 @@ from headgate.engines import codec_for
 from headgate.engines.check import check_onnx
 from headgate.objects import jsonable
 from headgate.optimize.job import Job
+from headgate.optimize.making.cascades import lacks_for_cascade
 from headgate.optimize.measure import MeasuredCurve
 from headgate.planning import CANDIDATES, Candidate
 from headgate.quantization import ModelFacts, QuantizationForecast, Scheme, forecast
@@ -24,6 +25,10 @@ __all__ = ["Forecast", "preview"]
 
 _BACKWARD = 2.0
 """A backward pass costs about two forward passes (Kaplan et al., arXiv 2001.08361, section 2.1)."""
+_HEAD_EXPECTED = {
+    False: "a small model of the teacher's answers; training takes seconds",
+    True: "the teacher answers what a small student is not sure of",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +70,9 @@ def _look_at(job: Job, name: str, facts: ModelFacts, curve: MeasuredCurve) -> Fo
         expected.append(words.size(quantized.file_bytes))
         warnings = quantized.warnings
         body["quantization"] = quantized
-    if candidate.student is not None and not lacks:
+    if candidate.classifies:
+        expected.append(_HEAD_EXPECTED[candidate.cascade])
+    elif candidate.student is not None and not lacks:
         expected.append(_student(job, curve, body))
     skip = "; ".join(lacks)
     said = "" if skip else ", ".join(expected)
@@ -96,9 +103,23 @@ def _lacks(job: Job, candidate: Candidate) -> Sequence[str]:
             ),
             (bool(job.inputs.train), "data: train is not declared"),
         ]
+        if candidate.classifies:
+            return [*(what for there, what in needs if not there), *_lacks_head(job, candidate)]
         if not job.source.encoder:  # nothing that could be installed or declared helps
             return ["a student takes layers of a transformers encoder (model: {path: DIR})"]
     return [what for there, what in needs if not there]
+
+
+def _lacks_head(job: Job, candidate: Candidate) -> Sequence[str]:
+    """The same of a classifier's small student, alone or before its teacher."""
+    if job.config.task != "classify":
+        return [f"{candidate.student} is a student of a classifier"]
+    if job.config.postprocess is not None:
+        return ["what postprocess makes of the scores is not what a student learns"]
+    if not candidate.cascade:
+        return []
+    lacking = lacks_for_cascade(job.contracts, len(job.inputs.calibrate))
+    return [lacking] if lacking else []
 
 
 def _quantized(job: Job, scheme: Scheme, facts: ModelFacts) -> QuantizationForecast:

@@ -154,7 +154,8 @@ def make_candidates(
     One that failed in an earlier run is not tried again, unless the run is fresh or the environment
     another.
     """
-    maker = Maker(replace(job.recorder, failures_stand=True), job.source, job.inputs, job.profile)
+    recorder = replace(job.recorder, failures_stand=True)
+    maker = Maker(recorder, job.source, job.inputs, job.profile, job.contracts)
     tried = [_measured(job, maker, baseline, forecast) for forecast in forecasts]
     made = [t.build for t in tried if t.build is not None]
     speed = measure_blocks(

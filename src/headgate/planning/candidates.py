@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from headgate.distillation import STUDENTS
+from headgate.distillation import HEADS, STUDENTS
 from headgate.quantization import FP32, FP32_OPENVINO, SCHEMES, Scheme
 
-__all__ = ["BASELINE", "CANDIDATES", "TRIED_BY_DEFAULT", "Candidate"]
+__all__ = ["BASELINE", "CANDIDATES", "TRIED_BY_DEFAULT", "Candidate", "tried_by_default"]
 
 BASELINE = FP32.name
 """The model as it is, which is nobody's candidate and what the plainest are plainer than."""
@@ -23,18 +23,22 @@ class Candidate:
     """One way to make a build of the endpoint's model."""
 
     student: str | None
-    """One of ``distillation.STUDENTS``; None is the model itself."""
+    """One of ``distillation.STUDENTS`` or ``HEADS``; None is the model itself."""
     scheme: Scheme
+    cascade: bool = False
+    """Whether the model itself answers what the student is not sure of."""
 
     @property
     def name(self) -> str:
-        """``int8_static``, ``student3``, ``student3_int8_static``.
+        """``int8_static``, ``student3``, ``student3_int8_static``, ``linear_cascade``.
 
         >>> Candidate("student3", FP32).name
         'student3'
         """
         if self.student is None:
             return self.scheme.name
+        if self.cascade:
+            return f"{self.student}_cascade"
         return self.student if self.scheme == FP32 else f"{self.student}_{self.scheme.name}"
 
     @property
@@ -54,9 +58,15 @@ class Candidate:
         return lacking
 
     @property
+    def classifies(self) -> bool:
+        """Whether it is made of classifiers only."""
+        return self.student in HEADS
+
+    @property
     def learns_from(self) -> tuple[str, ...]:
         """Roles of the data that go into it."""
-        trains, calibrates = self.student is not None, self.scheme.needs_calibration
+        trains = self.student is not None
+        calibrates = self.scheme.needs_calibration or self.cascade
         return ("train",) * trains + ("calibrate",) * calibrates
 
 
@@ -67,10 +77,24 @@ def _all() -> Mapping[str, Candidate]:
         for scheme in SCHEMES
         if scheme == FP32 or student is None or not STUDENTS[student].static
     ]
+    # A classifier's small students have nothing that fewer bits would make faster.
+    pairs += [Candidate(head, FP32, cascade) for head in HEADS for cascade in (False, True)]
     return {c.name: c for c in pairs if c.name != BASELINE}
 
 
 CANDIDATES: Mapping[str, Candidate] = _all()
 """Name -> candidate: all that headgate.yaml may name."""
 TRIED_BY_DEFAULT = ("bf16", "int8_dynamic", "int8_static", "student3", "student3_int8_static")
-"""What is tried where the file does not say."""
+"""What is tried where the file does not say, of all but classifiers."""
+
+
+def tried_by_default(task: str) -> tuple[str, ...]:
+    """What is tried where the file does not say: of a classifier its own students.
+
+    >>> tried_by_default("classify")[-2:]
+    ('linear', 'linear_cascade')
+    """
+    if task != "classify":
+        return TRIED_BY_DEFAULT
+    others = [name for name in TRIED_BY_DEFAULT if CANDIDATES[name].student is None]
+    return (*others, "linear", "linear_cascade")

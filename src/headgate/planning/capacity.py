@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from headgate.dataplane import DataPlane
 from headgate.planning.simulate import Noise, SimulationResult, simulate
 from headgate.theory.quantile import quantile
-from headgate.workload import Request, ServiceTimeModel
+from headgate.workload import BatchTimeModel, Request
 
 __all__ = ["Capacity", "keeps_promise", "max_rate", "rate_per_s", "scale_to_rate"]
 
@@ -79,7 +79,7 @@ def keeps_promise(result: SimulationResult, rate_per_s: float, *, p95_limit_s: f
 def max_rate(
     make_plane: Callable[[], DataPlane],
     requests: Sequence[Request],
-    service: ServiceTimeModel,
+    service: BatchTimeModel,
     *,
     p95_limit_s: float,
     first_guess_per_s: float,

@@ -22,7 +22,7 @@ from headgate.planning.search import EQUAL, LOAD, Policies, Search, Trial
 from headgate.planning.simulate import SimulationResult, simulate
 from headgate.scheduling import InstancePlan
 from headgate.theory.quantile import quantile
-from headgate.workload import Request, ServiceCurve
+from headgate.workload import BatchTimeModel, Request, ServiceCurve
 
 __all__ = ["BATCHING_GRID", "WAITS", "PlanChoice", "Skipped", "choose"]
 
@@ -69,7 +69,7 @@ def choose(
     curves: Mapping[InstancePlan, ServiceCurve],
     *,
     p95_limit_s: float,
-    takes: Mapping[InstancePlan, ServiceCurve] | None = None,
+    takes: Mapping[InstancePlan, BatchTimeModel] | None = None,
     batching: Sequence[BatchingSpec] = BATCHING_GRID,
     caches: Sequence[CacheSpec] = (CacheSpec(),),
     value_bytes: int = 0,
@@ -128,7 +128,7 @@ class _Tests:
     before: Sequence[Request]
     replayed: Sequence[Request]
     curves: Mapping[InstancePlan, ServiceCurve]
-    takes: Mapping[InstancePlan, ServiceCurve]
+    takes: Mapping[InstancePlan, BatchTimeModel]
     p95_limit_s: float
     value_bytes: int
     batch_invariance: BatchInvariance
@@ -241,7 +241,7 @@ def _least_attributed(trials: Sequence[Trial]) -> Trial:
 
 def _predict(
     workload: Sequence[Request],
-    curves: Mapping[InstancePlan, ServiceCurve],
+    curves: Mapping[InstancePlan, BatchTimeModel],
     batching: Sequence[BatchingSpec],
     caches: Sequence[CacheSpec],
     value_bytes: int,

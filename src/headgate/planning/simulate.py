@@ -32,7 +32,7 @@ from headgate.dataplane import (
     Woke,
 )
 from headgate.theory.quantile import quantile
-from headgate.workload import Request, ServiceTimeModel
+from headgate.workload import BatchTimeModel, Request
 
 __all__ = ["Noise", "SimulationResult", "exponential_noise", "lognormal_noise", "simulate"]
 
@@ -137,9 +137,9 @@ class SimulationResult:
 def simulate(
     plane: DataPlane,
     requests: Iterable[Request],
-    service: ServiceTimeModel,
+    service: BatchTimeModel,
     *,
-    lone_service: ServiceTimeModel | None = None,
+    lone_service: BatchTimeModel | None = None,
     noise: Noise | None = None,
     value_bytes: int = 0,
     handover_s: float = 0.0,
@@ -201,7 +201,7 @@ def simulate(
                     held, model = 1, service
                     if action.instance == plane.instances and lone_service is not None:
                         held, model = plane.instances, lone_service
-                    duration_s = model.predict_s(size, batch.longest)
+                    duration_s = model.batch_s(batch)
                     if noise is not None:
                         duration_s *= noise()
                     busy_s += held * (duration_s + handover_s)

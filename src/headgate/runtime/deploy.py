@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from headgate import engines
 from headgate.caching import request_key
 from headgate.dataplane import DataPlane
+from headgate.engines.cascade_engine import CascadeEngine
 from headgate.engines.invariance import EPSILON, cosine_distance, largest_difference
 from headgate.engines.signature import model_inputs
 from headgate.errors import ConfigError, EngineError, InputError, RequestError
@@ -175,15 +176,18 @@ class Deployment:
         if variant.lone_threads:
             roles.append((variant.lone_threads, BatchingSpec(max_requests=1)))
         warm_each_s = warm_s / len(roles)
+        cascades: list[CascadeEngine] = []  # also those that were replaced: a counter never falls
 
         def load(number: int, bound_s: float) -> tuple[Engine, int]:
             threads, batching = roles[number]
             engine = engines.load(replace(build, threads=threads), path_of)
             try:
                 shapes = warm_shapes(build, batching, fixed=build.tokenizer is None)
-                return engine, warm(
-                    engine, codec, sample, shapes, bound_s=bound_s, clock=time.monotonic
-                )
+                warmed = warm(engine, codec, sample, shapes, bound_s=bound_s, clock=time.monotonic)
+                if isinstance(engine, CascadeEngine):
+                    engine.escalated_items = 0
+                    cascades.append(engine)
+                return engine, warmed
             except BaseException:
                 engine.close()
                 raise
@@ -222,6 +226,10 @@ class Deployment:
                 generation=generation,
                 batch_invariance=batch_invariance,
             )
+            counted = metrics or Metrics()
+            counted.escalated = (
+                (lambda: sum(e.escalated_items for e in cascades)) if cascades else None
+            )
             return cls(
                 endpoint=endpoint,
                 generation=generation,
@@ -246,7 +254,7 @@ class Deployment:
                 released=released,
                 trace_sink=trace_sink,
                 warmed_shapes=warmed,
-                metrics=metrics or Metrics(),
+                metrics=counted,
             )
         except BaseException:
             for engine in loaded:

@@ -97,6 +97,8 @@ class Metrics(Collector):
             dict.fromkeys(("look", "ledger", "rollback", "response", "lost", "signing"), 0)
         )
         self.open_incidents: Callable[[], int] = lambda: 0
+        self.escalated: Callable[[], int] | None = None
+        """Of a cascade: items that its teacher answered."""
         self.invalid_answers = 0
         self.cancelled = 0
         self.traces_dropped = 0
@@ -210,6 +212,12 @@ class Metrics(Collector):
         for labels, count in sorted(self.responses.items()):
             responses.add_metric(labels, count)
         yield responses
+        if self.escalated is not None:
+            yield CounterMetricFamily(
+                "headgate_cascade_escalated",
+                "Items that a cascade's teacher answered.",
+                value=self.escalated(),
+            )
         yield CounterMetricFamily(
             "headgate_invalid_answers",
             "Answers of engines that broke the output contract.",

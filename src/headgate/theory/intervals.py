@@ -14,12 +14,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scipy.special import ndtri, stdtrit
+from scipy.special import betaincinv, ndtri, stdtrit
 
 from headgate.theory._domain import require
 
 __all__ = [
     "Interval",
+    "binomial_upper",
     "normal_quantile",
     "paired_binary_interval",
     "paired_mean_interval",
@@ -152,6 +153,19 @@ def wilson_interval(successes: int, n: int, *, level: float = 0.95) -> Interval:
     low = 0.0 if successes == 0 else centre - half
     high = 1.0 if successes == n else centre + half
     return Interval(p, low, high, n)
+
+
+def binomial_upper(events: int, n: int, *, level: float = 0.95) -> float:
+    """The exact upper bound of a probability (Clopper and Pearson, 1934): the ``p`` with
+    ``P(Bin(n, p) <= events) = 1 - level``. It is too low in at most ``1 - level`` of all samples.
+
+    Textbook, the rule of three: none of 30 leaves up to 9.5 %, about 3/30.
+
+    >>> binomial_upper(0, 30), binomial_upper(30, 30)
+    (0.0950, 1.0)
+    """
+    require(n >= 1 and 0 <= events <= n, f"{events} of {n} is no count of events")
+    return 1.0 if events == n else float(betaincinv(events + 1, n - events, level))
 
 
 def paired_binary_interval(gained: int, lost: int, n: int, *, level: float = 0.95) -> Interval:

@@ -27,6 +27,7 @@ from headgate.theory.intervals import (
 
 __all__ = [
     "Interval",
+    "binomial_p_value",
     "fewest",
     "holm",
     "mcnemar_exact",
@@ -59,6 +60,22 @@ def mcnemar_exact(gained: int, lost: int) -> float:
     if gained + lost == 0:
         return 1.0
     return min(1.0, 2 * float(bdtr(min(gained, lost), gained + lost, 0.5)))
+
+
+def binomial_p_value(events: int, n: int, risk: float) -> float:
+    """Exact p of "an event is at least as likely as ``risk``": ``P(Bin(n, risk) <= events)``.
+
+    ``n >= 1`` independent trials, ``0 < risk < 1``. Small where so few events would be luck. The
+    p-value of Angelopoulos et al., "Learn then test" (arXiv 2110.01052), for losses of 0 and 1.
+
+    Textbook, the rule of three: without an event in 299 trials a risk of 1 % is ruled out at 95 %.
+
+    >>> binomial_p_value(0, 299, 0.01), binomial_p_value(0, 298, 0.01)
+    (0.0495, 0.0500)
+    """
+    require(n >= 1 and 0 <= events <= n, f"{events} of {n} is no count of events")
+    require(0 < risk < 1, f"a risk lies between 0 and 1, got {risk}")
+    return float(bdtr(events, n, risk))
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:

@@ -9,8 +9,9 @@ from typing import Protocol
 import numpy as np
 
 from headgate.errors import InputError
+from headgate.workload.request import Batch
 
-__all__ = ["CurvePoint", "ServiceCurve", "ServiceTimeModel"]
+__all__ = ["BatchTimeModel", "CurvePoint", "ServiceCurve", "ServiceTimeModel"]
 
 
 class ServiceTimeModel(Protocol):
@@ -18,6 +19,14 @@ class ServiceTimeModel(Protocol):
 
     def predict_s(self, size: int, longest: int) -> float:
         """Seconds of one engine call on ``size`` items of ``longest`` tokens each."""
+        ...
+
+
+class BatchTimeModel(ServiceTimeModel, Protocol):
+    """Knows also what a batch that is formed takes, whoever is in it: what a simulation runs on."""
+
+    def batch_s(self, batch: Batch) -> float:
+        """Seconds of one engine call on ``batch``."""
         ...
 
 
@@ -84,3 +93,7 @@ class ServiceCurve:
         return self.fixed_s + size * (
             self.item_s + length * (self.token_s + length * self.square_s)
         )
+
+    def batch_s(self, batch: Batch) -> float:
+        """Seconds of one engine call on ``batch``: only its shape counts."""
+        return self.predict_s(batch.size, batch.longest)

@@ -196,6 +196,7 @@ def test_a_candidate_is_not_made_of_data_that_is_rejected(
         source=None,
         inputs=SimpleNamespace(versions=dict.fromkeys(("train", "calibrate"), rejected_version)),
         profile=None,
+        contracts=(),
         behaviour=None,
         queries=(),
     )

@@ -39,7 +39,13 @@ def candidates(new_recorder: NewRecorder, *, fresh: bool = False) -> Tried:
     """The only candidate of a run of its own."""
     recorder = new_recorder(fresh_measurements=fresh)
     job = SimpleNamespace(
-        recorder=recorder, source=None, inputs=None, profile=None, behaviour=None, queries=()
+        recorder=recorder,
+        source=None,
+        inputs=None,
+        profile=None,
+        contracts=(),
+        behaviour=None,
+        queries=(),
     )
     baseline = SimpleNamespace(build=None)
     (tried,), _ = make_candidates(

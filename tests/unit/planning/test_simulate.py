@@ -12,7 +12,7 @@ from headgate.objects import BatchingSpec
 from headgate.planning import lognormal_noise, simulate
 from headgate.scheduling import Admission
 from headgate.testing import make_requests
-from headgate.workload import LearnedService, ServiceCurve
+from headgate.workload import CascadeTimes, LearnedService, ServiceCurve
 
 SECOND = ServiceCurve(fixed_s=1.0, item_s=0.0, token_s=0.0, square_s=0.0)
 HALF = ServiceCurve(fixed_s=0.5, item_s=0.0, token_s=0.0, square_s=0.0)
@@ -130,3 +130,14 @@ def test_nothing_in_nothing_out() -> None:
     """An empty workload is a result, not a crash."""
     result = simulate(plane(), [], SECOND)
     assert (result.requests, result.makespan_s, result.throughput_per_s) == (0, 0.0, 0.0)
+
+
+def test_a_cascade_takes_as_long_as_those_who_escalate() -> None:
+    """Two batches of one shape, a tenth of a second of the student's each; of the second one
+    request escalates, and its batch takes the teacher's second too."""
+    tenth = ServiceCurve(fixed_s=0.1, item_s=0.0, token_s=0.0, square_s=0.0)
+    requests = make_requests([0.0, 0.0, 5.0, 5.0])
+    service = CascadeTimes(tenth, SECOND, 0.25, frozenset({requests[3].key}))
+    result = simulate(plane(max_requests=2), requests, service)
+    assert result.latencies_s.tolist() == pytest.approx([0.1, 0.1, 1.1, 1.1])
+    assert result.device_busy_s == pytest.approx(1.2)

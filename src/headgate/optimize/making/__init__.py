@@ -1,11 +1,16 @@
-"""Makes the candidate builds: students by ``students``, fewer bits by ``quantized``.
+"""Makes the candidate builds: students by ``students`` (an encoder's) and ``heads`` (a
+classifier's), fewer bits by ``quantized``, and a student before its teacher by ``cascades``.
 
 Knows nothing of how builds are judged.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from headgate.objects import Build
+from headgate.optimize.making.cascades import cascaded
+from headgate.optimize.making.heads import trained_head
 from headgate.optimize.making.maker import Maker
 from headgate.optimize.making.quantized import quantized
 from headgate.optimize.making.students import trained_student
@@ -18,6 +23,9 @@ def make_build(name: str, maker: Maker) -> Build:
     """The candidate ``name``. Raises ``MissingExtra``, ``EngineError`` or ``InputError``."""
     candidate = CANDIDATES[name]
     source = maker.source.build
+    if candidate.student is not None and candidate.classifies:
+        head = trained_head(maker, candidate.student)
+        return cascaded(maker, head, name=name) if candidate.cascade else replace(head, name=name)
     if candidate.student is not None:
         source = trained_student(maker, candidate.student)
     return quantized(maker, source, candidate.scheme, name=name)

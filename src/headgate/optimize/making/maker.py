@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from headgate.objects import HardwareProfile, canonical
+from headgate.objects import Contract, HardwareProfile, canonical
 from headgate.optimize.inputs import Inputs
 from headgate.optimize.models import Source
 from headgate.optimize.recorder import Recorder
@@ -20,6 +20,8 @@ class Maker:
     source: Source
     inputs: Inputs
     profile: HardwareProfile
+    contracts: tuple[Contract, ...] = ()
+    """What a cascade may lose follows from them."""
 
     def json_artifact(self, name: str, value: object, lineage: tuple[str, ...]) -> str:
         """A small JSON input of a transformation, as an artifact of its own."""

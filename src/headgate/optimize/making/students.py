@@ -19,11 +19,12 @@ from headgate.optimize.making.quantized import quantized
 from headgate.optimize.measure import build_inputs, npy
 from headgate.optimize.models import export, link_files
 from headgate.optimize.recorder import Call, Output, transformation
+from headgate.optimize.served import as_items
 from headgate.quantization import BF16
 from headgate.report import words
 from headgate.runtime.servable import build_from_json
 
-__all__ = ["trained_student", "untaught_student"]
+__all__ = ["teacher_outputs", "trained_student", "untaught_student"]
 
 _HELD_BACK = 500
 """Texts for validation, or a tenth where there are few."""
@@ -33,15 +34,15 @@ _PART = 4000
 
 @transformation("distill.teacher_outputs")
 def teacher_outputs(call: Call) -> Mapping[str, Output]:
-    """The teacher's embedding of every training text, computed once."""
+    """The teacher's answer to every item that is learnt from, computed once."""
     teacher = build_from_json(call.c["teacher"])
-    texts = parse(call.store.read(call.u["texts"]))
-    call.progress(0.0, f"the teacher embeds {len(texts):,} training texts")
+    texts = as_items(parse(call.store.read(call.u["texts"])))
+    call.progress(0.0, f"{teacher.name} answers {len(texts):,} items")
     first, *beside = (load(teacher, call.store.path_of) for _ in range(call.c["instances"]))
     codec = codec_for(teacher, call.store.path_of)
     with contextlib.closing(Answerer(first, codec, truncate=True, beside=beside)) as answerer:
         outputs = answerer.answer(texts).astype(np.float32)
-    return {"outputs.npy": Output(npy(outputs), "samples", "npy float32 (texts, dimensions)")}
+    return {"outputs.npy": Output(npy(outputs), "samples", "npy float32 (items, dimensions)")}
 
 
 class _Told:

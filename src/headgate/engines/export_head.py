@@ -1,0 +1,116 @@
+"""A classifier's small student as ONNX: what ``distillation.heads`` trained, with its teacher's
+inputs and its teacher's kind of scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from headgate.distillation.heads import Head
+from headgate.quantization.facts import TensorSpec
+
+__all__ = ["export_head", "token_table"]
+
+_OPSET = 18
+_IR_VERSION = 10
+_IDS, _MASK = "input_ids", "attention_mask"
+
+
+def export_head(
+    head: Head, inputs: Sequence[TensorSpec], out: Path, *, probabilities: bool
+) -> None:
+    """Writes ``out``: scores (batch, classes), probabilities or logits.
+
+    ``inputs`` are the teacher's; the student has those that it uses, of the same name, type and
+    shape. Of texts it takes the mean over all tokens that are no padding.
+    """
+    names = [i.name for i in inputs]
+    used = [i for i in inputs if i.name in (_IDS, _MASK)] if head.table is not None else inputs[:1]
+    graph = _Graph()
+    if head.table is not None:
+        x = _mean_of_tokens(graph, head.table, masked=_MASK in names)
+    else:
+        assert head.mean is not None
+        assert head.scale is not None
+        x = graph.add("Cast", used[0].name, to=TensorProto.FLOAT)
+        x = graph.add("Flatten", x, axis=1)
+        x = graph.add("Sub", x, graph.constant(head.mean))
+        x = graph.add("Div", x, graph.constant(head.scale))
+    for i, (weight, bias) in enumerate(head.layers):
+        x = graph.add("Gemm", x, graph.constant(weight), graph.constant(bias))
+        if i + 1 < len(head.layers):
+            x = graph.add("Relu", x)
+    graph.add("Softmax" if probabilities else "Identity", x, to_name="scores")
+    classes = len(head.layers[-1][1])
+    model = helper.make_model(
+        helper.make_graph(
+            graph.nodes,
+            "student",
+            [_value(i) for i in used],
+            [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["batch", classes])],
+            graph.weights,
+        ),
+        opset_imports=[helper.make_opsetid("", _OPSET)],
+        ir_version=_IR_VERSION,
+    )
+    onnx.checker.check_model(model)
+    out.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def token_table(path: Path) -> NDArray[np.float32] | None:
+    """The vectors (vocabulary, dimensions) that a model of texts looks its tokens up in: the
+    weights that are gathered by ``input_ids``. None where there are none of floats."""
+    graph = onnx.load_model(path, load_external_data=False).graph
+    weights = {w.name: w for w in graph.initializer}
+    ids = {_IDS}
+    for node in graph.node:
+        if node.op_type == "Cast" and node.input[0] in ids:
+            ids.add(node.output[0])
+        if node.op_type == "Gather" and node.input[1] in ids and node.input[0] in weights:
+            table = numpy_helper.to_array(weights[node.input[0]])
+            if table.ndim == 2 and table.dtype.kind == "f":
+                vectors: NDArray[np.float32] = table.astype(np.float32)
+                return vectors
+    return None
+
+
+def _mean_of_tokens(graph: _Graph, table: NDArray[np.float32], *, masked: bool) -> str:
+    vectors = graph.add("Gather", graph.constant(table), _IDS)
+    axis = graph.constant(np.array([1]))
+    if not masked:
+        return graph.add("ReduceMean", vectors, axis, keepdims=0)
+    mask = graph.add("Cast", _MASK, to=TensorProto.FLOAT)
+    mask = graph.add("Unsqueeze", mask, graph.constant(np.array([-1])))
+    total = graph.add("ReduceSum", graph.add("Mul", vectors, mask), axis, keepdims=0)
+    return graph.add("Div", total, graph.add("ReduceSum", mask, axis, keepdims=0))
+
+
+class _Graph:
+    """Nodes and weights, named as they come."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.weights: list[onnx.TensorProto] = []
+
+    def add(self, operator: str, *inputs: str, to_name: str | None = None, **given: Any) -> str:
+        output = to_name or f"t{len(self.nodes)}"
+        self.nodes.append(helper.make_node(operator, list(inputs), [output], **given))
+        return output
+
+    def constant(self, value: NDArray[np.generic]) -> str:
+        name = f"w{len(self.weights)}"
+        self.weights.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        return name
+
+
+def _value(spec: TensorSpec) -> onnx.ValueInfoProto:
+    shape = [f"d{i}" if d is None else d for i, d in enumerate(spec.shape)]
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(spec.dtype))
+    return helper.make_tensor_value_info(spec.name, kind, shape)

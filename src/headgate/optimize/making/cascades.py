@@ -1,0 +1,131 @@
+"""A student before its teacher, with a threshold that keeps what the contracts promise.
+
+``data.calibrate`` decides the threshold: neither student nor teacher learnt from it here, the
+evaluation split has yet to judge what comes out, and the holdout stays sealed. Items in two of them
+are refused before anything is made (``config.data.check_overlap``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from headgate.distillation import (
+    Threshold,
+    disagreements,
+    fewest_items,
+    learn_threshold,
+    lost_answers,
+    margins,
+)
+from headgate.errors import InputError
+from headgate.objects import (
+    Bound,
+    Build,
+    Contract,
+    Parts,
+    canonical,
+    cascade_of,
+    parse,
+)
+from headgate.optimize.making.heads import answers_of, labels_of
+from headgate.optimize.making.maker import Maker
+from headgate.optimize.recorder import Call, Output, transformation
+
+__all__ = ["cascaded", "lacks_for_cascade", "promised_risks"]
+
+_LABELS = "labels"
+_OF_THE_MARGIN = 0.5
+
+
+def promised_risks(contracts: Iterable[Contract]) -> Mapping[str, float]:
+    """Metric -> the share of answers that a cascade may lose: half of what ``contracts`` allow.
+
+    ``accuracy`` within a margin of current allows the margin, ``agreement`` of at least a share the
+    rest; nothing else says how many answers may be lost. The other half is the gate's: a cascade
+    that loses all that it may is one of which no number of items shows that it does not lose more.
+    """
+    allowed = {
+        (Bound.NOT_BELOW_CURRENT_BY, "accuracy"): lambda limit: limit,
+        (Bound.AT_LEAST, "agreement"): lambda limit: 1 - limit,
+    }
+    found: dict[str, float] = {}
+    for contract in contracts:
+        loss = allowed.get((contract.bound, contract.metric))
+        if loss is not None and 0 < loss(contract.limit) < 1:
+            risk = _OF_THE_MARGIN * loss(contract.limit)
+            found[contract.metric] = min(found.get(contract.metric, 1.0), risk)
+    return found
+
+
+def lacks_for_cascade(contracts: Iterable[Contract], calibrate: int) -> str:
+    """What stands in the way of a threshold before any is learnt; empty where nothing does.
+
+    ``calibrate`` is the number of items that there are.
+    """
+    if not calibrate:
+        return "data: calibrate is not declared"
+    risks = promised_risks(contracts)
+    if not risks:
+        return (
+            "no contract says how many answers a cascade may lose: accuracy with "
+            "not_below_current_by, or agreement with at_least"
+        )
+    least = fewest_items(min(risks.values()))
+    if calibrate < least:
+        return (
+            f"data.calibrate has {calibrate} items, and a risk of {min(risks.values()):.3g} can be "
+            f"shown with {least} at least"
+        )
+    return ""
+
+
+@transformation("cascade.threshold")
+def threshold(call: Call) -> Mapping[str, Output]:
+    """The lowest margin that the student may answer with, for each promise.
+
+    Where there are no labels an answer counts as lost where the two disagree, which is never fewer.
+    """
+    student, teacher = (
+        np.load(call.path(f"{role}.npy"), allow_pickle=False) for role in ("student", "teacher")
+    )
+    differ = disagreements(student, teacher)
+    lost = {"agreement": differ, "accuracy": differ}
+    if _LABELS in call.u:
+        labels = np.array(parse(call.store.read(call.u[_LABELS])), dtype=np.int64)
+        lost["accuracy"] = lost_answers(student, teacher, labels)
+    learnt = {
+        metric: learn_threshold(margins(student), lost[metric], risk)
+        for metric, risk in call.c["risks"].items()
+    }
+    return {"thresholds": Output(canonical(learnt), "samples", "json {metric: Threshold or null}")}
+
+
+def cascaded(maker: Maker, student: Build, *, name: str) -> Build:
+    """``student`` where it is confident enough for every promise, and the model itself elsewhere.
+
+    Raises ``InputError`` (reason ``no_threshold``) where no threshold keeps one of them: then
+    everything would escalate, and the student would be paid for nothing.
+    """
+    teacher, labels = maker.source.build, maker.inputs.labels.get("calibrate")
+    u = {
+        "student.npy": answers_of(maker, student, "calibrate"),
+        "teacher.npy": answers_of(maker, teacher, "calibrate"),
+    }
+    if labels is not None:
+        u[_LABELS] = labels_of(maker, "calibrate", labels)
+    risks = promised_risks(maker.contracts)
+    done = maker.recorder.run(threshold, u=u, c={"risks": risks}, detail=name)
+    learnt = parse(maker.recorder.store.read(done.outputs["thresholds"]))
+    found = [Threshold(**each) for each in learnt.values() if each is not None]
+    if not found or len(found) < len(risks):
+        raise InputError(
+            "no threshold keeps "
+            + ", ".join(f"a risk of {risks[m]:.3g} on {m}" for m, t in learnt.items() if t is None)
+            + f" with {len(maker.inputs.calibrate)} items: everything would escalate",
+            where="data.calibrate",
+            reason="no_threshold",
+            fix="give more items, or a student that is surer where it is right",
+        )
+    return cascade_of(name, Parts(student, teacher, max(each.margin for each in found)))

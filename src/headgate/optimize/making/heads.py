@@ -1,0 +1,158 @@
+"""Small students of a classifier, and what they would be without their teacher."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from headgate.config import Item
+from headgate.distillation import HEADS, HeadRecipe, as_probabilities, check_classes
+from headgate.engines import codec_for
+from headgate.engines.signature import model_inputs
+from headgate.objects import Build, canonical, parse
+from headgate.optimize.making.maker import Maker
+from headgate.optimize.making.students import teacher_outputs
+from headgate.optimize.measure import build_inputs
+from headgate.optimize.recorder import Call, Output, transformation
+from headgate.optimize.served import as_items, as_json
+from headgate.runtime.servable import build_from_json
+from headgate.theory.intervals import paired_binary_interval
+
+__all__ = ["answers_of", "labels_of", "trained_head"]
+
+_OUTPUTS, _LABELS = "outputs.npy", "labels"
+
+
+@transformation("distill.head")
+def head(call: Call) -> Mapping[str, Output]:
+    """A small student, of the teacher's answers or, as a control, of the labels alone.
+
+    Both take equal steps on equal items. Raises ``InputError`` where there is nothing to tell
+    apart.
+    """
+    from headgate.distillation.heads import train_head
+    from headgate.engines.export_head import export_head, token_table
+
+    teacher, recipe = build_from_json(call.c["teacher"]), HeadRecipe(**call.c["recipe"])
+    items = as_items(parse(call.store.read(call.u["texts"])))
+    answers, already = as_probabilities(np.load(call.path(_OUTPUTS), allow_pickle=False))
+    check_classes(answers.argmax(axis=1), "the teacher's answers to data.train")
+    targets = answers
+    if _LABELS in call.u:
+        labels = np.array(parse(call.store.read(call.u[_LABELS])), dtype=np.int64)
+        check_classes(labels, "the labels of data.train")
+        targets = np.eye(answers.shape[1])[labels]
+    codec = codec_for(teacher, call.store.path_of)
+    table = token_table(call.path("model.onnx")) if teacher.tokenizer is not None else None
+    vocabulary = None
+    if teacher.tokenizer is not None:
+        vocabulary = len(table) if table is not None else _tokens_in(call)
+    made = train_head(
+        [encoded.content for encoded in codec.encode(items, truncate=True)],
+        targets,
+        vocabulary=vocabulary,
+        table=table,
+        recipe=recipe,
+        seed=call.seed,
+        on_progress=lambda step, steps, loss: call.progress(
+            step / steps, f"step {step} of {steps}, loss {loss:.4f}"
+        ),
+    )
+    out = call.work_dir / "model.onnx"
+    export_head(made, model_inputs(teacher, call.store.path_of), out, probabilities=already)
+    return {
+        "model.onnx": Output(out, "model", "onnx, scores as the teacher's"),
+        "training": Output(canonical({"losses": made.losses}), "samples", "json {losses}"),
+    }
+
+
+def _tokens_in(call: Call) -> int:
+    """The largest token id that there is, and one."""
+    from tokenizers import Tokenizer
+
+    read = Tokenizer.from_str(call.path("tokenizer.json").read_text(encoding="utf-8"))
+    return 1 + max(read.get_vocab(with_added_tokens=True).values())
+
+
+@transformation("distill.gain")
+def gain(call: Call) -> Mapping[str, Output]:
+    """How much more often the taught student is right than the one that was not."""
+    labels = np.array(parse(call.store.read(call.u[_LABELS])), dtype=np.int64)
+    taught, alone = (
+        np.load(call.path(f"{kind}.npy"), allow_pickle=False).argmax(axis=1) == labels
+        for kind in ("taught", "alone")
+    )
+    won, lost = int((taught & ~alone).sum()), int((alone & ~taught).sum())
+    found = paired_binary_interval(won, lost, len(labels))
+    body = {"taught": taught.mean(), "alone": alone.mean(), "gain": found}
+    return {"gain": Output(canonical(body), "samples", "json {taught, alone, gain: Interval}")}
+
+
+def trained_head(maker: Maker, name: str) -> Build:
+    """The student ``name`` of a classifier, as an fp32 build.
+
+    Where ``data.train`` and ``data.calibrate`` have labels, its no-teacher control is trained too,
+    and their difference on ``calibrate`` is recorded. Raises ``MissingExtra``, ``EngineError`` or
+    ``InputError``.
+    """
+    source, recipe = maker.source.build, HEADS[name]
+    chosen = _chosen(maker.inputs.train, recipe.max_items)
+    items = [maker.inputs.train[i] for i in chosen]
+    texts = maker.json_artifact("train/texts", as_json(items), (maker.inputs.versions["train"],))
+    outputs = _answers(maker, source, texts)
+    u = build_inputs(source, texts=texts, **{_OUTPUTS: outputs})
+    c = {"teacher": source, "recipe": recipe}
+
+    def student(u: Mapping[str, str], detail: str) -> Build:
+        done = maker.recorder.run(head, u=u, c=c, detail=detail)
+        files = {"model.onnx": done.outputs["model.onnx"]}
+        return replace(
+            source, name=detail, engine="onnxruntime", precision="fp32", files=files, options={}
+        )
+
+    taught = student(u, name)
+    labels = maker.inputs.labels
+    if {"train", "calibrate"} <= labels.keys():
+        own = labels_of(maker, "train", [labels["train"][i] for i in chosen])
+        alone = student({**u, _LABELS: own}, f"{name}, without its teacher")
+        calibrate = labels_of(maker, "calibrate", labels["calibrate"])
+        scored = {
+            f"{kind}.npy": answers_of(maker, build, "calibrate")
+            for kind, build in (("taught", taught), ("alone", alone))
+        }
+        maker.recorder.run(gain, u={**scored, _LABELS: calibrate}, c={}, detail=name)
+    return taught
+
+
+def answers_of(maker: Maker, build: Build, role: str) -> str:
+    """The artifact version of ``build``'s answers to all of ``data.ROLE``, npy (items, classes)."""
+    items = maker.json_artifact(
+        f"{role}/all", as_json(getattr(maker.inputs, role)), (maker.inputs.versions[role],)
+    )
+    return _answers(maker, build, items)
+
+
+def labels_of(maker: Maker, role: str, labels: Sequence[float]) -> str:
+    """``labels``, some of ``data.ROLE``'s, as an artifact."""
+    lineage = (maker.inputs.versions[role],)
+    return maker.json_artifact(f"{role}/labels", [int(label) for label in labels], lineage)
+
+
+def _answers(maker: Maker, build: Build, items: str) -> str:
+    done = maker.recorder.run(
+        teacher_outputs,
+        u=build_inputs(build, texts=items),
+        c={"teacher": replace(build, threads=1), "instances": maker.profile.effective_cores},
+        detail=build.name,
+    )
+    return done.outputs[_OUTPUTS]
+
+
+def _chosen(items: Sequence[Item], most: int) -> list[int]:
+    """Places of at most ``most`` of ``items``, chosen by the hash of each, so that the choice is
+    stable; in order."""
+    hashes = [hashlib.sha256(canonical(as_json([item]))).digest() for item in items]
+    return sorted(sorted(range(len(items)), key=lambda i: hashes[i])[:most])

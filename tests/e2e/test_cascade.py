@@ -1,0 +1,219 @@
+"""A cascade from headgate.yaml to its callers: made, priced, served, and asked."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from headgate import engines
+from headgate.cli.app import run
+from headgate.distillation import escalates, fewest_items
+from headgate.ledger import Store
+from headgate.objects import parts_of
+from headgate.runtime.servable import Servable
+
+from .endpoints import change, write_rows
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+HEADGATE = [sys.executable, "-m", "headgate"]
+_TRAIN, _CALIBRATE, _EVALUATE = range(600), range(600, 1000), range(1000, 1797)
+
+TEACHER = """\
+import numpy as np
+from sklearn.datasets import load_digits
+from sklearn.ensemble import RandomForestClassifier
+
+def estimator():
+    pixels, labels = load_digits(return_X_y=True)
+    train = np.random.default_rng(0).permutation(len(pixels))[:600]
+    return RandomForestClassifier(60, random_state=0).fit(pixels[train], labels[train])
+"""
+PROMISES = """\
+contracts:
+  accuracy: {not_below_current_by: 4%, why: a test, on_breach: rollback}
+  batch_invariance: {one_of: [exact, within_epsilon], why: a test, on_breach: rollback}
+  latency_p95: {ratio_to_current_at_most: 1000, why: a test, on_breach: rollback}
+  device_s_per_1k: {ratio_to_current_at_most: 1000, why: a test, on_breach: rollback}
+candidates: [linear_cascade]
+replay: {seconds: 2.5, blocks: 9}
+"""
+
+
+def digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    from sklearn.datasets import load_digits
+
+    pixels, labels = load_digits(return_X_y=True)
+    order = np.random.default_rng(0).permutation(len(pixels))  # they come by who wrote them
+    return pixels[order].astype(np.float32), labels[order].astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Job:
+    """The endpoint, and what the job reported of it."""
+
+    yaml: Path
+    report: dict[str, Any]
+    code: int
+
+    @property
+    def store(self) -> Path:
+        return self.yaml.parent / ".headgate"
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
+    """A forest of 60 trees on scikit-learn's digits, and a linear student before it."""
+    here = tmp_path_factory.mktemp("digits")
+    assert run(["init", str(here), "--task", "classify"]) == 0
+    (here / "forest.py").write_text(TEACHER, encoding="utf-8")
+    pixels, labels = digits()
+    for name, places in (
+        ("train", _TRAIN),
+        ("calibrate", _CALIBRATE),
+        ("evaluate", _EVALUATE),
+    ):
+        rows = (
+            {"id": f"d{k}", "input": pixels[k].tolist(), "label": int(labels[k])} for k in places
+        )
+        write_rows(here / f"{name}.jsonl", rows)
+    yaml = here / "headgate.yaml"
+    change(yaml, "onnx: model.onnx", 'sklearn: "forest:estimator"')
+    more = "  train: train.jsonl\n  calibrate: calibrate.jsonl\n"
+    change(yaml, "evaluate: evaluate.jsonl\n", f"evaluate: evaluate.jsonl\n{more}")
+    change(yaml, "rate_per_s: 20", "rate_per_s: 20\n  requests: 400")
+    text = yaml.read_text(encoding="utf-8")
+    yaml.write_text(re.sub(r"(?ms)^contracts:\n.*?\n\n", PROMISES, text), encoding="utf-8")
+    done = subprocess.run(
+        [*HEADGATE, "optimize", str(yaml)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode in (0, 4), done.stderr + done.stdout
+    report = json.loads((here / "report.json").read_text(encoding="utf-8"))
+    return Job(yaml, report, done.returncode)
+
+
+def winner(job: Job) -> Servable:
+    with Store.open(job.store) as store:
+        return Servable.load(store, job.report["winner_id"])
+
+
+def outputs_of(job: Job, transformation: str) -> list[dict[str, str]]:
+    with Store.open(job.store) as store:
+        runs = [e.body for e in store.entries("run")]
+    return [r["z"] for r in runs if r["transformation"] == transformation]
+
+
+def test_the_cascade_is_made_accepted_planned_and_certified(job: Job) -> None:
+    """Like any other candidate: every step of the report is there, its prediction too."""
+    assert job.report["winner"] == "linear_cascade"
+    assert winner(job).build.engine == "cascade"
+    verdicts = {row["rule"]: row["verdict"] for row in job.report["contracts"]}
+    assert verdicts["accuracy not below current by 0.04"] == "pass"
+    assert {p["quantity"] for p in job.report["predictions"]} >= {"p50", "p95"}
+    assert "distillation" in {share["optimization"] for share in job.report["shares"]}
+
+
+def test_its_threshold_keeps_the_margin_that_the_contract_declares(job: Job) -> None:
+    """Half of it, at 95 %, by items that neither trained nor judged it."""
+    (outputs,) = outputs_of(job, "cascade.threshold")
+    with Store.open(job.store) as store:
+        learnt = json.loads(store.read(outputs["thresholds"]))
+    assert list(learnt) == ["accuracy"]
+    threshold = learnt["accuracy"]
+    assert threshold["risk"] == 0.02
+    assert threshold["risk_bound"] <= 0.02
+    assert threshold["n"] == len(_CALIBRATE) >= fewest_items(0.02)
+    assert 0 < threshold["escalated_share"] < 0.5
+    assert parts_of(winner(job).build).threshold == threshold["margin"]
+
+
+def test_what_its_teacher_was_worth_is_on_record(job: Job) -> None:
+    """A control learnt from the labels alone, in as many steps on the same items."""
+    (outputs,) = outputs_of(job, "distill.gain")
+    with Store.open(job.store) as store:
+        gain = json.loads(store.read(outputs["gain"]))
+    assert gain["gain"]["low"] < gain["gain"]["value"] < gain["gain"]["high"]
+    assert gain["gain"]["value"] == pytest.approx(gain["taught"] - gain["alone"])
+    assert len(outputs_of(job, "distill.head")) == 2
+
+
+def test_the_simulator_asks_the_policy_that_serves(job: Job) -> None:
+    """Who escalates on the workload is on record, and is what the policy says of its items."""
+    with Store.open(job.store) as store:
+        (found,) = [
+            e.body
+            for e in store.entries("run")
+            if e.body["transformation"] == "cascade.escalations"
+        ]
+        recorded = np.load(store.path_of(found["z"]["escalated.npy"]))
+        lines = store.read(found["u"]["workload"]).decode().splitlines()
+        parts = parts_of(winner(job).build)
+        student = engines.load(parts.student, store.path_of)
+        codec = engines.codec_for(parts.student, store.path_of)
+    items = codec.encode([np.array(json.loads(line)["input"]) for line in lines])
+    scores = student.run(codec.collate(items))
+    assert np.array_equal(escalates(scores, parts.threshold), recorded)
+
+
+@contextlib.contextmanager
+def served(job: Job) -> Iterator[str]:
+    variant = ["--variant", job.report["winner_id"]]
+    command = [*HEADGATE, "serve", "-f", str(job.yaml), *variant, "--port", "0", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            yield json.loads(server.stdout.readline())["url"]
+        finally:
+            server.terminate()
+
+
+def ask(url: str, items: Sequence[list[float]]) -> NDArray[np.float64]:
+    """Scores, (items, classes), as ``/predict`` gives them."""
+    body = json.dumps({"inputs": items}).encode()
+    request = urllib.request.Request(f"{url}/predict", body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as reply:
+        answers = json.loads(reply.read())
+    return np.array(
+        [[p["score"] for p in sorted(row, key=lambda p: int(p["label"]))] for row in answers]
+    )
+
+
+def test_callers_get_the_answers_that_the_policy_says(job: Job) -> None:
+    """Over HTTP, alone and in company: the student's row or the teacher's; and who escalated is
+    counted."""
+    pixels, _ = digits()
+    rows = pixels[1000:1200]
+    with Store.open(job.store) as store:
+        parts = parts_of(winner(job).build)
+        student, teacher = (
+            engines.load(part, store.path_of) for part in (parts.student, parts.teacher)
+        )
+        codec = engines.codec_for(parts.teacher, store.path_of)
+    batch = codec.collate(codec.encode(list(rows)))
+    scores, answers = student.run(batch), teacher.run(batch)
+    asked = escalates(scores, parts.threshold)
+    assert 0 < asked.sum() < len(rows)
+    with served(job) as url:
+        together = ask(url, rows.tolist())
+        alone = np.concatenate([ask(url, [row]) for row in rows[:20].tolist()])
+        with urllib.request.urlopen(f"{url}/metrics", timeout=30) as reply:
+            metrics = reply.read().decode()
+    expected = np.where(asked[:, None], answers, scores)
+    assert np.allclose(together, expected, rtol=0, atol=1e-5)
+    assert np.allclose(alone, expected[:20], rtol=0, atol=1e-5)
+    counted = re.search(r"^headgate_cascade_escalated_total (\S+)$", metrics, re.MULTILINE)
+    assert counted is not None
+    # The cache may answer the twenty that come again.
+    assert asked.sum() <= float(counted[1]) <= asked.sum() + asked[:20].sum()

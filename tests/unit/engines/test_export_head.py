@@ -1,0 +1,96 @@
+"""Small students as ONNX: the same numbers, whatever the batch pads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from headgate.distillation.heads import Head
+from headgate.engines.check import check_onnx
+from headgate.engines.export_head import export_head, token_table
+from headgate.engines.onnxruntime_engine import OnnxRuntimeEngine
+from headgate.quantization.facts import TensorSpec
+from tests.models import TINY_VOCAB, tiny_classifier, tiny_embedder
+
+RNG = np.random.default_rng(0)
+
+
+def floats(*shape: int) -> NDArray[np.float32]:
+    return RNG.normal(size=shape).astype(np.float32)
+
+
+LAYERS = ((floats(8, 5), floats(5)), (floats(5, 3), floats(3)))
+TOKENS = [TensorSpec(n, "int64", (None, None)) for n in ("input_ids", "attention_mask")]
+SEGMENTS = TensorSpec("token_type_ids", "int64", (None, None))
+
+
+def through(x: NDArray[np.floating]) -> NDArray[np.floating]:
+    (w1, b1), (w2, b2) = LAYERS
+    return np.maximum(x @ w1 + b1, 0) @ w2 + b2
+
+
+def softmax(x: NDArray[np.floating]) -> NDArray[np.floating]:
+    odds = np.exp(x - x.max(axis=1, keepdims=True))
+    return odds / odds.sum(axis=1, keepdims=True)
+
+
+def run(path: Path, **tensors: NDArray[np.generic]) -> NDArray[np.generic]:
+    return OnnxRuntimeEngine(path, threads=1).run(tensors)
+
+
+@pytest.mark.parametrize("probabilities", [True, False])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
+def test_a_student_of_numbers_takes_what_its_teacher_takes(
+    tmp_path: Path, dtype: str, probabilities: bool
+) -> None:
+    """Of any shape and type, and answers on its scale."""
+    head = Head(LAYERS, floats(8), np.abs(floats(8)) + 1, None, ())
+    out = tmp_path / "m"
+    export_head(head, [TensorSpec("pixels", dtype, (None, 2, 4))], out, probabilities=probabilities)
+    x = (RNG.normal(size=(6, 2, 4)) * 5).astype(dtype)
+    assert head.mean is not None
+    logits = through((x.reshape(6, 8) - head.mean) / head.scale)
+    expected = softmax(logits) if probabilities else logits
+    assert np.allclose(run(out, pixels=x), expected, atol=1e-5)
+    assert check_onnx(out).outputs[0].shape == (None, 3)
+
+
+def test_a_student_of_texts_takes_the_mean_of_what_is_no_padding(tmp_path: Path) -> None:
+    """It has no use for segments, and does not ask for them."""
+    head = Head(LAYERS, None, None, floats(TINY_VOCAB, 8), ())
+    out = tmp_path / "m"
+    export_head(head, [*TOKENS, SEGMENTS], out, probabilities=True)
+    ids = RNG.integers(0, TINY_VOCAB, (2, 5))
+    mask = np.array([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]])
+    assert head.table is not None
+    means = np.stack([head.table[ids[0, :3]].mean(axis=0), head.table[ids[1]].mean(axis=0)])
+    scores = run(out, input_ids=ids, attention_mask=mask)
+    assert np.allclose(scores, softmax(through(means)), atol=1e-5)
+    assert [i.name for i in check_onnx(out).inputs] == ["input_ids", "attention_mask"]
+
+
+def test_a_teacher_without_a_mask_has_a_student_without(tmp_path: Path) -> None:
+    head = Head(LAYERS, None, None, floats(TINY_VOCAB, 8), ())
+    export_head(head, TOKENS[:1], tmp_path / "m", probabilities=False)
+    ids = RNG.integers(0, TINY_VOCAB, (2, 5))
+    assert head.table is not None
+    expected = through(head.table[ids].mean(axis=1))
+    assert np.allclose(run(tmp_path / "m", input_ids=ids), expected, atol=1e-5)
+
+
+def test_the_same_student_is_the_same_file(tmp_path: Path) -> None:
+    head = Head(LAYERS, None, None, floats(TINY_VOCAB, 8), ())
+    for name in "ab":
+        export_head(head, TOKENS, tmp_path / name, probabilities=True)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_the_teachers_token_vectors_are_found_in_its_graph(tmp_path: Path) -> None:
+    """Where it has some."""
+    table = token_table(tiny_embedder(tmp_path / "m", hidden=16))
+    assert table is not None
+    assert table.shape == (TINY_VOCAB, 16)
+    assert token_table(tiny_classifier(tmp_path / "n")) is None

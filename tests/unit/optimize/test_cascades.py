@@ -1,0 +1,143 @@
+"""What a cascade may lose, what it lacks, and its curve from those of its parts."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from headgate.errors import InputError
+from headgate.ledger import Store
+from headgate.objects import Bound, Contract, Parts, canonical, cascade_of, parse, parts_of
+from headgate.optimize.cascades import composed, measured_parts
+from headgate.optimize.making.cascades import lacks_for_cascade, promised_risks, threshold
+from headgate.optimize.making.heads import head
+from headgate.optimize.recorder import Recorder
+from headgate.workload import CascadeTimes, CurvePoint, ServiceCurve
+
+from .fakes import build, contract, curve
+
+ACCURACY = contract("accuracy", Bound.NOT_BELOW_CURRENT_BY, 0.02)
+AGREEMENT = contract("agreement", Bound.AT_LEAST, 0.96)
+
+
+@pytest.mark.parametrize(
+    ("contracts", "risks"),
+    [
+        ([ACCURACY], {"accuracy": 0.01}),
+        ([AGREEMENT], {"agreement": 0.02}),
+        ([AGREEMENT, ACCURACY], {"agreement": 0.02, "accuracy": 0.01}),
+        ([ACCURACY, replace(ACCURACY, limit=0.01)], {"accuracy": 0.005}),
+        ([contract("accuracy", Bound.AT_LEAST, 0.9)], {}),
+        ([replace(ACCURACY, limit=0.0)], {}),
+        ([contract("latency_p95", Bound.AT_MOST, 0.04)], {}),
+    ],
+)
+def test_a_cascade_may_lose_half_of_what_the_contracts_allow(
+    contracts: list[Contract], risks: dict[str, float]
+) -> None:
+    """The tightest of a metric; a bound that allows nothing, or says nothing of it, is none."""
+    assert promised_risks(contracts) == pytest.approx(risks)
+
+
+@pytest.mark.parametrize(
+    ("contracts", "items", "said"),
+    [
+        ([ACCURACY], 0, "calibrate is not declared"),
+        ([contract("exact", Bound.AT_LEAST, 0.9)], 1000, "no contract says"),
+        ([ACCURACY], 298, "has 298 items, and a risk of 0.01 can be shown with 299 at least"),
+        ([ACCURACY], 299, ""),
+    ],
+)
+def test_what_a_cascade_lacks_is_said_before_its_student_is_trained(
+    contracts: list[Contract], items: int, said: str
+) -> None:
+    lacking = lacks_for_cascade(contracts, items)
+    assert said in lacking
+    assert bool(lacking) is bool(said)
+
+
+STUDENT = ServiceCurve(1e-4, 1e-5, 0.0, 0.0)
+TEACHER = ServiceCurve(1e-3, 1e-3, 0.0, 0.0)
+
+
+def test_the_composed_curve_keeps_both_parts_and_slows_the_student_alone() -> None:
+    """Each request is handled by the shell once, whoever answers it."""
+    points = tuple(CurvePoint(n, 1, STUDENT.predict_s(n, 1)) for n in (1, 2, 4, 8))
+    student = replace(curve(2, 1), curve=STUDENT, points=points, cores_used=1.0)
+    teacher = replace(curve(2, 1), curve=TEACHER, points=points, cores_used=2.0)
+    both = composed(student, teacher, 0.25)
+    expected = CascadeTimes(STUDENT, TEACHER, 0.25)
+    assert [p.seconds for p in both.points] == [expected.predict_s(n, 1) for n in (1, 2, 4, 8)]
+    assert 1.5 < both.cores_used < 2.0  # most of the time is the teacher's
+    loaded = both.with_shell(1e-3, cores=2)
+    assert loaded.parts is not None
+    assert loaded.parts[0].item_s == pytest.approx(STUDENT.item_s + 5e-4)
+    assert loaded.parts[1] == TEACHER
+    assert loaded.curve.item_s == pytest.approx(both.curve.item_s + 5e-4)
+    assert both.takes == {"student": STUDENT, "teacher": TEACHER}
+    assert curve(2, 1).takes == curve(2, 1).curve
+
+
+def test_the_student_is_timed_with_the_policy_that_asks_about_it() -> None:
+    """As a cascade in which nobody escalates; any other build is timed as it is."""
+    student, teacher = build("linear"), build("fp32")
+    both = cascade_of("both", Parts(student, teacher, 0.5))
+    own, other = measured_parts(both)
+    assert parts_of(own).threshold == 0.0
+    assert replace(other, name="fp32") == teacher
+    assert measured_parts(teacher) == (teacher,)
+
+
+def arrays(store: Store, **values: object) -> dict[str, str]:
+    versions = {}
+    for name, value in values.items():
+        buffer = io.BytesIO()
+        np.save(buffer, np.asarray(value, dtype=np.float32), allow_pickle=False)
+        versions[f"{name}.npy"] = store.put_bytes(buffer.getvalue())
+    return versions
+
+
+def scores(classes: np.ndarray, margin: np.ndarray) -> np.ndarray:
+    """Of two classes, so that the margin is as given."""
+    return np.where(np.eye(2)[classes] == 1, (1 + margin[:, None]) / 2, (1 - margin[:, None]) / 2)
+
+
+def test_labels_let_a_cascade_keep_more(recorder: Recorder) -> None:
+    """Where teacher and student disagree and the teacher is wrong, nothing is lost; without labels
+    every disagreement counts."""
+    n, store = 1000, recorder.store
+    margin = np.linspace(1, 0.01, n)
+    teacher, student = np.zeros(n, np.int64), np.zeros(n, np.int64)
+    student[100:120] = 1  # they disagree, and it is the student that is right
+    labels = student.tolist()
+    u = arrays(store, student=scores(student, margin), teacher=scores(teacher, margin))
+    u |= {"labels": store.put_bytes(canonical(labels))}
+
+    def learnt(**inputs: str) -> dict[str, object]:
+        done = recorder.run(threshold, u=inputs, c={"risks": {"accuracy": 0.01}})
+        found = parse(store.read(done.outputs["thresholds"]))["accuracy"]
+        return dict(found)
+
+    assert learnt(**u)["escalated_share"] == 0.0
+    without = {name: version for name, version in u.items() if name != "labels"}
+    assert learnt(**without)["escalated_share"] == pytest.approx(0.896)  # four may be lost
+
+
+@pytest.mark.parametrize("whose", ["teacher", "labels"])
+def test_one_class_teaches_nothing(recorder: Recorder, whose: str) -> None:
+    """A teacher that always says the same, or labels that do: refused before training."""
+    pytest.importorskip("torch")
+    store = recorder.store
+    classes = np.zeros(4, np.int64) if whose == "teacher" else np.arange(4) % 2
+    u = arrays(store, outputs=scores(classes, np.full(4, 0.5)))
+    u["texts"] = store.put_bytes(canonical([[0.0, 1.0]] * 4))
+    if whose == "labels":
+        u["labels"] = store.put_bytes(canonical([1, 1, 1, 1]))
+    recipe = {"recipe": {}, "teacher": build("fp32")}
+    with pytest.raises(InputError, match="alone") as refused:
+        recorder.run(head, u=u, c=recipe)
+    assert refused.value.reason == "one_class"
+    assert list(store.entries("run")) == []
