@@ -44,6 +44,7 @@ from headgate.config.schema import (
     ModelSource,
     Prices,
     Replay,
+    Search,
     WorkloadSource,
 )
 from headgate.errors import ConfigError, InputError
@@ -98,6 +99,7 @@ class EndpointConfig:
     postprocess: str | None
     candidates: tuple[str, ...]
     replay: Replay
+    search: Search
     seed: int
     gaps: tuple[Gap, ...]
     """What stops a promotion; a first result is given all the same."""
@@ -207,6 +209,7 @@ def load_config(path: Path) -> EndpointConfig:
         postprocess=file.postprocess,
         candidates=file.candidates,
         replay=file.replay,
+        search=file.search,
         seed=file.seed,
         gaps=_gaps(file, contracts),
     )
