@@ -44,6 +44,7 @@ from headgate.config.schema import (
     ModelSource,
     Prices,
     Replay,
+    Search,
     WorkloadSource,
 )
 from headgate.errors import ConfigError, InputError
@@ -99,6 +100,7 @@ class EndpointConfig:
     postprocess: str | None
     candidates: tuple[str, ...]
     replay: Replay
+    search: Search
     seed: int
     gaps: tuple[Gap, ...]
     """What stops a promotion; a first result is given all the same."""
@@ -210,6 +212,7 @@ def load_config(path: Path) -> EndpointConfig:
         if "candidates" in file.model_fields_set
         else tried_by_default(file.task),
         replay=file.replay,
+        search=file.search,
         seed=file.seed,
         gaps=_gaps(file, contracts),
     )

@@ -22,6 +22,7 @@ from headgate.config.schema import (
     OwnerSpec,
     Prices,
     Replay,
+    Search,
     WorkloadSource,
     nearest,
 )
@@ -41,6 +42,7 @@ _SECTIONS: Mapping[str, type[BaseModel]] = {
     "metrics": MetricSpec,
     "safety": MetricSpec,
     "replay": Replay,
+    "search": Search,
 }
 
 _WANTED: Mapping[str, str] = {

@@ -37,6 +37,7 @@ __all__ = [
     "OwnerSpec",
     "Prices",
     "Replay",
+    "Search",
     "WorkloadSource",
     "json_schema",
     "nearest",
@@ -408,6 +409,18 @@ class Replay(_Section):
     )
 
 
+class Search(_Section):
+    """How much may be spent on finding out which candidate is best."""
+
+    budget: Seconds | None = Field(
+        default=None,
+        gt=0,
+        description="Machine time for making and measuring candidates, those that take least first;"
+        " none is left out where nothing is said.",
+        examples=["20min"],
+    )
+
+
 Contracts = Annotated[
     tuple[ContractSpec, ...], Strict(False), BeforeValidator(_wrapped), Field(min_length=1)
 ]
@@ -502,6 +515,7 @@ class EndpointFile(_Section):
         description="Which candidates to try; of classify linear and linear_cascade in place of "
         "the encoder's students, where it is not said.",
     )
+    search: Search = Field(default=Search(), description="What finding the best may take.")
     replay: Replay = Field(default=Replay(), description="How it is measured under load.")
     seed: int = Field(default=0, ge=0, description="Of everything that is drawn.", examples=[0])
 

@@ -55,13 +55,12 @@ def certify_builds(
     job: Job,
     baseline: Baseline,
     tried: Sequence[Tried],
-    speed: SpeedBlocks,
-    winner: tuple[str, Certificate] | None,
+    winner: tuple[Tried, Certificate] | None,
 ) -> Mapping[str, Issued]:
     """Certificates of the baseline, of every accepted candidate, and of the winner under the
     threads that it is served with; by build version. None of a server that is not ours.
 
-    ``winner``: the candidate's name, and its own decision.
+    ``winner``: the candidate, and its own decision.
     """
     if baseline.build.foreign:
         return {}
@@ -79,6 +78,7 @@ def certify_builds(
             assert t.invariance is not None
             assert t.decision is not None
             assert t.decision_run is not None
+            assert t.speed is not None
             issued.append(
                 _issue(
                     job,
@@ -86,11 +86,12 @@ def certify_builds(
                     t.invariance,
                     rests_on=_judged_by(t.decision),
                     decision=t.decision_run.entry,
-                    claim=speed_claim(job, t.name, t.build, speed),
+                    claim=speed_claim(job, t.name, t.build, t.speed),
                 )
             )
     if winner is not None and winner[1].decision.accepted:
-        name, judged = winner
+        candidate, judged = winner
+        assert candidate.speed is not None
         issued.append(
             _issue(
                 job,
@@ -98,7 +99,7 @@ def certify_builds(
                 judged.invariance,
                 rests_on=_judged_by(judged.decision),
                 decision=judged.run.entry,
-                claim=speed_claim(job, name, judged.build, speed),
+                claim=speed_claim(job, candidate.name, judged.build, candidate.speed),
             )
         )
     return {one.certificate.build: one for one in issued}

@@ -7,7 +7,6 @@ costs as much as the student did (docs/decisions/0040-students-and-their-control
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from headgate.distillation import Advice, Gain, gain_of
 from headgate.objects import Bound, canonical, jsonable, parse
@@ -53,7 +52,7 @@ def gain_of_teacher(job: Job, winner: str, *, teacher: str) -> Gain | None:
     name = CANDIDATES[winner].student
     if name is None:
         return None
-    maker = Maker(replace(job.recorder, failures_stand=True), job.source, job.inputs, job.profile)
+    maker = Maker.of(job, failures_stand=True)
     measured = {"teacher": teacher}
     for role, make in (("student", trained_student), ("control", untaught_student)):
         _, run = measure_quality(

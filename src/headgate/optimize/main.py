@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,23 +20,17 @@ from headgate.optimize.comparisons import compare
 from headgate.optimize.gain import gain_of_teacher
 from headgate.optimize.gate import judge_candidate
 from headgate.optimize.job import Job, open_job
-from headgate.optimize.power import plan_power
 from headgate.optimize.preview import preview
 from headgate.optimize.progress import Progress, Silent
 from headgate.optimize.recorder import clean_scratch
 from headgate.optimize.result import Findings, build_report
 from headgate.optimize.rules import register_rules
+from headgate.optimize.searching import Searched, search_candidates
 from headgate.optimize.stages import (
     Baseline,
-    Tried,
     certify,
-    judge_candidates,
     judge_server,
-    make_candidates,
-    make_plans,
     measure_baseline,
-    p95_limit_s,
-    winner_of,
 )
 from headgate.release import Rule, next_release
 from headgate.report import Report, as_json, render_html
@@ -99,28 +92,29 @@ def optimize(
         job = open_job(config, store, progress or Silent(), fresh=fresh)
         rules = register_rules(job)
         baseline = measure_baseline(job)
-        made, speed = make_candidates(job, baseline, preview(job, baseline.curve))
-        power = plan_power(job, rules.certify, baseline, made, speed)
-        tried = judge_candidates(job, rules.choose, baseline, made, speed)
-        winner = winner_of(tried, speed)
+        searched = search_candidates(job, rules, baseline, preview(job, baseline.curve))
         findings = None
-        if winner is not None:
-            limit_s = p95_limit_s(job.contracts, speed, load=config.replay.load)
-            plans = make_plans(job, baseline, winner, tried, limit_s)
+        if searched.winner is not None and searched.plans is not None:
+            plans = searched.plans
             certificate = certify(job, rules.certify, baseline, plans)
             comparisons = compare(job, baseline, plans, certificate)
             gain = gain_of_teacher(
-                job, winner.name, teacher=baseline.quality_run.outputs["samples"]
+                job, searched.winner.name, teacher=baseline.quality_run.outputs["samples"]
             )
-            findings = Findings(winner, plans, certificate, comparisons, gain)
+            findings = Findings(searched.winner, plans, certificate, comparisons, gain)
         certify_builds(
-            job, baseline, tried, speed, (winner.name, certificate) if winner is not None else None
+            job,
+            baseline,
+            searched.tried,
+            (findings.winner, findings.certificate) if findings is not None else None,
         )
         if baseline.build.foreign:
-            action, because, decision, judged = _measured(job, rules.choose, baseline, speed)
+            action, because, decision, judged = _measured(
+                job, rules.choose, baseline, searched.speed
+            )
         else:
             action, because, decision, judged = _outcome(
-                job, rules.choose, baseline, tried, findings
+                job, rules.choose, baseline, searched, findings
             )
         audited = _audited(job, findings)
         waits = audited.stops or config.gaps or baseline.build.foreign
@@ -129,9 +123,7 @@ def optimize(
         report = build_report(
             job,
             baseline,
-            tried,
-            speed,
-            power,
+            searched,
             generation=generation,
             promoted=may_promote,
             findings=findings,
@@ -152,7 +144,7 @@ def optimize(
 
 
 def _outcome(
-    job: Job, rule: Rule, baseline: Baseline, tried: Sequence[Tried], findings: Findings | None
+    job: Job, rule: Rule, baseline: Baseline, searched: Searched, findings: Findings | None
 ) -> tuple[Action, str, str, str]:
     """Action, reason and ledger entry of the job, and the name of what it judged.
 
@@ -167,7 +159,7 @@ def _outcome(
             findings.certificate.run.entry,
             findings.winner.name,
         )
-    judged = [t for t in tried if t.decision is not None and t.decision_run is not None]
+    judged = [t for t in searched.tried if t.decision is not None and t.decision_run is not None]
     # Not knowing goes before a refusal: more data may still find something.
     judged.sort(key=lambda t: t.decision.action not in (Action.UNKNOWN, Action.INVALID))  # type: ignore[union-attr]
     if not judged:
@@ -181,12 +173,15 @@ def _outcome(
             measurements={},
             detail="no candidate",
         )
-        because = "no candidate could be made"
+        left_out = "; ".join(f"{t.name}: {t.skipped}" for t in searched.tried if t.skipped)
+        because = "no candidate is left" + (f" ({left_out})" if left_out else "")
         return decision.action, because, run.entry, "no candidate"
     best = judged[0]
     assert best.decision is not None
     assert best.decision_run is not None
-    because = f"no candidate is accepted; {best.name}: {best.decision.because}"
+    binding = searched.found.binding
+    stands = f"; what stands in the way is {binding}" if binding else ""
+    because = f"no candidate is accepted{stands}; {best.name}: {best.decision.because}"
     return best.decision.action, because, best.decision_run.entry, best.name
 
 

@@ -23,6 +23,9 @@ from headgate.report import words
 
 __all__ = ["Forecast", "preview"]
 
+UNKNOWN_SPEEDUP = (0.5, 8.0)
+_STUDENT_SPEEDUP = (1.5, 2.5)
+"""Of half the layers."""
 _BACKWARD = 2.0
 """A backward pass costs about two forward passes (Kaplan et al., arXiv 2001.08361, section 2.1)."""
 _HEAD_EXPECTED = {
@@ -42,6 +45,10 @@ class Forecast:
     warnings: tuple[str, ...]
     entry: str
     """Of the ledger."""
+    speedup: tuple[float, float] = UNKNOWN_SPEEDUP
+    """90 % interval of the time that the model takes for a batch, over this one's."""
+    making_s: float = 10.0
+    """Of the device, about."""
 
 
 def preview(job: Job, curve: MeasuredCurve) -> Sequence[Forecast]:
@@ -61,6 +68,7 @@ def _look_at(job: Job, name: str, facts: ModelFacts, curve: MeasuredCurve) -> Fo
     expected: list[str] = []
     warnings: tuple[str, ...] = ()
     body: dict[str, object] = {}
+    low, high, making_s = 1.0, 1.0, 10.0
     if candidate.scheme.quantizes:
         quantized = _quantized(job, candidate.scheme, facts)
         if not quantized.applies:
@@ -69,11 +77,16 @@ def _look_at(job: Job, name: str, facts: ModelFacts, curve: MeasuredCurve) -> Fo
         expected.append(f"{speed.low:.1f}x to {speed.high:.1f}x the speed")
         expected.append(words.size(quantized.file_bytes))
         warnings = quantized.warnings
+        low, high = speed.low, speed.high
         body["quantization"] = quantized
     if candidate.classifies:
         expected.append(_HEAD_EXPECTED[candidate.cascade])
+        low, high = UNKNOWN_SPEEDUP
     elif candidate.student is not None and not lacks:
-        expected.append(_student(job, curve, body))
+        said, training_s = _student(job, curve, body)
+        expected.append(said)
+        making_s += training_s
+        low, high = low * _STUDENT_SPEEDUP[0], high * _STUDENT_SPEEDUP[1]
     skip = "; ".join(lacks)
     said = "" if skip else ", ".join(expected)
     said_of = {
@@ -84,7 +97,7 @@ def _look_at(job: Job, name: str, facts: ModelFacts, curve: MeasuredCurve) -> Fo
     }
     known = job.store.latest("forecast", **said_of)
     entry = known or job.store.append("forecast", jsonable(body | said_of))
-    return Forecast(name, skip, said, warnings, entry.id)
+    return Forecast(name, skip, said, warnings, entry.id, (low, high), making_s)
 
 
 def _lacks(job: Job, candidate: Candidate) -> Sequence[str]:
@@ -130,8 +143,9 @@ def _quantized(job: Job, scheme: Scheme, facts: ModelFacts) -> QuantizationForec
     )
 
 
-def _student(job: Job, curve: MeasuredCurve, body: dict[str, object]) -> str:
-    """Half the layers: what training costs, and after how many requests it has paid for itself."""
+def _student(job: Job, curve: MeasuredCurve, body: dict[str, object]) -> tuple[str, float]:
+    """Half the layers: what training costs, and after how many requests it has paid for itself;
+    in words, and the seconds of training."""
     recipe = Recipe()
     codec = codec_for(job.source.build, job.store.path_of)
     sample = codec.encode(job.inputs.train[:500], truncate=True)
@@ -142,7 +156,8 @@ def _student(job: Job, curve: MeasuredCurve, body: dict[str, object]) -> str:
     request_s = curve.curve.predict_s(1, job.lengths[len(job.lengths) // 2])
     requests = break_even_requests(training_s, request_s, request_s / 2)
     body["student"] = {"training_device_s": training_s, "break_even_requests": requests}
-    return (
+    said = (
         f"half the layers; training takes about {words.seconds(training_s)}, "
         f"earned back by {words.count(requests)} requests"
     )
+    return said, training_s

@@ -52,17 +52,20 @@ class Offer:
     name: str
     builds: Mapping[InstancePlan, Build]
     curves: tuple[MeasuredCurve, ...]
+    batch_invariance: BatchInvariance
 
 
-def measured_offers(job: Job, builds: Sequence[Build]) -> Mapping[str, Offer]:
+def measured_offers(
+    job: Job, builds: Sequence[tuple[Build, BatchInvariance]]
+) -> Mapping[str, Offer]:
     """Each of ``builds`` under every instance plan of this machine, all curves measured in turn."""
     plans = instance_plans(job.cores)
-    versions = [{p: replace(build, threads=p.threads) for p in plans} for build in builds]
+    versions = [{p: replace(build, threads=p.threads) for p in plans} for build, _ in builds]
     groups = [[(by_plan[p], p.instances) for by_plan in versions] for p in plans]
     of_builds = zip(*job.curves(groups), strict=True)
     return {
-        build.name: Offer(build.name, by_plan, curves)
-        for build, by_plan, curves in zip(builds, versions, of_builds, strict=True)
+        build.name: Offer(build.name, by_plan, curves, invariance)
+        for (build, invariance), by_plan, curves in zip(builds, versions, of_builds, strict=True)
     }
 
 
@@ -76,6 +79,7 @@ class Priced:
     outcome: Outcome
     shell_s: float
     """Machine seconds of a request outside of engines, at the rate that was simulated."""
+    batch_invariance: BatchInvariance
 
     @property
     def attributed_s(self) -> float:
@@ -108,9 +112,8 @@ class Pricer:
     job: Job
     shell: ShellCost
     p95_limit_s: float
-    batch_invariance: BatchInvariance
     offers: Mapping[str, Offer]
-    """By name: the winner, the baseline, and what the winner is held against."""
+    """By name: the builds that may win, the baseline, and what a winner is held against."""
 
     def price(
         self,
@@ -139,7 +142,7 @@ class Pricer:
             workload=version,
             preprocess=self.job.config.preprocess,
             p95_limit_s=self.p95_limit_s,
-            batch_invariance=self.batch_invariance,
+            batch_invariance=offer.batch_invariance,
             caches=caches,
             batching=batching,
             waits=waits,
@@ -159,12 +162,14 @@ class Pricer:
             workload=version,
             preprocess=self.job.config.preprocess,
             cores=self.job.cores,
-            batch_invariance=self.batch_invariance,
+            batch_invariance=offer.batch_invariance,
             value_bytes=self.job.value_bytes,
             rate_per_s=rate_per_s or None,
             detail=name,
         )
-        return Priced(name, choice, build, outcome, shell_s / self.job.cores)
+        return Priced(
+            name, choice, build, outcome, shell_s / self.job.cores, offer.batch_invariance
+        )
 
     def all(self, prices: Sequence[Chain[Priced]]) -> list[Priced]:
         """What ``prices`` come to, several at a time where that pays."""
@@ -198,7 +203,7 @@ class Pricer:
             workload=self.job.inputs.versions["workload"],
             preprocess=self.job.config.preprocess,
             cores=cores,
-            batch_invariance=self.batch_invariance,
+            batch_invariance=priced.batch_invariance,
             value_bytes=self.job.value_bytes,
             rate_per_s=side.rate_per_s,
             segments=[s.sent for s in side.segments],

@@ -17,8 +17,8 @@ from headgate.optimize.holdout import looks
 from headgate.optimize.job import Job
 from headgate.optimize.load import Side
 from headgate.optimize.measure import MeasuredCurve
-from headgate.optimize.power import Power
 from headgate.optimize.pricing import Priced, Replayed
+from headgate.optimize.searching import Searched
 from headgate.optimize.stages import Baseline, Certificate, Plans, Tried, is_alone
 from headgate.report import (
     Candidate,
@@ -56,9 +56,7 @@ class Findings:
 def build_report(
     job: Job,
     baseline: Baseline,
-    tried: Sequence[Tried],
-    speed: SpeedBlocks,
-    power: Power,
+    searched: Searched,
     *,
     generation: int | None,
     promoted: bool,
@@ -73,7 +71,7 @@ def build_report(
 
     ``audited`` is what was found of the winner's evidence.
     """
-    show = _Show(job)
+    show, tried = _Show(job), searched.tried
     certificate = findings.certificate if findings is not None else None
     results = certificate.decision.results if certificate is not None else _without_times(tried)
     winner = findings.winner.name if findings is not None else "baseline"
@@ -108,7 +106,8 @@ def build_report(
         created_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         next_command=command,
         next_why=why,
-        candidates=tuple(show.candidates(baseline, tried, speed)),
+        candidates=tuple(show.candidates(baseline, tried, searched.speed)),
+        search=_search(job, searched),
         contracts=tuple(map(show.contract, certificate.decision.results)) if certificate else (),
         certified_on=certificate.split if certificate is not None else "",
         savings=tuple(show.savings(findings)) if findings else (),
@@ -116,7 +115,9 @@ def build_report(
         predictions=tuple(show.predictions(findings)) if findings else (),
         curves=tuple(show.curves(baseline, findings)),
         distributions=tuple(show.distributions(findings)) if findings else (),
-        power=tuple(PowerRow(r.rule, r.n, r.assumed, r.power, r.required_n) for r in power.rows),
+        power=tuple(
+            PowerRow(r.rule, r.n, r.assumed, r.power, r.required_n) for r in searched.power.rows
+        ),
         breakdown=show.breakdown(findings) if findings else {},
         plan=_plan(findings) if findings else {},
         steps=tuple(
@@ -124,6 +125,17 @@ def build_report(
         ),
         notes=tuple(_notes(job, baseline, tried, findings, audited)),
         currency=job.config.prices.currency,
+    )
+
+
+def _search(job: Job, searched: Searched) -> str:
+    """What the search asked for, what that took, and why it asked no more; in a sentence."""
+    found, budget_s = searched.found, job.config.search.budget
+    wholly = sum(t.quality is not None for t in searched.tried)
+    of = "" if budget_s is None else f" of {words.seconds(budget_s)}"
+    return (
+        f"{wholly} of {len(searched.tried)} candidates were measured wholly, in "
+        f"{words.seconds(found.spent_s)}{of}; the search ended: {found.stopped}"
     )
 
 
@@ -174,11 +186,15 @@ class _Show:
                 baseline.invariance.invariance.value,
             )
         ]
-        return [*rows, *(self._candidate(t, speed) for t in tried)]
+        return [*rows, *map(self._candidate, tried)]
 
-    def _candidate(self, t: Tried, speed: SpeedBlocks) -> Candidate:
+    def _candidate(self, t: Tried) -> Candidate:
+        seen = {} if t.speed is None or t.build is None else self._speed(t.speed, t.build)
         if t.decision is None or t.invariance is None or t.build is None:
-            return Candidate(t.name, False, t.skipped, "skipped", {}, "")
+            invariance = "" if t.invariance is None else t.invariance.invariance.value
+            return Candidate(
+                t.name, False, t.skipped, "skipped", seen, invariance, t.forecast.expected
+            )
         assert t.decision_run is not None
         quality = {
             r.contract.metric: Figure(
@@ -191,7 +207,8 @@ class _Show:
             for r in t.decision.results
             if r.contract.axis is Axis.QUALITY and r.value == r.value  # NaN: nothing to show
         }
-        claim = speed_claim(self._job, t.name, t.build, speed)
+        assert t.speed is not None
+        claim = speed_claim(self._job, t.name, t.build, t.speed)
         faster = claim.speedup
         return Candidate(
             t.name,
@@ -200,7 +217,7 @@ class _Show:
             t.decision.action.value,
             {
                 **quality,
-                **self._speed(speed, t.build),
+                **seen,
                 "speedup": Figure(faster.value, "ratio", claim.entry, faster.low, faster.high),
             },
             t.invariance.invariance.value,
@@ -540,9 +557,9 @@ def _notes(
         notes += [f"Load test: {reason}" for reason in findings.certificate.replay.void]
         if cheaper := _cheaper(findings.comparisons):
             notes.append(
-                f"In virtual time {findings.winner.name} is cheaper with {', '.join(cheaper)}. It "
-                "was chosen before that: of what is accepted it took the least time in the "
-                "measured batches."
+                f"In virtual time {findings.winner.name} is cheaper with {', '.join(cheaper)}, by "
+                "what a request uses; it was chosen by what machines cost that hold the latency "
+                "contract."
             )
         binding = findings.plans.chosen.choice.binding
         if binding:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 from headgate.engines import load
 from headgate.engines.protocols import datatype_of
 from headgate.engines.signature import model_inputs
-from headgate.errors import EngineError, InputError, MissingExtra
+from headgate.errors import EngineError, MissingExtra
 from headgate.ledger import Store
 from headgate.objects import (
     BatchingSpec,
+    BatchInvariance,
     Bound,
     Build,
     CacheSpec,
@@ -22,8 +22,7 @@ from headgate.objects import (
     Release,
     Variant,
 )
-from headgate.optimize.admission import admit
-from headgate.optimize.blocks import SpeedBlocks, measure_blocks
+from headgate.optimize.blocks import SpeedBlocks
 from headgate.optimize.evidence import ABOUT_TWO, KEPT_INDEX, gather
 from headgate.optimize.gate import judge_candidate
 from headgate.optimize.holdout import spending
@@ -38,10 +37,10 @@ from headgate.optimize.measure import (
     measure_quality,
 )
 from headgate.optimize.preview import Forecast
-from headgate.optimize.pricing import CACHES, NO_CACHE, Offer, Priced, Pricer, measured_offers
+from headgate.optimize.pricing import Offer, Priced, Pricer, measured_offers
 from headgate.optimize.quality import QualitySamples
 from headgate.optimize.recorder import Recorded
-from headgate.optimize.rules import CHOOSING_BLOCKS, in_force
+from headgate.optimize.rules import in_force
 from headgate.planning import CANDIDATES
 from headgate.release import Rule
 from headgate.runtime.decisions import decided
@@ -54,13 +53,10 @@ __all__ = [
     "Tried",
     "certify",
     "is_alone",
-    "judge_candidates",
     "judge_server",
-    "make_candidates",
-    "make_plans",
     "measure_baseline",
+    "open_pricer",
     "p95_limit_s",
-    "winner_of",
 ]
 
 
@@ -91,7 +87,10 @@ class Tried:
     invariance: Invariance | None = None
     decision: Decision | None = None
     decision_run: Recorded | None = None
+    speed: SpeedBlocks | None = None
+    """Of the last time that it was measured side by side with the baseline."""
     skipped: str = ""
+    """Why it was not made, or not measured to the end."""
     kept: KeptIndex | None = None
     """What it finds in the baseline's index; None where there is no index."""
 
@@ -108,6 +107,8 @@ class Plans:
     offer: Offer
     chosen: Priced
     """On the workload, with a cache if it pays."""
+    considered: tuple[Priced, ...]
+    """All that were priced beside it, of every build that might have won."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,100 +145,6 @@ def measure_baseline(job: Job) -> Baseline:
     variant = Variant("baseline", build.version, 1, BatchingSpec(max_requests=1), CacheSpec())
     servable, version = job.servable(build, variant, curve, invariance)
     return Baseline(build, quality, run, invariance, curve, servable, version)
-
-
-def make_candidates(
-    job: Job, baseline: Baseline, forecasts: Sequence[Forecast]
-) -> tuple[list[Tried], SpeedBlocks]:
-    """Makes and measures every candidate that the preview did not skip; judges none.
-
-    One that failed in an earlier run is not tried again, unless the run is fresh or the environment
-    another.
-    """
-    recorder = replace(job.recorder, failures_stand=True)
-    maker = Maker(recorder, job.source, job.inputs, job.profile, job.contracts)
-    tried = [_measured(job, maker, baseline, forecast) for forecast in forecasts]
-    made = [t.build for t in tried if t.build is not None]
-    speed = measure_blocks(
-        job.recorder,
-        [baseline.build, *made],
-        job.behaviour,
-        items=job.queries,
-        n_blocks=CHOOSING_BLOCKS,
-    )
-    return tried, speed
-
-
-def judge_candidates(
-    job: Job, rule: Rule, baseline: Baseline, tried: Sequence[Tried], speed: SpeedBlocks
-) -> list[Tried]:
-    """The gate on every candidate that was made, on the evaluation split."""
-    return [_judged(job, rule, baseline, t, speed) for t in tried]
-
-
-def _measured(job: Job, maker: Maker, baseline: Baseline, forecast: Forecast) -> Tried:
-    if forecast.skip:
-        return Tried(forecast.name, forecast, skipped=forecast.skip)
-    try:
-        for role in CANDIDATES[forecast.name].learns_from:
-            admit(job.recorder, role, job.inputs.versions, now=datetime.now(UTC))
-        build = make_build(forecast.name, maker)
-        job.register_build(build)
-        quality, run = measure_quality(
-            maker.recorder,
-            build,
-            job.behaviour,
-            dataset=job.inputs.versions["evaluate"],
-            split="evaluate",
-        )
-        invariance = measure_invariance(maker.recorder, build, job.behaviour, items=job.queries)
-    except (EngineError, MissingExtra, InputError) as error:
-        # One candidate that cannot be made must not cost the others.
-        return Tried(forecast.name, forecast, skipped=error.what.splitlines()[0])
-    kept = measure_kept_index(
-        job.recorder,
-        candidate=build.version,
-        dataset=job.inputs.versions["evaluate"],
-        quality=((quality, run), (baseline.quality, baseline.quality_run)),
-        invariance=invariance,
-    )
-    return Tried(forecast.name, forecast, build, quality, run, invariance, kept=kept)
-
-
-def _judged(job: Job, rule: Rule, baseline: Baseline, tried: Tried, speed: SpeedBlocks) -> Tried:
-    if tried.build is None or tried.quality is None:
-        return tried
-    assert tried.quality_run is not None
-    assert tried.invariance is not None
-    build = tried.build
-    evidence = gather(
-        job.recorder,
-        job.contracts,
-        candidate=build.version,
-        dataset=job.inputs.versions["evaluate"],
-        workload=job.inputs.versions["workload"],
-        quality=(
-            (tried.quality, tried.quality_run),
-            (baseline.quality, baseline.quality_run),
-        ),
-        kept=tried.kept.scored if tried.kept is not None else None,
-        invariance=tried.invariance,
-        speed=lambda metric: speed.samples(
-            build.name, metric, price_per_s=job.config.prices.device_second
-        ),
-        speed_run=speed.run,
-        own=job.own,
-    )
-    decision, run = judge_candidate(
-        job.recorder,
-        candidate=build.version,
-        current=baseline.build.version,
-        rule=rule,
-        samples=evidence.samples,
-        measurements=evidence.measurements,
-        detail=build.name,
-    )
-    return replace(tried, decision=decision, decision_run=run)
 
 
 def judge_server(
@@ -285,17 +192,6 @@ def is_alone(contract: Contract) -> bool:
     return not contract.bound.needs_current and not about_two
 
 
-def winner_of(tried: Sequence[Tried], speed: SpeedBlocks) -> Tried | None:
-    """The cheapest of the accepted, by machine seconds a request over all blocks."""
-    accepted = [t for t in tried if t.accepted and t.build is not None]
-
-    def seconds(t: Tried) -> float:
-        column = speed.names.index(t.build.name if t.build is not None else "")
-        return sum(row[column].per_item_s for row in speed.blocks)
-
-    return min(accepted, key=seconds, default=None)
-
-
 def p95_limit_s(contracts: Sequence[Contract], speed: SpeedBlocks, *, load: float) -> float:
     """What the plan must keep: the tightest of the contracts on ``latency_p95``.
 
@@ -316,12 +212,15 @@ def p95_limit_s(contracts: Sequence[Contract], speed: SpeedBlocks, *, load: floa
     return min(limits, default=10 * speed.baseline_p95_s)
 
 
-def make_plans(
-    job: Job, baseline: Baseline, winner: Tried, tried: Sequence[Tried], limit_s: float
-) -> Plans:
-    """Batching, instances and cache for the winner."""
-    assert winner.build is not None
-    assert winner.invariance is not None
+def open_pricer(
+    job: Job,
+    baseline: Baseline,
+    contenders: Sequence[Tried],
+    tried: Sequence[Tried],
+    limit_s: float,
+) -> Pricer:
+    """What prices ``contenders`` by one measure: their curves, and those of what a winner is held
+    against, taken in turn."""
     cached = replace(baseline.servable.variant, name="cached", cache=CacheSpec("lru", 1 << 24))
     servable, version = job.servable(baseline.build, cached, baseline.curve, baseline.invariance)
     shell = measure_shell(
@@ -331,30 +230,37 @@ def make_plans(
         workload=job.inputs.versions["workload"],
         tensor=_tensor(job, baseline.build),
     )
-    offers = measured_offers(job, [winner.build, *_beside(job, baseline, winner, tried)])
-    pricer = Pricer(job, shell, limit_s, winner.invariance.invariance, offers)
-    offer = offers[winner.build.name]
-    priced = pricer.all(
-        [
-            pricer.price(offer, "workload", name=winner.build.name, caches=caches)
-            for caches in (CACHES, NO_CACHE)
-        ]
-    )
-    return Plans(pricer, offer, min(priced, key=lambda p: p.provisioned_s))
+    builds = {
+        t.build.name: (t.build, t.invariance.invariance)
+        for t in contenders
+        if t.build is not None and t.invariance is not None
+    }
+    beside = _beside(job, baseline, contenders, tried)
+    offers = measured_offers(job, [*({b.name: (b, i) for b, i in beside} | builds).values()])
+    return Pricer(job, shell, limit_s, offers)
 
 
-def _beside(job: Job, baseline: Baseline, winner: Tried, tried: Sequence[Tried]) -> list[Build]:
-    """What the winner is held against: fp32 on every engine that runs it, and the candidates that
-    lack one of its optimizations."""
-    builds = [baseline.build]
-    if "openvino" in job.profile.libraries:
-        maker = Maker(job.recorder, job.source, job.inputs, job.profile)
-        build = make_build("fp32_openvino", maker)
-        with contextlib.suppress(EngineError):  # an operator that OpenVINO does not have
-            load(build, job.store.path_of).close()
-            builds.append(build)
-    lacking = CANDIDATES[winner.name].without.values()
-    builds += [t.build for t in tried if t.build is not None and t.name in lacking]
+def _beside(
+    job: Job, baseline: Baseline, contenders: Sequence[Tried], tried: Sequence[Tried]
+) -> list[tuple[Build, BatchInvariance]]:
+    """What a winner is held against: fp32 on every engine that runs it, and the candidates that
+    lack one of its optimizations. A build that was not measured counts as the baseline does."""
+    known = baseline.invariance.invariance
+    maker = Maker.of(job)
+    named = dict.fromkeys(["fp32_openvino"] if "openvino" in job.profile.libraries else [])
+    for contender in contenders:
+        named |= dict.fromkeys(CANDIDATES[contender.name].without.values())
+    measured = {t.name: t for t in tried}
+    builds = [(baseline.build, known)]
+    for name in named:
+        t = measured.get(name)
+        if t is not None and t.build is not None and t.invariance is not None:
+            builds.append((t.build, t.invariance.invariance))
+        elif name in CANDIDATES:
+            with contextlib.suppress(EngineError, MissingExtra):  # it is for comparison only
+                build = make_build(name, maker)
+                load(build, job.store.path_of).close()
+                builds.append((build, known))
     return builds
 
 

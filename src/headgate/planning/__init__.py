@@ -12,7 +12,8 @@ from headgate.planning.candidates import (
 )
 from headgate.planning.capacity import Capacity, keeps_promise, max_rate, rate_per_s, scale_to_rate
 from headgate.planning.choice import BATCHING_GRID, WAITS, PlanChoice, Skipped, choose
-from headgate.planning.search import LOAD, Policies, Search, Trial
+from headgate.planning.joint import Arm, Asked, Cost, Entrant, Found, Joint, Level, Told
+from headgate.planning.policies import LOAD, Policies, Trial
 from headgate.planning.simulate import (
     Noise,
     SimulationResult,
@@ -28,14 +29,21 @@ __all__ = [
     "LOAD",
     "TRIED_BY_DEFAULT",
     "WAITS",
+    "Arm",
+    "Asked",
     "Candidate",
     "Capacity",
+    "Cost",
+    "Entrant",
+    "Found",
+    "Joint",
+    "Level",
     "Noise",
     "PlanChoice",
     "Policies",
-    "Search",
     "SimulationResult",
     "Skipped",
+    "Told",
     "Trial",
     "choose",
     "exponential_noise",

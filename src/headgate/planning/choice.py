@@ -18,7 +18,8 @@ from headgate.caching import GenerationCache, make_policy
 from headgate.dataplane import DataPlane
 from headgate.objects import BatchingSpec, BatchInvariance, CacheSpec
 from headgate.planning.capacity import keeps_promise, max_rate, rate_per_s, scale_to_rate
-from headgate.planning.search import EQUAL, LOAD, Policies, Search, Trial
+from headgate.planning.joint import EQUAL, Arm, Cost, Entrant, Joint, Told
+from headgate.planning.policies import LOAD, Policies, Trial
 from headgate.planning.simulate import SimulationResult, simulate
 from headgate.scheduling import InstancePlan
 from headgate.theory.quantile import quantile
@@ -36,6 +37,10 @@ BATCHING_GRID: tuple[BatchingSpec, ...] = (
 """Budgets to try where the caller names none."""
 WAITS = (1 / 16, 1 / 8, 1 / 4)
 """Shares of the p95 limit for which requests may be held back."""
+_GIVE_UP_ABOVE = 1.5
+"""The cost model is not so wrong that what it predicts this far above the best could win."""
+_NOTHING_S = 1e-9
+"""A cache that answers everything leaves no cost; its logarithm must be one."""
 _SAME_RATE = 1.04
 """Two highest rates, each known to 2 %, are no different within this."""
 _QUIET = 0.1
@@ -99,17 +104,24 @@ def choose(
         value_bytes=value_bytes,
         batch_invariance=batch_invariance,
     )
-    search = Search(predicted)
-    while len(search.trials) < trials and (asked := search.ask()) is not None:
-        seconds = predicted[asked]
-        search.tell(tests.full(asked, 0.8 / seconds if seconds > 0 else rate_per_s(workload)))
+    search = _search(predicted, trials)
+    tried: dict[Policies, Trial] = {}
+    while asked := search.ask():
+        (candidate,) = (a.arm.policies for a in asked if a.arm is not None)
+        seconds = predicted[candidate]
+        trial = tests.full(candidate, 0.8 / seconds if seconds > 0 else rate_per_s(workload))
+        tried[candidate] = trial
+        stopped_by = () if trial.refused is None else ("latency_p95",)
+        cost = Cost(math.log(trial.provisioned_machine_s)) if trial.refused is None else None
+        search.tell([Told(asked[0], cost, stopped_by)])
     skipped += (
-        Skipped(c, predicted[c], "predicted to cost more than those that were tried")
-        for c in search.untried
+        Skipped(arm.policies, predicted[arm.policies], why) for arm, why in search.untried.items()
     )
-    best, binding, patient = search.best, None, []
+    found = search.found.best
+    best = None if found is None else tried[found.policies]
+    binding, patient = None, []
     if best is None:
-        binding = min(search.trials, key=lambda t: t.p95_s).refused
+        binding = min(tried.values(), key=lambda t: t.p95_s).refused
     else:
         patient = tests.waiting(best, waits)
         best = _least_attributed([best, *patient])
@@ -118,7 +130,20 @@ def choose(
         if (lone := tests.lone(best)) is not None:
             patient.append(lone)
             best = lone
-    return PlanChoice(best, (*search.trials, *patient), tuple(skipped), binding)
+    return PlanChoice(best, (*tried.values(), *patient), tuple(skipped), binding)
+
+
+def _search(predicted: Mapping[Policies, float], trials: int) -> Joint[Policies]:
+    """Of policies for one build. One instance plan may not hold the promise at all, whatever the
+    cost model says, so that each plan's best comes before any plan's second best."""
+    build = ""
+    simplest_first = sorted(predicted, key=lambda c: (c.complexity, c.plan))
+    return Joint(
+        {build: Entrant(Cost(0.0), accepted=True)},
+        {Arm(build, c, c.plan): math.log(max(predicted[c], _NOTHING_S)) for c in simplest_first},
+        policy_margin=math.log(_GIVE_UP_ABOVE),
+        most_plans=trials,
+    )
 
 
 @dataclass(frozen=True)

@@ -238,7 +238,9 @@ def _candidates(r: Report) -> str:
         + "</li>"
         for c in r.candidates
     )
-    text = "<h2>What was tried</h2>" + _table(head, rows) + f"<ul class=reasons>{reasons}</ul>"
+    lead = f"<p class=lead>{escape(r.search)}.</p>" if r.search else ""
+    text = "<h2>What was tried</h2>" + lead + _table(head, rows)
+    text += f"<ul class=reasons>{reasons}</ul>"
     first = next(
         (
             m

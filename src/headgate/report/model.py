@@ -186,6 +186,8 @@ class Report:
     next_command: str
     next_why: str
     candidates: tuple[Candidate, ...] = ()
+    search: str = ""
+    """How the candidates were searched and why that ended, in a sentence."""
     contracts: tuple[ContractRow, ...] = ()
     certified_on: str = ""
     """The split on which the contracts were judged."""

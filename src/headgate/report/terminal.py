@@ -123,6 +123,8 @@ def _candidates(r: Report, width: int) -> Group:
         for c in r.candidates
         if c.not_faster
     ]
+    if r.search:
+        reasons.append(Text(r.search, style="dim"))
     in_currency = f"; cost in {r.currency}" if "cost_per_1k" in shown else ""
     return Group(
         _section(f"What was tried (differences to the baseline{in_currency})", table),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import cast
 
 from headgate.objects import (
     Action,
@@ -17,13 +19,16 @@ from headgate.objects import (
     Variant,
 )
 from headgate.optimize.blocks import BlockTimes, SpeedBlocks
+from headgate.optimize.job import Job
 from headgate.optimize.measure import Invariance, MeasuredCurve
 from headgate.optimize.plan import Choice, Outcome
 from headgate.optimize.preview import Forecast
 from headgate.optimize.pricing import Priced
 from headgate.optimize.quality import QualitySamples
-from headgate.optimize.recorder import Recorded
-from headgate.optimize.stages import Tried
+from headgate.optimize.recorder import Recorded, Recorder
+from headgate.optimize.rules import Rules
+from headgate.optimize.searching import Trials
+from headgate.optimize.stages import Baseline, Tried
 from headgate.scheduling import InstancePlan
 from headgate.workload import ServiceCurve
 
@@ -38,6 +43,7 @@ __all__ = [
     "priced",
     "quality",
     "speed",
+    "trials_of",
     "tried",
 ]
 
@@ -127,4 +133,38 @@ def priced(name: str, at: MeasuredCurve, cache: CacheSpec, batching: BatchingSpe
     variant = Variant(name, "sha256:build", at.plan.instances, batching, cache)
     outcome = Outcome(10, 1.0, 1e-3, 0.0, 0.0, 0.5, 1.0, 0.1, 0.2, 0.3, 0, (), RUN)
     choice = Choice(variant, at, None, 1, None, 100.0, RUN)
-    return Priced(name, choice, build(name), outcome, 1e-4)
+    return Priced(name, choice, build(name), outcome, 1e-4, BatchInvariance.EXACT)
+
+
+def trials_of(
+    recorder: Recorder,
+    candidates: dict[str, Tried],
+    *contracts: Contract,
+    budget_s: float | None = None,
+) -> Trials:
+    """A search over ``candidates`` for a job of which only the recorder is real."""
+    config = SimpleNamespace(
+        endpoint="docs",
+        owner=SimpleNamespace(team="search"),
+        search=SimpleNamespace(budget=budget_s),
+        replay=SimpleNamespace(load=0.7),
+        prices=SimpleNamespace(device_second=2e-5),
+    )
+    job = SimpleNamespace(
+        recorder=recorder,
+        store=recorder.store,
+        config=config,
+        contracts=contracts,
+        inputs=SimpleNamespace(versions={"evaluate": "sha256:evaluate", "workload": "sha256:log"}),
+        source=None,
+        profile=None,
+        behaviour=None,
+        queries=(),
+        own={},
+        register_build=lambda build: None,
+    )
+    baseline = SimpleNamespace(
+        build=build(), quality=quality({}), quality_run=RUN, invariance=invariance()
+    )
+    rules = SimpleNamespace(choose=SimpleNamespace(digest="sha256:rule"), certify=None)
+    return Trials(cast("Job", job), cast("Rules", rules), cast("Baseline", baseline), candidates)

@@ -5,22 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
-from typing import cast
 
 import pytest
 
 from headgate.errors import InputError
 from headgate.ledger import Store
 from headgate.objects import Action, Axis, Bound, Contract, canonical
-from headgate.optimize import stages
+from headgate.optimize import searching
 from headgate.optimize.admission import admit
 from headgate.optimize.contents import TEXTS
-from headgate.optimize.job import Job
 from headgate.optimize.recorder import Recorder
-from headgate.optimize.stages import Baseline, make_candidates
+from headgate.optimize.stages import Tried
 from headgate.planning import CANDIDATES, TRIED_BY_DEFAULT
 
-from .fakes import forecast, speed
+from .fakes import forecast, trials_of
 
 NOW = datetime.now(UTC) + timedelta(hours=1)
 
@@ -188,20 +186,15 @@ def test_a_candidate_is_not_made_of_data_that_is_rejected(
     def make(name: str, maker: object) -> None:
         raise AssertionError("it was made")
 
-    monkeypatch.setattr(stages, "make_build", make)
-    monkeypatch.setattr(stages, "measure_blocks", lambda *a, **k: speed({"fp32": 1.0}))
+    monkeypatch.setattr(searching, "make_build", make)
     rejected_version = versions(b"not json")["train"]
-    job = SimpleNamespace(
-        recorder=recorder,
-        source=None,
-        inputs=SimpleNamespace(versions=dict.fromkeys(("train", "calibrate"), rejected_version)),
-        profile=None,
-        contracts=(),
-        behaviour=None,
-        queries=(),
+    trials = trials_of(recorder, {name: Tried(name, forecast(name))})
+    trials.job.inputs = SimpleNamespace(  # type: ignore[assignment]  # the job is made up
+        versions=dict.fromkeys(("train", "calibrate"), rejected_version)
     )
-    baseline = SimpleNamespace(build=None)
-    (tried,), _ = make_candidates(cast("Job", job), cast("Baseline", baseline), [forecast(name)])
+    (told,) = trials.round(trials.search.ask())
+    tried = trials.tried[name]
+    assert told.why == tried.skipped
     assert tried.build is None
     role = CANDIDATES[name].learns_from[0]
     assert tried.skipped.startswith(f"nothing is learnt from data.{role}: ")

@@ -9,7 +9,7 @@ from typing import cast
 
 import pytest
 
-from headgate.objects import BatchingSpec, Build, CacheSpec
+from headgate.objects import BatchingSpec, BatchInvariance, Build, CacheSpec
 from headgate.optimize.chains import Chain
 from headgate.optimize.comparisons import _leave_one_out, _LeftOut, _tuned
 from headgate.optimize.pricing import NO_CACHE, ONE_AT_A_TIME, Offer, Priced
@@ -25,7 +25,8 @@ BATCHING, CACHE = BatchingSpec(8, 256), CacheSpec("lru", 1 << 20)
 
 def offer_of(made: Build) -> Offer:
     curves = (curve(1, 2), curve(2, 1))
-    return Offer(made.name, {m.plan: replace(made, threads=m.plan.threads) for m in curves}, curves)
+    builds = {m.plan: replace(made, threads=m.plan.threads) for m in curves}
+    return Offer(made.name, builds, curves, BatchInvariance.EXACT)
 
 
 @dataclass

@@ -18,7 +18,8 @@ from headgate.optimize.blocks import BlockTimes
 from headgate.optimize.job import Job
 from headgate.optimize.main import OptimizeResult, exit_code_of
 from headgate.optimize.result import Findings
-from headgate.optimize.stages import Baseline, Tried, p95_limit_s, winner_of
+from headgate.optimize.searching import Searched
+from headgate.optimize.stages import Baseline, Tried, p95_limit_s
 from headgate.release import Rule
 from headgate.report import Report
 
@@ -51,38 +52,6 @@ def test_a_promotion_that_is_refused_ends_with_3_though_the_gate_accepts() -> No
     report = cast("Report", None)
     assert OptimizeResult(Action.ACCEPT, report, (), refused=True).exit_code == 3
     assert OptimizeResult(Action.ACCEPT, report, ()).exit_code == 0
-
-
-def test_the_winner_is_the_cheapest_of_the_accepted() -> None:
-    """By the time of its batches; one that is cheaper and not accepted is none."""
-    seconds = speed({"fp32": 9.0, "bf16": 5.0, "int8_dynamic": 2.0, "int8_static": 3.0})
-    candidates = [
-        tried("bf16"),
-        tried("int8_dynamic", Action.ROLLBACK),
-        tried("int8_static", Action.WARN),
-        tried("student3", None),
-    ]
-    winner = winner_of(candidates, seconds)
-    assert winner is not None
-    assert winner.name == "int8_static"
-
-
-def test_a_candidate_that_was_timed_on_more_items_is_no_dearer_for_it() -> None:
-    """Short passes take their items several times."""
-    seconds = speed({"fp32": 9.0, "bf16": 5.0, "int8_static": 4.0})
-    long = tuple(
-        (*row[:2], BlockTimes(row[2].latencies_s * 2, row[2].batched_s * 2))
-        for row in seconds.blocks
-    )
-    winner = winner_of([tried("bf16"), tried("int8_static")], replace(seconds, blocks=long))
-    assert winner is not None
-    assert winner.name == "int8_static"
-
-
-@pytest.mark.parametrize("action", [Action.UNKNOWN, Action.INVALID, Action.ESCALATE, None])
-def test_without_an_accepted_candidate_nobody_wins(action: Action | None) -> None:
-    """Not knowing is never an acceptance."""
-    assert winner_of([tried("bf16", action)], speed({"fp32": 9.0, "bf16": 1.0})) is None
 
 
 @pytest.mark.parametrize(
@@ -123,9 +92,12 @@ def test_the_loaded_baseline_waits_as_the_formula_of_its_queue_says() -> None:
     assert times.loaded_p95_s(0.01) == times.baseline_p95_s
 
 
-def outcome(tries: list[Tried], findings: object = None) -> tuple[Action, str, str, str]:
+def outcome(
+    tries: list[Tried], findings: object = None, binding: str | None = None
+) -> tuple[Action, str, str, str]:
     nobody = cast("Job", None), cast("Rule", None), cast("Baseline", None)
-    return main._outcome(*nobody, tries, cast("Findings | None", findings))
+    searched = SimpleNamespace(tried=tries, found=SimpleNamespace(binding=binding))
+    return main._outcome(*nobody, cast("Searched", searched), cast("Findings | None", findings))
 
 
 def findings(store: Store, action: Action) -> object:
@@ -157,6 +129,11 @@ def test_without_a_winner_not_knowing_goes_before_a_refusal() -> None:
     action, because, entry, about = outcome(tries)
     assert (action, entry, about) == (Action.UNKNOWN, RUN.entry, "int8_static")
     assert because == "no candidate is accepted; int8_static: it says unknown"
+    _, because, _, _ = outcome(tries, binding="recall@10 at least 0.9")
+    assert because == (
+        "no candidate is accepted; what stands in the way is recall@10 at least 0.9; "
+        "int8_static: it says unknown"
+    )
 
 
 @pytest.fixture(autouse=True)

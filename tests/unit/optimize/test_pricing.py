@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headgate.objects import BatchingSpec, BatchInvariance, Build, CacheSpec
+from headgate.objects import BatchingSpec, Build, CacheSpec
 from headgate.optimize.chains import Chain
 from headgate.optimize.job import Job
 from headgate.optimize.load import ShellCost
@@ -64,7 +64,7 @@ def test_machine_seconds_of_the_shell_are_the_same_under_every_plan(
 def pricer(items: tuple[str, ...]) -> Pricer:
     workload = SimpleNamespace(items=items)
     job = SimpleNamespace(cores=2, inputs=SimpleNamespace(workload=workload))
-    return Pricer(cast("Job", job), SHELL, 0.04, BatchInvariance.EXACT, {})
+    return Pricer(cast("Job", job), SHELL, 0.04, {})
 
 
 def test_requests_that_hit_are_paid_by_those_that_run() -> None:

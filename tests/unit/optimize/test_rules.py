@@ -212,6 +212,7 @@ ELSEWHERE = {
     "data_contracts": "judged by the audit, and on record with the data",
     "live": "about traffic after the decision",
     "retrain": "what a breach runs",
+    "search": "how many of the candidates are measured; each is judged among all that are named",
 }
 """Keys that move no decision on samples that were seen, and why."""
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from headgate.objects import Contract, HardwareProfile, canonical
 from headgate.optimize.inputs import Inputs
 from headgate.optimize.models import Source
 from headgate.optimize.recorder import Recorder
+
+if TYPE_CHECKING:
+    from headgate.optimize.job import Job
 
 __all__ = ["Maker"]
 
@@ -20,8 +24,14 @@ class Maker:
     source: Source
     inputs: Inputs
     profile: HardwareProfile
-    contracts: tuple[Contract, ...] = ()
+    contracts: tuple[Contract, ...]
     """What a cascade may lose follows from them."""
+
+    @classmethod
+    def of(cls, job: Job, *, failures_stand: bool = False) -> Maker:
+        """``failures_stand``: what failed in an earlier run is not tried again."""
+        recorder = replace(job.recorder, failures_stand=True) if failures_stand else job.recorder
+        return cls(recorder, job.source, job.inputs, job.profile, job.contracts)
 
     def json_artifact(self, name: str, value: object, lineage: tuple[str, ...]) -> str:
         """A small JSON input of a transformation, as an artifact of its own."""

@@ -1,0 +1,362 @@
+"""Measures what the search over candidates asks for, and tells it what came out.
+
+A pilot makes a build, looks whether its answers depend on their batch, and times it in a few
+interleaved blocks. A full measurement is the evaluation split, as many blocks as the rule plans,
+and the gate. A plan prices an accepted build on the workload, with the best cache or with none. All
+of it are recorded transformations, so that a search that was killed is told the same again and goes
+on from there.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from headgate.errors import EngineError, InputError, MissingExtra
+from headgate.objects import CacheSpec, Contract, Verdict, jsonable
+from headgate.optimize.admission import admit
+from headgate.optimize.blocks import SpeedBlocks, measure_blocks
+from headgate.optimize.code import code_digest
+from headgate.optimize.evidence import gather
+from headgate.optimize.gate import judge_candidate
+from headgate.optimize.job import Job
+from headgate.optimize.kept_index import measure_kept_index
+from headgate.optimize.making import Maker, make_build
+from headgate.optimize.measure import measure_invariance, measure_quality
+from headgate.optimize.power import Power, plan_power
+from headgate.optimize.preview import Forecast
+from headgate.optimize.pricing import CACHES, NO_CACHE, Priced
+from headgate.optimize.rules import CHOOSING_BLOCKS, Rules
+from headgate.optimize.stages import Baseline, Plans, Tried, open_pricer, p95_limit_s
+from headgate.planning import CANDIDATES, Arm, Asked, Cost, Entrant, Found, Joint, Level, Told
+from headgate.release import ClassLabel, judge
+
+__all__ = ["PILOT_BLOCKS", "Searched", "Trials", "search_candidates"]
+
+PILOT_BLOCKS = 3
+_BLOCK_SD = 0.1
+"""Standard deviation of the logarithm of two builds' times in one block, at least: few blocks may
+look more even than they are. 0.05 to 0.2 were measured (docs/decisions/0044)."""
+_POLICY_MARGIN = 0.1
+"""By so much the ratio of two builds' costs may differ between blocks and workload."""
+_KINDS: tuple[tuple[CacheSpec, ...], ...] = (NO_CACHE, CACHES)
+_OPEN = (Verdict.PASS, Verdict.WARN)
+
+Caches = tuple[CacheSpec, ...]
+"""The policies of an arm here: the best of these caches. Batching and instances are searched where
+it is priced."""
+
+
+@dataclass(frozen=True, slots=True)
+class Searched:
+    """What the search came to."""
+
+    tried: tuple[Tried, ...]
+    """Every candidate, in the order of headgate.yaml."""
+    speed: SpeedBlocks
+    """Of the baseline."""
+    power: Power
+    winner: Tried | None
+    plans: Plans | None
+    found: Found[Caches]
+    entry: str
+    """Of the ledger."""
+
+
+def search_candidates(
+    job: Job, rules: Rules, baseline: Baseline, forecasts: Sequence[Forecast]
+) -> Searched:
+    """The cheapest accepted candidate, by what it costs on the workload.
+
+    Where no accepted one holds the p95 promise in virtual time, it is the one that is predicted to
+    cost least: the load test decides.
+    """
+    trials = Trials(job, rules, baseline, {f.name: Tried(f.name, f) for f in forecasts})
+    search = trials.search
+    while asked := search.ask():
+        search.tell(trials.round(asked))
+    return trials.searched()
+
+
+@dataclass
+class Trials:
+    """Carries out what ``search`` asks for, and keeps what is known of each candidate."""
+
+    job: Job
+    rules: Rules
+    baseline: Baseline
+    tried: dict[str, Tried]
+    speed: SpeedBlocks | None = None
+    power: Power | None = None
+    plans: list[Plans] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._maker = Maker.of(self.job, failures_stand=True)
+        self._priced: dict[Arm[Caches], tuple[Plans, Priced]] = {}
+        budget_s = self.job.config.search.budget
+        self.search: Joint[Caches] = Joint(
+            {name: self._entrant(t.forecast) for name, t in self.tried.items()},
+            {Arm(name, caches): 0.0 for caches in _KINDS for name in self.tried},
+            policy_margin=_POLICY_MARGIN,
+            budget_s=math.inf if budget_s is None else budget_s,
+            plans_at_once=len(self.tried) * len(_KINDS),
+        )
+
+    def round(self, asked: Sequence[Asked[Caches]]) -> list[Told[Caches]]:
+        """Trials of one level, side by side; what they took together is shared by all alike."""
+        measure = {
+            Level.PILOT: self._pilots,
+            Level.FULL: self._wholly,
+            Level.PLAN: self._planned,
+        }[asked[0].level]
+        before = {run.entry for run in self.job.recorder.runs}
+        told = [*measure(asked)]
+        new = {run.entry: run.seconds for run in self.job.recorder.runs if run.entry not in before}
+        return [replace(t, seconds=math.fsum(new.values()) / len(told)) for t in told]
+
+    def searched(self) -> Searched:
+        """Where it ended, in the ledger."""
+        found, tried = self.search.found, self._with_reasons()
+        if self.speed is None:  # nothing was measured beside the baseline
+            self.speed = self._blocks((), CHOOSING_BLOCKS)
+        power = self.power or plan_power(
+            self.job, self.rules.certify, self.baseline, (), self.speed
+        )
+        winner, plans = self._winner(found)
+        return Searched(
+            tuple(tried.values()), self.speed, power, winner, plans, found, self._record(found)
+        )
+
+    def _entrant(self, forecast: Forecast) -> Entrant:
+        """Its forecast counts as one standard error either way: nobody vouches for its 90 %."""
+        low, high = (math.log(s) for s in forecast.speedup)
+        return Entrant(
+            Cost(-(low + high) / 2, (high - low) / 2),
+            pilot_s=forecast.making_s + self.baseline.invariance.run.seconds,
+            full_s=self.baseline.quality_run.seconds,
+            ruled_out=forecast.skip or _ruled_out(forecast.name, self.job.contracts),
+        )
+
+    def _pilots(self, asked: Sequence[Asked[Caches]]) -> Iterator[Told[Caches]]:
+        for a in asked:
+            self.tried[a.build] = self._made(self.tried[a.build])
+        made = [t for a in asked if (t := self.tried[a.build]).build is not None]
+        speed = self._blocks(made, PILOT_BLOCKS) if made else None
+        for a in asked:
+            t = self.tried[a.build]
+            if t.build is None or speed is None:
+                yield Told(a, None, why=t.skipped)
+                continue
+            t = self._judged_early(replace(t, speed=speed))
+            self.tried[a.build] = t
+            yield Told(a, _cost(speed, t), *_stopped(t))
+
+    def _wholly(self, asked: Sequence[Asked[Caches]]) -> Iterator[Told[Caches]]:
+        measured = [self._scored(self.tried[a.build]) for a in asked]
+        speed = self._blocks([t for t in measured if t.quality is not None], CHOOSING_BLOCKS)
+        self.speed = self.speed or speed
+        measured = [replace(t, speed=speed) if t.quality is not None else t for t in measured]
+        if self.power is None:  # before the first decision
+            self.power = plan_power(self.job, self.rules.certify, self.baseline, measured, speed)
+        for a, t in zip(asked, measured, strict=True):
+            t = self._judged(t)
+            self.tried[a.build] = t
+            if t.quality is None:
+                yield Told(a, None, why=t.skipped)
+            else:
+                yield Told(a, _cost(speed, t), *_stopped(t))
+
+    def _planned(self, asked: Sequence[Asked[Caches]]) -> Iterator[Told[Caches]]:
+        arms = [a.arm for a in asked if a.arm is not None]
+        contenders = [self.tried[name] for name in dict.fromkeys(arm.build for arm in arms)]
+        assert self.speed is not None
+        limit_s = p95_limit_s(self.job.contracts, self.speed, load=self.job.config.replay.load)
+        pricer = open_pricer(self.job, self.baseline, contenders, [*self.tried.values()], limit_s)
+        offers = [pricer.offers[arm.build] for arm in arms]
+        priced = pricer.all(
+            [
+                pricer.price(offer, "workload", name=offer.name, caches=arm.policies)
+                for offer, arm in zip(offers, arms, strict=True)
+            ]
+        )
+        for a, arm, offer, price in zip(asked, arms, offers, priced, strict=True):
+            self._priced[arm] = Plans(pricer, offer, price, tuple(priced)), price
+            if price.choice.binding is None:
+                yield Told(a, Cost(math.log(price.provisioned_s)))
+            else:
+                yield Told(a, None, ("latency_p95",), price.choice.binding)
+
+    def _made(self, t: Tried) -> Tried:
+        """Made, and its batch-invariance class known; or why not."""
+        try:
+            for role in CANDIDATES[t.name].learns_from:
+                admit(self.job.recorder, role, self.job.inputs.versions, now=datetime.now(UTC))
+            build = make_build(t.name, self._maker)
+            self.job.register_build(build)
+            invariance = measure_invariance(
+                self._maker.recorder, build, self.job.behaviour, items=self.job.queries
+            )
+        except (EngineError, MissingExtra, InputError) as error:
+            # One candidate that cannot be made must not cost the others.
+            return replace(t, skipped=error.what.splitlines()[0])
+        return replace(t, build=build, invariance=invariance)
+
+    def _scored(self, t: Tried) -> Tried:
+        assert t.build is not None
+        try:
+            quality, run = measure_quality(
+                self._maker.recorder,
+                t.build,
+                self.job.behaviour,
+                dataset=self.job.inputs.versions["evaluate"],
+                split="evaluate",
+            )
+        except (EngineError, MissingExtra, InputError) as error:
+            return replace(t, skipped=error.what.splitlines()[0])
+        assert t.invariance is not None
+        kept = measure_kept_index(
+            self.job.recorder,
+            candidate=t.build.version,
+            dataset=self.job.inputs.versions["evaluate"],
+            quality=((quality, run), (self.baseline.quality, self.baseline.quality_run)),
+            invariance=t.invariance,
+        )
+        return replace(t, quality=quality, quality_run=run, kept=kept)
+
+    def _blocks(self, beside: Sequence[Tried], n_blocks: int) -> SpeedBlocks:
+        return measure_blocks(
+            self.job.recorder,
+            [self.baseline.build, *(t.build for t in beside if t.build is not None)],
+            self.job.behaviour,
+            items=self.job.queries,
+            n_blocks=n_blocks,
+        )
+
+    def _judged_early(self, t: Tried) -> Tried:
+        """Decided where the class alone shows harm; times wait for as many blocks as planned."""
+        assert t.invariance is not None
+        label = ClassLabel("batch_invariance", t.invariance.invariance.value, t.invariance.items)
+        alone = [c for c in self.job.contracts if c.metric == label.metric]
+        harmed = any(judge(c, label).verdict is Verdict.FAIL for c in alone)
+        return self._judged(t, alone) if harmed else t
+
+    def _judged(self, t: Tried, contracts: Sequence[Contract] | None = None) -> Tried:
+        """The gate on the evaluation split; on the evidence of ``contracts`` alone, where given."""
+        if t.build is None or t.invariance is None or t.speed is None:
+            return t
+        if contracts is None and t.quality is None:
+            return t
+        job, speed, name = self.job, t.speed, t.build.name
+        theirs = (self.baseline.quality, self.baseline.quality_run)
+        ours = (t.quality, t.quality_run) if t.quality and t.quality_run else theirs
+        evidence = gather(
+            job.recorder,
+            job.contracts if contracts is None else contracts,
+            candidate=t.build.version,
+            dataset=job.inputs.versions["evaluate"],
+            workload=job.inputs.versions["workload"],
+            quality=(ours, theirs),
+            kept=t.kept.scored if t.kept is not None else None,
+            invariance=t.invariance,
+            speed=lambda metric: speed.samples(
+                name, metric, price_per_s=job.config.prices.device_second
+            ),
+            speed_run=speed.run,
+            own=job.own,
+        )
+        decision, run = judge_candidate(
+            job.recorder,
+            candidate=t.build.version,
+            current=self.baseline.build.version,
+            rule=self.rules.choose,
+            samples=evidence.samples,
+            measurements=evidence.measurements,
+            detail=name,
+        )
+        return replace(t, decision=decision, decision_run=run)
+
+    def _with_reasons(self) -> dict[str, Tried]:
+        """Everybody that was not judged has a reason."""
+        left_out = self.search.found.left_out
+        return {
+            name: t
+            if t.decision is not None or t.skipped
+            else replace(t, skipped=left_out.get(name, ""))
+            for name, t in self.tried.items()
+        }
+
+    def _winner(self, found: Found[Caches]) -> tuple[Tried | None, Plans | None]:
+        arm = found.best
+        if arm is None:
+            arm = next(iter(self._priced), None)
+        if arm is None:
+            return None, None
+        return self.tried[arm.build], self._priced[arm][0]
+
+    def _record(self, found: Found[Caches]) -> str:
+        """The search as an entry; the one that is there where nothing about it is new."""
+        said = {
+            "endpoint": self.job.config.endpoint,
+            "owner": self.job.config.owner.team,
+            "version": code_digest("headgate.planning.joint"),
+            "rule": self.rules.choose.digest,
+            "budget_s": self.job.config.search.budget,
+            "spent_s": found.spent_s,
+            "stopped": found.stopped,
+            "binding": found.binding,
+            "best": None if found.best is None else found.best.build,
+            "left_out": found.left_out,
+            "trials": [
+                {
+                    "level": t.asked.level.name.lower(),
+                    "build": t.asked.build,
+                    "cost": t.cost,
+                    "stopped_by": t.stopped_by,
+                    "why": t.why,
+                }
+                for t in self.search.told
+            ],
+        }
+        body = jsonable(said)
+        known = self.job.store.latest("search", endpoint=self.job.config.endpoint)
+        if known is not None and known.body == body:
+            return known.id
+        return self.job.store.append("search", body).id
+
+
+def _ruled_out(name: str, contracts: Sequence[Contract]) -> str:
+    """What is known of a candidate's scheme before it is made."""
+    if not CANDIDATES[name].scheme.shared_scale:
+        return ""
+    broken = [
+        c
+        for c in contracts
+        if c.metric == "batch_invariance"
+        and "dependent" not in c.allowed
+        and c.breach is Verdict.FAIL
+    ]
+    return (
+        f"one activation scale for the whole batch makes it dependent; {broken[0].describe()}"
+        if broken
+        else ""
+    )
+
+
+def _cost(speed: SpeedBlocks, t: Tried) -> Cost:
+    """Of a batch, as the logarithm of what the baseline's build takes for it beside it."""
+    assert t.build is not None
+    column = speed.names.index(t.build.name)
+    logs = [math.log(row[column].per_item_s / row[0].per_item_s) for row in speed.blocks]
+    sd = max(statistics.stdev(logs), _BLOCK_SD)
+    return Cost(statistics.fmean(logs), sd / math.sqrt(len(logs)))
+
+
+def _stopped(t: Tried) -> tuple[tuple[str, ...], str]:
+    """The promises in its way and the reason in words, of one that was judged."""
+    if t.decision is None or t.decision.accepted:
+        return (), ""
+    broken = tuple(r.contract.describe() for r in t.decision.results if r.verdict not in _OPEN)
+    return broken or tuple(axis.value for axis in t.decision.missing_axes), t.decision.because

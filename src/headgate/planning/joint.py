@@ -1,0 +1,376 @@
+"""Which build under which policies to look at next, and how closely: ask and tell, nothing is run.
+
+An *arm* is a candidate build under policies. Knowledge comes in levels, each dearer than the one
+before: a *forecast* is free, a *pilot* looks at a build briefly, a *full* measurement is what the
+gate judges on the split that chooses, a *plan* is an arm on the workload in virtual time. What is
+learnt of a build holds for all of its arms.
+
+The search drops what cannot win. A build is dropped when a promise is shown to be broken, or when
+it costs more than an accepted one beyond doubt: beyond the noise of both (one-sided, the error
+shared by all builds: Bonferroni) and beyond ``policy_margin``, by which two builds' costs may
+change with policies. What is left is measured by halves, the cheaper half first (successive
+halving: Jamieson and Talwalkar, AISTATS 2016), so that an accepted cheap build spares the dearer
+half. Arms of accepted builds are planned last.
+
+All state follows from what was told, in order: who tells a new search the same is asked the same.
+The winner was chosen by noisy numbers; whether it keeps its promises, the certificate decides.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Generic, TypeVar
+
+from headgate.theory.intervals import normal_quantile
+
+__all__ = ["EQUAL", "Arm", "Asked", "Cost", "Entrant", "Found", "Joint", "Level", "Told"]
+
+P = TypeVar("P", bound=Hashable)
+
+EQUAL = 1.01
+"""Costs within a percent are equal; the arm that was named first, the simplest, wins."""
+_WAVE = 10.0
+"""Builds that take this many times longer to find out about than the quickest wait for those: what
+they can still save is known better then."""
+
+
+class Level(IntEnum):
+    """How closely something was looked at."""
+
+    FORECAST = 0
+    PILOT = 1
+    FULL = 2
+    PLAN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What is known of a cost: its natural logarithm, and the standard error of that."""
+
+    log: float
+    se: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Entrant:
+    """A candidate build before the search."""
+
+    cost: Cost
+    """The forecast, in a unit that all entrants share."""
+    pilot_s: float = 0.0
+    """What a pilot is expected to take, with making the build."""
+    full_s: float = 0.0
+    ruled_out: str = ""
+    """Why it is not looked at, where that is known for nothing."""
+    accepted: bool = False
+    """It keeps its promises: nothing is left to find out but plans."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arm(Generic[P]):
+    """A build under policies."""
+
+    build: str
+    policies: P
+    family: Hashable = None
+    """Arms of a build that are likely to fail together: the best of each family is planned before
+    any family's second best."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked(Generic[P]):
+    """One trial: a build at a level, or an arm to be planned."""
+
+    level: Level
+    build: str
+    arm: Arm[P] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Told(Generic[P]):
+    """What became of a trial."""
+
+    asked: Asked[P]
+    cost: Cost | None = None
+    """None where there is none: it could not be made, or no rate holds the promise."""
+    stopped_by: tuple[str, ...] = ()
+    """Promises that stand in the way: shown to be broken by a pilot or a plan, not shown to be kept
+    by a full measurement."""
+    why: str = ""
+    """In words, where there is no cost or something stands in the way."""
+    seconds: float = 0.0
+    """What finding out took."""
+
+    @property
+    def ok(self) -> bool:
+        return self.cost is not None and not self.stopped_by
+
+
+@dataclass(frozen=True, slots=True)
+class Found(Generic[P]):
+    """Where a search stands."""
+
+    best: Arm[P] | None
+    """The cheapest arm that was planned and keeps every promise; None is the baseline."""
+    stopped: str
+    """Why it asks no more; empty while it does."""
+    binding: str | None
+    """The promise that stands in the way where nothing keeps all."""
+    left_out: Mapping[str, str]
+    """Build -> why no more was asked of it."""
+    spent_s: float
+
+
+class Joint(Generic[P]):
+    """The search. ``ask`` says what to measure side by side, ``tell`` takes what came out of it.
+
+    ``arms``: the logarithm of what policies make of the cost of their build, by a cost model;
+    simpler arms come first. ``policy_margin``: how far, in logarithms, that may be wrong between
+    two arms. ``budget_s`` admits builds, the quickest to find out about first, as long as all that
+    finding out about them is expected to take fits; planning is in virtual time and not counted,
+    but ``most_plans`` limits it. ``plans_at_once``: arms that are planned before any is told.
+    """
+
+    def __init__(
+        self,
+        entrants: Mapping[str, Entrant],
+        arms: Mapping[Arm[P], float],
+        *,
+        policy_margin: float,
+        confidence: float = 0.95,
+        budget_s: float = math.inf,
+        plans_at_once: int = 1,
+        most_plans: int | None = None,
+    ) -> None:
+        self.entrants = dict(entrants)
+        self.arms = dict(arms)
+        self.policy_margin = policy_margin
+        self.plans_at_once = plans_at_once
+        self.most_plans = len(self.arms) if most_plans is None else most_plans
+        self._z = normal_quantile(1 - (1 - confidence) / max(len(entrants), 1))
+        self._told: dict[Asked[P], Told[P]] = {}
+        self._level = {
+            b: Level.FULL if e.accepted else Level.FORECAST for b, e in self.entrants.items()
+        }
+        self._cost = {b: e.cost for b, e in self.entrants.items()}
+        self._stopped_for = {b: e.ruled_out for b, e in self.entrants.items() if e.ruled_out}
+        self._beyond_budget = self._admit(budget_s)
+        self._queue = sorted(self.arms, key=self.arms.__getitem__)  # stable: simpler ones first
+        self._rank = {arm: i for i, arm in enumerate(self.arms)}
+        self._firsts: dict[tuple[str, Hashable], Arm[P]] = {}
+        for arm in self._queue:
+            self._firsts.setdefault((arm.build, arm.family), arm)
+        self._least = self._cheapest_policies()
+
+    def ask(self) -> tuple[Asked[P], ...]:
+        """What to measure next, side by side; nothing where the search has stopped.
+
+        Asked again before it is told, it asks for the same.
+        """
+        left_out = self._left_out()
+        open_ = [b for b in self.entrants if b not in left_out]
+        piloted = [b for b in open_ if self._level[b] is Level.PILOT]
+        if piloted:
+            piloted.sort(key=self._predicted)
+            half = piloted[: (len(piloted) + 1) // 2]
+            return tuple(Asked(Level.FULL, b) for b in half)
+        new = [b for b in open_ if self._level[b] is Level.FORECAST]
+        if new:
+            quickest_s = min(self.entrants[b].pilot_s for b in new)
+            wave = [b for b in new if self.entrants[b].pilot_s <= _WAVE * quickest_s]
+            return tuple(Asked(Level.PILOT, b) for b in wave)
+        most = min(self.plans_at_once, self.most_plans - self._planned)
+        return tuple(Asked(Level.PLAN, arm.build, arm) for arm in self._open_arms()[:most])
+
+    def tell(self, results: Sequence[Told[P]]) -> None:
+        """What came of all that was asked for. Raises ``ValueError`` for anything else."""
+        asked = self.ask()
+        if not results or tuple(r.asked for r in results) != asked:
+            raise ValueError(f"asked for {asked}, told of {tuple(r.asked for r in results)}")
+        for r in results:
+            self._told[r.asked] = r
+            if r.asked.arm is None:
+                self._level[r.asked.build] = r.asked.level
+                if r.cost is not None:
+                    self._cost[r.asked.build] = r.cost
+                if not r.ok:
+                    self._stopped_for[r.asked.build] = r.why or ", ".join(r.stopped_by)
+        self._least = self._cheapest_policies()
+
+    @property
+    def told(self) -> tuple[Told[P], ...]:
+        """All results, in order: told to a new search round by round, they make it this one."""
+        return tuple(self._told.values())
+
+    @property
+    def accepted(self) -> tuple[str, ...]:
+        """Builds that keep their promises as far as full measurements say, in the order given."""
+        return tuple(
+            b
+            for b, level in self._level.items()
+            if level is Level.FULL and b not in self._stopped_for
+        )
+
+    @property
+    def untried(self) -> Mapping[Arm[P], str]:
+        """Arms of accepted builds that were not planned, and why; cheapest prediction first."""
+        enough = dict.fromkeys(self._open_arms(), "as many plans as there may be were tried")
+        reasons = self._dearer_arms() | enough
+        return {arm: reasons[arm] for arm in self._queue if arm in reasons}
+
+    @property
+    def found(self) -> Found[P]:
+        """Where the search stands."""
+        best = self._best()
+        return Found(
+            None if best is None else best.asked.arm,
+            self._why_stopped(best),
+            self._binding() if best is None else None,
+            self._left_out(),
+            math.fsum(r.seconds for r in self._told.values()),
+        )
+
+    def _admit(self, budget_s: float) -> bool:
+        """Leaves out what does not fit; whether anything did not."""
+        spent_s, over = 0.0, False
+        for b in sorted(self.entrants, key=self._both_s):
+            if b in self._stopped_for or self.entrants[b].accepted:
+                continue
+            spent_s += self._both_s(b)
+            over = over or spent_s > budget_s
+            if over:
+                self._stopped_for[b] = (
+                    f"not tried: finding out takes about {self._both_s(b):.3g} s, and the budget "
+                    f"is {budget_s:.3g} s"
+                )
+        return over
+
+    def _both_s(self, build: str) -> float:
+        return self.entrants[build].pilot_s + self.entrants[build].full_s
+
+    @property
+    def _planned(self) -> int:
+        return sum(a.level is Level.PLAN for a in self._told)
+
+    def _plan(self, arm: Arm[P]) -> Told[P] | None:
+        return self._told.get(Asked(Level.PLAN, arm.build, arm))
+
+    def _open_arms(self) -> list[Arm[P]]:
+        """What may be planned: firsts of their families, then the cheapest prediction."""
+        left_out, dearer, accepted = self._left_out(), self._dearer_arms(), self.accepted
+        open_ = [
+            arm
+            for arm in self._queue
+            if arm.build in accepted
+            and arm.build not in left_out
+            and arm not in dearer
+            and self._plan(arm) is None
+        ]
+        return sorted(
+            open_,
+            key=lambda a: (self._firsts[a.build, a.family] is not a, self._arm_cost(a).log),
+        )
+
+    def _arm_cost(self, arm: Arm[P]) -> Cost:
+        """As predicted."""
+        build = self._cost[arm.build]
+        return Cost(build.log + self.arms[arm], build.se)
+
+    def _cheapest_policies(self) -> dict[str, float]:
+        """Of each build; not in it where every plan was refused."""
+        least: dict[str, float] = {}
+        for arm in self._queue:
+            told = self._plan(arm)
+            if told is None or told.ok:
+                least.setdefault(arm.build, self.arms[arm])
+        return least
+
+    def _predicted(self, build: str) -> float:
+        """Of the build's cheapest arm that may be feasible."""
+        return self._cost[build].log + self._least.get(build, 0.0)
+
+    def _best(self) -> Told[P] | None:
+        feasible = [r for a, r in self._told.items() if a.level is Level.PLAN and r.ok]
+        least = min(map(_log, feasible), default=0.0) + math.log(EQUAL)
+        equal = [r for r in feasible if _log(r) <= least]
+        return min(equal, key=lambda r: self._rank[_arm(r)], default=None)
+
+    def _left_out(self) -> dict[str, str]:
+        """Builds of which nothing more is asked: stopped, or dearer than an accepted one that has a
+        plan or may still have one."""
+        may_win = [b for b in self.accepted if b in self._least]
+        left_out = dict(self._stopped_for)
+        if may_win:
+            first = min(may_win, key=self._predicted)
+            than = Cost(self._predicted(first), self._cost[first].se)
+            for b in self.entrants:
+                cost = Cost(self._predicted(b), self._cost[b].se)
+                if b != first and b not in left_out and self._dearer(cost, than):
+                    left_out[b] = _times(cost, than, first)
+        return left_out
+
+    def _dearer_arms(self) -> dict[Arm[P], str]:
+        """Arms that were not planned and cost more than the best plan."""
+        best = self._best()
+        if best is None or best.cost is None:
+            return {}
+        return {
+            arm: _times(cost, best.cost, best.asked.build)
+            for arm in self._queue
+            if self._plan(arm) is None
+            and arm.build in self.accepted
+            and self._dearer(cost := self._arm_cost(arm), best.cost)
+        }
+
+    def _dearer(self, cost: Cost, than: Cost) -> bool:
+        noise = self._z * math.hypot(cost.se, than.se)
+        return cost.log - than.log > noise + self.policy_margin
+
+    def _why_stopped(self, best: Told[P] | None) -> str:
+        if self.ask():
+            return ""
+        if self._beyond_budget:
+            return "the budget is spent"
+        if best is None:
+            return "nothing keeps every promise"
+        if self._open_arms():
+            return "as many plans as there may be were tried"
+        failed = {r.asked.build for r in self._told.values() if not r.ok}
+        if self._dearer_arms() or self._left_out().keys() - failed:
+            return "whatever is left is predicted to cost more, or cannot win"
+        return "everything was tried"
+
+    def _binding(self) -> str | None:
+        """What would have to give way: the only promise that the cheapest such candidate breaks;
+        where each breaks several, the one that most break."""
+        broken = [r for r in self._told.values() if r.stopped_by]
+        if not broken:
+            return None
+        alone = [r for r in broken if len(set(r.stopped_by)) == 1]
+        if alone:
+            return min(alone, key=self._log_of).stopped_by[0]
+        counts = Counter(promise for r in broken for promise in set(r.stopped_by))
+        return min(counts, key=lambda promise: (-counts[promise], promise))
+
+    def _log_of(self, told: Told[P]) -> float:
+        arm = told.asked.arm
+        return self._predicted(told.asked.build) if arm is None else self._arm_cost(arm).log
+
+
+def _times(cost: Cost, than: Cost, name: str) -> str:
+    factor = math.exp(cost.log - than.log)
+    return f"predicted to cost {factor:.2f} times as much as {name or 'the best plan'}"
+
+
+def _log(told: Told[P]) -> float:
+    assert told.cost is not None
+    return told.cost.log
+
+
+def _arm(told: Told[P]) -> Arm[P]:
+    assert told.asked.arm is not None
+    return told.asked.arm

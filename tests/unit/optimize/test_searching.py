@@ -1,0 +1,307 @@
+"""What is measured of candidates, how much of it is spared, and which of them wins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
+
+import pytest
+
+from headgate.errors import EngineError
+from headgate.ledger import Store
+from headgate.objects import Action, BatchInvariance, Bound, Build, Contract, Verdict
+from headgate.optimize import searching
+from headgate.optimize.blocks import SpeedBlocks
+from headgate.optimize.making import Maker
+from headgate.optimize.measure import Invariance
+from headgate.optimize.power import Power
+from headgate.optimize.preview import Forecast
+from headgate.optimize.recorder import Call, Output, Recorder, transformation
+from headgate.optimize.searching import PILOT_BLOCKS, Searched, Trials
+from headgate.optimize.stages import Tried
+
+from .conftest import NewRecorder
+from .fakes import RUN, build, contract, decision, forecast, invariance, quality, speed, trials_of
+
+INDEPENDENT = contract("batch_invariance", Bound.ONE_OF, 0.0, allowed=("exact",))
+RECALL = contract("recall@10", Bound.AT_LEAST, 0.9)
+NEVER = "latency_p95: 0.2 s even at the lowest rate tried"
+
+
+@dataclass
+class Lab:
+    """Measures what it is told to find, and notes what it was asked for."""
+
+    batched_s: Mapping[str, float]
+    """Build -> seconds of a block; the baseline's is 1."""
+    machine_s: Mapping[str, float] = field(default_factory=dict)
+    """Build -> what a request costs on the workload; what is not in it holds its p95 at no rate."""
+    actions: Mapping[str, Action] = field(default_factory=dict)
+    classes: Mapping[str, BatchInvariance] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+
+    def install(self, patch: pytest.MonkeyPatch) -> None:
+        def noted(kind: str, result: Callable[[str], object]) -> Callable[..., object]:
+            def measured(*args: object, **_: object) -> object:
+                name = next(a.name for a in args if isinstance(a, Build))
+                self.asked.append(f"{kind} {name}")
+                return result(name)
+
+            return measured
+
+        def made(name: str, maker: Maker) -> Build:
+            self.asked.append(f"make {name}")
+            return build(name)
+
+        def timed(
+            recorder: Recorder, builds: Sequence[Build], *_: object, n_blocks: int, **__: object
+        ) -> SpeedBlocks:
+            names = [b.name for b in builds]
+            self.asked.append(f"{n_blocks} blocks {' '.join(names)}")
+            return speed({n: {"fp32": 1.0, **self.batched_s}[n] for n in names}, blocks=n_blocks)
+
+        def of_class(name: str) -> Invariance:
+            return invariance(self.classes.get(name, BatchInvariance.EXACT))
+
+        def judged(*_: object, detail: str, **__: object) -> object:
+            self.asked.append(f"judge {detail}")
+            action = self.actions.get(detail, Action.ACCEPT)
+            results = [
+                SimpleNamespace(contract=RECALL, verdict=Verdict.FAIL, because="it is worse")
+            ]
+            made = decision(action)
+            return (made if made.accepted else replace(made, results=tuple(results))), RUN  # type: ignore[arg-type]  # a result that is complete enough
+
+        def powered(*_: object) -> Power:
+            self.asked.append("power")
+            return Power((), "sha256:power")
+
+        patch.setattr(searching, "admit", lambda *_, **__: None)
+        patch.setattr(searching, "make_build", made)
+        patch.setattr(searching, "measure_blocks", timed)
+        patch.setattr(searching, "measure_invariance", noted("class", of_class))
+        scored = noted("quality", lambda _: (quality({"recall@10": (1.0,) * 400}), RUN))
+        patch.setattr(searching, "measure_quality", scored)
+        patch.setattr(searching, "judge_candidate", judged)
+        patch.setattr(searching, "plan_power", powered)
+        patch.setattr(
+            searching, "gather", lambda *_, **__: SimpleNamespace(samples={}, measurements={})
+        )
+        patch.setattr(searching, "open_pricer", self.pricer)
+
+    def pricer(self, job: object, baseline: object, contenders: list[Tried], *_: object) -> object:
+        def price(offer: SimpleNamespace, *_: object, caches: object, **__: object) -> object:
+            self.asked.append(f"price {offer.name}")
+            machine_s = self.machine_s.get(offer.name)
+            choice = SimpleNamespace(binding=NEVER if machine_s is None else None)
+            return SimpleNamespace(name=offer.name, choice=choice, provisioned_s=machine_s)
+
+        offers = {t.name: SimpleNamespace(name=t.name) for t in contenders}
+        return SimpleNamespace(offers=offers, price=price, all=list)
+
+
+@dataclass
+class Start:
+    """Begins a search as a job does."""
+
+    recorder: Recorder
+    patch: pytest.MonkeyPatch
+
+    def __call__(
+        self,
+        lab: Lab,
+        *contracts: Contract,
+        forecasts: Sequence[Forecast] = (),
+        budget_s: float | None = None,
+    ) -> Searched:
+        lab.install(self.patch)
+        named = {f.name: f for f in (forecasts or map(forecast, lab.batched_s))}
+        candidates = {name: Tried(name, f) for name, f in named.items()}
+        trials = trials_of(self.recorder, candidates, *contracts, budget_s=budget_s)
+        while asked := trials.search.ask():
+            trials.search.tell(trials.round(asked))
+        return trials.searched()
+
+
+@pytest.fixture
+def search(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> Start:
+    return Start(recorder, monkeypatch)
+
+
+def reasons(found: Searched) -> dict[str, str]:
+    return {t.name: t.skipped for t in found.tried if t.skipped}
+
+
+def test_of_two_that_are_close_the_one_that_costs_less_on_the_workload_wins(search: Start) -> None:
+    """In blocks student3 was a twentieth faster; both are priced, each with a cache and without."""
+    lab = Lab({"int8_static": 0.4, "student3": 0.38}, {"int8_static": 1e-3, "student3": 1.2e-3})
+    found = search(lab)
+    assert found.winner is not None
+    assert found.winner.name == "int8_static"
+    assert found.plans is not None
+    assert found.plans.chosen.name == "int8_static"
+    assert sorted(a for a in lab.asked if "price" in a) == [
+        *["price int8_static"] * 2,
+        *["price student3"] * 2,
+    ]
+    assert {p.name for p in found.plans.considered} == {"int8_static", "student3"}
+
+
+def test_what_cannot_win_is_not_paid_for(search: Start) -> None:
+    """A look at all three, side by side; then the cheaper half, which spares the third its price.
+    What the data could tell is said before the first decision."""
+    lab = Lab({"bf16": 0.9, "int8_static": 0.3, "student3": 0.35}, {"int8_static": 1e-3}, {})
+    found = search(lab)
+    assert lab.asked[:-4] == [
+        *("make bf16", "class bf16"),
+        *("make int8_static", "class int8_static"),
+        *("make student3", "class student3"),
+        "3 blocks fp32 bf16 int8_static student3",
+        *("quality int8_static", "quality student3"),
+        "9 blocks fp32 int8_static student3",
+        *("power", "judge int8_static", "judge student3"),
+    ]
+    assert all("price" in a for a in lab.asked[-4:])
+    assert PILOT_BLOCKS == 3
+    assert reasons(found) == {"bf16": "predicted to cost 3.00 times as much as int8_static"}
+    assert found.winner is not None
+    assert found.winner.name == "int8_static"
+    bf16 = next(t for t in found.tried if t.name == "bf16")
+    assert bf16.speed is not None, "what its pilot showed is shown"
+
+
+def test_what_a_contract_forbids_of_a_scheme_is_not_even_made(search: Start) -> None:
+    """Dynamic int8 depends on its batch by construction; where that only warns it is tried."""
+    lab = Lab({"int8_dynamic": 0.1, "int8_static": 0.3}, {"int8_static": 1e-3})
+    found = search(lab, INDEPENDENT)
+    assert not any("int8_dynamic" in a for a in lab.asked)
+    assert reasons(found)["int8_dynamic"] == (
+        "one activation scale for the whole batch makes it dependent; batch_invariance one of exact"
+    )
+    warns = replace(INDEPENDENT, on_breach=Action.WARN)
+    lab = Lab({"int8_dynamic": 0.1, "int8_static": 0.3}, {"int8_dynamic": 1e-3})
+    assert "make int8_dynamic" in (search(lab, warns), lab.asked)[1]
+
+
+def test_a_class_that_a_contract_refuses_is_judged_before_quality_is_paid_for(
+    search: Start,
+) -> None:
+    """The gate decides it on the class alone, and says so in the ledger."""
+    lab = Lab(
+        {"int8_static": 0.3, "bf16": 0.9},
+        {"bf16": 1e-3},
+        {"int8_static": Action.ROLLBACK},
+        {"int8_static": BatchInvariance.DEPENDENT},
+    )
+    found = search(lab, INDEPENDENT)
+    assert "quality int8_static" not in lab.asked
+    refused = next(t for t in found.tried if t.name == "int8_static")
+    assert refused.decision is not None
+    assert refused.decision.action is Action.ROLLBACK
+    assert found.winner is not None
+    assert found.winner.name == "bf16"
+
+
+def test_where_nothing_is_accepted_the_promise_in_the_way_is_named(search: Start) -> None:
+    """There is no winner, and nothing is priced."""
+    lab = Lab(
+        {"bf16": 0.5, "int8_static": 0.3},
+        {},
+        dict.fromkeys(("bf16", "int8_static"), Action.ROLLBACK),
+    )
+    found = search(lab)
+    assert (found.winner, found.plans) == (None, None)
+    assert found.found.binding == "recall@10 at least 0.9"
+    assert found.found.stopped == "nothing keeps every promise"
+    assert not any("price" in a for a in lab.asked)
+
+
+def test_where_no_plan_holds_the_promise_the_cheapest_goes_to_the_load_test(search: Start) -> None:
+    """Virtual time refuses nobody; what stands in the way is said, and the rest is tried too."""
+    lab = Lab({"bf16": 0.9, "int8_static": 0.3})
+    found = search(lab)
+    assert found.winner is not None
+    assert found.winner.name == "int8_static"
+    assert found.found.best is None
+    assert found.found.binding == "latency_p95"
+    assert "price bf16" in lab.asked
+
+
+def test_without_candidates_only_the_baseline_is_timed(search: Start) -> None:
+    """As for a server that is not ours: as many blocks as a decision needs."""
+    lab = Lab({"int8_static": 0.3})
+    found = search(lab, forecasts=[forecast("int8_static", "OpenVINO is not installed")])
+    assert lab.asked == ["9 blocks fp32", "power"]
+    assert reasons(found) == {"int8_static": "OpenVINO is not installed"}
+    assert found.winner is None
+
+
+def test_a_budget_buys_what_is_quickest_to_find_out(search: Start) -> None:
+    """A student that takes minutes is named as not tried, with what it would take."""
+    student = replace(forecast("student3"), making_s=90.0)
+    lab = Lab({"student3": 0.3, "bf16": 0.5}, {"bf16": 1e-3})
+    found = search(lab, forecasts=[student, forecast("bf16")], budget_s=60.0)
+    assert "make student3" not in lab.asked
+    assert reasons(found)["student3"].startswith("not tried: finding out takes about 92 s")
+    assert found.found.stopped == "the budget is spent"
+
+
+def test_the_search_is_an_entry_with_owner_version_budget_and_reason(
+    search: Start, store: Store
+) -> None:
+    """The same search again adds none."""
+    lab = Lab({"bf16": 0.5, "int8_static": 0.3}, {"int8_static": 1e-3})
+    first = search(lab, budget_s=600.0)
+    again = search(replace(lab, asked=[]), budget_s=600.0)
+    assert again.entry == first.entry
+    body = store.get(first.entry).body
+    assert (body["endpoint"], body["owner"], body["budget_s"]) == ("docs", "search", 600.0)
+    assert body["version"].startswith("sha256:")
+    assert body["stopped"] == first.found.stopped
+    assert [(t["level"], t["build"]) for t in body["trials"]][:3] == [
+        ("pilot", "bf16"),
+        ("pilot", "int8_static"),
+        ("full", "int8_static"),
+    ]
+
+
+ATTEMPTS: list[str] = []
+
+
+@transformation("test.quantize")
+def quantize(call: Call) -> Mapping[str, Output]:
+    """An operator without a quantized kernel."""
+    ATTEMPTS.append("quantize")
+    raise EngineError("no int8 kernel for Erf")
+
+
+def make(name: str, maker: Maker) -> Build:
+    maker.recorder.run(quantize, u={}, c={})
+    raise AssertionError("it cannot be made")
+
+
+def only_one(new_recorder: NewRecorder, *, fresh: bool = False) -> Tried:
+    """The only candidate of a run of its own."""
+    name = "int8_dynamic"
+    trials: Trials = trials_of(
+        new_recorder(fresh_measurements=fresh), {name: Tried(name, forecast(name))}
+    )
+    trials.search.tell(trials.round(trials.search.ask()))
+    assert trials.search.found.left_out[name] == trials.tried[name].skipped
+    return trials.tried[name]
+
+
+def test_a_candidate_that_failed_says_why_and_is_not_tried_again(
+    new_recorder: NewRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It costs the others nothing; the next run reuses the failure, a fresh one does not."""
+    ATTEMPTS.clear()
+    monkeypatch.setattr(searching, "make_build", make)
+    assert only_one(new_recorder).skipped == "no int8 kernel for Erf"
+    again = only_one(new_recorder)
+    assert again.build is None
+    assert again.skipped.startswith("no int8 kernel for Erf; so it was before")
+    assert len(ATTEMPTS) == 1
+    assert only_one(new_recorder, fresh=True).skipped == "no int8 kernel for Erf"
+    assert len(ATTEMPTS) == 2

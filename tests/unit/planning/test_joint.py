@@ -1,0 +1,346 @@
+"""The search over builds and policies: what it asks for, what it drops, where it ends."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headgate.planning import Arm, Asked, Cost, Entrant, Joint, Level, Told
+
+MARGIN = 0.1
+PILOT, FULL, PLAN = Level.PILOT, Level.FULL, Level.PLAN
+
+
+def entrant(cost: float, *, se: float = 0.0, **fields: object) -> Entrant:
+    """One whose forecast is a cost, not its logarithm."""
+    return Entrant(Cost(math.log(cost), se), **{"pilot_s": 1.0, "full_s": 10.0, **fields})  # type: ignore[arg-type]  # a test's own keywords
+
+
+def joint(entrants: Mapping[str, Entrant], **fields: object) -> Joint[str]:
+    """A search whose builds have one arm each."""
+    arms = {Arm(build, "as it is"): 0.0 for build in entrants}
+    return Joint(entrants, arms, **{"policy_margin": MARGIN, **fields})  # type: ignore[arg-type]  # a test's own keywords
+
+
+def tell(search: Joint[str], costs: Mapping[str, float], broken: Mapping[str, str]) -> list[str]:
+    """Tells everything that is asked next; names what was asked for.
+
+    ``broken``: ``build`` or ``build level`` -> the promise that stands in its way.
+    """
+    told = []
+    for asked in search.ask():
+        name = f"{asked.build} {asked.level.name.lower()}"
+        promise = broken.get(name) or (broken.get(asked.build) if asked.level is FULL else None)
+        told.append(
+            Told(
+                asked, Cost(math.log(costs[asked.build])), (promise,) if promise else (), seconds=1
+            )
+        )
+    search.tell(told)
+    return [f"{t.asked.build} {t.asked.level.name.lower()}" for t in told]
+
+
+def all_rounds(
+    search: Joint[str], costs: Mapping[str, float], broken: Mapping[str, str] | None = None
+) -> list[list[str]]:
+    rounds = []
+    while search.ask():
+        rounds.append(tell(search, costs, broken or {}))
+    return rounds
+
+
+def test_the_cheaper_half_is_measured_first_and_spares_the_rest_its_price() -> None:
+    """Four are looked at briefly; of two that are measured whole one is accepted, and what costs
+    more than that beyond doubt is not measured."""
+    costs = {"a": 1.0, "b": 2.0, "c": 3.0, "d": 4.0}
+    search = joint({name: entrant(1.0, se=1.0) for name in costs})
+    assert all_rounds(search, costs, {"a": "recall"}) == [
+        ["a pilot", "b pilot", "c pilot", "d pilot"],
+        ["a full", "b full"],
+        ["b plan"],
+    ]
+    found = search.found
+    assert found.best == Arm("b", "as it is")
+    assert found.left_out == {
+        "a": "recall",
+        "c": "predicted to cost 1.50 times as much as b",
+        "d": "predicted to cost 2.00 times as much as b",
+    }
+    assert found.stopped == "whatever is left is predicted to cost more, or cannot win"
+    assert found.spent_s == 7
+
+
+def test_what_is_known_for_nothing_costs_nothing() -> None:
+    """A build that a contract rules out is never asked for, and the reason is kept."""
+    search = joint({"a": entrant(1.0, ruled_out="an answer depends on its batch"), "b": entrant(9)})
+    assert all_rounds(search, {"b": 9.0}) == [["b pilot"], ["b full"], ["b plan"]]
+    assert search.found.left_out == {"a": "an answer depends on its batch"}
+
+
+def test_a_pilot_that_shows_a_broken_promise_ends_it() -> None:
+    """Its full price is not paid, and a build that could not be made has its reason."""
+    search = joint({"a": entrant(1.0), "b": entrant(2.0), "c": entrant(3.0)})
+    a, b, c = search.ask()
+    why = "no int8 kernel"
+    search.tell([Told(a, None, why=why), Told(b, Cost(0.0), ("latency",)), Told(c, Cost(1.0))])
+    assert search.ask() == (Asked(FULL, "c"),)
+    assert search.found.left_out == {"a": why, "b": "latency"}
+
+
+@pytest.mark.parametrize(("se", "asked"), [(0.0, False), (0.5, True)])
+def test_noise_keeps_what_may_still_be_cheaper(se: float, asked: bool) -> None:
+    """One and a half times as dear is dearer where that is known, and may be luck where it is
+    not."""
+    search = joint({"a": entrant(1.0), "b": entrant(1.0)})
+    search.tell([Told(search.ask()[0], Cost(0.0)), Told(search.ask()[1], Cost(math.log(1.5), se))])
+    search.tell([Told(search.ask()[0], Cost(0.0))])
+    assert (Asked(FULL, "b") in search.ask()) is asked
+
+
+def test_many_builds_share_the_error_of_dropping_the_best() -> None:
+    """What two builds show beyond doubt, two hundred do not: one of them is always unlucky."""
+    for many, dropped in ((2, True), (200, False)):
+        search = joint({str(i): entrant(1.0) for i in range(many)})
+        last = str(many - 1)
+        search.tell([Told(a, Cost(0.5 if a.build == last else 0.0, 0.15)) for a in search.ask()])
+        search.tell([Told(a, Cost(0.0)) for a in search.ask()])
+        assert (last in search.found.left_out) is dropped
+
+
+def test_what_was_dropped_comes_back_where_the_cheaper_one_has_no_plan() -> None:
+    """The cheapest holds its promise at no rate: the dearer one is measured after all."""
+    search = joint({"a": entrant(1.0), "b": entrant(9.0)})
+    costs = {"a": 1.0, "b": 9.0}
+    rounds = all_rounds(search, costs, {"a plan": "latency_p95"})
+    assert rounds == [["a pilot", "b pilot"], ["a full"], ["a plan"], ["b full"], ["b plan"]]
+    assert search.found.best == Arm("b", "as it is")
+
+
+def test_the_slow_to_find_out_about_wait_for_the_quick() -> None:
+    """Training takes a hundred times as long; what is known of the others may spare it."""
+    search = joint({"int8": entrant(1.0), "student": entrant(2.0, pilot_s=100.0)})
+    assert all_rounds(search, {"int8": 1.0}) == [["int8 pilot"], ["int8 full"], ["int8 plan"]]
+    assert "times as much as int8" in search.found.left_out["student"]
+
+
+def test_a_budget_admits_the_quickest_first_and_what_is_begun_can_be_finished() -> None:
+    """11 s each and 110 s for the student: of 30 s two are found out about, wholly."""
+    entrants = {"student": entrant(1.0, pilot_s=100.0), "a": entrant(2.0), "b": entrant(2.1)}
+    search = joint(entrants, budget_s=30.0)
+    assert all_rounds(search, {"a": 2.0, "b": 2.0})[0] == ["a pilot", "b pilot"]
+    assert search.found.best is not None
+    assert search.found.stopped == "the budget is spent"
+    assert search.found.left_out["student"] == (
+        "not tried: finding out takes about 110 s, and the budget is 30 s"
+    )
+
+
+@pytest.mark.parametrize(
+    ("broken", "binding"),
+    [
+        ({"a": ("recall",), "b": ("cost",)}, "recall"),
+        ({"a": ("recall", "cost"), "b": ("cost",)}, "cost"),
+        ({"a": ("recall", "cost"), "b": ("cost", "latency")}, "cost"),
+        ({"a": (), "b": ()}, None),
+    ],
+)
+def test_where_nothing_is_feasible_the_promise_in_the_way_is_named(
+    broken: Mapping[str, tuple[str, ...]], binding: str | None
+) -> None:
+    """The one that alone keeps the cheapest out; else the one that most break. And the baseline
+    stays."""
+    search = joint({"a": entrant(1.0), "b": entrant(2.0)})
+    if binding is None:
+        search.tell([Told(a, None, why="it cannot be made") for a in search.ask()])
+    else:
+        search.tell([Told(a, Cost(0.0), broken[a.build]) for a in search.ask()])
+    found = search.found
+    assert (found.best, found.binding) == (None, binding)
+    assert found.stopped == "nothing keeps every promise"
+
+
+def test_each_familys_best_is_planned_before_any_familys_second() -> None:
+    """Cheapest prediction first, but no instance plan is forgotten; far dearer ones are."""
+    arms = {
+        Arm("x", name, family): math.log(cost)
+        for name, family, cost in (
+            ("a", "many", 3.0),
+            ("b", "many", 1.0),
+            ("c", "many", 1.2),
+            ("d", "one", 1.4),
+        )
+    }
+    search = Joint({"x": Entrant(Cost(0.0), accepted=True)}, arms, policy_margin=math.log(1.5))
+    order = []
+    while asked := search.ask():
+        assert asked[0].arm is not None
+        order.append(asked[0].arm.policies)
+        search.tell([Told(asked[0], Cost(arms[asked[0].arm]))])
+    assert order == ["b", "d", "c"]
+    ((dropped, why),) = search.untried.items()
+    assert (dropped.policies, why) == ("a", "predicted to cost 3.00 times as much as x")
+
+
+def test_of_equal_costs_the_simpler_arm_wins() -> None:
+    """Within 1 % the one that was named first does; a refused one never."""
+    arms = {Arm("x", name): 0.0 for name in ("plain", "cached", "refused")}
+    search = Joint(
+        {"x": Entrant(Cost(0.0), accepted=True)}, arms, policy_margin=1.0, plans_at_once=3
+    )
+    plain, cached, refused = search.ask()
+    search.tell(
+        [Told(plain, Cost(0.009)), Told(cached, Cost(0.0)), Told(refused, None, ("latency_p95",))]
+    )
+    assert search.found.best == Arm("x", "plain")
+    assert search.found.stopped == "everything was tried"
+
+
+def test_as_many_plans_as_there_may_be() -> None:
+    """The limit holds within a round too, and is named."""
+    arms = {Arm("x", str(i)): 0.0 for i in range(5)}
+    search = Joint(
+        {"x": Entrant(Cost(0.0), accepted=True)},
+        arms,
+        policy_margin=1.0,
+        plans_at_once=2,
+        most_plans=3,
+    )
+    sizes = []
+    while asked := search.ask():
+        sizes.append(len(asked))
+        search.tell([Told(a, Cost(0.0)) for a in asked])
+    assert sizes == [2, 1]
+    assert search.found.stopped == "as many plans as there may be were tried"
+    assert set(search.untried.values()) == {search.found.stopped}
+
+
+def test_search_takes_answers_to_its_questions_only() -> None:
+    """Neither unasked, nor in part, nor twice."""
+    search = joint({"a": entrant(1.0), "b": entrant(1.0)})
+    a, b = search.ask()
+    for wrong in ([], [Told(a, Cost(0.0))], [Told(b, Cost(0.0)), Told(a, Cost(0.0))]):
+        with pytest.raises(ValueError, match="asked for"):
+            search.tell(wrong)
+    search.tell([Told(a, Cost(0.0)), Told(b, Cost(0.0))])
+    with pytest.raises(ValueError, match="asked for"):
+        search.tell([Told(a, Cost(0.0)), Told(b, Cost(0.0))])
+
+
+@dataclass
+class World:
+    """Builds and arms of which the truth is known, and what measurements say of it."""
+
+    entrants: dict[str, Entrant] = field(default_factory=dict)
+    arms: dict[Arm[str], float] = field(default_factory=dict)
+    seen: dict[Asked[str], Told[str]] = field(default_factory=dict)
+
+    def joint(self, **fields: object) -> Joint[str]:
+        return Joint(self.entrants, self.arms, policy_margin=MARGIN, **fields)  # type: ignore[arg-type]  # a test's own keywords
+
+    def run(self, search: Joint[str], rounds: int = 1000) -> list[list[Told[str]]]:
+        """Up to so many rounds."""
+        told = []
+        while len(told) < rounds and (asked := search.ask()):
+            told.append([self.seen[a] for a in asked])
+            search.tell(told[-1])
+        return told
+
+    def cost(self, arm: Arm[str] | None) -> float:
+        """Of the arm; of the baseline, above all."""
+        if arm is None:
+            return math.inf
+        told = self.seen[Asked(PLAN, arm.build, arm)].cost
+        assert told is not None
+        return told.log
+
+    def feasible(self, arm: Arm[str]) -> bool:
+        levels = [Asked(PILOT, arm.build), Asked(FULL, arm.build), Asked(PLAN, arm.build, arm)]
+        return all(self.seen[a].ok for a in levels) and not self.entrants[arm.build].ruled_out
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> World:
+    """Up to six builds of up to four arms. Whatever is believed is right within its confidence."""
+    world = World()
+    n = draw(st.integers(1, 6))
+    unit = st.floats(-1, 1)
+    for i in range(n):
+        build, truth = f"b{i}", draw(st.floats(-2, 2))
+
+        def believed(level: Level, truth: float = truth) -> Cost:
+            se = draw(st.floats(0, 1)) / (1 + level)
+            return Cost(truth + draw(unit) * se, se)  # z is at least 1.64, and 1.64 / sqrt(2) > 1
+
+        world.entrants[build] = Entrant(
+            believed(Level.FORECAST),
+            pilot_s=draw(st.floats(0.1, 100)),
+            full_s=draw(st.floats(0.1, 100)),
+            ruled_out=draw(st.sampled_from(["", "", "", "not applicable"])),
+        )
+        for level, fails in ((PILOT, [False, False, False, True]), (FULL, [False, True])):
+            stopped_by = ("recall",) if draw(st.sampled_from(fails)) else ()
+            world.seen[Asked(level, build)] = Told(
+                Asked(level, build), believed(level), stopped_by, seconds=1.0
+            )
+        for k in range(draw(st.integers(1, 4))):
+            arm = Arm(build, f"p{k}", k % 2)
+            world.arms[arm] = draw(st.floats(0, 1))
+            plan = Cost(truth + world.arms[arm] + draw(unit) * MARGIN / 2)
+            refused = draw(st.sampled_from([False, False, True]))
+            told = Told(Asked(PLAN, build, arm), plan, ("latency_p95",) if refused else ())
+            world.seen[told.asked] = told
+    return world
+
+
+@given(worlds(), st.integers(1, 4))
+def test_no_trial_is_asked_for_twice(world: World, plans_at_once: int) -> None:
+    """At no level, whatever comes back after it was dropped."""
+    search = world.joint(plans_at_once=plans_at_once)
+    asked = [told.asked for told_round in world.run(search) for told in told_round]
+    assert len(asked) == len(set(asked))
+    assert tuple(world.seen[a] for a in asked) == search.told
+
+
+@given(worlds())
+def test_the_answer_keeps_every_promise_and_nothing_that_was_dropped_is_cheaper(
+    world: World,
+) -> None:
+    """As cheap as the cheapest of all arms that keep every promise, within the percent that makes
+    equals; where none does, the baseline."""
+    search = world.joint()
+    world.run(search)
+    found = search.found
+    least = min((world.cost(arm) for arm in world.arms if world.feasible(arm)), default=math.inf)
+    assert found.best is None or world.feasible(found.best)
+    assert world.cost(found.best) <= least + math.log(1.01) + 1e-9
+    assert found.stopped
+    assert (found.binding is None) or found.best is None
+
+
+@given(worlds(), st.integers(0, 12))
+def test_a_search_that_is_told_the_same_goes_on_as_if_nothing_had_happened(
+    world: World, killed_after: int
+) -> None:
+    """All state follows from what was told; asking changes nothing."""
+    whole = world.joint()
+    rounds = world.run(whole)
+    again = world.joint()
+    for told in rounds[:killed_after]:
+        assert again.ask() == again.ask() == tuple(t.asked for t in told)
+        again.tell(told)
+    assert world.run(again) == rounds[killed_after:]
+    assert again.found == whole.found
+
+
+@given(worlds(), st.floats(0, 600), st.floats(0, 600))
+def test_more_budget_never_ends_worse(world: World, one_s: float, other_s: float) -> None:
+    """Nor does it leave out what less would have admitted."""
+    less, more = (world.joint(budget_s=s) for s in sorted((one_s, other_s)))
+    world.run(less)
+    world.run(more)
+    assert world.cost(more.found.best) <= world.cost(less.found.best) + math.log(1.01) + 1e-9
