@@ -1,0 +1,88 @@
+"""The products of a graph that have a weight: what they read, and what they are added to.
+
+Knows the ONNX format as it lies in memory; reads no file and runs nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["WeightedProduct", "product_name", "weighted_products"]
+
+
+@dataclass(frozen=True, slots=True)
+class WeightedProduct:
+    """One ``x @ weight`` of a graph."""
+
+    name: str
+    """Of its node, by which both engines' quantizers can be told to leave it alone."""
+    reads: str
+    """The tensor x, shape (..., inputs)."""
+    joins: str
+    """The tensor that it is a part of once all has been added to it that is added: a bias, and in
+    a residual network the stream that the branch returns to. Shape (..., outputs)."""
+    weight: NDArray[np.float32]
+    """Shape (inputs, outputs)."""
+
+
+def product_name(node: Any) -> str:
+    """The node's name; of one that has none the tensor that it makes, as OpenVINO calls it."""
+    name: str = node.name or node.output[0]
+    return name
+
+
+def weighted_products(model: Any) -> tuple[WeightedProduct, ...]:
+    """The products of an ``onnx.ModelProto`` with a weight matrix on the right, in graph order.
+
+    ``MatMul`` and plain ``Gemm``. Convolutions and products of two activations are not among them.
+    """
+    import onnx
+
+    graph = model.graph
+    weights = {w.name: w for w in graph.initializer if len(w.dims) == 2}
+    readers: dict[str, list[Any]] = {}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    found = []
+    for node in graph.node:
+        transposed = _transposed(node)
+        if transposed is None or node.input[1] not in weights:
+            continue
+        weight = onnx.numpy_helper.to_array(weights[node.input[1]])
+        if weight.dtype != np.float32:
+            continue
+        found.append(
+            WeightedProduct(
+                name=product_name(node),
+                reads=node.input[0],
+                joins=_joined(node.output[0], readers),
+                weight=weight.T if transposed else weight,
+            )
+        )
+    return tuple(found)
+
+
+def _transposed(node: Any) -> bool | None:
+    """Whether the product takes its right side transposed; None where it is no plain product."""
+    if node.op_type == "MatMul":
+        return False
+    if node.op_type != "Gemm":
+        return None
+    said = {a.name: (a.f if a.name in ("alpha", "beta") else a.i) for a in node.attribute}
+    if said.get("alpha", 1.0) != 1.0 or said.get("transA", 0):
+        return None
+    return bool(said.get("transB", 0))
+
+
+def _joined(tensor: str, readers: dict[str, list[Any]]) -> str:
+    """Follows ``tensor`` through additions as long as nothing else reads it."""
+    while True:
+        following = readers.get(tensor, [])
+        if len(following) != 1 or following[0].op_type != "Add":
+            return tensor
+        tensor = following[0].output[0]
