@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from headgate.distillation import Advice, Gain, gain_of
+from headgate.distillation import STUDENTS, Advice, Gain, gain_of
 from headgate.objects import Bound, canonical, jsonable, parse
 from headgate.optimize.job import Job
 from headgate.optimize.making import Maker
@@ -50,7 +50,8 @@ def gain_of_teacher(job: Job, winner: str, *, teacher: str) -> Gain | None:
     Both are measured as they were trained, in fp32. Raises as ``trained_student`` does.
     """
     name = CANDIDATES[winner].student
-    if name is None:
+    # A classifier's student is held against its control where it is made.
+    if name is None or name not in STUDENTS:
         return None
     maker = Maker.of(job, failures_stand=True)
     measured = {"teacher": teacher}

@@ -18,7 +18,8 @@ from headgate.engines.invariance import EPSILON, batch_invariance
 from headgate.engines.outputs import batch_scaled
 from headgate.errors import ConfigError, EngineError
 from headgate.objects import BatchInvariance, Build, Parts, cascade_of
-from headgate.quantization.produce import dynamic_int8
+from headgate.quantization import INT8_DYNAMIC
+from headgate.quantization.produce import quantize
 from headgate.workload import Engine, Tensors
 from tests.models import tiny_classifier
 
@@ -78,7 +79,8 @@ def test_an_answer_does_not_depend_on_its_company(parts: Parts, path_of: PathOf)
 def test_a_part_that_scales_by_its_batch_makes_the_cascade_dependent(
     parts: Parts, path_of: PathOf, tmp_path: Path
 ) -> None:
-    dynamic_int8(tmp_path / "m2", tmp_path / "m3")
+    made = quantize(INT8_DYNAMIC, tmp_path / "m2", tmp_path / "int8")
+    made["model.onnx"].rename(tmp_path / "m3")
     low = replace(parts.teacher, precision="int8", files={"model.onnx": "m3"})
     assert batch_scaled(cascade_of("both", replace(parts, teacher=low)), path_of)
     assert batch_scaled(cascade_of("both", replace(parts, student=low)), path_of)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 from headgate.engines.products import read_products
 from headgate.errors import InputError
 from headgate.objects import Build
-from headgate.quantization.produce import dynamic_int8, static_int8
+from headgate.quantization import INT8_DYNAMIC, INT8_STATIC, Calibration
+from headgate.quantization.produce import quantize
 from headgate.quantization.speed import Products
 from tests.models import tiny_classifier
 
@@ -36,7 +38,8 @@ def test_a_model_as_it_is_has_none_in_fewer_bits(tmp_path: Path) -> None:
 def test_a_dynamic_product_converts_what_it_reads(tmp_path: Path) -> None:
     """Each time that it is run."""
     source = tiny_classifier(tmp_path / "fp32.onnx", features=64)
-    assert products(onnx=dynamic_int8(source, tmp_path / "int8.onnx")) == Products(1, 1, 1)
+    made = quantize(INT8_DYNAMIC, source, tmp_path / "int8")
+    assert products(onnx=made["model.onnx"]) == Products(1, 1, 1)
 
 
 @pytest.mark.parametrize(("both", "found"), [(True, (1, 1, 2)), (False, (1, 0, 2))])
@@ -71,14 +74,10 @@ def test_openvinos_format_tells_the_same(tmp_path: Path) -> None:
     """A product whose weights are held in eight bits, and the node that quantizes for it."""
     pytest.importorskip("nncf")
     source = tiny_classifier(tmp_path / "model.onnx", features=64)
-    calibration = [{"x": np.random.default_rng(i).normal(size=(1, 64))} for i in range(4)]
-    xml, _ = static_int8(
-        source,
-        [{"x": rows["x"].astype(np.float32)} for rows in calibration],
-        tmp_path / "ir",
-        transformer=False,
-    )
-    found = products(xml=xml)
+    rows = np.random.default_rng(0).normal(size=(4, 64)).astype(np.float32)
+    scheme = replace(INT8_STATIC, calibration=Calibration("mean_min_max"))
+    made = quantize(scheme, source, tmp_path / "ir", calibration=[{"x": rows}])
+    found = products(xml=made["model.xml"])
     assert (found.total, found.quantized) == (1, 1)
     assert found.conversions >= 1
 

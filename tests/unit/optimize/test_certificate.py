@@ -65,6 +65,7 @@ class Judged:
             build=self.candidate,
             invariance=found,
             decision_run=found.run,  # any run that is in the store
+            speed=SPEED,
         )
 
 
@@ -80,15 +81,13 @@ SPEED = speed({"baseline": 2.0, "int8_dynamic": 1.0})
 
 def test_the_baseline_and_whoever_is_accepted_are_certified(judged: Judged) -> None:
     """A candidate that was refused is not: nobody may serve it. Again, nothing new is recorded."""
-    refused = certify_builds(
-        judged.job, judged.baseline, [judged.tried(Action.ROLLBACK)], SPEED, None
-    )
+    refused = certify_builds(judged.job, judged.baseline, [judged.tried(Action.ROLLBACK)], None)
     assert list(refused) == [judged.baseline.build.version]
     accepted = [judged.tried(Action.WARN), tried("student3", None)]
-    issued = certify_builds(judged.job, judged.baseline, accepted, SPEED, None)
+    issued = certify_builds(judged.job, judged.baseline, accepted, None)
     assert list(issued) == [judged.baseline.build.version, judged.candidate.version]
     before = len(list(judged.store.entries()))
-    assert certify_builds(judged.job, judged.baseline, accepted, SPEED, None) == issued
+    assert certify_builds(judged.job, judged.baseline, accepted, None) == issued
     assert len(list(judged.store.entries())) == before
     assert judged.store.verify().ok
 
@@ -96,9 +95,7 @@ def test_the_baseline_and_whoever_is_accepted_are_certified(judged: Judged) -> N
 def test_it_says_what_was_answered_measured_and_decided(judged: Judged) -> None:
     """By versions and entries that are in the store; read again it is the same."""
     build = judged.candidate.version
-    issued = certify_builds(
-        judged.job, judged.baseline, [judged.tried(Action.ACCEPT)], SPEED, None
-    )[build]
+    issued = certify_builds(judged.job, judged.baseline, [judged.tried(Action.ACCEPT)], None)[build]
     certificate = issued.certificate
     items = json.loads(judged.store.read(certificate.golden.items))
     assert items == TEXTS
@@ -124,7 +121,7 @@ def test_the_winner_is_certified_under_the_threads_that_it_is_served_with(judged
             decision=decision(Action.ACCEPT), run=RUN,
         ),
     )  # fmt: skip
-    issued = certify_builds(judged.job, judged.baseline, [], SPEED, ("int8_dynamic", winner))
+    issued = certify_builds(judged.job, judged.baseline, [], (judged.tried(Action.ACCEPT), winner))
     certificate = issued[served.version].certificate
     assert certificate.threads == 2
     assert certificate.speed is not None
@@ -133,7 +130,10 @@ def test_the_winner_is_certified_under_the_threads_that_it_is_served_with(judged
     loser = SimpleNamespace(**{**vars(winner), "decision": decision(Action.ROLLBACK)})
     loser.build = refused
     again = certify_builds(
-        judged.job, judged.baseline, [], SPEED, ("int8_dynamic", cast("Certificate", loser))
+        judged.job,
+        judged.baseline,
+        [],
+        (judged.tried(Action.ACCEPT), cast("Certificate", loser)),
     )
     assert refused.version not in again
 
@@ -149,4 +149,4 @@ def test_what_is_no_faster_has_its_cause_in_its_certificate(judged: Judged) -> N
 def test_a_server_that_is_not_ours_is_not_certified(judged: Judged) -> None:
     """No digest holds it to what it was."""
     foreign = cast("Baseline", SimpleNamespace(build=replace(judged.candidate, engine="http")))
-    assert certify_builds(judged.job, foreign, [], SPEED, None) == {}
+    assert certify_builds(judged.job, foreign, [], None) == {}

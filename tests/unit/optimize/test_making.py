@@ -84,7 +84,7 @@ def maker(teacher: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(students, "_PART", 20)
     inputs = cast(Inputs, SimpleNamespace(train=train, versions={"train": version}))
     profile = HardwareProfile("x86_64", ("avx2",), 1, 1 << 30, ("cpu",), {}, "3.11")
-    return Maker(recorder, Source(build, encoder, "entry"), inputs, profile)
+    return Maker(recorder, Source(build, encoder, "entry"), inputs, profile, ())
 
 
 def ran(maker: Maker, name: str) -> list[bool]:

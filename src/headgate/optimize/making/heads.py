@@ -77,7 +77,7 @@ def _tokens_in(call: Call) -> int:
     return 1 + max(read.get_vocab(with_added_tokens=True).values())
 
 
-@transformation("distill.gain")
+@transformation("distill.head_gain")
 def gain(call: Call) -> Mapping[str, Output]:
     """How much more often the taught student is right than the one that was not."""
     labels = np.array(parse(call.store.read(call.u[_LABELS])), dtype=np.int64)
