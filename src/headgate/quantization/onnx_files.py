@@ -53,6 +53,8 @@ def static_int8(scheme: Scheme, source: Path, out: Path, items: Iterable[Tensors
 
     assert scheme.calibration is not None
     model = onnx.shape_inference.infer_shapes(onnx.load_model(source))
+    for place, node in enumerate(model.graph.node):  # the quantizer goes by names
+        node.name = node.name or f"{node.op_type}_{place}"
     products = [n for n in _weighted(model.graph, PRODUCTS) if n.name not in scheme.keep]
     tables = [n for n in _weighted(model.graph, (_TABLES,)) if n.name not in scheme.keep]
     if not products and not tables:  # the quantizer takes an empty list for all nodes
