@@ -41,7 +41,8 @@ def dynamic_int8(scheme: Scheme, source: Path, out: Path) -> None:
             per_channel=True,
             reduce_range=scheme.reduced_weights,
             weight_type=QuantType.QInt8,
-            nodes_to_exclude=list(scheme.keep),
+            # It makes a MatMul of every Gemm first, under this name.
+            nodes_to_exclude=[*scheme.keep, *(f"{name}_MatMul" for name in scheme.keep)],
         )
     link.unlink()
 

@@ -55,7 +55,7 @@ def static_int8(scheme: Scheme, source: Path, out: Path, items: Iterable[Tensors
             model_type=nncf.ModelType.TRANSFORMER if transformer else None,
             preset=nncf.QuantizationPreset.MIXED,
             subset_size=_answered(openvino, graph, items),
-            ignored_scope=nncf.IgnoredScope(names=list(scheme.keep)),
+            ignored_scope=nncf.IgnoredScope(names=_kept(graph, scheme)),
             advanced_parameters=nncf.AdvancedQuantizationParameters(
                 overflow_fix=nncf.OverflowFix.ENABLE if scheme.reduced_weights else None,
                 activations_range_estimator_params=ranges[calibration.method],
@@ -71,13 +71,14 @@ def weights_by_group(scheme: Scheme, source: Path, out: Path) -> None:
     Embedding tables, and the last product, take 8 bits.
     """
     openvino, nncf = load_openvino(scheme.name), load_nncf(scheme.name)
+    graph = _read(openvino, source)
     modes = nncf.CompressWeightsMode
     with _explained(nncf, source):
         compressed = nncf.compress_weights(
-            _read(openvino, source),
+            graph,
             mode=modes.INT4_SYM if scheme.weight_bits == 4 else modes.INT8_SYM,
             group_size=scheme.group if scheme.weight_bits == 4 else None,
-            ignored_scope=nncf.IgnoredScope(names=list(scheme.keep)),
+            ignored_scope=nncf.IgnoredScope(names=_kept(graph, scheme)),
         )
     _save(openvino, compressed, out)
 
@@ -86,6 +87,12 @@ def unchanged(source: Path, out: Path) -> None:
     """The same model in OpenVINO's format, weights as they are."""
     openvino = load_openvino("OpenVINO's model format")
     _save(openvino, _read(openvino, source), out)
+
+
+def _kept(graph: Any, scheme: Scheme) -> list[str]:
+    """What OpenVINO made of the nodes to keep: of a Gemm, ``name/WithoutBiases`` and its like."""
+    names = [node.get_friendly_name() for node in graph.get_ops()]
+    return [name for name in names if name.split("/")[0] in scheme.keep or name in scheme.keep]
 
 
 def _quantiles(nncf: Any, share: float) -> Any:

@@ -110,6 +110,14 @@ def test_weight_only_does_not_apply_twice(scheme: Scheme) -> None:
     assert "already quantized (MatMulNBits)" in applies_to(scheme, done, VNNI).reason
 
 
+@pytest.mark.parametrize("scheme", [INT8_WEIGHTS, INT4_WEIGHTS])
+def test_weights_of_a_gemm_have_no_groups(scheme: Scheme) -> None:
+    """ONNX Runtime's kernel stands for MatMul alone: the file would be the same again."""
+    layers = replace(MINILM, operators={"Gemm": 4}, parameters_by_operator={"Gemm": 10**6})
+    assert "MatMul alone" in applies_to(scheme, layers, VNNI).reason
+    assert applies_to(INT8_DYNAMIC, layers, VNNI)
+
+
 @pytest.mark.parametrize("scheme", [INT8_DYNAMIC, INT8_STATIC, INT8_STATIC_QDQ])
 def test_weights_take_seven_bits_only_where_sums_saturate(scheme: Scheme) -> None:
     """Without VNNI or its like, and the warning says so; on ARM and with VNNI all eight."""
