@@ -54,8 +54,7 @@ def quantize(
     names = _ONNX if scheme.engine == "onnxruntime" else _OPENVINO
     with _whole(out_dir, names, source) as made:
         if scheme.engine == "openvino" and scheme.activations == "static":
-            count = onnx_files.answered(source, items)
-            openvino_files.static_int8(scheme, source, made, items, count=count)
+            openvino_files.static_int8(scheme, source, made, items)
         elif scheme.engine == "openvino":
             openvino_files.weights_by_group(scheme, source, made)
         elif scheme.activations == "static":

@@ -6,8 +6,10 @@ Knows nothing of how builds are judged.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
+from headgate.config import Item
 from headgate.objects import Build
 from headgate.optimize.making.cascades import cascaded
 from headgate.optimize.making.heads import trained_head
@@ -19,8 +21,11 @@ from headgate.planning import CANDIDATES
 __all__ = ["Maker", "make_build"]
 
 
-def make_build(name: str, maker: Maker) -> Build:
-    """The candidate ``name``. Raises ``MissingExtra``, ``EngineError`` or ``InputError``."""
+def make_build(name: str, maker: Maker, *, calibrate: Sequence[Item] | None = None) -> Build:
+    """The candidate ``name``, calibrated on ``calibrate`` in place of the endpoint's first items.
+
+    Raises ``MissingExtra``, ``EngineError`` or ``InputError``.
+    """
     candidate = CANDIDATES[name]
     source = maker.source.build
     if candidate.student is not None and candidate.classifies:
@@ -28,4 +33,4 @@ def make_build(name: str, maker: Maker) -> Build:
         return cascaded(maker, head, name=name) if candidate.cascade else replace(head, name=name)
     if candidate.student is not None:
         source = trained_student(maker, candidate.student)
-    return quantized(maker, source, candidate.scheme, name=name)
+    return quantized(maker, source, candidate.scheme, name=name, calibrate=calibrate)
