@@ -24,6 +24,7 @@ from headgate.optimize.power import plan_power
 from headgate.optimize.preview import preview
 from headgate.optimize.progress import Progress, Silent
 from headgate.optimize.recorder import clean_scratch
+from headgate.optimize.reembedding import price_index
 from headgate.optimize.result import Findings, build_report
 from headgate.optimize.rules import register_rules
 from headgate.optimize.stages import (
@@ -40,6 +41,7 @@ from headgate.optimize.stages import (
 )
 from headgate.release import Rule, next_release
 from headgate.report import Report, as_json, render_html
+from headgate.runtime.index import with_index
 from headgate.runtime.target import prove_target
 
 __all__ = ["OptimizeResult", "exit_code_of", "optimize"]
@@ -108,7 +110,8 @@ def optimize(
             plans = make_plans(job, baseline, winner, tried, limit_s)
             certificate = certify(job, rules.certify, baseline, plans)
             comparisons = compare(job, baseline, plans, certificate)
-            findings = Findings(winner, plans, certificate, comparisons)
+            index = price_index(job, plans, certificate)
+            findings = Findings(winner, plans, certificate, comparisons, index)
         certify_builds(
             job, baseline, tried, speed, (winner.name, certificate) if winner is not None else None
         )
@@ -218,7 +221,14 @@ def _promote(
     if not promote:
         return current.generation if current is not None else None
     if current is None:
-        current = Release(endpoint, 0, baseline.version, None, "the unoptimized baseline")
+        current = Release(
+            endpoint,
+            0,
+            baseline.version,
+            None,
+            "the unoptimized baseline",
+            extra=with_index(store, baseline.version, None),
+        )
         hold_release(store, current, expected_generation=None)
     certificate = findings.certificate if findings is not None else None
     if (
@@ -236,6 +246,7 @@ def _promote(
         decision_entry=certificate.run.entry,
         target_proof=prove_target(store, current.variant, job.config.root),
         note=certificate.decision.because,
+        extra=with_index(store, certificate.version, current),
     )
     hold_release(store, release, expected_generation=current.generation)
     return release.generation
