@@ -31,17 +31,19 @@ def promote(
 ) -> None:
     """Make current what a decision accepted."""
     from headgate.cli.names import variant_name
-    from headgate.cli.output import print_json, say_follows, stdout, title
+    from headgate.cli.output import print_json, say, say_follows, stdout, title
     from headgate.objects import short
+    from headgate.runtime.index import index_change
 
     with open_store(file, store) as opened:
         refuse_forged(opened)
         refuse_gaps(file or opened.root.absolute().parent)
         entry, release, already = _promote(opened, id, config_beside(opened, file))
         sign(opened)
-        name = variant_name(opened, release.variant)
+        name, change = variant_name(opened, release.variant), index_change(opened, release)
     if as_json:
-        print_json({"entry": entry.id, **entry.body, "name": name, "already": already})
+        told = {"name": name, "already": already, "index_change": change}
+        print_json({"entry": entry.id, **entry.body, **told})
         return
     note = f"variant {short(release.variant)}"
     if already:
@@ -49,6 +51,8 @@ def promote(
         stdout().print(title(f"already current: {at}, {name}", note))
         return
     stdout().print(title(f"{release.endpoint} is at generation {release.generation}: {name}", note))
+    if change:
+        say(change)
     say_follows()
 
 
@@ -97,6 +101,7 @@ def _promote(store: Store, id: str, config: EndpointConfig | None) -> tuple[Entr
     from headgate.optimize import recertify
     from headgate.optimize.audit import refuse_unaudited
     from headgate.release import next_release
+    from headgate.runtime.index import with_index
     from headgate.runtime.target import prove_target
 
     entry, decision = _decision(store, id)
@@ -115,8 +120,17 @@ def _promote(store: Store, id: str, config: EndpointConfig | None) -> tuple[Entr
     history = store.history(endpoint)
     if history and decision.accepted and history[-1][1].variant == decision.candidate:
         return *history[-1], True
-    first = Release(endpoint, 0, decision.current, None, "the unoptimized baseline")
-    current = history[-1][1] if history else first
+    if history:
+        current = history[-1][1]
+    else:
+        current = Release(
+            endpoint,
+            0,
+            decision.current,
+            None,
+            "the unoptimized baseline",
+            extra=with_index(store, decision.current, None),
+        )
     if decision.accepted:
         _refuse_superseded(store, entry, decision)
         if config is not None and config.endpoint == endpoint:
@@ -133,6 +147,7 @@ def _promote(store: Store, id: str, config: EndpointConfig | None) -> tuple[Entr
         if decision.accepted and decision.current == current.variant
         else None,
         note=decision.because,
+        extra=with_index(store, decision.candidate, current),
     )
     with Progress() as progress:
         recertify.require_certificate(
@@ -140,8 +155,8 @@ def _promote(store: Store, id: str, config: EndpointConfig | None) -> tuple[Entr
         )
     for told in refuse_unaudited(store, entry.id, decision, now=datetime.now(UTC)).told:
         say(told.in_passing)
-    if current is first:  # so that there is always something to roll back to
-        hold_release(store, first, expected_generation=None)
+    if not history:  # so that there is always something to roll back to
+        hold_release(store, current, expected_generation=None)
     made = hold_release(store, release, expected_generation=current.generation)
     return made, release, False
 

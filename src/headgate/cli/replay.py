@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from headgate.cli.progress import Progress
     from headgate.ledger import Entry, Store
     from headgate.objects import Difference
-    from headgate.optimize.recorder import Replayed
+    from headgate.optimize.recorder import Recorder, Replayed
 
 __all__ = ["replay"]
 
@@ -24,26 +24,32 @@ DIFFERS = 3
 def replay(
     id: IdArgument, file: FileOption = None, store: StoreOption = None, as_json: AsJson = False
 ) -> int:
-    """Execute a run or a decision again, and compare."""
+    """Execute a run or a decision again, and compare. A model gets a grade: identical, tolerated
+    or different."""
     from headgate.cli.output import print_json, stdout, title
     from headgate.cli.progress import Progress
     from headgate.engines.probe import read_profile
     from headgate.objects import short
+    from headgate.optimize.grade import grade
     from headgate.optimize.own import edited_functions
 
     here = read_profile().environment
     with open_store(file, store) as opened, Progress() as progress:
         run = _run(opened, id)
         root = _directory(file, opened)
-        done = _replay(opened, run, here, root, progress)
+        recorder = _recorder(opened, run, here, root, progress)
+        done = recorder.replay(run)
+        graded = grade(recorder, run, done)
         differs = _differences(opened, run, here)
         edited = edited_functions(run.body["c"], root)
     agrees = done.identical or done.measures or done.foreign
+    agrees = agrees or (graded is not None and graded.grade.agrees)
     if as_json:
         print_json(
             {
                 "identical": done.identical,
                 "agrees": agrees,
+                "grade": graded,
                 "replayed": done,
                 "edited": edited,
                 "environment": {
@@ -56,8 +62,12 @@ def replay(
         return 0 if agrees else DIFFERS
     console = stdout()
     verdict = "came out the same" if done.identical else "came out different"
+    if graded is not None:
+        verdict = f"came out {graded.grade}"
     console.print(title(f"{done.transformation} {verdict}", f"run {short(done.entry)}"))
     console.print(_outputs(done))
+    if graded is not None:
+        console.print(f"· {graded.because}", soft_wrap=True)
     for note in _notes(done):
         console.print(f"· {note}")
     if edited:
@@ -93,14 +103,15 @@ def _directory(file: Path | None, store: Store) -> Path:
     return (file if file.is_dir() else file.parent).absolute()
 
 
-def _replay(
+def _recorder(
     store: Store, run: Entry, here: Mapping[str, object], root: Path, progress: Progress
-) -> Replayed:
+) -> Recorder:
     from headgate.objects import digest
     from headgate.optimize.recorder import Recorder
 
     _know_all_transformations()
-    recorder = Recorder(
+    progress.start(f"replaying {run.body['transformation']}")
+    return Recorder(
         store=store,
         endpoint="",
         owner="",
@@ -109,8 +120,6 @@ def _replay(
         root=root,
         on_progress=progress.update,
     )
-    progress.start(f"replaying {run.body['transformation']}")
-    return recorder.replay(run)
 
 
 def _know_all_transformations() -> None:

@@ -28,10 +28,11 @@ def rollback(
 ) -> None:
     """Make the previous release current again."""
     from headgate.cli.names import variant_name
-    from headgate.cli.output import print_json, say_follows, stdout, title
+    from headgate.cli.output import print_json, say, say_follows, stdout, title
     from headgate.ledger import hold_release
     from headgate.objects import short
     from headgate.release import rollback_release
+    from headgate.runtime.index import index_change
 
     with open_store(file, store) as opened:
         refuse_forged(opened)  # the history says what returns
@@ -41,9 +42,9 @@ def rollback(
         release = rollback_release(releases, expected_generation=current, note=why)
         entry = hold_release(opened, release, expected_generation=current)
         sign(opened)
-        variant = variant_name(opened, release.variant)
+        variant, change = variant_name(opened, release.variant), index_change(opened, release)
     if as_json:
-        print_json({"entry": entry.id, **entry.body, "name": variant})
+        print_json({"entry": entry.id, **entry.body, "name": variant, "index_change": change})
         return
     stdout().print(
         title(
@@ -51,4 +52,6 @@ def rollback(
             f"variant {short(release.variant)}",
         )
     )
+    if change:
+        say(change)
     say_follows()

@@ -146,11 +146,14 @@ def serve(
                 deployment,
                 {"url": url, **addresses},
                 watch,
+                index=_index(opened, deployment),
                 as_json=as_json,
                 keyed=api_keys is not None,
             ),
             next_release=follow,
-            on_release=lambda successor: _announce(successor, {}, watch, as_json=as_json),
+            on_release=lambda successor: _announce(
+                successor, {}, watch, index=_index(opened, successor), as_json=as_json
+            ),
             grpc_port=grpc_port,
             on_grpc=lambda address: addresses.update(grpc=address),
             api_keys=api_keys,
@@ -223,21 +226,35 @@ class _Successors:
         return deployment
 
 
+def _index(store: Store, deployment: Deployment) -> tuple[str, str] | None:
+    """Which build made the index that the release needs, and what is to be done about it where the
+    release before needed another; None of a task without an index, and of what is not released."""
+    from headgate.runtime.index import index_change, index_of, named_index
+
+    if not deployment.released:
+        return None
+    _, release = store.history(deployment.endpoint)[deployment.generation]
+    version = index_of(store, release)
+    return None if version is None else (named_index(store, version), index_change(store, release))
+
+
 def _announce(
     deployment: Deployment,
     addresses: dict[str, str],
     watch: Watch | None,
     *,
+    index: tuple[str, str] | None,
     as_json: bool,
     keyed: bool = False,
 ) -> None:
     """``addresses``: ``url`` and, with gRPC, ``grpc``; none where another release answered there
-    before."""
+    before. ``index``: see ``_index``."""
     if as_json:
         fields = {
             "release": deployment.release,
             "variant": deployment.endpoint_version,
             "name": deployment.variant.name,
+            **({} if index is None else dict(zip(("index", "index_change"), index, strict=True))),
         }
         print(json.dumps({**addresses, **fields}), flush=True)
         return
@@ -248,11 +265,15 @@ def _announce(
     note = f"{deployment.variant.name}, variant {short(deployment.endpoint_version)}"
     if not addresses:
         stdout().print(title(f"{deployment.release} has taken over", note))
+        if index is not None and index[1]:
+            say(f"  {index[1]}")
         return
     places = addresses["url"]
     if "grpc" in addresses:
         places += f", gRPC at {addresses['grpc']}"
     stdout().print(title(f"{deployment.release} at {places}", note))
+    if index is not None:
+        say(f"  its queries need the index made by build {index[0]}")
     if watch is not None:
         promises = (with_units(c.promise) for c in watch.rule.contracts)
         say(f"  watched: {', '.join(promises)}")

@@ -80,6 +80,11 @@ class WorkloadLog:
     items: tuple[Item, ...]
     tenants: tuple[str, ...]
 
+    @property
+    def rate_per_s(self) -> float:
+        """Arrivals a second between the first and the last, which are not at one moment."""
+        return (len(self.items) - 1) / float(self.at_s[-1] - self.at_s[0])
+
 
 def load_retrieval(path: Path) -> RetrievalSet:
     """Queries and passages, or unlabelled texts that are both.

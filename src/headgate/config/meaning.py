@@ -98,6 +98,10 @@ def check_meaning(file: EndpointFile, document: Document) -> None:
         )
     if file.model.labels is not None and file.task != "classify":
         raise wrong(("model", "labels"), f"names classes, and {file.task} has none", "remove it")
+    if file.data is not None and file.data.index_items is not None and file.task != "embed":
+        raise wrong(
+            ("data", "index_items"), f"counts vectors, and {file.task} has none", "remove it"
+        )
     if file.workload is not None:
         _check_workload(file.workload, wrong)
     _check_retrain(file, wrong)
@@ -169,7 +173,7 @@ def _files(file: EndpointFile) -> dict[KeyPath, str]:
     """Every key that names a file, with the name."""
     sections: dict[str, tuple[str, ...]] = {
         "model": ("onnx", "path", "tokenizer"),
-        "data": tuple(DataFiles.model_fields),
+        "data": DataFiles.files(),
         "workload": ("log", "unique"),
     }
     return {

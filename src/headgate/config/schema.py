@@ -266,6 +266,18 @@ class DataFiles(_Section):
         description="What static quantization takes its ranges from, and a cascade its threshold.",
         examples=["calibrate.jsonl"],
     )
+    index_items: int | None = Field(
+        default=None,
+        ge=1,
+        description="Of embed: how many vectors the index holds that another encoder would have to "
+        "make again. Where it is not said, the passages of evaluate are counted.",
+        examples=[1200000],
+    )
+
+    @classmethod
+    def files(cls) -> tuple[str, ...]:
+        """The keys that name files."""
+        return tuple(key for key in cls.model_fields if key != "index_items")
 
 
 class WorkloadSource(_Section):

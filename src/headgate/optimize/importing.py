@@ -47,7 +47,7 @@ from headgate.optimize.requalify import (
     requalify,
 )
 from headgate.quantization.certificate import Golden
-from headgate.release import next_release
+from headgate.release import INDEX, index_for, next_release
 from headgate.runtime import target
 
 __all__ = ["Imported", "import_bundle"]
@@ -174,9 +174,16 @@ def _following(
     """What is current, or is to be first; and the release that may follow it, or ``Refused``."""
     decision = bundle.decision
     endpoint = bundle.contents.endpoint
+    before = bundle.current.build
     current = store.current(endpoint) or Release(
-        endpoint, 0, decision.current, None, "what it was judged against"
+        endpoint,
+        0,
+        decision.current,
+        None,
+        "what it was judged against",
+        extra=index_for(before),
     )
+    index = index_for(bundle.servable.build, before=before, kept=current.extra.get(INDEX))
     following = next_release(
         current,
         decision,
@@ -186,7 +193,7 @@ def _following(
         decision_entry=decided,
         target_proof=proof,
         note=decision.because,
-        extra=extra,
+        extra={**(extra or {}), **index},
     )
     return current, following
 

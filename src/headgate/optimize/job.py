@@ -55,12 +55,12 @@ from headgate.release import deciles
 from headgate.runtime.servable import Servable
 from headgate.theory.quantile import quantile
 
-__all__ = ["Job", "open_job"]
+__all__ = ["CURVE_SIZES", "MOST_LENGTHS", "Job", "open_job", "spanning"]
 
 _TERMS = ("prices", "contracts", "data_contracts")
-_CURVE_SIZES = (1, 4, 8, 16, 32)
+CURVE_SIZES = (1, 4, 8, 16, 32)
 _CURVE_BUDGET_S = 1.5
-_MOST_LENGTHS = 2000
+MOST_LENGTHS = 2000
 _MOST_ENGINES = 16
 """Loaded at a time to be measured in turn; a machine of many cores would not hold all."""
 
@@ -126,7 +126,7 @@ class Job:
                 [(part, n) for build, n in plans for part in measured_parts(build)],
                 self.behaviour,
                 items=self.queries,
-                sizes=_CURVE_SIZES,
+                sizes=CURVE_SIZES,
                 lengths=self.lengths,
                 budget_s=_CURVE_BUDGET_S,
             )
@@ -295,14 +295,22 @@ def _files_of(build: Build) -> tuple[str, ...]:
 def _lengths(
     build: Build, behaviour: Behaviour, inputs: Inputs, recorder: Recorder
 ) -> tuple[int, ...]:
-    """Lengths that span the workload's: eighths of tokens from the shortest to the longest; 1 where
-    items have a fixed shape."""
+    """Lengths that span the workload's; 1 where items have a fixed shape."""
     codec = served_codec(
         build, recorder.store.path_of, preprocess=behaviour.preprocess, root=recorder.root
     )
-    lengths = [e.length for e in codec.encode(inputs.workload.items[:_MOST_LENGTHS], truncate=True)]
+    items = inputs.workload.items[:MOST_LENGTHS]
+    return spanning([e.length for e in codec.encode(items, truncate=True)], build.max_tokens)
+
+
+def spanning(lengths: Sequence[int], most: int) -> tuple[int, ...]:
+    """Eighths of tokens from the shortest of ``lengths`` to the longest, ``most`` at most.
+
+    >>> spanning([3, 9, 9, 40], most=32)
+    (8, 16, 32)
+    """
     spread = {quantile(lengths, q) for q in (0.05, 0.5, 0.95, 1.0)}
-    return tuple(sorted({min(-(-int(n) // 8) * 8, build.max_tokens) for n in spread}))
+    return tuple(sorted({min(-(-int(n) // 8) * 8, most) for n in spread}))
 
 
 def _evaluated_lengths(
@@ -315,7 +323,7 @@ def _evaluated_lengths(
     )
     split = inputs.evaluate
     items = split.inputs if isinstance(split, LabelledSet) else split.queries
-    return deciles([e.length for e in codec.encode(items[:_MOST_LENGTHS], truncate=True)])
+    return deciles([e.length for e in codec.encode(items[:MOST_LENGTHS], truncate=True)])
 
 
 def _value_bytes(build: Build, behaviour: Behaviour, inputs: Inputs, recorder: Recorder) -> int:

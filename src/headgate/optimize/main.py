@@ -23,6 +23,7 @@ from headgate.optimize.job import Job, open_job
 from headgate.optimize.preview import preview
 from headgate.optimize.progress import Progress, Silent
 from headgate.optimize.recorder import clean_scratch
+from headgate.optimize.reembedding import price_index
 from headgate.optimize.result import Findings, build_report
 from headgate.optimize.rules import register_rules
 from headgate.optimize.searching import Searched, search_candidates
@@ -34,6 +35,7 @@ from headgate.optimize.stages import (
 )
 from headgate.release import Rule, next_release
 from headgate.report import Report, as_json, render_html
+from headgate.runtime.index import with_index
 from headgate.runtime.target import prove_target
 
 __all__ = ["OptimizeResult", "exit_code_of", "optimize"]
@@ -98,10 +100,11 @@ def optimize(
             plans = searched.plans
             certificate = certify(job, rules.certify, baseline, plans)
             comparisons = compare(job, baseline, plans, certificate)
+            index = price_index(job, plans, certificate)
             gain = gain_of_teacher(
                 job, searched.winner.name, teacher=baseline.quality_run.outputs["samples"]
             )
-            findings = Findings(searched.winner, plans, certificate, comparisons, gain)
+            findings = Findings(searched.winner, plans, certificate, comparisons, index, gain)
         certify_builds(
             job,
             baseline,
@@ -217,7 +220,14 @@ def _promote(
     if not promote:
         return current.generation if current is not None else None
     if current is None:
-        current = Release(endpoint, 0, baseline.version, None, "the unoptimized baseline")
+        current = Release(
+            endpoint,
+            0,
+            baseline.version,
+            None,
+            "the unoptimized baseline",
+            extra=with_index(store, baseline.version, None),
+        )
         hold_release(store, current, expected_generation=None)
     certificate = findings.certificate if findings is not None else None
     if (
@@ -235,6 +245,7 @@ def _promote(
         decision_entry=certificate.run.entry,
         target_proof=prove_target(store, current.variant, job.config.root),
         note=certificate.decision.because,
+        extra=with_index(store, certificate.version, current),
     )
     hold_release(store, release, expected_generation=current.generation)
     return release.generation

@@ -38,6 +38,7 @@ from headgate.scheduling import InstancePlan
 from headgate.workload import CurvePoint, ServiceCurve
 
 __all__ = [
+    "CURVE_TOKENS",
     "VECTORS",
     "Behaviour",
     "Invariance",
@@ -54,7 +55,7 @@ __all__ = [
 VECTORS = "vectors.npy"
 """The output of ``measure.quality`` that holds what an encoder made of queries and passages."""
 _SAMPLE_ITEMS = 64
-_CURVE_TOKENS = 512
+CURVE_TOKENS = 512
 """Larger batches are on the fitted line, and cost more to measure than they tell."""
 
 
@@ -343,7 +344,7 @@ def measure_curves(
             "own": {"preprocess": behaviour.preprocess, "postprocess": behaviour.postprocess},
             "sizes": list(sizes),
             "lengths": list(lengths),
-            "max_padded_tokens": _CURVE_TOKENS,
+            "max_padded_tokens": CURVE_TOKENS,
             "budget_s": budget_s * len(plans),
         },
         foreign=any(build.foreign for build, _ in plans),

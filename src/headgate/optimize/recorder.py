@@ -379,7 +379,11 @@ class Recorder:
         return _work(self.store, self.endpoint) / f"resume-{short(key)}"
 
     def replay(self, entry: Entry) -> Replayed:
-        """Executes a recorded run again and compares the outputs; records nothing."""
+        """Executes a recorded run again and compares the outputs; records nothing.
+
+        A model that came out otherwise is kept, so that it can be asked; no entry names it, and
+        `headgate gc` takes it away.
+        """
         what = _KNOWN.get(str(entry.body.get("transformation")))
         if entry.kind != "run" or what is None:
             raise Refused(
@@ -391,6 +395,9 @@ class Recorder:
         with scratch(self.store, ".replay") as work_dir:
             outputs = what.work(self._call(u, c, work_dir, work_dir / "again"))
             again = {name: _version(output) for name, output in outputs.items()}
+            for name, output in outputs.items():
+                if output.kind == "model" and again[name] != z.get(name):
+                    self._put(output)
         return Replayed(
             transformation=what.name,
             entry=entry.id,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,9 +16,11 @@ from headgate.optimize.certificate import speed_claim
 from headgate.optimize.comparisons import Comparisons
 from headgate.optimize.holdout import looks
 from headgate.optimize.job import Job
+from headgate.optimize.kept_index import KeptIndex
 from headgate.optimize.load import Side
 from headgate.optimize.measure import MeasuredCurve
 from headgate.optimize.pricing import Priced, Replayed
+from headgate.optimize.reembedding import IndexPrice
 from headgate.optimize.searching import Searched
 from headgate.optimize.stages import Baseline, Certificate, Plans, Tried, is_alone
 from headgate.report import (
@@ -26,6 +29,7 @@ from headgate.report import (
     Curve,
     Distribution,
     Figure,
+    NewIndex,
     PowerRow,
     Prediction,
     Report,
@@ -49,6 +53,8 @@ class Findings:
     plans: Plans
     certificate: Certificate
     comparisons: Comparisons
+    index: IndexPrice | None
+    """None where there is no index, or where the current one stays."""
     gain: Gain | None
     """Of the teacher, where the winner is a student."""
 
@@ -120,6 +126,7 @@ def build_report(
         ),
         breakdown=show.breakdown(findings) if findings else {},
         plan=_plan(findings) if findings else {},
+        index=show.index(findings) if findings else None,
         steps=tuple(
             Step(r.name, r.entry, r.seconds, r.ended_at, r.reused) for r in job.recorder.runs
         ),
@@ -217,6 +224,7 @@ class _Show:
             t.decision.action.value,
             {
                 **quality,
+                **self.kept(t.kept),
                 **seen,
                 "speedup": Figure(faster.value, "ratio", claim.entry, faster.low, faster.high),
             },
@@ -320,6 +328,32 @@ class _Show:
             )
         )
         return rows
+
+    def kept(self, kept: KeptIndex | None) -> Mapping[str, Figure]:
+        """What is found in the index of current, against what current finds there."""
+        figures: dict[str, Figure] = {}
+        for metric, entry in (kept.measured if kept is not None else {}).items():
+            body = self._job.store.get(entry).body
+            figures[metric] = Figure(body["compared"], "points", entry, body["low"], body["high"])
+        return figures
+
+    def index(self, f: Findings) -> NewIndex | None:
+        if f.index is None:
+            return None
+        price, replay = f.index.price, f.certificate.replay
+        money = price.machine_s * self._price
+        cost = (money, self._job.config.prices.currency) if self._price else (price.machine_s, "s")
+        saved = replay.current.cpu_s_per_request - replay.candidate.cpu_s_per_request
+        pays = math.isfinite(price.requests)
+        return NewIndex(
+            items=price.items,
+            declared=f.index.declared,
+            cost=Figure(*cost, f.index.run.entry),
+            saved_per_1k=self.cost(saved / replay.cores, replay.run.entry),
+            break_even_requests=price.requests if pays else None,
+            break_even_days=price.days if pays else None,
+            kept=self.kept(f.certificate.kept),
+        )
 
     def shares(self, c: Comparisons) -> list[Share]:
         full = c.winner_workload.attributed_s

@@ -125,6 +125,8 @@ class Certificate:
     invariance: Invariance
     against: str
     """``baseline``, or the generation that was current: ``generation 1``."""
+    current: Servable
+    """What it was judged against."""
     kept: KeptIndex | None
     """What it finds in current's index; None where there is no index."""
 
@@ -348,7 +350,17 @@ def certify(job: Job, rule: Rule, baseline: Baseline, plans: Plans) -> Certifica
         detail=f"{variant.name} on {split} and under load",
     )
     return Certificate(
-        build, servable, version, decision, decided, replay, split, invariance, against, kept
+        build,
+        servable,
+        version,
+        decision,
+        decided,
+        replay,
+        split,
+        invariance,
+        against,
+        current,
+        kept,
     )
 
 

@@ -9,6 +9,7 @@ from headgate.release.data import judge_age, judge_drift
 from headgate.release.estimate import NoEstimate, estimate_blocks
 from headgate.release.gate import decide, judge
 from headgate.release.holdout import CERTIFICATE, certificates
+from headgate.release.index import INDEX, index_for
 from headgate.release.live import LIVE_METRICS, Second, Terms, deciles, means_of
 from headgate.release.power import (
     Assumption,
@@ -35,6 +36,7 @@ from headgate.release.watch import Breach, Recovery, TookOver, Watcher, WatchRul
 
 __all__ = [
     "CERTIFICATE",
+    "INDEX",
     "LIVE_METRICS",
     "Age",
     "Assumption",
@@ -64,6 +66,7 @@ __all__ = [
     "decision_from_json",
     "estimate_blocks",
     "from_json",
+    "index_for",
     "joint_power",
     "judge",
     "judge_age",

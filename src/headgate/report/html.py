@@ -70,6 +70,7 @@ def render_html(report: Report) -> str:
     sections = [
         _head(report),
         _savings(report),
+        _index(report),
         _candidates(report),
         _expectations(report),
         _contracts(report),
@@ -204,6 +205,18 @@ def _savings(r: Report) -> str:
             "The factors need not multiply to the whole: optimizations share what they save.",
         )
     return text
+
+
+def _index(r: Report) -> str:
+    if r.index is None:
+        return ""
+    rows = [(escape(label), escape(text)) for label, text in r.index.lines(r.currency)]
+    return (
+        "<h2>The index that the winner needs</h2><p class=lead>A vector of one encoder says "
+        "nothing to another, so the winner was judged with an index of its own. Kept index: its "
+        "queries against the vectors of the current release, as points against that release."
+        f" {_ref(r.index.cost.entry)}</p>" + _table([("", False), ("", False)], rows)
+    )
 
 
 def _candidates(r: Report) -> str:

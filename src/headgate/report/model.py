@@ -20,6 +20,7 @@ __all__ = [
     "Expectation",
     "Figure",
     "Learning",
+    "NewIndex",
     "PowerRow",
     "Prediction",
     "Report",
@@ -196,6 +197,52 @@ class PowerRow:
 
 
 @dataclass(frozen=True, slots=True)
+class NewIndex:
+    """What the winner asks of an index that another encoder made."""
+
+    items: int
+    declared: bool
+    """Whether the owner says how many there are; else the passages of evaluate are counted."""
+    cost: Figure
+    """Of embedding all of them."""
+    saved_per_1k: Figure
+    """What a thousand requests cost less than before, by the replay."""
+    break_even_requests: float | None
+    """After so many it has paid for itself; None where nothing is saved."""
+    break_even_days: float | None
+    """So long they take at the workload's rate."""
+    kept: Mapping[str, Figure]
+    """Metric -> what queries of the winner lose in the index of the current release."""
+
+    def lines(self, currency: str) -> tuple[tuple[str, str], ...]:
+        """What is said, and of what, for people."""
+        source = "declared" if self.declared else "the passages of evaluate; see data: index_items"
+        pays = "nothing is saved by it"
+        if self.break_even_requests is not None and self.break_even_days is not None:
+            pays = (
+                f"{words.count(self.break_even_requests)} requests, "
+                f"{words.seconds(self.break_even_days * 86_400)} at the workload's rate"
+            )
+        return (
+            ("items", f"{words.count(self.items)} ({source})"),
+            ("embedding them anew", words.figure(self.cost.value, self.cost.unit, currency)),
+            ("pays after", pays),
+            *(
+                (f"{metric.replace('_', ' ')}", _bounded(figure, currency))
+                for metric, figure in self.kept.items()
+            ),
+        )
+
+
+def _bounded(f: Figure, currency: str) -> str:
+    text = words.figure(f.value, f.unit, currency)
+    if f.low is None or f.high is None:
+        return text
+    low, high = (words.figure(v, f.unit, currency) for v in (f.low, f.high))
+    return f"{text} ({low} … {high})"
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """One transformation of the job; some are executed side by side."""
 
@@ -245,6 +292,8 @@ class Report:
     """Variant -> part of the cost -> figure (money per thousand requests)."""
     plan: Mapping[str, str] = field(default_factory=dict)
     """What the winner runs with: instances, threads, budget, cache."""
+    index: NewIndex | None = None
+    """None where there is no index, or where the current one stays."""
     steps: tuple[Step, ...] = ()
     notes: tuple[str, ...] = ()
     """What a reader must know before believing any of it."""

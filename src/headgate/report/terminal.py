@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from headgate.report import words
-from headgate.report.model import Candidate, Figure, Report
+from headgate.report.model import Candidate, Figure, NewIndex, Report
 
 __all__ = ["COLOURS", "print_report"]
 
@@ -52,6 +52,8 @@ def print_report(report: Report, console: Console) -> None:
         parts.append(_contracts(report))
     if report.savings:
         parts.append(_savings(report))
+    if report.index is not None:
+        parts.append(_index(report.index, report.currency))
     if report.shares:
         parts.append(_shares(report))
     if report.predictions:
@@ -169,6 +171,14 @@ def _savings(r: Report) -> Group:
         f"{title} ({_unit_of_cost(r)} / 1k requests; virtual unless measured)",
         table,
     )
+
+
+def _index(index: NewIndex, currency: str) -> Group:
+    table = _grid(("", False), ("", False))
+    table.show_header = False
+    for label, text in index.lines(currency):
+        table.add_row(label, text)
+    return _section("The index that the winner needs", table)
 
 
 def _unit_of_cost(r: Report) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from headgate.errors import Refused
 from headgate.ledger import Store
-from headgate.objects import Action, Artifact, Release, canonical, short
+from headgate.objects import Action, Artifact, Build, Release, canonical, short
 
 from .conftest import Cli, Ids, decide
 
@@ -73,6 +73,31 @@ def test_what_the_endpoint_leaves_open_stops_a_promotion(cli: Cli, ids: Ids) -> 
     assert said.err.startswith(
         f"headgate: {Path.cwd()}/headgate.yaml: contracts: none is declared; stated defaults were "
     )
+
+
+def test_who_promotes_or_rolls_back_is_told_of_the_index(cli: Cli, ids: Ids) -> None:
+    """A release of an encoder names the build whose vectors its queries must meet; a rollback goes
+    back to the index of what it restores, and both say so. The student of the other tests makes
+    the vectors of the baseline, and nobody is told anything."""
+    with Store.open(Path(".headgate")) as store:
+        body = json.loads(store.read(ids.student))
+        body["build"]["files"] = {"model.onnx": "another"}
+        versions = {"student": store.put_bytes(canonical(body)), "baseline": ids.baseline}
+        accepted = decide(store, versions, Action.ACCEPT)
+        student, baseline = (
+            Build(**json.loads(store.read(version))["build"]).version
+            for version in versions.values()
+        )
+    promoted = json.loads(cli("promote", accepted, "--json").out)
+    assert promoted["extra"]["index"] == student
+    assert promoted["index_change"] == (
+        f"its queries need the index made by build {short(student)}: rebuild it with this release, "
+        f"or restore it; until now it was made by build {short(baseline)}"
+    )
+    back = json.loads(cli("rollback", "--json").out)
+    assert back["extra"]["restores"] == "0"
+    assert f"the index made by build {short(baseline)}" in back["index_change"]
+    assert f"until now it was made by build {short(baseline)}" in cli("promote", accepted).err
 
 
 def test_a_variant_stands_for_its_newest_decision(cli: Cli, ids: Ids) -> None:

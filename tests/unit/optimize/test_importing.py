@@ -89,6 +89,8 @@ def test_an_empty_directory_serves_it(bundles: list[Path], here: Path) -> None:
         releases = [release for _, release in store.history("docs")]
         assert [r.generation for r in releases] == [0, 1]
         assert store.get(releases[1].extra["target_proof"]).kind == "target_proof"
+        builds = [Servable.load(store, r.variant).build.version for r in releases]
+        assert [r.extra["index"] for r in releases] == builds
         shown = store.get(releases[1].extra["requalified"]).body
         assert (shown["verdict"], shown["items"], shown["same"]) == ("pass", 12, 12)
         assert store.get(releases[1].extra["import"]).body["signer"] == KEY.public.signer

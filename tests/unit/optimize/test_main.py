@@ -138,8 +138,9 @@ def test_without_a_winner_not_knowing_goes_before_a_refusal() -> None:
 
 @pytest.fixture(autouse=True)
 def targets(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is current is made up, and taken to be usable."""
+    """What is current is made up, and taken to be usable; it makes no vectors."""
     monkeypatch.setattr(main, "prove_target", lambda store, version, root: f"proof of {version}")
+    monkeypatch.setattr(main, "with_index", lambda store, version, current: {})
 
 
 def promoted(store: Store, found: object, *, promote: bool = True) -> int | None:
