@@ -124,10 +124,13 @@ def export_static(call: Call) -> Mapping[str, Output]:
     }
 
 
-def trained_student(maker: Maker, name: str) -> Build:
-    """The student ``name`` as an fp32 build. Raises ``MissingExtra``, ``EngineError``,
-    ``InputError``, or ``Fault`` where disk or memory run out."""
-    recipe = _here(maker, STUDENTS[name])
+def trained_student(maker: Maker, name: str, recipe: Recipe | None = None) -> Build:
+    """The student ``name`` as an fp32 build; by another ``recipe`` than the table's where given.
+
+    Raises ``MissingExtra``, ``EngineError``, ``InputError``, or ``Fault`` where disk or memory run
+    out.
+    """
+    recipe = _here(maker, recipe or STUDENTS[name])
     teacher = _teacher(maker)
     parts = _texts(maker, recipe)
     u = dict(maker.source.encoder)
@@ -143,10 +146,10 @@ def trained_student(maker: Maker, name: str) -> Build:
     return _built(maker, name, recipe, u, len(parts), teacher.tokenizer)
 
 
-def untaught_student(maker: Maker, name: str) -> Build:
-    """The control of the student ``name``: what it would be without its teacher's answers, for the
-    same steps on the same texts. Raises as ``trained_student`` does."""
-    recipe = control(_here(maker, STUDENTS[name]))
+def untaught_student(maker: Maker, name: str, recipe: Recipe | None = None) -> Build:
+    """The control of ``trained_student``: what the student would be without its teacher's answers,
+    for the same steps on the same texts. Raises as that does."""
+    recipe = control(_here(maker, recipe or STUDENTS[name]))
     parts = _texts(maker, recipe)
     u = {**maker.source.encoder, **{f"texts.{k}": texts for k, texts in enumerate(parts)}}
     return _built(maker, f"{name}_control", recipe, u, len(parts), None)
