@@ -13,6 +13,7 @@ import numpy as np
 from headgate.distillation import STUDENTS, Recipe, control, subset
 from headgate.distillation.train import Taught, train_student
 from headgate.engines import codec_for, load
+from headgate.errors import InputError
 from headgate.objects import Build, canonical, parse
 from headgate.optimize.answers import Answerer
 from headgate.optimize.making.maker import Maker
@@ -27,7 +28,7 @@ from headgate.runtime.servable import build_from_json
 __all__ = ["trained_student", "untaught_student"]
 
 _HELD_BACK = 500
-"""Texts for validation, or a tenth where there are few."""
+"""Texts for validation, or a tenth of what there is where that is less."""
 _PART = 4000
 """Texts that the teacher answers in one go."""
 
@@ -83,7 +84,7 @@ def student(call: Call) -> Mapping[str, Output]:
         call.resume_dir,
         recipe=recipe,
         seed=call.seed,
-        validation=held_back if held_back.texts else None,
+        validation=held_back,
         outputs_tokenizer=call.c["tokenizer"],
         device=call.c["device"],
         on_progress=_Told(call.progress, time.monotonic),
@@ -181,9 +182,13 @@ def _texts(maker: Maker, recipe: Recipe) -> list[str]:
     teacher answers, and a killed run keeps what was answered.
     """
     known = [t for t in maker.inputs.train if isinstance(t, str)]
-    held_back = min(_HELD_BACK, len(known) // 10)
+    if not known:
+        raise InputError(
+            "no texts to learn from", where="data.train", reason="no_texts", fix="add some thousand"
+        )
+    held_back = min(_HELD_BACK, -(-len(known) // 10))
     chosen = subset(known, held_back + recipe.max_texts)
-    parts = [chosen[:held_back]] if held_back else [[]]
+    parts = [chosen[:held_back]]
     parts += [chosen[i : i + _PART] for i in range(held_back, len(chosen), _PART)]
     lineage = (maker.inputs.versions["train"],)
     return [maker.json_artifact(f"train/texts.{k}", part, lineage) for k, part in enumerate(parts)]
