@@ -28,6 +28,7 @@ from headgate.config import (
 )
 from headgate.config.contracts import MetricKind
 from headgate.config.schema import EndpointFile
+from headgate.distillation import STUDENTS
 from headgate.errors import ConfigError
 from headgate.ledger import Store
 from headgate.objects import FAILURE_QUESTIONS, Action, Axis, Bound, Contract, Release, Verdict
@@ -292,6 +293,7 @@ def test_bounds_candidates_and_live_promises_are_those_that_there_are() -> None:
     own = GUIDES["your-own-model"]
     assert own.named("bound") == {bound.value for bound in Bound}
     assert own.named("candidate") == set(TRIED_BY_DEFAULT)
+    assert own.named("student") == set(STUDENTS)
     assert GUIDES["acting"].named("promise") == set(LIVE_METRICS)
     acts = {Action.WARN, Action.ROLLBACK, Action.RETRAIN, Action.ESCALATE}
     assert GUIDES["acting"].named("`on_breach`") == acts

@@ -120,6 +120,13 @@ def test_what_is_validated_on_is_not_learnt_from(maker: Maker) -> None:
     assert len({text for part in texts for text in part}) == 68
 
 
+def test_without_texts_there_is_no_student(maker: Maker) -> None:
+    """Rows that hold something else are no texts."""
+    inputs = cast(Inputs, SimpleNamespace(train=[[1.0, 2.0]], versions=maker.inputs.versions))
+    with pytest.raises(InputError, match="no texts to learn from"):
+        students.trained_student(replace(maker, inputs=inputs), "static")
+
+
 def test_a_teacher_with_another_tokenizer_teaches_nothing(maker: Maker) -> None:
     """The refusal is of the student that would be trained, before a step is taken."""
     other = maker.recorder.store.put_bytes(

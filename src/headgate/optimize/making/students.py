@@ -12,6 +12,7 @@ import numpy as np
 from headgate.distillation import STUDENTS, Recipe, control, subset
 from headgate.distillation.train import Taught, train_student
 from headgate.engines import codec_for, load
+from headgate.errors import InputError
 from headgate.objects import Build, canonical, parse
 from headgate.optimize.answers import Answerer
 from headgate.optimize.making.maker import Maker
@@ -27,7 +28,7 @@ from headgate.runtime.servable import build_from_json
 __all__ = ["teacher_outputs", "trained_student", "untaught_student"]
 
 _HELD_BACK = 500
-"""Texts for validation, or a tenth where there are few."""
+"""Texts for validation, or a tenth of what there is where that is less."""
 _PART = 4000
 """Texts that the teacher answers in one go."""
 
@@ -81,7 +82,7 @@ def student(call: Call) -> Mapping[str, Output]:
         call.resume_dir,
         recipe=recipe,
         seed=call.seed,
-        validation=held_back if held_back.texts else None,
+        validation=held_back,
         outputs_tokenizer=call.c["tokenizer"],
         device=call.c["device"],
         on_progress=_Told(call.progress, time.monotonic),
@@ -122,10 +123,13 @@ def export_static(call: Call) -> Mapping[str, Output]:
     }
 
 
-def trained_student(maker: Maker, name: str) -> Build:
-    """The student ``name`` as an fp32 build. Raises ``MissingExtra``, ``EngineError``,
-    ``InputError``, or ``Fault`` where disk or memory run out."""
-    recipe = _here(maker, STUDENTS[name])
+def trained_student(maker: Maker, name: str, recipe: Recipe | None = None) -> Build:
+    """The student ``name`` as an fp32 build; by another ``recipe`` than the table's where given.
+
+    Raises ``MissingExtra``, ``EngineError``, ``InputError``, or ``Fault`` where disk or memory run
+    out.
+    """
+    recipe = _here(maker, recipe or STUDENTS[name])
     teacher = _teacher(maker)
     parts = _texts(maker, recipe)
     u = dict(maker.source.encoder)
@@ -141,10 +145,10 @@ def trained_student(maker: Maker, name: str) -> Build:
     return _built(maker, name, recipe, u, len(parts), teacher.tokenizer)
 
 
-def untaught_student(maker: Maker, name: str) -> Build:
-    """The control of the student ``name``: what it would be without its teacher's answers, for the
-    same steps on the same texts. Raises as ``trained_student`` does."""
-    recipe = control(_here(maker, STUDENTS[name]))
+def untaught_student(maker: Maker, name: str, recipe: Recipe | None = None) -> Build:
+    """The control of ``trained_student``: what the student would be without its teacher's answers,
+    for the same steps on the same texts. Raises as that does."""
+    recipe = control(_here(maker, recipe or STUDENTS[name]))
     parts = _texts(maker, recipe)
     u = {**maker.source.encoder, **{f"texts.{k}": texts for k, texts in enumerate(parts)}}
     return _built(maker, f"{name}_control", recipe, u, len(parts), None)
@@ -176,9 +180,13 @@ def _texts(maker: Maker, recipe: Recipe) -> list[str]:
     teacher answers, and a killed run keeps what was answered.
     """
     known = [t for t in maker.inputs.train if isinstance(t, str)]
-    held_back = min(_HELD_BACK, len(known) // 10)
+    if not known:
+        raise InputError(
+            "no texts to learn from", where="data.train", reason="no_texts", fix="add some thousand"
+        )
+    held_back = min(_HELD_BACK, -(-len(known) // 10))
     chosen = subset(known, held_back + recipe.max_texts)
-    parts = [chosen[:held_back]] if held_back else [[]]
+    parts = [chosen[:held_back]]
     parts += [chosen[i : i + _PART] for i in range(held_back, len(chosen), _PART)]
     lineage = (maker.inputs.versions["train"],)
     return [maker.json_artifact(f"train/texts.{k}", part, lineage) for k, part in enumerate(parts)]
