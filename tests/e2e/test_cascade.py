@@ -167,6 +167,19 @@ def test_the_simulator_asks_the_policy_that_serves(job: Job) -> None:
     assert np.array_equal(escalates(scores, parts.threshold), recorded)
 
 
+def test_its_plan_replays_to_the_same_bytes(job: Job) -> None:
+    """In another process, with who escalates as one of its inputs."""
+    with Store.open(job.store) as store:
+        plan = next(
+            e for e in store.entries("run")
+            if e.body["transformation"] == "plan.simulate" and "escalated.npy" in e.body["u"]
+        )  # fmt: skip
+    command = [*HEADGATE, "replay", plan.id, "-f", str(job.yaml), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["identical"] is True
+
+
 @contextlib.contextmanager
 def served(job: Job) -> Iterator[str]:
     variant = ["--variant", job.report["winner_id"]]

@@ -12,6 +12,7 @@ from headgate.config import Item
 from headgate.distillation import HEADS, HeadRecipe, as_probabilities, check_classes
 from headgate.engines import codec_for
 from headgate.engines.signature import model_inputs
+from headgate.errors import InputError
 from headgate.objects import Build, canonical, parse
 from headgate.optimize.making.maker import Maker
 from headgate.optimize.making.students import teacher_outputs
@@ -44,7 +45,16 @@ def head(call: Call) -> Mapping[str, Output]:
     if _LABELS in call.u:
         labels = np.array(parse(call.store.read(call.u[_LABELS])), dtype=np.int64)
         check_classes(labels, "the labels of data.train")
-        targets = np.eye(answers.shape[1])[labels]
+        classes = answers.shape[1]
+        if labels.min() < 0 or labels.max() >= classes:
+            raise InputError(
+                f"labels go from {labels.min()} to {labels.max()}; the model has classes 0 to "
+                f"{classes - 1}",
+                where="data.train",
+                reason="no_such_class",
+                fix="write the index of the class in the model's scores",
+            )
+        targets = np.eye(classes)[labels]
     codec = codec_for(teacher, call.store.path_of)
     table = token_table(call.path("model.onnx")) if teacher.tokenizer is not None else None
     vocabulary = None
