@@ -71,7 +71,12 @@ class Candidate:
 
 
 def _all() -> Mapping[str, Candidate]:
-    pairs = [Candidate(student, scheme) for student in (None, *STUDENTS) for scheme in SCHEMES]
+    pairs = [
+        Candidate(student, scheme)
+        for student in (None, *STUDENTS)
+        for scheme in SCHEMES
+        if scheme == FP32 or student is None or not STUDENTS[student].static
+    ]
     # A classifier's small students have nothing that fewer bits would make faster.
     pairs += [Candidate(head, FP32, cascade) for head in HEADS for cascade in (False, True)]
     return {c.name: c for c in pairs if c.name != BASELINE}

@@ -19,7 +19,7 @@ from headgate.objects import Bound, Contract, Parts, canonical, cascade_of, pars
 from headgate.optimize.cascades import composed, measured_parts
 from headgate.optimize.making import Maker, make_build
 from headgate.optimize.making.cascades import lacks_for_cascade, promised_risks, threshold
-from headgate.optimize.making.heads import head
+from headgate.optimize.making.heads import head, untaught_head
 from headgate.optimize.recorder import Recorder
 from headgate.workload import CascadeTimes, CurvePoint, ServiceCurve
 from tests.models import tiny_cross_encoder, tiny_tokenizer
@@ -35,6 +35,7 @@ AGREEMENT = contract("agreement", Bound.AT_LEAST, 0.96)
     [
         ([ACCURACY], {"accuracy": 0.01}),
         ([AGREEMENT], {"agreement": 0.02}),
+        ([contract("flip_rate", Bound.AT_MOST, 0.03)], {"flip_rate": 0.015}),
         ([AGREEMENT, ACCURACY], {"agreement": 0.02, "accuracy": 0.01}),
         ([ACCURACY, replace(ACCURACY, limit=0.01)], {"accuracy": 0.005}),
         ([contract("accuracy", Bound.AT_LEAST, 0.9)], {}),
@@ -234,10 +235,14 @@ def test_where_no_threshold_keeps_the_risk_there_is_no_cascade(
 
 @pytest.mark.usefixtures("_quick")
 def test_a_student_that_fails_alone_is_still_made_alone(recorder: Recorder, tmp_path: Path) -> None:
-    """``linear`` is a build of its own name; with labels its control is trained beside it."""
-    labels = {role: tuple(float(k % 3) for k in range(256)) for role in ("train", "calibrate")}
-    made = make_build("linear", maker(recorder, tmp_path, **labels))
+    """``linear`` is a build of its own name; its control learns from the labels, equally long."""
+    endpoint = maker(recorder, tmp_path, train=tuple(float(k % 3) for k in range(256)))
+    made = make_build("linear", endpoint)
     assert (made.name, made.engine, list(made.files)) == ("linear", "onnxruntime", ["model.onnx"])
-    names = [e.body["transformation"] for e in recorder.store.entries("run")]
-    assert names.count("distill.head") == 2
-    assert names[-1] == "distill.gain"
+    control = untaught_head(endpoint, "linear")
+    assert control.files != made.files
+    student, other = (
+        e.body for e in recorder.store.entries("run") if e.body["transformation"] == "distill.head"
+    )
+    assert student["c"] == other["c"]
+    assert other["u"].keys() - student["u"].keys() == {"labels"}
