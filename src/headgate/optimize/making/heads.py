@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from headgate.config import Item
 from headgate.distillation import HEADS, HeadRecipe, as_probabilities, check_classes
@@ -40,20 +41,7 @@ def head(call: Call) -> Mapping[str, Output]:
     items = as_items(parse(call.store.read(call.u["texts"])))
     answers, already = as_probabilities(np.load(call.path(_OUTPUTS), allow_pickle=False))
     check_classes(answers.argmax(axis=1), "the teacher's answers to data.train")
-    targets = answers
-    if _LABELS in call.u:
-        labels = np.array(parse(call.store.read(call.u[_LABELS])), dtype=np.int64)
-        check_classes(labels, "the labels of data.train")
-        classes = answers.shape[1]
-        if labels.min() < 0 or labels.max() >= classes:
-            raise InputError(
-                f"labels go from {labels.min()} to {labels.max()}; the model has classes 0 to "
-                f"{classes - 1}",
-                where="data.train",
-                reason="no_such_class",
-                fix="write the index of the class in the model's scores",
-            )
-        targets = np.eye(classes)[labels]
+    targets = _targets(call, answers)
     codec = codec_for(teacher, call.store.path_of)
     table = token_table(call.path("model.onnx")) if teacher.tokenizer is not None else None
     vocabulary = None
@@ -76,6 +64,25 @@ def head(call: Call) -> Mapping[str, Output]:
         "model.onnx": Output(out, "model", "onnx, scores as the teacher's"),
         "training": Output(canonical({"losses": made.losses}), "samples", "json {losses}"),
     }
+
+
+def _targets(call: Call, answers: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What is learnt, (items, classes): the teacher's answers; in a control the labels instead."""
+    if _LABELS not in call.u:
+        return answers
+    labels = np.array(parse(call.store.read(call.u[_LABELS])), dtype=np.int64)
+    check_classes(labels, "the labels of data.train")
+    classes = answers.shape[1]
+    if labels.min() < 0 or labels.max() >= classes:
+        raise InputError(
+            f"labels go from {labels.min()} to {labels.max()}; the model has classes 0 to "
+            f"{classes - 1}",
+            where="data.train",
+            reason="no_such_class",
+            fix="write the index of the class in the model's scores",
+        )
+    targets: NDArray[np.float64] = np.eye(classes)[labels]
+    return targets
 
 
 def _tokens_in(call: Call) -> int:
