@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tarfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,12 @@ from headgate.objects import (
     Contract,
     Decision,
     Direction,
+    Kind,
+    Parts,
     Release,
     Variant,
     canonical,
+    cascade_of,
     digest_bytes,
 )
 from headgate.optimize.exporting import pack
@@ -82,10 +85,12 @@ def samples(correct: float = 1.0) -> dict[str, Samples]:
 
 @dataclass
 class Origin:
-    """The store in ``root``, where releases are decided; ``own``: with a step before the model."""
+    """The store in ``root``, where releases are decided; ``own``: with a step before the model;
+    ``cascade``: each variant is one, of the model and another before it."""
 
     root: Path
     own: bool = False
+    cascade: bool = False
 
     def __post_init__(self) -> None:
         if self.own:
@@ -108,19 +113,26 @@ class Origin:
         """A variant whose model has weights of its own, with all that an optimized one has."""
         recorder = self.recorder(store)
         files = {}
-        for kind, file, made in (
+        made: list[tuple[Kind, str, Path]] = [
             ("model", "model.onnx", tiny_embedder(self.root / "model.onnx", seed=seed)),
             ("tokenizer", "tokenizer.json", tiny_tokenizer(self.root / "tokenizer.json")),
-        ):
-            files[file] = store.put_file(made)
-            made.unlink()
-            recorder.register(f"{kind}/{name}", files[file], kind=kind, schema=file)
+        ]
+        if self.cascade:
+            student = tiny_embedder(self.root / "student.onnx", seed=100 + seed)
+            made.append(("model", "student.onnx", student))
+        for kind, file, path in made:
+            files[file] = store.put_file(path)
+            path.unlink()
+            recorder.register(f"{path.stem}/{name}", files[file], kind=kind, schema=file)
         before = "own:upper" if self.own else None
         source = source_digest(before, self.root) if before else None
         build = Build(
             name, "embed", "onnxruntime", "fp32", {"model.onnx": files["model.onnx"]},
             files["tokenizer.json"], 12, 1, preprocess=source,
         )  # fmt: skip
+        if self.cascade:
+            first = replace(build, files={"model.onnx": files["student.onnx"]})
+            build = cascade_of(name, Parts(first, build, 0.1))
         behaviour = Behaviour("embed", False, before, None, {})
         found = measure_invariance(recorder, build, behaviour, items=TEXTS)
         lineage = (*files.values(),)

@@ -83,14 +83,21 @@ data:
 # train: train.jsonl
 # calibrate: calibrate.jsonl""",
     "classify": """\
+# holdout certifies what evaluate chose; small students learn from train, int8 takes its ranges
+# and a cascade its threshold from calibrate. All have rows as above, and no item may be in two.
+data:
+  evaluate: evaluate.jsonl
+# holdout: holdout.jsonl
+# train: train.jsonl
+# calibrate: calibrate.jsonl""",
+    "rerank": """\
 # holdout certifies what evaluate chose; int8 takes its ranges from calibrate. Both have rows as
-# above, and no item may be in two.
+# above, and no query may be in two.
 data:
   evaluate: evaluate.jsonl
 # holdout: holdout.jsonl
 # calibrate: calibrate.jsonl""",
 }
-_SPLITS["rerank"] = _SPLITS["classify"].replace("item may", "query may")
 _ASKED = {"embed": '"text": ...', "rerank": '"query": ..., "text": ...'}
 for _table in (_MODEL, _DATA, _SPLITS, _QUALITY):
     _table["predict"] = _table["classify"]

@@ -6,12 +6,13 @@ costs as much as the student did (docs/decisions/0040-students-and-their-control
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from headgate.distillation import STUDENTS, Advice, Gain, gain_of
-from headgate.objects import Bound, canonical, jsonable, parse
+from headgate.distillation import Advice, Gain, gain_of
+from headgate.objects import Bound, Build, canonical, jsonable, parse
 from headgate.optimize.job import Job
 from headgate.optimize.making import Maker
+from headgate.optimize.making.heads import trained_head, untaught_head
 from headgate.optimize.making.students import trained_student, untaught_student
 from headgate.optimize.measure import measure_quality
 from headgate.optimize.quality import QualitySamples, agreement
@@ -20,9 +21,9 @@ from headgate.planning import CANDIDATES
 
 __all__ = ["gain_of_teacher"]
 
-_AGREEMENT = "agreement@10"
-_METRICS = ("recall@10", _AGREEMENT)
-"""What the gain is told in: the first that was measured; the last of them always is."""
+_METRICS = ("recall@10", "accuracy")
+"""What the gain is told in, where it was measured; else in the endpoint's agreement."""
+_Make = Callable[[Maker, str], Build]
 _MARGIN = 0.02
 """Where no contract says what may be lost."""
 
@@ -34,7 +35,7 @@ def gain(call: Call) -> Mapping[str, Output]:
         QualitySamples.from_json(parse(call.store.read(call.u[name])))
         for name in ("student", "control", "teacher")
     )
-    metric = next((m for m in _METRICS if m in student.scores), _AGREEMENT)
+    metric = next((m for m in _METRICS if m in student.scores), call.c["agreement"])
     ours, theirs = (
         samples.scores[metric] if metric in samples.scores else agreement(samples, teacher)
         for samples in (student, control)
@@ -45,17 +46,21 @@ def gain(call: Call) -> Mapping[str, Output]:
 
 def gain_of_teacher(job: Job, winner: str, *, teacher: str) -> Gain | None:
     """Of the student in the candidate ``winner``, on the evaluation split; None where there is
-    none in it. ``teacher`` is the artifact of the teacher's per-item results.
+    none in it, or none can be without its teacher: a classifier's, of data without labels.
+    ``teacher`` is the artifact of the teacher's per-item results.
 
     Both are measured as they were trained, in fp32. Raises as ``trained_student`` does.
     """
-    name = CANDIDATES[winner].student
-    # A classifier's student is held against its control where it is made.
-    if name is None or name not in STUDENTS:
+    candidate = CANDIDATES[winner]
+    name = candidate.student
+    making: tuple[_Make, _Make] = (trained_student, untaught_student)
+    if candidate.classifies:
+        making = (trained_head, untaught_head)
+    if name is None or (candidate.classifies and "train" not in job.inputs.labels):
         return None
     maker = Maker.of(job, failures_stand=True)
     measured = {"teacher": teacher}
-    for role, make in (("student", trained_student), ("control", untaught_student)):
+    for role, make in zip(("student", "control"), making, strict=True):
         _, run = measure_quality(
             maker.recorder,
             make(maker, name),
@@ -65,6 +70,9 @@ def gain_of_teacher(job: Job, winner: str, *, teacher: str) -> Gain | None:
         )
         measured[role] = run.outputs["samples"]
     margins = {c.metric: c.limit for c in job.contracts if c.bound is Bound.NOT_BELOW_CURRENT_BY}
-    done = maker.recorder.run(gain, u=measured, c={"margins": margins}, detail=name)
+    agreement_of = "agreement@10" if job.config.task == "embed" else "agreement"
+    done = maker.recorder.run(
+        gain, u=measured, c={"margins": margins, "agreement": agreement_of}, detail=name
+    )
     body = parse(job.store.read(done.outputs["gain"]))
     return Gain(**{**body, "advice": Advice(body["advice"])})

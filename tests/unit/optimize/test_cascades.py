@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
+from headgate import engines
+from headgate.distillation import HEADS, HeadRecipe, escalates
 from headgate.errors import InputError
 from headgate.ledger import Store
 from headgate.objects import Bound, Contract, Parts, canonical, cascade_of, parse, parts_of
 from headgate.optimize.cascades import composed, measured_parts
+from headgate.optimize.making import Maker, make_build
 from headgate.optimize.making.cascades import lacks_for_cascade, promised_risks, threshold
-from headgate.optimize.making.heads import head
+from headgate.optimize.making.heads import head, untaught_head
 from headgate.optimize.recorder import Recorder
 from headgate.workload import CascadeTimes, CurvePoint, ServiceCurve
+from tests.models import tiny_cross_encoder, tiny_tokenizer
 
 from .fakes import build, contract, curve
 
@@ -28,6 +35,7 @@ AGREEMENT = contract("agreement", Bound.AT_LEAST, 0.96)
     [
         ([ACCURACY], {"accuracy": 0.01}),
         ([AGREEMENT], {"agreement": 0.02}),
+        ([contract("flip_rate", Bound.AT_MOST, 0.03)], {"flip_rate": 0.015}),
         ([AGREEMENT, ACCURACY], {"agreement": 0.02, "accuracy": 0.01}),
         ([ACCURACY, replace(ACCURACY, limit=0.01)], {"accuracy": 0.005}),
         ([contract("accuracy", Bound.AT_LEAST, 0.9)], {}),
@@ -141,3 +149,100 @@ def test_one_class_teaches_nothing(recorder: Recorder, whose: str) -> None:
         recorder.run(head, u=u, c=recipe)
     assert refused.value.reason == "one_class"
     assert list(store.entries("run")) == []
+
+
+def test_a_label_beyond_the_models_classes_is_refused(recorder: Recorder) -> None:
+    """Where the file of the model does not say how many it has, its scores do."""
+    pytest.importorskip("torch")
+    store = recorder.store
+    u = arrays(store, outputs=scores(np.arange(4) % 2, np.full(4, 0.5)))
+    u["texts"] = store.put_bytes(canonical([[0.0, 1.0]] * 4))
+    u["labels"] = store.put_bytes(canonical([0, 1, 2, 1]))
+    with pytest.raises(InputError, match="from 0 to 2; the model has classes 0 to 1"):
+        recorder.run(head, u=u, c={"recipe": {}, "teacher": build("fp32")})
+
+
+WORDS = ("open", "read", "file", "path", "sort", "list", "time", "lock")
+TEXTS = tuple(f"{a} {b} {c}" for a in WORDS for b in WORDS for c in WORDS)
+
+
+def maker(recorder: Recorder, tmp_path: Path, **labels: tuple[float, ...]) -> Maker:
+    """Of a classifier of texts that answers with three logits, and wants segments too."""
+    store = recorder.store
+    model = store.put_file(tiny_cross_encoder(tmp_path / "model.onnx", scores=3))
+    tokenizer = store.put_file(tiny_tokenizer(tmp_path / "tokenizer.json"))
+    teacher = build("fp32", files={"model.onnx": model}, tokenizer=tokenizer, max_tokens=20)
+    versions = {}
+    for role in ("train", "calibrate"):
+        versions[role] = store.put_bytes(role.encode())
+        recorder.register(role, versions[role], kind="dataset", schema="jsonl")
+    inputs = SimpleNamespace(
+        train=TEXTS[::2], calibrate=TEXTS[1::2], versions=versions, labels=labels
+    )
+    source = SimpleNamespace(build=teacher, encoder={})
+    profile = SimpleNamespace(effective_cores=1)
+    allows = (contract("agreement", Bound.AT_LEAST, 0.97),)
+    return Maker(recorder, cast("Any", source), cast("Any", inputs), cast("Any", profile), allows)
+
+
+@pytest.fixture
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch")
+    monkeypatch.setitem(cast("Any", HEADS), "linear", HeadRecipe(steps=150))
+
+
+@pytest.mark.usefixtures("_quick")
+def test_a_cascade_of_texts_answers_in_logits_as_its_teacher(
+    recorder: Recorder, tmp_path: Path
+) -> None:
+    """The student begins with the teacher's token vectors, takes two of its three inputs, and
+    answers what it is sure of; no run is made twice."""
+    made = make_build("linear_cascade", maker(recorder, tmp_path))
+    path_of = recorder.store.path_of
+    parts = parts_of(made)
+    codec = engines.codec_for(made, path_of)
+    batch = codec.collate(codec.encode(TEXTS[1::2]))
+    scores, teacher = (
+        engines.load(part, path_of).run({n: batch[n] for n in names})
+        for part, names in (
+            (parts.student, ("input_ids", "attention_mask")),
+            (parts.teacher, tuple(batch)),
+        )
+    )
+    asked = escalates(scores, parts.threshold)
+    assert 0 < asked.mean() < 1
+    merged = engines.load(made, path_of).run(batch)
+    assert np.allclose(merged, np.where(asked[:, None], teacher, scores), atol=1e-5)
+    assert (merged.argmax(axis=1) == teacher.argmax(axis=1)).mean() >= 0.985
+    before = len(list(recorder.store.entries("run")))
+    assert make_build("linear_cascade", maker(recorder, tmp_path)) == made
+    assert len(list(recorder.store.entries("run"))) == before
+
+
+@pytest.mark.usefixtures("_quick")
+def test_where_no_threshold_keeps_the_risk_there_is_no_cascade(
+    recorder: Recorder, tmp_path: Path
+) -> None:
+    """A hundred items cannot show a risk of 1.5 %: it is said, with what to do."""
+    few = maker(recorder, tmp_path)
+    few = replace(few, inputs=cast("Any", SimpleNamespace(**vars(few.inputs))))
+    few.inputs.calibrate = few.inputs.calibrate[:100]  # type: ignore[misc]  # a stand-in
+    with pytest.raises(InputError, match="everything would escalate") as refused:
+        make_build("linear_cascade", few)
+    assert refused.value.reason == "no_threshold"
+    assert "with 100 items" in refused.value.what
+
+
+@pytest.mark.usefixtures("_quick")
+def test_a_student_that_fails_alone_is_still_made_alone(recorder: Recorder, tmp_path: Path) -> None:
+    """``linear`` is a build of its own name; its control learns from the labels, equally long."""
+    endpoint = maker(recorder, tmp_path, train=tuple(float(k % 3) for k in range(256)))
+    made = make_build("linear", endpoint)
+    assert (made.name, made.engine, list(made.files)) == ("linear", "onnxruntime", ["model.onnx"])
+    control = untaught_head(endpoint, "linear")
+    assert control.files != made.files
+    student, other = (
+        e.body for e in recorder.store.entries("run") if e.body["transformation"] == "distill.head"
+    )
+    assert student["c"] == other["c"]
+    assert other["u"].keys() - student["u"].keys() == {"labels"}

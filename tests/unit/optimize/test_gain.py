@@ -54,6 +54,7 @@ def gained(
     job = SimpleNamespace(
         recorder=recorder,
         store=recorder.store,
+        config=SimpleNamespace(task="embed"),
         source=None,
         inputs=SimpleNamespace(versions={"evaluate": "sha256:evaluate"}),
         profile=None,

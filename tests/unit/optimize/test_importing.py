@@ -99,6 +99,26 @@ def test_an_empty_directory_serves_it(bundles: list[Path], here: Path) -> None:
         assert list((store.root / "work").rglob("*.py")) == []
 
 
+def test_a_cascade_travels_as_any_build_does(tmp_path: Path, here: Path) -> None:
+    """Both models are in the file, and both answer the golden set there."""
+    origin = Origin(tmp_path, cascade=True)
+    done = taken(origin.export(origin.release(), tmp_path / "bundle"), here)
+    assert done.generation == 1
+    with kept(here) as store:
+        assert store.verify().ok
+        current = store.current("docs")
+        assert current is not None
+        servable = Servable.load(store, current.variant)
+        assert {part for part, _, _ in (f.partition("/") for f in servable.build.files)} == {
+            "student",
+            "teacher",
+        }
+        assert all(store.has(version) for version in servable.build.files.values())
+        shown = store.get(current.extra["requalified"]).body
+        assert (shown["verdict"], shown["items"], shown["same"]) == ("pass", 12, 12)
+        assert store.gaps() == ()
+
+
 def test_the_decision_is_calculated_again_and_can_be_replayed(
     bundles: list[Path], here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

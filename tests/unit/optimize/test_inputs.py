@@ -143,3 +143,46 @@ def test_what_calibrates_judges_nothing(
         registered(endpoint, new_recorder)
     assert error.value.reason == "split_overlap"
     assert store.artifact("docs/calibrate") is None
+CLASSIFIER = """\
+endpoint: docs
+owner: {team: search, escalate: "command:true"}
+task: classify
+model: {onnx: model.onnx}
+data: {evaluate: evaluate.jsonl, train: train.jsonl, calibrate: calibrate.jsonl}
+"""
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_a_classifiers_students_learn_from_rows_like_those_that_judge(
+    tmp_path: Path, new_recorder: NewRecorder, labelled: bool
+) -> None:
+    """With or without labels; these come along where there are some."""
+    for i, split in enumerate(("evaluate", "train", "calibrate")):
+        rows = [{"id": f"{k}", "input": f"{'a' * k} {'b' * (i + 1)}"} for k in range(1, 9)]
+        if labelled or split == "evaluate":
+            rows = [{**row, "label": k % 2} for k, row in enumerate(rows)]  # type: ignore[dict-item]  # JSON
+        (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "model.onnx").touch()
+    (tmp_path / "headgate.yaml").write_text(CLASSIFIER, encoding="utf-8")
+    config = load_config(tmp_path / "headgate.yaml")
+    inputs = register_inputs(config, new_recorder(), Acceptance(WordCodec(), None, False))
+    assert inputs.train[0] == "a bb"
+    expected = (0.0, 1.0) * 4
+    assert inputs.labels == ({"train": expected, "calibrate": expected} if labelled else {})
+
+
+def test_a_label_that_is_no_class_is_named_before_it_is_learnt(
+    tmp_path: Path, new_recorder: NewRecorder, store: Store
+) -> None:
+    """In train as in evaluate: its line, and nothing is kept."""
+    for i, split in enumerate(("evaluate", "train", "calibrate")):
+        label = 7 if split == "train" else 1
+        row = {"id": "1", "input": f"a {'b' * (i + 1)}", "label": label}
+        (tmp_path / f"{split}.jsonl").write_text(json.dumps(row) + "\n")
+    (tmp_path / "model.onnx").touch()
+    (tmp_path / "headgate.yaml").write_text(CLASSIFIER, encoding="utf-8")
+    acceptance = Acceptance(WordCodec(), None, False, classes=2)
+    with pytest.raises(InputError, match="label 7; the model has classes 0 to 1") as refused:
+        register_inputs(load_config(tmp_path / "headgate.yaml"), new_recorder(), acceptance)
+    assert "train.jsonl:1" in str(refused.value.where)
+    assert list(store.entries()) == []

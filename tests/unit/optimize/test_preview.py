@@ -9,13 +9,13 @@ from typing import cast
 import pytest
 
 from headgate.ledger import Store
-from headgate.objects import Build
+from headgate.objects import Bound, Build
 from headgate.optimize.job import Job
 from headgate.optimize.preview import Forecast, preview
 from headgate.planning import TRIED_BY_DEFAULT
 from tests.models import tiny_embedder, tiny_tokenizer
 
-from .fakes import curve
+from .fakes import contract, curve
 
 EVERYTHING = {"openvino": "1", "nncf": "1", "torch": "1", "transformers": "1"}
 TEXTS = tuple(f"text {k}" for k in range(50))
@@ -39,12 +39,19 @@ def look(store: Store, build: Build, **changes: object) -> dict[str, Forecast]:
         "train": TEXTS,
         "encoder": {"config.json": "sha256:config"},
         "candidates": TRIED_BY_DEFAULT,
+        "task": "embed",
+        "postprocess": None,
+        "contracts": (),
         **changes,
     }
     job = SimpleNamespace(
         store=store,
         source=SimpleNamespace(build=build, encoder=has["encoder"]),
-        config=SimpleNamespace(endpoint="docs", candidates=has["candidates"]),
+        config=SimpleNamespace(
+            endpoint="docs",
+            **{name: has[name] for name in ("candidates", "task", "postprocess")},
+        ),
+        contracts=has["contracts"],
         profile=SimpleNamespace(libraries=has["libraries"], flags=has["flags"]),
         inputs=SimpleNamespace(calibrate=has["calibrate"], train=has["train"]),
         lengths=(8, 16),
@@ -129,6 +136,51 @@ def test_a_model_with_too_little_to_quantize_is_left_as_it_is(
 def test_bf16_needs_a_cpu_that_has_it(store: Store, build: Build) -> None:
     """Emulated it would only be slower."""
     assert look(store, build, flags=("avx2",), candidates=("bf16",))["bf16"].skip
+
+
+CLASSIFIER = {
+    "task": "classify",
+    "candidates": ("linear", "linear_cascade"),
+    "calibrate": TEXTS * 6,
+    "contracts": (contract("accuracy", Bound.NOT_BELOW_CURRENT_BY, 0.02),),
+}
+NO_STUDENT = "linear is a student of a classifier"
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({}, {}),
+        ({"calibrate": ()}, {"linear_cascade": "data: calibrate is not declared"}),
+        (
+            {"calibrate": TEXTS},
+            {
+                "linear_cascade": "data.calibrate has 50 items, and a risk of 0.01 can be shown "
+                "with 299 at least"
+            },
+        ),
+        ({"task": "embed"}, {"linear": NO_STUDENT, "linear_cascade": NO_STUDENT}),
+        (
+            {"libraries": {}, "train": ()},
+            dict.fromkeys(("linear", "linear_cascade"), f"{NO_TORCH}; data: train is not declared"),
+        ),
+        (
+            {"postprocess": "own:scale"},
+            dict.fromkeys(
+                ("linear", "linear_cascade"),
+                "what postprocess makes of the scores is not what a student learns",
+            ),
+        ),
+    ],
+    ids=["nothing", "no split", "too few", "another task", "no extra, no data", "own step"],
+)
+def test_what_a_classifiers_students_lack_is_said(
+    store: Store, build: Build, change: dict[str, object], why: dict[str, str]
+) -> None:
+    """Before any is trained; a cascade lacks what its student does, and more."""
+    found = look(store, build, **{**CLASSIFIER, **change})
+    assert {f.name: f.skip for f in found.values() if f.skip} == why
+    assert all(bool(f.expected) is not bool(f.skip) for f in found.values())
 
 
 def test_only_what_the_file_names_is_looked_at(store: Store, build: Build) -> None:

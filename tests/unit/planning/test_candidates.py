@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from headgate.planning import BASELINE, CANDIDATES, TRIED_BY_DEFAULT, Candidate
+from headgate.planning import (
+    BASELINE,
+    CANDIDATES,
+    TRIED_BY_DEFAULT,
+    Candidate,
+    tried_by_default,
+)
 
 
 def optimizations(c: Candidate) -> set[str]:
@@ -13,7 +19,20 @@ def optimizations(c: Candidate) -> set[str]:
 
 
 def test_what_is_tried_by_default_can_be_made() -> None:
+    """Of every task; a classifier's own students are tried of nothing else."""
+    for task in ("embed", "rerank", "predict"):
+        assert tried_by_default(task) == TRIED_BY_DEFAULT
     assert set(TRIED_BY_DEFAULT) <= set(CANDIDATES)
+    assert not any(CANDIDATES[name].classifies for name in TRIED_BY_DEFAULT)
+    of_classifiers = [CANDIDATES[name] for name in tried_by_default("classify")]
+    assert all(c.classifies for c in of_classifiers if c.student is not None)
+    assert [c.name for c in of_classifiers if c.cascade] == ["linear_cascade"]
+
+
+def test_a_cascade_learns_its_threshold_from_other_data_than_its_student() -> None:
+    assert CANDIDATES["linear"].learns_from == ("train",)
+    assert CANDIDATES["linear_cascade"].learns_from == ("train", "calibrate")
+    assert dict(CANDIDATES["linear_cascade"].without) == {"distillation": BASELINE}
 
 
 def test_each_has_a_name_of_its_own() -> None:

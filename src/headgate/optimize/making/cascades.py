@@ -36,19 +36,22 @@ from headgate.optimize.recorder import Call, Output, transformation
 __all__ = ["cascaded", "lacks_for_cascade", "promised_risks"]
 
 _LABELS = "labels"
+_AGREEMENT = "agreement"
 _OF_THE_MARGIN = 0.5
 
 
 def promised_risks(contracts: Iterable[Contract]) -> Mapping[str, float]:
     """Metric -> the share of answers that a cascade may lose: half of what ``contracts`` allow.
 
-    ``accuracy`` within a margin of current allows the margin, ``agreement`` of at least a share the
-    rest; nothing else says how many answers may be lost. The other half is the gate's: a cascade
-    that loses all that it may is one of which no number of items shows that it does not lose more.
+    ``accuracy`` within a margin of current allows the margin, ``flip_rate`` its limit, and
+    ``agreement`` of at least a share the rest; nothing else says how many answers may be lost. The
+    other half is the gate's: a cascade that loses all that it may is one of which no number of
+    items shows that it does not lose more.
     """
     allowed = {
         (Bound.NOT_BELOW_CURRENT_BY, "accuracy"): lambda limit: limit,
-        (Bound.AT_LEAST, "agreement"): lambda limit: 1 - limit,
+        (Bound.AT_MOST, "flip_rate"): lambda limit: limit,
+        (Bound.AT_LEAST, _AGREEMENT): lambda limit: 1 - limit,
     }
     found: dict[str, float] = {}
     for contract in contracts:
@@ -70,7 +73,7 @@ def lacks_for_cascade(contracts: Iterable[Contract], calibrate: int) -> str:
     if not risks:
         return (
             "no contract says how many answers a cascade may lose: accuracy with "
-            "not_below_current_by, or agreement with at_least"
+            "not_below_current_by, flip_rate with at_most, or agreement with at_least"
         )
     least = fewest_items(min(risks.values()))
     if calibrate < least:
@@ -91,12 +94,12 @@ def threshold(call: Call) -> Mapping[str, Output]:
         np.load(call.path(f"{role}.npy"), allow_pickle=False) for role in ("student", "teacher")
     )
     differ = disagreements(student, teacher)
-    lost = {"agreement": differ, "accuracy": differ}
+    lost = differ
     if _LABELS in call.u:
         labels = np.array(parse(call.store.read(call.u[_LABELS])), dtype=np.int64)
-        lost["accuracy"] = lost_answers(student, teacher, labels)
+        lost = lost_answers(student, teacher, labels)
     learnt = {
-        metric: learn_threshold(margins(student), lost[metric], risk)
+        metric: learn_threshold(margins(student), differ if metric == _AGREEMENT else lost, risk)
         for metric, risk in call.c["risks"].items()
     }
     return {"thresholds": Output(canonical(learnt), "samples", "json {metric: Threshold or null}")}

@@ -1,4 +1,4 @@
-"""Small students of a classifier, and what they would be without their teacher."""
+"""Small students of a classifier, and their control without a teacher."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from headgate.config import Item
 from headgate.distillation import HEADS, HeadRecipe, as_probabilities, check_classes
 from headgate.engines import codec_for
 from headgate.engines.signature import model_inputs
+from headgate.errors import InputError
 from headgate.objects import Build, canonical, parse
 from headgate.optimize.making.maker import Maker
 from headgate.optimize.making.students import teacher_outputs
@@ -19,9 +21,8 @@ from headgate.optimize.measure import build_inputs
 from headgate.optimize.recorder import Call, Output, transformation
 from headgate.optimize.served import as_items, as_json
 from headgate.runtime.servable import build_from_json
-from headgate.theory.intervals import paired_binary_interval
 
-__all__ = ["answers_of", "labels_of", "trained_head"]
+__all__ = ["answers_of", "labels_of", "trained_head", "untaught_head"]
 
 _OUTPUTS, _LABELS = "outputs.npy", "labels"
 
@@ -40,11 +41,7 @@ def head(call: Call) -> Mapping[str, Output]:
     items = as_items(parse(call.store.read(call.u["texts"])))
     answers, already = as_probabilities(np.load(call.path(_OUTPUTS), allow_pickle=False))
     check_classes(answers.argmax(axis=1), "the teacher's answers to data.train")
-    targets = answers
-    if _LABELS in call.u:
-        labels = np.array(parse(call.store.read(call.u[_LABELS])), dtype=np.int64)
-        check_classes(labels, "the labels of data.train")
-        targets = np.eye(answers.shape[1])[labels]
+    targets = _targets(call, answers)
     codec = codec_for(teacher, call.store.path_of)
     table = token_table(call.path("model.onnx")) if teacher.tokenizer is not None else None
     vocabulary = None
@@ -69,6 +66,25 @@ def head(call: Call) -> Mapping[str, Output]:
     }
 
 
+def _targets(call: Call, answers: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What is learnt, (items, classes): the teacher's answers; in a control the labels instead."""
+    if _LABELS not in call.u:
+        return answers
+    labels = np.array(parse(call.store.read(call.u[_LABELS])), dtype=np.int64)
+    check_classes(labels, "the labels of data.train")
+    classes = answers.shape[1]
+    if labels.min() < 0 or labels.max() >= classes:
+        raise InputError(
+            f"labels go from {labels.min()} to {labels.max()}; the model has classes 0 to "
+            f"{classes - 1}",
+            where="data.train",
+            reason="no_such_class",
+            fix="write the index of the class in the model's scores",
+        )
+    targets: NDArray[np.float64] = np.eye(classes)[labels]
+    return targets
+
+
 def _tokens_in(call: Call) -> int:
     """The largest token id that there is, and one."""
     from tokenizers import Tokenizer
@@ -77,54 +93,37 @@ def _tokens_in(call: Call) -> int:
     return 1 + max(read.get_vocab(with_added_tokens=True).values())
 
 
-@transformation("distill.head_gain")
-def gain(call: Call) -> Mapping[str, Output]:
-    """How much more often the taught student is right than the one that was not."""
-    labels = np.array(parse(call.store.read(call.u[_LABELS])), dtype=np.int64)
-    taught, alone = (
-        np.load(call.path(f"{kind}.npy"), allow_pickle=False).argmax(axis=1) == labels
-        for kind in ("taught", "alone")
-    )
-    won, lost = int((taught & ~alone).sum()), int((alone & ~taught).sum())
-    found = paired_binary_interval(won, lost, len(labels))
-    body = {"taught": taught.mean(), "alone": alone.mean(), "gain": found}
-    return {"gain": Output(canonical(body), "samples", "json {taught, alone, gain: Interval}")}
-
-
 def trained_head(maker: Maker, name: str) -> Build:
-    """The student ``name`` of a classifier, as an fp32 build.
+    """The student ``name`` of a classifier's answers, as an fp32 build.
 
-    Where ``data.train`` and ``data.calibrate`` have labels, its no-teacher control is trained too,
-    and their difference on ``calibrate`` is recorded. Raises ``MissingExtra``, ``EngineError`` or
-    ``InputError``.
+    Raises ``MissingExtra``, ``EngineError`` or ``InputError``.
     """
+    return _made(maker, name, labels=None)
+
+
+def untaught_head(maker: Maker, name: str) -> Build:
+    """The control of ``trained_head``: as many steps on the same items, from their labels alone.
+
+    Raises as that does, and ``KeyError`` where ``data.train`` has no labels.
+    """
+    return _made(maker, name, labels=maker.inputs.labels["train"])
+
+
+def _made(maker: Maker, name: str, *, labels: Sequence[float] | None) -> Build:
     source, recipe = maker.source.build, HEADS[name]
     chosen = _chosen(maker.inputs.train, recipe.max_items)
     items = [maker.inputs.train[i] for i in chosen]
     texts = maker.json_artifact("train/texts", as_json(items), (maker.inputs.versions["train"],))
-    outputs = _answers(maker, source, texts)
-    u = build_inputs(source, texts=texts, **{_OUTPUTS: outputs})
-    c = {"teacher": source, "recipe": recipe}
-
-    def student(u: Mapping[str, str], detail: str) -> Build:
-        done = maker.recorder.run(head, u=u, c=c, detail=detail)
-        files = {"model.onnx": done.outputs["model.onnx"]}
-        return replace(
-            source, name=detail, engine="onnxruntime", precision="fp32", files=files, options={}
-        )
-
-    taught = student(u, name)
-    labels = maker.inputs.labels
-    if {"train", "calibrate"} <= labels.keys():
-        own = labels_of(maker, "train", [labels["train"][i] for i in chosen])
-        alone = student({**u, _LABELS: own}, f"{name}, without its teacher")
-        calibrate = labels_of(maker, "calibrate", labels["calibrate"])
-        scored = {
-            f"{kind}.npy": answers_of(maker, build, "calibrate")
-            for kind, build in (("taught", taught), ("alone", alone))
-        }
-        maker.recorder.run(gain, u={**scored, _LABELS: calibrate}, c={}, detail=name)
-    return taught
+    u = build_inputs(source, texts=texts, **{_OUTPUTS: _answers(maker, source, texts)})
+    detail = name
+    if labels is not None:
+        u[_LABELS] = labels_of(maker, "train", [labels[i] for i in chosen])
+        detail = f"{name}_control"
+    done = maker.recorder.run(head, u=u, c={"teacher": source, "recipe": recipe}, detail=detail)
+    files = {"model.onnx": done.outputs["model.onnx"]}
+    return replace(
+        source, name=detail, engine="onnxruntime", precision="fp32", files=files, options={}
+    )
 
 
 def answers_of(maker: Maker, build: Build, role: str) -> str:
