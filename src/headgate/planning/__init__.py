@@ -11,7 +11,14 @@ from headgate.planning.candidates import (
     tried_by_default,
 )
 from headgate.planning.capacity import Capacity, keeps_promise, max_rate, rate_per_s, scale_to_rate
-from headgate.planning.choice import BATCHING_GRID, WAITS, PlanChoice, Skipped, choose
+from headgate.planning.choice import (
+    BATCHING_GRID,
+    WAITS,
+    PlanChoice,
+    Skipped,
+    choose,
+    predict_costs,
+)
 from headgate.planning.joint import Arm, Asked, Cost, Entrant, Found, Joint, Level, Told
 from headgate.planning.policies import LOAD, Policies, Trial
 from headgate.planning.simulate import (
@@ -50,6 +57,7 @@ __all__ = [
     "keeps_promise",
     "lognormal_noise",
     "max_rate",
+    "predict_costs",
     "rate_per_s",
     "scale_to_rate",
     "simulate",

@@ -25,7 +25,7 @@ from headgate.scheduling import InstancePlan
 from headgate.theory.quantile import quantile
 from headgate.workload import BatchTimeModel, Request, ServiceCurve
 
-__all__ = ["BATCHING_GRID", "WAITS", "PlanChoice", "Skipped", "choose"]
+__all__ = ["BATCHING_GRID", "WAITS", "PlanChoice", "Skipped", "choose", "predict_costs"]
 
 BATCHING_GRID: tuple[BatchingSpec, ...] = (
     BatchingSpec(max_requests=1),
@@ -94,7 +94,7 @@ def choose(
     takes = takes or curves
     if not workload or not curves:
         raise ValueError("a choice needs a workload and at least one service curve")
-    predicted, skipped = _predict(workload, takes, batching, caches, value_bytes)
+    predicted, skipped = predict_costs(workload, takes, batching, caches, value_bytes)
     tests = _Tests(
         before=workload[-3 * capacity_requests : -capacity_requests],
         replayed=workload[-capacity_requests:],
@@ -134,13 +134,12 @@ def choose(
 
 
 def _search(predicted: Mapping[Policies, float], trials: int) -> Joint[Policies]:
-    """Of policies for one build. One instance plan may not hold the promise at all, whatever the
-    cost model says, so that each plan's best comes before any plan's second best."""
+    """Of policies for one build."""
     build = ""
     simplest_first = sorted(predicted, key=lambda c: (c.complexity, c.plan))
     return Joint(
         {build: Entrant(Cost(0.0), accepted=True)},
-        {Arm(build, c, c.plan): math.log(max(predicted[c], _NOTHING_S)) for c in simplest_first},
+        {Arm(build, c, c.family): math.log(max(predicted[c], _NOTHING_S)) for c in simplest_first},
         policy_margin=math.log(_GIVE_UP_ABOVE),
         most_plans=trials,
     )
@@ -264,7 +263,7 @@ def _least_attributed(trials: Sequence[Trial]) -> Trial:
     return next(t for t in trials if t.attributed_machine_s <= least * EQUAL)
 
 
-def _predict(
+def predict_costs(
     workload: Sequence[Request],
     curves: Mapping[InstancePlan, BatchTimeModel],
     batching: Sequence[BatchingSpec],

@@ -33,7 +33,7 @@ P = TypeVar("P", bound=Hashable)
 
 EQUAL = 1.01
 """Costs within a percent are equal; the arm that was named first, the simplest, wins."""
-_WAVE = 10.0
+_WAVE = 20.0
 """Builds that take this many times longer to find out about than the quickest wait for those: what
 they can still save is known better then."""
 
@@ -77,8 +77,8 @@ class Arm(Generic[P]):
     build: str
     policies: P
     family: Hashable = None
-    """Arms of a build that are likely to fail together: the best of each family is planned before
-    any family's second best."""
+    """Arms of a build whose forecasts are likely to be wrong together: the best of each family is
+    planned before any family's second best, and corrects what is predicted of the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +164,7 @@ class Joint(Generic[P]):
         self._firsts: dict[tuple[str, Hashable], Arm[P]] = {}
         for arm in self._queue:
             self._firsts.setdefault((arm.build, arm.family), arm)
+        self._errors: dict[tuple[str, Hashable], list[float]] = {}
         self._least = self._cheapest_policies()
 
     def ask(self) -> tuple[Asked[P], ...]:
@@ -193,6 +194,10 @@ class Joint(Generic[P]):
             raise ValueError(f"asked for {asked}, told of {tuple(r.asked for r in results)}")
         for r in results:
             self._told[r.asked] = r
+            if r.asked.arm is not None and r.ok:
+                arm = r.asked.arm
+                error = _log(r) - self._cost[arm.build].log - self.arms[arm]
+                self._errors.setdefault((arm.build, arm.family), []).append(error)
             if r.asked.arm is None:
                 self._level[r.asked.build] = r.asked.level
                 if r.cost is not None:
@@ -276,9 +281,13 @@ class Joint(Generic[P]):
         )
 
     def _arm_cost(self, arm: Arm[P]) -> Cost:
-        """As predicted."""
+        """As predicted; once there are plans of its family, by as much more as those cost."""
         build = self._cost[arm.build]
-        return Cost(build.log + self.arms[arm], build.se)
+        predicted = build.log + self.arms[arm]
+        errors = self._errors.get((arm.build, arm.family))
+        if errors:
+            return Cost(predicted + math.fsum(errors) / len(errors))
+        return Cost(predicted, build.se)
 
     def _cheapest_policies(self) -> dict[str, float]:
         """Of each build; not in it where every plan was refused."""

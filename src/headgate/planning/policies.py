@@ -42,6 +42,12 @@ class Policies:
         )
 
     @property
+    def family(self) -> tuple[InstancePlan, bool]:
+        """What the cost model is wrong about together: it knows throughput, not latency. One plan
+        may not hold the promise at all, and where batches are too slow one at a time may."""
+        return self.plan, self.batching.max_requests > 1
+
+    @property
     def complexity(self) -> tuple[int, int, int]:
         """For ties: memory first, then the size of batches."""
         return (

@@ -186,6 +186,29 @@ def test_each_familys_best_is_planned_before_any_familys_second() -> None:
     assert (dropped.policies, why) == ("a", "predicted to cost 3.00 times as much as x")
 
 
+def test_a_plan_corrects_what_is_predicted_of_its_family() -> None:
+    """The first of "many" costs twice what was predicted, so its second will too and is dropped;
+    "one" was predicted rightly, and its second is tried."""
+    arms = {
+        Arm("x", name, family): math.log(cost)
+        for name, family, cost in (
+            ("a", "many", 1.0),
+            ("b", "many", 1.05),
+            ("c", "one", 1.02),
+            ("d", "one", 1.1),
+        )
+    }
+    truth = {"a": 2.0, "b": 2.1, "c": 1.02, "d": 1.0}
+    search = Joint({"x": Entrant(Cost(0.0, 0.5), accepted=True)}, arms, policy_margin=MARGIN)
+    order = []
+    while asked := search.ask():
+        assert asked[0].arm is not None
+        order.append(asked[0].arm.policies)
+        search.tell([Told(asked[0], Cost(math.log(truth[order[-1]])))])
+    assert order == ["a", "c", "d"]
+    assert search.found.best == Arm("x", "d", "one")
+
+
 def test_of_equal_costs_the_simpler_arm_wins() -> None:
     """Within 1 % the one that was named first does; a refused one never."""
     arms = {Arm("x", name): 0.0 for name in ("plain", "cached", "refused")}

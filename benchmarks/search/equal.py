@@ -1,0 +1,92 @@
+"""Variants that are all the same: how often one of them wins all the same.
+
+Twelve variants of one truth, which just breaks a promise: none saves more than is asked for, or all
+lose their margin of quality. The search looks, chooses by luck, and a certificate on data that did
+not choose decides, by the product's own gate.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from benchmarks.gate.world import BETTER, CONTRACTS, MARGINS, Plan, Truth
+from headgate.objects import Decision
+from headgate.planning import Arm, Cost, Entrant, Joint, Level, Told
+from headgate.release import Blocks, Samples, decide
+
+__all__ = ["TRUTHS", "false_winners"]
+
+VARIANTS = 12
+TRUTHS: Mapping[str, Truth] = {
+    "none saves enough": replace(BETTER, cost=MARGINS["cost"]),
+    "all lose their margin": replace(BETTER, quality=MARGINS["quality"]),
+}
+_FEW = 600
+"""Items that are enough for what is plainly better."""
+
+
+def false_winners(name: str, searches: int, seed: int) -> Counter[str]:
+    """Counts of ``false``, what was certified after a search; ``lucky``, what would have been
+    certified on the data that chose it, alone and uncorrected; and ``luckiest certified``, where
+    whatever looked best is handed to the certificate, accepted or not."""
+    truth, rng = TRUTHS[name], np.random.default_rng(seed)
+    plan = Plan.of_the_gate()
+    if name == "none saves enough":
+        plan = replace(plan, items=_FEW)
+    seen: Counter[str] = Counter()
+    for _ in range(searches):
+        drawn = {f"v{i}": plan.draw(truth, rng) for i in range(VARIANTS)}
+        winner = _searched(plan, drawn)
+        certificate = _decide(plan, plan.draw(truth, rng), tried=1)
+        seen["false"] += winner is not None and certificate.accepted
+        seen["luckiest certified"] += certificate.accepted
+        luckiest = min(drawn, key=lambda v: _cost(drawn[v], plan.blocks).log)
+        seen["lucky"] += _decide(plan, drawn[luckiest], tried=1).accepted
+    return seen
+
+
+def _searched(plan: Plan, drawn: Mapping[str, Mapping[str, Samples]]) -> str | None:
+    """The variant that the search ends with, if any."""
+    entrants = {v: Entrant(Cost(0.0, 0.3), pilot_s=1.0, full_s=9.0) for v in drawn}
+    search = Joint(
+        entrants, {Arm(v, ""): 0.0 for v in drawn}, policy_margin=0.0, plans_at_once=len(drawn)
+    )
+    while asked := search.ask():
+        told = []
+        for a in asked:
+            blocks = 3 if a.level is Level.PILOT else plan.blocks
+            broken: tuple[str, ...] = ()
+            if a.level is Level.FULL:
+                decision = _decide(plan, drawn[a.build], tried=len(drawn))
+                broken = () if decision.accepted else ("the gate",)
+            told.append(Told(a, _cost(drawn[a.build], blocks), broken))
+        search.tell(told)
+    best = search.found.best
+    return None if best is None else best.build
+
+
+def _decide(plan: Plan, samples: Mapping[str, Samples], *, tried: int) -> Decision:
+    return decide(
+        candidate="new",
+        current="old",
+        split="holdout" if tried == 1 else "evaluate",
+        contracts=CONTRACTS,
+        samples=samples,
+        measurements={},
+        tried=tried,
+        planned_n=plan.n,
+    )
+
+
+def _cost(samples: Mapping[str, Samples], blocks: int) -> Cost:
+    """From the first of the blocks."""
+    of = samples["cost"]
+    assert isinstance(of, Blocks)
+    pairs = zip(of.candidate[:blocks], of.current[:blocks], strict=True)
+    logs = np.log([a / b for a, b in pairs])
+    return Cost(float(logs.mean()), 0.02 / math.sqrt(len(logs)))
