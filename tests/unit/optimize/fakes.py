@@ -19,7 +19,7 @@ from headgate.objects import (
 from headgate.optimize.blocks import BlockTimes, SpeedBlocks
 from headgate.optimize.measure import Invariance, MeasuredCurve
 from headgate.optimize.plan import Choice, Outcome
-from headgate.optimize.preview import Forecast
+from headgate.optimize.forecasts import Forecast
 from headgate.optimize.pricing import Priced
 from headgate.optimize.quality import QualitySamples
 from headgate.optimize.recorder import Recorded

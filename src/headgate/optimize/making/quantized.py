@@ -14,12 +14,12 @@ from headgate.quantization import INT8_DYNAMIC, Scheme
 from headgate.runtime.servable import build_from_json
 from headgate.workload import Tensors
 
-__all__ = ["quantized"]
+__all__ = ["CALIBRATION_ITEMS", "quantized"]
 
 _OPENVINO_PADDING = 4
 """OpenVINO compiles for every new shape, about 6 ms and 2 MB each; lengths in fours keep the
 shapes few. In eights a query of twenty tokens would be a sixth padding."""
-_CALIBRATION_ITEMS = 150
+CALIBRATION_ITEMS = 150
 
 
 @transformation("quantize.int8_dynamic")
@@ -80,7 +80,7 @@ def quantized(maker: Maker, source: Build, scheme: Scheme, *, name: str) -> Buil
 
 def _calibrated(maker: Maker, source: Build, name: str) -> Mapping[str, str]:
     lineage = maker.inputs.versions.get("calibrate")
-    items = as_json(maker.inputs.calibrate[:_CALIBRATION_ITEMS])
+    items = as_json(maker.inputs.calibrate[:CALIBRATION_ITEMS])
     calibrate = maker.json_artifact(
         "calibrate/items", items, (lineage,) if lineage is not None else ()
     )
