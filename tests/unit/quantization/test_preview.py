@@ -79,7 +79,7 @@ def test_flags_decide() -> None:
     assert not applies_to(BF16, MINILM, ("avx2",))
     answer = applies_to(INT8_STATIC, MINILM, ("avx2",))
     assert answer
-    assert "saturation" in answer.warnings[0]
+    assert "7 bits" in answer.warnings[0]
     assert applies_to(INT8_STATIC, MINILM, VNNI).warnings == ()
 
 
