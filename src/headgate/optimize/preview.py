@@ -55,6 +55,8 @@ __all__ = ["HOPELESS", "Previewed", "preview", "preview_endpoint"]
 HOPELESS = 0.05
 """Not tried where the chance to keep its quality contracts is at most this."""
 _LIKELY = 0.5
+_SMALLER = 0.98
+"""Of the model's file: a scheme that leaves more than this has quantized next to nothing."""
 _PILOT_S = 3.0
 """Of the baseline's time: a pilot may look at as many items as it answers in that."""
 _PASSES_A_SAMPLE = 4
@@ -173,7 +175,7 @@ def _look_at(known: _Known, name: str, lacks: Sequence[str]) -> Forecast:
     detail: dict[str, object] = {"quantization": quantized} if expected else {}
     if candidate.student is not None and not lacks:
         expected.append(_student(known.job, known.baseline, detail))
-    skip = "; ".join(lacks) or _hopeless(quantized)
+    skip = "; ".join(lacks) or _no_smaller(known, candidate, quantized) or _hopeless(quantized)
     found = Forecast(
         name=name,
         skip=skip,
@@ -284,6 +286,19 @@ def _figures(q: QuantizationForecast) -> Mapping[str, Figure]:
 def name_of(q: QualityForecast) -> str:
     """``loss of recall@10``; the metric itself where its own value is promised."""
     return f"loss of {q.metric}" if q.side is Side.LOSS else q.metric
+
+
+def _no_smaller(known: _Known, candidate: Candidate, q: QuantizationForecast) -> str:
+    """Why a file of the scheme's own is not worth it, if so: none of it was quantized."""
+    if not (q.piloted and candidate.scheme.makes_files):
+        return ""
+    source = bytes_of(known.job.store, known.baseline.build)
+    if q.file_bytes.value < _SMALLER * source:
+        return ""
+    return (
+        "ruled out by its pilot: it makes the file no smaller, for want of operators that it "
+        "quantizes"
+    )
 
 
 def _hopeless(q: QuantizationForecast) -> str:

@@ -132,7 +132,7 @@ def test_the_forecast_is_one_entry_however_often_it_is_asked_for(
 
 
 def test_the_truth_is_joined_to_the_forecast_once(measured: tuple[Job, Baseline]) -> None:
-    """Each figure that was forecast and is measured becomes a score, and the scorecard counts it."""
+    """Each figure that was forecast and is measured becomes a score, which the scorecard counts."""
     job, baseline = measured
     found = look(measured)
     tried, speed = make_candidates(job, baseline, list(found.values()))
