@@ -17,7 +17,7 @@ from headgate.distillation import Recipe, break_even_requests
 from headgate.engines import codec_for
 from headgate.engines.check import check_onnx
 from headgate.ledger import Store
-from headgate.objects import Action, BatchInvariance
+from headgate.objects import Action, BatchInvariance, Build
 from headgate.optimize.blocks import SpeedBlocks
 from headgate.optimize.forecasts import (
     Figure,
@@ -28,6 +28,7 @@ from headgate.optimize.forecasts import (
     speeds_of,
 )
 from headgate.optimize.job import Job, open_job
+from headgate.optimize.making import Maker, make_build
 from headgate.optimize.making.quantized import CALIBRATION_ITEMS
 from headgate.optimize.pilots import (
     CALIBRATION_ITEMS as PILOT_ITEMS,
@@ -46,7 +47,13 @@ from headgate.optimize.rules import CHOOSING_BLOCKS, register_rules
 from headgate.optimize.stages import Baseline, measure_baseline
 from headgate.planning import CANDIDATES, Candidate
 from headgate.planning.scorecard import Score
-from headgate.quantization import ModelFacts, QuantizationForecast, Scheme, forecast
+from headgate.quantization import (
+    FP32_OPENVINO,
+    ModelFacts,
+    QuantizationForecast,
+    Scheme,
+    forecast,
+)
 from headgate.quantization.preview import Pilot, QualityForecast, Side
 from headgate.report import words
 
@@ -89,8 +96,8 @@ class _Known:
     job: Job
     baseline: Baseline
     facts: ModelFacts
-    memory_bytes: int
-    """Peak of a process that serves the baseline."""
+    memory_bytes: Mapping[str, int]
+    """Engine -> peak of a process that serves the model as it is on it."""
     of: Mapping[str, str]
     """What the forecasts are about."""
     pilots: Mapping[str, PilotBuild]
@@ -151,7 +158,7 @@ def preview(job: Job, baseline: Baseline) -> Sequence[Forecast]:
         job=job,
         baseline=baseline,
         facts=facts,
-        memory_bytes=pilot_memory(job, baseline.build)[0],
+        memory_bytes=_memory(job, baseline, made),
         of={
             "endpoint": job.config.endpoint,
             "model": job.source.build.version,
@@ -163,6 +170,16 @@ def preview(job: Job, baseline: Baseline) -> Sequence[Forecast]:
         speed=pilot_blocks(job, [baseline.build, *made]) if made else None,
     )
     return [_look_at(known, name, lack) for name, lack in lacks.items()]
+
+
+def _memory(job: Job, baseline: Baseline, made: Sequence[Build]) -> Mapping[str, int]:
+    """Of each engine that a pilot runs on, a process with the model as it is."""
+    peaks = {baseline.build.engine: pilot_memory(job, baseline.build)[0]}
+    if any(build.engine == FP32_OPENVINO.engine for build in made):
+        maker = Maker(job.recorder, job.source, job.inputs, job.profile)
+        plain = make_build(FP32_OPENVINO.name, maker)
+        peaks[plain.engine] = pilot_memory(job, plain)[0]
+    return peaks
 
 
 def _look_at(known: _Known, name: str, lacks: Sequence[str]) -> Forecast:
@@ -213,7 +230,7 @@ def _lacks(job: Job, candidate: Candidate, facts: ModelFacts) -> Sequence[str]:
             return ["a student takes layers of a transformers encoder (model: {path: DIR})"]
     lacks = [what for there, what in needs if not there]
     applies = forecast(
-        candidate.scheme, facts, job.profile.flags, source_file_bytes=0, baseline_memory_bytes=0
+        candidate.scheme, facts, job.profile.flags, source_file_bytes=0, fp32_memory_bytes=0
     )
     if not applies.applies:
         lacks.append(applies.reason)
@@ -241,7 +258,9 @@ def _quantized(known: _Known, scheme: Scheme, pilot: PilotBuild | None) -> Quant
         known.facts,
         job.profile.flags,
         source_file_bytes=size,
-        baseline_memory_bytes=known.memory_bytes,
+        fp32_memory_bytes=known.memory_bytes.get(
+            scheme.engine, known.memory_bytes[known.baseline.build.engine]
+        ),
         pilot=None if pilot is None or pilot.build is None else _pilot(known, pilot),
     )
 
@@ -261,7 +280,6 @@ def _pilot(known: _Known, pilot: PilotBuild) -> Pilot:
     speeds = speeds_of(known.speed, pilot.name)
     return Pilot(
         file_bytes=bytes_of(job.store, pilot.build),
-        memory_bytes=pilot_memory(job, pilot.build)[0],
         p50_s=speeds.p50_s,
         per_s=speeds.per_s,
         speedups=speeds.speedups,
