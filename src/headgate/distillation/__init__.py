@@ -14,6 +14,7 @@ from headgate.distillation.curriculum import (
     two_parts,
 )
 from headgate.distillation.forecast import Anchor, Forecast, forecast
+from headgate.distillation.gain import Gain, gain_of
 from headgate.distillation.losses import (
     contrast,
     embedding_regression,
@@ -37,6 +38,7 @@ __all__ = [
     "Advice",
     "Anchor",
     "Forecast",
+    "Gain",
     "Recipe",
     "StudentPreview",
     "Weights",
@@ -49,6 +51,7 @@ __all__ = [
     "embedding_regression",
     "feed_forward_of",
     "forecast",
+    "gain_of",
     "hidden_states",
     "layers_for",
     "learning_rate_share",
