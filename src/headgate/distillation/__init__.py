@@ -22,8 +22,11 @@ from headgate.distillation.losses import (
     relational,
     soft_target,
 )
+from headgate.distillation.outcome import WAY, forecast_metric, standard_errors
+from headgate.distillation.pilots import PilotPlan, distinct_texts, plan_pilots, training_passes
 from headgate.distillation.preview import Advice, StudentPreview, break_even_requests, preview
 from headgate.distillation.recipe import Recipe, Weights, control
+from headgate.distillation.sampled import METRICS, RetrievalSample, between
 from headgate.distillation.students import (
     STUDENTS,
     check_tokenizer,
@@ -34,33 +37,43 @@ from headgate.distillation.students import (
 )
 
 __all__ = [
+    "METRICS",
     "STUDENTS",
+    "WAY",
     "Advice",
     "Anchor",
     "Forecast",
     "Gain",
+    "PilotPlan",
     "Recipe",
+    "RetrievalSample",
     "StudentPreview",
     "Weights",
     "batches",
+    "between",
     "break_even_requests",
     "check_tokenizer",
     "contrast",
     "control",
     "distinct",
+    "distinct_texts",
     "embedding_regression",
     "feed_forward_of",
     "forecast",
+    "forecast_metric",
     "gain_of",
     "hidden_states",
     "layers_for",
     "learning_rate_share",
     "pieces",
+    "plan_pilots",
     "preview",
     "relational",
     "soft_target",
+    "standard_errors",
     "subset",
     "targets",
+    "training_passes",
     "two_parts",
     "validate_layers",
 ]
