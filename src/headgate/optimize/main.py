@@ -26,6 +26,7 @@ from headgate.optimize.progress import Progress, Silent
 from headgate.optimize.recorder import clean_scratch
 from headgate.optimize.result import Findings, build_report
 from headgate.optimize.rules import register_rules
+from headgate.optimize.scoring import hold_to_forecasts
 from headgate.optimize.stages import (
     Baseline,
     Tried,
@@ -98,9 +99,10 @@ def optimize(
         job = open_job(config, store, progress or Silent(), fresh=fresh)
         rules = register_rules(job)
         baseline = measure_baseline(job)
-        made, speed = make_candidates(job, baseline, preview(job, baseline.curve))
+        made, speed = make_candidates(job, baseline, preview(job, baseline))
         power = plan_power(job, rules.certify, baseline, made, speed)
         tried = judge_candidates(job, rules.choose, baseline, made, speed)
+        hold_to_forecasts(job, baseline, tried, speed)
         winner = winner_of(tried, speed)
         findings = None
         if winner is not None:

@@ -1,87 +1,198 @@
 """Looks at every candidate before it is paid for: what applies here, what is expected, what not.
 
-Forecasts come from the pure previews of ``quantization`` and ``distillation``; this module knows
-what the endpoint has (data, extras, an encoder) and asks them. Each forecast is an entry of the
-ledger, so that it can be held against what was measured.
+What cannot be made, or must not be served, is said without measuring anything. Of the rest pilots
+are run (``pilots``), and the pure previews of ``quantization`` and ``distillation`` turn their
+figures into forecasts. A candidate that will almost certainly break a quality contract is not tried
+either. Each forecast is an entry of the ledger, so that it can be held against what was measured.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
+from headgate.config import load_config
 from headgate.distillation import Recipe, break_even_requests
 from headgate.engines import codec_for
 from headgate.engines.check import check_onnx
-from headgate.objects import jsonable
-from headgate.optimize.job import Job
-from headgate.optimize.measure import MeasuredCurve
+from headgate.ledger import Store
+from headgate.objects import Action, BatchInvariance
+from headgate.optimize.blocks import SpeedBlocks
+from headgate.optimize.forecasts import (
+    Figure,
+    Forecast,
+    bytes_of,
+    keep_forecast,
+    read_scorecard,
+    speeds_of,
+)
+from headgate.optimize.job import Job, open_job
+from headgate.optimize.making.quantized import CALIBRATION_ITEMS
+from headgate.optimize.pilots import (
+    CALIBRATION_ITEMS as PILOT_ITEMS,
+)
+from headgate.optimize.pilots import (
+    PilotBuild,
+    make_pilots,
+    pilot_blocks,
+    pilot_memory,
+    pilot_quality,
+    quality_pilots,
+)
+from headgate.optimize.progress import Progress, Silent
+from headgate.optimize.recorder import clean_scratch
+from headgate.optimize.rules import CHOOSING_BLOCKS, register_rules
+from headgate.optimize.stages import Baseline, measure_baseline
 from headgate.planning import CANDIDATES, Candidate
+from headgate.planning.scorecard import Score
 from headgate.quantization import ModelFacts, QuantizationForecast, Scheme, forecast
+from headgate.quantization.preview import Pilot, QualityForecast, Side
 from headgate.report import words
 
-__all__ = ["Forecast", "preview"]
+__all__ = ["HOPELESS", "Previewed", "preview", "preview_endpoint"]
 
+HOPELESS = 0.05
+"""Not tried where the chance to keep its quality contracts is at most this."""
+_LIKELY = 0.5
+_PILOT_S = 3.0
+"""Of the baseline's time: a pilot may look at as many items as it answers in that."""
+_PASSES_A_SAMPLE = 4
+"""Of a forward pass in the model's precision, for each item that static scales are taken from."""
 _BACKWARD = 2.0
 """A backward pass costs about two forward passes (Kaplan et al., arXiv 2001.08361, section 2.1)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Forecast:
-    """What is expected of a candidate; ``skip`` says why it is not tried, if so."""
+class Previewed:
+    """What ``headgate preview`` found."""
 
-    name: str
-    skip: str
-    expected: str
-    """In words: how fast, how large, what making it costs."""
-    warnings: tuple[str, ...]
-    entry: str
-    """Of the ledger."""
+    endpoint: str
+    currency: str
+    price_per_s: float
+    forecasts: tuple[Forecast, ...]
+    scorecard: tuple[Score, ...]
+    scores: Mapping[str, float]
+    """Quality metric -> the baseline's mean."""
+    evaluated: int
+    """Items of the split that chooses."""
+    seconds: float
+    """Of all pilots, as they were recorded; the baseline's own measurements are not among them."""
 
 
-def preview(job: Job, curve: MeasuredCurve) -> Sequence[Forecast]:
-    """A forecast for each candidate that the endpoint names; ``curve`` is the baseline's.
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What all candidates are looked at with."""
+
+    job: Job
+    baseline: Baseline
+    facts: ModelFacts
+    memory_bytes: int
+    """Peak of a process that serves the baseline."""
+    of: Mapping[str, str]
+    """What the forecasts are about."""
+    pilots: Mapping[str, PilotBuild]
+    speed: SpeedBlocks | None
+    """Of the pilots; None without any."""
+
+
+def preview_endpoint(
+    config_path: Path,
+    *,
+    store_root: Path | None = None,
+    progress: Progress | None = None,
+    fresh: bool = False,
+) -> Previewed:
+    """Everything that ``optimize`` knows before it makes a candidate.
+
+    What is measured is recorded, and ``optimize`` takes it from there. Raises ``HeadgateError``.
+    """
+    config = load_config(config_path)
+    root = store_root if store_root is not None else config.root / ".headgate"
+    with Store.open(root, create=True) as store, store.lock(f"optimize-{config.endpoint}"):
+        clean_scratch(store, config.endpoint)
+        job = open_job(config, store, progress or Silent(), fresh=fresh)
+        register_rules(job)
+        baseline = measure_baseline(job)
+        before = len(job.recorder.runs)
+        forecasts = preview(job, baseline)
+        return Previewed(
+            config.endpoint,
+            config.prices.currency,
+            config.prices.device_second,
+            tuple(forecasts),
+            read_scorecard(store),
+            {m: _mean(values) for m, values in baseline.quality.scores.items()},
+            len(baseline.quality.items),
+            sum(run.seconds for run in job.recorder.runs[before:]),
+        )
+
+
+def _mean(values: Sequence[float | None]) -> float:
+    known = [v for v in values if v is not None]
+    return sum(known) / len(known) if known else float("nan")
+
+
+def preview(job: Job, baseline: Baseline) -> Sequence[Forecast]:
+    """A forecast for each candidate that the endpoint names.
 
     None of a server that is not ours: there is nothing that a candidate could be made of.
     """
-    if job.source.build.foreign:
+    if baseline.build.foreign:
         return ()
     facts = check_onnx(job.store.path_of(job.source.build.files["model.onnx"]))
-    return [_look_at(job, name, facts, curve) for name in job.config.candidates]
+    lacks = {name: _lacks(job, CANDIDATES[name], facts) for name in job.config.candidates}
+    cheap = [n for n, lack in lacks.items() if not lack and CANDIDATES[n].student is None]
+    pilots = {pilot.name: pilot for pilot in make_pilots(job, cheap)}
+    made = [pilot.build for pilot in pilots.values() if pilot.build is not None]
+    known = _Known(
+        job=job,
+        baseline=baseline,
+        facts=facts,
+        memory_bytes=pilot_memory(job, baseline.build)[0],
+        of={
+            "endpoint": job.config.endpoint,
+            "model": job.source.build.version,
+            "dataset": job.inputs.versions["evaluate"],
+            "workload": job.inputs.versions["workload"],
+            "e": job.recorder.environment,
+        },
+        pilots=pilots,
+        speed=pilot_blocks(job, [baseline.build, *made]) if made else None,
+    )
+    return [_look_at(known, name, lack) for name, lack in lacks.items()]
 
 
-def _look_at(job: Job, name: str, facts: ModelFacts, curve: MeasuredCurve) -> Forecast:
+def _look_at(known: _Known, name: str, lacks: Sequence[str]) -> Forecast:
     candidate = CANDIDATES[name]
-    lacks = [*_lacks(job, candidate)]
-    expected: list[str] = []
-    warnings: tuple[str, ...] = ()
-    body: dict[str, object] = {}
-    if candidate.scheme.quantizes:
-        quantized = _quantized(job, candidate.scheme, facts)
-        if not quantized.applies:
-            lacks.append(quantized.reason)
-        speed = quantized.speedup
-        expected.append(f"{speed.low:.1f}x to {speed.high:.1f}x the speed")
-        expected.append(words.size(quantized.file_bytes))
-        warnings = quantized.warnings
-        body["quantization"] = quantized
+    pilot = known.pilots.get(name)
+    if pilot is not None and pilot.build is None:
+        lacks = [pilot.failed]
+    quantized = _quantized(known, candidate.scheme, pilot)
+    expected = _said(quantized) if candidate.scheme.quantizes or pilot is not None else []
+    detail: dict[str, object] = {"quantization": quantized} if expected else {}
     if candidate.student is not None and not lacks:
-        expected.append(_student(job, curve, body))
-    skip = "; ".join(lacks)
-    said = "" if skip else ", ".join(expected)
-    said_of = {
-        "endpoint": job.config.endpoint,
-        "candidate": name,
-        "skip": skip,
-        "expected": said,
-    }
-    known = job.store.latest("forecast", **said_of)
-    entry = known or job.store.append("forecast", jsonable(body | said_of))
-    return Forecast(name, skip, said, warnings, entry.id)
+        expected.append(_student(known.job, known.baseline, detail))
+    skip = "; ".join(lacks) or _hopeless(quantized)
+    found = Forecast(
+        name=name,
+        skip=skip,
+        expected="" if skip else ", ".join(expected),
+        warnings=quantized.warnings,
+        entry="",
+        preview="quantization" if candidate.student is None else "distillation",
+        figures={} if pilot is None or pilot.build is None else _figures(quantized),
+        meets=quantized.meets,
+        n_required=quantized.n_required,
+        cost_s=None if pilot is None or pilot.build is None else _cost_s(known, pilot, quantized),
+        advice=_advice(skip, quantized),
+    )
+    return replace(found, entry=keep_forecast(known.job.store, found, of=known.of, detail=detail))
 
 
-def _lacks(job: Job, candidate: Candidate) -> Sequence[str]:
-    """What the endpoint or the machine does not have, that the candidate needs."""
+def _lacks(job: Job, candidate: Candidate, facts: ModelFacts) -> Sequence[str]:
+    """What the endpoint or the machine does not have, that the candidate needs; or why it could
+    not be served if it were made."""
     needs: list[tuple[bool, str]] = []
     if candidate.scheme.extra == "openvino":
         there = "openvino" in job.profile.libraries
@@ -98,29 +209,142 @@ def _lacks(job: Job, candidate: Candidate) -> Sequence[str]:
         ]
         if not job.source.encoder:  # nothing that could be installed or declared helps
             return ["a student takes layers of a transformers encoder (model: {path: DIR})"]
-    return [what for there, what in needs if not there]
+    lacks = [what for there, what in needs if not there]
+    applies = forecast(
+        candidate.scheme, facts, job.profile.flags, source_file_bytes=0, baseline_memory_bytes=0
+    )
+    if not applies.applies:
+        lacks.append(applies.reason)
+    if candidate.scheme.shared_scale and not _may_depend(job):
+        lacks.append(
+            "batch_invariance forbids it: one activation scale for the whole batch makes an answer "
+            "depend on its neighbours, by construction"
+        )
+    return lacks
 
 
-def _quantized(job: Job, scheme: Scheme, facts: ModelFacts) -> QuantizationForecast:
-    model = job.source.build.files["model.onnx"]
-    size = job.store.path_of(model).stat().st_size
-    return forecast(
-        scheme, facts, job.profile.flags, source_file_bytes=size, baseline_memory_bytes=size
+def _may_depend(job: Job) -> bool:
+    return all(
+        BatchInvariance.DEPENDENT.value in c.allowed
+        for c in job.contracts
+        if c.metric == "batch_invariance" and c.on_breach is not Action.WARN
     )
 
 
-def _student(job: Job, curve: MeasuredCurve, body: dict[str, object]) -> str:
+def _quantized(known: _Known, scheme: Scheme, pilot: PilotBuild | None) -> QuantizationForecast:
+    job = known.job
+    size = job.store.path_of(job.source.build.files["model.onnx"]).stat().st_size
+    return forecast(
+        scheme,
+        known.facts,
+        job.profile.flags,
+        source_file_bytes=size,
+        baseline_memory_bytes=known.memory_bytes,
+        pilot=None if pilot is None or pilot.build is None else _pilot(known, pilot),
+    )
+
+
+def _pilot(known: _Known, pilot: PilotBuild) -> Pilot:
+    assert pilot.build is not None
+    assert known.speed is not None
+    job, baseline = known.job, known.baseline
+    items = len(baseline.quality.items)
+    looked = pilot_quality(
+        job,
+        pilot.build,
+        vectors=baseline.quality_run.outputs["vectors"],
+        items=items,
+        most=round(items * _PILOT_S / max(baseline.quality_run.seconds, 1e-3)),
+    )
+    speeds = speeds_of(known.speed, pilot.name)
+    return Pilot(
+        file_bytes=bytes_of(job.store, pilot.build),
+        memory_bytes=pilot_memory(job, pilot.build)[0],
+        p50_s=speeds.p50_s,
+        per_s=speeds.per_s,
+        speedups=speeds.speedups,
+        quality=quality_pilots(job, looked, baseline.quality),
+        again=pilot.again,
+    )
+
+
+def _figures(q: QuantizationForecast) -> Mapping[str, Figure]:
+    assert q.p50_s is not None
+    assert q.per_s is not None
+    return {
+        "file_bytes": Figure("size", "bytes", q.file_bytes),
+        "memory_bytes": Figure("size", "bytes", q.memory_bytes),
+        "latency_p50": Figure("speed", "s", q.p50_s),
+        "per_s": Figure("speed", "per_s", q.per_s),
+        "speedup": Figure("speed", "times", q.speedup),
+        **{name_of(each): Figure("quality", "points", each.range) for each in q.quality},
+    }
+
+
+def name_of(q: QualityForecast) -> str:
+    """``loss of recall@10``; the metric itself where its own value is promised."""
+    return f"loss of {q.metric}" if q.side is Side.LOSS else q.metric
+
+
+def _hopeless(q: QuantizationForecast) -> str:
+    if q.meets is None or q.meets > HOPELESS:
+        return ""
+    worst = min((each for each in q.quality if each.stops), key=lambda each: each.meets)
+    shown = f"{worst.range.value:.3g} ({worst.range.low:.3g} to {worst.range.high:.3g})"
+    return (
+        f"ruled out by its pilot: {name_of(worst)} would be {shown}, and the contract says "
+        f"{worst.limit:.3g}: a chance of {worst.meets:.1%}, and {HOPELESS:.0%} is the least"
+    ).replace("%", " %")
+
+
+def _advice(skip: str, q: QuantizationForecast) -> str:
+    if skip:
+        return "not possible here" if q.meets is None else "leave it"
+    if q.meets is None:
+        return "find out"
+    return "try it" if q.meets >= _LIKELY else "doubtful"
+
+
+def _said(q: QuantizationForecast) -> list[str]:
+    said = [
+        f"{q.speedup.low:.1f}x to {q.speedup.high:.1f}x the speed",
+        words.size(q.file_bytes.value),
+    ]
+    if q.meets is not None:
+        said.append(f"{words.percent(q.meets, digits=0)} likely to keep its quality contracts")
+    return said
+
+
+def _cost_s(known: _Known, pilot: PilotBuild, q: QuantizationForecast) -> float:
+    """Device seconds of making it with all calibration data, and of evaluating it."""
+    job, baseline = known.job, known.baseline
+    calibrated = min(len(job.inputs.calibrate), CALIBRATION_ITEMS)
+    more = (
+        max(calibrated - PILOT_ITEMS, 0) if CANDIDATES[pilot.name].scheme.needs_calibration else 0
+    )
+    length = job.lengths[len(job.lengths) // 2]
+    making_s = pilot.seconds + more * _PASSES_A_SAMPLE * baseline.curve.curve.predict_s(1, length)
+    evaluating_s = (
+        baseline.quality_run.seconds + baseline.invariance.run.seconds
+    ) / q.speedup.value
+    assert known.speed is not None
+    passes = len(known.speed.blocks) * len(known.speed.names)
+    blocks_s = known.speed.run.seconds / passes * CHOOSING_BLOCKS
+    return making_s + evaluating_s + blocks_s
+
+
+def _student(job: Job, baseline: Baseline, detail: dict[str, object]) -> str:
     """Half the layers: what training costs, and after how many requests it has paid for itself."""
-    recipe = Recipe()
+    recipe, curve = Recipe(), baseline.curve.curve
     codec = codec_for(job.source.build, job.store.path_of)
     sample = codec.encode(job.inputs.train[:500], truncate=True)
     length = round(sum(e.length for e in sample) / len(sample))
-    forward_s = curve.curve.predict_s(recipe.batch_texts, length) / 2
-    once_s = curve.curve.predict_s(32, length) * min(len(job.inputs.train), recipe.max_texts) / 32
+    forward_s = curve.predict_s(recipe.batch_texts, length) / 2
+    once_s = curve.predict_s(32, length) * min(len(job.inputs.train), recipe.max_texts) / 32
     training_s = recipe.steps * forward_s * (1 + _BACKWARD) + once_s
-    request_s = curve.curve.predict_s(1, job.lengths[len(job.lengths) // 2])
+    request_s = curve.predict_s(1, job.lengths[len(job.lengths) // 2])
     requests = break_even_requests(training_s, request_s, request_s / 2)
-    body["student"] = {"training_device_s": training_s, "break_even_requests": requests}
+    detail["student"] = {"training_device_s": training_s, "break_even_requests": requests}
     return (
         f"half the layers; training takes about {words.seconds(training_s)}, "
         f"earned back by {words.count(requests)} requests"

@@ -25,6 +25,7 @@ from headgate.objects import (
 from headgate.optimize.admission import admit
 from headgate.optimize.blocks import SpeedBlocks, measure_blocks
 from headgate.optimize.evidence import ABOUT_TWO, gather
+from headgate.optimize.forecasts import Forecast
 from headgate.optimize.gate import judge_candidate
 from headgate.optimize.holdout import spending
 from headgate.optimize.job import Job
@@ -36,7 +37,6 @@ from headgate.optimize.measure import (
     measure_invariance,
     measure_quality,
 )
-from headgate.optimize.preview import Forecast
 from headgate.optimize.pricing import CACHES, NO_CACHE, Offer, Priced, Pricer, measured_offers
 from headgate.optimize.quality import QualitySamples
 from headgate.optimize.recorder import Recorded
@@ -133,6 +133,7 @@ def measure_baseline(job: Job) -> Baseline:
         job.behaviour,
         dataset=job.inputs.versions["evaluate"],
         split="evaluate",
+        vectors=not build.foreign,
     )
     invariance = measure_invariance(job.recorder, build, job.behaviour, items=job.queries)
     ((curve,),) = job.curves([[(build, 1)]])
@@ -381,7 +382,12 @@ def certify(job: Job, rule: Rule, baseline: Baseline, plans: Plans) -> Certifica
         split=split,
         instances=variant.instances,
     )
-    theirs = measure_quality(recorder, current.build, job.behaviour, dataset=dataset, split=split)
+    known = split == "evaluate" and current.build.version == baseline.build.version
+    theirs = (
+        (baseline.quality, baseline.quality_run)
+        if known
+        else measure_quality(recorder, current.build, job.behaviour, dataset=dataset, split=split)
+    )
     replay = measure_load(
         recorder,
         current=current,
