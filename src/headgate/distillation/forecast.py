@@ -83,10 +83,14 @@ def forecast(
     rng: np.random.Generator,
     coverage: float = 0.9,
     standard_error: float = 0.0,
+    batch_ratio: float = 1.0,
     draws: int = 2000,
 ) -> Forecast:
     """Forecasts the loss measured after a run of ``steps`` on ``examples``.
 
+    Where its batches are ``batch_ratio`` times the anchors', one of its steps is worth something
+    between one of theirs and ``batch_ratio`` of them: steps count where batches are large, examples
+    where they are small (McCandlish et al., arXiv 1812.06162), and which they are is not known.
     ``standard_error`` is that of the measurement to come: with it the interval is one for what
     will be measured, without it one for the underlying loss. The same generator state gives the
     same forecast. Raises ``InputError`` with fewer than four anchors, or with any that is not
@@ -97,7 +101,8 @@ def forecast(
     error = np.array([a.standard_error for a in anchors])
     alpha, beta = rng.uniform(*_EXPONENTS, size=(2, _LAWS, 1))
     data = (np.array([a.examples for a in anchors]) / examples) ** -alpha
-    time = (np.array([a.steps for a in anchors]) / steps) ** -beta
+    worth = batch_ratio ** rng.uniform(size=(_LAWS, 1))
+    time = (np.array([a.steps for a in anchors]) / (steps * worth)) ** -beta
     floor_share, data_share, time_share = rng.dirichlet(np.ones(3), size=_LAWS).T[:, :, None]
     # Where the three shares are equally likely is a guess that matters: among the pilots, or at
     # the full run, where little of a and b is left. Half of the laws take each side.

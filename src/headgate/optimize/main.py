@@ -17,6 +17,7 @@ from headgate.objects import Action, Release
 from headgate.optimize.audit import Audited, audit_promotion
 from headgate.optimize.blocks import SpeedBlocks
 from headgate.optimize.comparisons import compare
+from headgate.optimize.gain import gain_of_teacher
 from headgate.optimize.gate import judge_candidate
 from headgate.optimize.job import Job, open_job
 from headgate.optimize.power import plan_power
@@ -109,7 +110,10 @@ def optimize(
             plans = make_plans(job, baseline, winner, tried, limit_s)
             certificate = certify(job, rules.certify, baseline, plans)
             comparisons = compare(job, baseline, plans, certificate)
-            findings = Findings(winner, plans, certificate, comparisons)
+            gain = gain_of_teacher(
+                job, winner.name, teacher=baseline.quality_run.outputs["samples"]
+            )
+            findings = Findings(winner, plans, certificate, comparisons, gain)
         if baseline.build.foreign:
             action, because, decision, judged = _measured(job, rules.choose, baseline, speed)
         else:

@@ -21,9 +21,11 @@ from headgate.optimize.answers import Answerer
 from headgate.theory.ranking import ndcg, reciprocal_rank
 from headgate.workload import Pair
 
-__all__ = ["QualitySamples", "agreement", "evaluate", "score_retrieval"]
+__all__ = ["QualitySamples", "agreement", "evaluate", "flips", "score_retrieval"]
 
 _TOP = 10
+_RIGHT = {"recall@10": 1.0, "accuracy": 1.0}
+"""Metric that tells right from wrong -> its value where an item is right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,3 +275,26 @@ def agreement(candidate: QualitySamples, current: QualitySamples) -> tuple[float
             for a, b in pairs
         )
     return tuple(len(set(a) & set(b)) / max(len(b), 1) for a, b in pairs)
+
+
+def flips(candidate: QualitySamples, current: QualitySamples) -> tuple[float | None, ...] | None:
+    """1.0 for each item that ``current`` has right and ``candidate`` has not; else 0.0.
+
+    Two builds of one mean may be right about different items, and each that flips is somebody for
+    whom it used to work (Dutta et al., "Accuracy is Not All You Need", 2024). Right is a
+    ``recall@10`` or an ``accuracy`` of 1. None for an item where the candidate errored, and
+    altogether where nothing is labelled.
+
+    >>> now = QualitySamples(("a", "b"), ((), ()), {"accuracy": (0.0, 1.0)}, ((), ()))
+    >>> before = QualitySamples(("a", "b"), ((), ()), {"accuracy": (1.0, 0.0)}, ((), ()))
+    >>> flips(now, before)
+    (1.0, 0.0)
+    """
+    metric = next((name for name in _RIGHT if name in current.scores), None)
+    if metric is None:
+        return None
+    right = _RIGHT[metric]
+    return tuple(
+        None if now is None else float(before == right and now < right)
+        for now, before in zip(candidate.scores[metric], current.scores[metric], strict=True)
+    )

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from headgate.distillation import Advice, Gain
 from headgate.objects import Action, Axis, Bound, Build, Contract, ContractResult, Verdict, short
 from headgate.optimize.audit import Audited
 from headgate.optimize.blocks import SpeedBlocks
@@ -47,6 +48,8 @@ class Findings:
     plans: Plans
     certificate: Certificate
     comparisons: Comparisons
+    gain: Gain | None
+    """Of the teacher, where the winner is a student."""
 
 
 def build_report(
@@ -523,6 +526,9 @@ def _notes(
             notes.append(
                 f"The holdout was looked at {used} of {most} times; after that it takes new data."
             )
+        if (gain := findings.gain) is not None:
+            told = ": a student without one would do" * (gain.advice is Advice.DO_NOT_TRAIN)
+            notes.append(f"{gain.metric} of the student in it: {gain.reason}{told}.")
         notes += [f"Load test: {reason}" for reason in findings.certificate.replay.void]
         if cheaper := _cheaper(findings.comparisons):
             notes.append(

@@ -24,7 +24,7 @@ from headgate.objects import (
 )
 from headgate.optimize.admission import admit
 from headgate.optimize.blocks import SpeedBlocks, measure_blocks
-from headgate.optimize.evidence import AGREEMENT, gather
+from headgate.optimize.evidence import ABOUT_TWO, gather
 from headgate.optimize.forecasts import Forecast
 from headgate.optimize.gate import judge_candidate
 from headgate.optimize.holdout import spending
@@ -268,7 +268,7 @@ def judge_server(
 def is_alone(contract: Contract) -> bool:
     """Whether a build keeps or breaks it by itself, whatever else there is."""
     metric = contract.metric.removeprefix("worst_slice_")
-    return not contract.bound.needs_current and metric not in AGREEMENT
+    return not contract.bound.needs_current and metric not in ABOUT_TWO
 
 
 def winner_of(tried: Sequence[Tried], speed: SpeedBlocks) -> Tried | None:
