@@ -200,7 +200,7 @@ def _look_at(known: _Known, name: str, lacks: Sequence[str]) -> Forecast:
         warnings=quantized.warnings,
         entry="",
         preview="quantization" if candidate.student is None else "distillation",
-        figures={} if pilot is None or pilot.build is None else _figures(quantized),
+        figures={} if pilot is None or pilot.build is None else _figures(known.job, quantized),
         meets=quantized.meets,
         n_required=quantized.n_required,
         cost_s=None if pilot is None or pilot.build is None else _cost_s(known, pilot, quantized),
@@ -288,7 +288,7 @@ def _pilot(known: _Known, pilot: PilotBuild) -> Pilot:
     )
 
 
-def _figures(q: QuantizationForecast) -> Mapping[str, Figure]:
+def _figures(job: Job, q: QuantizationForecast) -> Mapping[str, Figure]:
     assert q.p50_s is not None
     assert q.per_s is not None
     return {
@@ -297,11 +297,19 @@ def _figures(q: QuantizationForecast) -> Mapping[str, Figure]:
         "latency_p50": Figure("speed", "s", q.p50_s),
         "per_s": Figure("speed", "per_s", q.per_s),
         "speedup": Figure("speed", "times", q.speedup),
-        **{name_of(each): Figure("quality", "points", each.range) for each in q.quality},
+        **{_name(each): Figure("quality", _unit(job, each), each.range) for each in q.quality},
     }
 
 
-def name_of(q: QualityForecast) -> str:
+def _unit(job: Job, q: QualityForecast) -> str:
+    """As the report shows values of the metric."""
+    fraction = job.unit(q.metric) == "fraction"
+    if q.side is Side.LOSS:
+        return "points" if fraction else "difference"
+    return "share" if fraction else ""
+
+
+def _name(q: QualityForecast) -> str:
     """``loss of recall@10``; the metric itself where its own value is promised."""
     return f"loss of {q.metric}" if q.side is Side.LOSS else q.metric
 
@@ -325,7 +333,7 @@ def _hopeless(q: QuantizationForecast) -> str:
     worst = min((each for each in q.quality if each.stops), key=lambda each: each.meets)
     shown = f"{worst.range.value:.3g} ({worst.range.low:.3g} to {worst.range.high:.3g})"
     return (
-        f"ruled out by its pilot: {name_of(worst)} would be {shown}, and the contract says "
+        f"ruled out by its pilot: {_name(worst)} would be {shown}, and the contract says "
         f"{worst.limit:.3g}: a chance of {worst.meets:.1%}, and {HOPELESS:.0%} is the least"
     ).replace("%", " %")
 

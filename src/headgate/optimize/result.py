@@ -12,18 +12,21 @@ from headgate.objects import Action, Axis, Bound, Build, Contract, ContractResul
 from headgate.optimize.audit import Audited
 from headgate.optimize.blocks import SpeedBlocks
 from headgate.optimize.comparisons import Comparisons
+from headgate.optimize.forecasts import read_scorecard
 from headgate.optimize.holdout import looks
 from headgate.optimize.job import Job
 from headgate.optimize.load import Side
 from headgate.optimize.measure import MeasuredCurve
 from headgate.optimize.power import Power
 from headgate.optimize.pricing import Priced, Replayed
+from headgate.optimize.scoring import measured_of
 from headgate.optimize.stages import Baseline, Certificate, Plans, Tried, is_alone
 from headgate.report import (
     Candidate,
     ContractRow,
     Curve,
     Distribution,
+    Expectation,
     Figure,
     PowerRow,
     Prediction,
@@ -113,6 +116,7 @@ def build_report(
         savings=tuple(show.savings(findings)) if findings else (),
         shares=tuple(show.shares(findings.comparisons)) if findings else (),
         predictions=tuple(show.predictions(findings)) if findings else (),
+        expectations=tuple(show.expectations(baseline, tried, speed)),
         curves=tuple(show.curves(baseline, findings)),
         distributions=tuple(show.distributions(findings)) if findings else (),
         power=tuple(PowerRow(r.rule, r.n, r.assumed, r.power, r.required_n) for r in power.rows),
@@ -306,6 +310,27 @@ class _Show:
             )
             for w in c.without
         ]
+
+    def expectations(
+        self, baseline: Baseline, tried: Sequence[Tried], speed: SpeedBlocks
+    ) -> list[Expectation]:
+        """What the previews said, beside what was then measured of those that were made."""
+        limits = {c.metric: c.limit for c in self._job.contracts}
+        rows = []
+        for t in tried:
+            truths = {m: (v, run) for m, v, run in measured_of(self._job, baseline, t, speed)}
+            for metric, f in t.forecast.figures.items():
+                said = Figure(f.range.value, f.unit, t.forecast.entry, f.range.low, f.range.high)
+                then = (
+                    Figure(truths[metric][0], f.unit, truths[metric][1])
+                    if metric in truths
+                    else None
+                )
+                limit = limits.get(metric.removeprefix("loss of "))
+                rows.append(
+                    Expectation(t.name, metric, said, then, limit if f.about == "quality" else None)
+                )
+        return rows
 
     def predictions(self, f: Findings) -> list[Prediction]:
         replay = f.certificate.replay
@@ -512,6 +537,7 @@ def _notes(
         others = [c.describe() for c in job.contracts if not is_alone(c)]
         if others:
             notes.append(f"Not judged, since they compare two builds: {'; '.join(others)}.")
+    notes += [f"Forecasts of {score.describe()}." for score in read_scorecard(job.store)]
     if not job.inputs.labelled:
         quality = "what your own metrics say" if foreign else "agreement with the current release"
         notes.append(f"There are no labels: quality here is {quality}.")
