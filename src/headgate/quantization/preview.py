@@ -296,6 +296,7 @@ def quality(pilot: QualityPilot, *, again: bool) -> QualityForecast:
         n_required=required_n_paired_mean(
             sd=found.sd,
             margin=min(room, pilot.limit) if pilot.side is Side.LOSS else room,
+            largest=pilot.largest,
         ),
         stops=pilot.stops,
     )
