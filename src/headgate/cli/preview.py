@@ -125,7 +125,9 @@ def _expected(seen: Sequence[Forecast], width: int) -> Table:
             made.add_row(
                 f.name,
                 words.size(f.figures["file_bytes"].range.value),
-                words.size(f.figures["memory_bytes"].range.value),
+                words.size(f.figures["memory_bytes"].range.value)
+                if "memory_bytes" in f.figures
+                else _DASH,
                 words.seconds(f.figures["latency_p50"].range.value),
                 f"{speed.low:.1f} to {speed.high:.1f}x",
                 *(_interval(f.figures[m]) if m in f.figures else _DASH for m in metrics),

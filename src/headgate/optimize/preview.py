@@ -8,6 +8,7 @@ either. Each forecast is an entry of the ledger, so that it can be held against 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from headgate.config import load_config
 from headgate.distillation import Recipe, break_even_requests
 from headgate.engines import codec_for
 from headgate.engines.check import check_onnx
+from headgate.errors import EngineError, HeadgateError
 from headgate.ledger import Store
 from headgate.objects import Action, BatchInvariance, Build
 from headgate.optimize.blocks import SpeedBlocks
@@ -35,6 +37,7 @@ from headgate.optimize.pilots import (
 )
 from headgate.optimize.pilots import (
     PilotBuild,
+    PilotQuality,
     make_pilots,
     pilot_blocks,
     pilot_memory,
@@ -97,10 +100,12 @@ class _Known:
     baseline: Baseline
     facts: ModelFacts
     memory_bytes: Mapping[str, int]
-    """Engine -> peak of a process that serves the model as it is on it."""
+    """Engine -> peak of a process that serves the model as it is on it, where that is known."""
     of: Mapping[str, str]
     """What the forecasts are about."""
     pilots: Mapping[str, PilotBuild]
+    answers: Mapping[str, PilotQuality]
+    """Of the pilots that could be made."""
     speed: SpeedBlocks | None
     """Of the pilots; None without any."""
 
@@ -153,6 +158,13 @@ def preview(job: Job, baseline: Baseline) -> Sequence[Forecast]:
     lacks = {name: _lacks(job, CANDIDATES[name], facts) for name in job.config.candidates}
     cheap = [n for n, lack in lacks.items() if not lack and CANDIDATES[n].student is None]
     pilots = {pilot.name: pilot for pilot in make_pilots(job, cheap)}
+    answers: dict[str, PilotQuality] = {}
+    for name, pilot in pilots.items():
+        try:
+            if pilot.build is not None:
+                answers[name] = _answered(job, baseline, pilot.build)
+        except HeadgateError as error:  # one candidate that does not run must not cost the others
+            pilots[name] = replace(pilot, build=None, failed=error.what.splitlines()[0])
     made = [pilot.build for pilot in pilots.values() if pilot.build is not None]
     known = _Known(
         job=job,
@@ -167,6 +179,7 @@ def preview(job: Job, baseline: Baseline) -> Sequence[Forecast]:
             "e": job.recorder.environment,
         },
         pilots=pilots,
+        answers=answers,
         speed=pilot_blocks(job, [baseline.build, *made]) if made else None,
     )
     return [_look_at(known, name, lack) for name, lack in lacks.items()]
@@ -174,11 +187,14 @@ def preview(job: Job, baseline: Baseline) -> Sequence[Forecast]:
 
 def _memory(job: Job, baseline: Baseline, made: Sequence[Build]) -> Mapping[str, int]:
     """Of each engine that a pilot runs on, a process with the model as it is."""
-    peaks = {baseline.build.engine: pilot_memory(job, baseline.build)[0]}
+    plain = [baseline.build] if made else []
     if any(build.engine == FP32_OPENVINO.engine for build in made):
         maker = Maker(job.recorder, job.source, job.inputs, job.profile)
-        plain = make_build(FP32_OPENVINO.name, maker)
-        peaks[plain.engine] = pilot_memory(job, plain)[0]
+        plain.append(make_build(FP32_OPENVINO.name, maker))
+    peaks: dict[str, int] = {}
+    for build in plain:
+        with contextlib.suppress(EngineError):  # what it takes is then not forecast
+            peaks[build.engine] = pilot_memory(job, build)[0]
     return peaks
 
 
@@ -230,7 +246,7 @@ def _lacks(job: Job, candidate: Candidate, facts: ModelFacts) -> Sequence[str]:
             return ["a student takes layers of a transformers encoder (model: {path: DIR})"]
     lacks = [what for there, what in needs if not there]
     applies = forecast(
-        candidate.scheme, facts, job.profile.flags, source_file_bytes=0, fp32_memory_bytes=0
+        candidate.scheme, facts, job.profile.flags, source_file_bytes=0, fp32_memory_bytes=None
     )
     if not applies.applies:
         lacks.append(applies.reason)
@@ -258,32 +274,33 @@ def _quantized(known: _Known, scheme: Scheme, pilot: PilotBuild | None) -> Quant
         known.facts,
         job.profile.flags,
         source_file_bytes=size,
-        fp32_memory_bytes=known.memory_bytes.get(
-            scheme.engine, known.memory_bytes[known.baseline.build.engine]
-        ),
+        fp32_memory_bytes=known.memory_bytes.get(scheme.engine),
         pilot=None if pilot is None or pilot.build is None else _pilot(known, pilot),
+    )
+
+
+def _answered(job: Job, baseline: Baseline, build: Build) -> PilotQuality:
+    items = len(baseline.quality.items)
+    return pilot_quality(
+        job,
+        build,
+        vectors=baseline.quality_run.outputs["vectors"],
+        items=items,
+        most=round(items * _PILOT_S / max(baseline.quality_run.seconds, 1e-3)),
     )
 
 
 def _pilot(known: _Known, pilot: PilotBuild) -> Pilot:
     assert pilot.build is not None
     assert known.speed is not None
-    job, baseline = known.job, known.baseline
-    items = len(baseline.quality.items)
-    looked = pilot_quality(
-        job,
-        pilot.build,
-        vectors=baseline.quality_run.outputs["vectors"],
-        items=items,
-        most=round(items * _PILOT_S / max(baseline.quality_run.seconds, 1e-3)),
-    )
+    job = known.job
     speeds = speeds_of(known.speed, pilot.name)
     return Pilot(
         file_bytes=bytes_of(job.store, pilot.build),
         p50_s=speeds.p50_s,
         per_s=speeds.per_s,
         speedups=speeds.speedups,
-        quality=quality_pilots(job, looked, baseline.quality),
+        quality=quality_pilots(job, known.answers[pilot.name], known.baseline.quality),
         again=pilot.again,
     )
 
@@ -293,7 +310,11 @@ def _figures(job: Job, q: QuantizationForecast) -> Mapping[str, Figure]:
     assert q.per_s is not None
     return {
         "file_bytes": Figure("size", "bytes", q.file_bytes),
-        "memory_bytes": Figure("size", "bytes", q.memory_bytes),
+        **(
+            {"memory_bytes": Figure("size", "bytes", q.memory_bytes)}
+            if q.memory_bytes is not None
+            else {}
+        ),
         "latency_p50": Figure("speed", "s", q.p50_s),
         "per_s": Figure("speed", "per_s", q.per_s),
         "speedup": Figure("speed", "times", q.speedup),

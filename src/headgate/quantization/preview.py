@@ -121,8 +121,8 @@ class QuantizationForecast:
     coverage: float
     """Share of matrix products that the scheme speeds up."""
     file_bytes: Range
-    memory_bytes: Range
-    """Of the process that serves it, at its peak."""
+    memory_bytes: Range | None
+    """Of the process that serves it, at its peak; None where fp32's is not known."""
     speedup: Range
     """Baseline's time over this one's, for the same batches; above 1 is faster."""
     p50_s: Range | None = None
@@ -151,7 +151,7 @@ def forecast(
     flags: Collection[str],
     *,
     source_file_bytes: int,
-    fp32_memory_bytes: int,
+    fp32_memory_bytes: int | None,
     pilot: Pilot | None = None,
     min_weights: int = 100_000,
 ) -> QuantizationForecast:
@@ -170,18 +170,20 @@ def forecast(
         "coverage": coverage(facts),
     }
     saved = source_file_bytes - (small if pilot is None else pilot.file_bytes)
-    held = memory_bytes(fp32_memory_bytes, scheme.engine, saved)
+    held = None
+    if fp32_memory_bytes is not None:
+        held = _within(memory_bytes(fp32_memory_bytes, scheme.engine, saved), 0.15)
     if pilot is None:
         return QuantizationForecast(
             **known,  # type: ignore[arg-type]  # five fields of as many types
             file_bytes=_within(small, 0.02),
-            memory_bytes=_within(held, 0.15),
+            memory_bytes=held,
             speedup=speedup_by_coverage(scheme, coverage(facts), fast=fast),
         )
     return QuantizationForecast(
         **known,  # type: ignore[arg-type]  # five fields of as many types
         file_bytes=_within(pilot.file_bytes, 0.005),
-        memory_bytes=_within(held, 0.15),
+        memory_bytes=held,
         speedup=ratio_to_come(pilot.speedups),
         p50_s=time_to_come(pilot.p50_s),
         per_s=time_to_come(pilot.per_s),

@@ -178,6 +178,22 @@ def test_a_pilot_that_fails_says_why(
     assert (found.skip, found.figures) == ("an operator is missing", {})
 
 
+def test_a_pilot_that_does_not_run_says_why(
+    measured: tuple[Job, Baseline], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It could be made, and fails at its first batch; a process that cannot be weighed is left
+    out of the forecast."""
+
+    def broken(*_: object, **__: object) -> None:
+        raise EngineError("the kernel refuses the shape", where="int8_dynamic")
+
+    monkeypatch.setattr(preview_module, "pilot_memory", broken)
+    assert "memory_bytes" not in look(measured)["int8_dynamic"].figures
+    monkeypatch.setattr(preview_module, "pilot_quality", broken)
+    found = look(measured)["int8_dynamic"]
+    assert (found.skip, found.figures) == ("the kernel refuses the shape", {})
+
+
 def independent() -> Contract:
     return contract("batch_invariance", Bound.ONE_OF, 0.0, allowed=("exact", "within_epsilon"))
 

@@ -110,6 +110,7 @@ def test_without_a_pilot_speed_is_a_rule_of_thumb_and_quality_is_unknown() -> No
     assert not f.piloted
     assert 1 < f.speedup.low < f.speedup.value < f.speedup.high < 4
     assert (f.quality, f.meets, f.n_required) == ((), None, None)
+    assert f.memory_bytes is not None
     assert f.memory_bytes.value == pytest.approx(200e6 - 0.8 * (FILE_BYTES - f.file_bytes.value))
 
 
@@ -123,6 +124,7 @@ def test_bf16_saves_no_file() -> None:
     """Its weights are converted when the engine loads them, which maps the file all the same."""
     f = forecast(BF16, MINILM, VNNI, source_file_bytes=FILE_BYTES, fp32_memory_bytes=200_000_000)
     assert f.file_bytes.value == FILE_BYTES
+    assert f.memory_bytes is not None
     assert f.memory_bytes.holds(200_000_000)
 
 
