@@ -47,7 +47,7 @@ from headgate.runtime.servable import build_from_json
 from headgate.theory.strata import Stratum, drawn
 
 __all__ = [
-    "CALIBRATION_ITEMS",
+    "PILOT_CALIBRATION_ITEMS",
     "PilotBuild",
     "PilotQuality",
     "make_pilots",
@@ -57,7 +57,7 @@ __all__ = [
     "quality_pilots",
 ]
 
-CALIBRATION_ITEMS = 16
+PILOT_CALIBRATION_ITEMS = 16
 _LEAST_ITEMS = 256
 """At a discordance of 4 % their interval is some three points wide."""
 _PASSAGES_PER_QUERY = 2
@@ -161,7 +161,7 @@ def memory(call: Call) -> Mapping[str, Output]:
 
 def make_pilots(job: Job, names: Sequence[str]) -> list[PilotBuild]:
     """Each candidate with little calibration data. What cannot be made says why."""
-    few = replace(job.inputs, calibrate=job.inputs.calibrate[:CALIBRATION_ITEMS])
+    few = replace(job.inputs, calibrate=job.inputs.calibrate[:PILOT_CALIBRATION_ITEMS])
     recorder = replace(job.recorder, failures_stand=True)  # its list of runs is the job's own
     return [_made(Maker(recorder, job.source, few, job.profile), job, name) for name in names]
 
@@ -254,13 +254,16 @@ def quality_pilots(
         items = paired(contract.metric, pilot.samples, _rows(baseline, pilot.drawn), job.own)
         if side is None or items is None:
             continue
+        strata = _strata(contract, side, items, pilot.drawn)
+        if sum(len(s.values) for s in strata) < 2:
+            continue  # nearly all of its items errored: the whole evaluation will say so
         found.append(
             QualityPilot(
                 contract.metric,
                 side,
                 contract.limit,
                 items.value_range[1] - items.value_range[0],
-                _strata(contract, side, items, pilot.drawn),
+                strata,
                 stops=contract.on_breach is not Action.WARN,
             )
         )
