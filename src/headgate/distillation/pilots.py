@@ -52,6 +52,8 @@ class PilotPlan:
     """Of the evaluation split, what the last one answers; 0 to 1."""
     passes: float
     """Layer passes of all of it, the teacher's answers among them."""
+    answers_passes: float
+    """Of those, the teacher's answers."""
     training_passes: float
     """Of the training that is forecast."""
 
@@ -64,6 +66,11 @@ class PilotPlan:
     def share(self) -> float:
         """What the pilots cost, as a share of the training."""
         return self.passes / self.training_passes
+
+    def training_s(self, pilots_s: float) -> float:
+        """Device seconds of the training, where the pilots took ``pilots_s`` without the teacher's
+        answers."""
+        return pilots_s * self.training_passes / (self.passes - self.answers_passes)
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> PilotPlan:
@@ -132,6 +139,7 @@ def plan_pilots(
         validation_texts=_VALIDATION_TEXTS,
         evaluation_share=evaluated,
         passes=fixed + steps * a_step,
+        answers_passes=steps * batch * teacher_layers,
         training_passes=whole,
     )
 

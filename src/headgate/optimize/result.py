@@ -12,6 +12,7 @@ from headgate.objects import Action, Axis, Bound, Build, Contract, ContractResul
 from headgate.optimize.audit import Audited
 from headgate.optimize.blocks import SpeedBlocks
 from headgate.optimize.comparisons import Comparisons
+from headgate.optimize.expectations import expectations, learning
 from headgate.optimize.holdout import looks
 from headgate.optimize.job import Job
 from headgate.optimize.load import Side
@@ -113,6 +114,8 @@ def build_report(
         savings=tuple(show.savings(findings)) if findings else (),
         shares=tuple(show.shares(findings.comparisons)) if findings else (),
         predictions=tuple(show.predictions(findings)) if findings else (),
+        expectations=tuple(expectations(job, tried)),
+        learning=tuple(learning(job)),
         curves=tuple(show.curves(baseline, findings)),
         distributions=tuple(show.distributions(findings)) if findings else (),
         power=tuple(PowerRow(r.rule, r.n, r.assumed, r.power, r.required_n) for r in power.rows),

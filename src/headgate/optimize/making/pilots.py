@@ -140,7 +140,7 @@ def run_pilots(
         student = as_encoder(start_dir, done.state, work_dir / f"student{i}")
         answerer = student_answerer(student, codec, recipe)
         began_s = time.perf_counter()
-        answers = answerer.answer(validation)
+        answers = answerer.answer(validation).astype(np.float32)
         device_s += done.device_s + time.perf_counter() - began_s
         losses.append(np.sum((answers - validation_outputs) ** 2, axis=1))
     return PilotRuns(np.array(losses, dtype=np.float64), student, device_s)
@@ -213,7 +213,7 @@ def pilots(call: Call) -> Mapping[str, Output]:
     answerer = student_answerer(runs.directory, codec, plan.runs[-1])
     began_s = time.perf_counter()
     answers = [
-        answerer.answer([texts[i] for i in of])
+        answerer.answer([texts[i] for i in of]).astype(np.float32)
         for texts, of in ((data.passages, part.passages), (data.queries, part.queries))
     ]
     device_s = runs.device_s + time.perf_counter() - began_s
