@@ -101,7 +101,7 @@ def forecast(
     error = np.array([a.standard_error for a in anchors])
     alpha, beta = rng.uniform(*_EXPONENTS, size=(2, _LAWS, 1))
     data = (np.array([a.examples for a in anchors]) / examples) ** -alpha
-    worth = batch_ratio ** rng.uniform(size=(_LAWS, 1))
+    worth = batch_ratio ** rng.uniform(size=(_LAWS, 1)) if batch_ratio != 1 else 1.0
     time = (np.array([a.steps for a in anchors]) / (steps * worth)) ** -beta
     floor_share, data_share, time_share = rng.dirichlet(np.ones(3), size=_LAWS).T[:, :, None]
     # Where the three shares are equally likely is a guess that matters: among the pilots, or at
