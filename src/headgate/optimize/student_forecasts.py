@@ -130,14 +130,18 @@ def metric_forecasts(
     items: int,
     rng: np.random.Generator,
 ) -> Mapping[str, Draws]:
-    """Metric -> what the student of ``recipe`` will lose of it on ``items``, from the ``found``
-    figures of the pilots of ``plan``: ``losses`` (runs, texts), and ``lost`` of each metric."""
+    """Metric -> what the student of ``recipe`` will lose of it on ``items``.
+
+    ``found`` are figures of the pilots of ``plan``: ``losses`` of the start and of each run,
+    (1 + runs, texts), and ``lost`` of each metric.
+    """
     losses = np.array(found["losses"])
     means, errors = losses.mean(axis=1), standard_errors(losses)
+    sizes = [(0, 0), *((distinct_texts(run), run.steps) for run in plan.runs)]
     loss = forecast(
         [
-            Anchor(distinct_texts(run), run.steps, float(mean), float(error))
-            for run, mean, error in zip(plan.runs, means, errors, strict=True)
+            Anchor(texts, steps, float(mean), float(error))
+            for (texts, steps), mean, error in zip(sizes, means, errors, strict=True)
         ],
         examples=distinct_texts(recipe),
         steps=recipe.steps,
