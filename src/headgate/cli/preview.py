@@ -9,9 +9,12 @@ import typer
 from headgate.cli.options import AsJson, ConfigArgument, StoreOption, open_store, store_root
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import RenderableType
     from rich.table import Table
 
-    from headgate.optimize.forecasts import Forecast
+    from headgate.optimize.forecasts import Figure, Forecast
     from headgate.optimize.preview import Previewed
 
 __all__ = ["preview"]
@@ -56,108 +59,112 @@ def preview(
 
 
 def _print(found: Previewed) -> None:
-    from rich.padding import Padding
     from rich.text import Text
 
-    from headgate.cli.output import grid, stdout, title, whole_words
+    from headgate.cli.output import grid, stdout, title
     from headgate.report import words
 
     console = stdout()
+
+    def section(name: str, table: RenderableType) -> None:
+        console.print(Text(f"\n{name}", style="bold"))
+        console.print(table)
+
     baseline = ", ".join(f"{m} {words.percent(v)}" for m, v in found.scores.items())
-    console.print(title(found.endpoint, f"baseline: {baseline}" if baseline else ""))
+    console.print(title(found.endpoint, f"as it is: {baseline}" if baseline else ""))
     if not found.forecasts:
         console.print("No candidate can be made of a server that is not ours.")
         return
     seen = [f for f in found.forecasts if f.figures]
     if seen:
-        console.print(Text("\nExpected of each (90 % intervals)", style="bold"))
-        console.print(_expected(seen, console.width))
-        console.print(Text("\nWhat finding out takes", style="bold"))
-        console.print(_cost(found, seen))
-    unseen = [f for f in found.forecasts if not f.figures and not f.skip]
-    if unseen:
-        console.print(Text("\nExpected without a pilot", style="bold"))
-        rows = grid("candidate", "expected")
-        for f in unseen:
-            rows.add_row(f.name, f.expected)
-        console.print(rows)
-    skipped = [f for f in found.forecasts if f.skip]
-    if skipped:
-        console.print(Text("\nNot tried", style="bold"))
-        rows = grid("candidate", "because")
-        for f in skipped:
-            rows.add_row(f.name, f.skip)
-        whole_words(rows, console.width)
-        console.print(rows)
-    warned = dict.fromkeys(w for f in seen for w in f.warnings)
-    for warning in warned:
+        section("Expected, by pilots (90 % intervals)", _expected(seen, console.width))
+        section("What finding out takes", _cost(found, seen))
+    unseen = grid("=candidate", "expected")
+    skipped = grid("=candidate", "because")
+    for f in found.forecasts:
+        if f.skip:
+            skipped.add_row(f.name, f.skip)
+        elif not f.figures:
+            unseen.add_row(f.name, f.expected)
+    if unseen.row_count:
+        section("Expected, without a pilot", unseen)
+    if skipped.row_count:
+        section("Not tried", skipped)
+    warnings = dict.fromkeys(w for f in seen if not f.skip for w in f.warnings)
+    if warnings:
+        console.print()
+    for warning in warnings:
         console.print(Text(f"· {warning}", style="yellow"))
-    console.print(Text("\nHow earlier forecasts did", style="bold"))
+    console.print(Text("\nHow forecasts did so far", style="bold"))
     if not found.scorecard:
-        console.print(
-            Text("None has met its truth yet: `headgate optimize` measures it.", style="dim")
-        )
+        console.print("None has met its truth; `headgate optimize` measures it.")
     for score in found.scorecard:
-        style = "yellow" if score.trusted is False else ""
-        console.print(Padding(Text(score.describe(), style=style), (0, 0, 0, 2)))
+        console.print(Text(score.describe(), style="yellow" if score.trusted is False else ""))
 
 
-def _expected(seen: list[Forecast], width: int) -> Table:
-    from headgate.cli.output import grid
+def _expected(seen: Sequence[Forecast], width: int) -> Table:
+    from headgate.cli.output import grid, whole_words
     from headgate.report import words
 
     quality = list(
-        dict.fromkeys(
-            m for f in seen for m, figure in f.figures.items() if figure.about == "quality"
+        dict.fromkeys(m for f in seen for m, shown in f.figures.items() if shown.about == "quality")
+    )
+
+    def table(metrics: Sequence[str]) -> Table:
+        made = grid(
+            "=candidate",
+            ">size",
+            ">memory",
+            ">p50",
+            ">speed",
+            *(f">{m}" for m in metrics),
+            ">keeps",
         )
-    )
-    # The first is what the endpoint promises first; the others are in --json.
-    shown = quality[: max(1, (width - 72) // 24)]
-    table = grid(
-        "candidate", ">size", ">memory", ">p50", ">speed", *(f">{m}" for m in shown), ">keeps"
-    )
-    for f in seen:
-        speed = f.figures["speedup"].range
-        cells = []
-        for metric in shown:
-            figure = f.figures.get(metric)
-            cells.append(
-                _DASH if figure is None else _interval(figure.range.low, figure.range.high)
+        for f in seen:
+            speed = f.figures["speedup"].range
+            made.add_row(
+                f.name,
+                words.size(f.figures["file_bytes"].range.value),
+                words.size(f.figures["memory_bytes"].range.value)
+                if "memory_bytes" in f.figures
+                else _DASH,
+                words.seconds(f.figures["latency_p50"].range.value),
+                f"{speed.low:.1f} to {speed.high:.1f}x",
+                *(_interval(f.figures[m]) if m in f.figures else _DASH for m in metrics),
+                _DASH if f.meets is None else words.percent(f.meets, digits=0),
             )
-        table.add_row(
-            f.name,
-            words.size(f.figures["file_bytes"].range.value),
-            words.size(f.figures["memory_bytes"].range.value),
-            words.seconds(f.figures["latency_p50"].range.value),
-            f"{speed.low:.1f} to {speed.high:.1f}x",
-            *cells,
-            _DASH if f.meets is None else words.percent(f.meets, digits=0),
-        )
-    return table
+        return made
+
+    # As many promises as the terminal is wide enough for, in their order; --json has all.
+    many = len(quality)
+    while many > 1 and not whole_words(table(quality[:many]), width):
+        many -= 1
+    return table(quality[:many])
 
 
-def _interval(low: float, high: float) -> str:
-    """In points of a fraction.
+def _interval(figure: Figure) -> str:
+    """Of a fraction in per cent, without repeating the sign of it.
 
-    >>> _interval(-0.0012, 0.0213)
+    >>> from headgate.optimize.forecasts import Figure
+    >>> from headgate.theory.intervals import Range
+    >>> _interval(Figure("quality", "points", Range(0.01, -0.0012, 0.0213)))
     '−0.1 to 2.1 %'
     """
-    return f"{low * 100:z.1f} to {high * 100:z.1f} %".replace("-", "−")
+    low, high = figure.range.low, figure.range.high
+    if figure.unit in ("points", "share"):
+        return f"{low * 100:z.1f} to {high * 100:z.1f} %".replace("-", "−")
+    return f"{low:.3g} to {high:.3g}".replace("-", "−")
 
 
-def _cost(found: Previewed, seen: list[Forecast]) -> Table:
+def _cost(found: Previewed, seen: Sequence[Forecast]) -> Table:
     from headgate.cli.output import grid
     from headgate.report import words
 
-    table = grid("candidate", ">items needed", ">of", ">device time", ">money", "advice")
+    priced = [">money"] if found.price_per_s else []
+    table = grid("=candidate", f">items needed of {found.evaluated:,}", ">time", *priced, "advice")
     for f in seen:
         cost_s = f.cost_s or 0.0
-        table.add_row(
-            f.name,
-            "no n" if f.n_required is None else words.count(f.n_required),
-            words.count(found.evaluated),
-            words.seconds(cost_s),
-            words.money(cost_s * found.price_per_s, found.currency) if found.price_per_s else _DASH,
-            f.advice,
-        )
+        money = [words.money(cost_s * found.price_per_s, found.currency)] if priced else []
+        needed = "no n suffices" if f.n_required is None else words.count(f.n_required)
+        table.add_row(f.name, needed, words.seconds(cost_s), *money, f.advice)
     return table

@@ -6,10 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from headgate.distillation import STUDENTS, Recipe
-from headgate.objects import Contract, parse
+from headgate.objects import parse
+from headgate.optimize.blocks import SpeedBlocks
 from headgate.optimize.job import Job
 from headgate.optimize.recorder import Recorded
-from headgate.optimize.stages import Tried
+from headgate.optimize.scoring import measured_of
+from headgate.optimize.stages import Baseline, Tried
 from headgate.report import Expectation, Figure, Learning
 
 __all__ = ["expectations", "learning", "trainings"]
@@ -24,39 +26,31 @@ _SHOWN = {
 """Figure -> quantity; throughput is left out, which the speed-up tells as well."""
 
 
-def expectations(job: Job, tried: Sequence[Tried]) -> list[Expectation]:
+def expectations(
+    job: Job, baseline: Baseline, tried: Sequence[Tried], speed: SpeedBlocks
+) -> list[Expectation]:
     """Every figure that was forecast, and what was measured of it: quality first."""
-    limits = {_about(c): c.limit for c in job.contracts}
+    limits = {c.metric: c.limit for c in job.contracts}
     rows = []
     for t in tried:
+        truths = {m: (value, run) for m, value, run in measured_of(job, baseline, t, speed)}
         for name, figure in t.forecast.figures.items():
             quality = figure.about == "quality"
             if not quality and name not in _SHOWN:
                 continue
-            r = figure.range
-            forecast = Figure(r.value, figure.unit, t.forecast.entry, r.low, r.high)
+            r, unit = figure.range, figure.unit
             rows.append(
                 Expectation(
                     t.name,
                     name if quality else _SHOWN[name],
-                    forecast,
-                    _measured(job, t, name, figure.unit),
-                    limits.get(name) if quality else None,
+                    Figure(r.value, unit, t.forecast.entry, r.low, r.high),
+                    Figure(truths[name][0], unit, truths[name][1]) if name in truths else None,
+                    limits.get(name.removeprefix("loss of ")) if quality else None,
                 )
             )
     order = [*dict.fromkeys(r.quantity for r in rows if r.quantity not in _SHOWN.values())]
     order += _SHOWN.values()
     return sorted(rows, key=lambda r: order.index(r.quantity))
-
-
-def _about(contract: Contract) -> str:
-    relative = contract.bound.value.endswith("current_by")
-    return f"loss of {contract.metric}" if relative else contract.metric
-
-
-def _measured(job: Job, tried: Tried, name: str, unit: str) -> Figure | None:
-    score = job.store.latest("score", forecast=tried.forecast.entry, metric=name)
-    return None if score is None else Figure(score.body["truth"], unit, score.body["run"])
 
 
 def trainings(job: Job) -> Iterator[tuple[str, Recorded]]:

@@ -9,15 +9,16 @@ ledger, so that it can be held against what was measured.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from headgate.config import load_config
 from headgate.engines.check import check_onnx
-from headgate.errors import HeadgateError
+from headgate.errors import EngineError, HeadgateError
 from headgate.ledger import Store
-from headgate.objects import Action, BatchInvariance
+from headgate.objects import Action, BatchInvariance, Build
 from headgate.optimize.blocks import SpeedBlocks
 from headgate.optimize.forecasts import (
     Figure,
@@ -28,12 +29,14 @@ from headgate.optimize.forecasts import (
     speeds_of,
 )
 from headgate.optimize.job import Job, open_job
+from headgate.optimize.making import Maker, make_build
 from headgate.optimize.making.quantized import CALIBRATION_ITEMS
 from headgate.optimize.pilots import (
     CALIBRATION_ITEMS as PILOT_ITEMS,
 )
 from headgate.optimize.pilots import (
     PilotBuild,
+    PilotQuality,
     make_pilots,
     pilot_blocks,
     pilot_memory,
@@ -47,7 +50,13 @@ from headgate.optimize.stages import Baseline, measure_baseline
 from headgate.optimize.student_forecasts import StudentForecast, forecast_student
 from headgate.planning import CANDIDATES, Candidate
 from headgate.planning.scorecard import Score
-from headgate.quantization import ModelFacts, QuantizationForecast, Scheme, forecast
+from headgate.quantization import (
+    FP32_OPENVINO,
+    ModelFacts,
+    QuantizationForecast,
+    Scheme,
+    forecast,
+)
 from headgate.quantization.preview import Pilot, QualityForecast, Side
 from headgate.report import words
 
@@ -56,6 +65,8 @@ __all__ = ["HOPELESS", "Previewed", "preview", "preview_endpoint"]
 HOPELESS = 0.05
 """Not tried where the chance to keep its quality contracts is at most this."""
 _LIKELY = 0.5
+_SMALLER = 0.98
+"""Of the model's file: a scheme that leaves more than this has quantized next to nothing."""
 _PILOT_S = 3.0
 """Of the baseline's time: a pilot may look at as many items as it answers in that."""
 _PASSES_A_SAMPLE = 4
@@ -97,12 +108,14 @@ class _Known:
     job: Job
     baseline: Baseline
     facts: ModelFacts
-    memory_bytes: int
-    """Peak of a process that serves the baseline."""
+    memory_bytes: Mapping[str, int]
+    """Engine -> peak of a process that serves the model as it is on it, where that is known."""
     of: Mapping[str, str]
     """What the forecasts are about."""
     pilots: Mapping[str, PilotBuild]
     students: Mapping[str, _Student]
+    answers: Mapping[str, PilotQuality]
+    """Of the pilots that could be made."""
     speed: SpeedBlocks | None
     """Of the pilots; None without any."""
 
@@ -155,12 +168,19 @@ def preview(job: Job, baseline: Baseline) -> Sequence[Forecast]:
     lacks = {name: _lacks(job, CANDIDATES[name], facts) for name in job.config.candidates}
     cheap = [n for n, lack in lacks.items() if not lack and CANDIDATES[n].student is None]
     pilots = {pilot.name: pilot for pilot in make_pilots(job, cheap)}
+    answers: dict[str, PilotQuality] = {}
+    for name, pilot in pilots.items():
+        try:
+            if pilot.build is not None:
+                answers[name] = _answered(job, baseline, pilot.build)
+        except HeadgateError as error:  # one candidate that does not run must not cost the others
+            pilots[name] = replace(pilot, build=None, failed=error.what.splitlines()[0])
     made = [pilot.build for pilot in pilots.values() if pilot.build is not None]
     known = _Known(
         job=job,
         baseline=baseline,
         facts=facts,
-        memory_bytes=pilot_memory(job, baseline.build)[0],
+        memory_bytes=_memory(job, baseline, made),
         of={
             "endpoint": job.config.endpoint,
             "model": job.source.build.version,
@@ -174,9 +194,23 @@ def preview(job: Job, baseline: Baseline) -> Sequence[Forecast]:
             baseline,
             (s for n, lack in lacks.items() if not lack and (s := CANDIDATES[n].student)),
         ),
+        answers=answers,
         speed=pilot_blocks(job, [baseline.build, *made]) if made else None,
     )
     return [_look_at(known, name, lack) for name, lack in lacks.items()]
+
+
+def _memory(job: Job, baseline: Baseline, made: Sequence[Build]) -> Mapping[str, int]:
+    """Of each engine that a pilot runs on, a process with the model as it is."""
+    plain = [baseline.build] if made else []
+    if any(build.engine == FP32_OPENVINO.engine for build in made):
+        maker = Maker(job.recorder, job.source, job.inputs, job.profile)
+        plain.append(make_build(FP32_OPENVINO.name, maker))
+    peaks: dict[str, int] = {}
+    for build in plain:
+        with contextlib.suppress(EngineError):  # what it takes is then not forecast
+            peaks[build.engine] = pilot_memory(job, build)[0]
+    return peaks
 
 
 def _look_at(known: _Known, name: str, lacks: Sequence[str]) -> Forecast:
@@ -190,11 +224,19 @@ def _look_at(known: _Known, name: str, lacks: Sequence[str]) -> Forecast:
     quantized = _quantized(known, candidate.scheme, pilot)
     expected = _said(quantized) if candidate.scheme.quantizes or pilot is not None else []
     detail: dict[str, object] = {"quantization": quantized} if expected else {}
+    made = None if pilot is None or pilot.build is None else pilot
     looked = None if student is None else student.forecast
+    meets = quantized.meets if looked is None else looked.meets
+    training_s = None if looked is None else looked.training_s.value
     if student is not None:
         expected += _said_of(student)
         detail["student"] = student.unknown if looked is None else looked.detail
-    skip = "; ".join(lacks) or _hopeless(quantized) or (looked.hopeless if looked else "")
+    skip = (
+        "; ".join(lacks)
+        or _no_smaller(known, candidate, quantized)
+        or _hopeless(quantized)
+        or (looked.hopeless if looked else "")
+    )
     found = Forecast(
         name=name,
         skip=skip,
@@ -202,15 +244,13 @@ def _look_at(known: _Known, name: str, lacks: Sequence[str]) -> Forecast:
         warnings=quantized.warnings,
         entry="",
         preview="quantization" if candidate.student is None else "distillation",
-        figures=_student_figures(looked, candidate.scheme)
-        if pilot is None or pilot.build is None
-        else _figures(quantized),
-        meets=looked.meets if looked else quantized.meets,
+        figures=_figures(known.job, quantized)
+        if made is not None
+        else _student_figures(looked, candidate.scheme),
+        meets=meets,
         n_required=quantized.n_required,
-        cost_s=(looked.training_s.value if looked else None)
-        if pilot is None or pilot.build is None
-        else _cost_s(known, pilot, quantized),
-        advice=_advice(skip, looked.meets if looked else quantized.meets),
+        cost_s=_cost_s(known, made, quantized) if made is not None else training_s,
+        advice=_advice(skip, meets),
     )
     return replace(found, entry=keep_forecast(known.job.store, found, of=known.of, detail=detail))
 
@@ -236,7 +276,7 @@ def _lacks(job: Job, candidate: Candidate, facts: ModelFacts) -> Sequence[str]:
             return ["a student takes layers of a transformers encoder (model: {path: DIR})"]
     lacks = [what for there, what in needs if not there]
     applies = forecast(
-        candidate.scheme, facts, job.profile.flags, source_file_bytes=0, baseline_memory_bytes=0
+        candidate.scheme, facts, job.profile.flags, source_file_bytes=0, fp32_memory_bytes=None
     )
     if not applies.applies:
         lacks.append(applies.reason)
@@ -264,45 +304,51 @@ def _quantized(known: _Known, scheme: Scheme, pilot: PilotBuild | None) -> Quant
         known.facts,
         job.profile.flags,
         source_file_bytes=size,
-        baseline_memory_bytes=known.memory_bytes,
+        fp32_memory_bytes=known.memory_bytes.get(scheme.engine),
         pilot=None if pilot is None or pilot.build is None else _pilot(known, pilot),
+    )
+
+
+def _answered(job: Job, baseline: Baseline, build: Build) -> PilotQuality:
+    items = len(baseline.quality.items)
+    return pilot_quality(
+        job,
+        build,
+        vectors=baseline.quality_run.outputs["vectors"],
+        items=items,
+        most=round(items * _PILOT_S / max(baseline.quality_run.seconds, 1e-3)),
     )
 
 
 def _pilot(known: _Known, pilot: PilotBuild) -> Pilot:
     assert pilot.build is not None
     assert known.speed is not None
-    job, baseline = known.job, known.baseline
-    items = len(baseline.quality.items)
-    looked = pilot_quality(
-        job,
-        pilot.build,
-        vectors=baseline.quality_run.outputs["vectors"],
-        items=items,
-        most=round(items * _PILOT_S / max(baseline.quality_run.seconds, 1e-3)),
-    )
+    job = known.job
     speeds = speeds_of(known.speed, pilot.name)
     return Pilot(
         file_bytes=bytes_of(job.store, pilot.build),
-        memory_bytes=pilot_memory(job, pilot.build)[0],
         p50_s=speeds.p50_s,
         per_s=speeds.per_s,
         speedups=speeds.speedups,
-        quality=quality_pilots(job, looked, baseline.quality),
+        quality=quality_pilots(job, known.answers[pilot.name], known.baseline.quality),
         again=pilot.again,
     )
 
 
-def _figures(q: QuantizationForecast) -> Mapping[str, Figure]:
+def _figures(job: Job, q: QuantizationForecast) -> Mapping[str, Figure]:
     assert q.p50_s is not None
     assert q.per_s is not None
     return {
         "file_bytes": Figure("size", "bytes", q.file_bytes),
-        "memory_bytes": Figure("size", "bytes", q.memory_bytes),
+        **(
+            {"memory_bytes": Figure("size", "bytes", q.memory_bytes)}
+            if q.memory_bytes is not None
+            else {}
+        ),
         "latency_p50": Figure("speed", "s", q.p50_s),
         "per_s": Figure("speed", "per_s", q.per_s),
         "speedup": Figure("speed", "times", q.speedup),
-        **{name_of(each): Figure("quality", "points", each.range) for each in q.quality},
+        **{_name(each): Figure("quality", _unit(job, each), each.range) for each in q.quality},
     }
 
 
@@ -319,9 +365,30 @@ def _student_figures(student: StudentForecast | None, scheme: Scheme) -> Mapping
     }
 
 
-def name_of(q: QualityForecast) -> str:
+def _unit(job: Job, q: QualityForecast) -> str:
+    """As the report shows values of the metric."""
+    fraction = job.unit(q.metric) == "fraction"
+    if q.side is Side.LOSS:
+        return "points" if fraction else "difference"
+    return "share" if fraction else ""
+
+
+def _name(q: QualityForecast) -> str:
     """``loss of recall@10``; the metric itself where its own value is promised."""
     return f"loss of {q.metric}" if q.side is Side.LOSS else q.metric
+
+
+def _no_smaller(known: _Known, candidate: Candidate, q: QuantizationForecast) -> str:
+    """Why a file of the scheme's own is not worth it, if so: none of it was quantized."""
+    if not (q.piloted and candidate.scheme.makes_files):
+        return ""
+    source = bytes_of(known.job.store, known.baseline.build)
+    if q.file_bytes.value < _SMALLER * source:
+        return ""
+    return (
+        "ruled out by its pilot: it makes the file no smaller, for want of operators that it "
+        "quantizes"
+    )
 
 
 def _hopeless(q: QuantizationForecast) -> str:
@@ -330,7 +397,7 @@ def _hopeless(q: QuantizationForecast) -> str:
     worst = min((each for each in q.quality if each.stops), key=lambda each: each.meets)
     shown = f"{worst.range.value:.3g} ({worst.range.low:.3g} to {worst.range.high:.3g})"
     return (
-        f"ruled out by its pilot: {name_of(worst)} would be {shown}, and the contract says "
+        f"ruled out by its pilot: {_name(worst)} would be {shown}, and the contract says "
         f"{worst.limit:.3g}: a chance of {worst.meets:.1%}, and {HOPELESS:.0%} is the least"
     ).replace("%", " %")
 

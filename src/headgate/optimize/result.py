@@ -13,6 +13,7 @@ from headgate.optimize.audit import Audited
 from headgate.optimize.blocks import SpeedBlocks
 from headgate.optimize.comparisons import Comparisons
 from headgate.optimize.expectations import expectations, learning
+from headgate.optimize.forecasts import read_scorecard
 from headgate.optimize.holdout import looks
 from headgate.optimize.job import Job
 from headgate.optimize.load import Side
@@ -114,7 +115,7 @@ def build_report(
         savings=tuple(show.savings(findings)) if findings else (),
         shares=tuple(show.shares(findings.comparisons)) if findings else (),
         predictions=tuple(show.predictions(findings)) if findings else (),
-        expectations=tuple(expectations(job, tried)),
+        expectations=tuple(expectations(job, baseline, tried, speed)),
         learning=tuple(learning(job)),
         curves=tuple(show.curves(baseline, findings)),
         distributions=tuple(show.distributions(findings)) if findings else (),
@@ -515,6 +516,7 @@ def _notes(
         others = [c.describe() for c in job.contracts if not is_alone(c)]
         if others:
             notes.append(f"Not judged, since they compare two builds: {'; '.join(others)}.")
+    notes += [f"Forecasts of {score.describe()}." for score in read_scorecard(job.store)]
     if not job.inputs.labelled:
         quality = "what your own metrics say" if foreign else "agreement with the current release"
         notes.append(f"There are no labels: quality here is {quality}.")

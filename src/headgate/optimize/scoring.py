@@ -12,7 +12,7 @@ from headgate.optimize.forecasts import bytes_of, keep_truth, speeds_of
 from headgate.optimize.job import Job
 from headgate.optimize.stages import Baseline, Tried
 
-__all__ = ["hold_to_forecasts"]
+__all__ = ["hold_to_forecasts", "measured_of"]
 
 
 def hold_to_forecasts(
@@ -20,12 +20,12 @@ def hold_to_forecasts(
 ) -> None:
     """A ``score`` for every figure that was forecast of a candidate and is now measured."""
     for candidate in tried:
-        for metric, truth, run in _measured(job, baseline, candidate, speed):
+        for metric, truth, run in measured_of(job, baseline, candidate, speed):
             if metric in candidate.forecast.figures:
                 keep_truth(job.store, candidate.forecast, metric, truth, run=run)
 
 
-def _measured(
+def measured_of(
     job: Job, baseline: Baseline, tried: Tried, speed: SpeedBlocks
 ) -> Iterator[tuple[str, float, str]]:
     """(what, its value, the entry of the run that measured it)."""

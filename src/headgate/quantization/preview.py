@@ -38,9 +38,10 @@ __all__ = [
 
 _SHRINKABLE = ("Gather",)
 """Besides matrix products: embedding tables, which every int8 scheme here stores in int8."""
-_COPIES = 1.3
-"""Bytes of memory for a byte of weights, loaded: products are laid out anew for the kernel, and the
-rest is kept (MiniLM and its cuts on ONNX Runtime: 1.2 to 1.5)."""
+_COPIES = {"onnxruntime": 1.3, "openvino": 0.8}
+"""Bytes of a serving process for a byte of the file, by engine. ONNX Runtime lays out products anew
+for its kernels and keeps the rest; OpenVINO maps its weights from the file. MiniLM and its cuts in
+fp32 and int8: 1.2 to 1.5, and 0.6 to 0.8."""
 _DRIFT_OF_TIMES = 0.06
 """Standard deviation of the logarithm of one build's time from hour to hour: a machine that is
 shared, or warm, is another one. A ratio of builds in turn is free of it."""
@@ -78,8 +79,6 @@ class Pilot:
     """What was measured of a small build of the scheme."""
 
     file_bytes: int
-    memory_bytes: int | None
-    """Peak of a process that serves it; None where that was not measured."""
     p50_s: tuple[float, ...]
     """Median latency of a lone item, one a block."""
     per_s: tuple[float, ...]
@@ -122,8 +121,8 @@ class QuantizationForecast:
     coverage: float
     """Share of matrix products that the scheme speeds up."""
     file_bytes: Range
-    memory_bytes: Range
-    """Of the process that serves it, at its peak."""
+    memory_bytes: Range | None
+    """Of the process that serves it, at its peak; None where fp32's is not known."""
     speedup: Range
     """Baseline's time over this one's, for the same batches; above 1 is faster."""
     p50_s: Range | None = None
@@ -152,11 +151,14 @@ def forecast(
     flags: Collection[str],
     *,
     source_file_bytes: int,
-    baseline_memory_bytes: int,
+    fp32_memory_bytes: int | None,
     pilot: Pilot | None = None,
     min_weights: int = 100_000,
 ) -> QuantizationForecast:
-    """The forecast of ``scheme``, from what is known so far."""
+    """The forecast of ``scheme``, from what is known so far.
+
+    ``fp32_memory_bytes``: peak of a process that serves the model as it is, on the scheme's engine.
+    """
     applicability = applies_to(scheme, facts, flags, min_weights=min_weights)
     fast = not scheme.fast_with or bool(set(scheme.fast_with) & set(flags))
     small = file_bytes(scheme.file_bits, facts, source_file_bytes)
@@ -167,23 +169,21 @@ def forecast(
         "warnings": applicability.warnings,
         "coverage": coverage(facts),
     }
-    held = memory_bytes(
-        baseline_memory_bytes,
-        source_file_bytes - file_bytes(scheme.weight_bits, facts, source_file_bytes),
-    )
+    saved = source_file_bytes - (small if pilot is None else pilot.file_bytes)
+    held = None
+    if fp32_memory_bytes is not None:
+        held = _within(memory_bytes(fp32_memory_bytes, scheme.engine, saved), 0.15)
     if pilot is None:
         return QuantizationForecast(
             **known,  # type: ignore[arg-type]  # five fields of as many types
             file_bytes=_within(small, 0.02),
-            memory_bytes=_within(held, 0.15),
+            memory_bytes=held,
             speedup=speedup_by_coverage(scheme, coverage(facts), fast=fast),
         )
     return QuantizationForecast(
         **known,  # type: ignore[arg-type]  # five fields of as many types
         file_bytes=_within(pilot.file_bytes, 0.005),
-        memory_bytes=_within(held, 0.15)
-        if pilot.memory_bytes is None
-        else _within(pilot.memory_bytes, 0.05),
+        memory_bytes=held,
         speedup=ratio_to_come(pilot.speedups),
         p50_s=time_to_come(pilot.p50_s),
         per_s=time_to_come(pilot.per_s),
@@ -209,13 +209,14 @@ def file_bytes(bits: int, facts: ModelFacts, source_file_bytes: int) -> int:
     return round(source_file_bytes - shrinks * max(bytes_now - bits / 8, 0.0))
 
 
-def memory_bytes(baseline_bytes: int, saved_weight_bytes: int) -> int:
-    """Peak of a process with so many bytes of weights less; activations stay in fp32.
+def memory_bytes(fp32_bytes: int, engine: str, saved_file_bytes: int) -> int:
+    """Peak of a process whose model's file is so many bytes smaller, from that of fp32 on the same
+    engine: what it loads and compiles, and activations at the largest batch, stay as they are.
 
-    Holds on the engine that the baseline was measured on: another brings what it compiles, which
-    only a pilot tells.
+    >>> memory_bytes(290_000_000, "onnxruntime", 67_000_000)
+    202900000
     """
-    return round(baseline_bytes - _COPIES * saved_weight_bytes)
+    return round(fp32_bytes - _COPIES[engine] * saved_file_bytes)
 
 
 def speedup_by_coverage(scheme: Scheme, covered: float, *, fast: bool) -> Range:
@@ -297,6 +298,7 @@ def quality(pilot: QualityPilot, *, again: bool) -> QualityForecast:
         n_required=required_n_paired_mean(
             sd=found.sd,
             margin=min(room, pilot.limit) if pilot.side is Side.LOSS else room,
+            largest=pilot.largest,
         ),
         stops=pilot.stops,
     )

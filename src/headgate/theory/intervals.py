@@ -49,8 +49,17 @@ class Range:
     high: float
 
     def holds(self, measured: float) -> bool:
-        """Whether ``measured`` lies in the interval, its ends included."""
-        return self.low <= measured <= self.high
+        """Whether ``measured`` lies in the interval, its ends included.
+
+        Both may have been rounded to 12 digits on their way through a ledger.
+
+        >>> Range(0.1, 0.1, 0.1).holds(0.1 + 1e-15)
+        True
+        """
+        inside = self.low <= measured <= self.high
+        return inside or any(
+            math.isclose(measured, e, abs_tol=1e-12) for e in (self.low, self.high)
+        )
 
 
 def normal_quantile(level: float) -> float:

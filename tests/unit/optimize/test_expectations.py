@@ -6,14 +6,19 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import cast
 
+import pytest
+
 from headgate.distillation import STUDENTS, control
 from headgate.ledger import Store
 from headgate.objects import Bound, canonical, jsonable
-from headgate.optimize.expectations import expectations, learning
-from headgate.optimize.forecasts import Figure, Forecast, keep_forecast, keep_truth
+from headgate.optimize import expectations as module
+from headgate.optimize.blocks import SpeedBlocks
+from headgate.optimize.expectations import learning
+from headgate.optimize.forecasts import Figure, Forecast, keep_forecast
 from headgate.optimize.job import Job
 from headgate.optimize.recorder import Recorded
-from headgate.optimize.stages import Tried
+from headgate.optimize.stages import Baseline, Tried
+from headgate.report import Expectation
 from headgate.theory.intervals import Range
 
 from .fakes import contract
@@ -37,11 +42,22 @@ def job_of(store: Store, *runs: Recorded) -> Job:
     return cast("Job", SimpleNamespace(store=store, contracts=limits, recorder=recorder))
 
 
-def test_forecasts_stand_beside_what_was_measured_of_them(store: Store) -> None:
+def shown(
+    store: Store, made: Tried, monkeypatch: pytest.MonkeyPatch, **truths: float
+) -> list[Expectation]:
+    """What is shown where ``truths`` were measured by one run."""
+    measured = [(name, value, "sha256:run") for name, value in truths.items()]
+    monkeypatch.setattr(module, "measured_of", lambda *given: measured)
+    baseline, speed = cast("Baseline", None), cast("SpeedBlocks", None)
+    return module.expectations(job_of(store), baseline, [made], speed)
+
+
+def test_forecasts_stand_beside_what_was_measured_of_them(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Quality first, with its contract; throughput is left out; each with its entry."""
     made = tried(store, "student3")
-    keep_truth(store, made.forecast, "speedup", 2.1, run="sha256:run")
-    quality, speed = expectations(job_of(store), [made])
+    quality, speed = shown(store, made, monkeypatch, speedup=2.1, per_s=95.0)
     assert (quality.quantity, quality.limit, quality.measured) == ("loss of recall@10", 0.05, None)
     assert (speed.quantity, speed.limit, speed.held) == ("speed-up", None, True)
     assert speed.measured is not None
@@ -49,9 +65,11 @@ def test_forecasts_stand_beside_what_was_measured_of_them(store: Store) -> None:
     assert {quality.forecast.entry, speed.forecast.entry} == {made.forecast.entry}
 
 
-def test_of_a_skipped_candidate_the_forecast_alone_is_shown(store: Store) -> None:
+def test_of_a_skipped_candidate_the_forecast_alone_is_shown(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """That is why it was skipped."""
-    rows = expectations(job_of(store), [tried(store, "student2", "no chance")])
+    rows = shown(store, tried(store, "student2", "no chance"), monkeypatch)
     assert [r.measured for r in rows] == [None, None]
 
 

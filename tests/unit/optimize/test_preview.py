@@ -132,7 +132,7 @@ def test_the_forecast_is_one_entry_however_often_it_is_asked_for(
 
 
 def test_the_truth_is_joined_to_the_forecast_once(measured: tuple[Job, Baseline]) -> None:
-    """Each figure that was forecast and is measured becomes a score, and the scorecard counts it."""
+    """Each figure that was forecast and is measured becomes a score, which the scorecard counts."""
     job, baseline = measured
     found = look(measured)
     tried, speed = make_candidates(job, baseline, list(found.values()))
@@ -176,6 +176,22 @@ def test_a_pilot_that_fails_says_why(
     monkeypatch.setattr(pilots_module, "make_build", broken)
     found = look(measured)["int8_dynamic"]
     assert (found.skip, found.figures) == ("an operator is missing", {})
+
+
+def test_a_pilot_that_does_not_run_says_why(
+    measured: tuple[Job, Baseline], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It could be made, and fails at its first batch; a process that cannot be weighed is left
+    out of the forecast."""
+
+    def broken(*_: object, **__: object) -> None:
+        raise EngineError("the kernel refuses the shape", where="int8_dynamic")
+
+    monkeypatch.setattr(preview_module, "pilot_memory", broken)
+    assert "memory_bytes" not in look(measured)["int8_dynamic"].figures
+    monkeypatch.setattr(preview_module, "pilot_quality", broken)
+    found = look(measured)["int8_dynamic"]
+    assert (found.skip, found.figures) == ("the kernel refuses the shape", {})
 
 
 def independent() -> Contract:
