@@ -14,7 +14,13 @@ from benchmarks.convention import Target, finish, parser
 Part = Callable[..., tuple[Mapping[str, Target], dict[str, object]]]
 """Called with ``quick``; targets and details."""
 
-PARTS = ("kernels", "calibration_memory", "identical", "quantization_preview")
+PARTS = (
+    "kernels",
+    "calibration_memory",
+    "identical",
+    "quantization_preview",
+    "distillation_preview",
+)
 """Each is the function of its name, in the module of its name."""
 
 

@@ -66,7 +66,9 @@ def _through_zero(at: NDArray[np.float64], means: NDArray[np.float64]) -> NDArra
     """
     columns = np.stack([at, at**2], axis=1)
     root = np.sqrt(at)[:, None]  # the variance of a mean grows about as its share does
-    found: NDArray[np.float64] = np.linalg.lstsq(columns / root, means / root[:, 0])[0]
+    found: NDArray[np.float64] = np.linalg.lstsq(columns / root, means / root[:, 0])[0].astype(
+        np.float64
+    )
     return found
 
 
@@ -86,4 +88,5 @@ def standard_errors(
     hard = losses.mean(axis=0) / losses.mean()
     left = losses - means[:, None] * hard
     errors: NDArray[np.float64] = left.std(axis=1, ddof=1) / math.sqrt(losses.shape[1])
-    return np.maximum(errors, least_share * means)
+    floored: NDArray[np.float64] = np.maximum(errors, least_share * means)
+    return floored

@@ -1,10 +1,11 @@
 """Which pilots a student gets before it is paid for, and what they cost beside its training.
 
-Three data sizes and three step counts in four pilots: one gets through its texts once, with half
-and with a quarter of the steps too, and one goes four times through a quarter of them. Each has its
-own whole schedule of learning rates: a long run that is cut off stands at a high rate, and its loss
-is not the one that such a run would have ended with. All go on from one closed-form start. Batches
-are a quarter of the recipe's, so that there are four times as many steps for the same texts.
+Three data sizes and three step counts in four pilots: the longest gets through its texts once, two
+more do so with a half and with a quarter of both, and one goes twice through a quarter. Each has
+its own whole schedule of learning rates: a long run that is cut off stands at a high rate, and its
+loss is not the one that such a run would have ended with. All go on from one closed-form start.
+Batches are a quarter of the recipe's, so that there are four times as many steps for the same
+texts.
 
 Costs are counted in *layer passes*: one text once through one layer. A training step takes three of
 them for each text and layer, two of them backwards (Kaplan et al., arXiv 2001.08361, section 2.1).
@@ -26,7 +27,7 @@ __all__ = ["PilotPlan", "distinct_texts", "plan_pilots", "training_passes"]
 
 SHARE = 0.1
 """Of the training's cost, all that the pilots may cost."""
-_RUNS = ((0.25, 0.25), (0.5, 0.5), (0.25, 1.0), (1.0, 1.0))
+_RUNS = ((0.25, 0.25), (0.25, 0.5), (0.5, 0.5), (1.0, 1.0))
 """Texts and steps of each pilot, as shares of the longest one's."""
 _PARTS = 4
 _BATCH_SHARE = 4
@@ -52,6 +53,8 @@ class PilotPlan:
     """Of the evaluation split, what the last one answers; 0 to 1."""
     passes: float
     """Layer passes of all of it, the teacher's answers among them."""
+    answers_passes: float
+    """Of those, the teacher's answers."""
     training_passes: float
     """Of the training that is forecast."""
 
@@ -64,6 +67,11 @@ class PilotPlan:
     def share(self) -> float:
         """What the pilots cost, as a share of the training."""
         return self.passes / self.training_passes
+
+    def training_s(self, pilots_s: float) -> float:
+        """Device seconds of the training, where the pilots took ``pilots_s`` without the teacher's
+        answers."""
+        return pilots_s * self.training_passes / (self.passes - self.answers_passes)
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> PilotPlan:
@@ -96,7 +104,7 @@ def plan_pilots(
 
     >>> made = plan_pilots(Recipe(), teacher_layers=6, evaluation_texts=3800)
     >>> [(run.max_texts, run.steps) for run in made.runs]
-    [(96, 12), (192, 24), (96, 48), (384, 48)]
+    [(112, 14), (112, 28), (224, 28), (448, 56)]
     """
     if recipe.static:  # its start alone asks the teacher about every token that there is
         return None
@@ -104,7 +112,7 @@ def plan_pilots(
     budget, kept = share * whole, recipe.layers_kept
     start_texts = min(_START_TEXTS, recipe.bridge_texts)
     fixed = _start(start_texts, kept, teacher_layers, padding=2)
-    fixed += _VALIDATION_TEXTS * len(_RUNS) * kept
+    fixed += _VALIDATION_TEXTS * (1 + len(_RUNS)) * kept
     answers = evaluation_texts * kept
     evaluated = min(1.0, _EVALUATION_SHARE * budget / answers)
     fixed += evaluated * answers
@@ -132,6 +140,7 @@ def plan_pilots(
         validation_texts=_VALIDATION_TEXTS,
         evaluation_share=evaluated,
         passes=fixed + steps * a_step,
+        answers_passes=steps * batch * teacher_layers,
         training_passes=whole,
     )
 

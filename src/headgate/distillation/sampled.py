@@ -56,10 +56,10 @@ class RetrievalSample:
                 ahead.append(count)
         share = len(passages) / self.size
         counts, chances = ahead_of_all(np.array(ahead), share=share, size=self.size)
-        total = np.bincount(owners, weights=chances @ METRICS[metric](counts))
+        worth = chances @ METRICS[metric](counts)
+        total: NDArray[np.float64] = np.bincount(owners, weights=worth).astype(np.float64)
         best_of_all = [min(len(wanted), _TOP) for wanted in self.relevant]
-        found: NDArray[np.float64] = total if metric == "mrr@10" else total / best_of_all
-        return found
+        return total if metric == "mrr@10" else total / best_of_all
 
 
 def between(teacher: Vectors, student: Vectors, share: float) -> Vectors:

@@ -3,19 +3,18 @@
 What cannot be made, or must not be served, is said without measuring anything. Of the rest pilots
 are run (``pilots``), and the pure previews of ``quantization`` and ``distillation`` turn their
 figures into forecasts. A candidate that will almost certainly break a quality contract is not tried
-either. Each forecast is an entry of the ledger, so that it can be held against what was measured.
+either, nor one with a student that is not worth its training. Each forecast is an entry of the
+ledger, so that it can be held against what was measured.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from headgate.config import load_config
-from headgate.distillation import Recipe, break_even_requests
-from headgate.engines import codec_for
 from headgate.engines.check import check_onnx
 from headgate.errors import EngineError, HeadgateError
 from headgate.ledger import Store
@@ -47,6 +46,7 @@ from headgate.optimize.progress import Progress, Silent
 from headgate.optimize.recorder import clean_scratch
 from headgate.optimize.rules import CHOOSING_BLOCKS, register_rules
 from headgate.optimize.stages import Baseline, measure_baseline
+from headgate.optimize.student_forecasts import StudentForecast, forecast_student
 from headgate.planning import CANDIDATES, Candidate
 from headgate.planning.scorecard import Score
 from headgate.quantization import (
@@ -70,8 +70,6 @@ _PILOT_S = 3.0
 """Of the baseline's time: a pilot may look at as many items as it answers in that."""
 _PASSES_A_SAMPLE = 4
 """Of a forward pass in the model's precision, for each item that static scales are taken from."""
-_BACKWARD = 2.0
-"""A backward pass costs about two forward passes (Kaplan et al., arXiv 2001.08361, section 2.1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +90,17 @@ class Previewed:
 
 
 @dataclass(frozen=True, slots=True)
+class _Student:
+    """What is known of a student before it is trained."""
+
+    forecast: StudentForecast | None
+    unknown: str
+    """Why nothing is, though it may be trained."""
+    failed: str
+    """Why it cannot be trained."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Known:
     """What all candidates are looked at with."""
 
@@ -103,6 +112,7 @@ class _Known:
     of: Mapping[str, str]
     """What the forecasts are about."""
     pilots: Mapping[str, PilotBuild]
+    students: Mapping[str, _Student]
     answers: Mapping[str, PilotQuality]
     """Of the pilots that could be made."""
     speed: SpeedBlocks | None
@@ -178,6 +188,11 @@ def preview(job: Job, baseline: Baseline) -> Sequence[Forecast]:
             "e": job.recorder.environment,
         },
         pilots=pilots,
+        students=_students(
+            job,
+            baseline,
+            (s for n, lack in lacks.items() if not lack and (s := CANDIDATES[n].student)),
+        ),
         answers=answers,
         speed=pilot_blocks(job, [baseline.build, *made]) if made else None,
     )
@@ -202,12 +217,25 @@ def _look_at(known: _Known, name: str, lacking: Sequence[str]) -> Forecast:
     pilot = known.pilots.get(name)
     if pilot is not None and pilot.build is None:
         lacking = [pilot.failed]
+    student = None if lacking or candidate.student is None else known.students[candidate.student]
+    if student is not None and student.failed:
+        lacking = [student.failed]
     quantized = _quantized(known, candidate.scheme, pilot)
     expected = _said(quantized) if candidate.scheme.quantizes or pilot is not None else []
     detail: dict[str, object] = {"quantization": quantized} if expected else {}
-    if candidate.student is not None and not lacking:
-        expected.append(_student(known.job, known.baseline, detail))
-    skip = "; ".join(lacking) or _no_smaller(known, candidate, quantized) or _hopeless(quantized)
+    made = None if pilot is None or pilot.build is None else pilot
+    looked = None if student is None else student.forecast
+    meets = quantized.meets if looked is None else looked.meets
+    training_s = None if looked is None else looked.training_s.value
+    if student is not None:
+        expected += _said_of(student)
+        detail["student"] = student.unknown if looked is None else looked.detail
+    skip = (
+        "; ".join(lacking)
+        or _no_smaller(known, candidate, quantized)
+        or _hopeless(quantized)
+        or (looked.hopeless if looked else "")
+    )
     found = Forecast(
         name=name,
         skip=skip,
@@ -215,11 +243,13 @@ def _look_at(known: _Known, name: str, lacking: Sequence[str]) -> Forecast:
         warnings=quantized.warnings,
         entry="",
         preview="quantization" if candidate.student is None else "distillation",
-        figures={} if pilot is None or pilot.build is None else _figures(known.job, quantized),
-        meets=quantized.meets,
+        figures=_figures(known.job, quantized)
+        if made is not None
+        else _student_figures(looked, candidate.scheme),
+        meets=meets,
         n_required=quantized.n_required,
-        cost_s=None if pilot is None or pilot.build is None else _cost_s(known, pilot, quantized),
-        advice=_advice(skip, quantized),
+        cost_s=_cost_s(known, made, quantized) if made is not None else training_s,
+        advice=_advice(skip, meets),
     )
     return replace(found, entry=keep_forecast(known.job.store, found, of=known.of, detail=detail))
 
@@ -280,6 +310,19 @@ def _figures(job: Job, q: QuantizationForecast) -> Mapping[str, Figure]:
     }
 
 
+def _student_figures(student: StudentForecast | None, scheme: Scheme) -> Mapping[str, Figure]:
+    """Of a student in its model's own precision; what fewer bits cost it, its pilots do not say."""
+    if student is None:
+        return {}
+    training = {"training_s": Figure("cost", "s", student.training_s)}
+    if scheme.quantizes:
+        return training
+    return training | {
+        f"loss of {metric}": Figure("quality", "points", lost)
+        for metric, lost in student.loses.items()
+    }
+
+
 def _unit(job: Job, q: QualityForecast) -> str:
     """As the report shows values of the metric."""
     fraction = job.unit(q.metric) == "fraction"
@@ -317,12 +360,12 @@ def _hopeless(q: QuantizationForecast) -> str:
     ).replace("%", " %")
 
 
-def _advice(skip: str, q: QuantizationForecast) -> str:
+def _advice(skip: str, meets: float | None) -> str:
     if skip:
-        return "not possible here" if q.meets is None else "leave it"
-    if q.meets is None:
+        return "not possible here" if meets is None else "leave it"
+    if meets is None:
         return "find out"
-    return "try it" if q.meets >= _LIKELY else "doubtful"
+    return "try it" if meets >= _LIKELY else "doubtful"
 
 
 def _said(q: QuantizationForecast) -> list[str]:
@@ -355,19 +398,33 @@ def _cost_s(known: _Known, pilot: PilotBuild, q: QuantizationForecast) -> float:
     return making_s + evaluating_s + blocks_s
 
 
-def _student(job: Job, baseline: Baseline, detail: dict[str, object]) -> str:
-    """Half the layers: what training costs, and after how many requests it has paid for itself."""
-    recipe, curve = Recipe(), baseline.curve.curve
-    codec = codec_for(job.source.build, job.store.path_of)
-    sample = codec.encode(job.inputs.train[:500], truncate=True)
-    length = round(sum(e.length for e in sample) / len(sample))
-    forward_s = curve.predict_s(recipe.batch_texts, length) / 2
-    once_s = curve.predict_s(32, length) * min(len(job.inputs.train), recipe.max_texts) / 32
-    training_s = recipe.steps * forward_s * (1 + _BACKWARD) + once_s
-    request_s = curve.predict_s(1, job.lengths[len(job.lengths) // 2])
-    requests = break_even_requests(training_s, request_s, request_s / 2)
-    detail["student"] = {"training_device_s": training_s, "break_even_requests": requests}
-    return (
-        f"half the layers; training takes about {words.seconds(training_s)}, "
-        f"earned back by {words.count(requests)} requests"
+def _students(job: Job, baseline: Baseline, names: Iterable[str]) -> Mapping[str, _Student]:
+    """Each student's forecast, or the words in its place; and why it cannot be made."""
+    found = {}
+    for name in dict.fromkeys(names):
+        try:
+            looked = forecast_student(job, baseline, name)
+        except HeadgateError as error:
+            found[name] = _Student(None, "", error.what.splitlines()[0])
+        else:
+            if isinstance(looked, str):
+                found[name] = _Student(None, looked, "")
+            else:
+                found[name] = _Student(looked, "", "")
+    return found
+
+
+def _said_of(student: _Student) -> list[str]:
+    looked = student.forecast
+    if looked is None:
+        return [f"not forecast: {student.unknown}"]
+    said = [
+        f"{words.percent(r.value)} of {metric} lost ({words.percent(r.low)} to "
+        f"{words.percent(r.high)})"
+        for metric, r in looked.loses.items()
+    ]
+    said.append(
+        f"training takes about {words.seconds(looked.training_s.value)}, earned back by "
+        f"{words.count(looked.break_even_requests)} requests"
     )
+    return said

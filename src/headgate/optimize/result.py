@@ -12,6 +12,7 @@ from headgate.objects import Action, Axis, Bound, Build, Contract, ContractResul
 from headgate.optimize.audit import Audited
 from headgate.optimize.blocks import SpeedBlocks
 from headgate.optimize.comparisons import Comparisons
+from headgate.optimize.expectations import expectations, learning
 from headgate.optimize.forecasts import read_scorecard
 from headgate.optimize.holdout import looks
 from headgate.optimize.job import Job
@@ -19,14 +20,12 @@ from headgate.optimize.load import Side
 from headgate.optimize.measure import MeasuredCurve
 from headgate.optimize.power import Power
 from headgate.optimize.pricing import Priced, Replayed
-from headgate.optimize.scoring import measured_of
 from headgate.optimize.stages import Baseline, Certificate, Plans, Tried, is_alone
 from headgate.report import (
     Candidate,
     ContractRow,
     Curve,
     Distribution,
-    Expectation,
     Figure,
     PowerRow,
     Prediction,
@@ -116,7 +115,8 @@ def build_report(
         savings=tuple(show.savings(findings)) if findings else (),
         shares=tuple(show.shares(findings.comparisons)) if findings else (),
         predictions=tuple(show.predictions(findings)) if findings else (),
-        expectations=tuple(show.expectations(baseline, tried, speed)),
+        expectations=tuple(expectations(job, baseline, tried, speed)),
+        learning=tuple(learning(job)),
         curves=tuple(show.curves(baseline, findings)),
         distributions=tuple(show.distributions(findings)) if findings else (),
         power=tuple(PowerRow(r.rule, r.n, r.assumed, r.power, r.required_n) for r in power.rows),
@@ -310,27 +310,6 @@ class _Show:
             )
             for w in c.without
         ]
-
-    def expectations(
-        self, baseline: Baseline, tried: Sequence[Tried], speed: SpeedBlocks
-    ) -> list[Expectation]:
-        """What the previews said, beside what was then measured of those that were made."""
-        limits = {c.metric: c.limit for c in self._job.contracts}
-        rows = []
-        for t in tried:
-            truths = {m: (v, run) for m, v, run in measured_of(self._job, baseline, t, speed)}
-            for metric, f in t.forecast.figures.items():
-                said = Figure(f.range.value, f.unit, t.forecast.entry, f.range.low, f.range.high)
-                then = (
-                    Figure(truths[metric][0], f.unit, truths[metric][1])
-                    if metric in truths
-                    else None
-                )
-                limit = limits.get(metric.removeprefix("loss of "))
-                rows.append(
-                    Expectation(t.name, metric, said, then, limit if f.about == "quality" else None)
-                )
-        return rows
 
     def predictions(self, f: Findings) -> list[Prediction]:
         replay = f.certificate.replay

@@ -62,7 +62,8 @@ def ahead_of_all(
     spread = np.geomspace(1, size, _GRID).round().astype(np.int64) - 1
     counts = np.unique(np.concatenate([np.arange(min(size, _GRID)), spread]))
     if share == 1:
-        return counts, (counts == np.asarray(ahead)[:, None]).astype(float)
+        known = np.searchsorted(counts, ahead, side="right") - 1
+        return counts, np.eye(len(counts))[known]
     distinct, place = np.unique(ahead, return_inverse=True)
     seen, unseen = distinct[:, None], counts - distinct[:, None]
     log_choose = _log_factorial(counts) - _log_factorial(seen) - _log_factorial(unseen.clip(0))

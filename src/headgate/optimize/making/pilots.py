@@ -55,7 +55,8 @@ class PilotRuns:
     """What the pilots of one student came to."""
 
     losses: NDArray[np.float64]
-    """Of each validation text under each pilot, (runs, texts): squared distance to the teacher."""
+    """Of each validation text, (1 + runs, texts): squared distance to the teacher, of the start and
+    then of each pilot."""
     directory: Path
     """Of the last pilot's student, as a transformers encoder of its own."""
     device_s: float
@@ -108,28 +109,12 @@ def run_pilots(
     """
     from headgate.distillation.train import train_student
 
-    start_dir, device_s = teacher_dir, 0.0
-    if plan.start.bridge_texts:
-        n = plan.start.bridge_texts
-        begun = train_student(
-            teacher_dir,
-            texts[:n],
-            outputs[:n],
-            work_dir / "start",
-            recipe=plan.start,
-            seed=seed,
-            resumable=False,
-        )
-        start_dir, device_s = (
-            as_encoder(teacher_dir, begun.state, work_dir / "begun"),
-            begun.device_s,
-        )
-    losses = []
-    for i, recipe in enumerate(plan.runs):
+    from_dir, losses, device_s = teacher_dir, [], 0.0
+    for i, recipe in enumerate((plan.start, *plan.runs)):
         on_run(i)
-        n = min(recipe.max_texts, len(texts))
+        n = min(max(recipe.bridge_texts, 2) if i == 0 else recipe.max_texts, len(texts))
         done = train_student(
-            start_dir,
+            from_dir,
             texts[:n],
             outputs[:n],
             work_dir / f"run{i}",
@@ -137,10 +122,12 @@ def run_pilots(
             seed=seed,
             resumable=False,
         )
-        student = as_encoder(start_dir, done.state, work_dir / f"student{i}")
+        student = as_encoder(from_dir, done.state, work_dir / f"student{i}")
+        if i == 0:
+            from_dir = student
         answerer = student_answerer(student, codec, recipe)
         began_s = time.perf_counter()
-        answers = answerer.answer(validation)
+        answers = answerer.answer(validation).astype(np.float32)
         device_s += done.device_s + time.perf_counter() - began_s
         losses.append(np.sum((answers - validation_outputs) ** 2, axis=1))
     return PilotRuns(np.array(losses, dtype=np.float64), student, device_s)
@@ -207,13 +194,14 @@ def pilots(call: Call) -> Mapping[str, Output]:
         seed=call.seed,
         work_dir=call.work_dir,
         on_run=lambda run: call.progress(
-            run / len(plan.runs), f"pilot {run + 1} of {len(plan.runs)}"
+            run / (1 + len(plan.runs)),
+            f"pilot {run} of {len(plan.runs)}" if run else "the start of all pilots",
         ),
     )
     answerer = student_answerer(runs.directory, codec, plan.runs[-1])
     began_s = time.perf_counter()
     answers = [
-        answerer.answer([texts[i] for i in of])
+        answerer.answer([texts[i] for i in of]).astype(np.float32)
         for texts, of in ((data.passages, part.passages), (data.queries, part.queries))
     ]
     device_s = runs.device_s + time.perf_counter() - began_s
