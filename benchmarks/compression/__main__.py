@@ -22,6 +22,8 @@ PARTS = (
     "students",
     "resume",
     "cascade",
+    "quantization_preview",
+    "distillation_preview",
 )
 """Each is the function of its name, in the module of its name."""
 

@@ -72,7 +72,12 @@ def population(scratch: Path, *, quick: bool) -> Iterator[Subject]:
     if not quick:
         encoder = _encoder()
         yield encoder
-        for trap in (Trap(1, 4, 30.0, 1), Trap(2, 1, 30.0, 2), Trap(3, 2, 60.0, 3), Trap(4, 1, 100.0, 4)):
+        for trap in (
+            Trap(1, 4, 30.0, 1),
+            Trap(2, 1, 30.0, 2),
+            Trap(3, 2, 60.0, 3),
+            Trap(4, 1, 100.0, 4),
+        ):
             yield trapped(encoder, trap, scratch)
 
 

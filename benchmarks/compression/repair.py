@@ -116,7 +116,12 @@ def repair(*, quick: bool) -> tuple[Mapping[str, Target], dict[str, object]]:
         ),
     }
     return targets, {
-        "models": {"tried": tried, "int8 holds": sound, "no faster": slow, "failing": len(outcomes)},
+        "models": {
+            "tried": tried,
+            "int8 holds": sound,
+            "no faster": slow,
+            "failing": len(outcomes),
+        },
         "trials, median": statistics.median([int(str(o["trials"])) for o in outcomes] or [0]),
         "speed kept, median": statistics.median(kept or [float("nan")]),
         "certified on the holdout": sum(bool(o["certified"]) for o in outcomes),
@@ -191,7 +196,10 @@ def _unguided(case: Case) -> dict[str, float]:
     graph = [replace(a, noise=(n - i) * a.work) for i, a in enumerate(case.layers)]
     rng = np.random.default_rng(0)
     drawn = [
-        [replace(a, noise=float(r) * a.work) for a, r in zip(case.layers, rng.random(n), strict=True)]
+        [
+            replace(a, noise=float(r) * a.work)
+            for a, r in zip(case.layers, rng.random(n), strict=True)
+        ]
         for _ in range(_ORDERS)
     ]
 

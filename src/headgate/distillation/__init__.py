@@ -32,8 +32,11 @@ from headgate.distillation.losses import (
     relational,
     soft_target,
 )
+from headgate.distillation.outcome import WAY, forecast_metric, standard_errors
+from headgate.distillation.pilots import PilotPlan, distinct_texts, plan_pilots, training_passes
 from headgate.distillation.preview import Advice, StudentPreview, break_even_requests, preview
 from headgate.distillation.recipe import Recipe, Weights, control
+from headgate.distillation.sampled import METRICS, RetrievalSample, between
 from headgate.distillation.students import (
     STUDENTS,
     check_tokenizer,
@@ -45,18 +48,23 @@ from headgate.distillation.students import (
 
 __all__ = [
     "HEADS",
+    "METRICS",
     "STUDENTS",
+    "WAY",
     "Advice",
     "Anchor",
     "Forecast",
     "Gain",
     "HeadRecipe",
+    "PilotPlan",
     "Recipe",
+    "RetrievalSample",
     "StudentPreview",
     "Threshold",
     "Weights",
     "as_probabilities",
     "batches",
+    "between",
     "break_even_requests",
     "check_classes",
     "check_tokenizer",
@@ -64,11 +72,13 @@ __all__ = [
     "control",
     "disagreements",
     "distinct",
+    "distinct_texts",
     "embedding_regression",
     "escalates",
     "feed_forward_of",
     "fewest_items",
     "forecast",
+    "forecast_metric",
     "gain_of",
     "hidden_states",
     "layers_for",
@@ -77,11 +87,14 @@ __all__ = [
     "lost_answers",
     "margins",
     "pieces",
+    "plan_pilots",
     "preview",
     "relational",
     "soft_target",
+    "standard_errors",
     "subset",
     "targets",
+    "training_passes",
     "two_parts",
     "validate_layers",
 ]

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from headgate.theory.intervals import binomial_upper
+from headgate.theory.intervals import exact_interval
 from headgate.theory.significance import binomial_p_value
 
 __all__ = [
@@ -143,7 +143,7 @@ def learn_threshold(
         escalated_share=1 - kept / n,
         lost_share=events / n,
         risk=risk,
-        risk_bound=binomial_upper(events, n, level=CONFIDENCE),
+        risk_bound=exact_interval(events, n, level=CONFIDENCE).high,
         n=n,
     )
 

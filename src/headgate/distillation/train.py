@@ -94,6 +94,7 @@ def train_student(
     validation: Taught | None = None,
     outputs_tokenizer: str | None = None,
     device: str = "cpu",
+    resumable: bool = True,
     on_progress: OnStep | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> TrainingResult:
@@ -106,7 +107,8 @@ def train_student(
 
     Writes ``out_dir``/student.safetensors, and a checkpoint beside it as ``Cadence`` says; called
     again with equal arguments it goes on from there, and ends as if it had never stopped. A
-    checkpoint of other arguments, or a damaged one, is ignored.
+    checkpoint of other arguments, or a damaged one, is ignored. Without ``resumable`` there is
+    none: a pilot of seconds is begun again.
 
     Raises ``InputError``, ``ConfigError``, ``MissingExtra``, or ``Fault`` where the disk is full or
     memory runs out: what was saved stays, and the same call goes on from it.
@@ -132,7 +134,8 @@ def train_student(
     with _deterministic(recipe.threads), _memory(out_dir):
         student = student_of(lesson, layers)
         out_dir.mkdir(parents=True, exist_ok=True)
-        progress = _train(lesson, student, out_dir / _CHECKPOINT_FILE, identity, on_progress, clock)
+        path = out_dir / _CHECKPOINT_FILE
+        progress = _train(lesson, student, path, identity, resumable, on_progress, clock)
     return TrainingResult(
         state=out_dir / STATE_FILE,
         layers=layers,
@@ -150,6 +153,7 @@ def _train(
     student: Student,
     path: Path,
     identity: str,
+    resumable: bool,
     on_progress: OnStep | None,
     clock: Callable[[], float],
 ) -> Progress:
@@ -174,6 +178,8 @@ def _train(
     cadence.saved(len(progress.losses), began_s=clock(), ended_s=clock())
 
     def save() -> None:
+        if not resumable:
+            return
         meter.read()
         began_s = clock()
         checkpoint.save(progress)
@@ -213,7 +219,7 @@ def _train(
         if on_progress is not None:
             on_progress(step, recipe.steps, progress.losses[-1])
     if not lesson.held_back:
-        write_tensors(path.with_name(STATE_FILE), student.tensors())
+        write_tensors(path.with_name(STATE_FILE), student.tensors(), flush=resumable)
     meter.read()
     return progress
 

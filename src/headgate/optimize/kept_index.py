@@ -17,8 +17,9 @@ from headgate.config import load_retrieval
 from headgate.objects import Action, Axis, Bound, Contract, canonical, parse
 from headgate.optimize.evidence import KEPT_INDEX, Scored, gather
 from headgate.optimize.measure import VECTORS, Invariance
-from headgate.optimize.quality import QualitySamples, Vectors, retrieval
+from headgate.optimize.quality import QualitySamples, score_retrieval
 from headgate.optimize.recorder import Call, Output, Recorder, transformation
+from headgate.optimize.subset import split_vectors
 
 __all__ = ["KeptIndex", "measure_kept_index"]
 
@@ -41,9 +42,11 @@ def kept_index(call: Call) -> Mapping[str, Output]:
     call.progress(0.0, "queries against the kept index")
     data = load_retrieval(call.path("dataset"))
     ours, theirs = (np.load(call.path(side), allow_pickle=False) for side in ("ours", "theirs"))
-    n = len(data.queries)
     if ours.shape[1] == theirs.shape[1]:
-        samples = retrieval(Vectors(ours[:n], theirs[n:]), data)
+        queries, _ = split_vectors(data, ours)
+        _, passages = split_vectors(data, theirs)
+        itself = range(len(passages)) if data.queries == data.passages else None
+        samples = score_retrieval(data, queries, passages, itself=itself)
     else:
         samples = _nothing(data.query_ids, data.slices, labelled=data.relevant is not None)
     return {"samples": Output(canonical(samples), "samples", "json QualitySamples")}

@@ -26,6 +26,7 @@ from headgate.optimize.recorder import clean_scratch
 from headgate.optimize.reembedding import price_index
 from headgate.optimize.result import Findings, build_report
 from headgate.optimize.rules import register_rules
+from headgate.optimize.scoring import hold_to_forecasts
 from headgate.optimize.searching import Searched, search_candidates
 from headgate.optimize.stages import (
     Baseline,
@@ -94,7 +95,8 @@ def optimize(
         job = open_job(config, store, progress or Silent(), fresh=fresh)
         rules = register_rules(job)
         baseline = measure_baseline(job)
-        searched = search_candidates(job, rules, baseline, preview(job, baseline.curve))
+        searched = search_candidates(job, rules, baseline, preview(job, baseline))
+        hold_to_forecasts(job, baseline, searched.tried)
         findings = None
         if searched.winner is not None and searched.plans is not None:
             plans = searched.plans

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headgate.config import EndpointConfig, Item, RetrievalSet, load_function, load_metric
+from headgate.config import EndpointConfig, Item, OwnMetric, load_function, load_metric
 from headgate.config.schema import MetricSpec
 from headgate.engines.invariance import (
     EPSILON,
@@ -30,7 +30,7 @@ from headgate.engines.outputs import batch_scaled
 from headgate.objects import BatchInvariance, Build, canonical, parse
 from headgate.optimize.answers import MAX_ITEMS, Answerer
 from headgate.optimize.inputs import load_split
-from headgate.optimize.quality import QualitySamples, embed, evaluate, retrieval
+from headgate.optimize.quality import QualitySamples, evaluate
 from headgate.optimize.recorder import Call, Output, Recorded, Recorder, transformation
 from headgate.optimize.served import as_items, as_json, served_codec, served_engine
 from headgate.runtime.servable import build_from_json
@@ -49,11 +49,13 @@ __all__ = [
     "measure_quality",
     "npy",
     "open_answerer",
+    "own_metrics",
     "slower",
 ]
 
 VECTORS = "vectors.npy"
-"""The output of ``measure.quality`` that holds what an encoder made of queries and passages."""
+"""The output of ``measure.quality`` that holds all that a build answered: float32 (items, ...); of
+retrieval the passages, then the queries unless they are the same texts."""
 _SAMPLE_ITEMS = 64
 CURVE_TOKENS = 512
 """Larger batches are on the fitted line, and cost more to measure than they tell."""
@@ -175,29 +177,36 @@ def open_answerer(
     )
 
 
+def own_metrics(behaviour: Behaviour, root: Path) -> list[OwnMetric]:
+    """The endpoint's own metrics, loaded."""
+    return [
+        load_metric(
+            name,
+            MetricSpec.model_validate({k: v for k, v in spec.items() if k != "source"}),
+            root,
+        )
+        for name, spec in behaviour.metrics.items()
+    ]
+
+
 @transformation("measure.quality")
 def quality(call: Call) -> Mapping[str, Output]:
-    """Per-item scores and answers of a build on a split; of an encoder its vectors too."""
+    """Per-item scores of a build on a split, and all that it answered."""
     build, behaviour = build_from_json(call.c["build"]), Behaviour(**call.c["behaviour"])
     call.progress(0.0, build.name)
     split = load_split(behaviour.task, call.path("dataset"))
-    own = []
-    for name, spec in behaviour.metrics.items():
-        declared = {k: v for k, v in spec.items() if k != "source"}
-        own.append(load_metric(name, MetricSpec.model_validate(declared), call.root))
+    own = own_metrics(behaviour, call.root)
     opened = open_answerer(
         build, behaviour, call.store.path_of, call.root, instances=call.c["instances"]
     )
-    vectors: dict[str, Output] = {}
+    kept: list[NDArray[np.generic]] = []
     with contextlib.closing(opened) as answerer:
-        if isinstance(split, RetrievalSet):
-            embedded = embed(answerer, split)
-            samples = retrieval(embedded, split, own)
-            content = npy(np.concatenate([embedded.queries, embedded.passages]))
-            vectors[VECTORS] = Output(content, "samples", "npy float32, queries above passages")
-        else:
-            samples = evaluate(answerer, split, task=behaviour.task, metrics=own)
-    return {"samples": Output(canonical(samples), "samples", "json QualitySamples"), **vectors}
+        samples = evaluate(answerer, split, task=behaviour.task, metrics=own, keep=kept.append)
+    vectors = npy(np.concatenate(kept).astype(np.float32))
+    return {
+        "samples": Output(canonical(samples), "samples", "json QualitySamples"),
+        VECTORS: Output(vectors, "samples", "npy float32 (items, ...)"),
+    }
 
 
 @transformation("measure.batch_invariance")

@@ -14,6 +14,8 @@ from headgate.optimize.audit import Audited
 from headgate.optimize.blocks import SpeedBlocks
 from headgate.optimize.certificate import speed_claim
 from headgate.optimize.comparisons import Comparisons
+from headgate.optimize.expectations import expectations, learning
+from headgate.optimize.forecasts import read_scorecard
 from headgate.optimize.holdout import looks
 from headgate.optimize.job import Job
 from headgate.optimize.kept_index import KeptIndex
@@ -119,6 +121,8 @@ def build_report(
         savings=tuple(show.savings(findings)) if findings else (),
         shares=tuple(show.shares(findings.comparisons)) if findings else (),
         predictions=tuple(show.predictions(findings)) if findings else (),
+        expectations=tuple(expectations(job, baseline, tried)),
+        learning=tuple(learning(job)),
         curves=tuple(show.curves(baseline, findings)),
         distributions=tuple(show.distributions(findings)) if findings else (),
         power=tuple(
@@ -571,6 +575,7 @@ def _notes(
         others = [c.describe() for c in job.contracts if not is_alone(c)]
         if others:
             notes.append(f"Not judged, since they compare two builds: {'; '.join(others)}.")
+    notes += [f"Forecasts of {score.describe()}." for score in read_scorecard(job.store)]
     if not job.inputs.labelled:
         quality = "what your own metrics say" if foreign else "agreement with the current release"
         notes.append(f"There are no labels: quality here is {quality}.")

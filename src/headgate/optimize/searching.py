@@ -21,13 +21,13 @@ from headgate.optimize.admission import admit
 from headgate.optimize.blocks import SpeedBlocks, measure_blocks
 from headgate.optimize.code import code_digest
 from headgate.optimize.evidence import gather
+from headgate.optimize.forecasts import Forecast
 from headgate.optimize.gate import judge_candidate
 from headgate.optimize.job import Job
 from headgate.optimize.kept_index import measure_kept_index
 from headgate.optimize.making import Maker, make_build
 from headgate.optimize.measure import measure_invariance, measure_quality
 from headgate.optimize.power import Power, plan_power
-from headgate.optimize.preview import Forecast
 from headgate.optimize.pricing import CACHES, NO_CACHE, Priced
 from headgate.optimize.rules import CHOOSING_BLOCKS, Rules
 from headgate.optimize.stages import Baseline, Plans, Tried, open_pricer, p95_limit_s
@@ -42,6 +42,10 @@ _BLOCK_SD = 0.1
 look more even than they are. 0.05 to 0.2 were measured (docs/decisions/0044)."""
 _POLICY_MARGIN = 0.1
 """By so much the ratio of two builds' costs may differ between blocks and workload."""
+_ANY_SPEEDUP = (0.5, 8.0)
+"""Of a candidate of which no pilot told."""
+_MAKING_S = 10.0
+"""Likewise: about what making it takes of the device."""
 _KINDS: tuple[tuple[CacheSpec, ...], ...] = (NO_CACHE, CACHES)
 _OPEN = (Verdict.PASS, Verdict.WARN)
 
@@ -132,12 +136,15 @@ class Trials:
 
     def _entrant(self, forecast: Forecast) -> Entrant:
         """Its forecast counts as one standard error either way: nobody vouches for its 90 %."""
-        low, high = (math.log(s) for s in forecast.speedup)
+        expected = forecast.figures.get("speedup")
+        between = _ANY_SPEEDUP if expected is None else (expected.range.low, expected.range.high)
+        low, high = map(math.log, between)
+        making_s = _MAKING_S if forecast.cost_s is None else forecast.cost_s
         return Entrant(
             Cost(-(low + high) / 2, (high - low) / 2),
-            pilot_s=forecast.making_s + self.baseline.invariance.run.seconds,
+            pilot_s=making_s + self.baseline.invariance.run.seconds,
             full_s=self.baseline.quality_run.seconds,
-            ruled_out=forecast.skip or _ruled_out(forecast.name, self.job.contracts),
+            ruled_out=forecast.skip,
         )
 
     def _pilots(self, asked: Sequence[Asked[Caches]]) -> Iterator[Told[Caches]]:
@@ -325,24 +332,6 @@ class Trials:
         if known is not None and known.body == body:
             return known.id
         return self.job.store.append("search", body).id
-
-
-def _ruled_out(name: str, contracts: Sequence[Contract]) -> str:
-    """What is known of a candidate's scheme before it is made."""
-    if not CANDIDATES[name].scheme.shared_scale:
-        return ""
-    broken = [
-        c
-        for c in contracts
-        if c.metric == "batch_invariance"
-        and "dependent" not in c.allowed
-        and c.breach is Verdict.FAIL
-    ]
-    return (
-        f"one activation scale for the whole batch makes it dependent; {broken[0].describe()}"
-        if broken
-        else ""
-    )
 
 
 def _cost(speed: SpeedBlocks, t: Tried) -> Cost:

@@ -24,6 +24,7 @@ from headgate.objects import (
 )
 from headgate.optimize.blocks import SpeedBlocks
 from headgate.optimize.evidence import ABOUT_TWO, KEPT_INDEX, gather
+from headgate.optimize.forecasts import Forecast
 from headgate.optimize.gate import judge_candidate
 from headgate.optimize.holdout import spending
 from headgate.optimize.job import Job
@@ -36,7 +37,6 @@ from headgate.optimize.measure import (
     measure_invariance,
     measure_quality,
 )
-from headgate.optimize.preview import Forecast
 from headgate.optimize.pricing import Offer, Priced, Pricer, measured_offers
 from headgate.optimize.quality import QualitySamples
 from headgate.optimize.recorder import Recorded
@@ -304,7 +304,12 @@ def certify(job: Job, rule: Rule, baseline: Baseline, plans: Plans) -> Certifica
         split=split,
         instances=variant.instances,
     )
-    theirs = measure_quality(recorder, current.build, job.behaviour, dataset=dataset, split=split)
+    known = split == "evaluate" and current.build.version == baseline.build.version
+    theirs = (
+        (baseline.quality, baseline.quality_run)
+        if known
+        else measure_quality(recorder, current.build, job.behaviour, dataset=dataset, split=split)
+    )
     replay = measure_load(
         recorder,
         current=current,

@@ -12,7 +12,7 @@ from headgate.quantization.grids import (
     sqnr_db,
     symmetric_grid,
 )
-from headgate.quantization.preview import QuantizationForecast, Range, forecast
+from headgate.quantization.preview import QuantizationForecast, forecast
 from headgate.quantization.schemes import (
     BF16,
     FP16,
@@ -52,7 +52,6 @@ __all__ = [
     "Grid",
     "ModelFacts",
     "QuantizationForecast",
-    "Range",
     "Scheme",
     "TensorSpec",
     "affine_grid",

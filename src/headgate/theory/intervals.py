@@ -20,7 +20,8 @@ from headgate.theory._domain import require
 
 __all__ = [
     "Interval",
-    "binomial_upper",
+    "Range",
+    "exact_interval",
     "normal_quantile",
     "paired_binary_interval",
     "paired_mean_interval",
@@ -38,6 +39,28 @@ class Interval:
     low: float
     high: float
     n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A forecast and the 90 % interval in which the measurement will probably lie."""
+
+    value: float
+    low: float
+    high: float
+
+    def holds(self, measured: float) -> bool:
+        """Whether ``measured`` lies in the interval, its ends included.
+
+        Both may have been rounded to 12 digits on their way through a ledger.
+
+        >>> Range(0.1, 0.1, 0.1).holds(0.1 + 1e-15)
+        True
+        """
+        inside = self.low <= measured <= self.high
+        return inside or any(
+            math.isclose(measured, e, abs_tol=1e-12) for e in (self.low, self.high)
+        )
 
 
 def normal_quantile(level: float) -> float:
@@ -155,17 +178,21 @@ def wilson_interval(successes: int, n: int, *, level: float = 0.95) -> Interval:
     return Interval(p, low, high, n)
 
 
-def binomial_upper(events: int, n: int, *, level: float = 0.95) -> float:
-    """The exact upper bound of a probability (Clopper and Pearson, 1934): the ``p`` with
-    ``P(Bin(n, p) <= events) = 1 - level``. It is too low in at most ``1 - level`` of all samples.
+def exact_interval(successes: int, n: int, *, level: float = 0.95) -> Interval:
+    """Exact interval of a proportion (Clopper and Pearson, 1934): never too short, whatever it is.
 
-    Textbook, the rule of three: none of 30 leaves up to 9.5 %, about 3/30.
+    Its bounds are quantiles of Beta(x, n-x+1) and Beta(x+1, n-x).
 
-    >>> binomial_upper(0, 30), binomial_upper(30, 30)
-    (0.0950, 1.0)
+    Textbook: 81 of 263 (Newcombe, 1998, case 1) at 95 % two-sided: 0.2527 to 0.3676.
+
+    >>> exact_interval(81, 263, level=0.975)
+    Interval(value=0.3080, low=0.2527, high=0.3676, n=263)
     """
-    require(n >= 1 and 0 <= events <= n, f"{events} of {n} is no count of events")
-    return 1.0 if events == n else float(betaincinv(events + 1, n - events, level))
+    require(n >= 1 and 0 <= successes <= n, f"{successes} of {n} is not a proportion")
+    lost = n - successes
+    low = float(betaincinv(successes, lost + 1, 1 - level)) if successes else 0.0
+    high = float(betaincinv(successes + 1, lost, level)) if lost else 1.0
+    return Interval(successes / n, low, high, n)
 
 
 def paired_binary_interval(gained: int, lost: int, n: int, *, level: float = 0.95) -> Interval:

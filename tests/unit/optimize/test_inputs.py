@@ -143,6 +143,8 @@ def test_what_calibrates_judges_nothing(
         registered(endpoint, new_recorder)
     assert error.value.reason == "split_overlap"
     assert store.artifact("docs/calibrate") is None
+
+
 CLASSIFIER = """\
 endpoint: docs
 owner: {team: search, escalate: "command:true"}

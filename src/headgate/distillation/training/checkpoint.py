@@ -88,17 +88,25 @@ class Checkpoint:
 
 
 def write_tensors(
-    path: Path, tensors: Mapping[str, torch.Tensor], said: Mapping[str, str] | None = None
+    path: Path,
+    tensors: Mapping[str, torch.Tensor],
+    said: Mapping[str, str] | None = None,
+    *,
+    flush: bool = True,
 ) -> None:
-    """Writes a safetensors file that is there whole or not at all. Raises ``Fault``."""
+    """Writes a safetensors file that is there whole or not at all. Raises ``Fault``.
+
+    Without ``flush`` it may be lost with the machine's power.
+    """
     from safetensors.torch import save
 
     partial = path.with_name(path.name + ".partial")
     try:
         with partial.open("wb") as file:
             file.write(save({n: t.contiguous() for n, t in tensors.items()}, dict(said or {})))
-            file.flush()
-            os.fsync(file.fileno())
+            if flush:
+                file.flush()
+                os.fsync(file.fileno())
         partial.replace(path)
     except OSError as error:
         with contextlib.suppress(OSError):

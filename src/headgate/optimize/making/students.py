@@ -25,7 +25,13 @@ from headgate.quantization import BF16
 from headgate.report import words
 from headgate.runtime.servable import build_from_json
 
-__all__ = ["teacher_outputs", "trained_student", "untaught_student"]
+__all__ = [
+    "on_this_machine",
+    "teacher_answers",
+    "teacher_outputs",
+    "trained_student",
+    "untaught_student",
+]
 
 _HELD_BACK = 500
 """Texts for validation, or a tenth of what there is where that is less."""
@@ -129,32 +135,39 @@ def trained_student(maker: Maker, name: str, recipe: Recipe | None = None) -> Bu
     Raises ``MissingExtra``, ``EngineError``, ``InputError``, or ``Fault`` where disk or memory run
     out.
     """
-    recipe = _here(maker, recipe or STUDENTS[name])
+    recipe = on_this_machine(maker, recipe or STUDENTS[name])
     teacher = _teacher(maker)
     parts = _texts(maker, recipe)
     u = dict(maker.source.encoder)
     for k, texts in enumerate(parts):
-        learnt = maker.recorder.run(
-            teacher_outputs,
-            u=build_inputs(teacher, texts=texts),
-            # One thread each wastes least where there is always another batch.
-            c={"teacher": replace(teacher, threads=1), "instances": maker.profile.effective_cores},
-            detail=f"part {k + 1} of {len(parts)}",
-        )
-        u |= {f"texts.{k}": texts, f"outputs.{k}": learnt.outputs["outputs.npy"]}
+        answers = teacher_answers(maker, texts, detail=f"part {k + 1} of {len(parts)}")
+        u |= {f"texts.{k}": texts, f"outputs.{k}": answers}
     return _built(maker, name, recipe, u, len(parts), teacher.tokenizer)
 
 
 def untaught_student(maker: Maker, name: str, recipe: Recipe | None = None) -> Build:
     """The control of ``trained_student``: what the student would be without its teacher's answers,
     for the same steps on the same texts. Raises as that does."""
-    recipe = control(_here(maker, recipe or STUDENTS[name]))
+    recipe = control(on_this_machine(maker, recipe or STUDENTS[name]))
     parts = _texts(maker, recipe)
     u = {**maker.source.encoder, **{f"texts.{k}": texts for k, texts in enumerate(parts)}}
     return _built(maker, f"{name}_control", recipe, u, len(parts), None)
 
 
-def _here(maker: Maker, recipe: Recipe) -> Recipe:
+def teacher_answers(maker: Maker, texts: str, *, detail: str) -> str:
+    """The artifact of what the teacher answers to those in the artifact ``texts``."""
+    teacher = _teacher(maker)
+    learnt = maker.recorder.run(
+        teacher_outputs,
+        u=build_inputs(teacher, texts=texts),
+        # One thread each wastes least where there is always another batch.
+        c={"teacher": replace(teacher, threads=1), "instances": maker.profile.effective_cores},
+        detail=detail,
+    )
+    return learnt.outputs["outputs.npy"]
+
+
+def on_this_machine(maker: Maker, recipe: Recipe) -> Recipe:
     """``recipe`` with what this machine computes with."""
     fast_bf16 = bool({"avx512_bf16", "amx_bf16"} & set(maker.profile.flags))
     return replace(recipe, threads=maker.profile.effective_cores, bf16=fast_bf16)

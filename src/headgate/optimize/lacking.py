@@ -1,0 +1,66 @@
+"""What the endpoint or the machine does not have that a candidate needs; nothing is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from headgate.objects import Action, BatchInvariance
+from headgate.optimize.job import Job
+from headgate.optimize.making.cascades import lacks_for_cascade
+from headgate.planning import Candidate
+from headgate.quantization import ModelFacts, applies_to
+
+__all__ = ["lacks"]
+
+
+def lacks(job: Job, candidate: Candidate, facts: ModelFacts) -> Sequence[str]:
+    """All reasons why ``candidate`` cannot be made here, gains nothing, or could not be served."""
+    needs: list[tuple[bool, str]] = []
+    if candidate.scheme.extra == "openvino":
+        there = "openvino" in job.profile.libraries
+        needs.append((there, "OpenVINO is not installed: pip install 'headgate[openvino]'"))
+    if candidate.scheme.needs_calibration:
+        needs.append((bool(job.inputs.calibrate), "data: calibrate is not declared"))
+    if candidate.student is not None:
+        needs += [
+            (
+                "torch" in job.profile.libraries,
+                "torch is not installed: pip install 'headgate[train]'",
+            ),
+            (bool(job.inputs.train), "data: train is not declared"),
+        ]
+        if candidate.classifies:
+            return [*(what for there, what in needs if not there), *_lacks_head(job, candidate)]
+        if not job.source.encoder:  # nothing that could be installed or declared helps
+            return ["a student takes layers of a transformers encoder (model: {path: DIR})"]
+    found = [what for there, what in needs if not there]
+    applies = applies_to(candidate.scheme, facts, job.profile.flags)
+    if not applies:
+        found.append(applies.reason)
+    if candidate.scheme.shared_scale and not _may_depend(job):
+        found.append(
+            "batch_invariance forbids it: one activation scale for the whole batch makes an answer "
+            "depend on its neighbours, by construction"
+        )
+    return found
+
+
+def _lacks_head(job: Job, candidate: Candidate) -> Sequence[str]:
+    """The same of a classifier's small student, alone or before its teacher."""
+    if job.config.task != "classify":
+        return [f"{candidate.student} is a student of a classifier"]
+    if job.config.postprocess is not None:
+        return ["what postprocess makes of the scores is not what a student learns"]
+    if not candidate.cascade:
+        return []
+    lacking = lacks_for_cascade(job.contracts, len(job.inputs.calibrate))
+    return [lacking] if lacking else []
+
+
+def _may_depend(job: Job) -> bool:
+    """Whether answers that depend on their neighbours could be promoted."""
+    return all(
+        BatchInvariance.DEPENDENT.value in c.allowed
+        for c in job.contracts
+        if c.metric == "batch_invariance" and c.on_breach is not Action.WARN
+    )

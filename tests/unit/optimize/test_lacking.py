@@ -1,0 +1,67 @@
+"""What a classifier's students lack; the rest is seen in what previews say."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from headgate.objects import Bound
+from headgate.optimize.job import Job
+from headgate.optimize.lacking import lacks
+from headgate.planning import CANDIDATES
+from headgate.quantization import ModelFacts
+
+from .fakes import contract
+
+TEXTS = tuple(f"text {k}" for k in range(50))
+NO_TORCH = "torch is not installed: pip install 'headgate[train]'"
+NO_STUDENT = "linear is a student of a classifier"
+NO_SCORES = "what postprocess makes of the scores is not what a student learns"
+BOTH = ("linear", "linear_cascade")
+FACTS = ModelFacts((), (), 10**6, 4 * 10**6, 18, {"MatMul": 1}, {"MatMul": 10**6}, 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({}, {}),
+        ({"calibrate": ()}, {"linear_cascade": "data: calibrate is not declared"}),
+        (
+            {"calibrate": TEXTS},
+            {
+                "linear_cascade": "data.calibrate has 50 items, and a risk of 0.01 can be shown "
+                "with 299 at least"
+            },
+        ),
+        ({"task": "embed"}, dict.fromkeys(BOTH, NO_STUDENT)),
+        (
+            {"libraries": {}, "train": ()},
+            dict.fromkeys(BOTH, f"{NO_TORCH}; data: train is not declared"),
+        ),
+        ({"postprocess": "own:scale"}, dict.fromkeys(BOTH, NO_SCORES)),
+    ],
+    ids=["nothing", "no split", "too few", "another task", "no extra, no data", "own step"],
+)
+def test_what_a_classifiers_students_lack_is_said(
+    change: dict[str, object], why: dict[str, str]
+) -> None:
+    """Before any is trained; a cascade lacks what its student does, and more."""
+    has = {
+        "libraries": {"torch": "1"},
+        "calibrate": TEXTS * 6,
+        "train": TEXTS,
+        "task": "classify",
+        "postprocess": None,
+        **change,
+    }
+    job = SimpleNamespace(
+        source=SimpleNamespace(encoder={}),
+        config=SimpleNamespace(task=has["task"], postprocess=has["postprocess"]),
+        contracts=(contract("accuracy", Bound.NOT_BELOW_CURRENT_BY, 0.02),),
+        profile=SimpleNamespace(libraries=has["libraries"], flags=()),
+        inputs=SimpleNamespace(calibrate=has["calibrate"], train=has["train"]),
+    )
+    found = {name: "; ".join(lacks(cast("Job", job), CANDIDATES[name], FACTS)) for name in BOTH}
+    assert {name: lack for name, lack in found.items() if lack} == why
