@@ -37,7 +37,7 @@ from headgate.optimize.job import Job
 from headgate.optimize.making import Maker
 from headgate.optimize.making.pilots import pilots
 from headgate.optimize.making.students import on_this_machine, teacher_answers
-from headgate.optimize.measure import build_inputs
+from headgate.optimize.measure import VECTORS, build_inputs
 from headgate.optimize.recorder import Recorded
 from headgate.optimize.stages import Baseline
 from headgate.theory.intervals import Range
@@ -173,7 +173,7 @@ def _piloted(job: Job, maker: Maker, baseline: Baseline, name: str, plan: PilotP
             **job.source.encoder,
             "texts": texts,
             "outputs.npy": teacher_answers(maker, texts, detail=f"the pilots of {name}"),
-            "vectors": baseline.quality_run.outputs["vectors"],
+            "vectors": baseline.quality_run.outputs[VECTORS],
         },
         c={
             "plan": plan,

@@ -12,7 +12,6 @@ from headgate.distillation import STUDENTS, control
 from headgate.ledger import Store
 from headgate.objects import Bound, canonical, jsonable
 from headgate.optimize import expectations as module
-from headgate.optimize.blocks import SpeedBlocks
 from headgate.optimize.expectations import learning
 from headgate.optimize.forecasts import Figure, Forecast, keep_forecast
 from headgate.optimize.job import Job
@@ -48,8 +47,7 @@ def shown(
     """What is shown where ``truths`` were measured by one run."""
     measured = [(name, value, "sha256:run") for name, value in truths.items()]
     monkeypatch.setattr(module, "measured_of", lambda *given: measured)
-    baseline, speed = cast("Baseline", None), cast("SpeedBlocks", None)
-    return module.expectations(job_of(store), baseline, [made], speed)
+    return module.expectations(job_of(store), cast("Baseline", None), [made])
 
 
 def test_forecasts_stand_beside_what_was_measured_of_them(

@@ -14,7 +14,8 @@ from headgate.objects import Bound, Direction
 from headgate.optimize.evidence import sampled
 from headgate.optimize.kept_index import KeptIndex, measure_kept_index
 from headgate.optimize.measure import VECTORS, npy
-from headgate.optimize.quality import Vectors, retrieval
+from headgate.optimize.quality import score_retrieval
+from headgate.optimize.subset import split_vectors
 from headgate.optimize.recorder import Call, Output, Recorder, transformation
 from headgate.release import judge
 from tests.e2e.endpoints import write_rows
@@ -49,14 +50,14 @@ def kept(
     theirs: NDArray[np.float32],
     rows: list[dict[str, object]] | None = None,
 ) -> KeptIndex:
-    """Both embedded queries above passages; measured as the job does."""
+    """Both embedded passages above queries; measured as the job does."""
     store = recorder.store
     path = write_rows(root / "evaluate.jsonl", rows or [*PASSAGES, *ASKED])
     data, dataset = load_retrieval(path), store.put_file(path)
     recorder.register("evaluate", dataset, kind="dataset", schema="jsonl")
-    n, scored = len(data.queries), []
+    scored = []
     for vectors in (ours, theirs):
-        samples = retrieval(Vectors(vectors[:n], vectors[n:]), data)
+        samples = score_retrieval(data, *split_vectors(data, vectors))
         u = {
             "vectors": store.put_bytes(npy(vectors)),
             "samples": store.put_bytes(json.dumps(samples.to_json()).encode()),

@@ -57,7 +57,7 @@ def maker(recorder: Recorder, tmp_path: Path) -> Maker:
     inputs = SimpleNamespace(
         calibrate=calibrate, versions={"evaluate": version, "calibrate": texts}
     )
-    return Maker(recorder, Source(build, {}, "made"), cast("Inputs", inputs), read_profile())
+    return Maker(recorder, Source(build, {}, "made"), cast("Inputs", inputs), read_profile(), ())
 
 
 def test_each_resample_is_made_and_judged_of_its_own(maker: Maker) -> None:
@@ -83,7 +83,7 @@ def test_the_same_seed_draws_the_same(maker: Maker) -> None:
 
 def test_another_seed_draws_others(maker: Maker, new_recorder: NewRecorder) -> None:
     calibration_luck(maker, BEHAVIOUR, "int8_static_qdq", resamples=2)
-    other = Maker(new_recorder(seed=1), maker.source, maker.inputs, maker.profile)
+    other = replace(maker, recorder=new_recorder(seed=1))
     calibration_luck(other, BEHAVIOUR, "int8_static_qdq", resamples=2)
     drawn = [
         {

@@ -13,10 +13,10 @@ from headgate.ledger import Store
 from headgate.objects import Action, BatchInvariance, Bound, Build, Contract, Verdict
 from headgate.optimize import searching
 from headgate.optimize.blocks import SpeedBlocks
+from headgate.optimize.forecasts import Forecast
 from headgate.optimize.making import Maker
 from headgate.optimize.measure import Invariance
 from headgate.optimize.power import Power
-from headgate.optimize.preview import Forecast
 from headgate.optimize.recorder import Call, Output, Recorder, transformation
 from headgate.optimize.searching import PILOT_BLOCKS, Searched, Trials
 from headgate.optimize.stages import Tried
@@ -171,19 +171,6 @@ def test_what_cannot_win_is_not_paid_for(search: Start) -> None:
     assert bf16.speed is not None, "what its pilot showed is shown"
 
 
-def test_what_a_contract_forbids_of_a_scheme_is_not_even_made(search: Start) -> None:
-    """Dynamic int8 depends on its batch by construction; where that only warns it is tried."""
-    lab = Lab({"int8_dynamic": 0.1, "int8_static": 0.3}, {"int8_static": 1e-3})
-    found = search(lab, INDEPENDENT)
-    assert not any("int8_dynamic" in a for a in lab.asked)
-    assert reasons(found)["int8_dynamic"] == (
-        "one activation scale for the whole batch makes it dependent; batch_invariance one of exact"
-    )
-    warns = replace(INDEPENDENT, on_breach=Action.WARN)
-    lab = Lab({"int8_dynamic": 0.1, "int8_static": 0.3}, {"int8_dynamic": 1e-3})
-    assert "make int8_dynamic" in (search(lab, warns), lab.asked)[1]
-
-
 def test_a_class_that_a_contract_refuses_is_judged_before_quality_is_paid_for(
     search: Start,
 ) -> None:
@@ -239,7 +226,7 @@ def test_without_candidates_only_the_baseline_is_timed(search: Start) -> None:
 
 def test_a_budget_buys_what_is_quickest_to_find_out(search: Start) -> None:
     """A student that takes minutes is named as not tried, with what it would take."""
-    student = replace(forecast("student3"), making_s=90.0)
+    student = replace(forecast("student3"), cost_s=90.0)
     lab = Lab({"student3": 0.3, "bf16": 0.5}, {"bf16": 1e-3})
     found = search(lab, forecasts=[student, forecast("bf16")], budget_s=60.0)
     assert "make student3" not in lab.asked
