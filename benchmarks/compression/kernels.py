@@ -72,6 +72,8 @@ def kernels(*, quick: bool) -> tuple[Mapping[str, Target], dict[str, object]]:
     rounds = 4 if quick else 24
     seconds = {shape: _seconds(subject, builds, shape, rounds) for shape in _SHAPES}
     ratios = {name: _ratios(name, seconds) for name in builds}
+    for name, found in ratios.items():  # the quality of all takes minutes
+        print(name, {shape: _said(r) for shape, r in found.items()}, flush=True)
     data = _part(subject.evaluate, 150) if quick else subject.evaluate
     worth = {name: _worth(build, data) for name, build in builds.items()}
     plain = worth[FP32.name]

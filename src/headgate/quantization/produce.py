@@ -11,6 +11,7 @@ import contextlib
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from headgate.errors import EngineError, HeadgateError, InputError
 from headgate.quantization import onnx_files, openvino_files
@@ -47,10 +48,12 @@ def quantize(
     """
     if not scheme.makes_files:
         return {"model.onnx": source}
-    _check_source(scheme, source)
-    items = _Items(calibration or ())
+    graph = _graph(source)
+    _check_kept(scheme, graph, source)
     if scheme.needs_calibration:
-        _check_calibration(items, calibration, source)
+        _check_calibration(calibration, graph, source)
+    del graph  # as large as the model
+    items = _Items(calibration or ())
     names = _ONNX if scheme.engine == "onnxruntime" else _OPENVINO
     with _whole(out_dir, names, source) as made:
         if scheme.engine == "openvino" and scheme.activations == "static":
@@ -86,7 +89,7 @@ class _Items:
         return by_item(self._batches)
 
 
-def _check_source(scheme: Scheme, source: Path) -> None:
+def _graph(source: Path) -> Any:
     import onnx
 
     if source.stat().st_size >= _PROTOBUF_LIMIT_BYTES:
@@ -96,12 +99,16 @@ def _check_source(scheme: Scheme, source: Path) -> None:
             fix="export a smaller precision",
         )
     try:
-        graph = onnx.load_model(source, load_external_data=False).graph
+        return onnx.load_model(source, load_external_data=False).graph
     except Exception as error:  # protobuf's error type is not part of onnx's interface
         raise EngineError(
             f"it is not an ONNX model: {error}", where=str(source), fix="export it again"
         ) from error
-    unknown = [name for name in scheme.keep if name not in {n.name for n in graph.node}]
+
+
+def _check_kept(scheme: Scheme, graph: Any, source: Path) -> None:
+    known = {node.name for node in graph.node}
+    unknown = [name for name in scheme.keep if name not in known]
     if unknown:
         raise InputError(
             f"the model has no node {unknown[0]!r} to keep as it is",
@@ -110,22 +117,17 @@ def _check_source(scheme: Scheme, source: Path) -> None:
         )
 
 
-def _check_calibration(items: _Items, calibration: Iterable[Tensors] | None, source: Path) -> None:
-    import onnx
-
-    if calibration is None:
-        raise InputError("no calibration data", where=str(source), fix="declare data: calibrate")
-    if iter(calibration) is calibration:
+def _check_calibration(calibration: Iterable[Tensors] | None, graph: Any, source: Path) -> None:
+    if calibration is not None and iter(calibration) is calibration:
         raise InputError(
             "calibration data that can be read only once",
             where=str(source),
             fix="pass a list, or an object whose __iter__ starts anew",
         )
-    item = next(iter(items), None)
+    item = next(by_item(calibration or ()), None)
     if item is None:
         raise InputError("no calibration data", where=str(source), fix="declare data: calibrate")
-    graph = onnx.load_model(source, load_external_data=False).graph
-    weights = {w.name for w in graph.initializer}
+    weights = {weight.name for weight in graph.initializer}
     missing = [i.name for i in graph.input if i.name not in weights and i.name not in item]
     if missing:
         raise InputError(
