@@ -33,6 +33,7 @@ from headgate.objects import (
 from headgate.runtime import Deployment
 from headgate.runtime.servable import Servable
 from headgate.workload import ServiceCurve
+from tests.certificates import certify
 from tests.models import tiny_embedder, tiny_tokenizer
 from tests.serving import Served, WordEngine, deployment, expected
 
@@ -178,6 +179,7 @@ def endpoint(tmp_path: Path) -> tuple[Path, list[str]]:
             )
             versions.append(version)
         store.promote(Release("words", 0, versions[0], None), expected_generation=None)
+        certify(store, versions[0], ["a text", "another"])  # both serve the same build
     return root, versions
 
 

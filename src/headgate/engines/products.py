@@ -36,7 +36,8 @@ _IR_FEW_BITS = ("i4", "i8", "nf4", "u4", "u8")
 def read_products(build: Build, path_of: Callable[[str], Path]) -> Products:
     """Of the graph as it is in the file; an engine may join nodes when it loads it.
 
-    bfloat16 is nowhere in a file: there every product is computed in it. A foreign server has none.
+    bfloat16 is nowhere in a file: there every product is computed in it. A server that is not ours
+    shows none, and a cascade has none of its own.
     """
     if "model.xml" in build.files:
         found = _of_ir(path_of(build.files["model.xml"]))

@@ -60,7 +60,8 @@ def certify_builds(
     """Certificates of the baseline, of every accepted candidate, and of the winner under the
     threads that it is served with; by build version. None of a server that is not ours.
 
-    ``winner``: the candidate, and its own decision.
+    ``winner``: the candidate, and its own decision, which need not have been accepted: what noise
+    kept out may be accepted by `headgate gate` on more evidence.
     """
     if baseline.build.foreign:
         return {}
@@ -89,7 +90,7 @@ def certify_builds(
                     claim=speed_claim(job, t.name, t.build, t.speed),
                 )
             )
-    if winner is not None and winner[1].decision.accepted:
+    if winner is not None:
         candidate, judged = winner
         assert candidate.speed is not None
         issued.append(

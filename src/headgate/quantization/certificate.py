@@ -107,7 +107,7 @@ class BuildCertificate:
     """Between an answer alone and in company, in the unit of docs/decisions/0004."""
     golden: Golden
     decision: str | None
-    """The ledger entry of the decision that accepted it; None of the baseline."""
+    """The ledger entry of the decision about it; None of the baseline."""
     rests_on: tuple[str, ...]
     """Ledger entries: of the measurements of its quality and its batch invariance."""
     speed: SpeedClaim | None

@@ -112,13 +112,14 @@ def test_it_says_what_was_answered_measured_and_decided(judged: Judged) -> None:
 
 
 def test_the_winner_is_certified_under_the_threads_that_it_is_served_with(judged: Judged) -> None:
-    """A build of its own; how many threads its speed was measured with, the claim says."""
+    """A build of its own; how many threads its speed was measured with, the claim says. What noise
+    kept out has one too: it may be accepted later."""
     served = replace(judged.candidate, threads=2)
     winner = cast(
         "Certificate",
         SimpleNamespace(
             build=served, invariance=judged.invariance(served),
-            decision=decision(Action.ACCEPT), run=RUN,
+            decision=decision(Action.UNKNOWN), run=RUN,
         ),
     )  # fmt: skip
     issued = certify_builds(judged.job, judged.baseline, [], (judged.tried(Action.ACCEPT), winner))
@@ -126,16 +127,6 @@ def test_the_winner_is_certified_under_the_threads_that_it_is_served_with(judged
     assert certificate.threads == 2
     assert certificate.speed is not None
     assert certificate.speed.threads == 2
-    refused = replace(served, threads=1, max_tokens=11)
-    loser = SimpleNamespace(**{**vars(winner), "decision": decision(Action.ROLLBACK)})
-    loser.build = refused
-    again = certify_builds(
-        judged.job,
-        judged.baseline,
-        [],
-        (judged.tried(Action.ACCEPT), cast("Certificate", loser)),
-    )
-    assert refused.version not in again
 
 
 def test_what_is_no_faster_has_its_cause_in_its_certificate(judged: Judged) -> None:
