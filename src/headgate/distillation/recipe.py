@@ -15,7 +15,7 @@ from headgate.errors import ConfigError
 __all__ = ["Recipe", "Weights", "control"]
 
 _CONTROL_RATE = 0.1
-"""Of the peak learning rate, for a control with layers: 5e-5, about what encoders are trained with by
+"""Of the peak learning rate, for a control with layers: 5e-5, about what encoders are trained at by
 contrast (Gao, Yao and Chen, "SimCSE", 2021). A static one does better at the full rate."""
 
 
