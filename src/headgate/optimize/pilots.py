@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from headgate.config import Item, RetrievalSet
+from headgate.config import RetrievalSet
 from headgate.errors import EngineError, HeadgateError
 from headgate.objects import Action, Bound, Build, Contract, canonical, jsonable, parse
 from headgate.optimize.admission import admit
@@ -31,7 +31,7 @@ from headgate.optimize.making import Maker, make_build
 from headgate.optimize.measure import Behaviour, build_inputs, open_answerer, own_metrics
 from headgate.optimize.quality import QualitySamples, evaluate, score_retrieval
 from headgate.optimize.recorder import Call, Output, Recorded, transformation
-from headgate.optimize.served import as_json, served_codec
+from headgate.optimize.served import as_json
 from headgate.optimize.subset import (
     Drawn,
     closeness,
@@ -47,7 +47,7 @@ from headgate.runtime.servable import build_from_json
 from headgate.theory.strata import Stratum, drawn
 
 __all__ = [
-    "CALIBRATION_ITEMS",
+    "PILOT_CALIBRATION_ITEMS",
     "PilotBuild",
     "PilotQuality",
     "make_pilots",
@@ -57,13 +57,11 @@ __all__ = [
     "quality_pilots",
 ]
 
-CALIBRATION_ITEMS = 16
+PILOT_CALIBRATION_ITEMS = 16
 _LEAST_ITEMS = 256
 """At a discordance of 4 % their interval is some three points wide."""
 _PASSAGES_PER_QUERY = 2
 _BLOCKS = 4
-_BLOCK_ITEMS = 24
-_MOST_LENGTHS = 2000
 _MEMORY_ITEMS = 64
 _MEMORY_TIMEOUT_S = 120
 _SIDES = {
@@ -161,7 +159,7 @@ def memory(call: Call) -> Mapping[str, Output]:
 
 def make_pilots(job: Job, names: Sequence[str]) -> list[PilotBuild]:
     """Each candidate with little calibration data. What cannot be made says why."""
-    few = replace(job.inputs, calibrate=job.inputs.calibrate[:CALIBRATION_ITEMS])
+    few = replace(job.inputs, calibrate=job.inputs.calibrate[:PILOT_CALIBRATION_ITEMS])
     recorder = replace(job.recorder, failures_stand=True)  # its list of runs is the job's own
     return [_made(Maker(recorder, job.source, few, job.profile), job, name) for name in names]
 
@@ -202,29 +200,13 @@ def pilot_quality(job: Job, build: Build, *, vectors: str, items: int, most: int
 
 
 def pilot_blocks(job: Job, builds: Sequence[Build]) -> SpeedBlocks:
-    """A few interleaved blocks; the first build is the baseline."""
-    return measure_blocks(
-        job.recorder,
-        builds,
-        job.behaviour,
-        items=_typical(job),
-        n_blocks=_BLOCKS,
-        n_items=_BLOCK_ITEMS,
-    )
+    """A few interleaved blocks of the items that ``optimize`` times candidates on; the first build
+    is the baseline.
 
-
-def _typical(job: Job) -> Sequence[Item]:
-    """Items of the workload at evenly spaced ranks of their length: its median is theirs."""
-    codec = served_codec(
-        job.source.build,
-        job.store.path_of,
-        preprocess=job.behaviour.preprocess,
-        root=job.recorder.root,
-    )
-    encoded = codec.encode(job.queries[:_MOST_LENGTHS], truncate=True)
-    order = sorted(range(len(encoded)), key=lambda i: (encoded[i].length, i))
-    n = min(_BLOCK_ITEMS, len(order))
-    return [job.queries[order[(2 * k + 1) * len(order) // (2 * n)]] for k in range(n)]
+    Fewer items would make batches of other shapes, and an engine that compiles for each shape is
+    another one then.
+    """
+    return measure_blocks(job.recorder, builds, job.behaviour, items=job.queries, n_blocks=_BLOCKS)
 
 
 def pilot_memory(job: Job, build: Build) -> tuple[int, Recorded]:
@@ -254,13 +236,16 @@ def quality_pilots(
         items = paired(contract.metric, pilot.samples, _rows(baseline, pilot.drawn), job.own)
         if side is None or items is None:
             continue
+        strata = _strata(contract, side, items, pilot.drawn)
+        if sum(len(s.values) for s in strata) < 2:
+            continue  # nearly all of its items errored: the whole evaluation will say so
         found.append(
             QualityPilot(
                 contract.metric,
                 side,
                 contract.limit,
                 items.value_range[1] - items.value_range[0],
-                _strata(contract, side, items, pilot.drawn),
+                strata,
                 stops=contract.on_breach is not Action.WARN,
             )
         )

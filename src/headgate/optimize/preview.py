@@ -3,7 +3,7 @@
 What cannot be made, or must not be served, is said without measuring anything. Of the rest pilots
 are run (``pilots``), and the pure previews of ``quantization`` and ``distillation`` turn their
 figures into forecasts. A candidate that will almost certainly break a quality contract is not tried
-either, nor one with a student that is not worth its training. Each forecast is an entry of the
+either, nor one with a student that has no chance to be worth its training. Each forecast is an entry of the
 ledger, so that it can be held against what was measured.
 """
 
@@ -15,10 +15,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from headgate.config import load_config
+from headgate.distillation import Advice
 from headgate.engines.check import check_onnx
 from headgate.errors import EngineError, HeadgateError
 from headgate.ledger import Store
-from headgate.objects import Action, BatchInvariance, Build
+from headgate.objects import Build
 from headgate.optimize.blocks import SpeedBlocks
 from headgate.optimize.forecasts import (
     Figure,
@@ -29,12 +30,11 @@ from headgate.optimize.forecasts import (
     speeds_of,
 )
 from headgate.optimize.job import Job, open_job
+from headgate.optimize.lacking import lacks
 from headgate.optimize.making import Maker, make_build
 from headgate.optimize.making.quantized import CALIBRATION_ITEMS
 from headgate.optimize.pilots import (
-    CALIBRATION_ITEMS as PILOT_ITEMS,
-)
-from headgate.optimize.pilots import (
+    PILOT_CALIBRATION_ITEMS,
     PilotBuild,
     PilotQuality,
     make_pilots,
@@ -165,8 +165,8 @@ def preview(job: Job, baseline: Baseline) -> Sequence[Forecast]:
     if baseline.build.foreign:
         return ()
     facts = check_onnx(job.store.path_of(job.source.build.files["model.onnx"]))
-    lacks = {name: _lacks(job, CANDIDATES[name], facts) for name in job.config.candidates}
-    cheap = [n for n, lack in lacks.items() if not lack and CANDIDATES[n].student is None]
+    lacking = {name: lacks(job, CANDIDATES[name], facts) for name in job.config.candidates}
+    cheap = [n for n, lack in lacking.items() if not lack and CANDIDATES[n].student is None]
     pilots = {pilot.name: pilot for pilot in make_pilots(job, cheap)}
     answers: dict[str, PilotQuality] = {}
     for name, pilot in pilots.items():
@@ -197,7 +197,7 @@ def preview(job: Job, baseline: Baseline) -> Sequence[Forecast]:
         answers=answers,
         speed=pilot_blocks(job, [baseline.build, *made]) if made else None,
     )
-    return [_look_at(known, name, lack) for name, lack in lacks.items()]
+    return [_look_at(known, name, lack) for name, lack in lacking.items()]
 
 
 def _memory(job: Job, baseline: Baseline, made: Sequence[Build]) -> Mapping[str, int]:
@@ -213,14 +213,14 @@ def _memory(job: Job, baseline: Baseline, made: Sequence[Build]) -> Mapping[str,
     return peaks
 
 
-def _look_at(known: _Known, name: str, lacks: Sequence[str]) -> Forecast:
+def _look_at(known: _Known, name: str, lacking: Sequence[str]) -> Forecast:
     candidate = CANDIDATES[name]
     pilot = known.pilots.get(name)
     if pilot is not None and pilot.build is None:
-        lacks = [pilot.failed]
-    student = None if lacks or candidate.student is None else known.students[candidate.student]
+        lacking = [pilot.failed]
+    student = None if lacking or candidate.student is None else known.students[candidate.student]
     if student is not None and student.failed:
-        lacks = [student.failed]
+        lacking = [student.failed]
     quantized = _quantized(known, candidate.scheme, pilot)
     expected = _said(quantized) if candidate.scheme.quantizes or pilot is not None else []
     detail: dict[str, object] = {"quantization": quantized} if expected else {}
@@ -232,7 +232,7 @@ def _look_at(known: _Known, name: str, lacks: Sequence[str]) -> Forecast:
         expected += _said_of(student)
         detail["student"] = student.unknown if looked is None else looked.detail
     skip = (
-        "; ".join(lacks)
+        "; ".join(lacking)
         or _no_smaller(known, candidate, quantized)
         or _hopeless(quantized)
         or (looked.hopeless if looked else "")
@@ -250,50 +250,9 @@ def _look_at(known: _Known, name: str, lacks: Sequence[str]) -> Forecast:
         meets=meets,
         n_required=quantized.n_required,
         cost_s=_cost_s(known, made, quantized) if made is not None else training_s,
-        advice=_advice(skip, meets),
+        advice=_advice(skip, meets, looked),
     )
     return replace(found, entry=keep_forecast(known.job.store, found, of=known.of, detail=detail))
-
-
-def _lacks(job: Job, candidate: Candidate, facts: ModelFacts) -> Sequence[str]:
-    """What the endpoint or the machine does not have, that the candidate needs; or why it could
-    not be served if it were made."""
-    needs: list[tuple[bool, str]] = []
-    if candidate.scheme.extra == "openvino":
-        there = "openvino" in job.profile.libraries
-        needs.append((there, "OpenVINO is not installed: pip install 'headgate[openvino]'"))
-    if candidate.scheme.needs_calibration:
-        needs.append((bool(job.inputs.calibrate), "data: calibrate is not declared"))
-    if candidate.student is not None:
-        needs += [
-            (
-                "torch" in job.profile.libraries,
-                "torch is not installed: pip install 'headgate[train]'",
-            ),
-            (bool(job.inputs.train), "data: train is not declared"),
-        ]
-        if not job.source.encoder:  # nothing that could be installed or declared helps
-            return ["a student takes layers of a transformers encoder (model: {path: DIR})"]
-    lacks = [what for there, what in needs if not there]
-    applies = forecast(
-        candidate.scheme, facts, job.profile.flags, source_file_bytes=0, fp32_memory_bytes=None
-    )
-    if not applies.applies:
-        lacks.append(applies.reason)
-    if candidate.scheme.shared_scale and not _may_depend(job):
-        lacks.append(
-            "batch_invariance forbids it: one activation scale for the whole batch makes an answer "
-            "depend on its neighbours, by construction"
-        )
-    return lacks
-
-
-def _may_depend(job: Job) -> bool:
-    return all(
-        BatchInvariance.DEPENDENT.value in c.allowed
-        for c in job.contracts
-        if c.metric == "batch_invariance" and c.on_breach is not Action.WARN
-    )
 
 
 def _quantized(known: _Known, scheme: Scheme, pilot: PilotBuild | None) -> QuantizationForecast:
@@ -402,9 +361,11 @@ def _hopeless(q: QuantizationForecast) -> str:
     ).replace("%", " %")
 
 
-def _advice(skip: str, meets: float | None) -> str:
+def _advice(skip: str, meets: float | None, student: StudentForecast | None) -> str:
     if skip:
         return "not possible here" if meets is None else "leave it"
+    if student is not None and student.advice is Advice.DO_NOT_TRAIN:
+        return "do not train"
     if meets is None:
         return "find out"
     return "try it" if meets >= _LIKELY else "doubtful"
@@ -425,7 +386,9 @@ def _cost_s(known: _Known, pilot: PilotBuild, q: QuantizationForecast) -> float:
     job, baseline = known.job, known.baseline
     calibrated = min(len(job.inputs.calibrate), CALIBRATION_ITEMS)
     more = (
-        max(calibrated - PILOT_ITEMS, 0) if CANDIDATES[pilot.name].scheme.needs_calibration else 0
+        max(calibrated - PILOT_CALIBRATION_ITEMS, 0)
+        if CANDIDATES[pilot.name].scheme.needs_calibration
+        else 0
     )
     length = job.lengths[len(job.lengths) // 2]
     making_s = pilot.seconds + more * _PASSES_A_SAMPLE * baseline.curve.curve.predict_s(1, length)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from headgate.config import load_config
+from headgate.distillation import Advice
 from headgate.errors import EngineError, HeadgateError
 from headgate.ledger import Store
 from headgate.objects import Action, Bound, Contract
@@ -111,6 +112,7 @@ def student_forecast(**changes: object) -> StudentForecast:
             meets=0.3,
             training_s=Range(90.0, 70.0, 120.0),
             break_even_requests=5000.0,
+            advice=Advice.LEARN_MORE,
             hopeless="",
             pilots_share=0.1,
             run=RUN,
@@ -346,6 +348,15 @@ def test_a_student_without_a_chance_is_left_out_in_every_precision(
         assert each.skip == "not worth its training: a chance of 3 %"
         assert each.advice == "leave it"
     assert "loss of recall@10" in found["student3"].figures
+
+
+def test_a_student_that_would_rather_fail_is_advised_against_and_tried(
+    measured: tuple[Job, Baseline], students: list[StudentForecast | str | HeadgateError]
+) -> None:
+    """Only one without a chance is left out: what is left out never shows that pilots erred."""
+    students[0] = student_forecast(meets=0.1, advice=Advice.DO_NOT_TRAIN)
+    found = look(measured, "student3", **encoder_of(measured))["student3"]
+    assert (found.skip, found.advice) == ("", "do not train")
 
 
 def test_a_student_that_pilots_cannot_tell_of_is_trained(
