@@ -3,7 +3,7 @@
 What cannot be made, or must not be served, is said without measuring anything. Of the rest pilots
 are run (``pilots``), and the pure previews of ``quantization`` and ``distillation`` turn their
 figures into forecasts. A candidate that will almost certainly break a quality contract is not tried
-either, nor one with a student that is not worth its training. Each forecast is an entry of the
+either, nor one with a student that has no chance to be worth its training. Each forecast is an entry of the
 ledger, so that it can be held against what was measured.
 """
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from headgate.config import load_config
-from headgate.distillation import STUDENTS
+from headgate.distillation import STUDENTS, Advice
 from headgate.engines.check import check_onnx
 from headgate.errors import EngineError, HeadgateError
 from headgate.ledger import Store
@@ -261,7 +261,7 @@ def _look_at(known: _Known, name: str, lacking: Sequence[str]) -> Forecast:
         meets=meets,
         n_required=quantized.n_required,
         cost_s=_cost_s(known, made, quantized) if made is not None else training_s,
-        advice=_advice(skip, meets),
+        advice=_advice(skip, meets, looked),
     )
     return replace(found, entry=keep_forecast(known.job.store, found, of=known.of, detail=detail))
 
@@ -372,9 +372,11 @@ def _hopeless(q: QuantizationForecast) -> str:
     ).replace("%", " %")
 
 
-def _advice(skip: str, meets: float | None) -> str:
+def _advice(skip: str, meets: float | None, student: StudentForecast | None) -> str:
     if skip:
         return "not possible here" if meets is None else "leave it"
+    if student is not None and student.advice is Advice.DO_NOT_TRAIN:
+        return "do not train"
     if meets is None:
         return "find out"
     return "try it" if meets >= _LIKELY else "doubtful"

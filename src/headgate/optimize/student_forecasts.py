@@ -6,6 +6,7 @@ Runs the pilots (``making.pilots``) and asks the pure half (``distillation.pilot
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -44,6 +45,10 @@ from headgate.theory.intervals import Range
 
 __all__ = ["StudentForecast", "forecast_student", "metric_forecasts"]
 
+_LEFT_OUT = 0.05
+"""Not trained where the chance to keep its contracts is at most this. Below a fifth the advice is
+not to; but pilots this small may be too gloomy, and what is left out never shows it."""
+_GLOOM = (Advice.DO_NOT_TRAIN, Advice.LEARN_MORE, Advice.TRAIN)
 _COST_ERROR = 1.35
 """A training took up to so many times as long, or as short, as its pilots said."""
 
@@ -59,8 +64,9 @@ class StudentForecast:
     training_s: Range
     """Device seconds, the teacher's answers among them."""
     break_even_requests: float
+    advice: Advice
     hopeless: str
-    """Why it is not worth its training; empty where it may be."""
+    """Why it is left out; empty where it is not."""
     pilots_share: float
     """What the pilots were to cost, as a share of the training."""
     run: Recorded
@@ -72,6 +78,7 @@ class StudentForecast:
             "loses": self.loses,
             "training_device_s": self.training_s,
             "break_even_requests": self.break_even_requests,
+            "advice": self.advice,
             "pilots_share": self.pilots_share,
             "pilots": self.run.entry,
         }
@@ -116,6 +123,9 @@ def forecast_student(job: Job, baseline: Baseline, name: str) -> StudentForecast
         meets=min((look.meets_contract for look in stops.values()), default=None),
         training_s=Range(training_s, training_s / _COST_ERROR, training_s * _COST_ERROR),
         break_even_requests=next(iter(looks.values())).break_even_requests,
+        advice=min(
+            (look.advice for look in stops.values()), key=_GLOOM.index, default=Advice.TRAIN
+        ),
         hopeless=_hopeless(stops),
         pilots_share=plan.share,
         run=done,
@@ -192,8 +202,9 @@ def _is_forecast(contract: Contract) -> bool:
 def _hopeless(stops: Mapping[str, StudentPreview]) -> str:
     """Of what it would lose, what it may least afford; or that it never pays."""
     for metric, look in sorted(stops.items(), key=lambda each: each[1].meets_contract):
-        if look.advice is Advice.DO_NOT_TRAIN:
-            return f"not worth its training, its pilots say: of {metric} {look.reason}"
+        if look.meets_contract <= _LEFT_OUT or math.isinf(look.break_even_requests):
+            said = f"not worth its training, its pilots say: of {metric} {look.reason}"
+            return said.replace("%", " %")
     return ""
 
 

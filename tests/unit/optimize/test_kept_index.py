@@ -15,8 +15,8 @@ from headgate.optimize.evidence import sampled
 from headgate.optimize.kept_index import KeptIndex, measure_kept_index
 from headgate.optimize.measure import VECTORS, npy
 from headgate.optimize.quality import score_retrieval
-from headgate.optimize.subset import split_vectors
 from headgate.optimize.recorder import Call, Output, Recorder, transformation
+from headgate.optimize.subset import split_vectors
 from headgate.release import judge
 from tests.e2e.endpoints import write_rows
 

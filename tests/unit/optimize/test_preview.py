@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from headgate.config import load_config
-from headgate.errors import EngineError
+from headgate.distillation import Advice
+from headgate.errors import EngineError, HeadgateError
 from headgate.ledger import Store
 from headgate.objects import Action, Bound, Contract
 from headgate.optimize import pilots as pilots_module
@@ -24,12 +25,14 @@ from headgate.optimize.preview import HOPELESS, preview
 from headgate.optimize.progress import Silent
 from headgate.optimize.scoring import hold_to_forecasts
 from headgate.optimize.stages import Baseline, Tried, measure_baseline
+from headgate.optimize.student_forecasts import StudentForecast
 from headgate.planning import TRIED_BY_DEFAULT
 from headgate.quantization.preview import QualityPilot, Side
+from headgate.theory.intervals import Range
 from headgate.theory.strata import Stratum
 from tests.models import tiny_embedder, tiny_tokenizer
 
-from .fakes import contract
+from .fakes import RUN, contract
 
 EVERYTHING = {"openvino": "1", "nncf": "1", "torch": "1", "transformers": "1"}
 FLAGS = ("avx2", "avx512_vnni", "avx512_bf16")
@@ -88,6 +91,37 @@ def measured(here: Path) -> Iterator[tuple[Job, Baseline]]:
 def weighed(monkeypatch: pytest.MonkeyPatch) -> None:
     """No process is started to weigh a build: that takes seconds, and has a test of its own."""
     monkeypatch.setattr(preview_module, "pilot_memory", lambda job, build: (10**8, None))
+
+
+@pytest.fixture(autouse=True)
+def students(monkeypatch: pytest.MonkeyPatch) -> list[StudentForecast | str | HeadgateError]:
+    """What is forecast of any student, in the first place; how it is has tests of its own."""
+    said: list[StudentForecast | str | HeadgateError] = [student_forecast()]
+
+    def forecast(job: Job, baseline: Baseline, name: str) -> StudentForecast | str:
+        if isinstance(said[0], HeadgateError):
+            raise said[0]
+        return said[0]
+
+    monkeypatch.setattr(preview_module, "forecast_student", forecast)
+    return said
+
+
+def student_forecast(**changes: object) -> StudentForecast:
+    """A student that loses three points of recall and takes a minute and a half."""
+    return replace(
+        StudentForecast(
+            loses={"recall@10": Range(0.03, 0.01, 0.05)},
+            meets=0.3,
+            training_s=Range(90.0, 70.0, 120.0),
+            break_even_requests=5000.0,
+            advice=Advice.LEARN_MORE,
+            hopeless="",
+            pilots_share=0.1,
+            run=RUN,
+        ),
+        **changes,  # type: ignore[arg-type]  # a test's own
+    )
 
 
 def look(
@@ -282,7 +316,7 @@ def test_what_cannot_be_made_is_skipped_with_its_reason(
     assert all(not f.expected for f in found.values() if f.skip)
     assert all("the speed" in f.expected for n, f in found.items() if n.endswith("int8_dynamic"))
     if lacking == "calibrate":
-        assert "half the layers; training takes about" in found["student3"].expected
+        assert "training takes about 90.0 s" in found["student3"].expected
 
 
 def test_bf16_needs_a_cpu_that_has_it(measured: tuple[Job, Baseline]) -> None:
@@ -298,3 +332,60 @@ def test_a_process_that_serves_a_build_is_weighed(measured: tuple[Job, Baseline]
     assert 3e7 < peak < job.profile.memory_bytes
     assert not run.reused
     assert pilots_module.pilot_memory(job, baseline.build)[1].reused
+
+
+def encoder_of(measured: tuple[Job, Baseline]) -> dict[str, object]:
+    """The job's model, as one that students could be made of."""
+    return {"source": replace(measured[0].source, encoder={"config.json": "sha256:config"})}
+
+
+def test_a_student_s_own_figures_are_those_of_its_pilots(measured: tuple[Job, Baseline]) -> None:
+    """What fewer bits cost it besides, its pilots do not say: that pair has its cost alone."""
+    found = look(measured, "student3", "student3_int8_dynamic", **encoder_of(measured))
+    own, smaller = found["student3"], found["student3_int8_dynamic"]
+    assert own.preview == smaller.preview == "distillation"
+    assert own.figures["loss of recall@10"].range == Range(0.03, 0.01, 0.05)
+    assert own.figures["training_s"].range.value == own.cost_s == 90.0
+    assert list(smaller.figures) == ["training_s"]
+    assert own.meets == 0.3
+    assert own.advice == "doubtful"
+    assert "3.0 % of recall@10 lost (1.0 % to 5.0 %)" in own.expected
+
+
+def test_a_student_without_a_chance_is_left_out_in_every_precision(
+    measured: tuple[Job, Baseline], students: list[StudentForecast | str | HeadgateError]
+) -> None:
+    """Its training is saved, and the forecast stands as what it was left out for."""
+    students[0] = student_forecast(hopeless="not worth its training: a chance of 3 %")
+    found = look(measured, "student3", "student3_int8_dynamic", **encoder_of(measured))
+    for each in found.values():
+        assert each.skip == "not worth its training: a chance of 3 %"
+        assert each.advice == "leave it"
+    assert "loss of recall@10" in found["student3"].figures
+
+
+def test_a_student_that_would_rather_fail_is_advised_against_and_tried(
+    measured: tuple[Job, Baseline], students: list[StudentForecast | str | HeadgateError]
+) -> None:
+    """Only one without a chance is left out: what is left out never shows that pilots erred."""
+    students[0] = student_forecast(meets=0.1, advice=Advice.DO_NOT_TRAIN)
+    found = look(measured, "student3", **encoder_of(measured))["student3"]
+    assert (found.skip, found.advice) == ("", "do not train")
+
+
+def test_a_student_that_pilots_cannot_tell_of_is_trained(
+    measured: tuple[Job, Baseline], students: list[StudentForecast | str | HeadgateError]
+) -> None:
+    """Not knowing is no reason against it."""
+    students[0] = "too little for pilots"
+    found = look(measured, "student3", **encoder_of(measured))["student3"]
+    assert (found.skip, found.advice, found.figures) == ("", "find out", {})
+    assert found.expected == "not forecast: too little for pilots"
+
+
+def test_a_student_whose_pilots_fail_says_why(
+    measured: tuple[Job, Baseline], students: list[StudentForecast | str | HeadgateError]
+) -> None:
+    """Its training would fail as well."""
+    students[0] = EngineError("out of memory")
+    assert look(measured, "student3", **encoder_of(measured))["student3"].skip == "out of memory"

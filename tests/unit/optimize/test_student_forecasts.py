@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from headgate.config import load_config
-from headgate.distillation import Recipe
+from headgate.distillation import Advice, Recipe
 from headgate.ledger import Store
-from headgate.objects import parse
+from headgate.objects import Action, parse
 from headgate.optimize import student_forecasts
 from headgate.optimize.job import Job, open_job
 from headgate.optimize.making.pilots import sampled_part
@@ -104,22 +104,26 @@ def test_pilots_are_run_once(measured: tuple[Job, Baseline]) -> None:
     assert first.detail == second.detail
 
 
-def test_a_student_without_a_chance_is_not_worth_its_training(
-    measured: tuple[Job, Baseline],
+@pytest.mark.parametrize(
+    ("limit", "breach", "left_out"),
+    [(-0.9, Action.ROLLBACK, True), (-0.9, Action.WARN, False), (0.99, Action.ROLLBACK, False)],
+    ids=["no chance", "a promise that only warns", "every chance"],
+)
+def test_only_a_student_without_a_chance_is_left_out(
+    measured: tuple[Job, Baseline], limit: float, breach: Action, left_out: bool
 ) -> None:
-    """Only a promise that stops a promotion rules it out, and the reason has its figures."""
+    """By a promise that stops a promotion; the reason has its figures."""
     job, baseline = measured
-    strict = [replace(c, limit=1e-9) if c.metric == "recall@10" else c for c in job.contracts]
-    lax = [replace(c, limit=0.99) if c.metric == "recall@10" else c for c in job.contracts]
-    ruled_out, kept = (
-        forecast_student(replace(job, contracts=tuple(contracts)), baseline, "half")
-        for contracts in (strict, lax)
-    )
-    assert isinstance(ruled_out, StudentForecast)
-    assert isinstance(kept, StudentForecast)
-    assert kept.hopeless == ""
-    if ruled_out.meets is not None and ruled_out.meets < 0.2:
-        assert ruled_out.hopeless.startswith("not worth its training, its pilots say: of recall@10")
+    (contract,) = (c for c in job.contracts if c.metric == "recall@10")
+    asked = replace(contract, limit=limit, on_breach=breach)
+    found = forecast_student(replace(job, contracts=(asked,)), baseline, "half")
+    assert isinstance(found, StudentForecast)
+    if left_out:
+        assert found.advice is Advice.DO_NOT_TRAIN
+        assert found.meets == 0
+        assert found.hopeless.startswith("not worth its training, its pilots say: of recall@10 it")
+    else:
+        assert found.hopeless == ""
 
 
 def test_what_pilots_cannot_tell_is_said(measured: tuple[Job, Baseline]) -> None:
