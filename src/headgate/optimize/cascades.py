@@ -63,7 +63,7 @@ def measured_parts(build: Build) -> tuple[Build, ...]:
     """The builds whose curves are measured for that of ``build``: itself, or two for a cascade.
 
     The student's is that of a cascade in which nobody escalates, so that asking who does is in it:
-    some 30 microseconds a call, as long as a small student takes.
+    some ten microseconds a call, as long as a small student takes.
     """
     if build.engine != CASCADE:
         return (build,)
