@@ -94,7 +94,10 @@ def static_int8(scheme: Scheme, source: Path, out: Path, items: Iterable[Tensors
 
 
 def weights_by_group(scheme: Scheme, source: Path, out: Path) -> None:
-    """Weights of 8 or 4 bits with a scale for every ``group`` of a column: MatMulNBits."""
+    """Weights of 8 or 4 bits with a scale for every ``group`` of a column: MatMulNBits.
+
+    Tables too in 4 bits, where ONNX Runtime has a kernel for them.
+    """
     import onnx
     from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
@@ -105,6 +108,7 @@ def weights_by_group(scheme: Scheme, source: Path, out: Path) -> None:
             block_size=scheme.group or 128,
             is_symmetric=False,
             accuracy_level=scheme.accuracy_level,
+            op_types_to_quantize=("MatMul", _TABLES) if scheme.weight_bits == 4 else ("MatMul",),
             nodes_to_exclude=list(scheme.keep),
         )
         quantizer.process()
