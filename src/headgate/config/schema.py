@@ -269,8 +269,8 @@ class DataFiles(_Section):
     index_items: int | None = Field(
         default=None,
         ge=1,
-        description="Of embed: how many vectors the index holds that another encoder would have to "
-        "make again. Where it is not said, the passages of evaluate are counted.",
+        description="How many vectors the index of an encoder holds; else the passages of evaluate "
+        "are counted.",
         examples=[1200000],
     )
 

@@ -299,6 +299,21 @@ BAD = {
         "headgate.yaml:7: prices.device_second: 'cheap' is not a number\n"
         "  what to do: write a plain number",
     ),
+    "vectors of what makes none": (
+        spoilt("evaluate: queries.jsonl", "evaluate: queries.jsonl, index_items: 5").replace(
+            "task: embed", "task: classify"
+        ),
+        "wrong_value",
+        "headgate.yaml:6: data.index_items: counts vectors, and classify has none\n"
+        "  what to do: remove it",
+    ),
+    "an index of nothing": (
+        spoilt("evaluate: queries.jsonl", "evaluate: queries.jsonl, index_items: 0"),
+        "wrong_value",
+        "headgate.yaml:6: data.index_items: 0 is out of range: it must be 1 or more\n"
+        "  what to do: write, for example, `index_items: 1200000` (How many vectors the index of "
+        "an encoder holds; else the passages of evaluate are counted)",
+    ),
     "log and rate": (
         spoilt("workload: {log: access.jsonl}", "workload: {log: access.jsonl, rate_per_s: 3}"),
         "wrong_value",

@@ -10,15 +10,16 @@ import pytest
 from numpy.typing import NDArray
 
 from headgate.config import load_retrieval
-from headgate.objects import Bound, Direction
+from headgate.objects import Bound, Build, Direction
 from headgate.optimize.evidence import sampled
 from headgate.optimize.kept_index import KeptIndex, measure_kept_index
-from headgate.optimize.measure import VECTORS, npy
+from headgate.optimize.measure import VECTORS, Behaviour, measure_quality, npy
 from headgate.optimize.quality import score_retrieval
 from headgate.optimize.recorder import Call, Output, Recorder, transformation
 from headgate.optimize.subset import split_vectors
 from headgate.release import judge
 from tests.e2e.endpoints import write_rows
+from tests.models import tiny_embedder, tiny_tokenizer
 
 from .fakes import contract, invariance
 
@@ -144,3 +145,22 @@ def test_a_contract_may_name_it(
     assert judge(promise, scored[0]).verdict == "fail"
     assert scored[1] == found.scored[1]
     assert sampled("recall@10_kept_index", (alone, alone), None, {}) is None
+
+
+def test_an_encoders_vectors_are_kept_beside_its_samples(
+    recorder: Recorder, tmp_path: Path
+) -> None:
+    """Queries above passages, as the served model makes them; what is no encoder has none."""
+    store = recorder.store
+    model = store.put_file(tiny_embedder(tmp_path / "model.onnx"))
+    tokenizer = store.put_file(tiny_tokenizer(tmp_path / "tokenizer.json"))
+    build = Build("fp32", "embed", "onnxruntime", "fp32", {"model.onnx": model}, tokenizer, 32, 1)
+    rows = [*PASSAGES[:3], *ASKED[:2]]
+    dataset = store.put_file(write_rows(tmp_path / "rows.jsonl", rows))
+    behaviour = Behaviour("embed", False, None, None, {})
+    samples, done = measure_quality(recorder, build, behaviour, dataset=dataset, split="evaluate")
+    vectors = np.load(store.path_of(done.outputs[VECTORS]), allow_pickle=False)
+    assert vectors.shape == (2 + 3, 8)
+    data = load_retrieval(store.path_of(dataset))
+    again = retrieval(Vectors(vectors[:2], vectors[2:]), data)
+    assert again.answers == samples.answers

@@ -20,6 +20,7 @@ from headgate.report import (
     Curve,
     Distribution,
     Figure,
+    NewIndex,
     PowerRow,
     Prediction,
     Report,
@@ -169,6 +170,36 @@ def test_the_terminal_report_fits_its_width(width: int) -> None:
     lines = out.getvalue().splitlines()
     assert max(len(line) for line in lines) <= width
     assert any(line.strip() == "headgate serve -f headgate.yaml" for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("requests", "days", "pays"),
+    [(21_788.0, 0.5, "21,788 requests, 720 min at the workload's rate"),
+     (None, None, "nothing is saved by it")],
+)  # fmt: skip
+def test_the_price_of_a_new_index_stands_beside_the_saving(
+    requests: float | None, days: float | None, pays: str
+) -> None:
+    """What it costs, when that has paid, and what the kept index would lose."""
+    index = NewIndex(
+        items=1_200_000,
+        declared=requests is not None,
+        cost=figure(0.48, "USD"),
+        saved_per_1k=figure(0.02, "money_per_1k"),
+        break_even_requests=requests,
+        break_even_days=days,
+        kept={"recall@10_kept_index": figure(-0.12, "points", -0.15, -0.09)},
+    )
+    report = dataclasses.replace(full_report(), index=index)
+    console = Console(width=100, file=io.StringIO(), record=True)
+    print_report(report, console)
+    said, page = console.export_text(), render_html(report)
+    for text in ("0.480 USD", pays, "−12.0 % (−15.0 % … −9.0 %)", "recall@10 kept index"):
+        assert text in said
+        assert escape(text) in page
+    assert ("index_items" in said) is (requests is None)
+    assert json.loads(json.dumps(as_json(report)))["index"]["break_even_requests"] == requests
+    assert "The index that the winner needs" not in render_html(full_report())
 
 
 def test_what_is_no_faster_is_told_why_everywhere() -> None:
