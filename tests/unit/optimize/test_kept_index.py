@@ -162,5 +162,5 @@ def test_an_encoders_vectors_are_kept_beside_its_samples(
     vectors = np.load(store.path_of(done.outputs[VECTORS]), allow_pickle=False)
     assert vectors.shape == (2 + 3, 8)
     data = load_retrieval(store.path_of(dataset))
-    again = retrieval(Vectors(vectors[:2], vectors[2:]), data)
+    again = score_retrieval(data, *split_vectors(data, vectors))
     assert again.answers == samples.answers
