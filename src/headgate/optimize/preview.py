@@ -3,8 +3,8 @@
 What cannot be made, or must not be served, is said without measuring anything. Of the rest pilots
 are run (``pilots``), and the pure previews of ``quantization`` and ``distillation`` turn their
 figures into forecasts. A candidate that will almost certainly break a quality contract is not tried
-either, nor one with a student that has no chance to be worth its training. Each forecast is an entry of the
-ledger, so that it can be held against what was measured.
+either, nor one with a student that has no chance to be worth its training. Each forecast is an
+entry of the ledger, so that it can be held against what was measured.
 """
 
 from __future__ import annotations

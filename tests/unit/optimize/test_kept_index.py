@@ -150,7 +150,7 @@ def test_a_contract_may_name_it(
 def test_an_encoders_vectors_are_kept_beside_its_samples(
     recorder: Recorder, tmp_path: Path
 ) -> None:
-    """Queries above passages, as the served model makes them; what is no encoder has none."""
+    """Passages above queries, as the served model makes them."""
     store = recorder.store
     model = store.put_file(tiny_embedder(tmp_path / "model.onnx"))
     tokenizer = store.put_file(tiny_tokenizer(tmp_path / "tokenizer.json"))
