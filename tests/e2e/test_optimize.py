@@ -253,7 +253,8 @@ def test_the_job_ends_with_an_honest_decision(story: Story) -> None:
     assert story.last.returncode == HONEST[report["action"]], story.last.stderr
     assert report["winner"] == "int8_static"
     _, dynamic, _ = report["candidates"]
-    assert (dynamic["verdict"], dynamic["batch_invariance"]) == ("rollback", "dependent")
+    assert dynamic["verdict"] == "skipped"
+    assert dynamic["why"].startswith("one activation scale for the whole batch")
     verdicts = {row["rule"]: row["verdict"] for row in report["contracts"]}
     assert len(verdicts) == 4
     assert set(verdicts.values()) <= {"pass", "unknown", "invalid"}
@@ -571,7 +572,9 @@ def test_a_cross_encoder_goes_all_the_way(
     assert verdicts["agreement at least 0.5"] == "pass"
     assert verdicts["ndcg@10 not below current by 0.5"] == "pass"
     tried = {row["name"]: row for row in report["candidates"]}
-    assert all(tried[name]["verdict"] != "skipped" for name in ("int8_dynamic", "int8_static"))
+    for name in ("int8_dynamic", "int8_static"):  # a stopwatch may spare the dearer one its price
+        made = tried[name]["verdict"] != "skipped" or tried[name]["why"].startswith("predicted to")
+        assert made, tried[name]
     assert "ndcg@10" in tried["fp32"]["why"]
     assert "first" in tried["fp32"]["why"]
 

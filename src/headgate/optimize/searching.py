@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from headgate.errors import EngineError, InputError, MissingExtra
-from headgate.objects import CacheSpec, Contract, Verdict, jsonable
+from headgate.objects import BatchInvariance, CacheSpec, Contract, Verdict, jsonable
 from headgate.optimize.admission import admit
 from headgate.optimize.blocks import SpeedBlocks, measure_blocks
 from headgate.optimize.code import code_digest
@@ -27,7 +27,7 @@ from headgate.optimize.making import Maker, make_build
 from headgate.optimize.measure import measure_invariance, measure_quality
 from headgate.optimize.power import Power, plan_power
 from headgate.optimize.preview import Forecast
-from headgate.optimize.pricing import CACHES, NO_CACHE, Priced
+from headgate.optimize.pricing import CACHES, NO_CACHE
 from headgate.optimize.rules import CHOOSING_BLOCKS, Rules
 from headgate.optimize.stages import Baseline, Plans, Tried, open_pricer, p95_limit_s
 from headgate.planning import CANDIDATES, Arm, Asked, Cost, Entrant, Found, Joint, Level, Told
@@ -90,15 +90,18 @@ class Trials:
     tried: dict[str, Tried]
     speed: SpeedBlocks | None = None
     power: Power | None = None
-    plans: list[Plans] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         recorder = replace(self.job.recorder, failures_stand=True)
         self._maker = Maker(recorder, self.job.source, self.job.inputs, self.job.profile)
-        self._priced: dict[Arm[Caches], tuple[Plans, Priced]] = {}
+        self._plans: dict[Arm[Caches], Plans] = {}
         budget_s = self.job.config.search.budget
+        forbidden = _forbidden(self.job.contracts, self.tried.values())
         self.search: Joint[Caches] = Joint(
-            {name: self._entrant(t.forecast) for name, t in self.tried.items()},
+            {
+                name: self._entrant(t.forecast, forbidden.get(name, ""))
+                for name, t in self.tried.items()
+            },
             {Arm(name, caches): 0.0 for caches in _KINDS for name in self.tried},
             policy_margin=_POLICY_MARGIN,
             budget_s=math.inf if budget_s is None else budget_s,
@@ -130,14 +133,14 @@ class Trials:
             tuple(tried.values()), self.speed, power, winner, plans, found, self._record(found)
         )
 
-    def _entrant(self, forecast: Forecast) -> Entrant:
+    def _entrant(self, forecast: Forecast, forbidden: str) -> Entrant:
         """Its forecast counts as one standard error either way: nobody vouches for its 90 %."""
         low, high = (math.log(s) for s in forecast.speedup)
         return Entrant(
             Cost(-(low + high) / 2, (high - low) / 2),
             pilot_s=forecast.making_s + self.baseline.invariance.run.seconds,
             full_s=self.baseline.quality_run.seconds,
-            ruled_out=forecast.skip or _ruled_out(forecast.name, self.job.contracts),
+            ruled_out=forecast.skip or forbidden,
         )
 
     def _pilots(self, asked: Sequence[Asked[Caches]]) -> Iterator[Told[Caches]]:
@@ -183,7 +186,7 @@ class Trials:
             ]
         )
         for a, arm, offer, price in zip(asked, arms, offers, priced, strict=True):
-            self._priced[arm] = Plans(pricer, offer, price, tuple(priced)), price
+            self._plans[arm] = Plans(pricer, offer, price, tuple(priced))
             if price.choice.binding is None:
                 yield Told(a, Cost(math.log(price.provisioned_s)))
             else:
@@ -282,10 +285,10 @@ class Trials:
     def _winner(self, found: Found[Caches]) -> tuple[Tried | None, Plans | None]:
         arm = found.best
         if arm is None:
-            arm = next(iter(self._priced), None)
+            arm = next(iter(self._plans), None)
         if arm is None:
             return None, None
-        return self.tried[arm.build], self._priced[arm][0]
+        return self.tried[arm.build], self._plans[arm]
 
     def _record(self, found: Found[Caches]) -> str:
         """The search as an entry; the one that is there where nothing about it is new."""
@@ -318,22 +321,25 @@ class Trials:
         return self.job.store.append("search", body).id
 
 
-def _ruled_out(name: str, contracts: Sequence[Contract]) -> str:
-    """What is known of a candidate's scheme before it is made."""
-    if not CANDIDATES[name].scheme.shared_scale:
-        return ""
+def _forbidden(contracts: Sequence[Contract], tried: Iterable[Tried]) -> Mapping[str, str]:
+    """Candidates that a contract forbids by their scheme, and the reason.
+
+    None where nothing else can be tried: then its class is measured after all, so that the gate
+    has evidence to refuse it by.
+    """
+    able = [t.name for t in tried if not t.forecast.skip]
+    shared = [name for name in able if CANDIDATES[name].scheme.shared_scale]
     broken = [
         c
         for c in contracts
         if c.metric == "batch_invariance"
-        and "dependent" not in c.allowed
+        and BatchInvariance.DEPENDENT.value not in c.allowed
         and c.breach is Verdict.FAIL
     ]
-    return (
-        f"one activation scale for the whole batch makes it dependent; {broken[0].describe()}"
-        if broken
-        else ""
-    )
+    if not broken or len(shared) == len(able):
+        return {}
+    why = "one activation scale for the whole batch makes it dependent"
+    return dict.fromkeys(shared, f"{why}; {broken[0].describe()}")
 
 
 def _cost(speed: SpeedBlocks, t: Tried) -> Cost:

@@ -184,6 +184,25 @@ def test_what_a_contract_forbids_of_a_scheme_is_not_even_made(search: Start) -> 
     assert "make int8_dynamic" in (search(lab, warns), lab.asked)[1]
 
 
+def test_what_is_forbidden_is_refused_on_evidence_where_there_is_nothing_else(
+    search: Start,
+) -> None:
+    """Its class is measured, so that the job ends with a refusal and not with knowing nothing."""
+    lab = Lab(
+        {"int8_dynamic": 0.1},
+        {},
+        {"int8_dynamic": Action.ROLLBACK},
+        {"int8_dynamic": BatchInvariance.DEPENDENT},
+    )
+    skipped = forecast("int8_static", "OpenVINO is not installed")
+    found = search(lab, INDEPENDENT, forecasts=[forecast("int8_dynamic"), skipped])
+    assert "class int8_dynamic" in lab.asked
+    assert "quality int8_dynamic" not in lab.asked
+    dynamic, _ = found.tried
+    assert dynamic.decision is not None
+    assert dynamic.decision.action is Action.ROLLBACK
+
+
 def test_a_class_that_a_contract_refuses_is_judged_before_quality_is_paid_for(
     search: Start,
 ) -> None:
