@@ -27,6 +27,7 @@ from headgate.cli.init import init
 from headgate.cli.lineage import lineage
 from headgate.cli.optimize import optimize
 from headgate.cli.output import print_error
+from headgate.cli.preview import preview
 from headgate.cli.promote import promote
 from headgate.cli.replay import replay
 from headgate.cli.rollback import rollback
@@ -52,7 +53,7 @@ app = typer.Typer(
 
 _PANELS: dict[str, tuple[Callable[..., int | None], ...]] = {
     "Begin": (init, doctor, schema),
-    "Optimize and serve": (optimize, serve, bench),
+    "Optimize and serve": (preview, optimize, serve, bench),
     "Release": (gate, import_, promote, rollback, history, incidents, drill),
     "Evidence": (show, compare, lineage, replay, verify, audit, checkpoint, export, gc),
 }

@@ -47,6 +47,8 @@ _QUALITY = {
     "predict": ("agreement",),
     "rerank": ("ndcg@10", "mrr@10", "agreement"),
 }
+_FLIPPING = ("embed", "classify")
+"""Tasks whose labelled items are right or wrong, so that they can flip from one to the other."""
 _OTHERS = {
     "batch_invariance": MetricKind(Axis.SAFETY, "class", None),
     "latency_mean": MetricKind(Axis.LATENCY, "s", _LOWER),
@@ -68,10 +70,12 @@ _LIVE = {
 
 
 def _builtin(task: str) -> dict[str, MetricKind]:
-    quality = _QUALITY[task]
+    quality = dict.fromkeys(_QUALITY[task], _HIGHER)
+    if task in _FLIPPING:
+        quality["flip_rate"] = _LOWER
     return {
-        **{name: MetricKind(Axis.QUALITY, "fraction", _HIGHER) for name in quality},
-        **{f"worst_slice_{name}": MetricKind(Axis.SAFETY, "fraction", _HIGHER) for name in quality},
+        **{n: MetricKind(Axis.QUALITY, "fraction", way) for n, way in quality.items()},
+        **{f"worst_slice_{n}": MetricKind(Axis.SAFETY, "fraction", w) for n, w in quality.items()},
         **_OTHERS,
     }
 

@@ -1,7 +1,8 @@
 """Smaller students: what they learn, from what, and a forecast before they are paid for.
 
-Pure: losses, curricula, which layers a student takes, forecasts and advice. The effectful half,
-``headgate.distillation.train`` and ``headgate.distillation.encoder``, is imported by name.
+Pure: losses, curricula, which layers a student takes, when a training saves and stops, forecasts
+and advice. The effectful half, ``headgate.distillation.train`` and what it trains with, is imported
+by name.
 """
 
 from headgate.distillation.curriculum import (
@@ -10,32 +11,69 @@ from headgate.distillation.curriculum import (
     learning_rate_share,
     pieces,
     subset,
+    two_parts,
 )
 from headgate.distillation.forecast import Anchor, Forecast, forecast
-from headgate.distillation.losses import embedding_regression, relational, soft_target
+from headgate.distillation.gain import Gain, gain_of
+from headgate.distillation.losses import (
+    contrast,
+    embedding_regression,
+    hidden_states,
+    relational,
+    soft_target,
+)
+from headgate.distillation.outcome import WAY, forecast_metric, standard_errors
+from headgate.distillation.pilots import PilotPlan, distinct_texts, plan_pilots, training_passes
 from headgate.distillation.preview import Advice, StudentPreview, break_even_requests, preview
-from headgate.distillation.recipe import Recipe
-from headgate.distillation.students import STUDENTS, layers_for, targets, validate_layers
+from headgate.distillation.recipe import Recipe, Weights, control
+from headgate.distillation.sampled import METRICS, RetrievalSample, between
+from headgate.distillation.students import (
+    STUDENTS,
+    check_tokenizer,
+    feed_forward_of,
+    layers_for,
+    targets,
+    validate_layers,
+)
 
 __all__ = [
+    "METRICS",
     "STUDENTS",
+    "WAY",
     "Advice",
     "Anchor",
     "Forecast",
+    "Gain",
+    "PilotPlan",
     "Recipe",
+    "RetrievalSample",
     "StudentPreview",
+    "Weights",
     "batches",
+    "between",
     "break_even_requests",
+    "check_tokenizer",
+    "contrast",
+    "control",
     "distinct",
+    "distinct_texts",
     "embedding_regression",
+    "feed_forward_of",
     "forecast",
+    "forecast_metric",
+    "gain_of",
+    "hidden_states",
     "layers_for",
     "learning_rate_share",
     "pieces",
+    "plan_pilots",
     "preview",
     "relational",
     "soft_target",
+    "standard_errors",
     "subset",
     "targets",
+    "training_passes",
+    "two_parts",
     "validate_layers",
 ]

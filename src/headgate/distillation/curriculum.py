@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["batches", "distinct", "learning_rate_share", "pieces", "subset"]
+__all__ = ["batches", "distinct", "learning_rate_share", "pieces", "subset", "two_parts"]
 
 _SENTENCE = re.compile(r"(?<=[.!?;:])\s+")
 
@@ -77,6 +77,28 @@ def pieces(texts: Iterable[str], *, max_words: int, sentences: bool = True) -> l
 def _windows(words: Sequence[str], size: int) -> list[str]:
     cut = [words[i : i + size] for i in range(0, len(words), size)]
     return [" ".join(w) for w in cut if len(w) >= 3]
+
+
+def two_parts(
+    ids: NDArray[np.int64], rng: np.random.Generator, *, frame: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """A text's tokens cut in two at a random place in their middle half, each part framed anew.
+
+    The first ``frame // 2`` and the last ``frame - frame // 2`` tokens stand in both. A text with
+    fewer than two tokens between them is its own other part.
+
+    >>> one, other = two_parts(np.arange(6), np.random.default_rng(0), frame=2)
+    >>> one.tolist(), other.tolist()
+    ([0, 1, 2, 3, 5], [0, 4, 5])
+    """
+    before = frame // 2
+    after = len(ids) - (frame - before)
+    inside = after - before
+    if inside < 2:
+        return ids, ids
+    least = max(1, inside // 4)
+    at = before + int(rng.integers(least, inside - least, endpoint=True))
+    return np.concatenate([ids[:at], ids[after:]]), np.concatenate([ids[:before], ids[at:]])
 
 
 def batches(

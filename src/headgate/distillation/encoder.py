@@ -1,8 +1,8 @@
-"""Loads a transformers encoder from a directory, whole or with some of its layers.
+"""Loads a transformers encoder from a directory, whole or in part, and what it reads texts with.
 
 Reads config.json and model.safetensors itself, so that a damaged file is named with its tensor, and
-nothing is looked up on a network. With ``train.py`` the effectful half of this package: it imports
-torch and transformers, and no ``__init__`` imports it.
+nothing is looked up on a network. Of the effectful half of this package: it imports torch and
+transformers, and no ``__init__`` imports it.
 """
 
 from __future__ import annotations
@@ -15,25 +15,42 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from headgate.distillation.students import validate_layers
 from headgate.errors import InputError, MissingExtra
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["layers_of", "load_encoder", "max_tokens", "pooled", "read_weights"]
+__all__ = [
+    "layers_of",
+    "load_encoder",
+    "max_tokens",
+    "padded",
+    "pooled",
+    "read_tokenizer",
+    "read_weights",
+    "token_ids",
+]
 
 _HEADER_LIMIT_BYTES = 100_000_000
 
 
 def load_encoder(
-    model_dir: Path, *, layers: Sequence[int] | None = None, state: Path | None = None
+    model_dir: Path,
+    *,
+    layers: Sequence[int] | None = None,
+    feed_forward: int | None = None,
+    state: Path | None = None,
 ) -> torch.nn.Module:
     """The encoder of ``model_dir`` in evaluation mode, float32, with plain (eager) attention.
 
     ``layers`` keeps those of its layers, renumbered from 0. ``state`` is a safetensors file with
-    the weights of such a student; without it the weights are the teacher's. Plain attention is
-    what exports to few operators and, in bfloat16 on CPU, what trains fastest.
+    the weights of such a student, whose layers are ``feed_forward`` units wide inside where that
+    is given; without a state the weights are the teacher's. Plain attention is what exports to few
+    operators and, in bfloat16 on CPU, what trains fastest.
 
     Raises ``InputError`` naming the file, and the tensor where one is to blame, or
     ``MissingExtra``.
@@ -70,6 +87,8 @@ def load_encoder(
     else:
         if layers is not None:
             config.num_hidden_layers = len(validate_layers(layers, config.num_hidden_layers))
+        if feed_forward is not None:
+            config.intermediate_size = feed_forward
         model = _filled(AutoModel, config, read_weights(state), state)
     return model.eval().to(torch.float32)
 
@@ -160,6 +179,45 @@ def max_tokens(model_dir: Path) -> int:
         where=f"{model_dir / 'config.json'}: max_position_embeddings",
         fix="add it, or max_seq_length in sentence_bert_config.json",
     )
+
+
+def read_tokenizer(model_dir: Path) -> Any:
+    """The tokenizer of ``model_dir``; it pads nothing and cuts at ``max_tokens``.
+
+    Raises ``InputError``.
+    """
+    from tokenizers import Tokenizer
+
+    path = model_dir / "tokenizer.json"
+    try:
+        tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
+    except Exception as error:  # the library raises bare Exception
+        raise InputError(
+            f"not a tokenizer: {error}",
+            where=str(path),
+            fix="give the directory of a model with a fast tokenizer",
+        ) from error
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(max_tokens(model_dir))
+    return tokenizer
+
+
+def token_ids(tokenizer: Any, texts: Sequence[str]) -> list[NDArray[np.int64]]:
+    """The tokens of each text, those that frame it included."""
+    return [np.array(e.ids, dtype=np.int64) for e in tokenizer.encode_batch_fast(list(texts))]
+
+
+def padded(
+    ids: Sequence[NDArray[np.int64]], device: str = "cpu"
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids and mask, int64 (texts, longest); what the padding holds, the mask hides."""
+    import torch
+
+    shape = (len(ids), max(len(i) for i in ids))
+    tokens, mask = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+    for row, text in enumerate(ids):
+        tokens[row, : len(text)], mask[row, : len(text)] = text, 1
+    return torch.from_numpy(tokens).to(device), torch.from_numpy(mask).to(device)
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:

@@ -4,7 +4,11 @@ A student's loss against its teacher, trained on ``n`` examples for ``s`` steps,
 
     loss(n, s) = e + a (n / N)^-alpha + b (s / S)^-beta,     e, a, b >= 0
 
-with ``N`` and ``S`` of the run that is asked about, so that its loss is ``e + a + b``. Six anchors
+with ``N`` and ``S`` of the run that is asked about, so that its loss is ``e + a + b``. A start that
+is already good is worth texts and steps that nobody saw or took (Hernandez et al., "Scaling Laws
+for Transfer", 2021): where its own loss is among the anchors, every law has so many of both, and
+``n`` and ``s`` are counted from there, since a power law from nothing falls most where such a
+training has hardly begun. Six anchors
 cannot identify five parameters, so none is chosen: many laws are drawn (the exponents and the
 shares of ``e``, ``a`` and ``b`` at random, the scale fitted), and each votes with the weight at
 which it explains the anchors (Bayes' rule by importance sampling). What the pilots leave open
@@ -29,6 +33,8 @@ from headgate.errors import InputError
 
 __all__ = ["Anchor", "Forecast", "forecast"]
 
+_HEAD_STARTS = (0.1, 10.0)
+"""Of the longest anchor's texts and steps, what a start may be worth."""
 _EXPONENTS = (0.05, 1.25)
 """Of alpha and beta, before the anchors are seen: from hardly falling to faster than 1/n."""
 _LAWS = 40_000
@@ -40,6 +46,8 @@ _LEAST_ANCHORS = 4
 @dataclass(frozen=True, slots=True)
 class Anchor:
     """One pilot: ``examples`` seen, ``steps`` taken, the ``loss`` then measured.
+
+    None of either is the start, from which all others went on.
 
     ``standard_error`` of that measurement, in the unit of ``loss``, above 0.
     """
@@ -83,10 +91,14 @@ def forecast(
     rng: np.random.Generator,
     coverage: float = 0.9,
     standard_error: float = 0.0,
+    batch_ratio: float = 1.0,
     draws: int = 2000,
 ) -> Forecast:
     """Forecasts the loss measured after a run of ``steps`` on ``examples``.
 
+    Where its batches are ``batch_ratio`` times the anchors', one of its steps is worth something
+    between one of theirs and ``batch_ratio`` of them: steps count where batches are large, examples
+    where they are small (McCandlish et al., arXiv 1812.06162), and which they are is not known.
     ``standard_error`` is that of the measurement to come: with it the interval is one for what
     will be measured, without it one for the underlying loss. The same generator state gives the
     same forecast. Raises ``InputError`` with fewer than four anchors, or with any that is not
@@ -96,8 +108,11 @@ def forecast(
     loss = np.array([a.loss for a in anchors])
     error = np.array([a.standard_error for a in anchors])
     alpha, beta = rng.uniform(*_EXPONENTS, size=(2, _LAWS, 1))
-    data = (np.array([a.examples for a in anchors]) / examples) ** -alpha
-    time = (np.array([a.steps for a in anchors]) / steps) ** -beta
+    seen, taken = (np.array([getattr(a, of) for a in anchors]) for of in ("examples", "steps"))
+    worth = batch_ratio ** rng.uniform(size=(_LAWS, 1)) if batch_ratio != 1 else 1.0
+    head = _head_starts(rng) if taken.min() == 0 else 0.0
+    data = ((seen + head * seen.max()) / (examples + head * seen.max())) ** -alpha
+    time = ((taken + head * taken.max()) / (steps * worth + head * taken.max())) ** -beta
     floor_share, data_share, time_share = rng.dirichlet(np.ones(3), size=_LAWS).T[:, :, None]
     # Where the three shares are equally likely is a guess that matters: among the pilots, or at
     # the full run, where little of a and b is left. Half of the laws take each side.
@@ -129,6 +144,13 @@ def forecast(
     return Forecast(tuple(float(x) for x in np.sort(outcome)), coverage)
 
 
+def _head_starts(rng: np.random.Generator) -> NDArray[np.float64]:
+    """What the start is worth under each law, in the texts and steps of the longest anchor."""
+    low, high = np.log(_HEAD_STARTS)
+    found: NDArray[np.float64] = np.exp(rng.uniform(low, high, size=(_LAWS, 1)))
+    return found
+
+
 def _votes(log_evidence: NDArray[np.float64]) -> NDArray[np.float64]:
     """The share of votes of each law, shape (laws,).
 
@@ -151,8 +173,9 @@ def _check(anchors: Sequence[Anchor], examples: int, steps: int) -> None:
             where="distillation preview",
             fix="run pilots at three data sizes and two step counts",
         )
-    figures = [(examples, steps, 1.0), *((a.examples, a.steps, a.standard_error) for a in anchors)]
-    if min(min(f) for f in figures) <= 0:
+    runs = [a for a in anchors if a.examples != 0 or a.steps != 0]
+    figures = [(examples, steps, 1.0), *((a.examples, a.steps, 1.0) for a in runs)]
+    if min(min(f) for f in figures) <= 0 or min(a.standard_error for a in anchors) <= 0:
         raise InputError(
             "examples, steps and standard errors are above 0",
             where="distillation preview",

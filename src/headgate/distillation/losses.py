@@ -1,7 +1,7 @@
-"""What a student is punished for, as numbers: three losses and their gradients' meaning.
+"""What a student is punished for, as numbers: five losses.
 
-The plain definitions, in float64 numpy, for lessons and as the yardstick that the training loop's
-torch versions are tested against. Knows nothing of models or of training.
+The plain definitions, in float64 numpy, for lessons and as the yardstick that those of the training
+loop (``objective``, in torch) are tested against. Knows nothing of models or of training.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["embedding_regression", "relational", "soft_target"]
+__all__ = ["contrast", "embedding_regression", "hidden_states", "relational", "soft_target"]
 
 Array = NDArray[np.floating]
 
@@ -57,6 +57,37 @@ def soft_target(student_logits: Array, teacher_logits: Array, temperature: float
         raise ValueError(f"temperature must be above 0, got {temperature}")
     log_s, log_t = _log_softmax(student / temperature), _log_softmax(teacher / temperature)
     return float(temperature**2 * np.mean(np.sum(np.exp(log_t) * (log_t - log_s), axis=1)))
+
+
+def hidden_states(student: Array, teacher: Array) -> float:
+    """``sum_i |s_i - t_i|^2 / sum_i |t_i|^2``: 0 is equal, 1 as far off as answering nothing.
+
+    (tokens, d) each, after a layer of the student and the teacher's layer that it stands for. Jiao
+    et al., "TinyBERT" (2020), with the teacher's own size as the unit, so that layers count alike.
+
+    >>> hidden_states(np.zeros((1, 2)), np.array([[3.0, 4.0]]))
+    1.0
+    """
+    student, teacher = _pair(student, teacher)
+    return float(np.sum((student - teacher) ** 2) / np.sum(teacher**2))
+
+
+def contrast(ones: Array, others: Array, temperature: float) -> float:
+    """``mean_i -log softmax_j(a_i.b_j / T)_i``, both ways round: each row finds its own other half.
+
+    (n, d) each with rows of length 1; the other rows of the batch are what it is not. InfoNCE of
+    van den Oord, Li and Vinyals, "Representation Learning with Contrastive Predictive Coding"
+    (2018).
+
+    >>> round(contrast(np.eye(2), np.eye(2), temperature=1.0), 6)
+    0.313262
+    """
+    ones, others = _pair(ones, others)
+    if not temperature > 0:
+        raise ValueError(f"temperature must be above 0, got {temperature}")
+    logits = ones @ others.T / temperature
+    ways = (np.diag(_log_softmax(logits)), np.diag(_log_softmax(logits.T)))
+    return float(-np.mean(ways))
 
 
 def _log_softmax(logits: Array) -> Array:

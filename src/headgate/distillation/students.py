@@ -1,7 +1,8 @@
 """Which of its teacher's layers a student takes, and what that leaves to learn.
 
 A student made by dropping layers starts as a working model: tokenizer, embeddings and width are the
-teacher's, so only the jumps over what was dropped must be learnt. Knows nothing of weights or of
+teacher's, so only the jumps over what was dropped must be learnt. One without layers has the
+tokenizer and a vector for each token. Knows nothing of weights or of
 training.
 """
 
@@ -11,12 +12,38 @@ import itertools
 from collections.abc import Mapping, Sequence
 
 from headgate.distillation.recipe import Recipe
-from headgate.errors import ConfigError
+from headgate.errors import ConfigError, InputError
 
-__all__ = ["STUDENTS", "layers_for", "targets", "validate_layers"]
+__all__ = [
+    "STUDENTS",
+    "check_tokenizer",
+    "feed_forward_of",
+    "layers_for",
+    "targets",
+    "validate_layers",
+]
 
-STUDENTS: Mapping[str, Recipe] = {"student3": Recipe(layers_kept=3)}
-"""Name -> how it is made."""
+STUDENTS: Mapping[str, Recipe] = {
+    "student2": Recipe(layers_kept=2),
+    "student3": Recipe(layers_kept=3),
+    "student4": Recipe(layers_kept=4),
+    "narrow": Recipe(
+        layers_kept=4, feed_forward_kept=0.4, max_texts=24_000, steps=3000, bridge_texts=1800
+    ),
+    "static": Recipe(
+        layers_kept=0,
+        max_texts=24_000,
+        steps=1200,
+        batch_texts=128,
+        peak_learning_rate=5e-3,
+        weight_decay=0.0,
+    ),
+}
+"""Name -> how it is made. The first three train for a minute or two, ``narrow`` for as long as a
+loss of two points takes."""
+
+_UNIT_MULTIPLE = 16
+"""Kernels work on registers of so many numbers."""
 
 
 def layers_for(kept: int, of: int) -> tuple[int, ...]:
@@ -26,13 +53,15 @@ def layers_for(kept: int, of: int) -> tuple[int, ...]:
     a few minutes of training can make good. ``docs/decisions/0003-student-recipe.md`` has the
     comparison with evenly spaced layers.
 
-    Raises ``ConfigError`` unless 1 <= kept <= of.
+    None of them for a static student. Raises ``ConfigError`` unless 0 <= kept <= of.
 
     >>> layers_for(3, of=6)
     (0, 4, 5)
-    >>> layers_for(6, of=6)
-    (0, 1, 2, 3, 4, 5)
+    >>> layers_for(6, of=6), layers_for(0, of=6)
+    ((0, 1, 2, 3, 4, 5), ())
     """
+    if kept == 0:
+        return ()
     if not 1 <= kept <= of:
         raise ConfigError(
             f"a student of a teacher with {of} layers keeps 1 to {of} of them, not {kept}",
@@ -40,6 +69,36 @@ def layers_for(kept: int, of: int) -> tuple[int, ...]:
             fix="choose a number of layers in that range",
         )
     return (0, *range(of - kept + 1, of))
+
+
+def feed_forward_of(recipe: Recipe, width: int) -> int:
+    """Units inside a student layer's feed-forward half, where the teacher's has ``width``.
+
+    >>> feed_forward_of(Recipe(layers_kept=4, feed_forward_kept=0.4), 1536)
+    608
+    >>> feed_forward_of(Recipe(), 1536)
+    1536
+    """
+    if recipe.feed_forward_kept == 1:
+        return width
+    share = recipe.feed_forward_kept * width
+    return min(width, max(1, round(share / _UNIT_MULTIPLE)) * _UNIT_MULTIPLE)
+
+
+def check_tokenizer(answered: str, student: str) -> None:
+    """Raises ``InputError`` where what the teacher answered was cut by another tokenizer.
+
+    Both are digests of a tokenizer.json. Its size, or that of its vocabulary, would not tell: two
+    of 30,522 tokens may number them differently.
+    """
+    if answered != student:
+        raise InputError(
+            f"the teacher's outputs come of the tokenizer {answered[:12]}, and its directory has "
+            f"{student[:12]}",
+            where="distillation",
+            reason="other_tokenizer",
+            fix="distil a teacher whose engine and directory have one tokenizer.json",
+        )
 
 
 def validate_layers(layers: Sequence[int], of: int) -> tuple[int, ...]:

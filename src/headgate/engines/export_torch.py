@@ -58,20 +58,22 @@ def export_embedder(
     out: Path,
     *,
     layers: Sequence[int] | None = None,
+    feed_forward: int | None = None,
     state: Path | None = None,
     seed: int = 0,
 ) -> ExportFacts:
     """Writes ``out``, the ONNX model of the encoder in ``model_dir`` (or of its student).
 
     Inputs ``input_ids`` and ``attention_mask`` are int64 (batch, length), both dynamic; the output
-    ``sentence_embedding`` is float32 (batch, d). ``layers`` and ``state`` as for ``load_encoder``.
+    ``sentence_embedding`` is float32 (batch, d). ``layers``, ``feed_forward`` and
+    ``state`` as for ``load_encoder``.
     The check runs random texts of random lengths in padded batches of random sizes (``seed``)
     through ONNX Runtime, and each of them alone through transformers.
 
     Raises ``InputError`` for a damaged model, ``MissingExtra`` without torch, ``EngineError``
     where the exporter fails or the graph differs; nothing is written then.
     """
-    model = load_encoder(model_dir, layers=layers, state=state)
+    model = load_encoder(model_dir, layers=layers, feed_forward=feed_forward, state=state)
     longest = max_tokens(model_dir)
     proto = _trace(model, longest)
     content: bytes = proto.SerializeToString(deterministic=True)

@@ -31,7 +31,7 @@ def load(build: Build, path_of: Callable[[str], Path]) -> Engine:
             files.get("model.xml") or files["model.onnx"],
             files.get("model.bin"),
             threads=build.threads,
-            bf16=build.precision == "bf16",
+            compute=_compute(build.precision),
             options=build.options,
         )
     if build.foreign and SERVER_FILE in files:
@@ -41,6 +41,16 @@ def load(build: Build, path_of: Callable[[str], Path]) -> Engine:
         where=build.name,
         fix="onnxruntime takes model.onnx; openvino takes model.onnx, or model.xml and model.bin",
     )
+
+
+def _compute(precision: str) -> str:
+    """What a build computes in that is not quantized.
+
+    >>> _compute("int8_bf16"), _compute("bf16"), _compute("int8")
+    ('bf16', 'bf16', 'fp32')
+    """
+    rest = precision.rpartition("_")[2]
+    return rest if rest in ("bf16", "fp16") else "fp32"
 
 
 def codec_for(build: Build, path_of: Callable[[str], Path]) -> Codec:

@@ -25,8 +25,9 @@ class OpenVinoEngine:
     """One compiled model, one stream, ``threads`` threads; ``run`` by one thread at a time.
 
     ``model`` is an IR (with ``weights``) or an ONNX file; neither needs its usual extension.
-    ``bf16`` computes in bfloat16, and refuses (``EngineError``) where the machine would silently
-    compute in something else. ``options`` are properties of the device, passed on as they are.
+    ``compute`` is what all is computed in that is not quantized: fp32, bf16 or fp16; refused
+    (``EngineError``) where the machine would silently compute in something else. ``options`` are
+    properties of the device, passed on as they are.
 
     Every new input shape is compiled when it is first seen: pad lengths to a multiple, and warm
     up the shapes that will be served.
@@ -38,11 +39,12 @@ class OpenVinoEngine:
         weights: Path | None = None,
         *,
         threads: int,
-        bf16: bool = False,
+        compute: str = "fp32",
         options: Mapping[str, str] | None = None,
     ) -> None:
         openvino = load_openvino("the engine openvino")
-        precision = openvino.Type.bf16 if bf16 else openvino.Type.f32
+        types = {"fp32": openvino.Type.f32, "bf16": openvino.Type.bf16, "fp16": openvino.Type.f16}
+        precision = types[compute]
         properties = {
             "INFERENCE_PRECISION_HINT": precision,
             "INFERENCE_NUM_THREADS": threads,
@@ -64,7 +66,7 @@ class OpenVinoEngine:
             ) from error
         if compiled.get_property("INFERENCE_PRECISION_HINT") != precision:
             raise EngineError(
-                "this CPU does not compute in bfloat16",
+                f"this CPU does not compute in {compute}",
                 where=str(model),
                 fix="serve an fp32 or int8 build here; `headgate doctor` shows the CPU's flags",
             )

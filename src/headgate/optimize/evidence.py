@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from headgate.ledger import Store
 from headgate.objects import Bound, Contract, ContractResult, Direction, Measurement, jsonable
 from headgate.optimize.measure import Invariance
-from headgate.optimize.quality import QualitySamples, agreement
+from headgate.optimize.quality import QualitySamples, agreement, flips
 from headgate.optimize.recorder import Recorded, Recorder
 from headgate.release import Blocks, ClassLabel, PairedItems, Samples, WorstSlice, judge
 
 __all__ = [
-    "AGREEMENT",
+    "ABOUT_TWO",
     "MIN_SLICE",
     "SPEED",
     "Evidence",
@@ -30,7 +30,9 @@ Scored = tuple[QualitySamples, Recorded]
 
 MIN_SLICE = 100
 """Smaller slices cannot carry a margin of a few points; they are named as unjudged."""
-AGREEMENT = ("agreement", "agreement@10")
+_AGREEMENT = ("agreement", "agreement@10")
+_FLIPS = "flip_rate"
+ABOUT_TWO = (*_AGREEMENT, _FLIPS)
 """Metrics that are about two builds."""
 SPEED = ("latency_", "cost_per_", "device_s_per_")
 """How metrics begin that are measured in blocks."""
@@ -127,14 +129,21 @@ def paired(
     metric: str, ours: QualitySamples, theirs: QualitySamples, own: Mapping[str, OwnRange]
 ) -> PairedItems | None:
     """The metric's paired per-item values, or None where neither build was scored on it."""
-    if metric in AGREEMENT:
-        shared = agreement(ours, theirs)
-        values, others = shared, (1.0,) * len(shared)
+    span = own.get(metric, OwnRange(Direction.HIGHER, 0.0, 1.0))
+    values: tuple[float | None, ...]
+    others: tuple[float | None, ...]
+    if metric in _AGREEMENT:
+        values, others = agreement(ours, theirs), (1.0,) * len(ours.items)
+    elif metric == _FLIPS:
+        flipped = flips(ours, theirs)
+        if flipped is None:
+            return None
+        values, others = flipped, (0.0,) * len(ours.items)
+        span = OwnRange(Direction.LOWER, 0.0, 1.0)
     elif metric in ours.scores:
-        values, others = ours.scores[metric], theirs.scores[metric]  # type: ignore[assignment]
+        values, others = ours.scores[metric], theirs.scores[metric]
     else:
         return None
-    span = own.get(metric, OwnRange(Direction.HIGHER, 0.0, 1.0))
     return PairedItems(
         metric=metric,
         direction=span.direction,

@@ -35,7 +35,7 @@ from headgate.optimize.recorder import Call, Output, Recorder, scratch, transfor
 from headgate.workload import Pair
 from headgate.workload.arrivals import poisson_arrivals
 
-__all__ = ["Inputs", "load_split", "register_inputs"]
+__all__ = ["Inputs", "Split", "load_split", "register_inputs"]
 
 Split = RetrievalSet | LabelledSet
 

@@ -16,6 +16,7 @@ from headgate.objects import Action, Release
 from headgate.optimize.audit import Audited, audit_promotion
 from headgate.optimize.blocks import SpeedBlocks
 from headgate.optimize.comparisons import compare
+from headgate.optimize.gain import gain_of_teacher
 from headgate.optimize.gate import judge_candidate
 from headgate.optimize.job import Job, open_job
 from headgate.optimize.preview import preview
@@ -23,6 +24,7 @@ from headgate.optimize.progress import Progress, Silent
 from headgate.optimize.recorder import clean_scratch
 from headgate.optimize.result import Findings, build_report
 from headgate.optimize.rules import register_rules
+from headgate.optimize.scoring import hold_to_forecasts
 from headgate.optimize.searching import Searched, search_candidates
 from headgate.optimize.stages import (
     Baseline,
@@ -90,13 +92,17 @@ def optimize(
         job = open_job(config, store, progress or Silent(), fresh=fresh)
         rules = register_rules(job)
         baseline = measure_baseline(job)
-        searched = search_candidates(job, rules, baseline, preview(job, baseline.curve))
+        searched = search_candidates(job, rules, baseline, preview(job, baseline))
+        hold_to_forecasts(job, baseline, searched.tried)
         findings = None
         if searched.winner is not None and searched.plans is not None:
             plans = searched.plans
             certificate = certify(job, rules.certify, baseline, plans)
             comparisons = compare(job, baseline, plans, certificate)
-            findings = Findings(searched.winner, plans, certificate, comparisons)
+            gain = gain_of_teacher(
+                job, searched.winner.name, teacher=baseline.quality_run.outputs["samples"]
+            )
+            findings = Findings(searched.winner, plans, certificate, comparisons, gain)
         if baseline.build.foreign:
             action, because, decision, judged = _measured(
                 job, rules.choose, baseline, searched.speed

@@ -7,6 +7,7 @@ builds with each other is ``blocks``'s and ``gate``'s work.
 from __future__ import annotations
 
 import contextlib
+import io
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from headgate.config import EndpointConfig, Item, load_function, load_metric
+from headgate.config import EndpointConfig, Item, OwnMetric, load_function, load_metric
 from headgate.config.schema import MetricSpec
 from headgate.engines.invariance import (
     EPSILON,
@@ -44,8 +46,10 @@ __all__ = [
     "measure_invariance",
     "measure_quality",
     "open_answerer",
+    "own_metrics",
 ]
 
+VECTORS = "npy float32 (items, ...): of retrieval the passages, then the queries"
 _SAMPLE_ITEMS = 64
 _CURVE_TOKENS = 512
 """Larger batches are on the fitted line, and cost more to measure than they tell."""
@@ -147,22 +151,41 @@ def open_answerer(
     )
 
 
+def own_metrics(behaviour: Behaviour, root: Path) -> list[OwnMetric]:
+    """The endpoint's own metrics, loaded."""
+    return [
+        load_metric(
+            name,
+            MetricSpec.model_validate({k: v for k, v in spec.items() if k != "source"}),
+            root,
+        )
+        for name, spec in behaviour.metrics.items()
+    ]
+
+
 @transformation("measure.quality")
 def quality(call: Call) -> Mapping[str, Output]:
     """Per-item scores and answers of a build on a split."""
     build, behaviour = build_from_json(call.c["build"]), Behaviour(**call.c["behaviour"])
     call.progress(0.0, build.name)
     split = load_split(behaviour.task, call.path("dataset"))
-    own = []
-    for name, spec in behaviour.metrics.items():
-        declared = {k: v for k, v in spec.items() if k != "source"}
-        own.append(load_metric(name, MetricSpec.model_validate(declared), call.root))
+    own = own_metrics(behaviour, call.root)
     opened = open_answerer(
         build, behaviour, call.store.path_of, call.root, instances=call.c["instances"]
     )
+    kept: list[NDArray[np.generic]] = []
     with contextlib.closing(opened) as answerer:
-        samples = evaluate(answerer, split, task=behaviour.task, metrics=own)
-    return {"samples": Output(canonical(samples), "samples", "json QualitySamples")}
+        samples = evaluate(answerer, split, task=behaviour.task, metrics=own, keep=kept.append)
+    outputs = {"samples": Output(canonical(samples), "samples", "json QualitySamples")}
+    if call.c.get("vectors"):
+        outputs["vectors"] = Output(_npy(np.concatenate(kept)), "samples", VECTORS)
+    return outputs
+
+
+def _npy(values: NDArray[np.generic]) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, values.astype(np.float32), allow_pickle=False)
+    return buffer.getvalue()
 
 
 @transformation("measure.batch_invariance")
@@ -237,12 +260,21 @@ def measure_quality(
     dataset: str,
     split: str,
     instances: int = 1,
+    vectors: bool = False,
 ) -> tuple[QualitySamples, Recorded]:
-    """The per-item results of ``build`` on the data set with version ``dataset``."""
+    """The per-item results of ``build`` on the data set with version ``dataset``.
+
+    ``vectors``: all that it answered is kept too, for pilots to begin from.
+    """
     done = recorder.run(
         quality,
         u=build_inputs(build, dataset=dataset),
-        c={"build": build, "behaviour": behaviour, "instances": instances},
+        c={
+            "build": build,
+            "behaviour": behaviour,
+            "instances": instances,
+            **({"vectors": True} if vectors else {}),
+        },
         foreign=build.foreign,
         detail=f"{build.name} on {split}",
     )

@@ -68,6 +68,7 @@ def export(call: Call) -> Mapping[str, Output]:
         encoder,
         out,
         layers=call.c.get("layers"),
+        feed_forward=call.c.get("feed_forward"),
         state=state if state.exists() else None,
         seed=call.seed,
     )

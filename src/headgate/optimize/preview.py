@@ -1,141 +1,433 @@
 """Looks at every candidate before it is paid for: what applies here, what is expected, what not.
 
-Forecasts come from the pure previews of ``quantization`` and ``distillation``; this module knows
-what the endpoint has (data, extras, an encoder) and asks them. Each forecast is an entry of the
-ledger, so that it can be held against what was measured.
+What cannot be made, or must not be served, is said without measuring anything. Of the rest pilots
+are run (``pilots``), and the pure previews of ``quantization`` and ``distillation`` turn their
+figures into forecasts. A candidate that will almost certainly break a quality contract is not tried
+either, nor one with a student that has no chance to be worth its training. Each forecast is an
+entry of the ledger, so that it can be held against what was measured.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-from headgate.distillation import Recipe, break_even_requests
-from headgate.engines import codec_for
+from headgate.config import load_config
+from headgate.distillation import Advice
 from headgate.engines.check import check_onnx
-from headgate.objects import jsonable
-from headgate.optimize.job import Job
-from headgate.optimize.measure import MeasuredCurve
+from headgate.errors import EngineError, HeadgateError
+from headgate.ledger import Store
+from headgate.objects import Build
+from headgate.optimize.blocks import SpeedBlocks
+from headgate.optimize.forecasts import (
+    Figure,
+    Forecast,
+    bytes_of,
+    keep_forecast,
+    read_scorecard,
+    speeds_of,
+)
+from headgate.optimize.job import Job, open_job
+from headgate.optimize.lacking import lacks
+from headgate.optimize.making import Maker, make_build
+from headgate.optimize.making.quantized import CALIBRATION_ITEMS
+from headgate.optimize.pilots import (
+    PILOT_CALIBRATION_ITEMS,
+    PilotBuild,
+    PilotQuality,
+    make_pilots,
+    pilot_blocks,
+    pilot_memory,
+    pilot_quality,
+    quality_pilots,
+)
+from headgate.optimize.progress import Progress, Silent
+from headgate.optimize.recorder import clean_scratch
+from headgate.optimize.rules import CHOOSING_BLOCKS, register_rules
+from headgate.optimize.stages import Baseline, measure_baseline
+from headgate.optimize.student_forecasts import StudentForecast, forecast_student
 from headgate.planning import CANDIDATES, Candidate
-from headgate.quantization import ModelFacts, QuantizationForecast, Scheme, forecast
+from headgate.planning.scorecard import Score
+from headgate.quantization import (
+    FP32_OPENVINO,
+    ModelFacts,
+    QuantizationForecast,
+    Scheme,
+    forecast,
+)
+from headgate.quantization.preview import Pilot, QualityForecast, Side
 from headgate.report import words
 
-__all__ = ["Forecast", "preview"]
+__all__ = ["HOPELESS", "Previewed", "preview", "preview_endpoint"]
 
-UNKNOWN_SPEEDUP = (0.5, 8.0)
-_STUDENT_SPEEDUP = (1.5, 2.5)
-"""Of half the layers."""
-_BACKWARD = 2.0
-"""A backward pass costs about two forward passes (Kaplan et al., arXiv 2001.08361, section 2.1)."""
+HOPELESS = 0.05
+"""Not tried where the chance to keep its quality contracts is at most this."""
+_LIKELY = 0.5
+_SMALLER = 0.98
+"""Of the model's file: a scheme that leaves more than this has quantized next to nothing."""
+_PILOT_S = 3.0
+"""Of the baseline's time: a pilot may look at as many items as it answers in that."""
+_PASSES_A_SAMPLE = 4
+"""Of a forward pass in the model's precision, for each item that static scales are taken from."""
 
 
 @dataclass(frozen=True, slots=True)
-class Forecast:
-    """What is expected of a candidate; ``skip`` says why it is not tried, if so."""
+class Previewed:
+    """What ``headgate preview`` found."""
 
-    name: str
-    skip: str
-    expected: str
-    """In words: how fast, how large, what making it costs."""
-    warnings: tuple[str, ...]
-    entry: str
-    """Of the ledger."""
-    speedup: tuple[float, float] = UNKNOWN_SPEEDUP
-    """90 % interval of the time that the model takes for a batch, over this one's."""
-    making_s: float = 10.0
-    """Of the device, about."""
+    endpoint: str
+    currency: str
+    price_per_s: float
+    forecasts: tuple[Forecast, ...]
+    scorecard: tuple[Score, ...]
+    scores: Mapping[str, float]
+    """Quality metric -> the baseline's mean."""
+    evaluated: int
+    """Items of the split that chooses."""
+    seconds: float
+    """Of all pilots, as they were recorded; the baseline's own measurements are not among them."""
 
 
-def preview(job: Job, curve: MeasuredCurve) -> Sequence[Forecast]:
-    """A forecast for each candidate that the endpoint names; ``curve`` is the baseline's.
+@dataclass(frozen=True, slots=True)
+class _Student:
+    """What is known of a student before it is trained."""
+
+    forecast: StudentForecast | None
+    unknown: str
+    """Why nothing is, though it may be trained."""
+    failed: str
+    """Why it cannot be trained."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What all candidates are looked at with."""
+
+    job: Job
+    baseline: Baseline
+    facts: ModelFacts
+    memory_bytes: Mapping[str, int]
+    """Engine -> peak of a process that serves the model as it is on it, where that is known."""
+    of: Mapping[str, str]
+    """What the forecasts are about."""
+    pilots: Mapping[str, PilotBuild]
+    students: Mapping[str, _Student]
+    answers: Mapping[str, PilotQuality]
+    """Of the pilots that could be made."""
+    speed: SpeedBlocks | None
+    """Of the pilots; None without any."""
+
+
+def preview_endpoint(
+    config_path: Path,
+    *,
+    store_root: Path | None = None,
+    progress: Progress | None = None,
+    fresh: bool = False,
+) -> Previewed:
+    """Everything that ``optimize`` knows before it makes a candidate.
+
+    What is measured is recorded, and ``optimize`` takes it from there. Raises ``HeadgateError``.
+    """
+    config = load_config(config_path)
+    root = store_root if store_root is not None else config.root / ".headgate"
+    with Store.open(root, create=True) as store, store.lock(f"optimize-{config.endpoint}"):
+        clean_scratch(store, config.endpoint)
+        job = open_job(config, store, progress or Silent(), fresh=fresh)
+        register_rules(job)
+        baseline = measure_baseline(job)
+        before = len(job.recorder.runs)
+        forecasts = preview(job, baseline)
+        return Previewed(
+            config.endpoint,
+            config.prices.currency,
+            config.prices.device_second,
+            tuple(forecasts),
+            read_scorecard(store),
+            {m: _mean(values) for m, values in baseline.quality.scores.items()},
+            len(baseline.quality.items),
+            sum(run.seconds for run in job.recorder.runs[before:]),
+        )
+
+
+def _mean(values: Sequence[float | None]) -> float:
+    known = [v for v in values if v is not None]
+    return sum(known) / len(known) if known else float("nan")
+
+
+def preview(job: Job, baseline: Baseline) -> Sequence[Forecast]:
+    """A forecast for each candidate that the endpoint names.
 
     None of a server that is not ours: there is nothing that a candidate could be made of.
     """
-    if job.source.build.foreign:
+    if baseline.build.foreign:
         return ()
     facts = check_onnx(job.store.path_of(job.source.build.files["model.onnx"]))
-    return [_look_at(job, name, facts, curve) for name in job.config.candidates]
+    lacking = {name: lacks(job, CANDIDATES[name], facts) for name in job.config.candidates}
+    cheap = [n for n, lack in lacking.items() if not lack and CANDIDATES[n].student is None]
+    pilots = {pilot.name: pilot for pilot in make_pilots(job, cheap)}
+    answers: dict[str, PilotQuality] = {}
+    for name, pilot in pilots.items():
+        try:
+            if pilot.build is not None:
+                answers[name] = _answered(job, baseline, pilot.build)
+        except HeadgateError as error:  # one candidate that does not run must not cost the others
+            pilots[name] = replace(pilot, build=None, failed=error.what.splitlines()[0])
+    made = [pilot.build for pilot in pilots.values() if pilot.build is not None]
+    known = _Known(
+        job=job,
+        baseline=baseline,
+        facts=facts,
+        memory_bytes=_memory(job, baseline, made),
+        of={
+            "endpoint": job.config.endpoint,
+            "model": job.source.build.version,
+            "dataset": job.inputs.versions["evaluate"],
+            "workload": job.inputs.versions["workload"],
+            "e": job.recorder.environment,
+        },
+        pilots=pilots,
+        students=_students(
+            job,
+            baseline,
+            (s for n, lack in lacking.items() if not lack and (s := CANDIDATES[n].student)),
+        ),
+        answers=answers,
+        speed=pilot_blocks(job, [baseline.build, *made]) if made else None,
+    )
+    return [_look_at(known, name, lack) for name, lack in lacking.items()]
 
 
-def _look_at(job: Job, name: str, facts: ModelFacts, curve: MeasuredCurve) -> Forecast:
+def _memory(job: Job, baseline: Baseline, made: Sequence[Build]) -> Mapping[str, int]:
+    """Of each engine that a pilot runs on, a process with the model as it is."""
+    plain = [baseline.build] if made else []
+    if any(build.engine == FP32_OPENVINO.engine for build in made):
+        maker = Maker(job.recorder, job.source, job.inputs, job.profile)
+        plain.append(make_build(FP32_OPENVINO.name, maker))
+    peaks: dict[str, int] = {}
+    for build in plain:
+        with contextlib.suppress(EngineError):  # what it takes is then not forecast
+            peaks[build.engine] = pilot_memory(job, build)[0]
+    return peaks
+
+
+def _look_at(known: _Known, name: str, lacking: Sequence[str]) -> Forecast:
     candidate = CANDIDATES[name]
-    lacks = [*_lacks(job, candidate)]
-    expected: list[str] = []
-    warnings: tuple[str, ...] = ()
-    body: dict[str, object] = {}
-    low, high, making_s = 1.0, 1.0, 10.0
-    if candidate.scheme.quantizes:
-        quantized = _quantized(job, candidate.scheme, facts)
-        if not quantized.applies:
-            lacks.append(quantized.reason)
-        speed = quantized.speedup
-        expected.append(f"{speed.low:.1f}x to {speed.high:.1f}x the speed")
-        expected.append(words.size(quantized.file_bytes))
-        warnings = quantized.warnings
-        low, high = speed.low, speed.high
-        body["quantization"] = quantized
-    if candidate.student is not None and not lacks:
-        said, training_s = _student(job, curve, body)
-        expected.append(said)
-        making_s += training_s
-        low, high = low * _STUDENT_SPEEDUP[0], high * _STUDENT_SPEEDUP[1]
-    skip = "; ".join(lacks)
-    said = "" if skip else ", ".join(expected)
-    said_of = {
-        "endpoint": job.config.endpoint,
-        "candidate": name,
-        "skip": skip,
-        "expected": said,
-    }
-    known = job.store.latest("forecast", **said_of)
-    entry = known or job.store.append("forecast", jsonable(body | said_of))
-    return Forecast(name, skip, said, warnings, entry.id, (low, high), making_s)
+    pilot = known.pilots.get(name)
+    if pilot is not None and pilot.build is None:
+        lacking = [pilot.failed]
+    student = None if lacking or candidate.student is None else known.students[candidate.student]
+    if student is not None and student.failed:
+        lacking = [student.failed]
+    quantized = _quantized(known, candidate.scheme, pilot)
+    expected = _said(quantized) if candidate.scheme.quantizes or pilot is not None else []
+    detail: dict[str, object] = {"quantization": quantized} if expected else {}
+    made = None if pilot is None or pilot.build is None else pilot
+    looked = None if student is None else student.forecast
+    meets = quantized.meets if looked is None else looked.meets
+    training_s = None if looked is None else looked.training_s.value
+    if student is not None:
+        expected += _said_of(student)
+        detail["student"] = student.unknown if looked is None else looked.detail
+    skip = (
+        "; ".join(lacking)
+        or _no_smaller(known, candidate, quantized)
+        or _hopeless(quantized)
+        or (looked.hopeless if looked else "")
+    )
+    found = Forecast(
+        name=name,
+        skip=skip,
+        expected="" if skip else ", ".join(expected),
+        warnings=quantized.warnings,
+        entry="",
+        preview="quantization" if candidate.student is None else "distillation",
+        figures=_figures(known.job, quantized)
+        if made is not None
+        else _student_figures(looked, candidate.scheme),
+        meets=meets,
+        n_required=quantized.n_required,
+        cost_s=_cost_s(known, made, quantized) if made is not None else training_s,
+        advice=_advice(skip, meets, looked),
+    )
+    return replace(found, entry=keep_forecast(known.job.store, found, of=known.of, detail=detail))
 
 
-def _lacks(job: Job, candidate: Candidate) -> Sequence[str]:
-    """What the endpoint or the machine does not have, that the candidate needs."""
-    needs: list[tuple[bool, str]] = []
-    if candidate.scheme.extra == "openvino":
-        there = "openvino" in job.profile.libraries
-        needs.append((there, "OpenVINO is not installed: pip install 'headgate[openvino]'"))
-    if candidate.scheme.needs_calibration:
-        needs.append((bool(job.inputs.calibrate), "data: calibrate is not declared"))
-    if candidate.student is not None:
-        needs += [
-            (
-                "torch" in job.profile.libraries,
-                "torch is not installed: pip install 'headgate[train]'",
-            ),
-            (bool(job.inputs.train), "data: train is not declared"),
-        ]
-        if not job.source.encoder:  # nothing that could be installed or declared helps
-            return ["a student takes layers of a transformers encoder (model: {path: DIR})"]
-    return [what for there, what in needs if not there]
-
-
-def _quantized(job: Job, scheme: Scheme, facts: ModelFacts) -> QuantizationForecast:
-    model = job.source.build.files["model.onnx"]
-    size = job.store.path_of(model).stat().st_size
+def _quantized(known: _Known, scheme: Scheme, pilot: PilotBuild | None) -> QuantizationForecast:
+    job = known.job
+    size = job.store.path_of(job.source.build.files["model.onnx"]).stat().st_size
     return forecast(
-        scheme, facts, job.profile.flags, source_file_bytes=size, baseline_memory_bytes=size
+        scheme,
+        known.facts,
+        job.profile.flags,
+        source_file_bytes=size,
+        fp32_memory_bytes=known.memory_bytes.get(scheme.engine),
+        pilot=None if pilot is None or pilot.build is None else _pilot(known, pilot),
     )
 
 
-def _student(job: Job, curve: MeasuredCurve, body: dict[str, object]) -> tuple[str, float]:
-    """Half the layers: what training costs, and after how many requests it has paid for itself;
-    in words, and the seconds of training."""
-    recipe = Recipe()
-    codec = codec_for(job.source.build, job.store.path_of)
-    sample = codec.encode(job.inputs.train[:500], truncate=True)
-    length = round(sum(e.length for e in sample) / len(sample))
-    forward_s = curve.curve.predict_s(recipe.batch_texts, length) / 2
-    once_s = curve.curve.predict_s(32, length) * min(len(job.inputs.train), recipe.max_texts) / 32
-    training_s = recipe.steps * forward_s * (1 + _BACKWARD) + once_s
-    request_s = curve.curve.predict_s(1, job.lengths[len(job.lengths) // 2])
-    requests = break_even_requests(training_s, request_s, request_s / 2)
-    body["student"] = {"training_device_s": training_s, "break_even_requests": requests}
-    said = (
-        f"half the layers; training takes about {words.seconds(training_s)}, "
-        f"earned back by {words.count(requests)} requests"
+def _answered(job: Job, baseline: Baseline, build: Build) -> PilotQuality:
+    items = len(baseline.quality.items)
+    return pilot_quality(
+        job,
+        build,
+        vectors=baseline.quality_run.outputs["vectors"],
+        items=items,
+        most=round(items * _PILOT_S / max(baseline.quality_run.seconds, 1e-3)),
     )
-    return said, training_s
+
+
+def _pilot(known: _Known, pilot: PilotBuild) -> Pilot:
+    assert pilot.build is not None
+    assert known.speed is not None
+    job = known.job
+    speeds = speeds_of(known.speed, pilot.name)
+    return Pilot(
+        file_bytes=bytes_of(job.store, pilot.build),
+        p50_s=speeds.p50_s,
+        per_s=speeds.per_s,
+        speedups=speeds.speedups,
+        quality=quality_pilots(job, known.answers[pilot.name], known.baseline.quality),
+        again=pilot.again,
+    )
+
+
+def _figures(job: Job, q: QuantizationForecast) -> Mapping[str, Figure]:
+    assert q.p50_s is not None
+    assert q.per_s is not None
+    return {
+        "file_bytes": Figure("size", "bytes", q.file_bytes),
+        **(
+            {"memory_bytes": Figure("size", "bytes", q.memory_bytes)}
+            if q.memory_bytes is not None
+            else {}
+        ),
+        "latency_p50": Figure("speed", "s", q.p50_s),
+        "per_s": Figure("speed", "per_s", q.per_s),
+        "speedup": Figure("speed", "times", q.speedup),
+        **{_name(each): Figure("quality", _unit(job, each), each.range) for each in q.quality},
+    }
+
+
+def _student_figures(student: StudentForecast | None, scheme: Scheme) -> Mapping[str, Figure]:
+    """Of a student in its model's own precision; what fewer bits cost it, its pilots do not say."""
+    if student is None:
+        return {}
+    training = {"training_s": Figure("cost", "s", student.training_s)}
+    if scheme.quantizes:
+        return training
+    return training | {
+        f"loss of {metric}": Figure("quality", "points", lost)
+        for metric, lost in student.loses.items()
+    }
+
+
+def _unit(job: Job, q: QualityForecast) -> str:
+    """As the report shows values of the metric."""
+    fraction = job.unit(q.metric) == "fraction"
+    if q.side is Side.LOSS:
+        return "points" if fraction else "difference"
+    return "share" if fraction else ""
+
+
+def _name(q: QualityForecast) -> str:
+    """``loss of recall@10``; the metric itself where its own value is promised."""
+    return f"loss of {q.metric}" if q.side is Side.LOSS else q.metric
+
+
+def _no_smaller(known: _Known, candidate: Candidate, q: QuantizationForecast) -> str:
+    """Why a file of the scheme's own is not worth it, if so: none of it was quantized."""
+    if not (q.piloted and candidate.scheme.makes_files):
+        return ""
+    source = bytes_of(known.job.store, known.baseline.build)
+    if q.file_bytes.value < _SMALLER * source:
+        return ""
+    return (
+        "ruled out by its pilot: it makes the file no smaller, for want of operators that it "
+        "quantizes"
+    )
+
+
+def _hopeless(q: QuantizationForecast) -> str:
+    if q.meets is None or q.meets > HOPELESS:
+        return ""
+    worst = min((each for each in q.quality if each.stops), key=lambda each: each.meets)
+    shown = f"{worst.range.value:.3g} ({worst.range.low:.3g} to {worst.range.high:.3g})"
+    return (
+        f"ruled out by its pilot: {_name(worst)} would be {shown}, and the contract says "
+        f"{worst.limit:.3g}: a chance of {worst.meets:.1%}, and {HOPELESS:.0%} is the least"
+    ).replace("%", " %")
+
+
+def _advice(skip: str, meets: float | None, student: StudentForecast | None) -> str:
+    if skip:
+        return "not possible here" if meets is None else "leave it"
+    if student is not None and student.advice is Advice.DO_NOT_TRAIN:
+        return "do not train"
+    if meets is None:
+        return "find out"
+    return "try it" if meets >= _LIKELY else "doubtful"
+
+
+def _said(q: QuantizationForecast) -> list[str]:
+    said = [
+        f"{q.speedup.low:.1f}x to {q.speedup.high:.1f}x the speed",
+        words.size(q.file_bytes.value),
+    ]
+    if q.meets is not None:
+        said.append(f"{words.percent(q.meets, digits=0)} likely to keep its quality contracts")
+    return said
+
+
+def _cost_s(known: _Known, pilot: PilotBuild, q: QuantizationForecast) -> float:
+    """Device seconds of making it with all calibration data, and of evaluating it."""
+    job, baseline = known.job, known.baseline
+    calibrated = min(len(job.inputs.calibrate), CALIBRATION_ITEMS)
+    more = (
+        max(calibrated - PILOT_CALIBRATION_ITEMS, 0)
+        if CANDIDATES[pilot.name].scheme.needs_calibration
+        else 0
+    )
+    length = job.lengths[len(job.lengths) // 2]
+    making_s = pilot.seconds + more * _PASSES_A_SAMPLE * baseline.curve.curve.predict_s(1, length)
+    evaluating_s = (
+        baseline.quality_run.seconds + baseline.invariance.run.seconds
+    ) / q.speedup.value
+    assert known.speed is not None
+    passes = len(known.speed.blocks) * len(known.speed.names)
+    blocks_s = known.speed.run.seconds / passes * CHOOSING_BLOCKS
+    return making_s + evaluating_s + blocks_s
+
+
+def _students(job: Job, baseline: Baseline, names: Iterable[str]) -> Mapping[str, _Student]:
+    """Each student's forecast, or the words in its place; and why it cannot be made."""
+    found = {}
+    for name in dict.fromkeys(names):
+        try:
+            looked = forecast_student(job, baseline, name)
+        except HeadgateError as error:
+            found[name] = _Student(None, "", error.what.splitlines()[0])
+        else:
+            if isinstance(looked, str):
+                found[name] = _Student(None, looked, "")
+            else:
+                found[name] = _Student(looked, "", "")
+    return found
+
+
+def _said_of(student: _Student) -> list[str]:
+    looked = student.forecast
+    if looked is None:
+        return [f"not forecast: {student.unknown}"]
+    said = [
+        f"{words.percent(r.value)} of {metric} lost ({words.percent(r.low)} to "
+        f"{words.percent(r.high)})"
+        for metric, r in looked.loses.items()
+    ]
+    said.append(
+        f"training takes about {words.seconds(looked.training_s.value)}, earned back by "
+        f"{words.count(looked.break_even_requests)} requests"
+    )
+    return said

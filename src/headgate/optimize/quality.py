@@ -7,7 +7,7 @@ Knows nothing of contracts or intervals.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,9 +21,11 @@ from headgate.optimize.answers import Answerer
 from headgate.theory.ranking import ndcg, reciprocal_rank
 from headgate.workload import Pair
 
-__all__ = ["QualitySamples", "agreement", "evaluate"]
+__all__ = ["QualitySamples", "agreement", "evaluate", "flips", "score_retrieval"]
 
 _TOP = 10
+_RIGHT = {"recall@10": 1.0, "accuracy": 1.0}
+"""Metric that tells right from wrong -> its value where an item is right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ def evaluate(
     *,
     task: str,
     metrics: Iterable[OwnMetric] = (),
+    keep: Callable[[NDArray[np.generic]], None] = lambda outputs: None,
 ) -> QualitySamples:
     """The per-item scores and answers of one build on ``data``.
 
@@ -79,26 +82,44 @@ def evaluate(
 
     ``metrics`` are the user's own; one that raises marks its item as errored, never drops it. So
     does an output that is not finite: a server refuses to give it to a caller.
+
+    ``keep`` is told all outputs: of retrieval those of the passages, then those of the queries
+    unless they are the same texts.
     """
     if isinstance(data, RetrievalSet):
-        return _retrieval(answerer, data, metrics)
+        passages = queries = answerer.answer(data.passages)
+        keep(passages)
+        itself = range(len(data.passages)) if data.queries == data.passages else None
+        if itself is None:
+            queries = answerer.answer(data.queries)
+            keep(queries)
+        return score_retrieval(data, queries, passages, itself=itself, metrics=metrics)
+    outputs = answerer.answer(data.inputs)
+    keep(outputs)
     if task == "rerank":
-        return _ranking(answerer, data, metrics)
-    return _labelled(answerer, data, metrics, values=task == "predict")
+        return _ranking(outputs, data, metrics)
+    return _labelled(outputs, data, metrics, values=task == "predict")
 
 
-def _retrieval(
-    answerer: Answerer, data: RetrievalSet, metrics: Iterable[OwnMetric]
+def score_retrieval(
+    data: RetrievalSet,
+    queries: NDArray[np.generic],
+    passages: NDArray[np.generic],
+    *,
+    itself: Sequence[int] | None = None,
+    metrics: Iterable[OwnMetric] = (),
 ) -> QualitySamples:
-    passages = answerer.answer(data.passages).astype(np.float32)
-    queries = answerer.answer(data.queries).astype(np.float32)
+    """The same from the vectors of ``data``'s queries and passages, shape (n, dimensions) each.
+
+    ``itself``: which passage each query is, where it is one. Finding oneself says nothing.
+    """
+    queries, passages = queries.astype(np.float32), passages.astype(np.float32)
     known, found = _finite(queries), _finite(passages)
     similarity = np.where(known[:, None], queries, 0) @ np.where(found[:, None], passages, 0).T
     similarity[:, ~found] = -np.inf
-    itself = data.queries == data.passages
-    if itself:  # every text is its own passage: finding oneself says nothing
-        np.fill_diagonal(similarity, -np.inf)
-    top = _top_indices(similarity, min(_TOP, similarity.shape[1] - itself))
+    if itself is not None:
+        similarity[np.arange(len(itself)), np.asarray(itself)] = -np.inf
+    top = _top_indices(similarity, min(_TOP, similarity.shape[1] - (itself is not None)))
     scores: dict[str, tuple[float | None, ...]] = {}
     if data.relevant is not None:
         hits = [
@@ -135,9 +156,12 @@ def _top_indices(similarity: NDArray[np.float32], k: int) -> NDArray[np.int64]:
 
 
 def _labelled(
-    answerer: Answerer, data: LabelledSet, metrics: Iterable[OwnMetric], *, values: bool
+    outputs: NDArray[np.generic],
+    data: LabelledSet,
+    metrics: Iterable[OwnMetric],
+    *,
+    values: bool,
 ) -> QualitySamples:
-    outputs = answerer.answer(data.inputs)
     rows = outputs.reshape(len(outputs), -1)
     if not values and rows.shape[1] > 1:
         rows = rows.argmax(axis=1, keepdims=True)
@@ -155,12 +179,13 @@ def _labelled(
     return QualitySamples(tuple(data.ids), tuple(data.slices), scores, answers, values)
 
 
-def _ranking(answerer: Answerer, data: LabelledSet, metrics: Iterable[OwnMetric]) -> QualitySamples:
+def _ranking(
+    outputs: NDArray[np.generic], data: LabelledSet, metrics: Iterable[OwnMetric]
+) -> QualitySamples:
     """Own metrics get ``{"query", "texts", "labels"}`` and the query's scores, shape (texts,).
 
     Raises ``InputError`` where a pair gets more than one score.
     """
-    outputs = answerer.answer(data.inputs)
     if outputs.size != len(data.inputs):
         raise InputError(
             f"a pair gets an output of shape {outputs.shape[1:]}, and reranking takes one score",
@@ -250,3 +275,26 @@ def agreement(candidate: QualitySamples, current: QualitySamples) -> tuple[float
             for a, b in pairs
         )
     return tuple(len(set(a) & set(b)) / max(len(b), 1) for a, b in pairs)
+
+
+def flips(candidate: QualitySamples, current: QualitySamples) -> tuple[float | None, ...] | None:
+    """1.0 for each item that ``current`` has right and ``candidate`` has not; else 0.0.
+
+    Two builds of one mean may be right about different items, and each that flips is somebody for
+    whom it used to work (Dutta et al., "Accuracy is Not All You Need", 2024). Right is a
+    ``recall@10`` or an ``accuracy`` of 1. None for an item where the candidate errored, and
+    altogether where nothing is labelled.
+
+    >>> now = QualitySamples(("a", "b"), ((), ()), {"accuracy": (0.0, 1.0)}, ((), ()))
+    >>> before = QualitySamples(("a", "b"), ((), ()), {"accuracy": (1.0, 0.0)}, ((), ()))
+    >>> flips(now, before)
+    (1.0, 0.0)
+    """
+    metric = next((name for name in _RIGHT if name in current.scores), None)
+    if metric is None:
+        return None
+    right = _RIGHT[metric]
+    return tuple(
+        None if now is None else float(before == right and now < right)
+        for now, before in zip(candidate.scores[metric], current.scores[metric], strict=True)
+    )

@@ -8,10 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from headgate.distillation import Advice, Gain
 from headgate.objects import Action, Axis, Bound, Build, Contract, ContractResult, Verdict, short
 from headgate.optimize.audit import Audited
 from headgate.optimize.blocks import SpeedBlocks
 from headgate.optimize.comparisons import Comparisons
+from headgate.optimize.expectations import expectations, learning
+from headgate.optimize.forecasts import read_scorecard
 from headgate.optimize.holdout import looks
 from headgate.optimize.job import Job
 from headgate.optimize.load import Side
@@ -48,6 +51,8 @@ class Findings:
     plans: Plans
     certificate: Certificate
     comparisons: Comparisons
+    gain: Gain | None
+    """Of the teacher, where the winner is a student."""
 
 
 def build_report(
@@ -110,6 +115,8 @@ def build_report(
         savings=tuple(show.savings(findings)) if findings else (),
         shares=tuple(show.shares(findings.comparisons)) if findings else (),
         predictions=tuple(show.predictions(findings)) if findings else (),
+        expectations=tuple(expectations(job, baseline, tried)),
+        learning=tuple(learning(job)),
         curves=tuple(show.curves(baseline, findings)),
         distributions=tuple(show.distributions(findings)) if findings else (),
         power=tuple(
@@ -538,6 +545,7 @@ def _notes(
         others = [c.describe() for c in job.contracts if not is_alone(c)]
         if others:
             notes.append(f"Not judged, since they compare two builds: {'; '.join(others)}.")
+    notes += [f"Forecasts of {score.describe()}." for score in read_scorecard(job.store)]
     if not job.inputs.labelled:
         quality = "what your own metrics say" if foreign else "agreement with the current release"
         notes.append(f"There are no labels: quality here is {quality}.")
@@ -552,6 +560,9 @@ def _notes(
             notes.append(
                 f"The holdout was looked at {used} of {most} times; after that it takes new data."
             )
+        if (gain := findings.gain) is not None:
+            told = ": a student without one would do" * (gain.advice is Advice.DO_NOT_TRAIN)
+            notes.append(f"{gain.metric} of the student in it: {gain.reason}{told}.")
         notes += [f"Load test: {reason}" for reason in findings.certificate.replay.void]
         if cheaper := _cheaper(findings.comparisons):
             notes.append(

@@ -11,22 +11,22 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from headgate.errors import EngineError, InputError, MissingExtra
-from headgate.objects import BatchInvariance, CacheSpec, Contract, Verdict, jsonable
+from headgate.objects import CacheSpec, Contract, Verdict, jsonable
 from headgate.optimize.admission import admit
 from headgate.optimize.blocks import SpeedBlocks, measure_blocks
 from headgate.optimize.code import code_digest
 from headgate.optimize.evidence import gather
+from headgate.optimize.forecasts import Forecast
 from headgate.optimize.gate import judge_candidate
 from headgate.optimize.job import Job
 from headgate.optimize.making import Maker, make_build
 from headgate.optimize.measure import measure_invariance, measure_quality
 from headgate.optimize.power import Power, plan_power
-from headgate.optimize.preview import Forecast
 from headgate.optimize.pricing import CACHES, NO_CACHE
 from headgate.optimize.rules import CHOOSING_BLOCKS, Rules
 from headgate.optimize.stages import Baseline, Plans, Tried, open_pricer, p95_limit_s
@@ -41,6 +41,9 @@ _BLOCK_SD = 0.1
 look more even than they are. 0.05 to 0.2 were measured (docs/decisions/0044)."""
 _POLICY_MARGIN = 0.1
 """By so much the ratio of two builds' costs may differ between blocks and workload."""
+_UNKNOWN_SPEEDUP = (0.5, 8.0)
+_MAKING_S = 10.0
+"""Where no preview says."""
 _KINDS: tuple[tuple[CacheSpec, ...], ...] = (NO_CACHE, CACHES)
 _OPEN = (Verdict.PASS, Verdict.WARN)
 
@@ -96,12 +99,8 @@ class Trials:
         self._maker = Maker(recorder, self.job.source, self.job.inputs, self.job.profile)
         self._plans: dict[Arm[Caches], Plans] = {}
         budget_s = self.job.config.search.budget
-        forbidden = _forbidden(self.job.contracts, self.tried.values())
         self.search: Joint[Caches] = Joint(
-            {
-                name: self._entrant(t.forecast, forbidden.get(name, ""))
-                for name, t in self.tried.items()
-            },
+            {name: self._entrant(t.forecast) for name, t in self.tried.items()},
             {Arm(name, caches): 0.0 for caches in _KINDS for name in self.tried},
             policy_margin=_POLICY_MARGIN,
             budget_s=math.inf if budget_s is None else budget_s,
@@ -133,14 +132,19 @@ class Trials:
             tuple(tried.values()), self.speed, power, winner, plans, found, self._record(found)
         )
 
-    def _entrant(self, forecast: Forecast, forbidden: str) -> Entrant:
-        """Its forecast counts as one standard error either way: nobody vouches for its 90 %."""
-        low, high = (math.log(s) for s in forecast.speedup)
+    def _entrant(self, forecast: Forecast) -> Entrant:
+        """Its 90 % interval counts as one standard error either way, until the scorecard vouches
+        for it."""
+        figure = forecast.figures.get("speedup")
+        span = _UNKNOWN_SPEEDUP if figure is None else (figure.range.low, figure.range.high)
+        low, high = (math.log(s) for s in span)
+        whole_s = _MAKING_S if forecast.cost_s is None else forecast.cost_s
+        full_s = self.baseline.quality_run.seconds
         return Entrant(
             Cost(-(low + high) / 2, (high - low) / 2),
-            pilot_s=forecast.making_s + self.baseline.invariance.run.seconds,
-            full_s=self.baseline.quality_run.seconds,
-            ruled_out=forecast.skip or forbidden,
+            pilot_s=max(whole_s - full_s, 0.0) + self.baseline.invariance.run.seconds,
+            full_s=full_s,
+            ruled_out=forecast.skip,
         )
 
     def _pilots(self, asked: Sequence[Asked[Caches]]) -> Iterator[Told[Caches]]:
@@ -319,27 +323,6 @@ class Trials:
         if known is not None and known.body == body:
             return known.id
         return self.job.store.append("search", body).id
-
-
-def _forbidden(contracts: Sequence[Contract], tried: Iterable[Tried]) -> Mapping[str, str]:
-    """Candidates that a contract forbids by their scheme, and the reason.
-
-    None where nothing else can be tried: then its class is measured after all, so that the gate
-    has evidence to refuse it by.
-    """
-    able = [t.name for t in tried if not t.forecast.skip]
-    shared = [name for name in able if CANDIDATES[name].scheme.shared_scale]
-    broken = [
-        c
-        for c in contracts
-        if c.metric == "batch_invariance"
-        and BatchInvariance.DEPENDENT.value not in c.allowed
-        and c.breach is Verdict.FAIL
-    ]
-    if not broken or len(shared) == len(able):
-        return {}
-    why = "one activation scale for the whole batch makes it dependent"
-    return dict.fromkeys(shared, f"{why}; {broken[0].describe()}")
 
 
 def _cost(speed: SpeedBlocks, t: Tried) -> Cost:

@@ -23,7 +23,8 @@ from headgate.objects import (
     Variant,
 )
 from headgate.optimize.blocks import SpeedBlocks
-from headgate.optimize.evidence import AGREEMENT, gather
+from headgate.optimize.evidence import ABOUT_TWO, gather
+from headgate.optimize.forecasts import Forecast
 from headgate.optimize.gate import judge_candidate
 from headgate.optimize.holdout import spending
 from headgate.optimize.job import Job
@@ -35,7 +36,6 @@ from headgate.optimize.measure import (
     measure_invariance,
     measure_quality,
 )
-from headgate.optimize.preview import Forecast
 from headgate.optimize.pricing import Offer, Priced, Pricer, measured_offers
 from headgate.optimize.quality import QualitySamples
 from headgate.optimize.recorder import Recorded
@@ -130,6 +130,7 @@ def measure_baseline(job: Job) -> Baseline:
         job.behaviour,
         dataset=job.inputs.versions["evaluate"],
         split="evaluate",
+        vectors=not build.foreign,
     )
     invariance = measure_invariance(job.recorder, build, job.behaviour, items=job.queries)
     ((curve,),) = job.curves([[(build, 1)]])
@@ -179,7 +180,7 @@ def judge_server(
 def is_alone(contract: Contract) -> bool:
     """Whether a build keeps or breaks it by itself, whatever else there is."""
     metric = contract.metric.removeprefix("worst_slice_")
-    return not contract.bound.needs_current and metric not in AGREEMENT
+    return not contract.bound.needs_current and metric not in ABOUT_TWO
 
 
 def p95_limit_s(contracts: Sequence[Contract], speed: SpeedBlocks, *, load: float) -> float:
@@ -292,7 +293,12 @@ def certify(job: Job, rule: Rule, baseline: Baseline, plans: Plans) -> Certifica
         split=split,
         instances=variant.instances,
     )
-    theirs = measure_quality(recorder, current.build, job.behaviour, dataset=dataset, split=split)
+    known = split == "evaluate" and current.build.version == baseline.build.version
+    theirs = (
+        (baseline.quality, baseline.quality_run)
+        if known
+        else measure_quality(recorder, current.build, job.behaviour, dataset=dataset, split=split)
+    )
     replay = measure_load(
         recorder,
         current=current,

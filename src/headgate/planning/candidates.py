@@ -61,7 +61,12 @@ class Candidate:
 
 
 def _all() -> Mapping[str, Candidate]:
-    pairs = [Candidate(student, scheme) for student in (None, *STUDENTS) for scheme in SCHEMES]
+    pairs = [
+        Candidate(student, scheme)
+        for student in (None, *STUDENTS)
+        for scheme in SCHEMES
+        if scheme == FP32 or student is None or not STUDENTS[student].static
+    ]
     return {c.name: c for c in pairs if c.name != BASELINE}
 
 

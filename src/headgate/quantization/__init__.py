@@ -1,7 +1,7 @@
 """Fewer bits: the schemes, the grids beneath them, and a preview of what they cost and bring.
 
-Pure but for ``produce``, which makes the files, and ``optional``, which loads what it takes;
-nothing here imports either.
+Pure but for ``produce``, which makes the files with ``onnx_files`` and ``openvino_files``, and
+``optional``, which loads what it takes; nothing here imports any of them.
 """
 
 from headgate.quantization.facts import ModelFacts, TensorSpec
@@ -12,32 +12,46 @@ from headgate.quantization.grids import (
     sqnr_db,
     symmetric_grid,
 )
-from headgate.quantization.preview import QuantizationForecast, Range, forecast
+from headgate.quantization.preview import QuantizationForecast, forecast
 from headgate.quantization.schemes import (
     BF16,
+    FP16,
     FP32,
     FP32_OPENVINO,
+    INT4_WEIGHTS,
+    INT4_WEIGHTS_OPENVINO,
+    INT8_BF16,
     INT8_DYNAMIC,
     INT8_STATIC,
+    INT8_STATIC_QDQ,
+    INT8_WEIGHTS,
     SCHEMES,
     Applicability,
+    Calibration,
     Scheme,
     applies_to,
     coverage,
+    suited_to,
 )
 
 __all__ = [
     "BF16",
+    "FP16",
     "FP32",
     "FP32_OPENVINO",
+    "INT4_WEIGHTS",
+    "INT4_WEIGHTS_OPENVINO",
+    "INT8_BF16",
     "INT8_DYNAMIC",
     "INT8_STATIC",
+    "INT8_STATIC_QDQ",
+    "INT8_WEIGHTS",
     "SCHEMES",
     "Applicability",
+    "Calibration",
     "Grid",
     "ModelFacts",
     "QuantizationForecast",
-    "Range",
     "Scheme",
     "TensorSpec",
     "affine_grid",
@@ -46,5 +60,6 @@ __all__ = [
     "expected_sqnr_db",
     "forecast",
     "sqnr_db",
+    "suited_to",
     "symmetric_grid",
 ]

@@ -6,40 +6,108 @@ run by ``headgate.optimize``; this module knows no engine, clock or file.
 
 from __future__ import annotations
 
+import enum
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
 from headgate.errors import Undecided
 from headgate.quantization.facts import ModelFacts
 from headgate.quantization.schemes import Scheme, applies_to, coverage, product_weights
+from headgate.theory.intervals import Range
 from headgate.theory.significance import required_n_paired_mean
+from headgate.theory.strata import Stratum, stratified
 
 __all__ = [
+    "Pilot",
+    "QualityForecast",
+    "QualityPilot",
     "QuantizationForecast",
-    "Range",
+    "Side",
     "file_bytes",
     "forecast",
-    "quality_loss",
+    "memory_bytes",
+    "quality",
+    "ratio_to_come",
     "speedup_by_coverage",
-    "speedup_by_pilot",
+    "time_to_come",
 ]
 
 _SHRINKABLE = ("Gather",)
 """Besides matrix products: embedding tables, which every int8 scheme here stores in int8."""
+_COPIES = {"onnxruntime": 1.3, "openvino": 0.8}
+"""Bytes of a serving process for a byte of the file, by engine. ONNX Runtime lays out products anew
+for its kernels and keeps the rest; OpenVINO maps its weights from the file. MiniLM and its cuts in
+fp32 and int8: 1.2 to 1.5, and 0.6 to 0.8."""
+_DRIFT_OF_TIMES = 0.06
+"""Standard deviation of the logarithm of one build's time from hour to hour: a machine that is
+shared, or warm, is another one. A ratio of builds in turn is free of it."""
+_DRIFT_OF_RATIOS = 0.03
+"""The same of a ratio: neighbours do not slow all kernels alike."""
+
+
+class Side(enum.Enum):
+    """What is forecast of a quality metric, and which side of the limit is good."""
+
+    LOSS = "loss"
+    """How much worse than the baseline; at most the limit."""
+    AT_LEAST = "at_least"
+    """The candidate's own value."""
+    AT_MOST = "at_most"
 
 
 @dataclass(frozen=True, slots=True)
-class Range:
-    """A forecast and the 90 % interval in which the measurement will probably lie."""
+class QualityPilot:
+    """Values of the pilot's items, as the contract on ``metric`` looks at them."""
 
-    value: float
-    low: float
-    high: float
+    metric: str
+    side: Side
+    limit: float
+    largest: float
+    """Width of the range of differences (of values, unless ``side`` is a loss)."""
+    strata: tuple[Stratum, ...]
+    """Of a loss, baseline less candidate where more is better: above 0 is worse."""
+    stops: bool = True
+    """Whether a breach stops a promotion, and does not just warn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pilot:
+    """What was measured of a small build of the scheme."""
+
+    file_bytes: int
+    p50_s: tuple[float, ...]
+    """Median latency of a lone item, one a block."""
+    per_s: tuple[float, ...]
+    """Items a second in batches, one a block."""
+    speedups: tuple[float, ...]
+    """Baseline's time over this one's for the same batches, one a block."""
+    quality: tuple[QualityPilot, ...]
+    again: bool
+    """The build to come is made anew (with more calibration data, say), and is not this one."""
+
+
+@dataclass(frozen=True, slots=True)
+class QualityForecast:
+    """What will be measured of one metric on all items."""
+
+    metric: str
+    side: Side
+    limit: float
+    range: Range
+    meets: float
+    """Probability, 0 to 1, that it keeps to ``limit`` on all items."""
+    n_required: int | None
+    """Items with which the gate would show it with power 0.8; None where no n would."""
+    stops: bool = True
+
+    @property
+    def width_in_margins(self) -> float:
+        """Width of the interval over the limit; infinite where that is 0."""
+        return (self.range.high - self.range.low) / self.limit if self.limit else math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,21 +118,31 @@ class QuantizationForecast:
     applies: bool
     reason: str
     warnings: tuple[str, ...]
-    file_bytes: int
-    memory_bytes: int
-    """Of the process that serves it: the baseline's, less what the weights save."""
-    speedup: Range
-    """Baseline's time over this one's, for the same batches; above 1 is faster."""
-    speedup_from: str
-    """``pilot``, or ``coverage`` where nothing was measured: then it is a rule of thumb."""
-    quality_loss: Range | None
-    """Baseline less candidate on all items, in the metric's unit; None without a pilot."""
-    meets_margin: float | None
-    """Probability, 0 to 1, that the loss on all items stays within the margin."""
-    n_required: int | None
-    """Items with which the gate would show it with power 0.8; None where no n would."""
     coverage: float
     """Share of matrix products that the scheme speeds up."""
+    file_bytes: Range
+    memory_bytes: Range | None
+    """Of the process that serves it, at its peak; None where fp32's is not known."""
+    speedup: Range
+    """Baseline's time over this one's, for the same batches; above 1 is faster."""
+    p50_s: Range | None = None
+    per_s: Range | None = None
+    quality: tuple[QualityForecast, ...] = ()
+    """Empty without a pilot."""
+    piloted: bool = False
+    """Without a pilot all of it is accounting and rules of thumb."""
+
+    @property
+    def meets(self) -> float | None:
+        """At most so probably are all quality contracts kept, whose breach would stop a promotion;
+        None where nothing was tried."""
+        return min((q.meets for q in self.quality if q.stops), default=None)
+
+    @property
+    def n_required(self) -> int | None:
+        """Items for the most demanding contract; None where no n would do, or nothing is known."""
+        needed = [q.n_required for q in self.quality if q.stops]
+        return None if None in needed else max((n for n in needed if n is not None), default=None)
 
 
 def forecast(
@@ -73,64 +151,72 @@ def forecast(
     flags: Collection[str],
     *,
     source_file_bytes: int,
-    baseline_memory_bytes: int,
-    pilot_speedups: NDArray[np.float64] | None = None,
-    pilot_differences: NDArray[np.float64] | None = None,
-    evaluation_items: int = 0,
-    margin: float = 0.0,
-    metric_range: float = 1.0,
+    fp32_memory_bytes: int | None,
+    pilot: Pilot | None = None,
     min_weights: int = 100_000,
 ) -> QuantizationForecast:
     """The forecast of ``scheme``, from what is known so far.
 
-    ``pilot_speedups``: baseline time over candidate time, one for each interleaved block.
-    ``pilot_differences``: candidate less baseline for each pilot item, in the metric's unit, whose
-    largest possible difference is ``metric_range``; ``evaluation_items`` and ``margin`` are those
-    of the gate to come.
+    ``fp32_memory_bytes``: peak of a process that serves the model as it is, on the scheme's engine.
     """
     applicability = applies_to(scheme, facts, flags, min_weights=min_weights)
     fast = not scheme.fast_with or bool(set(scheme.fast_with) & set(flags))
-    if pilot_speedups is None:
-        speedup, source = speedup_by_coverage(scheme, coverage(facts), fast=fast), "coverage"
-    else:
-        speedup, source = speedup_by_pilot(pilot_speedups), "pilot"
-    loss = meets = required = None
-    if pilot_differences is not None:
-        loss, meets = quality_loss(
-            pilot_differences,
-            evaluation_items=evaluation_items,
-            margin=margin,
-            metric_range=metric_range,
-        )
-        _, variance = _smoothed(pilot_differences, metric_range)
-        required = required_n_paired_mean(
-            sd=math.sqrt(variance), margin=margin, difference=-max(loss.value, 0.0)
+    small = file_bytes(scheme.file_bits, facts, source_file_bytes)
+    known = {
+        "scheme": scheme.name,
+        "applies": applicability.applies,
+        "reason": applicability.reason,
+        "warnings": applicability.warnings,
+        "coverage": coverage(facts),
+    }
+    saved = source_file_bytes - (small if pilot is None else pilot.file_bytes)
+    held = None
+    if fp32_memory_bytes is not None:
+        held = _within(memory_bytes(fp32_memory_bytes, scheme.engine, saved), 0.15)
+    if pilot is None:
+        return QuantizationForecast(
+            **known,  # type: ignore[arg-type]  # five fields of as many types
+            file_bytes=_within(small, 0.02),
+            memory_bytes=held,
+            speedup=speedup_by_coverage(scheme, coverage(facts), fast=fast),
         )
     return QuantizationForecast(
-        scheme=scheme.name,
-        applies=applicability.applies,
-        reason=applicability.reason,
-        warnings=applicability.warnings,
-        file_bytes=file_bytes(scheme.file_bits, facts, source_file_bytes),
-        memory_bytes=baseline_memory_bytes
-        + file_bytes(scheme.weight_bits, facts, source_file_bytes)
-        - source_file_bytes,
-        speedup=speedup,
-        speedup_from=source,
-        quality_loss=loss,
-        meets_margin=meets,
-        n_required=required,
-        coverage=coverage(facts),
+        **known,  # type: ignore[arg-type]  # five fields of as many types
+        file_bytes=_within(pilot.file_bytes, 0.005),
+        memory_bytes=held,
+        speedup=ratio_to_come(pilot.speedups),
+        p50_s=time_to_come(pilot.p50_s),
+        per_s=time_to_come(pilot.per_s),
+        quality=tuple(quality(q, again=pilot.again) for q in pilot.quality),
+        piloted=True,
     )
 
 
+def _within(value: float, share: float) -> Range:
+    return Range(value, value * (1 - share), value * (1 + share))
+
+
 def file_bytes(bits: int, facts: ModelFacts, source_file_bytes: int) -> int:
-    """Bytes with the weights of products and embeddings in ``bits`` bits, the rest as it is."""
+    """Bytes with the weights of products and embeddings in ``bits`` bits, the rest as it is.
+
+    A scale for each of a product's output channels is within half a percent of that: 4 bytes for
+    each column of some hundred weights.
+    """
     shrinks = product_weights(facts) + sum(
         facts.parameters_by_operator.get(o, 0) for o in _SHRINKABLE
     )
     bytes_now = facts.weight_bytes / facts.parameters if facts.parameters else 0.0
     return round(source_file_bytes - shrinks * max(bytes_now - bits / 8, 0.0))
+
+
+def memory_bytes(fp32_bytes: int, engine: str, saved_file_bytes: int) -> int:
+    """Peak of a process whose model's file is so many bytes smaller, from that of fp32 on the same
+    engine: what it loads and compiles, and activations at the largest batch, stay as they are.
+
+    >>> memory_bytes(290_000_000, "onnxruntime", 67_000_000)
+    202900000
+    """
+    return round(fp32_bytes - _COPIES[engine] * saved_file_bytes)
 
 
 def speedup_by_coverage(scheme: Scheme, covered: float, *, fast: bool) -> Range:
@@ -146,60 +232,73 @@ def speedup_by_coverage(scheme: Scheme, covered: float, *, fast: bool) -> Range:
     return Range(value, low, high)
 
 
-def speedup_by_pilot(speedups: NDArray[np.float64]) -> Range:
-    """Geometric mean of the blocks' ratios, and the 90 % interval of one more such mean.
+def ratio_to_come(ratios: Sequence[float]) -> Range:
+    """The geometric mean that as many interleaved blocks again will show, and its 90 % interval."""
+    return _to_come(ratios, _DRIFT_OF_RATIOS)
 
-    Times are products of many causes, so their ratios are summarised as logarithms; the interval
-    is Student's for a mean of as many blocks again. Raises ``Undecided`` with fewer than two.
+
+def time_to_come(times: Sequence[float]) -> Range:
+    """The same of what one build does alone, in another hour."""
+    return _to_come(times, _DRIFT_OF_TIMES)
+
+
+def _to_come(values: Sequence[float], drift: float) -> Range:
+    """Times are products of many causes, so they are summarised as logarithms.
+
+    Student's prediction interval of the mean of as many blocks again, ``t s sqrt(2/n)``, and the
+    drift in between added to its variance. Raises ``Undecided`` with fewer than two blocks.
     """
-    ratios = np.asarray(speedups, dtype=np.float64)
-    if len(ratios) < 2 or not (np.isfinite(ratios) & (ratios > 0)).all():
+    seen = np.asarray(values, dtype=np.float64)
+    if len(seen) < 2 or not (np.isfinite(seen) & (seen > 0)).all():
         raise Undecided(
             "a pilot needs at least two blocks with positive times",
-            where=f"{len(ratios)} blocks",
+            where=f"{len(seen)} blocks",
             fix="measure more blocks",
         )
-    logs = np.log(ratios)
+    logs = np.log(seen)
     n = len(logs)
-    half = float(stdtrit(n - 1, 0.95) * logs.std(ddof=1) * math.sqrt(2 / n))
+    sampling = float(stdtrit(n - 1, 0.95)) * float(logs.std(ddof=1)) * math.sqrt(2 / n)
+    half = math.hypot(sampling, 1.645 * drift)
     middle = float(logs.mean())
     return Range(math.exp(middle), math.exp(middle - half), math.exp(middle + half))
 
 
-def quality_loss(
-    differences: NDArray[np.float64],
-    *,
-    evaluation_items: int,
-    margin: float,
-    metric_range: float = 1.0,
-) -> tuple[Range, float]:
-    """(loss on ``evaluation_items`` items to come, probability that it is at most ``margin``).
+def quality(pilot: QualityPilot, *, again: bool) -> QualityForecast:
+    """What will be measured on all items, from those of the pilot.
 
-    ``differences`` are candidate less baseline on n pilot items. The prediction interval of a
-    mean of N further items is ``mean +- t_(n-1) * s * sqrt(1/n + 1/N)``. Mean and variance count
-    half an item more each way and one more tie (Agresti and Min, 2005): a pilot without a single
-    difference has not shown that there is none.
+    ``again``: of a build that is made anew in the same way. Raises ``Undecided`` with fewer than
+    two values, or any that is not finite.
 
-    >>> loss, meets = quality_loss(np.zeros(98), evaluation_items=1250, margin=0.02)
-    >>> round(loss.high, 4), round(meets, 2)
-    (0.0174, 0.97)
+    >>> spotless = QualityPilot("accuracy", Side.LOSS, 0.02, 1.0, (Stratum(1250, (0.0,) * 98),))
+    >>> f = quality(spotless, again=True)
+    >>> round(f.range.high, 3), round(f.meets, 2)
+    (0.018, 0.97)
     """
-    n = len(differences)
-    if n < 2 or evaluation_items < 1 or not np.isfinite(differences).all():
+    values = [v for s in pilot.strata for v in s.values]
+    if len(values) < 2 or not all(map(math.isfinite, values)):
         raise Undecided(
-            "a quality pilot needs at least two finite differences and items to forecast",
-            where=f"{n} pilot items, {evaluation_items} to come",
+            "a quality pilot needs at least two finite values",
+            where=f"{pilot.metric}: {len(values)} items",
             fix="run the pilot on more items",
         )
-    mean, variance = _smoothed(differences, metric_range)
-    spread = math.sqrt(variance * (1 / n + 1 / evaluation_items))
-    half = float(stdtrit(n - 1, 0.95)) * spread
-    meets = float(stdtr(n - 1, (margin + mean) / spread))
-    return Range(-mean, -mean - half, -mean + half), meets
-
-
-def _smoothed(differences: NDArray[np.float64], metric_range: float) -> tuple[float, float]:
-    n = len(differences) + 2
-    mean = float(differences.sum()) / n
-    second = (float(np.square(differences).sum()) + metric_range**2) / n
-    return mean, second - mean**2
+    found = stratified(pilot.strata, largest=pilot.largest, again=again)
+    low, high = found.interval()
+    room = found.mean - pilot.limit if pilot.side is Side.AT_LEAST else pilot.limit - found.mean
+    if found.spread > 0:
+        meets = float(stdtr(found.degrees, room / found.spread))
+    else:
+        meets = float(room >= 0)
+    return QualityForecast(
+        metric=pilot.metric,
+        side=pilot.side,
+        limit=pilot.limit,
+        range=Range(found.mean, low, high),
+        meets=meets,
+        # A gain that a pilot saw may be luck: what is needed is said as if there were none.
+        n_required=required_n_paired_mean(
+            sd=found.sd,
+            margin=min(room, pilot.limit) if pilot.side is Side.LOSS else room,
+            largest=pilot.largest,
+        ),
+        stops=pilot.stops,
+    )

@@ -1,107 +1,70 @@
-"""Makes quantized models: files in, files out. The effectful half of ``quantization``.
+"""Makes quantized models: a scheme and a file in, files out. The effects of ``quantization``.
 
-The same source, calibration data and library versions give the same bytes, so that a digest names
-what was made and a second run finds it made already. Nothing is left behind but the outputs, and
-an output appears whole or not at all.
+The same source, scheme, calibration data and library versions give the same bytes, so that a digest
+names what was made and a second run finds it made already. Nothing is left behind but the outputs,
+and an output appears whole or not at all.
 """
 
 from __future__ import annotations
 
 import contextlib
-import io
-import logging
-import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
-from headgate.errors import EngineError, InputError
-from headgate.quantization.optional import load_nncf, load_openvino
+from headgate.errors import EngineError, HeadgateError, InputError
+from headgate.quantization import onnx_files, openvino_files
+from headgate.quantization.calibration import by_item
+from headgate.quantization.schemes import Scheme
 from headgate.workload import Tensors
 
-__all__ = ["dynamic_int8", "openvino_ir", "static_int8"]
+__all__ = ["openvino_ir", "quantize"]
+
+_ONNX = ("model.onnx",)
+_OPENVINO = ("model.bin", "model.xml")
+"""Weights first: a reader that sees the xml finds what it points at."""
+_PROTOBUF_LIMIT_BYTES = 2**31
 
 
-def dynamic_int8(source: Path, out: Path, *, reduce_range: bool = False) -> Path:
-    """int8 weights per channel, activations quantized at run time, one scale *per batch*.
-
-    That scale is why an answer then depends on its neighbours: measure the batch invariance.
-    ``reduce_range`` takes 7 bits for weights; CPUs without VNNI need it, since their 16-bit
-    accumulators saturate. Raises ``EngineError``.
-    """
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    with _scratch(out.parent) as scratch:
-        # The quantizer writes beside its input, which may be a read-only store: give it a link.
-        link = scratch / "source.onnx"
-        link.symlink_to(source.resolve())
-        made = scratch / "int8.onnx"
-        try:
-            with _without_preprocessing_advice():
-                quantize_dynamic(
-                    link,
-                    made,
-                    per_channel=True,
-                    reduce_range=reduce_range,
-                    weight_type=QuantType.QInt8,
-                )
-        except Exception as error:  # the quantizer raises what its helpers raise
-            raise EngineError(
-                f"ONNX Runtime cannot quantize it: {error}", where=str(source)
-            ) from error
-        return made.replace(out)
-
-
-def static_int8(
+def quantize(
+    scheme: Scheme,
     source: Path,
-    calibration: Iterable[Tensors],
     out_dir: Path,
     *,
-    samples: int = 300,
-    transformer: bool = True,
-) -> tuple[Path, Path]:
-    """int8 weights and activations with fixed scales (NNCF): ``out_dir``/model.xml and model.bin.
+    calibration: Iterable[Tensors] | None = None,
+) -> dict[str, Path]:
+    """``source``, an fp32 ONNX model, under ``scheme``: name in ``Build.files`` -> path.
 
-    ``calibration`` is read several times, one batch in memory at a time, up to ``samples``
-    batches of it. Give single items: what padding activates is calibrated with the rest, even
-    where the mask hides it from the answer. ``transformer`` smooths activation outliers into the
-    weights before quantizing (SmoothQuant, arXiv 2211.10438). Raises ``InputError`` for calibration
-    data that is empty, lacks one of the model's inputs (a dropped attention mask goes unnoticed
-    otherwise), or can be read only once; ``EngineError``; ``MissingExtra``.
+    A scheme that the engine carries out when it loads (bf16) makes none: ``source`` is its file.
+    ``calibration`` is read several times, batch by batch; padded or not, each item counts alone,
+    without its padding.
+
+    Raises ``InputError`` for calibration data that are missing, empty, not finite, can be read only
+    once, or lack one of the model's inputs (a dropped mask), for a name in ``scheme.keep`` that the
+    model does not have, and for a model of 2 GiB; ``EngineError`` for what the engine does not
+    support, and where memory ran out; ``MissingExtra``; ``OSError`` from the disk. Nothing is left
+    in ``out_dir`` then.
     """
-    openvino, nncf = load_openvino("static int8"), load_nncf("static int8")
-    first = iter(calibration)
-    if first is calibration:
-        raise InputError(
-            "calibration data that can be read only once",
-            where=str(source),
-            fix="pass a list, or an object whose __iter__ starts anew",
-        )
-    batch = next(first, None)
-    if batch is None:
-        raise InputError("no calibration data", where=str(source), fix="declare data: calibrate")
-    graph = _read(openvino, source)
-    missing = [i.any_name for i in graph.inputs if i.any_name not in batch]
-    if missing:
-        raise InputError(
-            f"calibration data without {', '.join(missing)}",
-            where=str(source),
-            fix="calibrate on what the codec makes of texts or tensors",
-        )
-    try:
-        # NNCF draws progress bars on stdout, where the result of --json belongs.
-        with contextlib.redirect_stdout(io.StringIO()):
-            quantized = nncf.quantize(
-                graph,
-                nncf.Dataset(calibration),
-                model_type=nncf.ModelType.TRANSFORMER if transformer else None,
-                preset=nncf.QuantizationPreset.MIXED,
-                subset_size=samples,
-            )
-    except (RuntimeError, ValueError, KeyError, nncf.ValidationError) as error:
-        raise EngineError(f"NNCF cannot quantize it: {error}", where=str(source)) from error
-    return _save(openvino, quantized, out_dir)
+    if not scheme.makes_files:
+        return {"model.onnx": source}
+    _check_source(scheme, source)
+    items = _Items(calibration or ())
+    if scheme.needs_calibration:
+        _check_calibration(items, calibration, source)
+    names = _ONNX if scheme.engine == "onnxruntime" else _OPENVINO
+    with _whole(out_dir, names, source) as made:
+        if scheme.engine == "openvino" and scheme.activations == "static":
+            count = onnx_files.answered(source, items)
+            openvino_files.static_int8(scheme, source, made, items, count=count)
+        elif scheme.engine == "openvino":
+            openvino_files.weights_by_group(scheme, source, made)
+        elif scheme.activations == "static":
+            onnx_files.static_int8(scheme, source, made, items)
+        elif scheme.activations == "dynamic":
+            onnx_files.dynamic_int8(scheme, source, made)
+        else:
+            onnx_files.weights_by_group(scheme, source, made)
+    return {name: out_dir / name for name in sorted(names)}
 
 
 def openvino_ir(source: Path, out_dir: Path) -> tuple[Path, Path]:
@@ -109,62 +72,90 @@ def openvino_ir(source: Path, out_dir: Path) -> tuple[Path, Path]:
 
     Raises ``EngineError``, ``MissingExtra``.
     """
-    openvino = load_openvino("OpenVINO's model format")
-    return _save(openvino, _read(openvino, source), out_dir)
+    with _whole(out_dir, _OPENVINO, source) as made:
+        openvino_files.unchanged(source, made)
+    return out_dir / "model.xml", out_dir / "model.bin"
 
 
-def _read(openvino: Any, source: Path) -> Any:
+class _Items:
+    """The items of calibration data, one at a time, as often as they are asked for."""
+
+    def __init__(self, batches: Iterable[Tensors]) -> None:
+        self._batches = batches
+
+    def __iter__(self) -> Iterator[Tensors]:
+        return by_item(self._batches)
+
+
+def _check_source(scheme: Scheme, source: Path) -> None:
+    import onnx
+
+    if source.stat().st_size >= _PROTOBUF_LIMIT_BYTES:
+        raise InputError(
+            "an ONNX file cannot hold 2 GiB, and the quantizers take one file",
+            where=str(source),
+            fix="export a smaller precision",
+        )
     try:
-        return openvino.Core().read_model(str(source))
-    except RuntimeError as error:
-        # Where in its source it stopped comes first; what the model has that it has not, last.
-        lines = [line.strip("- ") for line in str(error).splitlines() if line.strip()]
-        what = lines[-1] if lines else "it does not say why"
-        raise EngineError(f"OpenVINO cannot read it: {what}", where=str(source)) from error
+        graph = onnx.load_model(source, load_external_data=False).graph
+    except Exception as error:  # protobuf's error type is not part of onnx's interface
+        raise EngineError(
+            f"it is not an ONNX model: {error}", where=str(source), fix="export it again"
+        ) from error
+    unknown = [name for name in scheme.keep if name not in {n.name for n in graph.node}]
+    if unknown:
+        raise InputError(
+            f"the model has no node {unknown[0]!r} to keep as it is",
+            where=str(source),
+            fix="name nodes of the graph of this very export",
+        )
 
 
-def _save(openvino: Any, model: Any, out_dir: Path) -> tuple[Path, Path]:
-    with _scratch(out_dir) as scratch:
-        made = scratch / "model.xml"
-        openvino.save_model(model, str(made), compress_to_fp16=False)
-        made.write_text(_canonical_names(made.read_text(encoding="utf-8")), encoding="utf-8")
-        # Weights first: a reader that sees the xml finds what it points at.
-        weights = made.with_suffix(".bin").replace(out_dir / "model.bin")
-        return made.replace(out_dir / "model.xml"), weights
+def _check_calibration(items: _Items, calibration: Iterable[Tensors] | None, source: Path) -> None:
+    import onnx
+
+    if calibration is None:
+        raise InputError("no calibration data", where=str(source), fix="declare data: calibrate")
+    if iter(calibration) is calibration:
+        raise InputError(
+            "calibration data that can be read only once",
+            where=str(source),
+            fix="pass a list, or an object whose __iter__ starts anew",
+        )
+    item = next(iter(items), None)
+    if item is None:
+        raise InputError("no calibration data", where=str(source), fix="declare data: calibrate")
+    graph = onnx.load_model(source, load_external_data=False).graph
+    weights = {w.name for w in graph.initializer}
+    missing = [i.name for i in graph.input if i.name not in weights and i.name not in item]
+    if missing:
+        raise InputError(
+            f"calibration data without {', '.join(missing)}",
+            where=str(source),
+            fix="calibrate on what the codec makes of texts or tensors",
+        )
 
 
-def _canonical_names(xml: str) -> str:
-    """Layers that OpenVINO named by a counter of the process (``Constant_4711``) by their id.
+@contextlib.contextmanager
+def _whole(out_dir: Path, names: tuple[str, ...], source: Path) -> Iterator[Path]:
+    """Where to make the last of ``names`` and those beside it, which are moved into ``out_dir``.
 
-    The counter goes on from one conversion to the next, and with it the digest would change.
+    The place is on the same file system, so that moving is atomic, and is removed whatever happens.
+    What the makers' helpers raise becomes an ``EngineError``; what the disk says stays as it is.
     """
-    return re.sub(
-        r'(<layer id="(\d+)" name=")([A-Za-z]+)_\d+(?=" type="(?!Parameter|Result))',
-        lambda m: f"{m[1]}{m[3]}_{m[2]}",
-        xml,
-    )
-
-
-@contextlib.contextmanager
-def _scratch(parent: Path) -> Iterator[Path]:
-    """A folder on the output's own file system, so that moving out of it is atomic."""
-    parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=parent, prefix=".making-") as folder:
-        yield Path(folder)
-
-
-@contextlib.contextmanager
-def _without_preprocessing_advice() -> Iterator[None]:
-    """Drops one warning, and the handler that the root logger would grow to print it."""
-
-    def keep(record: logging.LogRecord) -> bool:
-        return "run pre-processing before quantization" not in record.getMessage()
-
-    root, handler = logging.getLogger(), logging.NullHandler()
-    root.addHandler(handler)
-    root.addFilter(keep)
-    try:
-        yield
-    finally:
-        root.removeFilter(keep)
-        root.removeHandler(handler)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out_dir, prefix=".making-") as scratch:
+        try:
+            yield Path(scratch) / names[-1]
+        except (HeadgateError, OSError):
+            raise
+        except MemoryError as error:
+            raise EngineError(
+                "memory ran out while it was quantized",
+                where=str(source),
+                fix="free some, or calibrate on shorter items",
+            ) from error
+        except Exception as error:  # the quantizers raise what their helpers raise
+            raise EngineError(f"it cannot be quantized: {error}", where=str(source)) from error
+        for name in names:
+            (Path(scratch) / name).replace(out_dir / name)

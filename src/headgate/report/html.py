@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from headgate.objects import short
-from headgate.report import plots, words
+from headgate.report import foresight, plots, words
 from headgate.report.model import ContractRow, Figure, Report, Saving
 
 __all__ = ["render_html"]
@@ -71,6 +71,7 @@ def render_html(report: Report) -> str:
         _head(report),
         _savings(report),
         _candidates(report),
+        _expectations(report),
         _contracts(report),
         _load(report),
         _costs(report),
@@ -256,6 +257,30 @@ def _candidates(r: Report) -> str:
             ),
             "Each build on the evaluation split, paired query by query with the baseline; bars are "
             "one-sided 95 % bounds to each side. Filled: may be promoted.",
+        )
+    return text
+
+
+def _expectations(r: Report) -> str:
+    text = ""
+    if r.expectations:
+        met = [e for e in r.expectations if e.held is not None]
+        held = sum(e.held is True for e in met)
+        told = f" {held} of {len(met)} intervals hold what was then measured." if met else ""
+        text += (
+            "<h2>What was expected</h2><p class=lead>Said from pilots, before anything was made "
+        )
+        text += f"for real. A candidate without a point was skipped.{told}</p>"
+        text += _plot(
+            foresight.expectations(r.expectations),
+            "Losses are against the baseline: above 0 is worse. The bar is the interval, its tick "
+            "the forecast; where a point lies outside, the preview was wrong.",
+        )
+    if r.learning:
+        text += _plot(
+            foresight.learning(r.learning),
+            "How students learnt: the loss of each step's batch, smoothed; as points, the loss "
+            "on texts that were held back.",
         )
     return text
 

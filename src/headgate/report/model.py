@@ -17,7 +17,9 @@ __all__ = [
     "ContractRow",
     "Curve",
     "Distribution",
+    "Expectation",
     "Figure",
+    "Learning",
     "PowerRow",
     "Prediction",
     "Report",
@@ -116,6 +118,46 @@ class Prediction:
 
 
 @dataclass(frozen=True, slots=True)
+class Expectation:
+    """What a preview said of one quantity of a candidate, and what was then measured of it."""
+
+    candidate: str
+    quantity: str
+    forecast: Figure
+    """With its 90 % interval."""
+    measured: Figure | None
+    """None of a candidate that was skipped, and of what nothing measures."""
+    limit: float | None = None
+    """Of the contract, in the forecast's unit; None where there is none on this."""
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The forecast itself at an end that it leaves open."""
+        f = self.forecast
+        return (f.value if f.low is None else f.low, f.value if f.high is None else f.high)
+
+    @property
+    def held(self) -> bool | None:
+        """Whether the interval holds what was measured; None where nothing was."""
+        if self.measured is None:
+            return None
+        low, high = self.interval
+        return low <= self.measured.value <= high
+
+
+@dataclass(frozen=True, slots=True)
+class Learning:
+    """How a student learnt."""
+
+    name: str
+    entry: str
+    losses: tuple[float, ...]
+    """Of each step, on its own batch."""
+    held_back: tuple[tuple[int, float], ...]
+    """(steps done, loss on the texts that were held back)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Curve:
     """A service-time curve: measured points and the fit."""
 
@@ -192,6 +234,8 @@ class Report:
     savings: tuple[Saving, ...] = ()
     shares: tuple[Share, ...] = ()
     predictions: tuple[Prediction, ...] = ()
+    expectations: tuple[Expectation, ...] = ()
+    learning: tuple[Learning, ...] = ()
     curves: tuple[Curve, ...] = ()
     distributions: tuple[Distribution, ...] = ()
     power: tuple[PowerRow, ...] = ()

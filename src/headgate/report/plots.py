@@ -6,13 +6,13 @@ the same rows. Knows nothing of pages.
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from headgate.report import words
+from headgate.report.canvas import ACCENT, BASE, CYCLE, INK, MUTED, STYLE, WARN, Canvas, plain_log
 from headgate.report.model import Candidate, Curve, Distribution, Figure, Prediction, Share
 
 __all__ = [
@@ -31,64 +31,12 @@ __all__ = [
     "shares",
 ]
 
-INK, MUTED, GRID = "#1c2733", "#66788a", "#e3e8ee"
-ACCENT, BASE, WARN = "#0b7285", "#98a4b1", "#c2410c"
-CYCLE = ("#0b7285", "#d9480f", "#5f3dc4", "#2b8a3e", "#1864ab", "#a61e4d", "#846358")
-STYLE: dict[str, Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "headgate",
-    "font.family": "sans-serif",
-    "font.sans-serif": ["Inter", "Helvetica", "Arial", "DejaVu Sans", "sans-serif"],
-    "font.size": 10.5,
-    "text.color": INK,
-    "axes.edgecolor": "#b8c2cc",
-    "axes.labelcolor": MUTED,
-    "axes.titlesize": 10.5,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": GRID,
-    "grid.linewidth": 0.8,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.labelsize": 9.5,
-    "ytick.labelsize": 9.5,
-    "legend.frameon": False,
-    "legend.fontsize": 9.5,
-}
-
-
-class _Canvas:
-    """A figure in the house style that becomes SVG text."""
-
-    def __init__(self, width: float, height: float, columns: int = 1, **kwargs: Any) -> None:
-        import matplotlib as mpl
-        from matplotlib.figure import Figure as MplFigure
-
-        self._style = mpl.rc_context(STYLE)
-        self._style.__enter__()
-        self.figure = MplFigure(figsize=(width, height), layout="constrained")
-        self.axes: Any = self.figure.subplots(1, columns, squeeze=False, **kwargs)[0]
-
-    def svg(self, title: str) -> str:
-        """The drawing as ``<svg>``, with ``title`` for readers that cannot see it."""
-        out = io.StringIO()
-        try:
-            self.figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
-        finally:
-            self._style.__exit__(None, None, None)
-        text = out.getvalue()
-        text = text[text.index("<svg") :]
-        head, _, rest = text.partition(">")
-        return f'{head} role="img" aria-label="{title}">{rest}'
-
 
 def quality_against_cost(
     candidates: Sequence[Candidate], *, quality: str, cost: str, margin: float | None, currency: str
 ) -> str:
     """Quality difference (with interval) over money per thousand requests (log)."""
-    canvas = _Canvas(7.6, 4.0)
+    canvas = Canvas(7.6, 4.0)
     ax = canvas.axes[0]
     drawn = [c for c in candidates if quality in c.figures and cost in c.figures]
     points = any(c.figures[quality].unit == "points" for c in drawn)
@@ -168,7 +116,7 @@ def _box(name: str, x: float, y: float, side: int, up: int) -> _Box:
     return _Box(left, y + up - 3, left + width, y + up + _NAME_PT)
 
 
-def _name_points(canvas: _Canvas, names: Sequence[tuple[str, tuple[float, float], str]]) -> None:
+def _name_points(canvas: Canvas, names: Sequence[tuple[str, tuple[float, float], str]]) -> None:
     """Writes (name, point, colour) beside the points, so that no two names touch: each at the
     first place that lies within the axes and is free."""
     ax, figure = canvas.axes[0], canvas.figure
@@ -212,20 +160,11 @@ def _money_axis(ax: Any, values: Sequence[float]) -> None:
     ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:.6f}".rstrip("0").rstrip(".")))
 
 
-def _plain_log(axis: Any) -> None:
-    """Labels of a log axis as plain numbers at 1, 2 and 5 of each decade."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
-    axis.set_minor_formatter(NullFormatter())
-
-
 def latency_distributions(rows: Sequence[Distribution], *, limit_s: float | None) -> str:
     """Share of requests answered within a time; solid measured, dashed predicted."""
     from matplotlib.ticker import FuncFormatter
 
-    canvas = _Canvas(7.6, 3.8)
+    canvas = Canvas(7.6, 3.8)
     ax = canvas.axes[0]
     names = list(dict.fromkeys(r.name for r in rows))
     for row in rows:
@@ -263,7 +202,7 @@ def latency_distributions(rows: Sequence[Distribution], *, limit_s: float | None
             ha="right",
         )
     ax.set_xscale("log")
-    _plain_log(ax.xaxis)
+    plain_log(ax.xaxis)
     ax.set_ylim(0, 1.01)
     ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v * 100:.0f} %"))
     ax.set_xlabel("latency from the scheduled time, ms (log)")
@@ -274,7 +213,7 @@ def latency_distributions(rows: Sequence[Distribution], *, limit_s: float | None
 
 def service_curves(curves: Sequence[Curve]) -> str:
     """Seconds of one engine call over batch size, a line a length; dots measured, lines fitted."""
-    canvas = _Canvas(7.6, 3.5, columns=max(len(curves), 1), sharey=True)
+    canvas = Canvas(7.6, 3.5, columns=max(len(curves), 1), sharey=True)
     for ax, curve in zip(canvas.axes, curves, strict=False):
         lengths = sorted({length for _, length, _ in curve.points})
         for i, length in enumerate(lengths):
@@ -301,7 +240,7 @@ def service_curves(curves: Sequence[Curve]) -> str:
         ax.set_title(curve.name, loc="left", color=INK)
         ax.set_xlabel("batch size")
     canvas.axes[0].set_ylabel("one engine call, ms (log)")
-    _plain_log(canvas.axes[0].yaxis)
+    plain_log(canvas.axes[0].yaxis)
     canvas.axes[0].legend(loc="upper left", fontsize=8.5)
     return canvas.svg("service-time curves")
 
@@ -309,7 +248,7 @@ def service_curves(curves: Sequence[Curve]) -> str:
 def cost_breakdown(breakdown: Mapping[str, Mapping[str, Figure]], *, currency: str) -> str:
     """Money per thousand requests, or the machine's seconds, by part; one bar a variant."""
     unit = next((f.unit for row in breakdown.values() for f in row.values()), "money_per_1k")
-    canvas = _Canvas(7.6, 1.1 + 0.5 * max(len(breakdown), 1))
+    canvas = Canvas(7.6, 1.1 + 0.5 * max(len(breakdown), 1))
     ax = canvas.axes[0]
     parts = list(dict.fromkeys(part for row in breakdown.values() for part in row))
     names = list(breakdown)
@@ -354,7 +293,7 @@ def predicted_against_measured(rows: Sequence[Prediction]) -> str:
     Errors beyond 100 per cent are arrows at the edge with their number, so that one of them leaves
     the others readable.
     """
-    canvas = _Canvas(7.6, 0.8 + 0.36 * max(len(rows), 1))
+    canvas = Canvas(7.6, 0.8 + 0.36 * max(len(rows), 1))
     ax = canvas.axes[0]
     labels = [f"{r.variant}: {r.quantity}" for r in rows]
     errors = [r.relative_error * 100 for r in rows]
@@ -403,7 +342,7 @@ def predicted_against_measured(rows: Sequence[Prediction]) -> str:
 
 def shares(rows: Sequence[Share]) -> str:
     """How many times dearer the winner is without each optimization."""
-    canvas = _Canvas(7.6, 0.7 + 0.42 * max(len(rows), 1))
+    canvas = Canvas(7.6, 0.7 + 0.42 * max(len(rows), 1))
     ax = canvas.axes[0]
     names = [r.optimization for r in rows]
     values = [r.factor_without.value for r in rows]

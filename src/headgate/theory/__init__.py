@@ -14,6 +14,7 @@ from headgate.theory import (
     ranking,
     roofline,
     significance,
+    strata,
 )
 
 __all__ = [
@@ -27,4 +28,5 @@ __all__ = [
     "ranking",
     "roofline",
     "significance",
+    "strata",
 ]

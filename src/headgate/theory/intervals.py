@@ -14,12 +14,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scipy.special import ndtri, stdtrit
+from scipy.special import betaincinv, ndtri, stdtrit
 
 from headgate.theory._domain import require
 
 __all__ = [
     "Interval",
+    "Range",
+    "exact_interval",
     "normal_quantile",
     "paired_binary_interval",
     "paired_mean_interval",
@@ -36,6 +38,28 @@ class Interval:
     low: float
     high: float
     n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A forecast and the 90 % interval in which the measurement will probably lie."""
+
+    value: float
+    low: float
+    high: float
+
+    def holds(self, measured: float) -> bool:
+        """Whether ``measured`` lies in the interval, its ends included.
+
+        Both may have been rounded to 12 digits on their way through a ledger.
+
+        >>> Range(0.1, 0.1, 0.1).holds(0.1 + 1e-15)
+        True
+        """
+        inside = self.low <= measured <= self.high
+        return inside or any(
+            math.isclose(measured, e, abs_tol=1e-12) for e in (self.low, self.high)
+        )
 
 
 def normal_quantile(level: float) -> float:
@@ -126,6 +150,23 @@ def wilson_interval(successes: int, n: int, *, level: float = 0.95) -> Interval:
     low = 0.0 if successes == 0 else centre - half
     high = 1.0 if successes == n else centre + half
     return Interval(p, low, high, n)
+
+
+def exact_interval(successes: int, n: int, *, level: float = 0.95) -> Interval:
+    """Exact interval of a proportion (Clopper and Pearson, 1934): never too short, whatever it is.
+
+    Its bounds are quantiles of Beta(x, n-x+1) and Beta(x+1, n-x).
+
+    Textbook: 81 of 263 (Newcombe, 1998, case 1) at 95 % two-sided: 0.2527 to 0.3676.
+
+    >>> exact_interval(81, 263, level=0.975)
+    Interval(value=0.3080, low=0.2527, high=0.3676, n=263)
+    """
+    require(n >= 1 and 0 <= successes <= n, f"{successes} of {n} is not a proportion")
+    lost = n - successes
+    low = float(betaincinv(successes, lost + 1, 1 - level)) if successes else 0.0
+    high = float(betaincinv(successes + 1, lost, level)) if lost else 1.0
+    return Interval(successes / n, low, high, n)
 
 
 def paired_binary_interval(gained: int, lost: int, n: int, *, level: float = 0.95) -> Interval:

@@ -17,8 +17,8 @@ from headgate.errors import Busy, Refused, Undecided
 from .conftest import Cli
 
 COMMANDS = {
-    "init", "doctor", "schema", "optimize", "serve", "bench", "gate", "promote", "rollback",
-    "history", "incidents", "drill", "import",
+    "init", "doctor", "schema", "preview", "optimize", "serve", "bench", "gate", "promote",
+    "rollback", "history", "incidents", "drill", "import",
     "show", "compare", "lineage", "replay", "verify", "audit", "checkpoint", "export", "gc",
 }  # fmt: skip
 

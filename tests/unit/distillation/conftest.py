@@ -25,7 +25,6 @@ RECIPE = Recipe(
     steps=6,
     batch_texts=4,
     threads=1,
-    checkpoint_every_steps=2,
 )
 
 
@@ -35,15 +34,20 @@ def lesson(tmp_path_factory: pytest.TempPathFactory) -> Lesson:
     pytest.importorskip("torch")
     import torch
 
-    from headgate.distillation.encoder import load_encoder, pooled
-    from headgate.distillation.train import _padded, _token_ids
+    from headgate.distillation.encoder import (
+        load_encoder,
+        padded,
+        pooled,
+        read_tokenizer,
+        token_ids,
+    )
 
     teacher = tiny_bert(tmp_path_factory.mktemp("teacher"))
     rng = np.random.default_rng(0)
     letters = np.array(list("abcdefghijklmnopqrstuvwxyz"))
     texts = [" ".join(rng.choice(letters, n)) for n in rng.integers(2, 15, 40)]
     with torch.inference_mode():
-        ids, mask = _padded(_token_ids(teacher, texts))
+        ids, mask = padded(token_ids(read_tokenizer(teacher), texts))
         hidden = load_encoder(teacher)(input_ids=ids, attention_mask=mask).last_hidden_state
         outputs = pooled(hidden, mask).numpy()
     return Lesson(teacher, texts, outputs)

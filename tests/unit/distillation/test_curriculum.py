@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headgate.distillation import batches, distinct, learning_rate_share, pieces, subset
+from headgate.distillation import (
+    batches,
+    distinct,
+    learning_rate_share,
+    pieces,
+    subset,
+    two_parts,
+)
 
 
 @given(
@@ -108,3 +115,18 @@ def test_a_subset_does_not_depend_on_the_order_of_the_texts(texts: list[str], co
     assert len(chosen) == min(count, len(texts))
     assert subset(reversed(texts), count) == chosen
     assert set(chosen) <= set(subset(texts, count + 1)) <= set(texts)
+
+
+@given(st.integers(0, 40), st.integers(0, 3), st.integers(0, 2**32 - 1))
+def test_two_parts_are_the_text_and_each_is_framed(inside: int, frame: int, seed: int) -> None:
+    """Nothing is lost between them, and neither is less than a quarter of the text."""
+    ids = np.arange(inside + frame)
+    before, after = ids[: frame // 2].tolist(), ids[inside + frame // 2 :].tolist()
+    one, other = two_parts(ids, np.random.default_rng(seed), frame=frame)
+    if inside < 2:
+        assert one.tolist() == other.tolist() == ids.tolist()
+        return
+    cut = [part.tolist()[len(before) : len(part) - len(after)] for part in (one, other)]
+    assert [*before, *cut[0], *cut[1], *after] == ids.tolist()
+    assert min(map(len, cut)) >= max(1, inside // 4)
+    assert (one.tolist()[: len(before)], other.tolist()[: len(before)]) == (before, before)

@@ -133,3 +133,17 @@ def test_too_few_pilots_and_impossible_figures_are_refused() -> None:
             steps=100,
             rng=np.random.default_rng(0),
         )
+
+
+def test_larger_batches_are_worth_something_between_a_step_and_their_size() -> None:
+    """Four times the batch: at most as if it took four times the steps, and wider than without."""
+    which = (0.005, 0.02, 0.02, 0.4, 0.4)
+    anchors = pilots(which, 0.001, np.random.default_rng(1))
+
+    def asked(steps: int, ratio: float) -> Forecast:
+        return forecast(
+            anchors, examples=EXAMPLES, steps=steps, rng=np.random.default_rng(0),
+            batch_ratio=ratio,
+        )  # fmt: skip
+
+    assert asked(4 * STEPS, 1.0).median < asked(STEPS, 4.0).median < asked(STEPS, 1.0).median

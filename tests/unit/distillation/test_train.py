@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from headgate.distillation import Recipe, embedding_regression
-from headgate.errors import ConfigError, InputError
+from headgate.distillation import Recipe, Weights, control
+from headgate.errors import ConfigError, Fault, InputError
+from headgate.objects import digest_bytes
 
 from .conftest import RECIPE, Lesson
 
 torch = pytest.importorskip("torch")
 
+from headgate.distillation import train as loop  # noqa: E402
 from headgate.distillation.encoder import load_encoder  # noqa: E402
-from headgate.distillation.train import (  # noqa: E402
-    TrainingResult,
-    _loss,
-    train_student,
-)
+from headgate.distillation.train import Taught, TrainingResult, train_student  # noqa: E402
 
 
 class Stopped(Exception):
@@ -28,8 +32,16 @@ class Stopped(Exception):
 
 
 def train(
-    lesson: Lesson, out: Path, recipe: Recipe = RECIPE, *, stop_at: int | None = None, seed: int = 0
+    lesson: Lesson,
+    out: Path,
+    recipe: Recipe = RECIPE,
+    *,
+    stop_at: int | None = None,
+    seed: int = 0,
+    **more: Any,
 ) -> TrainingResult:
+    """On a clock that stands still, so that a checkpoint costs nothing and is due every step."""
+
     def progress(step: int, steps: int, loss: float) -> None:
         if step == stop_at:
             raise Stopped
@@ -37,11 +49,13 @@ def train(
     return train_student(
         lesson.teacher,
         lesson.texts,
-        lesson.outputs,
+        lesson.outputs if recipe.losses.of_outputs else None,
         out,
         recipe=recipe,
         seed=seed,
         on_progress=progress,
+        clock=lambda: 0.0,
+        **more,
     )
 
 
@@ -84,15 +98,82 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(
 def test_resuming_repeats_only_the_steps_since_the_checkpoint(
     lesson: Lesson, tmp_path: Path
 ) -> None:
-    """After an interruption in step 5 the training goes on from step 4."""
+    """Of a training of 300 steps that stops in the 8th, the next goes on from the 6th."""
+    recipe = dataclasses.replace(RECIPE, steps=300)
     with pytest.raises(Stopped):
-        train(lesson, tmp_path, stop_at=5)
+        train(lesson, tmp_path, recipe, stop_at=8)
     steps: list[int] = []
-    train_student(
-        lesson.teacher, lesson.texts, lesson.outputs, tmp_path, recipe=RECIPE, seed=0,
-        on_progress=lambda step, *_: steps.append(step),
-    )  # fmt: skip
-    assert steps == [5, 6]
+
+    def progress(step: int, *_: object) -> None:
+        steps.append(step)
+        if step == 9:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        train_student(
+            lesson.teacher, lesson.texts, lesson.outputs, tmp_path, recipe=recipe, seed=0,
+            on_progress=progress, clock=lambda: 0.0,
+        )  # fmt: skip
+    assert steps == [7, 8, 9]
+
+
+def test_a_start_that_was_interrupted_goes_on_with_its_next_layer(
+    lesson: Lesson, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first refitted layer is kept, the second is fitted to it: the same bytes as at once."""
+    whole = train(lesson, tmp_path / "whole")
+    save, saved = loop.Checkpoint.save, list[int]()
+
+    def stops(self: loop.Checkpoint, progress: loop.Progress) -> None:
+        save(self, progress)
+        saved.append(progress.started)
+        if progress.started == 1:
+            raise Stopped
+
+    monkeypatch.setattr(loop.Checkpoint, "save", stops)
+    with pytest.raises(Stopped):
+        train(lesson, tmp_path / "cut")
+    again = train(lesson, tmp_path / "cut")
+    assert saved[:2] == [1, 2]
+    assert again.state.read_bytes() == whole.state.read_bytes()
+
+
+def test_a_killed_process_loses_at_most_a_hundredth(lesson: Lesson, tmp_path: Path) -> None:
+    """kill -9 after step 130 of 200: the next process begins at step 129 or later, and ends with
+    the bytes of a training that nobody killed."""
+    np.save(tmp_path / "outputs.npy", lesson.outputs)
+    (tmp_path / "texts").write_text("\n".join(lesson.texts), encoding="utf-8")
+    program = """
+import sys
+from pathlib import Path
+import numpy as np
+from headgate.distillation import Recipe
+from headgate.distillation.train import train_student
+teacher, given, out = map(Path, sys.argv[1:4])
+recipe = Recipe(layers_kept=2, steps=200, batch_texts=4, threads=1)
+train_student(
+    teacher, (given / "texts").read_text().split("\\n"), np.load(given / "outputs.npy"), out,
+    recipe=recipe, seed=0, on_progress=lambda step, *_: print(step, flush=True), clock=lambda: 0.0,
+)
+"""
+
+    def run(out: Path, kill_at: int) -> list[int]:
+        command = [sys.executable, "-c", program, str(lesson.teacher), str(tmp_path), str(out)]
+        steps = []
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                steps.append(int(line))
+                if steps[-1] == kill_at:
+                    os.kill(process.pid, signal.SIGKILL)
+        return steps
+
+    killed = run(tmp_path / "cut", 130)
+    resumed = run(tmp_path / "cut", 0)
+    assert 0 <= killed[-1] - (resumed[0] - 1) <= 2
+    assert killed[-1] < 200
+    whole = train(lesson, tmp_path / "whole", dataclasses.replace(RECIPE, steps=200))
+    assert (tmp_path / "cut" / loop.STATE_FILE).read_bytes() == whole.state.read_bytes()
 
 
 def test_a_checkpoint_of_another_training_is_not_resumed(lesson: Lesson, tmp_path: Path) -> None:
@@ -119,14 +200,6 @@ def test_training_restores_torch_s_settings(lesson: Lesson, tmp_path: Path) -> N
         train(lesson, tmp_path, dataclasses.replace(RECIPE, threads=threads + 1), stop_at=1)
     assert torch.get_num_threads() == threads
     assert not torch.are_deterministic_algorithms_enabled()
-
-
-def test_the_loss_is_the_embedding_regression() -> None:
-    """torch's loss equals the numpy definition."""
-    rng = np.random.default_rng(0)
-    s, t = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in rng.standard_normal((2, 5, 4)))
-    got = _loss(torch.from_numpy(s), torch.from_numpy(t)).item()
-    assert got == pytest.approx(embedding_regression(s, t))
 
 
 def test_the_closed_form_start_is_nearer_to_the_teacher(lesson: Lesson, tmp_path: Path) -> None:
@@ -156,6 +229,212 @@ def test_answers_that_are_no_numbers_teach_nothing(
     assert not out.exists()
 
 
+def test_what_nothing_can_be_learnt_from_is_refused(lesson: Lesson, tmp_path: Path) -> None:
+    """No texts, texts without a word, a teacher that answers all alike, and no answers at all."""
+    alike = np.tile(lesson.outputs[:1], (40, 1))
+    refused: list[tuple[list[str], Any, str]] = [
+        ([], lesson.outputs[:0], "no texts"),
+        ([" "] * 40, lesson.outputs, "none with a word"),
+        (lesson.texts, alike, "answers all 40 texts alike"),
+        (lesson.texts, None, "there are none"),
+    ]
+    for texts, outputs, said in refused:
+        with pytest.raises(InputError, match=said):
+            train_student(lesson.teacher, texts, outputs, tmp_path / "s", recipe=RECIPE, seed=0)
+    assert not (tmp_path / "s").exists()
+
+
+def test_answers_of_another_tokenizer_are_refused(lesson: Lesson, tmp_path: Path) -> None:
+    """By the content of tokenizer.json; that of the teacher itself is taken."""
+    own = digest_bytes((lesson.teacher / "tokenizer.json").read_bytes())
+    train(lesson, tmp_path / "own", outputs_tokenizer=own)
+    with pytest.raises(InputError, match="come of the tokenizer") as e:
+        train(lesson, tmp_path / "other", outputs_tokenizer=digest_bytes(b"another"))
+    assert e.value.reason == "other_tokenizer"
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_device_that_is_not_there_is_named(lesson: Lesson, tmp_path: Path) -> None:
+    """Where there is no CUDA, training on it is refused before anything is written."""
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    with pytest.raises(ConfigError, match="no device cuda"):
+        train(lesson, tmp_path / "s", device="cuda")
+    assert not (tmp_path / "s").exists()
+
+
+def full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_is_said_and_training_goes_on_when_there_is_room(
+    lesson: Lesson, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The checkpoint before the failed one is whole, nothing half-written stays, and the next call
+    ends with the bytes of an undisturbed training."""
+    whole = train(lesson, tmp_path / "whole")
+    out = tmp_path / "cut"
+    with pytest.raises(Stopped):
+        train(lesson, out, stop_at=4)
+    before = (out / "checkpoint.safetensors").read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr("headgate.distillation.training.checkpoint.os.fsync", full)
+        with pytest.raises(Fault, match="disk is full") as e:
+            train(lesson, out)
+    assert e.value.reason == "disk_full"
+    assert e.value.fix is not None
+    assert [path.name for path in out.iterdir()] == ["checkpoint.safetensors"]
+    assert (out / "checkpoint.safetensors").read_bytes() == before
+    assert train(lesson, out).state.read_bytes() == whole.state.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: not enough memory")]
+)
+def test_memory_that_runs_out_is_said_and_training_goes_on(
+    lesson: Lesson, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """In step 5: the checkpoint of step 4 stays and is gone on from."""
+    whole = train(lesson, tmp_path / "whole")
+    with pytest.raises(Stopped):
+        train(lesson, tmp_path / "cut", stop_at=4)
+
+    def fails(*_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Objective, "batch", fails)
+        with pytest.raises(Fault, match="memory ran out") as e:
+            train(lesson, tmp_path / "cut")
+    assert e.value.reason == "out_of_memory"
+    assert train(lesson, tmp_path / "cut").state.read_bytes() == whole.state.read_bytes()
+
+
+def test_other_errors_of_torch_pass_as_they_are(
+    lesson: Lesson, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is no lack of memory is not called one."""
+
+    def fails(*_: object) -> None:
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(loop.Objective, "batch", fails)
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        train(lesson, tmp_path)
+
+
+def held_back(lesson: Lesson) -> Taught:
+    return Taught(lesson.texts[30:], lesson.outputs[30:])
+
+
+def test_the_curve_has_the_stated_steps_and_the_last(lesson: Lesson, tmp_path: Path) -> None:
+    """Validated every twelve steps of thirty and at the end; validating changes nothing learnt."""
+    recipe = dataclasses.replace(RECIPE, steps=30, validate_every_steps=12)
+    watched = train(lesson, tmp_path / "a", recipe, validation=held_back(lesson))
+    alone = train(lesson, tmp_path / "b", recipe)
+    assert [step for step, _ in watched.curve] == [12, 24, 30]
+    assert watched.losses == alone.losses
+    assert alone.curve == ()
+    assert watched.curve[-1][1] < watched.curve[0][1]
+
+
+def test_a_training_that_stalls_stops_and_keeps_its_best(lesson: Lesson, tmp_path: Path) -> None:
+    """At a rate that wrecks it, it stops after two validations without a new best, and what is
+    kept is what a training of so few steps would have had."""
+    recipe = dataclasses.replace(
+        RECIPE, steps=100, peak_learning_rate=3.0, validate_every_steps=1, patience=2,
+        warmup_share=0.0,
+    )  # fmt: skip
+    stopped = train(lesson, tmp_path / "a", recipe, validation=held_back(lesson))
+    best = min(stopped.curve, key=lambda point: point[1])[0]
+    assert stopped.steps == best + 2 < 100
+    kept = load_encoder(lesson.teacher, layers=stopped.layers, state=stopped.state)
+    with pytest.raises(Stopped):
+        train(lesson, tmp_path / "b", recipe, validation=held_back(lesson), stop_at=best)
+    at_best = load_encoder(
+        lesson.teacher, layers=stopped.layers, state=tmp_path / "b" / loop.STATE_FILE
+    )
+    assert all(map(torch.equal, kept.parameters(), at_best.parameters()))
+
+
+def test_an_interrupted_training_has_the_curve_of_an_undisturbed_one(
+    lesson: Lesson, tmp_path: Path
+) -> None:
+    """Points before the interruption are not lost, and the state is the best of all."""
+    recipe = dataclasses.replace(RECIPE, validate_every_steps=2)
+    whole = train(lesson, tmp_path / "whole", recipe, validation=held_back(lesson))
+    with pytest.raises(Stopped):
+        train(lesson, tmp_path / "cut", recipe, validation=held_back(lesson), stop_at=5)
+    again = train(lesson, tmp_path / "cut", recipe, validation=held_back(lesson))
+    assert again.curve == whole.curve
+    assert len(whole.curve) == 3
+    assert again.state.read_bytes() == whole.state.read_bytes()
+
+
+def test_a_narrower_student_starts_near_its_teacher_and_learns(
+    lesson: Lesson, tmp_path: Path
+) -> None:
+    """Half the units, chosen and refitted, start better than the wrong half; its state loads."""
+    recipe = dataclasses.replace(RECIPE, layers_kept=4, feed_forward_kept=0.5, bf16=False, steps=40)
+    result = train(lesson, tmp_path, recipe)
+    assert result.feed_forward == 16
+    assert result.layers == (0, 1, 2, 3)
+    assert result.losses[0] < 0.3
+    assert np.mean(result.losses[-5:]) < np.mean(result.losses[:5])
+    student = load_encoder(
+        lesson.teacher, layers=result.layers, feed_forward=16, state=result.state
+    )
+    assert student.config.intermediate_size == 16
+
+
+def test_a_static_student_learns_its_teacher_s_answers(lesson: Lesson, tmp_path: Path) -> None:
+    """Its vectors are the teacher's words, weighted; training makes of them the teacher's texts."""
+    recipe = dataclasses.replace(
+        RECIPE, layers_kept=0, table_dimensions=8, steps=60, peak_learning_rate=0.05, bf16=False
+    )
+    result = train(lesson, tmp_path, recipe)
+    assert np.mean(result.losses[-10:]) < 0.7 * np.mean(result.losses[:3])
+    from safetensors.torch import load_file
+
+    tensors = load_file(result.state)
+    assert {name: tuple(t.shape) for name, t in tensors.items()} == {
+        "table": (len(tensors["table"]), 8),
+        "basis": (8, 16),
+    }
+    assert result.layers == ()
+
+
+def test_an_interrupted_static_student_ends_as_if_it_had_not_been(
+    lesson: Lesson, tmp_path: Path
+) -> None:
+    """Its start and its steps are resumed like those of students with layers."""
+    recipe = dataclasses.replace(RECIPE, layers_kept=0)
+    whole = train(lesson, tmp_path / "whole", recipe)
+    with pytest.raises(Stopped):
+        train(lesson, tmp_path / "cut", recipe, stop_at=3)
+    assert train(lesson, tmp_path / "cut", recipe).state.read_bytes() == whole.state.read_bytes()
+
+
+@pytest.mark.parametrize("kept", [0, 2])
+def test_a_control_is_trained_without_a_teacher_s_answers(
+    lesson: Lesson, tmp_path: Path, kept: int
+) -> None:
+    """Same start, steps and texts as the recipe; its parts of texts come to find each other."""
+    recipe = dataclasses.replace(RECIPE, layers_kept=kept, steps=40, peak_learning_rate=0.01)
+    result = train(lesson, tmp_path, control(recipe), validation=Taught(lesson.texts, None))
+    assert result.steps == recipe.steps
+    assert np.mean(result.losses[-10:]) < np.mean(result.losses[:10])
+
+
+@pytest.mark.parametrize("weight", ["relational", "soft_target", "hidden_states"])
+def test_every_loss_can_be_learnt_from(lesson: Lesson, tmp_path: Path, weight: str) -> None:
+    """Alone, in sixty steps, each falls clearly."""
+    losses = Weights(**{"regression": 0.0, "temperature": 0.2, weight: 1.0})
+    recipe = dataclasses.replace(RECIPE, losses=losses, steps=60, peak_learning_rate=3e-3)
+    result = train(lesson, tmp_path, recipe)
+    assert np.mean(result.losses[-10:]) < 0.7 * np.mean(result.losses[:3])
+
+
 def test_texts_without_outputs_are_refused(lesson: Lesson, tmp_path: Path) -> None:
     """One output for each text, and at least one."""
     with pytest.raises(InputError, match="40 texts and 39 teacher outputs"):
@@ -165,7 +444,14 @@ def test_texts_without_outputs_are_refused(lesson: Lesson, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    "change", [{"steps": 0}, {"peak_learning_rate": -1.0}, {"warmup_share": 1.0}]
+    "change",
+    [
+        {"steps": 0},
+        {"peak_learning_rate": -1.0},
+        {"warmup_share": 1.0},
+        {"feed_forward_kept": 1.5},
+        {"layers_kept": -1},
+    ],
 )
 def test_a_recipe_that_cannot_be_followed_is_refused(change: dict[str, float]) -> None:
     """The message names the setting."""

@@ -10,7 +10,8 @@ import pytest
 
 from headgate.engines.check import check_onnx
 from headgate.errors import InputError
-from headgate.quantization.produce import dynamic_int8
+from headgate.quantization import INT8_DYNAMIC
+from headgate.quantization.produce import quantize
 from tests.models import TINY_VOCAB, tiny_embedder
 
 
@@ -48,7 +49,7 @@ def test_the_facts_of_a_model(model: Path) -> None:
 def test_quantized_weights_count_in_their_own_bytes(model: Path, tmp_path: Path) -> None:
     """An int8 model of the same parameters is smaller by their difference."""
     before = check_onnx(model)
-    after = check_onnx(dynamic_int8(model, tmp_path / "int8"))
+    after = check_onnx(quantize(INT8_DYNAMIC, model, tmp_path / "int8")["model.onnx"])
     assert after.operators["MatMulInteger"] == 1
     assert after.weight_bytes < before.weight_bytes / 2
 

@@ -19,10 +19,10 @@ from headgate.objects import (
     Variant,
 )
 from headgate.optimize.blocks import BlockTimes, SpeedBlocks
+from headgate.optimize.forecasts import Forecast
 from headgate.optimize.job import Job
 from headgate.optimize.measure import Invariance, MeasuredCurve
 from headgate.optimize.plan import Choice, Outcome
-from headgate.optimize.preview import Forecast
 from headgate.optimize.pricing import Priced
 from headgate.optimize.quality import QualitySamples
 from headgate.optimize.recorder import Recorded, Recorder

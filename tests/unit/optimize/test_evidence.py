@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 
 from headgate.ledger import Store
-from headgate.objects import BatchInvariance, Bound, Contract, Direction
+from headgate.objects import BatchInvariance, Bound, Contract, Direction, Verdict
 from headgate.optimize.evidence import Evidence, OwnRange, gather, paired
 from headgate.optimize.quality import QualitySamples
 from headgate.optimize.recorder import Recorder
-from headgate.release import Blocks, ClassLabel, PairedItems, WorstSlice
+from headgate.release import Blocks, ClassLabel, PairedItems, WorstSlice, judge
 
 from .fakes import RUN, contract, invariance, quality, speed
 
@@ -42,6 +42,34 @@ def test_agreement_compares_answers_and_current_agrees_with_itself(metric: str) 
     items = paired(metric, OURS, THEIRS, {})
     assert items is not None
     assert (items.candidate, items.current) == ((1.0,) * N, (1.0,) * N)
+
+
+def test_a_mean_that_stays_may_hide_flips_and_a_contract_on_them_fails() -> None:
+    """A fifth was right and is wrong, a fifth the other way round: recall stands still,
+    ``flip_rate`` does not."""
+    fifth = N // 5
+    before = (1.0,) * fifth + (0.0,) * fifth + (1.0,) * (N - 2 * fifth)
+    now = (0.0,) * fifth + (1.0,) * (N - fifth)
+    ours, theirs = (quality({"recall@10": scores}, N) for scores in (now, before))
+    recall, flipped = (paired(m, ours, theirs, {}) for m in ("recall@10", "flip_rate"))
+    assert recall is not None
+    assert flipped is not None
+    assert sum(map(float, now)) == sum(map(float, before))
+    assert (sum(map(bool, flipped.candidate)), set(flipped.current)) == (fifth, {0.0})
+    kept = judge(contract("recall@10", Bound.NOT_BELOW_CURRENT_BY, 0.1), recall)
+    broken = judge(contract("flip_rate", Bound.AT_MOST, 0.1), flipped)
+    assert (kept.verdict, broken.verdict) == (Verdict.PASS, Verdict.FAIL)
+    assert judge(contract("flip_rate", Bound.AT_MOST, 0.3), flipped).verdict is Verdict.PASS
+
+
+def test_an_item_that_errored_is_no_flip_and_without_labels_there_are_none() -> None:
+    """It is counted as errored, as in every metric."""
+    ours, theirs = quality({"accuracy": (None, 0.0)}, 2), quality({"accuracy": (1.0, 1.0)}, 2)
+    flipped = paired("flip_rate", ours, theirs, {})
+    assert flipped is not None
+    assert flipped.candidate == (None, 1.0)
+    unlabelled = replace(ours, scores={})
+    assert paired("flip_rate", unlabelled, unlabelled, {}) is None
 
 
 def test_an_own_metric_may_begin_with_agreement() -> None:

@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import numpy as np
 import pytest
 
+from headgate.distillation import Recipe
+from headgate.engines import codec_for, load
+from headgate.errors import InputError
+from headgate.objects import Build, HardwareProfile, canonical, parse
+from headgate.optimize.inputs import Inputs
+from headgate.optimize.making import Maker, students
 from headgate.optimize.making.students import _Told
+from headgate.optimize.models import Source, _register_encoder
+from headgate.optimize.recorder import Recorder
 from headgate.testing import ManualClock
+from tests.encoders import tiny_bert
 
 
 @pytest.mark.parametrize(
@@ -24,3 +40,91 @@ def test_a_training_tells_how_long_it_still_takes(first: int, reused: str) -> No
     left = {1: "13.2 min", 101: "9.90 min"}[first]
     said = f"step {first + 2} of 400, loss 0.2500, about {left} left{reused}"
     assert told[-1] == ((first + 2) / 400, said)
+
+
+RECIPE = Recipe(layers_kept=2, steps=6, batch_texts=4, max_texts=60, table_dimensions=8)
+LESSONS = {
+    "narrow": replace(RECIPE, feed_forward_kept=0.5),
+    "static": replace(RECIPE, layers_kept=0, max_texts=40),
+}
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A teacher of four layers, exported."""
+    pytest.importorskip("torch")
+    from headgate.engines.export_torch import export_embedder
+
+    directory = tiny_bert(tmp_path_factory.mktemp("teacher"))
+    export_embedder(directory, directory / "model.onnx")
+    return directory
+
+
+@pytest.fixture
+def maker(teacher: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> Maker:
+    """The teacher and eighty texts, of which it answers twenty in one go."""
+    encoder = _register_encoder(recorder, teacher)
+    model = recorder.store.put_file(teacher / "model.onnx")
+    build = Build(
+        name="fp32",
+        task="embed",
+        engine="onnxruntime",
+        precision="fp32",
+        files={"model.onnx": model},
+        tokenizer=encoder["tokenizer.json"],
+        max_tokens=24,
+        threads=1,
+    )
+    rng = np.random.default_rng(0)
+    letters = np.array(list("abcdefghijklmnopqrstuvwxyz"))
+    train = [" ".join(rng.choice(letters, n)) for n in rng.integers(3, 15, 80)]
+    version = recorder.store.put_bytes(canonical(train))
+    recorder.register("train", version, kind="dataset", schema="json [text]")
+    monkeypatch.setattr(students, "STUDENTS", LESSONS)
+    monkeypatch.setattr(students, "_PART", 20)
+    inputs = cast(Inputs, SimpleNamespace(train=train, versions={"train": version}))
+    profile = HardwareProfile("x86_64", ("avx2",), 1, 1 << 30, ("cpu",), {}, "3.11")
+    return Maker(recorder, Source(build, encoder, "entry"), inputs, profile)
+
+
+def ran(maker: Maker, name: str) -> list[bool]:
+    """Of each run of a transformation that was asked for, whether it was reused."""
+    return [run.reused for run in maker.recorder.runs if run.name == name]
+
+
+def test_students_of_every_form_are_served_like_their_teacher(maker: Maker) -> None:
+    """A narrower one, a static one and its control take the teacher's tokens and answer in its
+    dimensions; what the teacher answered for one is not asked again for another, and for a control
+    it is not asked."""
+    made = [students.trained_student(maker, name) for name in LESSONS]
+    assert ran(maker, "distill.teacher_outputs") == [False] * 4 + [True] * 3
+    made.append(students.untaught_student(maker, "static"))
+    assert len(ran(maker, "distill.teacher_outputs")) == 7
+    for build in made:
+        assert build.tokenizer == maker.source.build.tokenizer
+        codec = codec_for(build, maker.recorder.store.path_of)
+        with contextlib.closing(load(build, maker.recorder.store.path_of)) as engine:
+            answers = engine.run(codec.collate(codec.encode(["a b c", "d"])))
+        assert answers.shape == (2, 16)
+        np.testing.assert_allclose(np.linalg.norm(answers, axis=1), 1, atol=1e-5)
+    assert len({build.files["model.onnx"] for build in made}) == 3
+    students.trained_student(maker, "narrow")
+    assert ran(maker, "distill.student") == [False, False, False, True]
+
+
+def test_what_is_validated_on_is_not_learnt_from(maker: Maker) -> None:
+    """A tenth is held back, and every text is in one part."""
+    parts = students._texts(maker, RECIPE)
+    texts = [parse(maker.recorder.store.read(part)) for part in parts]
+    assert [len(part) for part in texts] == [8, 20, 20, 20]
+    assert len({text for part in texts for text in part}) == 68
+
+
+def test_a_teacher_with_another_tokenizer_teaches_nothing(maker: Maker) -> None:
+    """The refusal is of the student that would be trained, before a step is taken."""
+    other = maker.recorder.store.put_bytes(
+        maker.recorder.store.read(maker.source.encoder["tokenizer.json"]) + b" "
+    )
+    source = replace(maker.source, build=replace(maker.source.build, tokenizer=other))
+    with pytest.raises(InputError, match="come of the tokenizer"):
+        students.trained_student(replace(maker, source=source), "static")

@@ -1,78 +1,279 @@
-"""What is tried, what is skipped and why, before anything is paid for."""
+"""What is expected of every candidate, what is not tried and why, and how it did."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import cast
 
 import pytest
 
+from headgate.config import load_config
+from headgate.distillation import Advice
+from headgate.errors import EngineError, HeadgateError
 from headgate.ledger import Store
-from headgate.objects import Build
-from headgate.optimize.job import Job
-from headgate.optimize.preview import Forecast, preview
+from headgate.objects import Action, Bound, Contract
+from headgate.optimize import pilots as pilots_module
+from headgate.optimize import preview as preview_module
+from headgate.optimize.forecasts import Forecast, read_scorecard
+from headgate.optimize.job import Job, open_job
+from headgate.optimize.preview import HOPELESS, preview
+from headgate.optimize.progress import Silent
+from headgate.optimize.rules import Rules
+from headgate.optimize.scoring import hold_to_forecasts
+from headgate.optimize.searching import Trials
+from headgate.optimize.stages import Baseline, Tried, measure_baseline
+from headgate.optimize.student_forecasts import StudentForecast
 from headgate.planning import TRIED_BY_DEFAULT
+from headgate.quantization.preview import QualityPilot, Side
+from headgate.theory.intervals import Range
+from headgate.theory.strata import Stratum
 from tests.models import tiny_embedder, tiny_tokenizer
 
-from .fakes import curve
+from .fakes import RUN, contract
 
 EVERYTHING = {"openvino": "1", "nncf": "1", "torch": "1", "transformers": "1"}
-TEXTS = tuple(f"text {k}" for k in range(50))
+FLAGS = ("avx2", "avx512_vnni", "avx512_bf16")
+WORDS = ("red", "green", "blue", "cold", "warm", "fast", "slow", "big", "small", "new")
+YAML = """\
+endpoint: docs
+owner: {team: search, escalate: "command:true"}
+task: embed
+model: {onnx: model.onnx, tokenizer: tokenizer.json, max_tokens: 24}
+data: {evaluate: evaluate.jsonl, calibrate: calibrate.jsonl, train: train.jsonl}
+workload: {rate_per_s: 50, requests: 40}
+prices: {device_second: 0.00002}
+candidates: [int8_dynamic]
+contracts:
+  recall@10: {not_below_current_by: 0.1, why: a test, on_breach: rollback}
+  agreement@10: {at_least: 0.2, why: a test, on_breach: warn}
+"""
 
 
-@pytest.fixture
-def build(store: Store, tmp_path: Path) -> Build:
-    """An embedder with just enough weights for quantization to be worth it."""
-    model = tiny_embedder(tmp_path / "model.onnx", hidden=400, dim=256)
-    tokenizer = store.put_file(tiny_tokenizer(tmp_path / "tokenizer.json"))
-    files = {"model.onnx": store.put_file(model)}
-    return Build("fp32", "embed", "onnxruntime", "fp32", files, tokenizer, 64, 2)
+def write(path: Path, rows: list[dict[str, object]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
-def look(store: Store, build: Build, **changes: object) -> dict[str, Forecast]:
-    """The forecasts where nothing is missing but what ``changes`` take away."""
-    has = {
-        "libraries": EVERYTHING,
-        "flags": ("avx2", "avx512_vnni", "avx512_bf16"),
-        "calibrate": TEXTS,
-        "train": TEXTS,
-        "encoder": {"config.json": "sha256:config"},
-        "candidates": TRIED_BY_DEFAULT,
-        **changes,
-    }
-    job = SimpleNamespace(
-        store=store,
-        source=SimpleNamespace(build=build, encoder=has["encoder"]),
-        config=SimpleNamespace(endpoint="docs", candidates=has["candidates"]),
-        profile=SimpleNamespace(libraries=has["libraries"], flags=has["flags"]),
-        inputs=SimpleNamespace(calibrate=has["calibrate"], train=has["train"]),
-        lengths=(8, 16),
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An embedder with just enough weights for quantization to be worth it, and what it needs."""
+    root = tmp_path_factory.mktemp("docs")
+    tiny_embedder(root / "model.onnx", hidden=400, dim=256)
+    tiny_tokenizer(root / "tokenizer.json")
+    texts = [f"{a} {b} {k}" for k, (a, b) in enumerate((a, b) for a in WORDS for b in WORDS[:6])]
+    passages: list[dict[str, object]] = [{"id": f"p{i}", "passage": t} for i, t in enumerate(texts)]
+    queries: list[dict[str, object]] = [
+        {"id": f"q{i}", "query": t[:-1], "relevant": [f"p{i}"]} for i, t in enumerate(texts)
+    ]
+    write(root / "evaluate.jsonl", passages + queries)
+    for name in ("calibrate", "train"):
+        write(root / f"{name}.jsonl", [{"id": f"{i}", "text": f"{name} {i}"} for i in range(30)])
+    (root / "headgate.yaml").write_text(YAML, encoding="utf-8")
+    return root
+
+
+@pytest.fixture(scope="module")
+def measured(here: Path) -> Iterator[tuple[Job, Baseline]]:
+    """The job with its baseline, on a machine that has everything."""
+    with (
+        Store.open(here / ".headgate", create=True) as store,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setattr("headgate.optimize.job._CURVE_BUDGET_S", 0.0)
+        job = open_job(load_config(here / "headgate.yaml"), store, Silent(), fresh=False)
+        profile = replace(job.profile, libraries={**job.profile.libraries, **EVERYTHING})
+        yield replace(job, profile=replace(profile, flags=FLAGS)), measure_baseline(job)
+
+
+@pytest.fixture(autouse=True)
+def weighed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No process is started to weigh a build: that takes seconds, and has a test of its own."""
+    monkeypatch.setattr(preview_module, "pilot_memory", lambda job, build: (10**8, None))
+
+
+@pytest.fixture(autouse=True)
+def students(monkeypatch: pytest.MonkeyPatch) -> list[StudentForecast | str | HeadgateError]:
+    """What is forecast of any student, in the first place; how it is has tests of its own."""
+    said: list[StudentForecast | str | HeadgateError] = [student_forecast()]
+
+    def forecast(job: Job, baseline: Baseline, name: str) -> StudentForecast | str:
+        if isinstance(said[0], HeadgateError):
+            raise said[0]
+        return said[0]
+
+    monkeypatch.setattr(preview_module, "forecast_student", forecast)
+    return said
+
+
+def student_forecast(**changes: object) -> StudentForecast:
+    """A student that loses three points of recall and takes a minute and a half."""
+    return replace(
+        StudentForecast(
+            loses={"recall@10": Range(0.03, 0.01, 0.05)},
+            meets=0.3,
+            training_s=Range(90.0, 70.0, 120.0),
+            break_even_requests=5000.0,
+            advice=Advice.LEARN_MORE,
+            hopeless="",
+            pilots_share=0.1,
+            run=RUN,
+        ),
+        **changes,  # type: ignore[arg-type]  # a test's own
     )
-    return {f.name: f for f in preview(cast("Job", job), curve())}
 
 
-def test_with_everything_there_every_candidate_is_tried(store: Store, build: Build) -> None:
-    """In the order of headgate.yaml, each with what is expected of it."""
-    found = look(store, build)
-    assert tuple(found) == TRIED_BY_DEFAULT
-    assert {f.skip for f in found.values()} == {""}
-    assert "x the speed" in found["int8_static"].expected
-    assert "half the layers; training takes about" in found["student3"].expected
-    assert "x the speed" in found["student3_int8_static"].expected
-    assert "half the layers" in found["student3_int8_static"].expected
+def look(
+    measured: tuple[Job, Baseline], *candidates: str, **changes: object
+) -> dict[str, Forecast]:
+    """The forecasts where nothing is missing but what ``changes`` take away."""
+    job, baseline = measured
+    config = replace(job.config, candidates=candidates or job.config.candidates)
+    changed = replace(job, config=config, **changes)  # type: ignore[arg-type]  # a test's own
+    return {f.name: f for f in preview(changed, baseline)}
+
+
+def test_a_pilot_forecasts_all_that_will_be_measured(measured: tuple[Job, Baseline]) -> None:
+    """Size, memory, speed and quality with an interval each, and what finding out takes."""
+    found = look(measured)["int8_dynamic"]
+    assert found.skip == ""
+    assert list(found.figures) == [
+        "file_bytes",
+        "memory_bytes",
+        "latency_p50",
+        "per_s",
+        "speedup",
+        "loss of recall@10",
+        "agreement@10",
+    ]
+    assert all(f.range.low <= f.range.value <= f.range.high for f in found.figures.values())
+    assert found.meets is not None
+    assert found.cost_s is not None
+    assert found.cost_s > 0
+    assert "likely to keep its quality contracts" in found.expected
+
+
+def test_the_forecast_is_one_entry_however_often_it_is_asked_for(
+    measured: tuple[Job, Baseline],
+) -> None:
+    """Pilots are recorded, so the second look runs none and says the same."""
+    job, _ = measured
+    first, before = look(measured)["int8_dynamic"], len(job.recorder.runs)
+    second = look(measured)["int8_dynamic"]
+    assert second.entry == first.entry
+    assert all(run.reused for run in job.recorder.runs[before:])
+    body = job.store.get(first.entry).body
+    assert body["model"] == job.source.build.version
+    assert body["figures"]["loss of recall@10"]["about"] == "quality"
+
+
+def wholly(job: Job, baseline: Baseline, forecast: Forecast) -> Tried:
+    """The candidate, measured to the end and judged by nobody."""
+    trials = Trials(
+        job, cast("Rules", None), baseline, {forecast.name: Tried(forecast.name, forecast)}
+    )
+    made = trials._scored(trials._made(trials.tried[forecast.name]))
+    return replace(made, speed=trials._blocks([made], 9))
+
+
+def test_the_truth_is_joined_to_the_forecast_once(measured: tuple[Job, Baseline]) -> None:
+    """Each figure that was forecast and is measured becomes a score, which the scorecard counts."""
+    job, baseline = measured
+    found = look(measured)
+    tried = wholly(job, baseline, found["int8_dynamic"])
+    for _ in range(2):
+        hold_to_forecasts(job, baseline, [tried])
+    entry = found["int8_dynamic"].entry
+    scored = {e.body["metric"]: e.body for e in job.store.entries("score")}
+    assert len(list(job.store.entries("score"))) == len(scored) == 6  # nothing weighs a candidate
+    assert {body["forecast"] for body in scored.values()} == {entry}
+    assert scored["file_bytes"]["held"]
+    assert scored["loss of recall@10"]["held"]
+    assert {(s.about, s.n) for s in read_scorecard(job.store)} == {
+        ("size", 1),
+        ("speed", 3),
+        ("quality", 2),
+    }
+
+
+def test_what_will_almost_certainly_break_its_contract_is_not_tried(
+    measured: tuple[Job, Baseline], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pilot rules it out, and its figures say how sure that is."""
+    lost = QualityPilot("recall@10", Side.LOSS, 0.1, 1.0, (Stratum(60, (1.0,) * 15 + (0.0,) * 15),))
+    monkeypatch.setattr(preview_module, "quality_pilots", lambda *_: (lost,))
+    found = look(measured)["int8_dynamic"]
+    assert found.meets is not None
+    assert found.meets < HOPELESS
+    assert found.skip.startswith("ruled out by its pilot: loss of recall@10 would be 0.5")
+    assert found.figures
+    assert found.advice == "leave it"
+
+
+def test_a_pilot_that_fails_says_why(
+    measured: tuple[Job, Baseline], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One candidate that cannot be made must not cost the others."""
+
+    def broken(*_: object) -> None:
+        raise EngineError("an operator is missing", where="model.onnx")
+
+    monkeypatch.setattr(pilots_module, "make_build", broken)
+    found = look(measured)["int8_dynamic"]
+    assert (found.skip, found.figures) == ("an operator is missing", {})
+
+
+def test_a_pilot_that_does_not_run_says_why(
+    measured: tuple[Job, Baseline], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It could be made, and fails at its first batch; a process that cannot be weighed is left
+    out of the forecast."""
+
+    def broken(*_: object, **__: object) -> None:
+        raise EngineError("the kernel refuses the shape", where="int8_dynamic")
+
+    monkeypatch.setattr(preview_module, "pilot_memory", broken)
+    assert "memory_bytes" not in look(measured)["int8_dynamic"].figures
+    monkeypatch.setattr(preview_module, "pilot_quality", broken)
+    found = look(measured)["int8_dynamic"]
+    assert (found.skip, found.figures) == ("the kernel refuses the shape", {})
+
+
+def independent() -> Contract:
+    return contract("batch_invariance", Bound.ONE_OF, 0.0, allowed=("exact", "within_epsilon"))
+
+
+@pytest.mark.parametrize(
+    ("promised", "skipped"),
+    [
+        (independent(), True),
+        (replace(independent(), allowed=("exact", "within_epsilon", "dependent")), False),
+        (replace(independent(), on_breach=Action.WARN), False),
+    ],
+    ids=["forbidden", "allowed", "warned of"],
+)
+def test_what_depends_on_its_neighbours_by_construction_is_not_tried_where_that_is_forbidden(
+    measured: tuple[Job, Baseline], promised: Contract, skipped: bool
+) -> None:
+    """No measurement could make it pass."""
+    job, _ = measured
+    found = look(measured, contracts=(*job.contracts, promised))["int8_dynamic"]
+    assert bool(found.skip) == skipped
+    assert ("by construction" in found.skip) == skipped
 
 
 NO_OPENVINO = "OpenVINO is not installed: pip install 'headgate[openvino]'"
 NO_TORCH = "torch is not installed: pip install 'headgate[train]'"
 NO_ENCODER = "a student takes layers of a transformers encoder (model: {path: DIR})"
+NO_CALIBRATION = "data: calibrate is not declared"
 
 
 @pytest.mark.parametrize(
-    ("change", "why"),
+    ("lacking", "why"),
     [
         (
-            {"libraries": {}},
+            "extras",
             {
                 "bf16": NO_OPENVINO,
                 "int8_static": NO_OPENVINO,
@@ -80,71 +281,109 @@ NO_ENCODER = "a student takes layers of a transformers encoder (model: {path: DI
                 "student3_int8_static": f"{NO_OPENVINO}; {NO_TORCH}",
             },
         ),
+        ("calibrate", {"int8_static": NO_CALIBRATION, "student3_int8_static": NO_CALIBRATION}),
         (
-            {"calibrate": ()},
-            {
-                "int8_static": "data: calibrate is not declared",
-                "student3_int8_static": "data: calibrate is not declared",
-            },
-        ),
-        (
-            {"train": ()},
+            "train",
             {
                 "student3": "data: train is not declared",
                 "student3_int8_static": "data: train is not declared",
             },
         ),
-        (
-            {"encoder": {}},
-            {
-                "student3": NO_ENCODER,
-                "student3_int8_static": NO_ENCODER,
-            },
-        ),
+        ("encoder", {"student3": NO_ENCODER, "student3_int8_static": NO_ENCODER}),
     ],
-    ids=["no extras", "nothing to calibrate with", "nothing to train on", "another model"],
 )
 def test_what_cannot_be_made_is_skipped_with_its_reason(
-    store: Store, build: Build, change: dict[str, object], why: dict[str, str]
+    measured: tuple[Job, Baseline],
+    monkeypatch: pytest.MonkeyPatch,
+    lacking: str,
+    why: dict[str, str],
 ) -> None:
-    """The others are still tried; a skipped one promises nothing."""
-    found = look(store, build, **change)
+    """The others are still looked at, in the order of the file; a skipped one promises nothing."""
+    monkeypatch.setattr(preview_module, "make_pilots", lambda job, names: [])
+    job, _ = measured
+    encoder = {} if lacking == "encoder" else {"config.json": "sha256:config"}
+    found = look(
+        measured,
+        *TRIED_BY_DEFAULT,
+        source=replace(job.source, encoder=encoder),
+        profile=replace(job.profile, libraries={}) if lacking == "extras" else job.profile,
+        inputs=replace(job.inputs, **({lacking: ()} if lacking in ("calibrate", "train") else {})),
+    )
+    assert tuple(found) == TRIED_BY_DEFAULT
     assert {f.name: f.skip for f in found.values() if f.skip} == why
     assert all(not f.expected for f in found.values() if f.skip)
+    assert all("the speed" in f.expected for n, f in found.items() if n.endswith("int8_dynamic"))
+    if lacking == "calibrate":
+        assert "training takes about 90.0 s" in found["student3"].expected
 
 
-def test_a_model_with_too_little_to_quantize_is_left_as_it_is(
-    store: Store, build: Build, tmp_path: Path
-) -> None:
-    """The scheme's own reason is given."""
-    small = store.put_file(tiny_embedder(tmp_path / "small.onnx"))
-    assert build.tokenizer is not None
-    tiny = Build(
-        "fp32", "embed", "onnxruntime", "fp32", {"model.onnx": small}, build.tokenizer, 64, 2
-    )
-    found = look(store, tiny)
-    assert {n for n, f in found.items() if "weights" in f.skip} >= {"int8_dynamic", "int8_static"}
-
-
-def test_bf16_needs_a_cpu_that_has_it(store: Store, build: Build) -> None:
+def test_bf16_needs_a_cpu_that_has_it(measured: tuple[Job, Baseline]) -> None:
     """Emulated it would only be slower."""
-    assert look(store, build, flags=("avx2",), candidates=("bf16",))["bf16"].skip
+    job, _ = measured
+    assert "none of" in look(measured, "bf16", profile=replace(job.profile, flags=()))["bf16"].skip
 
 
-def test_only_what_the_file_names_is_looked_at(store: Store, build: Build) -> None:
-    """An endpoint chooses its candidates."""
-    assert tuple(look(store, build, candidates=("int8_dynamic",))) == ("int8_dynamic",)
+def test_a_process_that_serves_a_build_is_weighed(measured: tuple[Job, Baseline]) -> None:
+    """In a process of its own: more than its weights, and less than this machine has."""
+    job, baseline = measured
+    peak, run = pilots_module.pilot_memory(job, baseline.build)
+    assert 3e7 < peak < job.profile.memory_bytes
+    assert not run.reused
+    assert pilots_module.pilot_memory(job, baseline.build)[1].reused
 
 
-def test_each_forecast_is_one_entry_however_often_it_is_asked_for(
-    store: Store, build: Build
+def encoder_of(measured: tuple[Job, Baseline]) -> dict[str, object]:
+    """The job's model, as one that students could be made of."""
+    return {"source": replace(measured[0].source, encoder={"config.json": "sha256:config"})}
+
+
+def test_a_student_s_own_figures_are_those_of_its_pilots(measured: tuple[Job, Baseline]) -> None:
+    """What fewer bits cost it besides, its pilots do not say: that pair has its cost alone."""
+    found = look(measured, "student3", "student3_int8_dynamic", **encoder_of(measured))
+    own, smaller = found["student3"], found["student3_int8_dynamic"]
+    assert own.preview == smaller.preview == "distillation"
+    assert own.figures["loss of recall@10"].range == Range(0.03, 0.01, 0.05)
+    assert own.figures["training_s"].range.value == own.cost_s == 90.0
+    assert list(smaller.figures) == ["training_s"]
+    assert own.meets == 0.3
+    assert own.advice == "doubtful"
+    assert "3.0 % of recall@10 lost (1.0 % to 5.0 %)" in own.expected
+
+
+def test_a_student_without_a_chance_is_left_out_in_every_precision(
+    measured: tuple[Job, Baseline], students: list[StudentForecast | str | HeadgateError]
 ) -> None:
-    """It stands in the ledger before the measurement that it will be held against."""
-    first, second = look(store, build), look(store, build)
-    assert {n: f.entry for n, f in first.items()} == {n: f.entry for n, f in second.items()}
-    entries = list(store.entries("forecast"))
-    assert [e.body["candidate"] for e in entries] == list(TRIED_BY_DEFAULT)
-    assert "speedup" in entries[0].body["quantization"]
-    assert entries[TRIED_BY_DEFAULT.index("student3")].body["student"]["break_even_requests"] > 0
-    without = look(store, build, libraries={})
-    assert without["bf16"].entry != first["bf16"].entry
+    """Its training is saved, and the forecast stands as what it was left out for."""
+    students[0] = student_forecast(hopeless="not worth its training: a chance of 3 %")
+    found = look(measured, "student3", "student3_int8_dynamic", **encoder_of(measured))
+    for each in found.values():
+        assert each.skip == "not worth its training: a chance of 3 %"
+        assert each.advice == "leave it"
+    assert "loss of recall@10" in found["student3"].figures
+
+
+def test_a_student_that_would_rather_fail_is_advised_against_and_tried(
+    measured: tuple[Job, Baseline], students: list[StudentForecast | str | HeadgateError]
+) -> None:
+    """Only one without a chance is left out: what is left out never shows that pilots erred."""
+    students[0] = student_forecast(meets=0.1, advice=Advice.DO_NOT_TRAIN)
+    found = look(measured, "student3", **encoder_of(measured))["student3"]
+    assert (found.skip, found.advice) == ("", "do not train")
+
+
+def test_a_student_that_pilots_cannot_tell_of_is_trained(
+    measured: tuple[Job, Baseline], students: list[StudentForecast | str | HeadgateError]
+) -> None:
+    """Not knowing is no reason against it."""
+    students[0] = "too little for pilots"
+    found = look(measured, "student3", **encoder_of(measured))["student3"]
+    assert (found.skip, found.advice, found.figures) == ("", "find out", {})
+    assert found.expected == "not forecast: too little for pilots"
+
+
+def test_a_student_whose_pilots_fail_says_why(
+    measured: tuple[Job, Baseline], students: list[StudentForecast | str | HeadgateError]
+) -> None:
+    """Its training would fail as well."""
+    students[0] = EngineError("out of memory")
+    assert look(measured, "student3", **encoder_of(measured))["student3"].skip == "out of memory"

@@ -208,7 +208,9 @@ def test_what_was_found_of_the_evidence_is_among_the_notes() -> None:
     job = SimpleNamespace(
         config=SimpleNamespace(gaps=()),
         inputs=SimpleNamespace(labelled=True, versions={"holdout": "sha256:h"}),
+        store=SimpleNamespace(entries=lambda kind: scores),
     )
+    scores: list[object] = []
     baseline = SimpleNamespace(build=build())
     stops = Notice(
         "docs/model", "sha256:m", "held_to", "it is held to nothing", "headgate optimize"
@@ -219,3 +221,13 @@ def test_what_was_found_of_the_evidence_is_among_the_notes() -> None:
         "docs/model: held_to: it is held to nothing; to promote, headgate optimize",
         "docs/train: stale: it is 91 days old; it stops nobody: fetch newer data",
     ]
+    missed = {
+        "preview": "quantization",
+        "about": "quality",
+        "expected": {"value": 0.0, "low": -0.01, "high": 0.01},
+        "truth": 0.02,
+    }
+    scores += [SimpleNamespace(body=missed)] * 5
+    *_, said = _notes(cast("Job", job), cast("Baseline", baseline), (), None, Audited())
+    assert said.startswith("Forecasts of quantization, quality: 0 of the last 5 intervals held")
+    assert said.endswith("not to be trusted.")

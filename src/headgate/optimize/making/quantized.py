@@ -2,71 +2,87 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
+from headgate.config import Item
 from headgate.engines import codec_for
 from headgate.objects import Build, parse
 from headgate.optimize.making.maker import Maker
 from headgate.optimize.recorder import Call, Output, transformation
 from headgate.optimize.served import as_items, as_json
-from headgate.quantization import INT8_DYNAMIC, Scheme
+from headgate.quantization import Calibration, Scheme, suited_to
 from headgate.runtime.servable import build_from_json
-from headgate.workload import Tensors
+from headgate.workload import Codec, Encoded, Tensors
 
-__all__ = ["quantized"]
+__all__ = ["CALIBRATION_ITEMS", "quantized"]
 
 _OPENVINO_PADDING = 4
 """OpenVINO compiles for every new shape, about 6 ms and 2 MB each; lengths in fours keep the
 shapes few. In eights a query of twenty tokens would be a sixth padding."""
-_CALIBRATION_ITEMS = 150
+CALIBRATION_ITEMS = 150
+_SCHEMAS = {
+    "model.onnx": "onnx, {}",
+    "model.xml": "OpenVINO IR, {}",
+    "model.bin": "OpenVINO IR weights, {}",
+}
 
 
-@transformation("quantize.int8_dynamic")
-def int8_dynamic(call: Call) -> Mapping[str, Output]:
-    """int8 weights, activations quantized at run time (ONNX Runtime)."""
-    from headgate.quantization.produce import dynamic_int8
+@transformation("quantize")
+def quantize(call: Call) -> Mapping[str, Output]:
+    """The model under a scheme; calibrated, where that needs it, on the items it is given."""
+    from headgate.quantization import produce
 
-    call.progress(0.0, "quantizing, dynamic int8")
-    out = dynamic_int8(call.path("model.onnx"), call.work_dir / "model.onnx")
-    return {"model.onnx": Output(out, "model", "onnx, int8 weights, dynamic activations")}
-
-
-@transformation("quantize.int8_static")
-def int8_static(call: Call) -> Mapping[str, Output]:
-    """int8 weights and activations with calibrated scales (NNCF for OpenVINO)."""
-    from headgate.quantization.produce import static_int8
-
-    call.progress(0.0, "calibrating, static int8")
-    source = build_from_json(call.c["source"])
-    codec = codec_for(source, call.store.path_of)
-    items = as_items(parse(call.store.read(call.u["calibrate"])))
-    encoded = codec.encode(items, truncate=True)
-    batches: list[Tensors] = [codec.collate([e]) for e in encoded]
-    xml, weights = static_int8(
-        call.path("model.onnx"),
-        batches,
-        call.work_dir,
-        samples=len(batches),
-        transformer=source.tokenizer is not None,
+    scheme = _scheme(call.c["scheme"])
+    call.progress(0.0, f"quantizing, {scheme.name}")
+    calibration = None
+    if scheme.needs_calibration:
+        codec = codec_for(build_from_json(call.c["source"]), call.store.path_of)
+        items = as_items(parse(call.store.read(call.u["calibrate"])))
+        calibration = _Alone(codec, codec.encode(items, truncate=True))
+    files = produce.quantize(
+        scheme, call.path("model.onnx"), call.work_dir, calibration=calibration
     )
     return {
-        "model.xml": Output(xml, "model", "OpenVINO IR, int8"),
-        "model.bin": Output(weights, "model", "OpenVINO IR weights"),
+        name: Output(path, "model", _SCHEMAS[name].format(scheme.precision))
+        for name, path in files.items()
     }
 
 
-def quantized(maker: Maker, source: Build, scheme: Scheme, *, name: str) -> Build:
-    """``source``, an fp32 build, under ``scheme``. Calibrated on texts that judge nothing.
+class _Alone:
+    """Items as the model takes them, one at a time, as often as they are asked for."""
 
-    Raises ``MissingExtra``, ``EngineError`` or ``InputError``.
+    def __init__(self, codec: Codec, encoded: Sequence[Encoded]) -> None:
+        self._codec, self._encoded = codec, encoded
+
+    def __iter__(self) -> Iterator[Tensors]:
+        return (self._codec.collate([e]) for e in self._encoded)
+
+
+def quantized(
+    maker: Maker,
+    source: Build,
+    scheme: Scheme,
+    *,
+    name: str,
+    calibrate: Sequence[Item] | None = None,
+) -> Build:
+    """``source``, an fp32 build, under ``scheme``, as this machine's CPU needs it.
+
+    Calibrated on ``calibrate``, or else on the first of the endpoint's calibration items: texts
+    that judge nothing. Raises ``MissingExtra``, ``EngineError`` or ``InputError``.
     """
-    if scheme.needs_calibration:
-        files = _calibrated(maker, source, name)
-    elif scheme == INT8_DYNAMIC:
-        files = maker.recorder.run(int8_dynamic, u=source.files, c={}, detail=name).outputs
-    else:  # the engine makes of fp32 weights what it computes in
-        files = source.files
+    scheme = suited_to(scheme, maker.profile.flags)
+    files = source.files
+    if scheme.makes_files:
+        given = {"model.onnx": source.files["model.onnx"]}
+        config: dict[str, object] = {"scheme": scheme}
+        if scheme.needs_calibration:
+            chosen = maker.inputs.calibrate[:CALIBRATION_ITEMS] if calibrate is None else calibrate
+            given["calibrate"] = _artifact(maker, chosen)
+            config["source"] = source  # its codec makes the tensors
+        files = maker.recorder.run(quantize, u=given, c=config, detail=name).outputs
     pads = scheme.engine == "openvino" and source.tokenizer is not None
     return replace(
         source,
@@ -78,16 +94,14 @@ def quantized(maker: Maker, source: Build, scheme: Scheme, *, name: str) -> Buil
     )
 
 
-def _calibrated(maker: Maker, source: Build, name: str) -> Mapping[str, str]:
+def _artifact(maker: Maker, items: Sequence[Item]) -> str:
     lineage = maker.inputs.versions.get("calibrate")
-    items = as_json(maker.inputs.calibrate[:_CALIBRATION_ITEMS])
-    calibrate = maker.json_artifact(
-        "calibrate/items", items, (lineage,) if lineage is not None else ()
+    return maker.json_artifact(
+        "calibrate/items", as_json(items), (lineage,) if lineage is not None else ()
     )
-    done = maker.recorder.run(
-        int8_static,
-        u={**source.files, "calibrate": calibrate},
-        c={"source": source},
-        detail=name,
-    )
-    return done.outputs
+
+
+def _scheme(given: Mapping[str, Any]) -> Scheme:
+    calibration = given["calibration"]
+    made = None if calibration is None else Calibration(**calibration)
+    return Scheme(**{**given, "keep": tuple(given["keep"]), "calibration": made})

@@ -10,7 +10,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from headgate.distillation import STUDENTS, Recipe, layers_for, subset
+from headgate.distillation import STUDENTS, Recipe, control, subset
+from headgate.distillation.train import Taught, train_student
 from headgate.engines import codec_for, load
 from headgate.objects import Build, canonical, parse
 from headgate.optimize.answers import Answerer
@@ -23,7 +24,12 @@ from headgate.quantization import BF16
 from headgate.report import words
 from headgate.runtime.servable import build_from_json
 
-__all__ = ["trained_student"]
+__all__ = ["on_this_machine", "teacher_answers", "trained_student", "untaught_student"]
+
+_HELD_BACK = 500
+"""Texts for validation, or a tenth where there are few."""
+_PART = 4000
+"""Texts that the teacher answers in one go."""
 
 
 @transformation("distill.teacher_outputs")
@@ -64,64 +70,163 @@ class _Told:
 
 @transformation("distill.student")
 def student(call: Call) -> Mapping[str, Output]:
-    """A student with some of the teacher's layers, trained on the teacher's outputs."""
-    from headgate.distillation.train import train_student
-
-    recipe = Recipe(**call.c["recipe"])
+    """A student, trained on the teacher's outputs; its control, on texts alone."""
+    recipe = Recipe.from_json(call.c["recipe"])
     call.progress(0.0, f"preparing {recipe.steps} steps with {recipe.batch_texts} texts each")
     encoder = link_files(call, call.work_dir / "teacher", call.c["encoder"])
+    held_back, *parts = (_taught(call, k) for k in range(call.c["parts"]))
+    answered = [part.outputs for part in parts if part.outputs is not None]
     result = train_student(
         encoder,
-        parse(call.store.read(call.u["texts"])),
-        np.load(call.path("outputs.npy"), allow_pickle=False),
+        [text for part in parts for text in part.texts],
+        np.concatenate(answered) if answered else None,
         call.resume_dir,
         recipe=recipe,
         seed=call.seed,
+        validation=held_back if held_back.texts else None,
+        outputs_tokenizer=call.c["tokenizer"],
+        device=call.c["device"],
         on_progress=_Told(call.progress, time.monotonic),
     )
-    record = {"layers": result.layers, "steps": result.steps, "losses": result.losses}
+    record = {
+        "layers": result.layers,
+        "feed_forward": result.feed_forward,
+        "steps": result.steps,
+        "losses": result.losses,
+        "curve": result.curve,
+    }
     return {
         "student.safetensors": Output(result.state, "model", "safetensors of the student"),
-        "training": Output(canonical(record), "samples", "json {layers, steps, losses}"),
+        "training": Output(
+            canonical(record), "samples", "json {layers, feed_forward, steps, losses, curve}"
+        ),
+    }
+
+
+def _taught(call: Call, part: int) -> Taught:
+    texts = parse(call.store.read(call.u[f"texts.{part}"]))
+    name = f"outputs.{part}"
+    outputs = np.load(call.path(name), allow_pickle=False) if name in call.u else None
+    return Taught(texts, outputs)
+
+
+@transformation("distill.export_static")
+def export_static(call: Call) -> Mapping[str, Output]:
+    """A static student as ONNX."""
+    from headgate.engines.export_table import export_table
+
+    out = call.work_dir / "model.onnx"
+    worst = export_table(call.path("student.safetensors"), out, seed=call.seed)
+    facts = {"max_abs_difference": worst}
+    return {
+        "model.onnx": Output(out, "model", "onnx {input_ids, attention_mask} -> unit vectors"),
+        "equivalence": Output(canonical(facts), "samples", "json: distance to numpy"),
     }
 
 
 def trained_student(maker: Maker, name: str) -> Build:
-    """The student ``name`` as an fp32 build. Raises ``MissingExtra``, ``EngineError`` or
-    ``InputError``."""
-    fast_bf16 = bool({"avx512_bf16", "amx_bf16"} & set(maker.profile.flags))
-    recipe = replace(STUDENTS[name], threads=maker.profile.effective_cores, bf16=fast_bf16)
-    # The teacher may answer in bf16: that moves an embedding by a cosine distance under 1e-5
-    # (docs/decisions/0004), a hundredth of what a student of three layers is off by.
-    openvino = "openvino" in maker.profile.libraries
-    source = maker.source.build
-    teacher = quantized(maker, source, BF16, name="bf16") if fast_bf16 and openvino else source
-    texts = maker.json_artifact(
-        "train/texts",
-        subset([t for t in maker.inputs.train if isinstance(t, str)], recipe.max_texts),
-        (maker.inputs.versions["train"],),
-    )
+    """The student ``name`` as an fp32 build. Raises ``MissingExtra``, ``EngineError``,
+    ``InputError``, or ``Fault`` where disk or memory run out."""
+    recipe = on_this_machine(maker, STUDENTS[name])
+    teacher = _teacher(maker)
+    parts = _texts(maker, recipe)
+    u = dict(maker.source.encoder)
+    for k, texts in enumerate(parts):
+        answers = teacher_answers(maker, texts, detail=f"part {k + 1} of {len(parts)}")
+        u |= {f"texts.{k}": texts, f"outputs.{k}": answers}
+    return _built(maker, name, recipe, u, len(parts), teacher.tokenizer)
+
+
+def untaught_student(maker: Maker, name: str) -> Build:
+    """The control of the student ``name``: what it would be without its teacher's answers, for the
+    same steps on the same texts. Raises as ``trained_student`` does."""
+    recipe = control(on_this_machine(maker, STUDENTS[name]))
+    parts = _texts(maker, recipe)
+    u = {**maker.source.encoder, **{f"texts.{k}": texts for k, texts in enumerate(parts)}}
+    return _built(maker, f"{name}_control", recipe, u, len(parts), None)
+
+
+def teacher_answers(maker: Maker, texts: str, *, detail: str) -> str:
+    """The artifact of what the teacher answers to those in the artifact ``texts``."""
+    teacher = _teacher(maker)
     learnt = maker.recorder.run(
         teacher_outputs,
         u=build_inputs(teacher, texts=texts),
         # One thread each wastes least where there is always another batch.
         c={"teacher": replace(teacher, threads=1), "instances": maker.profile.effective_cores},
+        detail=detail,
     )
+    return learnt.outputs["outputs.npy"]
+
+
+def on_this_machine(maker: Maker, recipe: Recipe) -> Recipe:
+    """``recipe`` with what this machine computes with."""
+    fast_bf16 = bool({"avx512_bf16", "amx_bf16"} & set(maker.profile.flags))
+    return replace(recipe, threads=maker.profile.effective_cores, bf16=fast_bf16)
+
+
+def _teacher(maker: Maker) -> Build:
+    """What answers the training texts.
+
+    It may answer in bf16: that moves an embedding by a cosine distance under 1e-5
+    (docs/decisions/0004), a hundredth of what a student of three layers is off by.
+    """
+    source = maker.source.build
+    fast_bf16 = bool({"avx512_bf16", "amx_bf16"} & set(maker.profile.flags))
+    if fast_bf16 and "openvino" in maker.profile.libraries:
+        return quantized(maker, source, BF16, name="bf16")
+    return source
+
+
+def _texts(maker: Maker, recipe: Recipe) -> list[str]:
+    """Artifacts of the texts that are held back for validation, then of those to learn from.
+
+    Parts are of one size and in one order, so that recipes of different sizes share what the
+    teacher answers, and a killed run keeps what was answered.
+    """
+    known = [t for t in maker.inputs.train if isinstance(t, str)]
+    held_back = min(_HELD_BACK, len(known) // 10)
+    chosen = subset(known, held_back + recipe.max_texts)
+    parts = [chosen[:held_back]] if held_back else [[]]
+    parts += [chosen[i : i + _PART] for i in range(held_back, len(chosen), _PART)]
+    lineage = (maker.inputs.versions["train"],)
+    return [maker.json_artifact(f"train/texts.{k}", part, lineage) for k, part in enumerate(parts)]
+
+
+def _built(
+    maker: Maker, name: str, recipe: Recipe, u: Mapping[str, str], parts: int, tokenizer: str | None
+) -> Build:
     trained = maker.recorder.run(
         student,
-        u={**maker.source.encoder, "texts": texts, **learnt.outputs},
-        c={"encoder": maker.source.encoder, "recipe": recipe},
+        u=u,
+        c={
+            "encoder": maker.source.encoder,
+            "recipe": recipe,
+            "parts": parts,
+            "tokenizer": tokenizer,
+            "device": _device(maker),
+        },
+        detail=name,
     )
     state = {"student.safetensors": trained.outputs["student.safetensors"]}
-    exported = maker.recorder.run(
-        export,
-        u={**maker.source.encoder, **state},
-        c={"layers": list(_layers(maker, recipe))},
-        detail="the student",
-    )
-    return replace(source, name=name, files={"model.onnx": exported.outputs["model.onnx"]})
+    if recipe.static:
+        exported = maker.recorder.run(export_static, u=state, c={}, detail=name)
+    else:
+        shape = parse(maker.recorder.store.read(trained.outputs["training"]))
+        exported = maker.recorder.run(
+            export,
+            u={**maker.source.encoder, **state},
+            c={"layers": shape["layers"], "feed_forward": shape["feed_forward"]},
+            detail=name,
+        )
+    files = {"model.onnx": exported.outputs["model.onnx"]}
+    return replace(maker.source.build, name=name, files=files)
 
 
-def _layers(maker: Maker, recipe: Recipe) -> tuple[int, ...]:
-    config = parse(maker.recorder.store.read(maker.source.encoder["config.json"]))
-    return layers_for(recipe.layers_kept, int(config["num_hidden_layers"]))
+def _device(maker: Maker) -> str:
+    """``cuda`` where there is a GPU that the installed torch can use."""
+    if len(maker.profile.devices) == 1:
+        return "cpu"
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"

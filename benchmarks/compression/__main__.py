@@ -1,0 +1,41 @@
+"""Do smaller models keep their word?
+
+``.venv/bin/python -m benchmarks.compression [PART ...] [--quick]``: one JSON line for each part.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from importlib import import_module
+
+from benchmarks.convention import Target, finish, parser
+
+Part = Callable[..., tuple[Mapping[str, Target], dict[str, object]]]
+"""Called with ``quick``; targets and details."""
+
+PARTS = (
+    "kernels",
+    "calibration_memory",
+    "identical",
+    "quantization_preview",
+    "distillation_preview",
+)
+"""Each is the function of its name, in the module of its name."""
+
+
+def main() -> int:
+    """Runs the parts that are named, or all; 1 where one misses a target."""
+    wanted = parser(__doc__)
+    wanted.add_argument("parts", nargs="*", choices=[[], *PARTS], metavar="PART", help="all")
+    given = wanted.parse_args()
+    missed = 0
+    for name in given.parts or PARTS:
+        part: Part = getattr(import_module(f"benchmarks.compression.{name}"), name)
+        targets, details = part(quick=given.quick)
+        missed |= finish(f"compression.{name}", targets, **details)
+    return missed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

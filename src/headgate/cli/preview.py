@@ -1,0 +1,170 @@
+"""``headgate preview``: what each smaller model would cost and lose, before it is paid for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from headgate.cli.options import AsJson, ConfigArgument, StoreOption, open_store, store_root
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import RenderableType
+    from rich.table import Table
+
+    from headgate.optimize.forecasts import Figure, Forecast
+    from headgate.optimize.preview import Previewed
+
+__all__ = ["preview"]
+
+_STOPS = 3
+_DASH = "–"
+
+
+def preview(
+    config: ConfigArgument,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Measure times again, even those that are recorded.")
+    ] = False,
+    store: StoreOption = None,
+    as_json: AsJson = False,
+) -> int:
+    """Forecast what each candidate would bring and lose, and what finding out would cost.
+
+    Exits with 3 where no candidate is worth trying.
+    """
+    from headgate.cli.checkpoint import begin, sign
+    from headgate.cli.output import print_json
+    from headgate.cli.progress import Progress
+    from headgate.objects import jsonable
+    from headgate.optimize.preview import preview_endpoint
+
+    root = store_root(config, store)
+    begin(root)
+    with Progress() as progress:
+        found = preview_endpoint(config, store_root=root, progress=progress, fresh=fresh)
+    with open_store(config, store) as opened:
+        sign(opened)
+    if as_json:
+        scores = [
+            {**jsonable(s), "coverage": s.coverage, "trusted": s.trusted, "action": s.action.value}
+            for s in found.scorecard
+        ]
+        print_json({**jsonable(found), "scorecard": scores})
+    else:
+        _print(found)
+    return 0 if any(not f.skip for f in found.forecasts) else _STOPS
+
+
+def _print(found: Previewed) -> None:
+    from rich.text import Text
+
+    from headgate.cli.output import grid, stdout, title
+    from headgate.report import words
+
+    console = stdout()
+
+    def section(name: str, table: RenderableType) -> None:
+        console.print(Text(f"\n{name}", style="bold"))
+        console.print(table)
+
+    baseline = ", ".join(f"{m} {words.percent(v)}" for m, v in found.scores.items())
+    console.print(title(found.endpoint, f"as it is: {baseline}" if baseline else ""))
+    if not found.forecasts:
+        console.print("No candidate can be made of a server that is not ours.")
+        return
+    seen = [f for f in found.forecasts if f.figures]
+    if seen:
+        section("Expected, by pilots (90 % intervals)", _expected(seen, console.width))
+        section("What finding out takes", _cost(found, seen))
+    unseen = grid("=candidate", "expected")
+    skipped = grid("=candidate", "because")
+    for f in found.forecasts:
+        if f.skip:
+            skipped.add_row(f.name, f.skip)
+        elif not f.figures:
+            unseen.add_row(f.name, f.expected)
+    if unseen.row_count:
+        section("Expected, without a pilot", unseen)
+    if skipped.row_count:
+        section("Not tried", skipped)
+    warnings = dict.fromkeys(w for f in seen if not f.skip for w in f.warnings)
+    if warnings:
+        console.print()
+    for warning in warnings:
+        console.print(Text(f"· {warning}", style="yellow"))
+    console.print(Text("\nHow forecasts did so far", style="bold"))
+    if not found.scorecard:
+        console.print("None has met its truth; `headgate optimize` measures it.")
+    for score in found.scorecard:
+        console.print(Text(score.describe(), style="yellow" if score.trusted is False else ""))
+
+
+def _expected(seen: Sequence[Forecast], width: int) -> Table:
+    from headgate.cli.output import grid, whole_words
+    from headgate.report import words
+
+    quality = list(
+        dict.fromkeys(m for f in seen for m, shown in f.figures.items() if shown.about == "quality")
+    )
+
+    def table(metrics: Sequence[str]) -> Table:
+        made = grid(
+            "=candidate",
+            ">size",
+            ">memory",
+            ">p50",
+            ">speed",
+            *(f">{m}" for m in metrics),
+            ">keeps",
+        )
+        for f in seen:
+            speed = f.figures["speedup"].range
+            made.add_row(
+                f.name,
+                words.size(f.figures["file_bytes"].range.value),
+                words.size(f.figures["memory_bytes"].range.value)
+                if "memory_bytes" in f.figures
+                else _DASH,
+                words.seconds(f.figures["latency_p50"].range.value),
+                f"{speed.low:.1f} to {speed.high:.1f}x",
+                *(_interval(f.figures[m]) if m in f.figures else _DASH for m in metrics),
+                _DASH if f.meets is None else words.percent(f.meets, digits=0),
+            )
+        return made
+
+    # As many promises as the terminal is wide enough for, in their order; --json has all.
+    many = len(quality)
+    while many > 1 and not whole_words(table(quality[:many]), width):
+        many -= 1
+    return table(quality[:many])
+
+
+def _interval(figure: Figure) -> str:
+    """Of a fraction in per cent, without repeating the sign of it.
+
+    >>> from headgate.optimize.forecasts import Figure
+    >>> from headgate.theory.intervals import Range
+    >>> _interval(Figure("quality", "points", Range(0.01, -0.0012, 0.0213)))
+    '−0.1 to 2.1 %'
+    """
+    low, high = figure.range.low, figure.range.high
+    if figure.unit in ("points", "share"):
+        return f"{low * 100:z.1f} to {high * 100:z.1f} %".replace("-", "−")
+    return f"{low:.3g} to {high:.3g}".replace("-", "−")
+
+
+def _cost(found: Previewed, seen: Sequence[Forecast]) -> Table:
+    from headgate.cli.output import grid
+    from headgate.report import words
+
+    priced = [">money"] if found.price_per_s else []
+    table = grid("=candidate", f">items needed of {found.evaluated:,}", ">time", *priced, "advice")
+    for f in seen:
+        cost_s = f.cost_s or 0.0
+        money = [words.money(cost_s * found.price_per_s, found.currency)] if priced else []
+        needed = "no n suffices" if f.n_required is None else words.count(f.n_required)
+        table.add_row(f.name, needed, words.seconds(cost_s), *money, f.advice)
+    return table

@@ -1,0 +1,122 @@
+"""What a killed training goes on from: one file, there whole or not at all.
+
+Of the effectful half of this package: it imports torch and writes files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from headgate.errors import Fault
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Checkpoint", "Progress", "write_tensors"]
+
+_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+
+
+@dataclass
+class Progress:
+    """How far a training is. All of it is in its checkpoint."""
+
+    started: int = 0
+    """Parts of the start that are done."""
+    losses: list[float] = field(default_factory=list)
+    """Of each step, on its own batch, before its update."""
+    curve: list[tuple[int, float]] = field(default_factory=list)
+    """(Steps done, loss on the held-back texts)."""
+    device_s: float = 0.0
+    cpu_s: float = 0.0
+
+
+class Checkpoint:
+    """Trained parameters, the best ones so far, the optimizer's moments, and the progress."""
+
+    def __init__(
+        self, path: Path, identity: str, trained: Sequence[torch.nn.Parameter], optimizer: Any
+    ) -> None:
+        self._path, self._identity = path, identity
+        self._trained, self._optimizer = trained, optimizer
+        self.best: list[torch.Tensor] = []
+        """Parameters at the best validation where those are not the present ones."""
+
+    def save(self, progress: Progress) -> None:
+        """Replaces what was saved before. Raises ``Fault``; that is still there then."""
+        tensors: dict[str, torch.Tensor] = {}
+        for i, parameter in enumerate(self._trained):
+            tensors[f"parameter.{i}"] = parameter.detach()
+            for name, moment in self._optimizer.state[parameter].items():
+                tensors[f"{name}.{i}"] = moment
+        tensors |= {f"best.{i}": parameter for i, parameter in enumerate(self.best)}
+        said = {"identity": self._identity, "progress": json.dumps(asdict(progress))}
+        write_tensors(self._path, tensors, said)
+
+    def restore(self) -> Progress:
+        """Fills parameters and moments; the progress, which is none where nothing can be used."""
+        import torch
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(self._path, framework="pt") as file:
+                said = file.metadata() or {}
+                if said.get("identity") != self._identity:
+                    return Progress()
+                progress = Progress(**json.loads(said["progress"]))
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError):
+            return Progress()  # absent or cut short: begin again
+        progress.curve = [(step, loss) for step, loss in progress.curve]
+        with torch.no_grad():
+            for i, parameter in enumerate(self._trained):
+                parameter.copy_(tensors[f"parameter.{i}"])
+                if f"exp_avg.{i}" in tensors:
+                    self._optimizer.state[parameter] = {
+                        name: tensors[f"{name}.{i}"].to(parameter.device) for name in _MOMENTS
+                    }
+            if "best.0" in tensors:
+                self.best = [tensors[f"best.{i}"].to(p.device) for i, p in enumerate(self._trained)]
+        return progress
+
+
+def write_tensors(
+    path: Path,
+    tensors: Mapping[str, torch.Tensor],
+    said: Mapping[str, str] | None = None,
+    *,
+    flush: bool = True,
+) -> None:
+    """Writes a safetensors file that is there whole or not at all. Raises ``Fault``.
+
+    Without ``flush`` it may be lost with the machine's power.
+    """
+    from safetensors.torch import save
+
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(save({n: t.contiguous() for n, t in tensors.items()}, dict(said or {})))
+            if flush:
+                file.flush()
+                os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise Fault(
+            "the disk is full in the middle of a training"
+            if full
+            else f"a training cannot be written: {error.strerror}",
+            where=str(path),
+            reason="disk_full" if full else "disk",
+            fix="make room and run the same again: it goes on from the last checkpoint",
+        ) from error

@@ -1,0 +1,78 @@
+"""What the report shows of forecasts and of trainings, from what is on record of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from headgate.distillation import STUDENTS, Recipe
+from headgate.objects import parse
+from headgate.optimize.job import Job
+from headgate.optimize.recorder import Recorded
+from headgate.optimize.scoring import measured_of
+from headgate.optimize.stages import Baseline, Tried
+from headgate.report import Expectation, Figure, Learning
+
+__all__ = ["expectations", "learning", "trainings"]
+
+_SHOWN = {
+    "speedup": "speed-up",
+    "latency_p50": "latency p50",
+    "file_bytes": "size",
+    "memory_bytes": "memory",
+    "training_s": "training",
+}
+"""Figure -> quantity; throughput is left out, which the speed-up tells as well."""
+
+
+def expectations(job: Job, baseline: Baseline, tried: Sequence[Tried]) -> list[Expectation]:
+    """Every figure that was forecast, and what was measured of it: quality first."""
+    limits = {c.metric: c.limit for c in job.contracts}
+    rows = []
+    for t in tried:
+        truths = {m: (value, run) for m, value, run in measured_of(job, baseline, t)}
+        for name, figure in t.forecast.figures.items():
+            quality = figure.about == "quality"
+            if not quality and name not in _SHOWN:
+                continue
+            r, unit = figure.range, figure.unit
+            rows.append(
+                Expectation(
+                    t.name,
+                    name if quality else _SHOWN[name],
+                    Figure(r.value, unit, t.forecast.entry, r.low, r.high),
+                    Figure(truths[name][0], unit, truths[name][1]) if name in truths else None,
+                    limits.get(name.removeprefix("loss of ")) if quality else None,
+                )
+            )
+    order = [*dict.fromkeys(r.quantity for r in rows if r.quantity not in _SHOWN.values())]
+    order += _SHOWN.values()
+    return sorted(rows, key=lambda r: order.index(r.quantity))
+
+
+def trainings(job: Job) -> Iterator[tuple[str, Recorded]]:
+    """(student, run) of each training of this job; controls have a name of their own."""
+    for run in job.recorder.runs:
+        if run.name == "distill.student":
+            yield _name_of(Recipe.from_json(job.store.get(run.entry).body["c"]["recipe"])), run
+
+
+def _name_of(trained: Recipe) -> str:
+    for name, recipe in STUDENTS.items():
+        here = replace(recipe, threads=trained.threads, bf16=trained.bf16)
+        if here == trained:
+            return name
+        if here.layers_kept == trained.layers_kept and not trained.losses.of_outputs:
+            return f"{name}, no teacher"
+    return "student"
+
+
+def learning(job: Job) -> list[Learning]:
+    """How each student learnt that its teacher taught; a control's loss is another thing."""
+    rows = []
+    for name, run in trainings(job):
+        record = parse(job.store.read(run.outputs["training"]))
+        if not name.endswith("no teacher"):
+            curve = tuple((int(step), float(loss)) for step, loss in record["curve"])
+            rows.append(Learning(name, run.entry, tuple(record["losses"]), curve))
+    return rows

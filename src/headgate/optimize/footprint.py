@@ -1,0 +1,61 @@
+"""The memory of a process that serves one build: loads it, answers one large batch, tells its peak.
+
+Runs in a process of its own (``python -m``), since a peak cannot be taken back: a line of JSON on
+stdin says what to load, a line on stdout what it took.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import sys
+from pathlib import Path
+
+from headgate.ledger import Store
+from headgate.optimize.measure import Behaviour, open_answerer
+from headgate.optimize.served import as_items
+from headgate.runtime.servable import build_from_json
+
+__all__ = ["LARGEST_TOKENS", "main", "peak_bytes"]
+
+LARGEST_TOKENS = 512
+"""Padded tokens of the batch: that of the batching that is planned with by default."""
+_LARGEST_ITEMS = 32
+_SHELL = ("uvicorn", "uvloop", "httptools", "headgate.runtime.live", "headgate.server.serve")
+"""What ``headgate serve`` loads beside an engine."""
+
+
+def main() -> None:
+    """Answers one question."""
+    answer = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # an endpoint's own function may print
+    asked = json.loads(sys.stdin.readline())
+    for module in _SHELL:
+        importlib.import_module(module)
+    build, behaviour = build_from_json(asked["build"]), Behaviour(**asked["behaviour"])
+    with Store.open(Path(asked["store"])) as store:
+        opened = open_answerer(build, behaviour, store.path_of, Path(asked["root"]))
+        with contextlib.closing(opened) as answerer:
+            encoded = answerer.codec.encode(as_items(asked["items"]), truncate=True)
+            longest = max(encoded, key=lambda e: e.length)
+            many = max(1, min(_LARGEST_ITEMS, LARGEST_TOKENS // longest.length))
+            for _ in range(2):
+                answerer.run([longest] * many)
+                answerer.run([longest])
+    print(json.dumps({"peak_bytes": peak_bytes()}), file=answer, flush=True)
+
+
+def peak_bytes() -> int:
+    """The most memory that this process has had at once (``VmHWM``).
+
+    Not ``ru_maxrss``: that is inherited from the process that started this one.
+    """
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1024
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""What the winner owes to its teacher: the student in it against the control of equal compute.
+
+The control is trained and measured for the winner alone, and where there is a student in it: it
+costs as much as the student did (docs/decisions/0040-students-and-their-control.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from headgate.distillation import Advice, Gain, gain_of
+from headgate.objects import Bound, canonical, jsonable, parse
+from headgate.optimize.job import Job
+from headgate.optimize.making import Maker
+from headgate.optimize.making.students import trained_student, untaught_student
+from headgate.optimize.measure import measure_quality
+from headgate.optimize.quality import QualitySamples, agreement
+from headgate.optimize.recorder import Call, Output, transformation
+from headgate.planning import CANDIDATES
+
+__all__ = ["gain_of_teacher"]
+
+_AGREEMENT = "agreement@10"
+_METRICS = ("recall@10", _AGREEMENT)
+"""What the gain is told in: the first that was measured; the last of them always is."""
+_MARGIN = 0.02
+"""Where no contract says what may be lost."""
+
+
+@transformation("distill.gain")
+def gain(call: Call) -> Mapping[str, Output]:
+    """Student and control, compared item by item."""
+    student, control, teacher = (
+        QualitySamples.from_json(parse(call.store.read(call.u[name])))
+        for name in ("student", "control", "teacher")
+    )
+    metric = next((m for m in _METRICS if m in student.scores), _AGREEMENT)
+    ours, theirs = (
+        samples.scores[metric] if metric in samples.scores else agreement(samples, teacher)
+        for samples in (student, control)
+    )
+    found = gain_of(metric, ours, theirs, margin=call.c["margins"].get(metric, _MARGIN))
+    return {"gain": Output(canonical(jsonable(found)), "samples", "json Gain")}
+
+
+def gain_of_teacher(job: Job, winner: str, *, teacher: str) -> Gain | None:
+    """Of the student in the candidate ``winner``, on the evaluation split; None where there is
+    none in it. ``teacher`` is the artifact of the teacher's per-item results.
+
+    Both are measured as they were trained, in fp32. Raises as ``trained_student`` does.
+    """
+    name = CANDIDATES[winner].student
+    if name is None:
+        return None
+    maker = Maker(replace(job.recorder, failures_stand=True), job.source, job.inputs, job.profile)
+    measured = {"teacher": teacher}
+    for role, make in (("student", trained_student), ("control", untaught_student)):
+        _, run = measure_quality(
+            maker.recorder,
+            make(maker, name),
+            job.behaviour,
+            dataset=job.inputs.versions["evaluate"],
+            split="evaluate",
+        )
+        measured[role] = run.outputs["samples"]
+    margins = {c.metric: c.limit for c in job.contracts if c.bound is Bound.NOT_BELOW_CURRENT_BY}
+    done = maker.recorder.run(gain, u=measured, c={"margins": margins}, detail=name)
+    body = parse(job.store.read(done.outputs["gain"]))
+    return Gain(**{**body, "advice": Advice(body["advice"])})

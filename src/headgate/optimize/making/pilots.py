@@ -1,0 +1,257 @@
+"""Pilots of a student: small trainings from one start, and what they are worth.
+
+``run_pilots`` is the work, on plain arguments; ``pilots`` is the transformation, so that they are
+paid for once.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headgate.config import RetrievalSet
+from headgate.distillation import (
+    METRICS,
+    WAY,
+    PilotPlan,
+    Recipe,
+    RetrievalSample,
+    between,
+)
+from headgate.objects import canonical, parse
+from headgate.optimize.answers import Answerer
+from headgate.optimize.inputs import load_split
+from headgate.optimize.measure import Behaviour
+from headgate.optimize.models import link_files
+from headgate.optimize.recorder import Call, Output, transformation
+from headgate.optimize.served import served_codec
+from headgate.runtime.servable import build_from_json
+from headgate.workload import Codec, Tensors
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = [
+    "PilotRuns",
+    "SampledPart",
+    "StudentEngine",
+    "as_encoder",
+    "pilots",
+    "run_pilots",
+    "sampled_part",
+    "student_answerer",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class PilotRuns:
+    """What the pilots of one student came to."""
+
+    losses: NDArray[np.float64]
+    """Of each validation text, (1 + runs, texts): squared distance to the teacher, of the start and
+    then of each pilot."""
+    directory: Path
+    """Of the last pilot's student, as a transformers encoder of its own."""
+    device_s: float
+    """Of the start, the steps and the validations."""
+
+
+class StudentEngine:
+    """A transformers encoder in its directory, as an engine: token ids in, unit vectors out."""
+
+    def __init__(self, directory: Path, *, bf16: bool, threads: int) -> None:
+        from headgate.distillation.encoder import load_encoder
+
+        self._model: torch.nn.Module = load_encoder(directory)
+        self._bf16, self._threads = bf16, threads
+
+    def run(self, tensors: Tensors) -> NDArray[np.generic]:
+        import torch
+
+        from headgate.distillation.encoder import pooled
+
+        torch.set_num_threads(self._threads)
+        ids, mask = (torch.from_numpy(tensors[n]) for n in ("input_ids", "attention_mask"))
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=self._bf16):
+            hidden = self._model(input_ids=ids, attention_mask=mask).last_hidden_state
+        outputs: NDArray[np.generic] = pooled(hidden.float(), mask).numpy()
+        return outputs
+
+    def close(self) -> None:
+        """Nothing is held that outlives it."""
+
+
+def run_pilots(
+    teacher_dir: Path,
+    texts: Sequence[str],
+    outputs: NDArray[np.floating],
+    validation: Sequence[str],
+    validation_outputs: NDArray[np.floating],
+    *,
+    plan: PilotPlan,
+    codec: Codec,
+    seed: int,
+    work_dir: Path,
+    on_run: Callable[[int], None] = lambda run: None,
+) -> PilotRuns:
+    """Trains the pilots of ``plan`` one after another and measures the loss of each.
+
+    ``texts`` are in the order of ``distillation.subset``, so that the first n are a choice too;
+    ``outputs`` are the teacher's, (texts, d), ``validation_outputs`` the same of ``validation``.
+    Raises as ``train_student``.
+    """
+    from headgate.distillation.train import train_student
+
+    from_dir, losses, device_s = teacher_dir, [], 0.0
+    for i, recipe in enumerate((plan.start, *plan.runs)):
+        on_run(i)
+        n = min(max(recipe.bridge_texts, 2) if i == 0 else recipe.max_texts, len(texts))
+        done = train_student(
+            from_dir,
+            texts[:n],
+            outputs[:n],
+            work_dir / f"run{i}",
+            recipe=recipe,
+            seed=seed,
+            resumable=False,
+        )
+        student = as_encoder(from_dir, done.state, work_dir / f"student{i}")
+        if i == 0:
+            from_dir = student
+        answerer = student_answerer(student, codec, recipe)
+        began_s = time.perf_counter()
+        answers = answerer.answer(validation).astype(np.float32)
+        device_s += done.device_s + time.perf_counter() - began_s
+        losses.append(np.sum((answers - validation_outputs) ** 2, axis=1))
+    return PilotRuns(np.array(losses, dtype=np.float64), student, device_s)
+
+
+def student_answerer(directory: Path, codec: Codec, recipe: Recipe) -> Answerer:
+    """The student in ``directory``, computing as it was trained."""
+    engine = StudentEngine(directory, bf16=recipe.bf16, threads=recipe.threads)
+    return Answerer(engine, codec, truncate=True)
+
+
+def as_encoder(teacher_dir: Path, state: Path, directory: Path) -> Path:
+    """``directory`` as a transformers encoder of its own: the teacher's, but for the weights in
+    ``state`` and what follows from their shapes."""
+    from safetensors import safe_open
+
+    directory.mkdir(parents=True)
+    for path in teacher_dir.iterdir():
+        if path.name not in ("config.json", "model.safetensors") and path.is_file():
+            (directory / path.name).symlink_to(path.absolute())
+    (directory / "model.safetensors").symlink_to(state.absolute())
+    with safe_open(state, framework="pt") as file:
+        shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+    ends = [shape for name, shape in shapes.items() if name.endswith("intermediate.dense.weight")]
+    config = json.loads((teacher_dir / "config.json").read_text(encoding="utf-8"))
+    config["num_hidden_layers"] = len({_layer_of(name) for name in shapes} - {None})
+    if ends:
+        config["intermediate_size"] = ends[0][0]
+    (directory / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    return directory
+
+
+def _layer_of(tensor: str) -> str | None:
+    """``7`` of ``encoder.layer.7.output.dense.weight``."""
+    return next((part for part in tensor.split(".") if part.isdigit()), None)
+
+
+@transformation("distill.pilots", measures=True)
+def pilots(call: Call) -> Mapping[str, Output]:
+    """Small trainings of a student, and what the longest of them loses on part of a split."""
+    plan = PilotPlan.from_json(call.c["plan"])
+    behaviour = Behaviour(**call.c["behaviour"])
+    data = load_split(behaviour.task, call.path("dataset"))
+    assert isinstance(data, RetrievalSet)
+    part = sampled_part(data, plan.evaluation_share, np.random.default_rng(call.seed))
+    vectors = np.load(call.path("vectors"), allow_pickle=False)
+    passages, queries = vectors[: len(data.passages)], vectors[len(data.passages) :]
+    codec = served_codec(
+        build_from_json(call.c["build"]),
+        call.store.path_of,
+        preprocess=behaviour.preprocess,
+        root=call.root,
+    )
+    half = plan.validation_texts // 2
+    some_passages, some_queries = part.passages[:half], part.queries[:half]
+    runs = run_pilots(
+        link_files(call, call.work_dir / "teacher", call.c["encoder"]),
+        parse(call.store.read(call.u["texts"])),
+        np.load(call.path("outputs.npy"), allow_pickle=False),
+        [data.passages[i] for i in some_passages] + [data.queries[i] for i in some_queries],
+        np.concatenate([passages[some_passages], queries[some_queries]]),
+        plan=plan,
+        codec=codec,
+        seed=call.seed,
+        work_dir=call.work_dir,
+        on_run=lambda run: call.progress(
+            run / (1 + len(plan.runs)),
+            f"pilot {run} of {len(plan.runs)}" if run else "the start of all pilots",
+        ),
+    )
+    answerer = student_answerer(runs.directory, codec, plan.runs[-1])
+    began_s = time.perf_counter()
+    answers = [
+        answerer.answer([texts[i] for i in of]).astype(np.float32)
+        for texts, of in ((data.passages, part.passages), (data.queries, part.queries))
+    ]
+    device_s = runs.device_s + time.perf_counter() - began_s
+    lost = part.lost((passages[part.passages], queries[part.queries]), answers)
+    found = {"losses": runs.losses.tolist(), "lost": lost, "device_s": device_s}
+    return {"pilots": Output(canonical(found), "samples", "json {losses, lost, device_s}")}
+
+
+@dataclass(frozen=True, slots=True)
+class SampledPart:
+    """Some passages of a retrieval set, and the queries whose relevant ones are among them."""
+
+    passages: NDArray[np.intp]
+    queries: NDArray[np.intp]
+    sample: RetrievalSample
+
+    def lost(
+        self, teacher: Sequence[NDArray[np.floating]], student: Sequence[NDArray[np.floating]]
+    ) -> Mapping[str, Mapping[str, list[float]]]:
+        """Metric -> share of ``WAY`` -> what each query loses at that share of the student's loss.
+
+        ``teacher`` and ``student``: vectors of the passages and of the queries.
+        """
+
+        def scores(metric: str, vectors: Sequence[NDArray[np.floating]]) -> NDArray[np.float64]:
+            passages, queries = vectors
+            return self.sample.scores(metric, queries, passages)
+
+        found = {}
+        for metric in METRICS:
+            before = scores(metric, teacher)
+            found[metric] = {
+                str(share): (
+                    before
+                    - scores(
+                        metric,
+                        [between(t, s, share) for t, s in zip(teacher, student, strict=True)],
+                    )
+                ).tolist()
+                for share in WAY
+            }
+        return found
+
+
+def sampled_part(data: RetrievalSet, share: float, rng: np.random.Generator) -> SampledPart:
+    """At random a ``share`` of the passages of ``data``, which has labels."""
+    assert data.relevant is not None, "the caller looked"
+    size = len(data.passages)
+    passages = np.sort(rng.permutation(size)[: max(1, round(share * size))])
+    place = {int(passage): i for i, passage in enumerate(passages)}
+    queries = [q for q, wanted in enumerate(data.relevant) if wanted and set(wanted) <= set(place)]
+    relevant = [tuple(place[p] for p in data.relevant[q]) for q in queries]
+    return SampledPart(passages, np.array(queries, np.intp), RetrievalSample(relevant, size))

@@ -1,0 +1,284 @@
+"""Small measurements of a candidate before it is paid for: what a preview is made of.
+
+A pilot makes the scheme with little calibration data, answers a stratified part of the evaluation
+split, runs a few blocks beside the baseline, and weighs a process that serves it. Each is a
+transformation like all others, so that it is recorded and reused. What the figures mean is for
+``headgate.quantization.preview`` to say.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+import numpy as np
+
+from headgate.config import RetrievalSet
+from headgate.errors import EngineError, HeadgateError
+from headgate.objects import Action, Bound, Build, Contract, canonical, jsonable, parse
+from headgate.optimize.admission import admit
+from headgate.optimize.blocks import SpeedBlocks, measure_blocks
+from headgate.optimize.child import end_with_parent
+from headgate.optimize.evidence import paired
+from headgate.optimize.inputs import load_split
+from headgate.optimize.job import Job
+from headgate.optimize.making import Maker, make_build
+from headgate.optimize.measure import Behaviour, build_inputs, open_answerer, own_metrics
+from headgate.optimize.quality import QualitySamples, evaluate, score_retrieval
+from headgate.optimize.recorder import Call, Output, Recorded, transformation
+from headgate.optimize.served import as_json
+from headgate.optimize.subset import (
+    Drawn,
+    closeness,
+    moved_like_others,
+    needed_passages,
+    part_of,
+    split_vectors,
+)
+from headgate.planning import CANDIDATES
+from headgate.quantization.preview import QualityPilot, Side
+from headgate.release import PairedItems
+from headgate.runtime.servable import build_from_json
+from headgate.theory.strata import Stratum, drawn
+
+__all__ = [
+    "PILOT_CALIBRATION_ITEMS",
+    "PilotBuild",
+    "PilotQuality",
+    "make_pilots",
+    "pilot_blocks",
+    "pilot_memory",
+    "pilot_quality",
+    "quality_pilots",
+]
+
+PILOT_CALIBRATION_ITEMS = 16
+_LEAST_ITEMS = 256
+"""At a discordance of 4 % their interval is some three points wide."""
+_PASSAGES_PER_QUERY = 2
+_BLOCKS = 4
+_MEMORY_ITEMS = 64
+_MEMORY_TIMEOUT_S = 120
+_SIDES = {
+    Bound.NOT_BELOW_CURRENT_BY: Side.LOSS,
+    Bound.NOT_ABOVE_CURRENT_BY: Side.LOSS,
+    Bound.AT_LEAST: Side.AT_LEAST,
+    Bound.AT_MOST: Side.AT_MOST,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PilotBuild:
+    """A candidate, made small; or why it could not be."""
+
+    name: str
+    build: Build | None
+    seconds: float
+    """Of making it."""
+    again: bool
+    """The real build will be another one: calibrated with more, or answering by its batches."""
+    failed: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PilotQuality:
+    """Per-item results of a pilot's items, and which they were."""
+
+    drawn: Drawn
+    samples: QualitySamples
+    run: Recorded
+
+
+@transformation("pilot.quality")
+def answers(call: Call) -> Mapping[str, Output]:
+    """Per-item scores of a build on part of a split: the items that tell most, and a few others."""
+    build, behaviour = build_from_json(call.c["build"]), Behaviour(**call.c["behaviour"])
+    call.progress(0.0, build.name)
+    data = load_split(behaviour.task, call.path("dataset"))
+    vectors = np.load(call.path("vectors"), allow_pickle=False)
+    rng = np.random.default_rng(call.seed)
+    near = closeness(data, vectors, behaviour.task)
+    which = Drawn(tuple(drawn(near, int(call.c["n"]), int(call.c["items"]), rng)))
+    part = part_of(data, which.items, behaviour.task)
+    own = own_metrics(behaviour, call.root)
+    opened = open_answerer(build, behaviour, call.store.path_of, call.root)
+    with contextlib.closing(opened) as answerer:
+        if isinstance(data, RetrievalSet):
+            assert isinstance(part, RetrievalSet)
+            most = _PASSAGES_PER_QUERY * len(which.items)
+            known = needed_passages(data, vectors, which.items, most)
+            again = answerer.answer([data.passages[p] for p in known]).astype(np.float32)
+            _, passages = split_vectors(data, vectors)
+            samples = score_retrieval(
+                part,
+                answerer.answer(part.queries),
+                moved_like_others(passages, known, again, rng),
+                itself=which.items if data.queries == data.passages else None,
+                metrics=own,
+            )
+        else:
+            samples = evaluate(answerer, part, task=behaviour.task, metrics=own)
+    body = {"strata": which.strata, "samples": samples}
+    return {"answers": Output(canonical(jsonable(body)), "samples", "json {strata, samples}")}
+
+
+@transformation("pilot.memory", measures=True, also=("headgate.optimize.footprint",))
+def memory(call: Call) -> Mapping[str, Output]:
+    """The peak of a process that loads a build and answers a large batch."""
+    call.progress(0.0, str(call.c["build"]["name"]))
+    asked = {
+        "store": str(call.store.root),
+        "root": str(call.root),
+        "build": call.c["build"],
+        "behaviour": call.c["behaviour"],
+        "items": parse(call.store.read(call.u["items"])),
+    }
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "headgate.optimize.footprint"],
+            input=json.dumps(asked) + "\n",
+            capture_output=True,
+            text=True,
+            timeout=_MEMORY_TIMEOUT_S,
+            preexec_fn=end_with_parent,
+            check=True,
+        )
+    except subprocess.SubprocessError as error:
+        said = str(getattr(error, "stderr", None) or error).strip().splitlines()
+        raise EngineError(
+            f"a process that serves it ends: {said[-1] if said else 'it said nothing'}",
+            where=str(call.c["build"]["name"]),
+        ) from error
+    return {"peak": Output(done.stdout.encode(), "samples", "json {peak_bytes}")}
+
+
+def make_pilots(job: Job, names: Sequence[str]) -> list[PilotBuild]:
+    """Each candidate with little calibration data. What cannot be made says why."""
+    few = replace(job.inputs, calibrate=job.inputs.calibrate[:PILOT_CALIBRATION_ITEMS])
+    recorder = replace(job.recorder, failures_stand=True)  # its list of runs is the job's own
+    return [_made(Maker(recorder, job.source, few, job.profile), job, name) for name in names]
+
+
+def _made(maker: Maker, job: Job, name: str) -> PilotBuild:
+    candidate, before = CANDIDATES[name], len(maker.recorder.runs)
+    again = candidate.scheme.needs_calibration or candidate.scheme.shared_scale
+    try:
+        for role in candidate.learns_from:
+            admit(job.recorder, role, job.inputs.versions, now=datetime.now(UTC))
+        build = make_build(name, maker)
+        # Loading it tells what an engine cannot run, before anything is measured.
+        opened = open_answerer(build, job.behaviour, job.store.path_of, job.recorder.root)
+        opened.close()
+    except HeadgateError as error:
+        return PilotBuild(name, None, 0.0, again, error.what.splitlines()[0])
+    seconds = sum(run.seconds for run in maker.recorder.runs[before:])
+    return PilotBuild(name, build, seconds, again)
+
+
+def pilot_quality(job: Job, build: Build, *, vectors: str, items: int, most: int) -> PilotQuality:
+    """``build`` on some of the ``items`` of the evaluation split; ``vectors`` are what the baseline
+    answered to all. ``most``: how many it may look at, where that is more than the least."""
+    done = job.recorder.run(
+        answers,
+        u=build_inputs(build, dataset=job.inputs.versions["evaluate"], vectors=vectors),
+        c={
+            "build": build,
+            "behaviour": job.behaviour,
+            "n": min(items, max(_LEAST_ITEMS, most)),
+            "items": items,
+        },
+        detail=build.name,
+    )
+    body = parse(job.store.read(done.outputs["answers"]))
+    which = Drawn(tuple((size, tuple(indices)) for size, indices in body["strata"]))
+    return PilotQuality(which, QualitySamples.from_json(body["samples"]), done)
+
+
+def pilot_blocks(job: Job, builds: Sequence[Build]) -> SpeedBlocks:
+    """A few interleaved blocks of the items that ``optimize`` times candidates on; the first build
+    is the baseline.
+
+    Fewer items would make batches of other shapes, and an engine that compiles for each shape is
+    another one then.
+    """
+    return measure_blocks(job.recorder, builds, job.behaviour, items=job.queries, n_blocks=_BLOCKS)
+
+
+def pilot_memory(job: Job, build: Build) -> tuple[int, Recorded]:
+    """Bytes at the peak of a process that serves ``build``."""
+    items = as_json(job.queries[:_MEMORY_ITEMS])
+    version = job.store.put_bytes(canonical(items))
+    job.recorder.register("sample", version, kind="dataset", schema="json [item]")
+    done = job.recorder.run(
+        memory,
+        u=build_inputs(build, items=version),
+        c={"build": build, "behaviour": job.behaviour},
+        detail=build.name,
+    )
+    return int(parse(job.store.read(done.outputs["peak"]))["peak_bytes"]), done
+
+
+def quality_pilots(
+    job: Job, pilot: PilotQuality, baseline: QualitySamples
+) -> tuple[QualityPilot, ...]:
+    """The pilot's values as each quality contract looks at them, stratum by stratum.
+
+    Slices are left out: a pilot has too few items of each.
+    """
+    found = []
+    for contract in job.contracts:
+        side = _SIDES.get(contract.bound)
+        items = paired(contract.metric, pilot.samples, _rows(baseline, pilot.drawn), job.own)
+        if side is None or items is None:
+            continue
+        strata = _strata(contract, side, items, pilot.drawn)
+        if sum(len(s.values) for s in strata) < 2:
+            continue  # nearly all of its items errored: the whole evaluation will say so
+        found.append(
+            QualityPilot(
+                contract.metric,
+                side,
+                contract.limit,
+                items.value_range[1] - items.value_range[0],
+                strata,
+                stops=contract.on_breach is not Action.WARN,
+            )
+        )
+    return tuple(found)
+
+
+def _strata(
+    contract: Contract, side: Side, items: PairedItems, which: Drawn
+) -> tuple[Stratum, ...]:
+    sign = 1.0 if contract.bound is Bound.NOT_BELOW_CURRENT_BY else -1.0
+    strata, at = [], 0
+    for size, indices in which.strata:
+        pairs = zip(
+            items.candidate[at : at + len(indices)], items.current[at : at + len(indices)],
+            strict=True,
+        )  # fmt: skip
+        at += len(indices)
+        values = tuple(
+            sign * (b - a) if side is Side.LOSS else a
+            for a, b in pairs
+            if a is not None and b is not None
+        )
+        strata.append(Stratum(size, values))
+    return tuple(s for s in strata if s.values)
+
+
+def _rows(samples: QualitySamples, which: Drawn) -> QualitySamples:
+    """Those of the pilot's items, in its order."""
+    at = which.items
+    return replace(
+        samples,
+        items=tuple(samples.items[i] for i in at),
+        slices=tuple(samples.slices[i] for i in at),
+        scores={m: tuple(values[i] for i in at) for m, values in samples.scores.items()},
+        answers=tuple(samples.answers[i] for i in at),
+    )

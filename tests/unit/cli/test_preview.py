@@ -1,0 +1,109 @@
+"""preview: what is expected of every candidate, and what finding out would cost."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from headgate.ledger import Store
+from headgate.optimize import preview as preview_module
+from headgate.optimize.forecasts import Figure, Forecast
+from headgate.optimize.preview import Previewed
+from headgate.planning.scorecard import Score
+from headgate.theory.intervals import Range
+
+from .conftest import Cli
+
+MIB = 2**20
+SEEN = Forecast(
+    "int8_static",
+    "",
+    "2.9x to 3.4x the speed",
+    ("scales are calibrated",),
+    "sha256:forecast",
+    figures={
+        "file_bytes": Figure("size", "bytes", Range(22 * MIB, 22 * MIB, 22 * MIB)),
+        "memory_bytes": Figure("size", "bytes", Range(294 * MIB, 250 * MIB, 338 * MIB)),
+        "latency_p50": Figure("speed", "s", Range(0.004, 0.0036, 0.0044)),
+        "per_s": Figure("speed", "per_s", Range(300.0, 280.0, 320.0)),
+        "speedup": Figure("speed", "times", Range(3.1, 2.9, 3.4)),
+        "loss of recall@10": Figure("quality", "points", Range(0.004, -0.0061, 0.0142)),
+    },
+    meets=0.97,
+    n_required=812,
+    cost_s=17.2,
+    advice="try it",
+)
+SKIPPED = Forecast("int8_dynamic", "batch_invariance forbids it", "", (), "sha256:other")
+SCORE = Score("quantization", "quality", 20, 15, 0.509, 0.913)
+
+
+@pytest.fixture
+def found(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> list[Previewed]:
+    """What the preview finds; the last of the list."""
+    seen = Previewed(
+        "docs", "USD", 2e-5, (SEEN, SKIPPED), (SCORE,), {"recall@10": 0.712}, 1300, 14.0
+    )
+    every = [seen]
+
+    def run(config: Path, *, store_root: Path, **_: object) -> Previewed:
+        with Store.open(store_root, create=True) as store:
+            store.append("forecast", {"endpoint": "docs"})
+        return every[-1]
+
+    monkeypatch.setattr(preview_module, "preview_endpoint", run)
+    monkeypatch.setenv("COLUMNS", "100")
+    return every
+
+
+def test_each_candidate_has_a_row_with_its_intervals(cli: Cli, found: list[Previewed]) -> None:
+    """Size, memory, p50, speed, loss, chance; then what finding out takes."""
+    said = cli("preview", ".")
+    assert said.code == 0
+    row = next(line for line in said.out.splitlines() if "22.0 MiB" in line)
+    for part in ("294 MiB", "4.00 ms", "2.9 to 3.4x", "−0.6 to 1.4 %", "97 %"):
+        assert part in row
+    cost = next(line for line in said.out.splitlines() if "812" in line)
+    for part in ("17.2 s", "0.000344 USD", "try it"):
+        assert part in cost
+    assert "items needed of 1,300" in said.out
+    assert "batch_invariance forbids it" in said.out
+    assert "· scales are calibrated" in said.out
+
+
+def test_a_preview_that_was_often_wrong_says_so(cli: Cli, found: list[Previewed]) -> None:
+    """With what twenty forecasts can tell beside it, and the action for machines."""
+    assert "15 of the last 20 intervals held" in cli("preview", ".").out
+    body = json.loads(cli("preview", ".", "--json").out)
+    (score,) = body["scorecard"]
+    assert (score["trusted"], score["action"], score["coverage"]) == (False, "warn", 0.75)
+    assert body["forecasts"][0]["figures"]["speedup"]["range"]["low"] == 2.9
+
+
+def test_nothing_that_could_be_tried_ends_with_3(cli: Cli, found: list[Previewed]) -> None:
+    """As a contract that refuses does."""
+    found.append(Previewed("docs", "USD", 0.0, (SKIPPED,), (), {}, 1300, 0.0))
+    said = cli("preview", ".")
+    assert said.code == 3
+    assert "None has met its truth" in said.out
+
+
+def test_a_server_that_is_not_ours_has_no_candidates(cli: Cli, found: list[Previewed]) -> None:
+    """It says so in place of an empty table."""
+    found.append(Previewed("docs", "USD", 0.0, (), (), {}, 1300, 0.0))
+    said = cli("preview", ".")
+    assert said.code == 3
+    assert "server that is not ours" in said.out
+
+
+def test_a_candidate_without_a_pilot_says_what_is_expected(
+    cli: Cli, found: list[Previewed]
+) -> None:
+    """A student's training, in words."""
+    student = Forecast("student3", "", "training takes about 90 s", (), "sha256:s")
+    found.append(Previewed("docs", "USD", 0.0, (student,), (), {}, 1300, 0.0))
+    said = cli("preview", ".")
+    assert said.code == 0
+    assert "training takes about 90 s" in said.out

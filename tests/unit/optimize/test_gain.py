@@ -1,0 +1,89 @@
+"""The winner's student beside its control."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from headgate.distillation import Advice
+from headgate.objects import Bound, Build, canonical, jsonable
+from headgate.optimize import gain as module
+from headgate.optimize.gain import gain_of_teacher
+from headgate.optimize.job import Job
+from headgate.optimize.quality import QualitySamples
+from headgate.optimize.recorder import Recorder
+
+from .fakes import RUN, build, contract, quality
+
+N = 1300
+TEACHER = quality({"recall@10": (1.0,) * N}, N)
+STUDENT = quality({"recall@10": (1.0,) * 1200 + (0.0,) * 100}, N)
+CONTROL = quality({"recall@10": (1.0,) * 1000 + (0.0,) * 300}, N)
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was made, in order."""
+    names: list[str] = []
+
+    def maker_of(name: str) -> object:
+        def make(maker: object, student: str) -> Build:
+            names.append(f"{name} of {student}")
+            return build(name)
+
+        return make
+
+    monkeypatch.setattr(module, "trained_student", maker_of("student"))
+    monkeypatch.setattr(module, "untaught_student", maker_of("control"))
+    return names
+
+
+def gained(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch, winner: str, margin: float
+) -> object:
+    def measured(
+        recorder: Recorder, build: Build, *_: object, **more: object
+    ) -> tuple[QualitySamples, object]:
+        samples = {"student": STUDENT, "control": CONTROL}[build.name]
+        version = recorder.store.put_bytes(canonical(jsonable(samples)))
+        return samples, SimpleNamespace(**{"outputs": {"samples": version}, "entry": RUN.entry})
+
+    monkeypatch.setattr(module, "measure_quality", measured)
+    job = SimpleNamespace(
+        recorder=recorder,
+        store=recorder.store,
+        source=None,
+        inputs=SimpleNamespace(versions={"evaluate": "sha256:evaluate"}),
+        profile=None,
+        behaviour=None,
+        contracts=(contract("recall@10", Bound.NOT_BELOW_CURRENT_BY, margin),),
+    )
+    teacher = recorder.store.put_bytes(canonical(jsonable(TEACHER)))
+    return gain_of_teacher(cast(Job, job), winner, teacher=teacher)
+
+
+def test_a_student_is_held_against_one_without_a_teacher(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch, made: list[str]
+) -> None:
+    """Two hundred of 1,300 items more: worth it where two points count, and not where thirty may
+    be lost. The comparison is on record."""
+    for winner in ("student3", "student3_int8_static"):
+        found = gained(recorder, monkeypatch, winner, 0.02)
+        assert isinstance(found, module.Gain)
+        assert found.value == pytest.approx(200 / N)
+        assert found.advice is Advice.TRAIN
+    assert made == ["student of student3", "control of student3"] * 2
+    assert [run.name for run in recorder.runs] == ["distill.gain"] * 2
+    allowed = gained(recorder, monkeypatch, "student3", 0.3)
+    assert isinstance(allowed, module.Gain)
+    assert allowed.advice is Advice.DO_NOT_TRAIN
+
+
+def test_a_winner_without_a_student_owes_no_teacher(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch, made: list[str]
+) -> None:
+    """No control is trained for it."""
+    assert gained(recorder, monkeypatch, "int8_static", 0.02) is None
+    assert made == []

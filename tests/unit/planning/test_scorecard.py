@@ -1,0 +1,66 @@
+"""Whether the next forecast is to be trusted follows from how the last twenty did."""
+
+from __future__ import annotations
+
+import pytest
+
+from headgate.objects import Action
+from headgate.planning.scorecard import LOOKS_BACK, Met, scorecard
+from headgate.theory.intervals import Range
+
+
+def met(held: int, missed: int, about: str = "quality", preview: str = "quantization") -> list[Met]:
+    """The misses come first."""
+    unit = Range(0.0, -1.0, 1.0)
+    return [
+        *(Met(preview, about, unit, 2.0) for _ in range(missed)),
+        *(Met(preview, about, unit, -1.0) for _ in range(held)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("held", "missed", "trusted", "action"),
+    [
+        (16, 4, True, Action.ACCEPT),
+        (15, 5, False, Action.WARN),
+        (3, 1, None, Action.UNKNOWN),
+        (19, 0, None, Action.UNKNOWN),
+        (0, 5, False, Action.WARN),
+        (10, 5, False, Action.WARN),
+    ],
+)
+def test_four_of_the_last_twenty_may_miss(
+    held: int, missed: int, trusted: bool | None, action: Action
+) -> None:
+    """With a fifth the preview warns, however few there were; before twenty it is not praised."""
+    (score,) = scorecard(met(held, missed))
+    assert (score.trusted, score.action) == (trusted, action)
+
+
+def test_only_the_last_twenty_count() -> None:
+    """A preview that was mended earns its trust back."""
+    (score,) = scorecard([*met(0, 30), *met(20, 0)])
+    assert (score.n, score.held, score.trusted) == (LOOKS_BACK, 20, True)
+
+
+def test_previews_and_kinds_of_figures_are_scored_apart() -> None:
+    """Sizes that are always right do not make up for losses that are not."""
+    scores = scorecard([*met(20, 0, "size"), *met(5, 5), *met(9, 0, preview="distillation")])
+    assert {(s.preview, s.about): s.trusted for s in scores} == {
+        ("quantization", "size"): True,
+        ("quantization", "quality"): False,
+        ("distillation", "quality"): None,
+    }
+
+
+def test_what_twenty_can_tell_is_said_beside() -> None:
+    """15 of 20 are compatible with a preview that is as good as its word (exact binomial, 95 %)."""
+    (score,) = scorecard(met(15, 5))
+    assert (round(score.low, 3), round(score.high, 3)) == (0.509, 0.913)
+    assert score.low < 0.9 < score.high
+    assert "51 % to 91 %" in score.describe()
+
+
+def test_nothing_met_is_nothing_scored() -> None:
+    """An empty ledger has no opinion."""
+    assert scorecard([]) == ()
