@@ -1,6 +1,6 @@
 """Tries everything, once: every arm of every workload by the simulator. Writes ``table.json``.
 
-``.venv/bin/python -m benchmarks.search.record``; about five minutes of one core.
+``.venv/bin/python -m benchmarks.search.record``; about a minute of one core.
 """
 
 from __future__ import annotations

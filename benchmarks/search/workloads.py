@@ -19,7 +19,7 @@ from headgate.workload.arrivals import (
 
 __all__ = ["WORKLOADS", "Workload"]
 
-_REQUESTS = 1200
+_REQUESTS = 240
 _ITEMS = 20_000
 
 

@@ -572,7 +572,9 @@ def test_a_cross_encoder_goes_all_the_way(
     assert verdicts["agreement at least 0.5"] == "pass"
     assert verdicts["ndcg@10 not below current by 0.5"] == "pass"
     tried = {row["name"]: row for row in report["candidates"]}
-    assert all(tried[name]["verdict"] != "skipped" for name in ("int8_dynamic", "int8_static"))
+    for name in ("int8_dynamic", "int8_static"):  # a stopwatch may spare the dearer one its price
+        made = tried[name]["verdict"] != "skipped" or tried[name]["why"].startswith("predicted to")
+        assert made, tried[name]
     assert "ndcg@10" in tried["fp32"]["why"]
     assert "first" in tried["fp32"]["why"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -147,7 +147,19 @@ def _search(job: Job, searched: Searched) -> str:
     return (
         f"{wholly} of {len(searched.tried)} candidates were measured wholly, in "
         f"{words.seconds(found.spent_s)}{of}; the search ended: {found.stopped}"
+        + "".join(_dearer(searched.plans) if searched.plans is not None else ())
     )
+
+
+def _dearer(plans: Plans) -> Iterator[str]:
+    """The other builds that were priced on the workload, each with its best policies."""
+    least: dict[str, float] = {}
+    for p in plans.considered:
+        least[p.name] = min(least.get(p.name, math.inf), p.provisioned_s)
+    chosen_s = plans.chosen.provisioned_s
+    for name, cost_s in least.items():
+        if name != plans.chosen.name and math.isfinite(cost_s):
+            yield f"; on the workload {name} costs {cost_s / chosen_s:.2f} times as much"
 
 
 class _Show:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from headgate.errors import EngineError, InputError, MissingExtra
@@ -28,7 +28,7 @@ from headgate.optimize.kept_index import measure_kept_index
 from headgate.optimize.making import Maker, make_build
 from headgate.optimize.measure import measure_invariance, measure_quality
 from headgate.optimize.power import Power, plan_power
-from headgate.optimize.pricing import CACHES, NO_CACHE, Priced
+from headgate.optimize.pricing import CACHES, NO_CACHE
 from headgate.optimize.rules import CHOOSING_BLOCKS, Rules
 from headgate.optimize.stages import Baseline, Plans, Tried, open_pricer, p95_limit_s
 from headgate.planning import CANDIDATES, Arm, Asked, Cost, Entrant, Found, Joint, Level, Told
@@ -42,10 +42,9 @@ _BLOCK_SD = 0.1
 look more even than they are. 0.05 to 0.2 were measured (docs/decisions/0044)."""
 _POLICY_MARGIN = 0.1
 """By so much the ratio of two builds' costs may differ between blocks and workload."""
-_ANY_SPEEDUP = (0.5, 8.0)
-"""Of a candidate of which no pilot told."""
+_UNKNOWN_SPEEDUP = (0.5, 8.0)
 _MAKING_S = 10.0
-"""Likewise: about what making it takes of the device."""
+"""Where no preview says."""
 _KINDS: tuple[tuple[CacheSpec, ...], ...] = (NO_CACHE, CACHES)
 _OPEN = (Verdict.PASS, Verdict.WARN)
 
@@ -95,11 +94,10 @@ class Trials:
     tried: dict[str, Tried]
     speed: SpeedBlocks | None = None
     power: Power | None = None
-    plans: list[Plans] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._maker = Maker.of(self.job, failures_stand=True)
-        self._priced: dict[Arm[Caches], tuple[Plans, Priced]] = {}
+        self._plans: dict[Arm[Caches], Plans] = {}
         budget_s = self.job.config.search.budget
         self.search: Joint[Caches] = Joint(
             {name: self._entrant(t.forecast) for name, t in self.tried.items()},
@@ -135,15 +133,17 @@ class Trials:
         )
 
     def _entrant(self, forecast: Forecast) -> Entrant:
-        """Its forecast counts as one standard error either way: nobody vouches for its 90 %."""
-        expected = forecast.figures.get("speedup")
-        between = _ANY_SPEEDUP if expected is None else (expected.range.low, expected.range.high)
-        low, high = map(math.log, between)
-        making_s = _MAKING_S if forecast.cost_s is None else forecast.cost_s
+        """Its 90 % interval counts as one standard error either way, until the scorecard vouches
+        for it."""
+        figure = forecast.figures.get("speedup")
+        span = _UNKNOWN_SPEEDUP if figure is None else (figure.range.low, figure.range.high)
+        low, high = (math.log(s) for s in span)
+        whole_s = _MAKING_S if forecast.cost_s is None else forecast.cost_s
+        full_s = self.baseline.quality_run.seconds
         return Entrant(
             Cost(-(low + high) / 2, (high - low) / 2),
-            pilot_s=making_s + self.baseline.invariance.run.seconds,
-            full_s=self.baseline.quality_run.seconds,
+            pilot_s=max(whole_s - full_s, 0.0) + self.baseline.invariance.run.seconds,
+            full_s=full_s,
             ruled_out=forecast.skip,
         )
 
@@ -190,7 +190,7 @@ class Trials:
             ]
         )
         for a, arm, offer, price in zip(asked, arms, offers, priced, strict=True):
-            self._priced[arm] = Plans(pricer, offer, price, tuple(priced)), price
+            self._plans[arm] = Plans(pricer, offer, price, tuple(priced))
             if price.choice.binding is None:
                 yield Told(a, Cost(math.log(price.provisioned_s)))
             else:
@@ -298,10 +298,10 @@ class Trials:
     def _winner(self, found: Found[Caches]) -> tuple[Tried | None, Plans | None]:
         arm = found.best
         if arm is None:
-            arm = next(iter(self._priced), None)
+            arm = next(iter(self._plans), None)
         if arm is None:
             return None, None
-        return self.tried[arm.build], self._priced[arm][0]
+        return self.tried[arm.build], self._plans[arm]
 
     def _record(self, found: Found[Caches]) -> str:
         """The search as an entry; the one that is there where nothing about it is new."""

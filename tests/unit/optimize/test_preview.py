@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -16,14 +17,13 @@ from headgate.ledger import Store
 from headgate.objects import Action, Bound, Contract
 from headgate.optimize import pilots as pilots_module
 from headgate.optimize import preview as preview_module
-from headgate.optimize.blocks import measure_blocks
 from headgate.optimize.forecasts import Forecast, read_scorecard
 from headgate.optimize.job import Job, open_job
-from headgate.optimize.making import Maker, make_build
-from headgate.optimize.measure import measure_quality
 from headgate.optimize.preview import HOPELESS, preview
 from headgate.optimize.progress import Silent
+from headgate.optimize.rules import Rules
 from headgate.optimize.scoring import hold_to_forecasts
+from headgate.optimize.searching import Trials
 from headgate.optimize.stages import Baseline, Tried, measure_baseline
 from headgate.optimize.student_forecasts import StudentForecast
 from headgate.planning import TRIED_BY_DEFAULT
@@ -168,22 +168,20 @@ def test_the_forecast_is_one_entry_however_often_it_is_asked_for(
     assert body["figures"]["loss of recall@10"]["about"] == "quality"
 
 
+def wholly(job: Job, baseline: Baseline, forecast: Forecast) -> Tried:
+    """The candidate, measured to the end and judged by nobody."""
+    trials = Trials(
+        job, cast("Rules", None), baseline, {forecast.name: Tried(forecast.name, forecast)}
+    )
+    made = trials._scored(trials._made(trials.tried[forecast.name]))
+    return replace(made, speed=trials._blocks([made], 9))
+
+
 def test_the_truth_is_joined_to_the_forecast_once(measured: tuple[Job, Baseline]) -> None:
     """Each figure that was forecast and is measured becomes a score, which the scorecard counts."""
     job, baseline = measured
     found = look(measured)
-    build = make_build("int8_dynamic", Maker.of(job))
-    quality, run = measure_quality(
-        job.recorder,
-        build,
-        job.behaviour,
-        dataset=job.inputs.versions["evaluate"],
-        split="evaluate",
-    )
-    speed = measure_blocks(
-        job.recorder, [baseline.build, build], job.behaviour, items=job.queries, n_blocks=2
-    )
-    tried = Tried("int8_dynamic", found["int8_dynamic"], build, quality, run, speed=speed)
+    tried = wholly(job, baseline, found["int8_dynamic"])
     for _ in range(2):
         hold_to_forecasts(job, baseline, [tried])
     entry = found["int8_dynamic"].entry

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import shlex
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,10 +16,18 @@ from headgate.optimize.audit import Audited, Notice
 from headgate.optimize.blocks import BlockTimes
 from headgate.optimize.comparisons import Comparisons
 from headgate.optimize.job import Job
-from headgate.optimize.result import _cheaper, _next, _notes, _Show, _without_times
+from headgate.optimize.result import (
+    _cheaper,
+    _next,
+    _notes,
+    _search,
+    _Show,
+    _without_times,
+)
+from headgate.optimize.searching import Searched
 from headgate.optimize.stages import Baseline
 
-from .fakes import build, contract, decision, speed, tried
+from .fakes import build, contract, decision, quality, speed, tried
 
 HERE = Path("/srv/my models/headgate.yaml")
 BASELINE = "sha256:" + "fedcba9876543210" * 4
@@ -153,6 +162,27 @@ def test_what_would_make_the_winner_cheaper_is_named() -> None:
     ]
     compared = SimpleNamespace(winner_workload=full, without=rows)
     assert _cheaper(cast("Comparisons", compared)) == ["bf16"]
+
+
+@pytest.mark.parametrize(
+    ("budget_s", "spent"), [(None, "in 12.0 s; "), (60.0, "in 12.0 s of 60.0 s; ")]
+)
+def test_the_search_says_what_it_took_why_it_ended_and_what_was_close(
+    budget_s: float | None, spent: str
+) -> None:
+    """One sentence: how many were measured to the end, and what the others would have cost."""
+    rows = [("int8", 1.0), ("bf16", 1.5), ("bf16", 1.2), ("student3", math.inf)]
+    priced = [SimpleNamespace(name=name, provisioned_s=cost) for name, cost in rows]
+    searched = SimpleNamespace(
+        tried=[tried("int8", quality=quality({})), tried("bf16")],
+        found=SimpleNamespace(spent_s=12.0, stopped="everything was tried"),
+        plans=SimpleNamespace(chosen=priced[0], considered=priced),
+    )
+    job = SimpleNamespace(config=SimpleNamespace(search=SimpleNamespace(budget=budget_s)))
+    assert _search(cast("Job", job), cast("Searched", searched)) == (
+        f"1 of 2 candidates were measured wholly, {spent}the search ended: everything was tried; "
+        "on the workload bf16 costs 1.20 times as much"
+    )
 
 
 def test_no_interval_of_a_time_begins_below_zero() -> None:

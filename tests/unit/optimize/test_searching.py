@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
@@ -13,13 +14,14 @@ from headgate.ledger import Store
 from headgate.objects import Action, BatchInvariance, Bound, Build, Contract, Verdict
 from headgate.optimize import searching
 from headgate.optimize.blocks import SpeedBlocks
-from headgate.optimize.forecasts import Forecast
+from headgate.optimize.forecasts import Figure, Forecast
 from headgate.optimize.making import Maker
 from headgate.optimize.measure import Invariance
 from headgate.optimize.power import Power
 from headgate.optimize.recorder import Call, Output, Recorder, transformation
 from headgate.optimize.searching import PILOT_BLOCKS, Searched, Trials
 from headgate.optimize.stages import Tried
+from headgate.theory.intervals import Range
 
 from .conftest import NewRecorder
 from .fakes import RUN, build, contract, decision, forecast, invariance, quality, speed, trials_of
@@ -171,6 +173,28 @@ def test_what_cannot_win_is_not_paid_for(search: Start) -> None:
     assert bf16.speed is not None, "what its pilot showed is shown"
 
 
+def test_what_the_preview_skips_is_not_even_made(search: Start) -> None:
+    """Its reason is kept."""
+    lab = Lab({"int8_dynamic": 0.1, "int8_static": 0.3}, {"int8_static": 1e-3})
+    why = "batch_invariance forbids it"
+    found = search(lab, forecasts=[forecast("int8_dynamic", why), forecast("int8_static")])
+    assert not any("int8_dynamic" in a for a in lab.asked)
+    assert reasons(found) == {"int8_dynamic": why}
+
+
+def test_a_forecast_of_its_speed_is_where_a_candidate_begins(search: Start) -> None:
+    """Its 90 % interval is one standard error either way; without one nearly nothing is known."""
+    figure = Figure("speed", "times", Range(2.0, 1.0, 4.0))
+    told = replace(forecast("bf16"), figures={"speedup": figure}, cost_s=100.0)
+    trials = trials_of(
+        search.recorder, {f.name: Tried(f.name, f) for f in (told, forecast("int8_static"))}
+    )
+    bf16, static = trials.search.entrants.values()
+    assert (bf16.cost.log, bf16.cost.se) == pytest.approx((-math.log(2), math.log(2)))
+    assert bf16.pilot_s + bf16.full_s == pytest.approx(100.0 + RUN.seconds)
+    assert static.cost.se > 1.0
+
+
 def test_a_class_that_a_contract_refuses_is_judged_before_quality_is_paid_for(
     search: Start,
 ) -> None:
@@ -226,7 +250,7 @@ def test_without_candidates_only_the_baseline_is_timed(search: Start) -> None:
 
 def test_a_budget_buys_what_is_quickest_to_find_out(search: Start) -> None:
     """A student that takes minutes is named as not tried, with what it would take."""
-    student = replace(forecast("student3"), cost_s=90.0)
+    student = replace(forecast("student3"), cost_s=91.0)
     lab = Lab({"student3": 0.3, "bf16": 0.5}, {"bf16": 1e-3})
     found = search(lab, forecasts=[student, forecast("bf16")], budget_s=60.0)
     assert "make student3" not in lab.asked
