@@ -31,12 +31,13 @@ ROOT = Path(__file__).parents[1] / ".compression" / "resume"
 _EXAMPLE = Path(__file__).parents[2] / "examples" / "python-help"
 _TEXTS = 2000
 _RECIPE = Recipe(max_texts=_TEXTS, threads=1)
+_BRIEF = replace(_RECIPE, layers_kept=1, steps=250, batch_texts=4, bridge_texts=60)
 _MOST_LOST = 0.01
 
 
 def resume(*, quick: bool) -> tuple[Mapping[str, Target], dict[str, object]]:
     """Targets and details. ``quick`` kills twice, and trains for fewer steps."""
-    kills, recipe = (2, replace(_RECIPE, steps=60, bridge_texts=100)) if quick else (20, _RECIPE)
+    kills, recipe = (2, _BRIEF) if quick else (20, _RECIPE)
     given = _given(recipe)
     whole = _train(given, "whole", kill_after_s=None)
     rng = np.random.default_rng(0)

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 __all__ = ["Cadence", "best_of", "has_stalled"]
 
-_PARTS = 100
+_PARTS = 125
+"""A hundredth of the work, less what the step and the saving that are cut off have taken."""
 _COST_MULTIPLE = 6
 
 
 @dataclass
 class Cadence:
-    """When to write a checkpoint: a kill shall lose at most a hundredth of the steps.
+    """When to write a checkpoint: a kill shall lose at most a hundredth of the work.
 
     Where the disk is so slow that this would take more than a seventh of the time, less often:
     the work between two checkpoints is at least six times what the last one took.

@@ -98,8 +98,8 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(
 def test_resuming_repeats_only_the_steps_since_the_checkpoint(
     lesson: Lesson, tmp_path: Path
 ) -> None:
-    """Of a training of 300 steps that stops in the 8th, the next goes on from the 6th."""
-    recipe = dataclasses.replace(RECIPE, steps=300)
+    """Of a training of 400 steps that stops in the 8th, the next goes on from the 6th."""
+    recipe = dataclasses.replace(RECIPE, steps=400)
     with pytest.raises(Stopped):
         train(lesson, tmp_path, recipe, stop_at=8)
     steps: list[int] = []

@@ -6,11 +6,11 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from headgate.distillation import STUDENTS, Recipe, control, subset
-from headgate.distillation.train import Taught, train_student
 from headgate.engines import codec_for, load
 from headgate.errors import InputError
 from headgate.objects import Build, canonical, parse
@@ -24,6 +24,9 @@ from headgate.optimize.served import as_items
 from headgate.quantization import BF16
 from headgate.report import words
 from headgate.runtime.servable import build_from_json
+
+if TYPE_CHECKING:
+    from headgate.distillation.train import Taught
 
 __all__ = [
     "on_this_machine",
@@ -76,6 +79,8 @@ class _Told:
 @transformation("distill.student")
 def student(call: Call) -> Mapping[str, Output]:
     """A student, trained on the teacher's outputs; its control, on texts alone."""
+    from headgate.distillation.train import train_student
+
     recipe = Recipe.from_json(call.c["recipe"])
     call.progress(0.0, f"preparing {recipe.steps} steps with {recipe.batch_texts} texts each")
     encoder = link_files(call, call.work_dir / "teacher", call.c["encoder"])
@@ -109,6 +114,8 @@ def student(call: Call) -> Mapping[str, Output]:
 
 
 def _taught(call: Call, part: int) -> Taught:
+    from headgate.distillation.train import Taught
+
     texts = parse(call.store.read(call.u[f"texts.{part}"]))
     name = f"outputs.{part}"
     outputs = np.load(call.path(name), allow_pickle=False) if name in call.u else None
