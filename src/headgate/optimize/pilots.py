@@ -238,6 +238,7 @@ def quality_pilots(
         if side is None or items is None:
             continue
         strata = _strata(contract, side, items, pilot.drawn)
+        width = items.value_range[1] - items.value_range[0]
         if sum(len(s.values) for s in strata) < 2:
             continue  # nearly all of its items errored: the whole evaluation will say so
         found.append(
@@ -245,9 +246,10 @@ def quality_pilots(
                 contract.metric,
                 side,
                 contract.limit,
-                items.value_range[1] - items.value_range[0],
+                width,
                 strata,
                 stops=contract.on_breach is not Action.WARN,
+                bounds=(-width, width) if side is Side.LOSS else items.value_range,
             )
         )
     return tuple(found)

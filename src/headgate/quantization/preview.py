@@ -72,6 +72,8 @@ class QualityPilot:
     """Of a loss, baseline less candidate where more is better: above 0 is worse."""
     stops: bool = True
     """Whether a breach stops a promotion, and does not just warn."""
+    bounds: tuple[float, float] = (-math.inf, math.inf)
+    """Beyond which no mean can lie."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,7 +294,7 @@ def quality(pilot: QualityPilot, *, again: bool) -> QualityForecast:
         metric=pilot.metric,
         side=pilot.side,
         limit=pilot.limit,
-        range=Range(found.mean, low, high),
+        range=Range(found.mean, max(low, pilot.bounds[0]), min(high, pilot.bounds[1])),
         meets=meets,
         # A gain that a pilot saw may be luck: what is needed is said as if there were none.
         n_required=required_n_paired_mean(

@@ -208,6 +208,9 @@ def test_a_value_that_must_stay_above_its_limit() -> None:
         for limit in (0.6, 0.95)
     )
     assert kept.meets > 0.999 > 0.05 > broken.meets
+    few = QualityPilot("agreement", Side.AT_LEAST, 0.6, 1.0, (Stratum(99, (1.0,) * 9),))
+    assert quality(few, again=True).range.high > 1
+    assert quality(replace(few, bounds=(0.0, 1.0)), again=True).range.high == 1
 
 
 @pytest.mark.parametrize("again", [True, False])
