@@ -14,7 +14,7 @@ from benchmarks.convention import Target, finish, parser
 Part = Callable[..., tuple[Mapping[str, Target], dict[str, object]]]
 """Called with ``quick``; targets and details."""
 
-PARTS = ("repair",)
+PARTS = ("kernels", "calibration_memory", "identical", "repair")
 """Each is the function of its name, in the module of its name."""
 
 

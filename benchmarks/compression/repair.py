@@ -25,8 +25,7 @@ from benchmarks.convention import Target, at_least, at_most
 from headgate.engines.onnxruntime_engine import OnnxRuntimeEngine
 from headgate.objects import Action, Axis, Bound, Contract, Direction, Verdict
 from headgate.quantization import INT8_STATIC_QDQ, Calibration
-from headgate.quantization.observe import measure_sensitivity
-from headgate.quantization.produce import quantize
+from headgate.quantization.produce import measure_sensitivity, quantize
 from headgate.quantization.repair import BUDGET, LEAST_KEPT, Repair
 from headgate.quantization.sensitivity import Layer
 from headgate.release import PairedItems, judge

@@ -17,10 +17,11 @@ import numpy as np
 from headgate.errors import EngineError
 from headgate.quantization.calibration import Interval, Observed, refuse_non_finite
 from headgate.quantization.facts import PRODUCTS
+from headgate.quantization.products import named
 from headgate.quantization.schemes import Calibration, Scheme
 from headgate.workload import Tensors
 
-__all__ = ["answered", "dynamic_int8", "ranges", "static_int8", "weights_by_group"]
+__all__ = ["answered", "dynamic_int8", "observe", "ranges", "static_int8", "weights_by_group"]
 
 _TABLES = "Gather"
 """Embedding tables are held in int8 too: nothing is multiplied, but they are half of the file."""
@@ -52,7 +53,8 @@ def static_int8(scheme: Scheme, source: Path, out: Path, items: Iterable[Tensors
     from onnxruntime.quantization.calibrate import CalibrationMethod
 
     assert scheme.calibration is not None
-    model = onnx.shape_inference.infer_shapes(onnx.load_model(source))
+    # The quantizer goes by names.
+    model = named(onnx.shape_inference.infer_shapes(onnx.load_model(source)))
     products = [n for n in _weighted(model.graph, PRODUCTS) if n.name not in scheme.keep]
     tables = [n for n in _weighted(model.graph, (_TABLES,)) if n.name not in scheme.keep]
     if not products and not tables:  # the quantizer takes an empty list for all nodes
@@ -89,7 +91,7 @@ def weights_by_group(scheme: Scheme, source: Path, out: Path) -> None:
 
     with _quiet():
         quantizer = MatMulNBitsQuantizer(
-            onnx.load_model(source),
+            named(onnx.load_model(source)),
             bits=scheme.weight_bits,
             block_size=scheme.group or 128,
             is_symmetric=False,
@@ -109,7 +111,7 @@ def ranges(
     ``EngineError`` where the model cannot run.
     """
     observed = {name: Observed(calibration) for name in tensors}
-    for seen in _run(source, tensors, items):
+    for seen in observe(source, tensors, items):
         for name, each in observed.items():
             each.add(seen[name])
     return {name: each.range for name, each in observed.items()}
@@ -117,10 +119,10 @@ def ranges(
 
 def answered(source: Path, items: Iterable[Tensors]) -> int:
     """How many items there are. Raises as ``ranges`` does, of what the model answers to each."""
-    return sum(1 for _ in _run(source, (), items))
+    return sum(1 for _ in observe(source, (), items))
 
 
-def _run(
+def observe(
     source: Path, tensors: Collection[str], items: Iterable[Tensors]
 ) -> Iterator[Mapping[str, Any]]:
     """Name -> values of each item's inputs, of the model's outputs and of ``tensors``; finite."""

@@ -15,10 +15,12 @@ from pathlib import Path
 from headgate.errors import EngineError, HeadgateError, InputError
 from headgate.quantization import onnx_files, openvino_files
 from headgate.quantization.calibration import by_item
-from headgate.quantization.schemes import Scheme
+from headgate.quantization.products import product_name, weighted_products
+from headgate.quantization.schemes import INT8_STATIC, Scheme
+from headgate.quantization.sensitivity import Layer, Sensitivity
 from headgate.workload import Tensors
 
-__all__ = ["openvino_ir", "quantize"]
+__all__ = ["measure_sensitivity", "openvino_ir", "quantize"]
 
 _ONNX = ("model.onnx",)
 _OPENVINO = ("model.bin", "model.xml")
@@ -67,6 +69,22 @@ def quantize(
     return {name: out_dir / name for name in sorted(names)}
 
 
+def measure_sensitivity(source: Path, calibration: Iterable[Tensors]) -> tuple[Layer, ...]:
+    """How much int8 disturbs each weighted product of ``source``, in one pass over ``calibration``.
+
+    Items count as for ``quantize``, which says what is raised.
+    """
+    import onnx
+
+    items = _Items(calibration)
+    _check_source(INT8_STATIC, source)
+    _check_calibration(items, calibration, source)
+    sensitivity = Sensitivity(weighted_products(onnx.load_model(source)))
+    for observed in onnx_files.observe(source, sensitivity.tensors, items):
+        sensitivity.add(observed)
+    return sensitivity.layers()
+
+
 def openvino_ir(source: Path, out_dir: Path) -> tuple[Path, Path]:
     """The same model in OpenVINO's format, weights unchanged: ``out_dir``/model.xml and .bin.
 
@@ -102,10 +120,12 @@ def _check_source(scheme: Scheme, source: Path) -> None:
         raise EngineError(
             f"it is not an ONNX model: {error}", where=str(source), fix="export it again"
         ) from error
-    unknown = [name for name in scheme.keep if name not in {n.name for n in graph.node}]
+    # ONNX Runtime's dynamic quantizer reads the file itself, and can spare only what is named there.
+    called = (lambda n: n.name) if scheme.activations == "dynamic" else product_name
+    unknown = set(scheme.keep) - {called(node) for node in graph.node}
     if unknown:
         raise InputError(
-            f"the model has no node {unknown[0]!r} to keep as it is",
+            f"the model has no node {min(unknown)!r} to keep as it is",
             where=str(source),
             fix="name nodes of the graph of this very export",
         )

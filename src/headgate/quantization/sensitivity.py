@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from headgate.errors import InputError
 from headgate.quantization.grids import affine_grid, symmetric_grid
 from headgate.quantization.products import WeightedProduct
 
@@ -112,25 +111,16 @@ class Sensitivity:
         return tuple(dict.fromkeys((*self._reads, *self._energies)))
 
     def add(self, observed: Mapping[str, Floats]) -> None:
-        """The values of ``tensors`` in one batch, unpadded: a padded row would count as a token.
-
-        Raises ``InputError`` for a value that is not finite.
-        """
+        """The values of ``tensors`` of one item: finite, and unpadded, or padding counts as rows."""
         for name, sample in self._reads.items():
-            sample.add(_rows(name, observed[name]))
+            sample.add(_rows(observed[name]))
         for name, sample in self._energies.items():
-            wide = _rows(name, observed[name]).astype(np.float64)
+            wide = _rows(observed[name]).astype(np.float64)
             sample.add(np.square(wide).sum(axis=1, keepdims=True))
 
     def layers(self) -> tuple[Layer, ...]:
-        """Every product, in graph order. Raises ``InputError`` where nothing was added."""
+        """Every product, in graph order; call it when something was added."""
         work = [self._reads[p.reads].count * p.weight.size for p in self._products]
-        if not sum(work):
-            raise InputError(
-                "nothing streamed through a product with a weight",
-                where="sensitivity",
-                fix="declare data: calibrate, for a model with MatMul or Gemm",
-            )
         total = sum(work)
         return tuple(
             Layer(p.name, self._noise(p), w / total)
@@ -144,12 +134,6 @@ class Sensitivity:
         return noise(x.rows, product.weight, low=x.low, high=x.high, energy=energy)
 
 
-def _rows(name: str, values: Floats) -> Floats:
-    """(..., width) as (rows, width). Raises ``InputError`` for what is not finite."""
-    if not np.isfinite(values).all():
-        raise InputError(
-            f"the tensor {name!r} is not finite on the calibration data",
-            where="calibration",
-            fix="find the item that the model answers with NaN, and mend or drop it",
-        )
+def _rows(values: Floats) -> Floats:
+    """(..., width) as (rows, width)."""
     return values.reshape(-1, values.shape[-1])

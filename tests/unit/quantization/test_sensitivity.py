@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from headgate.errors import EngineError, InputError
-from headgate.quantization.observe import measure_sensitivity
+from headgate.quantization.produce import measure_sensitivity
 from headgate.quantization.products import weighted_products
 from headgate.quantization.sensitivity import RowSample, Sensitivity, noise
 from headgate.workload import Tensors
@@ -168,12 +168,12 @@ def test_more_calibration_takes_no_more_memory(tmp_path: Path) -> None:
 
 def test_calibration_that_is_not_finite_is_named(tmp_path: Path) -> None:
     broken = [{"x": np.full((1, 16), np.nan, dtype=np.float32)}]
-    with pytest.raises(InputError, match="'x' is not finite"):
+    with pytest.raises(InputError, match="NaN in the tensor 'x'"):
         measure_sensitivity(two_layers(tmp_path / "m"), broken)
 
 
 def test_without_calibration_nothing_is_known(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="nothing streamed"):
+    with pytest.raises(InputError, match="no calibration data"):
         measure_sensitivity(two_layers(tmp_path / "m"), [])
 
 

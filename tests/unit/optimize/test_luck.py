@@ -1,0 +1,116 @@
+"""How much luck is in a calibration: resamples are made, judged, and held against the margin."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from headgate.engines.probe import read_profile
+from headgate.objects import Action, Axis, Bound, Build, Contract
+from headgate.optimize.inputs import Inputs
+from headgate.optimize.luck import Spread, calibration_luck, warnings
+from headgate.optimize.making import Maker
+from headgate.optimize.measure import Behaviour
+from headgate.optimize.models import Source
+from headgate.optimize.recorder import Recorder
+from tests.models import tiny_embedder, tiny_tokenizer
+
+from .conftest import NewRecorder
+
+WORDS = "ant bee cat dog eel fox gnu hen ibis jay kite lark mole newt owl pig quail ram seal toad"
+BEHAVIOUR = Behaviour("embed", True, None, None, {})
+
+
+@pytest.fixture
+def maker(recorder: Recorder, tmp_path: Path) -> Maker:
+    """The tiny embedder, twenty words to find, and thirty to calibrate on."""
+    store = recorder.store
+    rows = [{"id": f"p{i}", "passage": f"{w} {w}"} for i, w in enumerate(WORDS.split())]
+    asked = [
+        {"id": f"q{i}", "query": w, "relevant": [f"p{i}"]} for i, w in enumerate(WORDS.split())
+    ]
+    data = tmp_path / "evaluate.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in (*rows, *asked)), encoding="utf-8")
+    version = store.put_file(data)
+    recorder.register("evaluate", version, kind="dataset", schema="jsonl")
+    calibrate = tuple(f"{a}{b}" for a in "abcdef" for b in "vwxyz")
+    texts = store.put_bytes("\n".join(calibrate).encode())
+    recorder.register("calibrate", texts, kind="dataset", schema="text")
+    build = Build(
+        name="fp32",
+        task="embed",
+        engine="onnxruntime",
+        precision="fp32",
+        files={"model.onnx": store.put_file(tiny_embedder(tmp_path / "m.onnx"))},
+        tokenizer=store.put_file(tiny_tokenizer(tmp_path / "tokenizer.json")),
+        max_tokens=32,
+        threads=1,
+    )
+    inputs = SimpleNamespace(
+        calibrate=calibrate, versions={"evaluate": version, "calibrate": texts}
+    )
+    return Maker(recorder, Source(build, {}, "made"), cast("Inputs", inputs), read_profile())
+
+
+def test_each_resample_is_made_and_judged_of_its_own(maker: Maker) -> None:
+    """Three calibrations that draw other items, three judgements, and their lineage."""
+    spreads = calibration_luck(maker, BEHAVIOUR, "int8_static_qdq", resamples=3)
+    assert set(spreads) == {"recall@10", "mrr@10"}
+    assert all(len(s.means) == 3 and s.sd >= 0 for s in spreads.values())
+    made = [run for run in maker.recorder.runs if run.name == "quantize"]
+    found = [maker.recorder.store.get(run.entry).body["u"]["calibrate"] for run in made]
+    assert len(set(found)) == 3
+    calibration = maker.inputs.versions["calibrate"]
+    artifacts = [maker.recorder.store.latest("artifact", version=v) for v in found]
+    assert all(a is not None and calibration in a.body["lineage"] for a in artifacts)
+
+
+def test_the_same_seed_draws_the_same(maker: Maker) -> None:
+    """Asked again nothing is executed, and the answer is the same."""
+    first = calibration_luck(maker, BEHAVIOUR, "int8_static_qdq", resamples=2)
+    before = len(maker.recorder.runs)
+    assert calibration_luck(maker, BEHAVIOUR, "int8_static_qdq", resamples=2) == first
+    assert all(run.reused for run in maker.recorder.runs[before:])
+
+
+def test_another_seed_draws_others(maker: Maker, new_recorder: NewRecorder) -> None:
+    calibration_luck(maker, BEHAVIOUR, "int8_static_qdq", resamples=2)
+    other = Maker(new_recorder(seed=1), maker.source, maker.inputs, maker.profile)
+    calibration_luck(other, BEHAVIOUR, "int8_static_qdq", resamples=2)
+    drawn = [
+        {
+            m.recorder.store.get(r.entry).body["u"]["calibrate"]
+            for r in m.recorder.runs
+            if r.name == "quantize"
+        }
+        for m in (maker, other)
+    ]
+    assert not drawn[0] & drawn[1]
+
+
+def test_one_resample_has_no_spread(maker: Maker) -> None:
+    with pytest.raises(ValueError, match="two resamples"):
+        calibration_luck(maker, BEHAVIOUR, "int8_static_qdq", resamples=1)
+
+
+def contract(metric: str, bound: Bound, limit: float) -> Contract:
+    return Contract(
+        metric, Axis.QUALITY, bound, limit, "it is agreed", Action.ROLLBACK, "team", "previous"
+    )
+
+
+def test_a_spread_above_a_third_of_the_margin_warns() -> None:
+    """An SD of 0.01 against a margin of 0.02, not against 0.04, and not against a fixed floor."""
+    spreads = {"recall@10": Spread("recall@10", (0.69, 0.70, 0.71))}
+    assert spreads["recall@10"].sd == pytest.approx(0.01)
+    margin = Bound.NOT_BELOW_CURRENT_BY
+    (said,) = warnings(spreads, [contract("recall@10", margin, 0.02)])
+    assert "recall@10 varies by 0.01" in said
+    assert "3 calibrations" in said
+    assert not warnings(spreads, [contract("recall@10", margin, 0.04)])
+    assert not warnings(spreads, [contract("recall@10", Bound.AT_LEAST, 0.02)])
+    assert not warnings(spreads, [contract("mrr@10", margin, 0.02)])
