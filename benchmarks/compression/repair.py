@@ -12,20 +12,20 @@ import statistics
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
 from scipy.stats import spearmanr
 
-from benchmarks.compression.failing import Subject, population
+from benchmarks.compression.failing import Load, Subject, population
 from benchmarks.convention import Target, at_least, at_most
-from headgate.engines.onnxruntime_engine import OnnxRuntimeEngine
-from headgate.objects import Action, Axis, Bound, Contract, Direction, Verdict
-from headgate.quantization import INT8_STATIC_QDQ, Calibration
-from headgate.quantization.produce import measure_sensitivity, quantize
+from headgate.engines.openvino_engine import OpenVinoEngine
+from headgate.objects import Action, Axis, Bound, Contract, Direction, Verdict, digest
+from headgate.quantization import INT8_STATIC, Calibration
+from headgate.quantization.produce import measure_sensitivity, openvino_ir, quantize
 from headgate.quantization.repair import BUDGET, LEAST_KEPT, Repair
 from headgate.quantization.sensitivity import Layer
 from headgate.release import PairedItems, judge
@@ -33,8 +33,8 @@ from headgate.release import PairedItems, judge
 __all__ = ["repair"]
 
 _MARGIN = 0.01
-_INT8 = replace(INT8_STATIC_QDQ, calibration=Calibration("min_max"))
-"""Min-max clips nothing, so that outliers cost all that they can."""
+_INT8 = replace(INT8_STATIC, calibration=Calibration("min_max"))
+"""Without smoothing, which would take out again what was put in."""
 _ALONE = 12
 """Failing models of which every layer is quantized alone, to see what the ranking is worth."""
 _BLOCKS = 15
@@ -56,11 +56,12 @@ class Case:
     speedup: float = 0.0
     _held: dict[tuple[str, ...], bool] = field(default_factory=dict)
 
-    def build(self, keep: Sequence[str]) -> Path:
+    def build(self, keep: Sequence[str]) -> Load:
         scheme = replace(_INT8, keep=tuple(keep))
-        out = self.scratch / f"{abs(hash((self.subject.name, *keep)))}"
-        files = quantize(scheme, self.subject.model, out, calibration=self.subject.calibration)
-        return files["model.onnx"]
+        out = self.scratch / digest([self.subject.name, *keep])[-16:]
+        if not out.exists():
+            quantize(scheme, self.subject.model, out, calibration=self.subject.calibration)
+        return partial(OpenVinoEngine, out / "model.xml", out / "model.bin", threads=1)
 
     def holds(self, keep: Sequence[str]) -> bool:
         """Whether the gate's bound keeps the margin on the items that the search may see."""
@@ -72,7 +73,12 @@ class Case:
 
     @cached_property
     def holdout(self) -> Scores:
-        return self.subject.holdout(self.subject.model)
+        return self.subject.holdout(_exact(self.subject, self.scratch))
+
+
+def _exact(subject: Subject, scratch: Path) -> Load:
+    xml, weights = openvino_ir(subject.model, scratch / digest(subject.name)[-16:])
+    return partial(OpenVinoEngine, xml, weights, threads=1)
 
 
 def repair(*, quick: bool) -> tuple[Mapping[str, Target], dict[str, object]]:
@@ -115,7 +121,12 @@ def repair(*, quick: bool) -> tuple[Mapping[str, Target], dict[str, object]]:
         ),
     }
     return targets, {
-        "models": {"tried": tried, "int8 holds": sound, "no faster": slow, "failing": len(outcomes)},
+        "models": {
+            "tried": tried,
+            "int8 holds": sound,
+            "no faster": slow,
+            "failing": len(outcomes),
+        },
         "trials, median": statistics.median([int(str(o["trials"])) for o in outcomes] or [0]),
         "speed kept, median": statistics.median(kept or [float("nan")]),
         "certified on the holdout": sum(bool(o["certified"]) for o in outcomes),
@@ -131,7 +142,8 @@ def repair(*, quick: bool) -> tuple[Mapping[str, Target], dict[str, object]]:
 
 def _failing(subject: Subject, scratch: Path) -> Case | None:
     """The case, where int8 loses more than the margin on both splits."""
-    fp32 = subject.evaluate(subject.model)
+    exact = _exact(subject, scratch)
+    fp32 = subject.evaluate(exact)
     began = time.perf_counter()
     layers = measure_sensitivity(subject.model, subject.calibration)
     case = Case(subject, scratch, layers, time.perf_counter() - began, fp32)
@@ -140,7 +152,7 @@ def _failing(subject: Subject, scratch: Path) -> Case | None:
         return None
     if _lost(subject.holdout(plain), case.holdout) <= _MARGIN:
         return None
-    case.speedup = _faster(subject, subject.model, plain)
+    case.speedup = _faster(subject, exact, plain)
     return case
 
 
@@ -190,7 +202,10 @@ def _unguided(case: Case) -> dict[str, float]:
     graph = [replace(a, noise=(n - i) * a.work) for i, a in enumerate(case.layers)]
     rng = np.random.default_rng(0)
     drawn = [
-        [replace(a, noise=float(r) * a.work) for a, r in zip(case.layers, rng.random(n), strict=True)]
+        [
+            replace(a, noise=float(r) * a.work)
+            for a, r in zip(case.layers, rng.random(n), strict=True)
+        ]
         for _ in range(_ORDERS)
     ]
 
@@ -219,18 +234,18 @@ def _rank_correlation(case: Case) -> float:
     """
     names = [a.name for a in case.layers]
     batch = case.subject.timed[0]
-    exact = OnnxRuntimeEngine(case.subject.model, threads=1).run(batch).astype(np.float64)
+    exact = _exact(case.subject, case.scratch)().run(batch).astype(np.float64)
     moved = []
     for name in names:
         alone = case.build([other for other in names if other != name])
-        outputs = OnnxRuntimeEngine(alone, threads=1).run(batch)
+        outputs = alone().run(batch)
         moved.append(float(np.square(outputs - exact).sum() / np.square(exact).sum()))
     return float(spearmanr([a.noise for a in case.layers], moved).statistic)
 
 
-def _faster(subject: Subject, slow: Path, fast: Path) -> float:
+def _faster(subject: Subject, slow: Load, fast: Load) -> float:
     """Time of ``slow`` over that of ``fast``: median of the ratios of interleaved blocks."""
-    engines = [OnnxRuntimeEngine(path, threads=1) for path in (slow, fast)]
+    engines = [slow(), fast()]
 
     def seconds(k: int, repeats: int) -> float:
         start = time.perf_counter()

@@ -8,12 +8,13 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from headgate.errors import EngineError, InputError
 from headgate.quantization.optional import load_nncf, load_openvino
+from headgate.quantization.products import product_name
 from headgate.quantization.schemes import Scheme
 from headgate.workload import Tensors
 
@@ -56,7 +57,7 @@ def static_int8(
             model_type=nncf.ModelType.TRANSFORMER if transformer else None,
             preset=nncf.QuantizationPreset.MIXED,
             subset_size=count,
-            ignored_scope=nncf.IgnoredScope(names=list(scheme.keep)),
+            ignored_scope=nncf.IgnoredScope(names=_named(graph, source, scheme.keep)),
             advanced_parameters=nncf.AdvancedQuantizationParameters(
                 overflow_fix=nncf.OverflowFix.ENABLE if scheme.reduced_weights else None,
                 activations_range_estimator_params=ranges[calibration.method],
@@ -73,12 +74,13 @@ def weights_by_group(scheme: Scheme, source: Path, out: Path) -> None:
     """
     openvino, nncf = load_openvino(scheme.name), load_nncf(scheme.name)
     modes = nncf.CompressWeightsMode
+    graph = _read(openvino, source)
     with _explained(nncf, source):
         compressed = nncf.compress_weights(
-            _read(openvino, source),
+            graph,
             mode=modes.INT4_SYM if scheme.weight_bits == 4 else modes.INT8_SYM,
             group_size=scheme.group if scheme.weight_bits == 4 else None,
-            ignored_scope=nncf.IgnoredScope(names=list(scheme.keep)),
+            ignored_scope=nncf.IgnoredScope(names=_named(graph, source, scheme.keep)),
         )
     _save(openvino, compressed, out)
 
@@ -110,6 +112,30 @@ def _explained(nncf: Any, source: Path) -> Iterator[None]:
         raise
     except (RuntimeError, ValueError, KeyError, nncf.ValidationError) as error:
         raise EngineError(f"NNCF cannot quantize it: {error}", where=str(source)) from error
+
+
+def _named(graph: Any, source: Path, keep: Sequence[str]) -> list[str]:
+    """What OpenVINO calls the nodes of the ONNX model ``source`` that are called ``keep`` there.
+
+    Its own names are the same but for nodes that make an output of the model, and for a Gemm, which
+    becomes a product and an addition. Tensors keep their names: a node is found by what it makes.
+    """
+    import onnx
+
+    kept = set(keep)
+    nodes = onnx.load_model(source).graph.node if kept else ()
+    made = {name for node in nodes if product_name(node) in kept for name in node.output}
+    found = []
+    for node in graph.get_ops():
+        if not any(made & set(output.get_names()) for output in node.outputs()):
+            continue
+        # alpha (x @ w) + beta b, where the product has no tensor of its own
+        product = node
+        while product.get_type_name() in ("Add", "Multiply"):
+            product = product.input_value(0).get_node()
+        is_gemm = product.get_type_name() == "MatMul" and not product.output(0).get_names()
+        found.append((product if is_gemm else node).get_friendly_name())
+    return sorted(found)
 
 
 def _read(openvino: Any, source: Path) -> Any:

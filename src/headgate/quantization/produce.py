@@ -120,7 +120,7 @@ def _check_source(scheme: Scheme, source: Path) -> None:
         raise EngineError(
             f"it is not an ONNX model: {error}", where=str(source), fix="export it again"
         ) from error
-    # ONNX Runtime's dynamic quantizer reads the file itself, and can spare only what is named there.
+    # The dynamic quantizer reads the file itself, and can spare only what is named there.
     called = (lambda n: n.name) if scheme.activations == "dynamic" else product_name
     unknown = set(scheme.keep) - {called(node) for node in graph.node}
     if unknown:

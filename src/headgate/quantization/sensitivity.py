@@ -111,7 +111,7 @@ class Sensitivity:
         return tuple(dict.fromkeys((*self._reads, *self._energies)))
 
     def add(self, observed: Mapping[str, Floats]) -> None:
-        """The values of ``tensors`` of one item: finite, and unpadded, or padding counts as rows."""
+        """The values of ``tensors`` of one item: finite, and without padding."""
         for name, sample in self._reads.items():
             sample.add(_rows(observed[name]))
         for name, sample in self._energies.items():
