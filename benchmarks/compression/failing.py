@@ -60,25 +60,16 @@ class Subject:
 
 
 def population(scratch: Path, *, quick: bool) -> Iterator[Subject]:
-    """Subjects with outliers of every kind; whether int8 breaks them, only trying tells."""
-    bases = [*_classifiers(scratch, quick=quick)]
-    traps = [
-        Trap(tensors, channels, strength, seed=7 * tensors + channels)
-        for tensors, channels, strength in product((1, 2, 4), (1, 4), (30.0, 100.0, 300.0))
-    ]
-    for i, base in enumerate(bases):
-        for trap in traps[i % 3 :: 6] if quick else traps[i % 2 :: 2]:
-            yield trapped(base, trap, scratch)
+    """Subjects with outliers of many kinds; whether int8 breaks them, only trying tells."""
+    kinds = [*product((1, 2), (2, 8), (100.0, 300.0, 1_000.0))]
+    for i, base in enumerate(_classifiers(scratch, quick=quick)):
+        for seed, kind in enumerate(kinds[i % 3 :: 3]):
+            yield trapped(base, Trap(*kind, seed), scratch)
     if not quick:
         encoder = _encoder()
         yield encoder
-        for trap in (
-            Trap(1, 4, 30.0, 1),
-            Trap(2, 1, 30.0, 2),
-            Trap(3, 2, 60.0, 3),
-            Trap(4, 1, 100.0, 4),
-        ):
-            yield trapped(encoder, trap, scratch)
+        for seed, kind in enumerate([(1, 4, 30.0), (2, 1, 30.0), (3, 2, 100.0), (4, 1, 100.0)]):
+            yield trapped(encoder, Trap(*kind, seed), scratch)
 
 
 def trapped(subject: Subject, trap: Trap, scratch: Path) -> Subject:
@@ -126,7 +117,7 @@ def _classifiers(scratch: Path, *, quick: bool) -> Iterator[Subject]:
     for name, x, y in sets:
         order = np.random.default_rng(0).permutation(len(x))
         train, first, second = np.array_split(order, 3)
-        for products in (8,) if quick else (4, 8, 12):
+        for products in (12,) if quick else (8, 12, 16):
             path = scratch / f"{name}-{products}.onnx"
             _train(x[train], y[train], products=products, path=path)
             yield Subject(

@@ -35,10 +35,10 @@ __all__ = ["repair"]
 _MARGIN = 0.01
 _INT8 = replace(INT8_STATIC, calibration=Calibration("min_max"))
 """Without smoothing, which would take out again what was put in."""
-_ALONE = 12
+_ALONE = 4
 """Failing models of which every layer is quantized alone, to see what the ranking is worth."""
 _BLOCKS = 15
-_ORDERS = 5
+_ORDERS = 3
 """Random orders that the guided one is held against."""
 
 Scores = tuple[float, ...]
@@ -145,7 +145,7 @@ def _failing(subject: Subject, scratch: Path) -> Case | None:
     exact = _exact(subject, scratch)
     fp32 = subject.evaluate(exact)
     began = time.perf_counter()
-    layers = measure_sensitivity(subject.model, subject.calibration)
+    layers = measure_sensitivity(_INT8, subject.model, subject.calibration)
     case = Case(subject, scratch, layers, time.perf_counter() - began, fp32)
     plain = case.build(())
     if _lost(subject.evaluate(plain), fp32) <= _MARGIN:

@@ -16,7 +16,7 @@ from headgate.errors import EngineError, HeadgateError, InputError
 from headgate.quantization import onnx_files, openvino_files
 from headgate.quantization.calibration import by_item
 from headgate.quantization.products import product_name, weighted_products
-from headgate.quantization.schemes import INT8_STATIC, Scheme
+from headgate.quantization.schemes import Scheme
 from headgate.quantization.sensitivity import Layer, Sensitivity
 from headgate.workload import Tensors
 
@@ -69,17 +69,22 @@ def quantize(
     return {name: out_dir / name for name in sorted(names)}
 
 
-def measure_sensitivity(source: Path, calibration: Iterable[Tensors]) -> tuple[Layer, ...]:
-    """How much int8 disturbs each weighted product of ``source``, in one pass over ``calibration``.
+def measure_sensitivity(
+    scheme: Scheme, source: Path, calibration: Iterable[Tensors]
+) -> tuple[Layer, ...]:
+    """How much ``scheme``, static int8, disturbs each weighted product of ``source``: one pass.
 
-    Items count as for ``quantize``, which says what is raised.
+    Items count as for ``quantize``, which says what is raised. Ranges are taken to clip nothing.
     """
     import onnx
 
     items = _Items(calibration)
-    _check_source(INT8_STATIC, source)
+    _check_source(scheme, source)
     _check_calibration(items, calibration, source)
-    sensitivity = Sensitivity(weighted_products(onnx.load_model(source)))
+    assert scheme.calibration is not None
+    sensitivity = Sensitivity(
+        weighted_products(onnx.load_model(source)), smoothing=scheme.calibration.smoothing
+    )
     for observed in onnx_files.observe(source, sensitivity.tensors, items):
         sensitivity.add(observed)
     return sensitivity.layers()

@@ -36,7 +36,7 @@ class Layer:
 
 
 class RowSample:
-    """Some rows of a tensor that streams by, evenly spaced, and the range of all of it.
+    """Some rows of a tensor that streams by, evenly spaced, and the extremes of all of them.
 
     Every ``stride``-th row is kept. When there are more than ``limit``, every second of them goes
     and the stride doubles: bounded memory, no randomness, and the same rows of every tensor that
@@ -46,7 +46,9 @@ class RowSample:
     def __init__(self, limit: int = _ROWS) -> None:
         self.count = 0
         """Rows that streamed by."""
-        self.low, self.high = np.inf, -np.inf
+        self.lows: NDArray[np.float64] = np.array(np.inf)
+        self.highs: NDArray[np.float64] = np.array(-np.inf)
+        """Extremes of every column."""
         self._limit, self._stride = limit, 1
         self._kept: list[NDArray[np.float32]] = []
 
@@ -54,8 +56,8 @@ class RowSample:
         """``rows`` of shape (n, width), in the order in which they come."""
         if rows.size == 0:
             return
-        self.low = min(self.low, float(rows.min()))
-        self.high = max(self.high, float(rows.max()))
+        self.lows = np.minimum(self.lows, rows.min(axis=0))
+        self.highs = np.maximum(self.highs, rows.max(axis=0))
         first = -self.count % self._stride
         self._kept += [row.astype(np.float32) for row in rows[first :: self._stride]]
         self.count += len(rows)
@@ -70,25 +72,43 @@ class RowSample:
 
 
 def noise(
-    x: Floats, weight: Floats, *, low: float, high: float, energy: Floats | None = None
+    x: Floats,
+    weight: Floats,
+    *,
+    lows: Floats,
+    highs: Floats,
+    energy: Floats | None = None,
+    smoothing: float | None = None,
 ) -> float:
     """Median over rows of ``|x W - Q(x) Q(W)|^2 / |s|^2``: noise to signal of one layer in int8.
 
-    ``x`` (rows, inputs), ``weight`` (inputs, outputs). Q rounds activations to one affine grid from
-    ``low`` to ``high``, as a static scheme does, and each column of the weight to its own symmetric
-    one. ``energy`` (rows): |s|^2 of what the product is added to, bias and residual stream; of the
-    product itself where it is left out. The ratio is that of Pandey et al. (2023, arXiv
+    ``x`` (rows, inputs), ``weight`` (inputs, outputs). Q rounds activations to one affine grid that
+    spans the columns' ``lows`` and ``highs``, as a static scheme does, and each column of the
+    weight to its own symmetric one; with ``smoothing``, after SmoothQuant of that alpha has moved
+    outliers from x into W (arXiv 2211.10438, equation 4). ``energy`` (rows): |s|^2 of what the
+    product is added to, bias and residual stream; of the product itself where it is left out. The
+    ratio is that of Pandey et al. (2023, arXiv
     2302.05397), taken where the noise arises and not at the output, which would take one run of the
     model a layer. Against the stream, since noise in a branch that carries little of it does
     little harm; the median, since a few tokens of huge or no norm else decide it alone.
 
-    >>> round(noise(np.eye(2), np.eye(2), low=0.0, high=255.0), 3)
+    >>> noise(np.eye(2), np.eye(2), lows=np.zeros(2), highs=np.full(2, 255.0))
     0.0
     """
     wide, matrix = x.astype(np.float64), weight.astype(np.float64)
+    if smoothing is not None:
+        scale = _smoothing_scale(np.maximum(np.abs(lows), np.abs(highs)), matrix, smoothing)
+        wide, matrix, lows, highs = (
+            wide / scale,
+            matrix * scale[:, None],
+            lows / scale,
+            highs / scale,
+        )
     columns = symmetric_grid(np.abs(matrix).max(axis=0), bits=_BITS)
     exact = wide @ matrix
-    rounded = affine_grid(low, high, bits=_BITS).round(wide) @ columns.round(matrix)
+    rounded = affine_grid(float(lows.min()), float(highs.max()), bits=_BITS).round(
+        wide
+    ) @ columns.round(matrix)
     lost = np.square(exact - rounded).sum(axis=1)
     signal = np.square(exact).sum(axis=1) if energy is None else energy
     # A row of zeros has nothing to lose.
@@ -96,14 +116,28 @@ def noise(
     return float(np.median(lost[known] / signal[known])) if known.any() else 0.0
 
 
+def _smoothing_scale(
+    largest: Floats, weight: NDArray[np.float64], alpha: float
+) -> NDArray[np.float64]:
+    """max|x_j|^alpha / max|W_j|^(1 - alpha) of every input j; 1 where either is all zeros."""
+    rows = np.abs(weight).max(axis=1)
+    known = (largest > 0) & (rows > 0)
+    scale = np.ones(len(rows))
+    scale[known] = largest[known] ** alpha / rows[known] ** (1 - alpha)
+    return scale
+
+
 class Sensitivity:
     """One pass over calibration items: give it what it asks to see, and it knows every layer."""
 
-    def __init__(self, products: Sequence[WeightedProduct], *, rows: int = _ROWS) -> None:
-        self._products = tuple(products)
+    def __init__(
+        self, products: Sequence[WeightedProduct], *, smoothing: float | None = None
+    ) -> None:
+        """``smoothing``: SmoothQuant's alpha, of a scheme that has it."""
+        self._products, self._smoothing = tuple(products), smoothing
         # What is read once by several products is kept once.
-        self._reads = {p.reads: RowSample(rows) for p in self._products}
-        self._energies = {p.joins: RowSample(rows) for p in self._products}
+        self._reads = {p.reads: RowSample() for p in self._products}
+        self._energies = {p.joins: RowSample() for p in self._products}
 
     @property
     def tensors(self) -> tuple[str, ...]:
@@ -131,7 +165,14 @@ class Sensitivity:
         x, joined = self._reads[product.reads], self._energies[product.joins]
         # A sum that broadcasts the product has other rows; then it is held against itself.
         energy = joined.rows[:, 0] if joined.count == x.count else None
-        return noise(x.rows, product.weight, low=x.low, high=x.high, energy=energy)
+        return noise(
+            x.rows,
+            product.weight,
+            lows=x.lows,
+            highs=x.highs,
+            energy=energy,
+            smoothing=self._smoothing,
+        )
 
 
 def _rows(values: Floats) -> Floats:

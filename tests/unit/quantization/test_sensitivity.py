@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from headgate.errors import EngineError, InputError
+from headgate.quantization import INT8_STATIC_QDQ, Calibration
 from headgate.quantization.produce import measure_sensitivity
 from headgate.quantization.products import weighted_products
 from headgate.quantization.sensitivity import RowSample, Sensitivity, noise
@@ -19,6 +21,7 @@ from headgate.workload import Tensors
 from tests.models import TINY_VOCAB, tiny_cross_encoder, tiny_embedder
 
 RNG = np.random.default_rng
+ZERO, TOP = np.zeros(1), np.full(1, 255.0)
 
 
 def two_layers(path: Path, *, outlier: float = 1.0, branch: float = 1.0) -> Path:
@@ -58,7 +61,9 @@ def inputs(n: int, *, seed: int = 0) -> list[Tensors]:
 
 
 def noises(path: Path, batches: list[Tensors]) -> dict[str, float]:
-    return {layer.name: layer.noise for layer in measure_sensitivity(path, batches)}
+    return {
+        layer.name: layer.noise for layer in measure_sensitivity(INT8_STATIC_QDQ, path, batches)
+    }
 
 
 def test_an_outlier_channel_is_found_where_it_hurts(tmp_path: Path) -> None:
@@ -80,13 +85,21 @@ def test_noise_in_a_branch_counts_against_the_stream_that_it_returns_to(tmp_path
 def test_noise_is_what_rounding_both_sides_does() -> None:
     """By hand: 0.4 of a step of 1 is lost in each activation, and the weight is exact."""
     x = np.full((4, 1), 100.4)
-    assert noise(x, np.array([[1.0]]), low=0.0, high=255.0) == pytest.approx((0.4 / 100.4) ** 2)
+    assert noise(x, np.array([[1.0]]), lows=ZERO, highs=TOP) == pytest.approx((0.4 / 100.4) ** 2)
 
 
 def test_a_row_of_zeros_has_nothing_to_lose() -> None:
     x = np.array([[0.0], [0.0], [100.4]])
-    assert noise(x, np.eye(1), low=0.0, high=255.0) > 0
-    assert noise(np.zeros((3, 1)), np.eye(1), low=0.0, high=1.0) == 0.0
+    assert noise(x, np.eye(1), lows=ZERO, highs=TOP) > 0
+    assert noise(np.zeros((3, 1)), np.eye(1), lows=ZERO, highs=ZERO) == 0.0
+
+
+def test_smoothing_takes_an_outlier_channel_out_again(tmp_path: Path) -> None:
+    """A scheme that smooths is not told to leave out what smoothing mends."""
+    smooth = replace(INT8_STATIC_QDQ, calibration=Calibration("min_max", smoothing=0.5))
+    path = two_layers(tmp_path / "m", outlier=100.0)
+    (_, second) = measure_sensitivity(smooth, path, inputs(50))
+    assert second.noise < noises(path, inputs(50))["second"] / 10
 
 
 def test_work_is_each_products_share_of_the_multiplications(tmp_path: Path) -> None:
@@ -98,7 +111,9 @@ def test_work_is_each_products_share_of_the_multiplications(tmp_path: Path) -> N
         "attention_mask": np.ones_like(ids),
         "token_type_ids": np.zeros_like(ids),
     }
-    work = {layer.name: layer.work for layer in measure_sensitivity(path, [batch] * 3)}
+    work = {
+        layer.name: layer.work for layer in measure_sensitivity(INT8_STATIC_QDQ, path, [batch] * 3)
+    }
     total = 7 * 16 * 16 + 16
     assert work == {"projected": 7 * 16 * 16 / total, "logits": pytest.approx(16 / total)}
 
@@ -153,7 +168,8 @@ def test_a_sample_is_evenly_spaced_and_bounded(limit: int, n: int, seed: int) ->
     if n:
         stride = next(s for s in (2**k for k in range(12)) if len(rows[::s]) == len(kept))
         np.testing.assert_array_equal(kept, rows[::stride])
-        assert (sample.low, sample.high) == (rows.min(), rows.max())
+        np.testing.assert_array_equal(sample.lows, rows.min(axis=0))
+        np.testing.assert_array_equal(sample.highs, rows.max(axis=0))
     assert sample.count == n
 
 
@@ -169,25 +185,25 @@ def test_more_calibration_takes_no_more_memory(tmp_path: Path) -> None:
 def test_calibration_that_is_not_finite_is_named(tmp_path: Path) -> None:
     broken = [{"x": np.full((1, 16), np.nan, dtype=np.float32)}]
     with pytest.raises(InputError, match="NaN in the tensor 'x'"):
-        measure_sensitivity(two_layers(tmp_path / "m"), broken)
+        measure_sensitivity(INT8_STATIC_QDQ, two_layers(tmp_path / "m"), broken)
 
 
 def test_without_calibration_nothing_is_known(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no calibration data"):
-        measure_sensitivity(two_layers(tmp_path / "m"), [])
+        measure_sensitivity(INT8_STATIC_QDQ, two_layers(tmp_path / "m"), [])
 
 
 def test_a_dropped_input_is_noticed(tmp_path: Path) -> None:
     ids = np.full((1, 4), 5)
     with pytest.raises(InputError, match="without attention_mask"):
-        measure_sensitivity(tiny_embedder(tmp_path / "m"), [{"input_ids": ids}])
+        measure_sensitivity(INT8_STATIC_QDQ, tiny_embedder(tmp_path / "m"), [{"input_ids": ids}])
 
 
 def test_a_broken_model_is_named(tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     broken.write_bytes(b"not a model")
     with pytest.raises(EngineError) as error:
-        measure_sensitivity(broken, inputs(1))
+        measure_sensitivity(INT8_STATIC_QDQ, broken, inputs(1))
     assert error.value.where == str(broken)
 
 
