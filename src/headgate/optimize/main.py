@@ -97,7 +97,7 @@ def optimize(
         job = open_job(config, store, progress or Silent(), fresh=fresh)
         rules = register_rules(job)
         baseline = measure_baseline(job)
-        made, speed = make_candidates(job, baseline, preview(job, baseline.curve))
+        made, speed = make_candidates(job, rules.choose, baseline, preview(job, baseline.curve))
         power = plan_power(job, rules.certify, baseline, made, speed)
         tried = judge_candidates(job, rules.choose, baseline, made, speed)
         winner = winner_of(tried, speed)

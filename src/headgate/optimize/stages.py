@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -36,12 +36,14 @@ from headgate.optimize.measure import (
     measure_invariance,
     measure_quality,
 )
+from headgate.optimize.mending import Mended, Reference, mend
 from headgate.optimize.preview import Forecast
 from headgate.optimize.pricing import CACHES, NO_CACHE, Offer, Priced, Pricer, measured_offers
 from headgate.optimize.quality import QualitySamples
 from headgate.optimize.recorder import Recorded
 from headgate.optimize.rules import CHOOSING_BLOCKS, in_force
-from headgate.planning import CANDIDATES
+from headgate.planning import CANDIDATES, MENDED
+from headgate.quantization import INT8_STATIC
 from headgate.release import Rule
 from headgate.runtime.decisions import decided
 from headgate.runtime.servable import Servable
@@ -142,15 +144,17 @@ def measure_baseline(job: Job) -> Baseline:
 
 
 def make_candidates(
-    job: Job, baseline: Baseline, forecasts: Sequence[Forecast]
+    job: Job, rule: Rule, baseline: Baseline, forecasts: Sequence[Forecast]
 ) -> tuple[list[Tried], SpeedBlocks]:
     """Makes and measures every candidate that the preview did not skip; judges none.
 
-    One that failed in an earlier run is not tried again, unless the run is fresh or the environment
-    another.
+    An ``int8_static`` that breaks a promise of quality by ``rule`` is mended, and what comes of it
+    is one more. One that failed in an earlier run is not tried again, unless the run is fresh or
+    the environment another.
     """
     maker = Maker(replace(job.recorder, failures_stand=True), job.source, job.inputs, job.profile)
-    tried = [_measured(job, maker, forecast) for forecast in forecasts]
+    tried = [_measured(job, maker, f) for f in forecasts if f.name != MENDED.name]
+    tried += _mended(job, rule, baseline, maker, tried, forecasts)
     made = [t.build for t in tried if t.build is not None]
     speed = measure_blocks(
         job.recorder,
@@ -169,13 +173,53 @@ def judge_candidates(
     return [_judged(job, rule, baseline, t, speed) for t in tried]
 
 
+def _mended(
+    job: Job,
+    rule: Rule,
+    baseline: Baseline,
+    maker: Maker,
+    tried: Sequence[Tried],
+    forecasts: Sequence[Forecast],
+) -> list[Tried]:
+    """``int8_mixed``: where it is named, or where ``int8_static`` was made and does not hold."""
+    named = next((f for f in forecasts if f.name == MENDED.name), None)
+    plain = next((t for t in tried if t.name == INT8_STATIC.name and t.build is not None), None)
+    if named is None and plain is None:
+        return []
+    forecast = replace(named or plain.forecast, name=MENDED.name)  # type: ignore[union-attr]  # one is there
+    if forecast.skip:
+        return [Tried(forecast.name, forecast, skipped=forecast.skip)]
+    reference = Reference(
+        baseline.build, (baseline.quality, baseline.quality_run), baseline.invariance
+    )
+    found: list[Mended] = []
+
+    def make() -> Build:
+        found.append(mend(job, rule, reference, maker))
+        if found[0].build is None:
+            raise EngineError(found[0].because)
+        return found[0].build
+
+    made = _seen(job, maker, forecast, make)
+    if found and not found[0].needed and named is None:
+        return []
+    if found and found[0].build is not None:
+        job.notes.append(f"{MENDED.name}: {found[0].because}.")
+    return [made]
+
+
 def _measured(job: Job, maker: Maker, forecast: Forecast) -> Tried:
+    return _seen(job, maker, forecast, lambda: make_build(forecast.name, maker))
+
+
+def _seen(job: Job, maker: Maker, forecast: Forecast, make: Callable[[], Build]) -> Tried:
+    """What is made, measured; or the reason why it cannot be."""
     if forecast.skip:
         return Tried(forecast.name, forecast, skipped=forecast.skip)
     try:
         for role in CANDIDATES[forecast.name].learns_from:
             admit(job.recorder, role, job.inputs.versions, now=datetime.now(UTC))
-        build = make_build(forecast.name, maker)
+        build = make()
         job.register_build(build)
         quality, run = measure_quality(
             maker.recorder,

@@ -3,7 +3,13 @@
 Pure: every plan is made by the policies that will serve it, in virtual time.
 """
 
-from headgate.planning.candidates import BASELINE, CANDIDATES, TRIED_BY_DEFAULT, Candidate
+from headgate.planning.candidates import (
+    BASELINE,
+    CANDIDATES,
+    MENDED,
+    TRIED_BY_DEFAULT,
+    Candidate,
+)
 from headgate.planning.capacity import Capacity, keeps_promise, max_rate, rate_per_s, scale_to_rate
 from headgate.planning.choice import BATCHING_GRID, WAITS, PlanChoice, Skipped, choose
 from headgate.planning.search import LOAD, Policies, Search, Trial
@@ -20,6 +26,7 @@ __all__ = [
     "BATCHING_GRID",
     "CANDIDATES",
     "LOAD",
+    "MENDED",
     "TRIED_BY_DEFAULT",
     "WAITS",
     "Candidate",

@@ -16,6 +16,7 @@ from headgate.optimize.job import Job
 from headgate.optimize.making import Maker
 from headgate.optimize.recorder import Call, Output, transformation
 from headgate.optimize.stages import Baseline, Tried, make_candidates
+from headgate.release import Rule
 
 from .conftest import NewRecorder
 from .fakes import forecast, speed
@@ -43,7 +44,10 @@ def candidates(new_recorder: NewRecorder, *, fresh: bool = False) -> Tried:
     )
     baseline = SimpleNamespace(build=None)
     (tried,), _ = make_candidates(
-        cast("Job", job), cast("Baseline", baseline), [forecast("int8_dynamic")]
+        cast("Job", job),
+        cast("Rule", None),
+        cast("Baseline", baseline),
+        [forecast("int8_dynamic")],
     )
     return tried
 
