@@ -1,8 +1,8 @@
 """Mends an ``int8_static`` that breaks a promise of quality: a few layers stay as they are.
 
 Runs what ``quantization.repair`` asks for: each set of layers is made, answers the evaluation data,
-and is judged by the gate's own bound. Everything is recorded, so a killed search goes on where it
-was. Costs one decision where there is nothing to mend.
+and is held to the gate's own bounds. Everything is recorded, so a killed search goes on where it
+was. Costs nothing where there is nothing to mend.
 """
 
 from __future__ import annotations
@@ -11,17 +11,16 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from headgate.objects import Build, Contract
+from headgate.objects import Build, Contract, Verdict
 from headgate.optimize.blocks import measure_blocks
 from headgate.optimize.evidence import Scored, gather, paired
-from headgate.optimize.gate import judge_candidate
 from headgate.optimize.job import Job
 from headgate.optimize.making import Maker, make_build
 from headgate.optimize.making.quantized import layers_of, quantized
 from headgate.optimize.measure import Invariance, measure_quality
 from headgate.quantization import FP32_OPENVINO, INT8_MIXED, INT8_STATIC
 from headgate.quantization.repair import Repair, Why
-from headgate.release import Rule
+from headgate.release import Rule, judge
 
 __all__ = ["Mended", "Reference", "mend"]
 
@@ -103,13 +102,13 @@ def _mixed(maker: Maker, keep: Sequence[str]) -> Build:
 
 
 def _holds(job: Job, rule: Rule, reference: Reference, build: Build) -> bool:
-    """Whether the gate accepts it by the promises of quality alone, on the evaluation data."""
+    """Whether it is shown to keep every promise of quality, on the evaluation data, by the bounds
+    that the gate will pass it by. No decision: one is made of all that is promised, or of nothing.
+    """
     job.register_build(build)
     dataset = job.inputs.versions["evaluate"]
     ours = measure_quality(job.recorder, build, job.behaviour, dataset=dataset, split="evaluate")
     contracts = tuple(c for c in job.contracts if _is_quality(job, c, ours, reference.quality))
-    if not contracts:
-        return True
     evidence = gather(
         job.recorder,
         contracts,
@@ -122,16 +121,8 @@ def _holds(job: Job, rule: Rule, reference: Reference, build: Build) -> bool:
         speed_run=ours[1],
         own=job.own,
     )
-    decision, _ = judge_candidate(
-        job.recorder,
-        candidate=build.version,
-        current=reference.build.version,
-        rule=replace(rule, contracts=contracts),
-        samples=evidence.samples,
-        measurements=evidence.measurements,
-        detail=f"{build.name} by its quality alone",
-    )
-    return decision.accepted
+    verdicts = [judge(c, evidence.samples[c.metric], level=rule.pass_level) for c in contracts]
+    return all(result.verdict in (Verdict.PASS, Verdict.WARN) for result in verdicts)
 
 
 def _is_quality(job: Job, contract: Contract, ours: Scored, theirs: Scored) -> bool:
@@ -140,7 +131,7 @@ def _is_quality(job: Job, contract: Contract, ours: Scored, theirs: Scored) -> b
 
 
 def _times_faster(job: Job, build: Build, *, than: Build) -> float:
-    """Time of ``than`` over that of ``build`` for the same batches: median of interleaved blocks."""
+    """Time of ``than`` over that of ``build``, for the same batches: median of several blocks."""
     speed = measure_blocks(
         job.recorder, [than, build], job.behaviour, items=job.queries, n_blocks=_BLOCKS
     )

@@ -18,9 +18,9 @@ from headgate.quantization.products import product_name
 from headgate.quantization.schemes import Scheme
 from headgate.workload import Tensors
 
-__all__ = ["static_int8", "unchanged", "weights_by_group"]
+__all__ = ["MASK", "static_int8", "unchanged", "weights_by_group"]
 
-_MASK = "attention_mask"
+MASK = "attention_mask"
 
 
 def static_int8(
@@ -35,7 +35,7 @@ def static_int8(
     graph = _read(openvino, source)
     calibration = scheme.calibration
     assert calibration is not None
-    transformer = any(i.any_name == _MASK for i in graph.inputs)
+    transformer = any(i.any_name == MASK for i in graph.inputs)
     smoothing = calibration.smoothing if calibration.smoothing is not None else -1.0
     estimators = nncf.quantization.range_estimator.RangeEstimatorParametersSet
     ranges = {

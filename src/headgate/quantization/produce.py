@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from headgate.errors import EngineError, HeadgateError, InputError
@@ -74,17 +75,18 @@ def measure_sensitivity(
 ) -> tuple[Layer, ...]:
     """How much ``scheme``, static int8, disturbs each weighted product of ``source``: one pass.
 
-    Items count as for ``quantize``, which says what is raised. Ranges are taken to clip nothing.
+    Items count as for ``quantize``, which says what is raised.
     """
     import onnx
 
     items = _Items(calibration)
     _check_source(scheme, source)
     _check_calibration(items, calibration, source)
-    assert scheme.calibration is not None
-    sensitivity = Sensitivity(
-        weighted_products(onnx.load_model(source)), smoothing=scheme.calibration.smoothing
-    )
+    model, ranges = onnx.load_model(source), scheme.calibration
+    assert ranges is not None
+    if not any(i.name == openvino_files.MASK for i in model.graph.input):
+        ranges = replace(ranges, smoothing=None)  # NNCF smooths transformers only
+    sensitivity = Sensitivity(weighted_products(model), ranges)
     for observed in onnx_files.observe(source, sensitivity.tensors, items):
         sensitivity.add(observed)
     return sensitivity.layers()

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from headgate.quantization.calibration import Observed
 from headgate.quantization.grids import affine_grid, symmetric_grid
 from headgate.quantization.products import WeightedProduct
+from headgate.quantization.schemes import Calibration
 
 __all__ = ["Layer", "RowSample", "Sensitivity", "noise"]
 
@@ -72,43 +74,26 @@ class RowSample:
 
 
 def noise(
-    x: Floats,
-    weight: Floats,
-    *,
-    lows: Floats,
-    highs: Floats,
-    energy: Floats | None = None,
-    smoothing: float | None = None,
+    x: Floats, weight: Floats, *, low: float, high: float, energy: Floats | None = None
 ) -> float:
     """Median over rows of ``|x W - Q(x) Q(W)|^2 / |s|^2``: noise to signal of one layer in int8.
 
-    ``x`` (rows, inputs), ``weight`` (inputs, outputs). Q rounds activations to one affine grid that
-    spans the columns' ``lows`` and ``highs``, as a static scheme does, and each column of the
-    weight to its own symmetric one; with ``smoothing``, after SmoothQuant of that alpha has moved
-    outliers from x into W (arXiv 2211.10438, equation 4). ``energy`` (rows): |s|^2 of what the
-    product is added to, bias and residual stream; of the product itself where it is left out. The
-    ratio is that of Pandey et al. (2023, arXiv
+    ``x`` (rows, inputs), ``weight`` (inputs, outputs). Q rounds activations to one affine grid from
+    ``low`` to ``high``, as a static scheme does, and each column of the weight to its own symmetric
+    one. ``energy`` (rows): |s|^2 of what the product is added to, bias and residual stream; of the
+    product itself where it is left out. The ratio is that of Pandey et al. (2023, arXiv
     2302.05397), taken where the noise arises and not at the output, which would take one run of the
     model a layer. Against the stream, since noise in a branch that carries little of it does
     little harm; the median, since a few tokens of huge or no norm else decide it alone.
 
-    >>> noise(np.eye(2), np.eye(2), lows=np.zeros(2), highs=np.full(2, 255.0))
+    >>> noise(np.eye(2), np.eye(2), low=0.0, high=255.0)
     0.0
     """
     wide, matrix = x.astype(np.float64), weight.astype(np.float64)
-    if smoothing is not None:
-        scale = _smoothing_scale(np.maximum(np.abs(lows), np.abs(highs)), matrix, smoothing)
-        wide, matrix, lows, highs = (
-            wide / scale,
-            matrix * scale[:, None],
-            lows / scale,
-            highs / scale,
-        )
+    activations = affine_grid(low, high, bits=_BITS)
     columns = symmetric_grid(np.abs(matrix).max(axis=0), bits=_BITS)
     exact = wide @ matrix
-    rounded = affine_grid(float(lows.min()), float(highs.max()), bits=_BITS).round(
-        wide
-    ) @ columns.round(matrix)
+    rounded = activations.round(wide) @ columns.round(matrix)
     lost = np.square(exact - rounded).sum(axis=1)
     signal = np.square(exact).sum(axis=1) if energy is None else energy
     # A row of zeros has nothing to lose.
@@ -116,27 +101,15 @@ def noise(
     return float(np.median(lost[known] / signal[known])) if known.any() else 0.0
 
 
-def _smoothing_scale(
-    largest: Floats, weight: NDArray[np.float64], alpha: float
-) -> NDArray[np.float64]:
-    """max|x_j|^alpha / max|W_j|^(1 - alpha) of every input j; 1 where either is all zeros."""
-    rows = np.abs(weight).max(axis=1)
-    known = (largest > 0) & (rows > 0)
-    scale = np.ones(len(rows))
-    scale[known] = largest[known] ** alpha / rows[known] ** (1 - alpha)
-    return scale
-
-
 class Sensitivity:
     """One pass over calibration items: give it what it asks to see, and it knows every layer."""
 
-    def __init__(
-        self, products: Sequence[WeightedProduct], *, smoothing: float | None = None
-    ) -> None:
-        """``smoothing``: SmoothQuant's alpha, of a scheme that has it."""
-        self._products, self._smoothing = tuple(products), smoothing
+    def __init__(self, products: Sequence[WeightedProduct], calibration: Calibration) -> None:
+        """``calibration`` is that of the scheme: by which ranges it rounds, and how it smooths."""
+        self._products, self._smoothing = tuple(products), calibration.smoothing
         # What is read once by several products is kept once.
         self._reads = {p.reads: RowSample() for p in self._products}
+        self._ranges = {name: Observed(calibration) for name in self._reads}
         self._energies = {p.joins: RowSample() for p in self._products}
 
     @property
@@ -148,6 +121,7 @@ class Sensitivity:
         """The values of ``tensors`` of one item: finite, and without padding."""
         for name, sample in self._reads.items():
             sample.add(_rows(observed[name]))
+            self._ranges[name].add(observed[name])
         for name, sample in self._energies.items():
             wide = _rows(observed[name]).astype(np.float64)
             sample.add(np.square(wide).sum(axis=1, keepdims=True))
@@ -162,17 +136,36 @@ class Sensitivity:
         )
 
     def _noise(self, product: WeightedProduct) -> float:
-        x, joined = self._reads[product.reads], self._energies[product.joins]
+        read, joined = self._reads[product.reads], self._energies[product.joins]
         # A sum that broadcasts the product has other rows; then it is held against itself.
-        energy = joined.rows[:, 0] if joined.count == x.count else None
-        return noise(
-            x.rows,
-            product.weight,
-            lows=x.lows,
-            highs=x.highs,
-            energy=energy,
-            smoothing=self._smoothing,
-        )
+        energy = joined.rows[:, 0] if joined.count == read.count else None
+        x: Floats = read.rows
+        weight: Floats = product.weight
+        low, high = self._ranges[product.reads].range
+        if self._smoothing is not None:
+            scale = _smoothing_scale(read, weight, self._smoothing)
+            x, weight = x / scale, weight * scale[:, None]
+            # The range is to the extremes what it was before smoothing.
+            low *= _ratio((read.lows / scale).min(), read.lows.min())
+            high *= _ratio((read.highs / scale).max(), read.highs.max())
+        return noise(x, weight, low=low, high=high, energy=energy)
+
+
+def _smoothing_scale(
+    read: RowSample, weight: NDArray[np.float32], alpha: float
+) -> NDArray[np.float64]:
+    """max|x_j|^alpha / max|W_j|^(1 - alpha) of every input j: what SmoothQuant divides x by and
+    multiplies W with (arXiv 2211.10438, equation 4). 1 where either is all zeros."""
+    largest = np.maximum(np.abs(read.lows), np.abs(read.highs))
+    rows = np.abs(weight).max(axis=1)
+    known = (largest > 0) & (rows > 0)
+    scale = np.ones(len(rows))
+    scale[known] = largest[known] ** alpha / rows[known] ** (1 - alpha)
+    return scale
+
+
+def _ratio(a: float, b: float) -> float:
+    return float(a / b) if b else 1.0
 
 
 def _rows(values: Floats) -> Floats:

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
+import numpy as np
 import pytest
 
-from headgate.objects import Build
+from headgate.engines.onnxruntime_engine import OnnxRuntimeEngine
+from headgate.engines.probe import read_profile
+from headgate.objects import Bound, Build
 from headgate.optimize import mending, stages
+from headgate.optimize.inputs import Inputs
 from headgate.optimize.job import Job
 from headgate.optimize.making import Maker
+from headgate.optimize.making.quantized import quantized
+from headgate.optimize.measure import Behaviour, measure_quality
 from headgate.optimize.mending import Mended, Reference, mend
+from headgate.optimize.models import Source
+from headgate.optimize.recorder import Recorder
 from headgate.optimize.stages import Baseline, Tried
-from headgate.quantization import Layer
+from headgate.quantization import FP32_OPENVINO, INT8_STATIC, Calibration, Layer
 from headgate.release import Rule
+from tests.models import outlier_chain
 
-from .fakes import RUN, build, forecast, invariance, quality
+from .fakes import RUN, build, contract, forecast, invariance, quality
 
 LAYERS = (Layer("query", 0.1, 0.2), Layer("up", 0.01, 0.4), Layer("down", 0.9, 0.1))
 """The rest of the work, 0.3, is of layers that nothing is said about."""
@@ -62,7 +73,7 @@ def needs(*layers: str) -> Holds:
     return lambda made: made.name.startswith("fp32") or set(layers) <= set(made.name.split())
 
 
-def test_where_int8_holds_it_costs_one_decision(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_int8_holds_nothing_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, lambda made: True)
     assert world.mend() == Mended(None, False, "int8_static keeps what was promised of quality")
     assert world.judged == ["int8_static"]
@@ -103,6 +114,91 @@ def test_data_that_cannot_even_show_it_of_fp32_cost_no_trials(
     world = World(monkeypatch, lambda made: False)
     assert "not even fp32" in world.mend().because
     assert world.judged == ["int8_static", "fp32_openvino"]
+
+
+@pytest.fixture
+def broken(recorder: Recorder, tmp_path: Path) -> tuple[Job, Reference, Maker]:
+    """A classifier of six layers with an outlier before the fourth, on 400 rows that it is right
+    about itself, under a promise to stay within 0.08 of that."""
+    pytest.importorskip("openvino")
+    rng, store = np.random.default_rng(0), recorder.store
+    model = outlier_chain(tmp_path / "m.onnx", widths=(16, 24, 24, 24, 24, 24, 4), before=3)
+    rows = np.sign(rng.normal(size=(400, 16))).astype(np.float32)
+    labels = OnnxRuntimeEngine(model, threads=1).run({"x": rows}).argmax(axis=1)
+    data = tmp_path / "evaluate.jsonl"
+    data.write_text(
+        "".join(
+            json.dumps({"id": f"i{k}", "input": row.tolist(), "label": int(label)}) + "\n"
+            for k, (row, label) in enumerate(zip(rows, labels, strict=True))
+        ),
+        encoding="utf-8",
+    )
+    versions = {"evaluate": store.put_file(data), "workload": store.put_bytes(b"asked")}
+    for name, version in versions.items():
+        recorder.register(name, version, kind="dataset", schema="jsonl")
+    fp32 = build(files={"model.onnx": store.put_file(model)}, threads=1)
+    inputs = SimpleNamespace(
+        versions=versions,
+        holdout="sealed",
+        calibrate=tuple(np.sign(rng.normal(size=(50, 16))).astype(np.float32)),
+    )
+    behaviour = Behaviour("classify", True, None, None, {})
+    scored = measure_quality(
+        recorder, fp32, behaviour, dataset=versions["evaluate"], split="evaluate"
+    )
+    job = SimpleNamespace(
+        recorder=recorder,
+        inputs=inputs,
+        behaviour=behaviour,
+        own={},
+        contracts=(contract("accuracy", Bound.NOT_BELOW_CURRENT_BY, 0.08),),
+        register_build=lambda made: store.put_bytes(made.content),
+    )
+    store.put_bytes(fp32.content)
+    maker = Maker(recorder, Source(fp32, {}, "made"), cast("Inputs", inputs), read_profile())
+    return cast("Job", job), Reference(fp32, scored, invariance()), maker
+
+
+RULE = Rule(
+    endpoint="docs",
+    split="evaluate",
+    dataset="sha256:evaluate",
+    contracts=(),
+    metrics={},
+    planned_n={},
+    seed=0,
+)
+
+
+def test_a_model_that_int8_breaks_is_mended_and_every_trial_is_on_record(
+    broken: tuple[Job, Reference, Maker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With engines and quantizers as they are: what reads the outlier stays in fp32, and a search
+    that was killed finds every trial made and judged."""
+    job, reference, maker = broken
+    int8 = replace(INT8_STATIC, calibration=Calibration("min_max"))  # clips no outlier
+    schemes = {int8.name: int8, FP32_OPENVINO.name: FP32_OPENVINO}
+    monkeypatch.setattr(mending, "INT8_MIXED", replace(int8, name="int8_mixed"))
+    monkeypatch.setattr(
+        mending,
+        "make_build",
+        lambda name, maker: quantized(maker, maker.source.build, schemes[name], name=name),
+    )
+    monkeypatch.setattr(
+        mending,
+        "_times_faster",
+        lambda job, made, *, than: 0.9 if made.name == "int8_mixed" else 2.0,
+    )
+    found = mend(job, RULE, reference, maker)
+    assert found.build is not None, found.because
+    assert "leaves product3 in fp32" in found.because
+    executed = [run.name for run in job.recorder.runs]
+    assert executed.count("quantize.sensitivity") == 1
+    assert "gate.decide" not in executed
+    assert executed.count("quantize") >= 2
+    before = len(job.recorder.runs)
+    assert mend(job, RULE, reference, maker) == found
+    assert all(run.reused for run in job.recorder.runs[before:])
 
 
 def row(name: str = "int8_static") -> Tried:

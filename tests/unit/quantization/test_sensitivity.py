@@ -21,7 +21,8 @@ from headgate.workload import Tensors
 from tests.models import TINY_VOCAB, tiny_cross_encoder, tiny_embedder
 
 RNG = np.random.default_rng
-ZERO, TOP = np.zeros(1), np.full(1, 255.0)
+PLAIN = replace(INT8_STATIC_QDQ, calibration=Calibration("min_max"))
+"""Static int8 that clips nothing."""
 
 
 def two_layers(path: Path, *, outlier: float = 1.0, branch: float = 1.0) -> Path:
@@ -61,9 +62,7 @@ def inputs(n: int, *, seed: int = 0) -> list[Tensors]:
 
 
 def noises(path: Path, batches: list[Tensors]) -> dict[str, float]:
-    return {
-        layer.name: layer.noise for layer in measure_sensitivity(INT8_STATIC_QDQ, path, batches)
-    }
+    return {layer.name: layer.noise for layer in measure_sensitivity(PLAIN, path, batches)}
 
 
 def test_an_outlier_channel_is_found_where_it_hurts(tmp_path: Path) -> None:
@@ -85,21 +84,45 @@ def test_noise_in_a_branch_counts_against_the_stream_that_it_returns_to(tmp_path
 def test_noise_is_what_rounding_both_sides_does() -> None:
     """By hand: 0.4 of a step of 1 is lost in each activation, and the weight is exact."""
     x = np.full((4, 1), 100.4)
-    assert noise(x, np.array([[1.0]]), lows=ZERO, highs=TOP) == pytest.approx((0.4 / 100.4) ** 2)
+    assert noise(x, np.array([[1.0]]), low=0.0, high=255.0) == pytest.approx((0.4 / 100.4) ** 2)
 
 
 def test_a_row_of_zeros_has_nothing_to_lose() -> None:
     x = np.array([[0.0], [0.0], [100.4]])
-    assert noise(x, np.eye(1), lows=ZERO, highs=TOP) > 0
-    assert noise(np.zeros((3, 1)), np.eye(1), lows=ZERO, highs=ZERO) == 0.0
+    assert noise(x, np.eye(1), low=0.0, high=255.0) > 0
+    assert noise(np.zeros((3, 1)), np.eye(1), low=0.0, high=1.0) == 0.0
 
 
 def test_smoothing_takes_an_outlier_channel_out_again(tmp_path: Path) -> None:
     """A scheme that smooths is not told to leave out what smoothing mends."""
-    smooth = replace(INT8_STATIC_QDQ, calibration=Calibration("min_max", smoothing=0.5))
+    products = weighted_products(onnx.load(two_layers(tmp_path / "m", outlier=100.0)))
+    seen = {p.reads: RNG(1).normal(size=(50, len(p.weight))) for p in products}
+    seen["b"][:, 3] *= 100
+    seen["a"], seen["y"] = np.ones((50, 32)), np.ones((50, 16))
+
+    def second(smoothing: float | None) -> float:
+        sensitivity = Sensitivity(products, Calibration("min_max", smoothing=smoothing))
+        sensitivity.add(seen)
+        return sensitivity.layers()[1].noise
+
+    assert second(0.5) < second(None) / 10
+
+
+def test_a_range_that_clips_is_seen_to(tmp_path: Path) -> None:
+    """The scheme's own calibration decides what is lost: here it cuts off half of the values."""
+    clipping = replace(PLAIN, calibration=Calibration("percentile", share=0.5))
+    path = two_layers(tmp_path / "m")
+    clipped = {a.name: a.noise for a in measure_sensitivity(clipping, path, inputs(50))}
+    assert clipped["first"] > 100 * noises(path, inputs(50))["first"]
+
+
+def test_only_a_model_with_a_mask_is_smoothed(tmp_path: Path) -> None:
+    """So NNCF does it, and so sensitivity must see it."""
+    smooth = replace(PLAIN, calibration=Calibration("min_max", smoothing=0.5))
     path = two_layers(tmp_path / "m", outlier=100.0)
-    (_, second) = measure_sensitivity(smooth, path, inputs(50))
-    assert second.noise < noises(path, inputs(50))["second"] / 10
+    assert measure_sensitivity(smooth, path, inputs(50)) == measure_sensitivity(
+        PLAIN, path, inputs(50)
+    )
 
 
 def test_work_is_each_products_share_of_the_multiplications(tmp_path: Path) -> None:
@@ -111,9 +134,7 @@ def test_work_is_each_products_share_of_the_multiplications(tmp_path: Path) -> N
         "attention_mask": np.ones_like(ids),
         "token_type_ids": np.zeros_like(ids),
     }
-    work = {
-        layer.name: layer.work for layer in measure_sensitivity(INT8_STATIC_QDQ, path, [batch] * 3)
-    }
+    work = {layer.name: layer.work for layer in measure_sensitivity(PLAIN, path, [batch] * 3)}
     total = 7 * 16 * 16 + 16
     assert work == {"projected": 7 * 16 * 16 / total, "logits": pytest.approx(16 / total)}
 
@@ -175,7 +196,9 @@ def test_a_sample_is_evenly_spaced_and_bounded(limit: int, n: int, seed: int) ->
 
 def test_more_calibration_takes_no_more_memory(tmp_path: Path) -> None:
     """What is kept of ten thousand rows is no more than of a thousand."""
-    sensitivity = Sensitivity(weighted_products(onnx.load(two_layers(tmp_path / "m"))))
+    sensitivity = Sensitivity(
+        weighted_products(onnx.load(two_layers(tmp_path / "m"))), Calibration("min_max")
+    )
     values = {t: np.ones((10_000, 16 if t in "xy" else 32)) for t in sensitivity.tensors}
     sensitivity.add(values)
     kept = [*sensitivity._reads.values(), *sensitivity._energies.values()]
@@ -185,25 +208,25 @@ def test_more_calibration_takes_no_more_memory(tmp_path: Path) -> None:
 def test_calibration_that_is_not_finite_is_named(tmp_path: Path) -> None:
     broken = [{"x": np.full((1, 16), np.nan, dtype=np.float32)}]
     with pytest.raises(InputError, match="NaN in the tensor 'x'"):
-        measure_sensitivity(INT8_STATIC_QDQ, two_layers(tmp_path / "m"), broken)
+        measure_sensitivity(PLAIN, two_layers(tmp_path / "m"), broken)
 
 
 def test_without_calibration_nothing_is_known(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no calibration data"):
-        measure_sensitivity(INT8_STATIC_QDQ, two_layers(tmp_path / "m"), [])
+        measure_sensitivity(PLAIN, two_layers(tmp_path / "m"), [])
 
 
 def test_a_dropped_input_is_noticed(tmp_path: Path) -> None:
     ids = np.full((1, 4), 5)
     with pytest.raises(InputError, match="without attention_mask"):
-        measure_sensitivity(INT8_STATIC_QDQ, tiny_embedder(tmp_path / "m"), [{"input_ids": ids}])
+        measure_sensitivity(PLAIN, tiny_embedder(tmp_path / "m"), [{"input_ids": ids}])
 
 
 def test_a_broken_model_is_named(tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     broken.write_bytes(b"not a model")
     with pytest.raises(EngineError) as error:
-        measure_sensitivity(INT8_STATIC_QDQ, broken, inputs(1))
+        measure_sensitivity(PLAIN, broken, inputs(1))
     assert error.value.where == str(broken)
 
 
