@@ -145,7 +145,7 @@ def _failing(subject: Subject, scratch: Path) -> Case | None:
     exact = _exact(subject, scratch)
     fp32 = subject.evaluate(exact)
     began = time.perf_counter()
-    layers = measure_sensitivity(_INT8, subject.model, subject.calibration)
+    layers = measure_sensitivity(_INT8, subject.model, subject.calibration, scratch=scratch)
     case = Case(subject, scratch, layers, time.perf_counter() - began, fp32)
     plain = case.build(())
     if _lost(subject.evaluate(plain), fp32) <= _MARGIN:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,11 @@ import numpy as np
 from headgate.errors import EngineError
 from headgate.quantization.calibration import Interval, Observed, refuse_non_finite
 from headgate.quantization.facts import PRODUCTS
-from headgate.quantization.products import named
+from headgate.quantization.products import named, product_name
 from headgate.quantization.schemes import Calibration, Scheme
 from headgate.workload import Tensors
 
-__all__ = ["answered", "dynamic_int8", "observe", "ranges", "static_int8", "weights_by_group"]
+__all__ = ["dynamic_int8", "observe", "ranges", "static_int8", "weights_by_group"]
 
 _TABLES = "Gather"
 """Embedding tables are held in int8 too: nothing is multiplied, but they are half of the file."""
@@ -41,7 +42,8 @@ def dynamic_int8(scheme: Scheme, source: Path, out: Path) -> None:
             per_channel=True,
             reduce_range=scheme.reduced_weights,
             weight_type=QuantType.QInt8,
-            nodes_to_exclude=list(scheme.keep),
+            # It makes a MatMul of every Gemm first, under this name.
+            nodes_to_exclude=[*scheme.keep, *(f"{name}_MatMul" for name in scheme.keep)],
         )
     link.unlink()
 
@@ -53,14 +55,20 @@ def static_int8(scheme: Scheme, source: Path, out: Path, items: Iterable[Tensors
     from onnxruntime.quantization.calibrate import CalibrationMethod
 
     assert scheme.calibration is not None
-    # The quantizer goes by names.
-    model = named(onnx.shape_inference.infer_shapes(onnx.load_model(source)))
-    products = [n for n in _weighted(model.graph, PRODUCTS) if n.name not in scheme.keep]
-    tables = [n for n in _weighted(model.graph, (_TABLES,)) if n.name not in scheme.keep]
-    if not products and not tables:  # the quantizer takes an empty list for all nodes
+    given = [n.input[0] for n in _weighted(onnx.load_model(source).graph, PRODUCTS, scheme.keep)]
+    found = ranges(source, given, items, scheme.calibration, scratch=out.parent)
+    model = named(onnx.load_model(source))  # the quantizer goes by names
+    chosen = _weighted(model.graph, (*PRODUCTS, _TABLES), scheme.keep)
+    if not chosen:  # the quantizer takes an empty list for all nodes
         out.write_bytes(source.read_bytes())
         return
-    found = ranges(source, [n.input[0] for n in products], items, scheme.calibration)
+    # It wants types, and would infer all shapes on two copies of the model, but for this mark.
+    floating = found.keys() | {n.output[0] for n in chosen if n.op_type == _TABLES}
+    model.graph.value_info.extend(
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
+        for name in sorted(floating - {i.name for i in model.graph.input})
+    )
+    model.metadata_props.add(key="onnx.infer", value="onnxruntime.quant")
     floats = {name: tuple(np.float32(end) for end in ends) for name, ends in found.items()}
     data = {n: TensorData(lowest=low, highest=high) for n, (low, high) in floats.items()}
     with _quiet():
@@ -71,7 +79,7 @@ def static_int8(scheme: Scheme, source: Path, out: Path, items: Iterable[Tensors
             weight_qType=QuantType.QInt8,
             activation_qType=QuantType.QUInt8,
             tensors_range=TensorsData(CalibrationMethod.MinMax, data),
-            nodes_to_quantize=[n.name for n in (*products, *tables)],
+            nodes_to_quantize=[n.name for n in chosen],
             nodes_to_exclude=[],
             op_types_to_quantize=[*PRODUCTS, _TABLES],
             # A product that gives floats loses least, and the kernel adds the bias on the way.
@@ -103,7 +111,12 @@ def weights_by_group(scheme: Scheme, source: Path, out: Path) -> None:
 
 
 def ranges(
-    source: Path, tensors: Collection[str], items: Iterable[Tensors], calibration: Calibration
+    source: Path,
+    tensors: Collection[str],
+    items: Iterable[Tensors],
+    calibration: Calibration,
+    *,
+    scratch: Path,
 ) -> Mapping[str, Interval]:
     """The range of each of ``tensors`` of the model, over all items, one in memory at a time.
 
@@ -111,39 +124,54 @@ def ranges(
     ``EngineError`` where the model cannot run.
     """
     observed = {name: Observed(calibration) for name in tensors}
-    for seen in observe(source, tensors, items):
+    for seen in observe(source, observed, items, scratch=scratch) if observed else ():
         for name, each in observed.items():
             each.add(seen[name])
     return {name: each.range for name, each in observed.items()}
 
 
-def answered(source: Path, items: Iterable[Tensors]) -> int:
-    """How many items there are. Raises as ``ranges`` does, of what the model answers to each."""
-    return sum(1 for _ in observe(source, (), items))
-
-
 def observe(
-    source: Path, tensors: Collection[str], items: Iterable[Tensors]
+    source: Path, tensors: Collection[str], items: Iterable[Tensors], *, scratch: Path
 ) -> Iterator[Mapping[str, Any]]:
     """Name -> values of each item's inputs, of the model's outputs and of ``tensors``; finite."""
+    shown = scratch / "observed.onnx"
+    _show(source, tensors, shown)
+    yield from _run(shown, items, source)
+    shown.unlink()
+
+
+def _show(source: Path, tensors: Collection[str], out: Path) -> None:
+    """The same model with ``tensors`` as further outputs.
+
+    Two messages one after the other are one message with the lists of both (protobuf's encoding,
+    "last one wins"), so nothing of the weights has to pass through memory.
+    """
     import onnx
+
+    graph = onnx.load_model(source).graph
+    known = {each.name for each in (*graph.output, *graph.input)}
+    more = onnx.ModelProto()
+    more.graph.output.extend(
+        onnx.ValueInfoProto(name=name) for name in tensors if name not in known
+    )
+    shutil.copyfile(source, out)
+    with out.open("ab") as file:
+        file.write(more.SerializeToString())
+
+
+def _run(model: Path, items: Iterable[Tensors], source: Path) -> Iterator[Mapping[str, Any]]:
+    """Name -> values of each item's inputs and of all that the model gives; all of it finite."""
     import onnxruntime
 
-    model = onnx.load_model(source)
-    known = {each.name for each in (*model.graph.output, *model.graph.input)}
-    model.graph.output.extend(
-        onnx.ValueInfoProto(name=name) for name in dict.fromkeys(tensors) if name not in known
-    )
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = 1
     try:
         session = onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+            str(model), options, providers=["CPUExecutionProvider"]
         )
     except Exception as error:  # its exception classes share no root below Exception
         raise EngineError(f"ONNX Runtime cannot run it: {error}", where=str(source)) from error
-    del model
     inputs = [i.name for i in session.get_inputs()]
     outputs = [o.name for o in session.get_outputs()]
     for number, item in enumerate(items, 1):
@@ -157,12 +185,16 @@ def observe(
         yield seen
 
 
-def _weighted(graph: Any, operators: Sequence[str]) -> list[Any]:
-    """The nodes of ``operators`` that read a float weight of the model."""
+def _weighted(graph: Any, operators: Sequence[str], keep: Collection[str]) -> list[Any]:
+    """The nodes of ``operators`` that read a float weight of the model, but for those to keep."""
     import onnx
 
     weights = {w.name for w in graph.initializer if w.data_type == onnx.TensorProto.FLOAT}
-    return [n for n in graph.node if n.op_type in operators and weights & set(n.input)]
+    return [
+        n
+        for n in graph.node
+        if n.op_type in operators and weights & set(n.input) and product_name(n) not in keep
+    ]
 
 
 @contextlib.contextmanager

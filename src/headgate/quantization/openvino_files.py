@@ -1,6 +1,6 @@
 """Quantized models in OpenVINO's format, made with NNCF, which takes its statistics itself.
 
-It passes over NaN without a word: look at the items first (``onnx_files.answered``).
+It passes over NaN without a word, so the model answers every item first.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from headgate.errors import EngineError, InputError
-from headgate.quantization.optional import load_nncf, load_openvino
+from headgate.quantization.calibration import refuse_non_finite
+from headgate.quantization.optional import load_nncf, load_openvino, without_torch
 from headgate.quantization.products import product_name
 from headgate.quantization.schemes import Scheme
 from headgate.workload import Tensors
@@ -23,10 +24,8 @@ __all__ = ["MASK", "static_int8", "unchanged", "weights_by_group"]
 MASK = "attention_mask"
 
 
-def static_int8(
-    scheme: Scheme, source: Path, out: Path, items: Iterable[Tensors], *, count: int
-) -> None:
-    """int8 weights and activations with fixed scales, of ``count`` items, read several times.
+def static_int8(scheme: Scheme, source: Path, out: Path, items: Iterable[Tensors]) -> None:
+    """int8 weights and activations with fixed scales.
 
     A model with a mask is taken for a transformer: NNCF leaves more of it in floats, and smooths
     where the scheme says so.
@@ -56,7 +55,7 @@ def static_int8(
             nncf.Dataset(items),
             model_type=nncf.ModelType.TRANSFORMER if transformer else None,
             preset=nncf.QuantizationPreset.MIXED,
-            subset_size=count,
+            subset_size=_answered(openvino, graph, items),
             ignored_scope=nncf.IgnoredScope(names=_named(graph, source, scheme.keep)),
             advanced_parameters=nncf.AdvancedQuantizationParameters(
                 overflow_fix=nncf.OverflowFix.ENABLE if scheme.reduced_weights else None,
@@ -73,8 +72,8 @@ def weights_by_group(scheme: Scheme, source: Path, out: Path) -> None:
     Embedding tables, and the last product, take 8 bits.
     """
     openvino, nncf = load_openvino(scheme.name), load_nncf(scheme.name)
-    modes = nncf.CompressWeightsMode
     graph = _read(openvino, source)
+    modes = nncf.CompressWeightsMode
     with _explained(nncf, source):
         compressed = nncf.compress_weights(
             graph,
@@ -89,29 +88,6 @@ def unchanged(source: Path, out: Path) -> None:
     """The same model in OpenVINO's format, weights as they are."""
     openvino = load_openvino("OpenVINO's model format")
     _save(openvino, _read(openvino, source), out)
-
-
-def _quantiles(nncf: Any, share: float) -> Any:
-    """The mean over items of each item's quantiles: NNCF has none over all values."""
-    ranges = nncf.quantization.range_estimator
-    one = ranges.StatisticsCollectorParameters(
-        statistics_type=ranges.StatisticsType.QUANTILE,
-        aggregator_type=ranges.AggregatorType.MEAN,
-        quantile_outlier_prob=(1 - share) / 2,
-    )
-    return ranges.RangeEstimatorParameters(min=one, max=one)
-
-
-@contextlib.contextmanager
-def _explained(nncf: Any, source: Path) -> Iterator[None]:
-    """NNCF's errors as ours, and its progress bars off stdout, where results go."""
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    except InputError:
-        raise
-    except (RuntimeError, ValueError, KeyError, nncf.ValidationError) as error:
-        raise EngineError(f"NNCF cannot quantize it: {error}", where=str(source)) from error
 
 
 def _named(graph: Any, source: Path, keep: Sequence[str]) -> list[str]:
@@ -136,6 +112,42 @@ def _named(graph: Any, source: Path, keep: Sequence[str]) -> list[str]:
         is_gemm = product.get_type_name() == "MatMul" and not product.output(0).get_names()
         found.append((product if is_gemm else node).get_friendly_name())
     return sorted(found)
+
+
+def _quantiles(nncf: Any, share: float) -> Any:
+    """The mean over items of each item's quantiles: NNCF has none over all values."""
+    ranges = nncf.quantization.range_estimator
+    one = ranges.StatisticsCollectorParameters(
+        statistics_type=ranges.StatisticsType.QUANTILE,
+        aggregator_type=ranges.AggregatorType.MEAN,
+        quantile_outlier_prob=(1 - share) / 2,
+    )
+    return ranges.RangeEstimatorParameters(min=one, max=one)
+
+
+def _answered(openvino: Any, graph: Any, items: Iterable[Tensors]) -> int:
+    """How many items there are. ``InputError`` for NaN in one of them, or in the answer to it."""
+    answers = openvino.Core().compile_model(graph, "CPU", {"INFERENCE_NUM_THREADS": 1})
+    count = 0
+    for item in items:
+        count += 1
+        for name, values in item.items():
+            refuse_non_finite(name, values, item=count)
+        for output, values in answers(dict(item)).items():
+            refuse_non_finite(output.any_name, values, item=count)
+    return count
+
+
+@contextlib.contextmanager
+def _explained(nncf: Any, source: Path) -> Iterator[None]:
+    """NNCF's errors as ours, and its progress bars off stdout, where results go."""
+    try:
+        with without_torch(), contextlib.redirect_stdout(io.StringIO()):
+            yield
+    except InputError:
+        raise
+    except (RuntimeError, ValueError, KeyError, nncf.ValidationError) as error:
+        raise EngineError(f"NNCF cannot quantize it: {error}", where=str(source)) from error
 
 
 def _read(openvino: Any, source: Path) -> Any:

@@ -57,8 +57,7 @@ def quantize(
     names = _ONNX if scheme.engine == "onnxruntime" else _OPENVINO
     with _whole(out_dir, names, source) as made:
         if scheme.engine == "openvino" and scheme.activations == "static":
-            count = onnx_files.answered(source, items)
-            openvino_files.static_int8(scheme, source, made, items, count=count)
+            openvino_files.static_int8(scheme, source, made, items)
         elif scheme.engine == "openvino":
             openvino_files.weights_by_group(scheme, source, made)
         elif scheme.activations == "static":
@@ -71,11 +70,12 @@ def quantize(
 
 
 def measure_sensitivity(
-    scheme: Scheme, source: Path, calibration: Iterable[Tensors]
+    scheme: Scheme, source: Path, calibration: Iterable[Tensors], *, scratch: Path
 ) -> tuple[Layer, ...]:
     """How much ``scheme``, static int8, disturbs each weighted product of ``source``: one pass.
 
-    Items count as for ``quantize``, which says what is raised.
+    Items count as for ``quantize``, which says what is raised. A copy of the model lies in the
+    directory ``scratch`` meanwhile.
     """
     import onnx
 
@@ -87,7 +87,7 @@ def measure_sensitivity(
     if not any(i.name == openvino_files.MASK for i in model.graph.input):
         ranges = replace(ranges, smoothing=None)  # NNCF smooths transformers only
     sensitivity = Sensitivity(weighted_products(model), ranges)
-    for observed in onnx_files.observe(source, sensitivity.tensors, items):
+    for observed in onnx_files.observe(source, sensitivity.tensors, items, scratch=scratch):
         sensitivity.add(observed)
     return sensitivity.layers()
 

@@ -168,7 +168,7 @@ INT8_MIXED = replace(INT8_STATIC, name="int8_mixed")
 """The layers that it keeps are found for each model (``quantization/repair.py``)."""
 INT8_BF16 = replace(INT8_STATIC, name="int8_bf16", compute="bf16")
 INT8_STATIC_QDQ = Scheme(
-    "int8_static_qdq", "onnxruntime", 8, "static", calibration=Calibration("percentile")
+    "int8_static_qdq", "onnxruntime", 8, "static", calibration=Calibration("mse")
 )
 INT8_WEIGHTS = Scheme("int8_weights", "onnxruntime", 8, group=128, accuracy_level=4)
 INT4_WEIGHTS = Scheme("int4_weights", "onnxruntime", 4, group=32, accuracy_level=4)
@@ -226,6 +226,10 @@ def applies_to(
     done = [o for o in _QUANTIZED if o in facts.operators]
     if done:
         return Applicability(False, f"not applicable: already quantized ({', '.join(done)})")
+    if scheme.engine == "onnxruntime" and scheme.group is not None:
+        weights = facts.parameters_by_operator.get("MatMul", 0)
+        if not weights:
+            return Applicability(False, "not applicable: MatMulNBits stands for MatMul alone")
     if weights < min_weights:
         few = f"{weights:,}" if weights else "no"
         return Applicability(

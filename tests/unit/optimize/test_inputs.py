@@ -123,3 +123,23 @@ def test_splits_that_are_one_to_the_model_overlap(
     assert refused.value.reason == "split_overlap"
     assert "9 items of train are also in evaluate after preprocess: " in refused.value.what
     assert len(list(store.entries())) == known
+
+
+@pytest.mark.parametrize("judged", ["evaluate", "holdout"])
+def test_what_calibrates_judges_nothing(
+    endpoint: Path, new_recorder: NewRecorder, store: Store, judged: str
+) -> None:
+    """One text of the calibration data in either split, in other case and spacing, is refused."""
+    folder = endpoint.parent
+    (folder / "holdout.jsonl").write_text('{"id": "h", "text": "held out"}\n')
+    (folder / "evaluate.jsonl").write_text('{"id": "e", "text": "looked at"}\n')
+    shared = {"evaluate": "Looked  AT", "holdout": "Held  OUT"}[judged]
+    rows = ({"id": f"c{i}", "text": t} for i, t in enumerate(("its own", shared)))
+    (folder / "calibrate.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = "evaluate: evaluate.jsonl, holdout: holdout.jsonl, calibrate: calibrate.jsonl"
+    text = YAML.split("data_contracts:")[0].replace("evaluate: evaluate.jsonl", data)
+    endpoint.write_text(text, encoding="utf-8")
+    with pytest.raises(Refused, match=f"items of calibrate are also in {judged}") as error:
+        registered(endpoint, new_recorder)
+    assert error.value.reason == "split_overlap"
+    assert store.artifact("docs/calibrate") is None

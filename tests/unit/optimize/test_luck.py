@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
+import onnx
 import pytest
 
 from headgate.engines.probe import read_profile
-from headgate.objects import Action, Axis, Bound, Build, Contract
+from headgate.objects import Action, Axis, Bound, Build, Contract, parse
 from headgate.optimize.inputs import Inputs
 from headgate.optimize.luck import Spread, calibration_luck, warnings
 from headgate.optimize.making import Maker
+from headgate.optimize.making.quantized import quantized
 from headgate.optimize.measure import Behaviour
 from headgate.optimize.models import Source
 from headgate.optimize.recorder import Recorder
+from headgate.quantization import INT8_STATIC_QDQ
 from tests.models import tiny_embedder, tiny_tokenizer
 
 from .conftest import NewRecorder
@@ -114,3 +118,32 @@ def test_a_spread_above_a_third_of_the_margin_warns() -> None:
     assert not warnings(spreads, [contract("recall@10", margin, 0.04)])
     assert not warnings(spreads, [contract("recall@10", Bound.AT_LEAST, 0.02)])
     assert not warnings(spreads, [contract("mrr@10", margin, 0.02)])
+
+
+def test_a_calibrated_build_says_what_it_was_calibrated_on(maker: Maker) -> None:
+    """Items, method, seed and the CPU's need are in the run; the items lead to the data."""
+    quantized(maker, maker.source.build, INT8_STATIC_QDQ, name="int8_static_qdq")
+    (run,) = [r for r in maker.recorder.runs if r.name == "quantize"]
+    body = maker.recorder.store.get(run.entry).body
+    assert body["seed"] == maker.recorder.seed
+    assert body["c"]["scheme"]["calibration"]["method"] == "mse"
+    assert body["c"]["scheme"]["keep"] == []
+    assert set(body["u"]) == {"model.onnx", "calibrate"}
+    items = parse(maker.recorder.store.read(body["u"]["calibrate"]))
+    assert items == list(maker.inputs.calibrate)
+    artifact = maker.recorder.store.artifact(body["u"]["calibrate"])
+    assert artifact is not None
+    assert artifact.lineage == (maker.inputs.versions["calibrate"],)
+
+
+def test_another_node_to_keep_is_another_run(maker: Maker) -> None:
+    """The name is the same, the scheme is not: nothing is reused that was made otherwise."""
+    embedder = onnx.load_model(maker.recorder.store.path_of(maker.source.build.files["model.onnx"]))
+    embedder.graph.node[1].name = "product"
+    version = maker.recorder.store.put_bytes(embedder.SerializeToString())
+    source = replace(maker.source.build, files={"model.onnx": version})
+    one, two = (
+        quantized(maker, source, replace(INT8_STATIC_QDQ, keep=keep), name="int8")
+        for keep in ((), ("product",))
+    )
+    assert one.files != two.files

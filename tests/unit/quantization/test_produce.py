@@ -159,6 +159,32 @@ def test_a_node_that_is_kept_stays_in_floats(source: Path, tmp_path: Path, schem
     assert cosine > 1 - 1e-6
 
 
+@by_name
+def test_a_gemm_that_is_kept_stays_in_floats(tmp_path: Path, scheme: Scheme) -> None:
+    """OpenVINO makes two nodes of it, under other names."""
+    if scheme.compute != "fp32":
+        return
+    x, y = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", n])
+        for name, n in (("x", 32), ("y", 3))
+    )
+    rng = np.random.default_rng(0)
+    weights = [
+        onnx.numpy_helper.from_array(rng.normal(size=shape).astype(np.float32), name)
+        for name, shape in (("weight", (32, 3)), ("bias", (3,)))
+    ]
+    gemm = helper.make_node("Gemm", ["x", "weight", "bias"], ["y"], name=PRODUCT)
+    opset = [helper.make_opsetid("", 18)]
+    graph = helper.make_graph([gemm], "gemm", [x], [y], weights)
+    source = tmp_path / "gemm.onnx"
+    onnx.save_model(helper.make_model(graph, opset_imports=opset, ir_version=9), source)
+    items = [{"x": rng.normal(size=(8, 32)).astype(np.float32)}]
+    kept = replace(scheme, keep=(PRODUCT,))
+    made = quantize(kept, source, tmp_path / "out", calibration=items)
+    want = OnnxRuntimeEngine(source, threads=1).run(items[0])
+    assert np.allclose(loaded(kept, made).run(items[0]), want, atol=1e-4)
+
+
 def test_a_node_that_is_not_there_cannot_be_kept(source: Path, tmp_path: Path) -> None:
     """A typing error would otherwise be a model that keeps less than it says."""
     with pytest.raises(InputError, match="no node 'prodduct'"):

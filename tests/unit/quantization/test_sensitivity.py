@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from headgate.errors import EngineError, InputError
-from headgate.quantization import INT8_STATIC_QDQ, Calibration
+from headgate.quantization import INT8_STATIC_QDQ, Calibration, Layer, Scheme
 from headgate.quantization.produce import measure_sensitivity
 from headgate.quantization.products import weighted_products
 from headgate.quantization.sensitivity import RowSample, Sensitivity, noise
@@ -61,8 +61,12 @@ def inputs(n: int, *, seed: int = 0) -> list[Tensors]:
     return [{"x": row[None].astype(np.float32)} for row in RNG(seed).normal(size=(n, 16))]
 
 
+def layers_of(scheme: Scheme, path: Path, batches: list[Tensors]) -> tuple[Layer, ...]:
+    return measure_sensitivity(scheme, path, batches, scratch=path.parent)
+
+
 def noises(path: Path, batches: list[Tensors]) -> dict[str, float]:
-    return {layer.name: layer.noise for layer in measure_sensitivity(PLAIN, path, batches)}
+    return {layer.name: layer.noise for layer in layers_of(PLAIN, path, batches)}
 
 
 def test_an_outlier_channel_is_found_where_it_hurts(tmp_path: Path) -> None:
@@ -112,7 +116,7 @@ def test_a_range_that_clips_is_seen_to(tmp_path: Path) -> None:
     """The scheme's own calibration decides what is lost: here it cuts off half of the values."""
     clipping = replace(PLAIN, calibration=Calibration("percentile", share=0.5))
     path = two_layers(tmp_path / "m")
-    clipped = {a.name: a.noise for a in measure_sensitivity(clipping, path, inputs(50))}
+    clipped = {a.name: a.noise for a in layers_of(clipping, path, inputs(50))}
     assert clipped["first"] > 100 * noises(path, inputs(50))["first"]
 
 
@@ -120,9 +124,7 @@ def test_only_a_model_with_a_mask_is_smoothed(tmp_path: Path) -> None:
     """So NNCF does it, and so sensitivity must see it."""
     smooth = replace(PLAIN, calibration=Calibration("min_max", smoothing=0.5))
     path = two_layers(tmp_path / "m", outlier=100.0)
-    assert measure_sensitivity(smooth, path, inputs(50)) == measure_sensitivity(
-        PLAIN, path, inputs(50)
-    )
+    assert layers_of(smooth, path, inputs(50)) == layers_of(PLAIN, path, inputs(50))
 
 
 def test_work_is_each_products_share_of_the_multiplications(tmp_path: Path) -> None:
@@ -134,7 +136,7 @@ def test_work_is_each_products_share_of_the_multiplications(tmp_path: Path) -> N
         "attention_mask": np.ones_like(ids),
         "token_type_ids": np.zeros_like(ids),
     }
-    work = {layer.name: layer.work for layer in measure_sensitivity(PLAIN, path, [batch] * 3)}
+    work = {layer.name: layer.work for layer in layers_of(PLAIN, path, [batch] * 3)}
     total = 7 * 16 * 16 + 16
     assert work == {"projected": 7 * 16 * 16 / total, "logits": pytest.approx(16 / total)}
 
@@ -208,25 +210,25 @@ def test_more_calibration_takes_no_more_memory(tmp_path: Path) -> None:
 def test_calibration_that_is_not_finite_is_named(tmp_path: Path) -> None:
     broken = [{"x": np.full((1, 16), np.nan, dtype=np.float32)}]
     with pytest.raises(InputError, match="NaN in the tensor 'x'"):
-        measure_sensitivity(PLAIN, two_layers(tmp_path / "m"), broken)
+        layers_of(PLAIN, two_layers(tmp_path / "m"), broken)
 
 
 def test_without_calibration_nothing_is_known(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no calibration data"):
-        measure_sensitivity(PLAIN, two_layers(tmp_path / "m"), [])
+        layers_of(PLAIN, two_layers(tmp_path / "m"), [])
 
 
 def test_a_dropped_input_is_noticed(tmp_path: Path) -> None:
     ids = np.full((1, 4), 5)
     with pytest.raises(InputError, match="without attention_mask"):
-        measure_sensitivity(PLAIN, tiny_embedder(tmp_path / "m"), [{"input_ids": ids}])
+        layers_of(PLAIN, tiny_embedder(tmp_path / "m"), [{"input_ids": ids}])
 
 
 def test_a_broken_model_is_named(tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     broken.write_bytes(b"not a model")
     with pytest.raises(EngineError) as error:
-        measure_sensitivity(PLAIN, broken, inputs(1))
+        layers_of(PLAIN, broken, inputs(1))
     assert error.value.where == str(broken)
 
 

@@ -53,7 +53,7 @@ def sensitivity(call: Call) -> Mapping[str, Output]:
 
     call.progress(0.0, "every layer's sensitivity")
     layers = produce.measure_sensitivity(
-        _scheme(call.c["scheme"]), call.path("model.onnx"), _Alone.of(call)
+        _scheme(call.c["scheme"]), call.path("model.onnx"), _Alone.of(call), scratch=call.work_dir
     )
     return {"layers": Output(canonical(layers), "samples", "json [Layer]")}
 
