@@ -7,6 +7,7 @@ matrix product for the quantizers, pooling and normalisation in the graph.
 from __future__ import annotations
 
 import string
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 __all__ = [
     "TINY_VOCAB",
+    "outlier_chain",
     "tiny_classifier",
     "tiny_cross_encoder",
     "tiny_embedder",
@@ -70,6 +72,31 @@ def tiny_classifier(path: Path, *, features: int = 4, classes: int = 3, seed: in
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", features])
     weights = {"weight": rng.normal(size=(features, classes)).astype(np.float32)}
     return _save(path, "tiny_classifier", nodes, [x], "probabilities", ["batch", classes], weights)
+
+
+def outlier_chain(
+    path: Path, *, widths: tuple[int, ...], before: int, strength: float = 1000.0
+) -> Path:
+    """x -> relu(x @ w0) -> ... -> y, products named ``product0`` and so on.
+
+    What ``product{before}`` reads has a channel that is ``strength`` times as large, which its
+    weight divides out again: fp32 answers as if there were none, and int8 cannot.
+    """
+    rng, last = np.random.default_rng(0), len(widths) - 2
+    nodes, weights = [], {}
+    for i, shape in enumerate(pairwise(widths)):
+        weight = rng.normal(size=shape) * np.sqrt(2 / shape[0])
+        if i == before:
+            weight[0] /= strength
+        if i == before - 1:
+            weight[:, 0] *= strength
+        weights[f"w{i}"] = weight.astype(np.float32)
+        read, made = f"h{i}" if i else "x", "y" if i == last else f"a{i}"
+        nodes.append(helper.make_node("MatMul", [read, f"w{i}"], [made], f"product{i}"))
+        if i < last:
+            nodes.append(helper.make_node("Relu", [made], [f"h{i + 1}"], f"relu{i}"))
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", widths[0]])
+    return _save(path, "chain", nodes, [x], "y", ["batch", widths[-1]], weights)
 
 
 def tiny_cross_encoder(

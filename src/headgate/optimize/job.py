@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from headgate.config import (
     EndpointConfig,
@@ -84,7 +84,6 @@ class Job:
     """``release.deciles`` of the evaluation data; empty where items have a fixed shape."""
     value_bytes: int
     """Size of one answer, as a cache is charged for it."""
-    notes: list[str] = field(default_factory=list)
 
     @property
     def cores(self) -> int:

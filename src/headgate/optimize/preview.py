@@ -49,7 +49,7 @@ from headgate.optimize.recorder import clean_scratch
 from headgate.optimize.rules import CHOOSING_BLOCKS, register_rules
 from headgate.optimize.stages import Baseline, measure_baseline
 from headgate.optimize.student_forecasts import StudentForecast, forecast_student
-from headgate.planning import CANDIDATES, Candidate
+from headgate.planning import CANDIDATES, MENDED, Candidate
 from headgate.planning.scorecard import Score
 from headgate.quantization import (
     FP32_OPENVINO,
@@ -171,7 +171,11 @@ def preview(job: Job, baseline: Baseline) -> Sequence[Forecast]:
         return ()
     facts = check_onnx(job.store.path_of(job.source.build.files["model.onnx"]))
     lacking = {name: lacks(job, CANDIDATES[name], facts) for name in job.config.candidates}
-    cheap = [n for n, lack in lacking.items() if not lack and CANDIDATES[n].student is None]
+    cheap = [
+        n
+        for n, lack in lacking.items()
+        if not lack and CANDIDATES[n].student is None and n != MENDED.name
+    ]
     pilots = {pilot.name: pilot for pilot in make_pilots(job, cheap)}
     answers: dict[str, PilotQuality] = {}
     for name, pilot in pilots.items():

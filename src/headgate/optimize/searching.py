@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from headgate.errors import EngineError, InputError, MissingExtra
-from headgate.objects import CacheSpec, Contract, Verdict, jsonable
+from headgate.objects import Axis, Build, CacheSpec, Contract, Verdict, jsonable
 from headgate.optimize.admission import admit
 from headgate.optimize.blocks import SpeedBlocks, measure_blocks
 from headgate.optimize.code import code_digest
@@ -27,11 +27,24 @@ from headgate.optimize.job import Job
 from headgate.optimize.kept_index import measure_kept_index
 from headgate.optimize.making import Maker, make_build
 from headgate.optimize.measure import measure_invariance, measure_quality
+from headgate.optimize.mending import Reference, mend
 from headgate.optimize.power import Power, plan_power
 from headgate.optimize.pricing import CACHES, NO_CACHE
 from headgate.optimize.rules import CHOOSING_BLOCKS, Rules
 from headgate.optimize.stages import Baseline, Plans, Tried, open_pricer, p95_limit_s
-from headgate.planning import CANDIDATES, Arm, Asked, Cost, Entrant, Found, Joint, Level, Told
+from headgate.planning import (
+    CANDIDATES,
+    MENDED,
+    Arm,
+    Asked,
+    Cost,
+    Entrant,
+    Found,
+    Joint,
+    Level,
+    Told,
+)
+from headgate.quantization import INT8_STATIC
 from headgate.release import ClassLabel, judge
 
 __all__ = ["PILOT_BLOCKS", "Searched", "Trials", "search_candidates"]
@@ -78,9 +91,12 @@ def search_candidates(
     cost least: the load test decides.
     """
     trials = Trials(job, rules, baseline, {f.name: Tried(f.name, f) for f in forecasts})
-    search = trials.search
-    while asked := search.ask():
-        search.tell(trials.round(asked))
+    trials.follow()
+    if (more := trials.to_mend) is not None:
+        # From the start with one more; what was measured is on record.
+        named = {name: Tried(name, t.forecast) for name, t in trials.tried.items()}
+        trials = Trials(job, rules, baseline, named | {more.name: Tried(more.name, more)})
+        trials.follow()
     return trials.searched()
 
 
@@ -106,6 +122,25 @@ class Trials:
             budget_s=math.inf if budget_s is None else budget_s,
             plans_at_once=len(self.tried) * len(_KINDS),
         )
+
+    def follow(self) -> None:
+        """Until it asks no more."""
+        while asked := self.search.ask():
+            self.search.tell(self.round(asked))
+
+    @property
+    def to_mend(self) -> Forecast | None:
+        """Of ``int8_mixed``, where ``int8_static`` broke a promise of quality, if it is not tried."""
+        plain = self.tried.get(INT8_STATIC.name)
+        if plain is None or plain.decision is None or MENDED.name in self.tried:
+            return None
+        broken = [
+            r for r in plain.decision.results
+            if r.contract.axis is Axis.QUALITY and r.verdict not in _OPEN
+        ]  # fmt: skip
+        if not broken or plain.quality is None:
+            return None
+        return replace(plain.forecast, name=MENDED.name, figures={})
 
     def round(self, asked: Sequence[Asked[Caches]]) -> list[Told[Caches]]:
         """Trials of one level, side by side; what they took together is shared by all alike."""
@@ -201,7 +236,11 @@ class Trials:
         try:
             for role in CANDIDATES[t.name].learns_from:
                 admit(self.job.recorder, role, self.job.inputs.versions, now=datetime.now(UTC))
-            build = make_build(t.name, self._maker)
+            if t.name == MENDED.name:
+                build, expected = self._mended()
+                t = replace(t, forecast=replace(t.forecast, expected=expected))
+            else:
+                build = make_build(t.name, self._maker)
             self.job.register_build(build)
             invariance = measure_invariance(
                 self._maker.recorder, build, self.job.behaviour, items=self.job.queries
@@ -210,6 +249,17 @@ class Trials:
             # One candidate that cannot be made must not cost the others.
             return replace(t, skipped=error.what.splitlines()[0])
         return replace(t, build=build, invariance=invariance)
+
+    def _mended(self) -> tuple[Build, str]:
+        """``int8_static`` with some layers left alone, and which these are."""
+        baseline = self.baseline
+        reference = Reference(
+            baseline.build, (baseline.quality, baseline.quality_run), baseline.invariance
+        )
+        found = mend(self.job, self.rules.choose, reference, self._maker)
+        if found.build is None:
+            raise EngineError(found.because)
+        return found.build, found.because
 
     def _scored(self, t: Tried) -> Tried:
         assert t.build is not None

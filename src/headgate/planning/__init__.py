@@ -6,6 +6,7 @@ Pure: every plan is made by the policies that will serve it, in virtual time.
 from headgate.planning.candidates import (
     BASELINE,
     CANDIDATES,
+    MENDED,
     TRIED_BY_DEFAULT,
     Candidate,
     tried_by_default,
@@ -34,6 +35,7 @@ __all__ = [
     "BATCHING_GRID",
     "CANDIDATES",
     "LOAD",
+    "MENDED",
     "TRIED_BY_DEFAULT",
     "WAITS",
     "Arm",

@@ -22,6 +22,7 @@ from headgate.quantization.schemes import (
     INT4_WEIGHTS_OPENVINO,
     INT8_BF16,
     INT8_DYNAMIC,
+    INT8_MIXED,
     INT8_STATIC,
     INT8_STATIC_QDQ,
     INT8_WEIGHTS,
@@ -33,6 +34,7 @@ from headgate.quantization.schemes import (
     coverage,
     suited_to,
 )
+from headgate.quantization.sensitivity import Layer
 
 __all__ = [
     "BF16",
@@ -43,6 +45,7 @@ __all__ = [
     "INT4_WEIGHTS_OPENVINO",
     "INT8_BF16",
     "INT8_DYNAMIC",
+    "INT8_MIXED",
     "INT8_STATIC",
     "INT8_STATIC_QDQ",
     "INT8_WEIGHTS",
@@ -50,6 +53,7 @@ __all__ = [
     "Applicability",
     "Calibration",
     "Grid",
+    "Layer",
     "ModelFacts",
     "QuantizationForecast",
     "Scheme",

@@ -18,10 +18,11 @@ import numpy as np
 from headgate.errors import EngineError
 from headgate.quantization.calibration import Interval, Observed, refuse_non_finite
 from headgate.quantization.facts import PRODUCTS
+from headgate.quantization.products import named, product_name
 from headgate.quantization.schemes import Calibration, Scheme
 from headgate.workload import Tensors
 
-__all__ = ["dynamic_int8", "ranges", "static_int8", "weights_by_group"]
+__all__ = ["dynamic_int8", "observe", "ranges", "static_int8", "weights_by_group"]
 
 _TABLES = "Gather"
 """Embedding tables are held in int8 too: nothing is multiplied, but they are half of the file."""
@@ -56,9 +57,7 @@ def static_int8(scheme: Scheme, source: Path, out: Path, items: Iterable[Tensors
     assert scheme.calibration is not None
     given = [n.input[0] for n in _weighted(onnx.load_model(source).graph, PRODUCTS, scheme.keep)]
     found = ranges(source, given, items, scheme.calibration, scratch=out.parent)
-    model = onnx.load_model(source)
-    for place, node in enumerate(model.graph.node):  # the quantizer goes by names
-        node.name = node.name or f"{node.op_type}_{place}"
+    model = named(onnx.load_model(source))  # the quantizer goes by names
     chosen = _weighted(model.graph, (*PRODUCTS, _TABLES), scheme.keep)
     if not chosen:  # the quantizer takes an empty list for all nodes
         out.write_bytes(source.read_bytes())
@@ -103,7 +102,7 @@ def weights_by_group(scheme: Scheme, source: Path, out: Path) -> None:
 
     with _quiet():
         quantizer = MatMulNBitsQuantizer(
-            onnx.load_model(source),
+            named(onnx.load_model(source)),
             bits=scheme.weight_bits,
             block_size=scheme.group or 128,
             is_symmetric=False,
@@ -129,15 +128,20 @@ def ranges(
     ``EngineError`` where the model cannot run.
     """
     observed = {name: Observed(calibration) for name in tensors}
-    if not observed:
-        return {}
-    shown = scratch / "observed.onnx"
-    _show(source, observed, shown)
-    for seen in _run(shown, items, source):
+    for seen in observe(source, observed, items, scratch=scratch) if observed else ():
         for name, each in observed.items():
             each.add(seen[name])
-    shown.unlink()
     return {name: each.range for name, each in observed.items()}
+
+
+def observe(
+    source: Path, tensors: Collection[str], items: Iterable[Tensors], *, scratch: Path
+) -> Iterator[Mapping[str, Any]]:
+    """Name -> values of each item's inputs, of the model's outputs and of ``tensors``; finite."""
+    shown = scratch / "observed.onnx"
+    _show(source, tensors, shown)
+    yield from _run(shown, items, source)
+    shown.unlink()
 
 
 def _show(source: Path, tensors: Collection[str], out: Path) -> None:
@@ -193,7 +197,7 @@ def _weighted(graph: Any, operators: Sequence[str], keep: Collection[str]) -> li
     return [
         n
         for n in graph.node
-        if n.op_type in operators and weights & set(n.input) and n.name not in keep
+        if n.op_type in operators and weights & set(n.input) and product_name(n) not in keep
     ]
 
 

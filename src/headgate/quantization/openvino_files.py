@@ -8,19 +8,20 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from headgate.errors import EngineError, InputError
 from headgate.quantization.calibration import refuse_non_finite
 from headgate.quantization.optional import load_nncf, load_openvino, without_torch
+from headgate.quantization.products import product_name
 from headgate.quantization.schemes import Scheme
 from headgate.workload import Tensors
 
-__all__ = ["static_int8", "unchanged", "weights_by_group"]
+__all__ = ["MASK", "static_int8", "unchanged", "weights_by_group"]
 
-_MASK = "attention_mask"
+MASK = "attention_mask"
 
 
 def static_int8(scheme: Scheme, source: Path, out: Path, items: Iterable[Tensors]) -> None:
@@ -33,7 +34,7 @@ def static_int8(scheme: Scheme, source: Path, out: Path, items: Iterable[Tensors
     graph = _read(openvino, source)
     calibration = scheme.calibration
     assert calibration is not None
-    transformer = any(i.any_name == _MASK for i in graph.inputs)
+    transformer = any(i.any_name == MASK for i in graph.inputs)
     smoothing = calibration.smoothing if calibration.smoothing is not None else -1.0
     estimators = nncf.quantization.range_estimator.RangeEstimatorParametersSet
     ranges = {
@@ -55,7 +56,7 @@ def static_int8(scheme: Scheme, source: Path, out: Path, items: Iterable[Tensors
             model_type=nncf.ModelType.TRANSFORMER if transformer else None,
             preset=nncf.QuantizationPreset.MIXED,
             subset_size=_answered(openvino, graph, items),
-            ignored_scope=nncf.IgnoredScope(names=_kept(graph, scheme)),
+            ignored_scope=nncf.IgnoredScope(names=_named(graph, source, scheme.keep)),
             advanced_parameters=nncf.AdvancedQuantizationParameters(
                 overflow_fix=nncf.OverflowFix.ENABLE if scheme.reduced_weights else None,
                 # It keeps a mean of every channel of every item, and brought nothing (decision 37).
@@ -80,7 +81,7 @@ def weights_by_group(scheme: Scheme, source: Path, out: Path) -> None:
             graph,
             mode=modes.INT4_SYM if scheme.weight_bits == 4 else modes.INT8_SYM,
             group_size=scheme.group if scheme.weight_bits == 4 else None,
-            ignored_scope=nncf.IgnoredScope(names=_kept(graph, scheme)),
+            ignored_scope=nncf.IgnoredScope(names=_named(graph, source, scheme.keep)),
         )
     _save(openvino, compressed, out)
 
@@ -91,10 +92,28 @@ def unchanged(source: Path, out: Path) -> None:
     _save(openvino, _read(openvino, source), out)
 
 
-def _kept(graph: Any, scheme: Scheme) -> list[str]:
-    """What OpenVINO made of the nodes to keep: of a Gemm, ``name/WithoutBiases`` and its like."""
-    names = [node.get_friendly_name() for node in graph.get_ops()]
-    return [name for name in names if name.split("/")[0] in scheme.keep or name in scheme.keep]
+def _named(graph: Any, source: Path, keep: Sequence[str]) -> list[str]:
+    """What OpenVINO calls the nodes of the ONNX model ``source`` that are called ``keep`` there.
+
+    Its own names are the same but for nodes that make an output of the model, and for a Gemm, which
+    becomes a product and an addition. Tensors keep their names: a node is found by what it makes.
+    """
+    import onnx
+
+    kept = set(keep)
+    nodes = onnx.load_model(source).graph.node if kept else ()
+    made = {name for node in nodes if product_name(node) in kept for name in node.output}
+    found = []
+    for node in graph.get_ops():
+        if not any(made & set(output.get_names()) for output in node.outputs()):
+            continue
+        # alpha (x @ w) + beta b, where the product has no tensor of its own
+        product = node
+        while product.get_type_name() in ("Add", "Multiply"):
+            product = product.input_value(0).get_node()
+        is_gemm = product.get_type_name() == "MatMul" and not product.output(0).get_names()
+        found.append((product if is_gemm else node).get_friendly_name())
+    return sorted(found)
 
 
 def _quantiles(nncf: Any, share: float) -> Any:

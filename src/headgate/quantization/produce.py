@@ -10,16 +10,19 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from headgate.errors import EngineError, HeadgateError, InputError
 from headgate.quantization import onnx_files, openvino_files
 from headgate.quantization.calibration import by_item
+from headgate.quantization.products import product_name, weighted_products
 from headgate.quantization.schemes import Scheme
+from headgate.quantization.sensitivity import Layer, Sensitivity
 from headgate.workload import Tensors
 
-__all__ = ["openvino_ir", "quantize"]
+__all__ = ["measure_sensitivity", "openvino_ir", "quantize"]
 
 _ONNX = ("model.onnx",)
 _OPENVINO = ("model.bin", "model.xml")
@@ -69,6 +72,28 @@ def quantize(
     return {name: out_dir / name for name in sorted(names)}
 
 
+def measure_sensitivity(
+    scheme: Scheme, source: Path, calibration: Iterable[Tensors], *, scratch: Path
+) -> tuple[Layer, ...]:
+    """How much ``scheme``, static int8, disturbs each weighted product of ``source``: one pass.
+
+    Items count as for ``quantize``, which says what is raised. A copy of the model lies in the
+    directory ``scratch`` meanwhile.
+    """
+    import onnx
+
+    items = _Items(calibration)
+    _check_calibration(calibration, _graph(source), source)
+    model, ranges = onnx.load_model(source), scheme.calibration
+    assert ranges is not None
+    if not any(i.name == openvino_files.MASK for i in model.graph.input):
+        ranges = replace(ranges, smoothing=None)  # NNCF smooths transformers only
+    sensitivity = Sensitivity(weighted_products(model), ranges)
+    for observed in onnx_files.observe(source, sensitivity.tensors, items, scratch=scratch):
+        sensitivity.add(observed)
+    return sensitivity.layers()
+
+
 def openvino_ir(source: Path, out_dir: Path) -> tuple[Path, Path]:
     """The same model in OpenVINO's format, weights unchanged: ``out_dir``/model.xml and .bin.
 
@@ -107,11 +132,12 @@ def _graph(source: Path) -> Any:
 
 
 def _check_kept(scheme: Scheme, graph: Any, source: Path) -> None:
-    known = {node.name for node in graph.node}
-    unknown = [name for name in scheme.keep if name not in known]
+    # The dynamic quantizer reads the file itself, and can spare only what is named there.
+    called = (lambda n: n.name) if scheme.activations == "dynamic" else product_name
+    unknown = set(scheme.keep) - {called(node) for node in graph.node}
     if unknown:
         raise InputError(
-            f"the model has no node {unknown[0]!r} to keep as it is",
+            f"the model has no node {min(unknown)!r} to keep as it is",
             where=str(source),
             fix="name nodes of the graph of this very export",
         )

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["WeightedProduct", "product_name", "weighted_products"]
+__all__ = ["WeightedProduct", "named", "product_name", "weighted_products"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,13 @@ def product_name(node: Any) -> str:
     """The node's name; of one that has none the tensor that it makes, as OpenVINO calls it."""
     name: str = node.name or node.output[0]
     return name
+
+
+def named(model: Any) -> Any:
+    """``model``, in which every node that had no name now has its ``product_name``."""
+    for node in model.graph.node:
+        node.name = product_name(node)
+    return model
 
 
 def weighted_products(model: Any) -> tuple[WeightedProduct, ...]:

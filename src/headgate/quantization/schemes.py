@@ -22,6 +22,7 @@ __all__ = [
     "INT4_WEIGHTS_OPENVINO",
     "INT8_BF16",
     "INT8_DYNAMIC",
+    "INT8_MIXED",
     "INT8_STATIC",
     "INT8_STATIC_QDQ",
     "INT8_WEIGHTS",
@@ -163,6 +164,8 @@ INT8_DYNAMIC = Scheme("int8_dynamic", "onnxruntime", 8, "dynamic")
 INT8_STATIC = Scheme(
     "int8_static", "openvino", 8, "static", calibration=Calibration("mean_min_max", smoothing=0.95)
 )
+INT8_MIXED = replace(INT8_STATIC, name="int8_mixed")
+"""The layers that it keeps are found for each model (``quantization/repair.py``)."""
 INT8_BF16 = replace(INT8_STATIC, name="int8_bf16", compute="bf16")
 INT8_STATIC_QDQ = Scheme(
     "int8_static_qdq", "onnxruntime", 8, "static", calibration=Calibration("mse")

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from headgate.errors import InputError
+from headgate.quantization.calibration import Observed
 from headgate.quantization.grids import affine_grid, symmetric_grid
 from headgate.quantization.products import WeightedProduct
+from headgate.quantization.schemes import Calibration
 
 __all__ = ["Layer", "RowSample", "Sensitivity", "noise"]
 
@@ -37,7 +38,7 @@ class Layer:
 
 
 class RowSample:
-    """Some rows of a tensor that streams by, evenly spaced, and the range of all of it.
+    """Some rows of a tensor that streams by, evenly spaced, and the extremes of all of them.
 
     Every ``stride``-th row is kept. When there are more than ``limit``, every second of them goes
     and the stride doubles: bounded memory, no randomness, and the same rows of every tensor that
@@ -47,7 +48,9 @@ class RowSample:
     def __init__(self, limit: int = _ROWS) -> None:
         self.count = 0
         """Rows that streamed by."""
-        self.low, self.high = np.inf, -np.inf
+        self.lows: NDArray[np.float64] = np.array(np.inf)
+        self.highs: NDArray[np.float64] = np.array(-np.inf)
+        """Extremes of every column."""
         self._limit, self._stride = limit, 1
         self._kept: list[NDArray[np.float32]] = []
 
@@ -55,8 +58,8 @@ class RowSample:
         """``rows`` of shape (n, width), in the order in which they come."""
         if rows.size == 0:
             return
-        self.low = min(self.low, float(rows.min()))
-        self.high = max(self.high, float(rows.max()))
+        self.lows = np.minimum(self.lows, rows.min(axis=0))
+        self.highs = np.maximum(self.highs, rows.max(axis=0))
         first = -self.count % self._stride
         self._kept += [row.astype(np.float32) for row in rows[first :: self._stride]]
         self.count += len(rows)
@@ -83,13 +86,14 @@ def noise(
     model a layer. Against the stream, since noise in a branch that carries little of it does
     little harm; the median, since a few tokens of huge or no norm else decide it alone.
 
-    >>> round(noise(np.eye(2), np.eye(2), low=0.0, high=255.0), 3)
+    >>> noise(np.eye(2), np.eye(2), low=0.0, high=255.0)
     0.0
     """
     wide, matrix = x.astype(np.float64), weight.astype(np.float64)
+    activations = affine_grid(low, high, bits=_BITS)
     columns = symmetric_grid(np.abs(matrix).max(axis=0), bits=_BITS)
     exact = wide @ matrix
-    rounded = affine_grid(low, high, bits=_BITS).round(wide) @ columns.round(matrix)
+    rounded = activations.round(wide) @ columns.round(matrix)
     lost = np.square(exact - rounded).sum(axis=1)
     signal = np.square(exact).sum(axis=1) if energy is None else energy
     # A row of zeros has nothing to lose.
@@ -100,11 +104,13 @@ def noise(
 class Sensitivity:
     """One pass over calibration items: give it what it asks to see, and it knows every layer."""
 
-    def __init__(self, products: Sequence[WeightedProduct], *, rows: int = _ROWS) -> None:
-        self._products = tuple(products)
+    def __init__(self, products: Sequence[WeightedProduct], calibration: Calibration) -> None:
+        """``calibration`` is that of the scheme: by which ranges it rounds, and how it smooths."""
+        self._products, self._smoothing = tuple(products), calibration.smoothing
         # What is read once by several products is kept once.
-        self._reads = {p.reads: RowSample(rows) for p in self._products}
-        self._energies = {p.joins: RowSample(rows) for p in self._products}
+        self._reads = {p.reads: RowSample() for p in self._products}
+        self._ranges = {name: Observed(calibration) for name in self._reads}
+        self._energies = {p.joins: RowSample() for p in self._products}
 
     @property
     def tensors(self) -> tuple[str, ...]:
@@ -112,25 +118,17 @@ class Sensitivity:
         return tuple(dict.fromkeys((*self._reads, *self._energies)))
 
     def add(self, observed: Mapping[str, Floats]) -> None:
-        """The values of ``tensors`` in one batch, unpadded: a padded row would count as a token.
-
-        Raises ``InputError`` for a value that is not finite.
-        """
+        """The values of ``tensors`` of one item: finite, and without padding."""
         for name, sample in self._reads.items():
-            sample.add(_rows(name, observed[name]))
+            sample.add(_rows(observed[name]))
+            self._ranges[name].add(observed[name])
         for name, sample in self._energies.items():
-            wide = _rows(name, observed[name]).astype(np.float64)
+            wide = _rows(observed[name]).astype(np.float64)
             sample.add(np.square(wide).sum(axis=1, keepdims=True))
 
     def layers(self) -> tuple[Layer, ...]:
-        """Every product, in graph order. Raises ``InputError`` where nothing was added."""
+        """Every product, in graph order; call it when something was added."""
         work = [self._reads[p.reads].count * p.weight.size for p in self._products]
-        if not sum(work):
-            raise InputError(
-                "nothing streamed through a product with a weight",
-                where="sensitivity",
-                fix="declare data: calibrate, for a model with MatMul or Gemm",
-            )
         total = sum(work)
         return tuple(
             Layer(p.name, self._noise(p), w / total)
@@ -138,18 +136,38 @@ class Sensitivity:
         )
 
     def _noise(self, product: WeightedProduct) -> float:
-        x, joined = self._reads[product.reads], self._energies[product.joins]
+        read, joined = self._reads[product.reads], self._energies[product.joins]
         # A sum that broadcasts the product has other rows; then it is held against itself.
-        energy = joined.rows[:, 0] if joined.count == x.count else None
-        return noise(x.rows, product.weight, low=x.low, high=x.high, energy=energy)
+        energy = joined.rows[:, 0] if joined.count == read.count else None
+        x: Floats = read.rows
+        weight: Floats = product.weight
+        low, high = self._ranges[product.reads].range
+        if self._smoothing is not None:
+            scale = _smoothing_scale(read, weight, self._smoothing)
+            x, weight = x / scale, weight * scale[:, None]
+            # The range is to the extremes what it was before smoothing.
+            low *= _ratio((read.lows / scale).min(), read.lows.min())
+            high *= _ratio((read.highs / scale).max(), read.highs.max())
+        return noise(x, weight, low=low, high=high, energy=energy)
 
 
-def _rows(name: str, values: Floats) -> Floats:
-    """(..., width) as (rows, width). Raises ``InputError`` for what is not finite."""
-    if not np.isfinite(values).all():
-        raise InputError(
-            f"the tensor {name!r} is not finite on the calibration data",
-            where="calibration",
-            fix="find the item that the model answers with NaN, and mend or drop it",
-        )
+def _smoothing_scale(
+    read: RowSample, weight: NDArray[np.float32], alpha: float
+) -> NDArray[np.float64]:
+    """max|x_j|^alpha / max|W_j|^(1 - alpha) of every input j: what SmoothQuant divides x by and
+    multiplies W with (arXiv 2211.10438, equation 4). 1 where either is all zeros."""
+    largest = np.maximum(np.abs(read.lows), np.abs(read.highs))
+    rows = np.abs(weight).max(axis=1)
+    known = (largest > 0) & (rows > 0)
+    scale = np.ones(len(rows))
+    scale[known] = largest[known] ** alpha / rows[known] ** (1 - alpha)
+    return scale
+
+
+def _ratio(a: float, b: float) -> float:
+    return float(a / b) if b else 1.0
+
+
+def _rows(values: Floats) -> Floats:
+    """(..., width) as (rows, width)."""
     return values.reshape(-1, values.shape[-1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,16 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from headgate.errors import EngineError, InputError
-from headgate.quantization.observe import measure_sensitivity
+from headgate.quantization import INT8_STATIC_QDQ, Calibration, Layer, Scheme
+from headgate.quantization.produce import measure_sensitivity
 from headgate.quantization.products import weighted_products
 from headgate.quantization.sensitivity import RowSample, Sensitivity, noise
 from headgate.workload import Tensors
 from tests.models import TINY_VOCAB, tiny_cross_encoder, tiny_embedder
 
 RNG = np.random.default_rng
+PLAIN = replace(INT8_STATIC_QDQ, calibration=Calibration("min_max"))
+"""Static int8 that clips nothing."""
 
 
 def two_layers(path: Path, *, outlier: float = 1.0, branch: float = 1.0) -> Path:
@@ -57,8 +61,12 @@ def inputs(n: int, *, seed: int = 0) -> list[Tensors]:
     return [{"x": row[None].astype(np.float32)} for row in RNG(seed).normal(size=(n, 16))]
 
 
+def layers_of(scheme: Scheme, path: Path, batches: list[Tensors]) -> tuple[Layer, ...]:
+    return measure_sensitivity(scheme, path, batches, scratch=path.parent)
+
+
 def noises(path: Path, batches: list[Tensors]) -> dict[str, float]:
-    return {layer.name: layer.noise for layer in measure_sensitivity(path, batches)}
+    return {layer.name: layer.noise for layer in layers_of(PLAIN, path, batches)}
 
 
 def test_an_outlier_channel_is_found_where_it_hurts(tmp_path: Path) -> None:
@@ -89,6 +97,36 @@ def test_a_row_of_zeros_has_nothing_to_lose() -> None:
     assert noise(np.zeros((3, 1)), np.eye(1), low=0.0, high=1.0) == 0.0
 
 
+def test_smoothing_takes_an_outlier_channel_out_again(tmp_path: Path) -> None:
+    """A scheme that smooths is not told to leave out what smoothing mends."""
+    products = weighted_products(onnx.load(two_layers(tmp_path / "m", outlier=100.0)))
+    seen = {p.reads: RNG(1).normal(size=(50, len(p.weight))) for p in products}
+    seen["b"][:, 3] *= 100
+    seen["a"], seen["y"] = np.ones((50, 32)), np.ones((50, 16))
+
+    def second(smoothing: float | None) -> float:
+        sensitivity = Sensitivity(products, Calibration("min_max", smoothing=smoothing))
+        sensitivity.add(seen)
+        return sensitivity.layers()[1].noise
+
+    assert second(0.5) < second(None) / 10
+
+
+def test_a_range_that_clips_is_seen_to(tmp_path: Path) -> None:
+    """The scheme's own calibration decides what is lost: here it cuts off half of the values."""
+    clipping = replace(PLAIN, calibration=Calibration("percentile", share=0.5))
+    path = two_layers(tmp_path / "m")
+    clipped = {a.name: a.noise for a in layers_of(clipping, path, inputs(50))}
+    assert clipped["first"] > 100 * noises(path, inputs(50))["first"]
+
+
+def test_only_a_model_with_a_mask_is_smoothed(tmp_path: Path) -> None:
+    """So NNCF does it, and so sensitivity must see it."""
+    smooth = replace(PLAIN, calibration=Calibration("min_max", smoothing=0.5))
+    path = two_layers(tmp_path / "m", outlier=100.0)
+    assert layers_of(smooth, path, inputs(50)) == layers_of(PLAIN, path, inputs(50))
+
+
 def test_work_is_each_products_share_of_the_multiplications(tmp_path: Path) -> None:
     """The cross-encoder's head multiplies once an item, the layer before it once a token."""
     path = tiny_cross_encoder(tmp_path / "m", hidden=16, scores=1)
@@ -98,7 +136,7 @@ def test_work_is_each_products_share_of_the_multiplications(tmp_path: Path) -> N
         "attention_mask": np.ones_like(ids),
         "token_type_ids": np.zeros_like(ids),
     }
-    work = {layer.name: layer.work for layer in measure_sensitivity(path, [batch] * 3)}
+    work = {layer.name: layer.work for layer in layers_of(PLAIN, path, [batch] * 3)}
     total = 7 * 16 * 16 + 16
     assert work == {"projected": 7 * 16 * 16 / total, "logits": pytest.approx(16 / total)}
 
@@ -153,13 +191,16 @@ def test_a_sample_is_evenly_spaced_and_bounded(limit: int, n: int, seed: int) ->
     if n:
         stride = next(s for s in (2**k for k in range(12)) if len(rows[::s]) == len(kept))
         np.testing.assert_array_equal(kept, rows[::stride])
-        assert (sample.low, sample.high) == (rows.min(), rows.max())
+        np.testing.assert_array_equal(sample.lows, rows.min(axis=0))
+        np.testing.assert_array_equal(sample.highs, rows.max(axis=0))
     assert sample.count == n
 
 
 def test_more_calibration_takes_no_more_memory(tmp_path: Path) -> None:
     """What is kept of ten thousand rows is no more than of a thousand."""
-    sensitivity = Sensitivity(weighted_products(onnx.load(two_layers(tmp_path / "m"))))
+    sensitivity = Sensitivity(
+        weighted_products(onnx.load(two_layers(tmp_path / "m"))), Calibration("min_max")
+    )
     values = {t: np.ones((10_000, 16 if t in "xy" else 32)) for t in sensitivity.tensors}
     sensitivity.add(values)
     kept = [*sensitivity._reads.values(), *sensitivity._energies.values()]
@@ -168,26 +209,26 @@ def test_more_calibration_takes_no_more_memory(tmp_path: Path) -> None:
 
 def test_calibration_that_is_not_finite_is_named(tmp_path: Path) -> None:
     broken = [{"x": np.full((1, 16), np.nan, dtype=np.float32)}]
-    with pytest.raises(InputError, match="'x' is not finite"):
-        measure_sensitivity(two_layers(tmp_path / "m"), broken)
+    with pytest.raises(InputError, match="NaN in the tensor 'x'"):
+        layers_of(PLAIN, two_layers(tmp_path / "m"), broken)
 
 
 def test_without_calibration_nothing_is_known(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="nothing streamed"):
-        measure_sensitivity(two_layers(tmp_path / "m"), [])
+    with pytest.raises(InputError, match="no calibration data"):
+        layers_of(PLAIN, two_layers(tmp_path / "m"), [])
 
 
 def test_a_dropped_input_is_noticed(tmp_path: Path) -> None:
     ids = np.full((1, 4), 5)
     with pytest.raises(InputError, match="without attention_mask"):
-        measure_sensitivity(tiny_embedder(tmp_path / "m"), [{"input_ids": ids}])
+        layers_of(PLAIN, tiny_embedder(tmp_path / "m"), [{"input_ids": ids}])
 
 
 def test_a_broken_model_is_named(tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     broken.write_bytes(b"not a model")
     with pytest.raises(EngineError) as error:
-        measure_sensitivity(broken, inputs(1))
+        layers_of(PLAIN, broken, inputs(1))
     assert error.value.where == str(broken)
 
 

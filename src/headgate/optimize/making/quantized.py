@@ -8,15 +8,15 @@ from typing import Any
 
 from headgate.config import Item
 from headgate.engines import codec_for
-from headgate.objects import Build, parse
+from headgate.objects import Build, canonical, parse
 from headgate.optimize.making.maker import Maker
 from headgate.optimize.recorder import Call, Output, transformation
 from headgate.optimize.served import as_items, as_json
-from headgate.quantization import Calibration, Scheme, suited_to
+from headgate.quantization import Calibration, Layer, Scheme, suited_to
 from headgate.runtime.servable import build_from_json
 from headgate.workload import Codec, Encoded, Tensors
 
-__all__ = ["CALIBRATION_ITEMS", "quantized"]
+__all__ = ["CALIBRATION_ITEMS", "layers_of", "quantized"]
 
 _OPENVINO_PADDING = 4
 """OpenVINO compiles for every new shape, about 6 ms and 2 MB each; lengths in fours keep the
@@ -36,11 +36,7 @@ def quantize(call: Call) -> Mapping[str, Output]:
 
     scheme = _scheme(call.c["scheme"])
     call.progress(0.0, f"quantizing, {scheme.name}")
-    calibration = None
-    if scheme.needs_calibration:
-        codec = codec_for(build_from_json(call.c["source"]), call.store.path_of)
-        items = as_items(parse(call.store.read(call.u["calibrate"])))
-        calibration = _Alone(codec, codec.encode(items, truncate=True))
+    calibration = _Alone.of(call) if scheme.needs_calibration else None
     files = produce.quantize(
         scheme, call.path("model.onnx"), call.work_dir, calibration=calibration
     )
@@ -50,8 +46,27 @@ def quantize(call: Call) -> Mapping[str, Output]:
     }
 
 
+@transformation("quantize.sensitivity")
+def sensitivity(call: Call) -> Mapping[str, Output]:
+    """How much a static scheme disturbs each layer of the model, in one pass over the items."""
+    from headgate.quantization import produce
+
+    call.progress(0.0, "every layer's sensitivity")
+    layers = produce.measure_sensitivity(
+        _scheme(call.c["scheme"]), call.path("model.onnx"), _Alone.of(call), scratch=call.work_dir
+    )
+    return {"layers": Output(canonical(layers), "samples", "json [Layer]")}
+
+
 class _Alone:
     """Items as the model takes them, one at a time, as often as they are asked for."""
+
+    @classmethod
+    def of(cls, call: Call) -> _Alone:
+        """The calibration items that a transformation is given."""
+        codec = codec_for(build_from_json(call.c["source"]), call.store.path_of)
+        items = as_items(parse(call.store.read(call.u["calibrate"])))
+        return cls(codec, codec.encode(items, truncate=True))
 
     def __init__(self, codec: Codec, encoded: Sequence[Encoded]) -> None:
         self._codec, self._encoded = codec, encoded
@@ -79,8 +94,7 @@ def quantized(
         given = {"model.onnx": source.files["model.onnx"]}
         config: dict[str, object] = {"scheme": scheme}
         if scheme.needs_calibration:
-            chosen = maker.inputs.calibrate[:CALIBRATION_ITEMS] if calibrate is None else calibrate
-            given["calibrate"] = _artifact(maker, chosen)
+            given["calibrate"] = _artifact(maker, calibrate)
             config["source"] = source  # its codec makes the tensors
         files = maker.recorder.run(quantize, u=given, c=config, detail=name).outputs
     pads = scheme.engine == "openvino" and source.tokenizer is not None
@@ -94,7 +108,19 @@ def quantized(
     )
 
 
-def _artifact(maker: Maker, items: Sequence[Item]) -> str:
+def layers_of(maker: Maker, source: Build, scheme: Scheme) -> tuple[Layer, ...]:
+    """Every weighted product of ``source`` and what ``scheme``, static int8, does to it."""
+    done = maker.recorder.run(
+        sensitivity,
+        u={"model.onnx": source.files["model.onnx"], "calibrate": _artifact(maker, None)},
+        c={"scheme": scheme, "source": source},
+        detail=scheme.name,
+    )
+    return tuple(Layer(**row) for row in parse(maker.recorder.store.read(done.outputs["layers"])))
+
+
+def _artifact(maker: Maker, calibrate: Sequence[Item] | None) -> str:
+    items = maker.inputs.calibrate[:CALIBRATION_ITEMS] if calibrate is None else calibrate
     lineage = maker.inputs.versions.get("calibrate")
     return maker.json_artifact(
         "calibrate/items", as_json(items), (lineage,) if lineage is not None else ()

@@ -1,0 +1,142 @@
+"""Mends an ``int8_static`` that breaks a promise of quality: a few layers stay as they are.
+
+Runs what ``quantization.repair`` asks for: each set of layers is made, answers the evaluation data,
+and is held to the gate's own bounds. Everything is recorded, so a killed search goes on where it
+was. Costs nothing where there is nothing to mend.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from headgate.objects import Build, Contract, Verdict
+from headgate.optimize.blocks import measure_blocks
+from headgate.optimize.evidence import Scored, gather, paired
+from headgate.optimize.job import Job
+from headgate.optimize.making import Maker, make_build
+from headgate.optimize.making.quantized import layers_of, quantized
+from headgate.optimize.measure import Invariance, measure_quality
+from headgate.quantization import FP32_OPENVINO, INT8_MIXED, INT8_STATIC
+from headgate.quantization.repair import Repair, Why
+from headgate.release import Rule, judge
+
+__all__ = ["Mended", "Reference", "mend"]
+
+_BLOCKS = 5
+"""Interleaved blocks to tell how much of the speed-up is left: a fifth of it is not subtle."""
+_WHY = {
+    Why.MET: "nothing more in it is worth dropping",
+    Why.BUDGET: "all trials are used",
+    Why.SPEED: "what would have to be left out costs more than a fifth of the speed-up",
+    Why.NOTHING_HELPS: "what is lost is not lost in its layers",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What a build is held against: the baseline, as it was measured."""
+
+    build: Build
+    quality: Scored
+    invariance: Invariance
+
+
+@dataclass(frozen=True, slots=True)
+class Mended:
+    """What came of it."""
+
+    build: Build | None
+    """None where nothing was to be mended, or could be."""
+    needed: bool
+    because: str
+
+
+def mend(job: Job, rule: Rule, reference: Reference, maker: Maker) -> Mended:
+    """``int8_mixed`` of the endpoint's model, where ``int8_static`` breaks a promise of quality.
+
+    ``rule`` is the one that chooses. A search chooses among its trials by the data that judge them,
+    so without a holdout to certify what it found there is none. Raises as ``make_build`` does.
+    """
+    plain = make_build(INT8_STATIC.name, maker)
+    if _holds(job, rule, reference, plain):
+        return Mended(None, False, f"{plain.name} keeps what was promised of quality")
+    if job.inputs.holdout is None:
+        because = "not mended: what is found by trying on data needs others, data: holdout"
+        return Mended(None, True, because)
+    exact = make_build(FP32_OPENVINO.name, maker)
+    if not _holds(job, rule, reference, exact):
+        because = "not mended: not even fp32 on the same engine is shown to keep what was promised"
+        return Mended(None, True, because)
+    search = Repair(
+        layers_of(maker, maker.source.build, INT8_MIXED),
+        speedup=_times_faster(job, plain, than=exact),
+    )
+    while (keep := search.ask()) is not None:
+        search.tell(keep, met=_holds(job, rule, reference, _mixed(maker, keep)))
+        best = search.best
+        if search.ask() is None and best is not None and best.speed_kept is None:
+            kept = _times_faster(job, _mixed(maker, best.keep), than=plain)
+            search.tell(best.keep, met=True, speed_kept=kept)
+    return _found(search, maker)
+
+
+def _found(search: Repair, maker: Maker) -> Mended:
+    why, tried = search.why, len(search.trials)
+    assert why is not None
+    best = search.best
+    if best is None:
+        return Mended(None, True, f"not mended in {tried} trials: {_WHY[why]}")
+    share = f"{best.speed_kept:.0%} of the speed of int8_static" if best.speed_kept else "its speed"
+    because = (
+        f"the best of {tried} trials on evaluate leaves {', '.join(best.keep)} in fp32 and keeps "
+        f"{share}; {_WHY[why]}"
+    )
+    return Mended(_mixed(maker, best.keep), True, because)
+
+
+def _mixed(maker: Maker, keep: Sequence[str]) -> Build:
+    scheme = replace(INT8_MIXED, keep=tuple(keep))
+    return quantized(maker, maker.source.build, scheme, name=scheme.name)
+
+
+def _holds(job: Job, rule: Rule, reference: Reference, build: Build) -> bool:
+    """Whether it is shown to keep every promise of quality, on the evaluation data, by the bounds
+    that the gate will pass it by. No decision: one is made of all that is promised, or of nothing.
+    """
+    job.register_build(build)
+    dataset = job.inputs.versions["evaluate"]
+    ours = measure_quality(job.recorder, build, job.behaviour, dataset=dataset, split="evaluate")
+    contracts = tuple(c for c in job.contracts if _is_quality(job, c, ours, reference.quality))
+    evidence = gather(
+        job.recorder,
+        contracts,
+        candidate=build.version,
+        dataset=dataset,
+        workload=job.inputs.versions["workload"],
+        quality=(ours, reference.quality),
+        invariance=reference.invariance,
+        speed=lambda metric: None,
+        speed_run=ours[1],
+        own=job.own,
+    )
+    verdicts = [judge(c, evidence.samples[c.metric], level=rule.pass_level) for c in contracts]
+    return all(result.verdict in (Verdict.PASS, Verdict.WARN) for result in verdicts)
+
+
+def _is_quality(job: Job, contract: Contract, ours: Scored, theirs: Scored) -> bool:
+    metric = contract.metric.removeprefix("worst_slice_")
+    return paired(metric, ours[0], theirs[0], job.own) is not None
+
+
+def _times_faster(job: Job, build: Build, *, than: Build) -> float:
+    """Time of ``than`` over that of ``build``, for the same batches: median of several blocks."""
+    speed = measure_blocks(
+        job.recorder, [than, build], job.behaviour, items=job.queries, n_blocks=_BLOCKS
+    )
+    per_1k = [
+        [t.metric("device_s_per_1k", alone=False, price_per_s=0.0) for t in row]
+        for row in speed.blocks
+    ]
+    return statistics.median(theirs / ours for theirs, ours in per_1k)
