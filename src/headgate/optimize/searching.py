@@ -130,7 +130,7 @@ class Trials:
 
     @property
     def to_mend(self) -> Forecast | None:
-        """Of ``int8_mixed``, where ``int8_static`` broke a promise of quality, if it is not tried."""
+        """Of ``int8_mixed``, not tried yet, where ``int8_static`` broke a promise of quality."""
         plain = self.tried.get(INT8_STATIC.name)
         if plain is None or plain.decision is None or MENDED.name in self.tried:
             return None

@@ -12,12 +12,12 @@ from onnx import numpy_helper
 
 from headgate.cli.app import run as headgate
 from headgate.ledger import Entry, Store, hold, hold_run, utc_now
-from headgate.objects import Artifact, Build, Run
+from headgate.objects import Artifact, Build, Run, jsonable
 from headgate.optimize.grade import Grade, Graded, grade
-from headgate.optimize.making.quantized import int8_dynamic
+from headgate.optimize.making.quantized import quantize
 from headgate.optimize.measure import Behaviour, measure_invariance
 from headgate.optimize.recorder import Call, Output, Recorder, transformation
-from headgate.quantization.produce import dynamic_int8
+from headgate.quantization import INT8_DYNAMIC, produce
 from tests.models import tiny_embedder, tiny_tokenizer
 
 TEXTS = [f"text {k}" for k in range(12)]
@@ -65,10 +65,11 @@ def recorded(recorder: Recorder, root: Path, model: Path) -> Entry:
     store = recorder.store
     source, made = (store.put_file(p) for p in (tiny_embedder(root / "fp32.onnx"), model))
     environment = store.put_bytes(b"{}")
+    config = {"scheme": jsonable(INT8_DYNAMIC), "code": quantize.code}
     entry = hold_run(
         store,
         Run(
-            int8_dynamic.name, {"model.onnx": source}, {"code": int8_dynamic.code}, environment,
+            quantize.name, {"model.onnx": source}, config, environment,
             {"model.onnx": made}, 0, utc_now(), utc_now(), "search",
         ),
     )  # fmt: skip
@@ -85,7 +86,8 @@ def graded(recorder: Recorder, entry: Entry) -> Graded:
 
 
 def int8(root: Path, seed: int = 0) -> Path:
-    return dynamic_int8(tiny_embedder(root / "source.onnx", seed=seed), root / "int8.onnx")
+    source = tiny_embedder(root / "source.onnx", seed=seed)
+    return produce.quantize(INT8_DYNAMIC, source, root / "int8")["model.onnx"]
 
 
 def renamed(root: Path) -> Path:
@@ -167,7 +169,7 @@ def test_replay_says_the_grade_and_ends_by_it(
     entry = recorded(recorder, tmp_path, model)
     asked = ["replay", entry.id, "--store", str(store.root)]
     assert headgate(asked) == code
-    assert f"quantize.int8_dynamic came out {word}" in capsys.readouterr().out
+    assert f"quantize came out {word}" in capsys.readouterr().out
     assert headgate([*asked, "--json"]) == code
     said = json.loads(capsys.readouterr().out)
     assert said["grade"]["grade"] == word
