@@ -68,13 +68,7 @@ def _measured(
             made[int8] = quantized(maker, made[name], INT8_STATIC, name=int8)
     judged = {n: b for n, b in made.items() if n not in _TEACHERS}
     splits = ("evaluate", "holdout") if "narrow" in recipes else ("evaluate",)
-    lost = {
-        split: {
-            n: _lost(_recall(job, b, split), _recall(job, teacher, split))
-            for n, b in judged.items()
-        }
-        for split in splits
-    }
+    lost = {split: _lost(job, judged, split) for split in splits}
     gains = {n: _gain(job, made[n], control) for n, control in controls.items()}
     faster = _speeds(job, made, rounds=rounds)
     targets: dict[str, Target] = {}
