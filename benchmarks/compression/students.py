@@ -83,7 +83,9 @@ def _measured(
         if name != "static":
             for split, of in lost.items():
                 targets[f"{name}, recall@10 lost on {split}"] = at_most(-of[name].value, _MARGIN)
-                targets[f"{name}, the same, upper bound"] = at_most(-of[name].low, _MARGIN)
+                targets[f"{name}, recall@10 lost on {split}, upper bound"] = at_most(
+                    -of[name].low, _MARGIN
+                )
     return targets, {
         "recall@10 of the teacher": {s: _mean(_recall(job, teacher, s)) for s in splits},
         "recall@10, student minus teacher": jsonable(lost),
