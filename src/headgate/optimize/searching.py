@@ -47,7 +47,7 @@ from headgate.planning import (
 from headgate.quantization import INT8_STATIC
 from headgate.release import ClassLabel, judge
 
-__all__ = ["PILOT_BLOCKS", "Searched", "Trials", "search_candidates"]
+__all__ = ["PILOT_BLOCKS", "Searched", "Trials", "followed", "search_candidates"]
 
 PILOT_BLOCKS = 3
 _BLOCK_SD = 0.1
@@ -90,12 +90,19 @@ def search_candidates(
     Where no accepted one holds the p95 promise in virtual time, it is the one that is predicted to
     cost least: the load test decides.
     """
-    trials = Trials(job, rules, baseline, {f.name: Tried(f.name, f) for f in forecasts})
+    return followed(Trials(job, rules, baseline, {f.name: Tried(f.name, f) for f in forecasts}))
+
+
+def followed(trials: Trials) -> Searched:
+    """What ``trials`` come to; a second time, where an ``int8_static`` is to be mended.
+
+    The second begins anew with one candidate more, and is told again what is on record.
+    """
     trials.follow()
-    if (more := trials.to_mend) is not None:
-        # From the start with one more; what was measured is on record.
-        named = {name: Tried(name, t.forecast) for name, t in trials.tried.items()}
-        trials = Trials(job, rules, baseline, named | {more.name: Tried(more.name, more)})
+    if (mended := trials.to_mend) is not None:
+        tried = {name: Tried(name, t.forecast) for name, t in trials.tried.items()}
+        tried[mended.name] = Tried(mended.name, mended)
+        trials = replace(trials, tried=tried, speed=None, power=None)
         trials.follow()
     return trials.searched()
 

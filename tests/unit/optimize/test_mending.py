@@ -15,21 +15,20 @@ import pytest
 from headgate.engines.onnxruntime_engine import OnnxRuntimeEngine
 from headgate.engines.probe import read_profile
 from headgate.objects import Bound, Build
-from headgate.optimize import mending, stages
+from headgate.optimize import mending
 from headgate.optimize.inputs import Inputs
 from headgate.optimize.job import Job
 from headgate.optimize.making import Maker
 from headgate.optimize.making.quantized import quantized
 from headgate.optimize.measure import Behaviour, measure_quality
-from headgate.optimize.mending import Mended, Reference, mend
+from headgate.optimize.mending import Reference, mend
 from headgate.optimize.models import Source
 from headgate.optimize.recorder import Recorder
-from headgate.optimize.stages import Baseline, Tried
 from headgate.quantization import FP32_OPENVINO, INT8_STATIC, Calibration, Layer
 from headgate.release import Rule
 from tests.models import outlier_chain
 
-from .fakes import RUN, build, contract, forecast, invariance, quality
+from .fakes import build, contract, invariance
 
 LAYERS = (Layer("query", 0.1, 0.2), Layer("up", 0.01, 0.4), Layer("down", 0.9, 0.1))
 """The rest of the work, 0.3, is of layers that nothing is said about."""
@@ -155,7 +154,7 @@ def broken(recorder: Recorder, tmp_path: Path) -> tuple[Job, Reference, Maker]:
         register_build=lambda made: store.put_bytes(made.content),
     )
     store.put_bytes(fp32.content)
-    maker = Maker(recorder, Source(fp32, {}, "made"), cast("Inputs", inputs), read_profile())
+    maker = Maker(recorder, Source(fp32, {}, "made"), cast("Inputs", inputs), read_profile(), ())
     return cast("Job", job), Reference(fp32, scored, invariance()), maker
 
 
@@ -199,67 +198,3 @@ def test_a_model_that_int8_breaks_is_mended_and_every_trial_is_on_record(
     before = len(job.recorder.runs)
     assert mend(job, RULE, reference, maker) == found
     assert all(run.reused for run in job.recorder.runs[before:])
-
-
-def row(name: str = "int8_static") -> Tried:
-    return Tried(name, forecast(name), build(name))
-
-
-def mended(
-    monkeypatch: pytest.MonkeyPatch, found: Mended, tried: list[Tried], *, named: bool = False
-) -> tuple[list[Tried], list[str]]:
-    """What the stage makes of what the search found, and the notes of the report."""
-    monkeypatch.setattr(stages, "mend", lambda *a: found)
-    monkeypatch.setattr(stages, "admit", lambda *a, **k: None)
-    monkeypatch.setattr(stages, "measure_quality", lambda *a, **k: (quality({}), RUN))
-    monkeypatch.setattr(stages, "measure_invariance", lambda *a, **k: invariance())
-    notes: list[str] = []
-    job = SimpleNamespace(
-        recorder=None,
-        inputs=SimpleNamespace(versions={"evaluate": "v"}),
-        behaviour=None,
-        queries=(),
-        notes=notes,
-        register_build=lambda made: None,
-    )
-    baseline = SimpleNamespace(build=build(), quality=quality({}), quality_run=RUN, invariance=None)
-    rows = stages._mended(
-        cast("Job", job),
-        cast("Rule", None),
-        cast("Baseline", baseline),
-        cast("Maker", SimpleNamespace(recorder=None)),
-        tried,
-        [forecast("int8_mixed")] if named else [],
-    )
-    return rows, notes
-
-
-def test_a_mended_build_is_one_more_candidate_and_the_report_says_how(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    found = Mended(build("int8_mixed"), True, "the best of 3 trials")
-    (made,), notes = mended(monkeypatch, found, [row()])
-    assert (made.name, made.build, made.skipped) == ("int8_mixed", found.build, "")
-    assert notes == ["int8_mixed: the best of 3 trials."]
-
-
-def test_one_that_cannot_be_mended_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    (made,), notes = mended(monkeypatch, Mended(None, True, "not mended: why"), [row()])
-    assert (made.build, made.skipped) == (None, "not mended: why")
-    assert notes == []
-
-
-def test_where_int8_holds_the_report_has_no_row_unless_it_was_named(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    held = Mended(None, False, "int8_static keeps what was promised")
-    assert mended(monkeypatch, held, [row()])[0] == []
-    (named,), _ = mended(monkeypatch, held, [row()], named=True)
-    assert named.skipped == "int8_static keeps what was promised"
-
-
-def test_nothing_is_mended_where_there_is_no_static_int8(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = Mended(build("int8_mixed"), True, "")
-    not_made = replace(row(), build=None, skipped="no OpenVINO")
-    assert mended(monkeypatch, found, [row("bf16")])[0] == []
-    assert mended(monkeypatch, found, [not_made])[0] == []

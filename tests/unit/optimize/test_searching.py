@@ -17,9 +17,10 @@ from headgate.optimize.blocks import SpeedBlocks
 from headgate.optimize.forecasts import Figure, Forecast
 from headgate.optimize.making import Maker
 from headgate.optimize.measure import Invariance
+from headgate.optimize.mending import Mended
 from headgate.optimize.power import Power
 from headgate.optimize.recorder import Call, Output, Recorder, transformation
-from headgate.optimize.searching import PILOT_BLOCKS, Searched, Trials
+from headgate.optimize.searching import PILOT_BLOCKS, Searched, Trials, followed
 from headgate.optimize.stages import Tried
 from headgate.theory.intervals import Range
 
@@ -120,10 +121,7 @@ class Start:
         lab.install(self.patch)
         named = {f.name: f for f in (forecasts or map(forecast, lab.batched_s))}
         candidates = {name: Tried(name, f) for name, f in named.items()}
-        trials = trials_of(self.recorder, candidates, *contracts, budget_s=budget_s)
-        while asked := trials.search.ask():
-            trials.search.tell(trials.round(asked))
-        return trials.searched()
+        return followed(trials_of(self.recorder, candidates, *contracts, budget_s=budget_s))
 
 
 @pytest.fixture
@@ -212,6 +210,44 @@ def test_a_class_that_a_contract_refuses_is_judged_before_quality_is_paid_for(
     assert refused.decision.action is Action.ROLLBACK
     assert found.winner is not None
     assert found.winner.name == "bf16"
+
+
+BROKEN = {"int8_static": Action.ROLLBACK}
+"""By a promise of quality."""
+
+
+def mending(monkeypatch: pytest.MonkeyPatch, found: Mended) -> None:
+    monkeypatch.setattr(searching, "mend", lambda *_: found)
+
+
+def test_a_static_int8_that_breaks_a_promise_of_quality_is_mended(
+    search: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes of it is one candidate more, with the layers that were left alone."""
+    mending(monkeypatch, Mended(build("int8_mixed"), True, "the best of 3 trials"))
+    lab = Lab({"int8_static": 0.3, "int8_mixed": 0.35}, {"int8_mixed": 1e-3}, BROKEN)
+    found = search(lab, forecasts=[forecast("int8_static")])
+    assert [t.name for t in found.tried] == ["int8_static", "int8_mixed"]
+    assert found.winner is not None
+    assert found.winner.name == "int8_mixed"
+    assert found.winner.forecast.expected == "the best of 3 trials"
+
+
+def test_one_that_cannot_be_mended_says_why(search: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    mending(monkeypatch, Mended(None, True, "not mended: why"))
+    found = search(Lab({"int8_static": 0.3}, {}, BROKEN))
+    assert reasons(found) == {"int8_mixed": "not mended: why"}
+    assert found.winner is None
+
+
+@pytest.mark.parametrize("name", ["int8_static", "bf16"])
+def test_what_keeps_its_promises_or_is_no_static_int8_is_not_mended(
+    search: Start, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    mending(monkeypatch, Mended(build("int8_mixed"), True, ""))
+    actions = {} if name == "int8_static" else {"bf16": Action.ROLLBACK}
+    found = search(Lab({name: 0.3}, {name: 1e-3}, actions))
+    assert [t.name for t in found.tried] == [name]
 
 
 def test_where_nothing_is_accepted_the_promise_in_the_way_is_named(search: Start) -> None:
