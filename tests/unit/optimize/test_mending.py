@@ -21,7 +21,7 @@ from headgate.optimize.job import Job
 from headgate.optimize.making import Maker
 from headgate.optimize.making.quantized import quantized
 from headgate.optimize.measure import Behaviour, measure_quality
-from headgate.optimize.mending import Reference, mend
+from headgate.optimize.mending import Mended, Reference, mend
 from headgate.optimize.models import Source
 from headgate.optimize.recorder import Recorder
 from headgate.quantization import FP32_OPENVINO, INT8_STATIC, Calibration, Layer

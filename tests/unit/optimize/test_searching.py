@@ -253,9 +253,9 @@ def test_what_keeps_its_promises_or_is_no_static_int8_is_not_mended(
 def test_where_nothing_is_accepted_the_promise_in_the_way_is_named(search: Start) -> None:
     """There is no winner, and nothing is priced."""
     lab = Lab(
-        {"bf16": 0.5, "int8_static": 0.3},
+        {"bf16": 0.5, "student3": 0.3},
         {},
-        dict.fromkeys(("bf16", "int8_static"), Action.ROLLBACK),
+        dict.fromkeys(("bf16", "student3"), Action.ROLLBACK),
     )
     found = search(lab)
     assert (found.winner, found.plans) == (None, None)
