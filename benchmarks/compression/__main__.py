@@ -22,6 +22,7 @@ PARTS = (
     "students",
     "resume",
     "cascade",
+    "against_peers",
     "quantization_preview",
     "distillation_preview",
 )

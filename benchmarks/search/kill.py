@@ -25,7 +25,8 @@ from headgate.planning import Asked, Cost, Policies, Told
 __all__ = ["Survived", "killed_until_done"]
 
 _TRIAL_S = 0.01
-_LONGEST_S = 2.5
+_MOST_TRIALS = 8
+"""That are begun before it is killed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class Survived:
 
 
 def killed_until_done(workload: str, seed: int, *, most: int = 10) -> Survived:
-    """Runs it in a process that is killed up to ``most`` times, at random."""
+    """Runs it in a process that is killed up to ``most`` times, in the middle of a random trial."""
     rng = random.Random(seed)
     whole = together(World(recorded()[workload], seed))
     kills = 0
@@ -49,19 +50,26 @@ def killed_until_done(workload: str, seed: int, *, most: int = 10) -> Survived:
         command = [sys.executable, "-m", "benchmarks.search.kill", str(journal), workload]
         while True:
             process = subprocess.Popen([*command, str(seed)], stdout=subprocess.PIPE, text=True)
-            longest_s = _LONGEST_S * rng.random() if kills < most else None
-            try:
-                said, _ = process.communicate(timeout=longest_s)
+            if kills == most:
                 break
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.communicate()
-                kills += 1
+            last = _begun(journal) + rng.randint(1, _MOST_TRIALS)
+            while process.poll() is None and _begun(journal) < last:
+                time.sleep(_TRIAL_S * rng.random())
+            if process.poll() is not None:
+                break
+            process.kill()
+            process.communicate()
+            kills += 1
+        said, _ = process.communicate()
         lines = journal.read_text(encoding="utf-8").split("\n")
     begun = [line for line in lines if line.startswith("begun ")]
     keys = [json.loads(line)["key"] for line in lines if line.startswith("{")]
     repeated = len(keys) - len(set(keys)) + max(len(begun) - len(keys) - kills, 0)
     return Survived(kills, said.strip() == str(whole.best), repeated)
+
+
+def _begun(journal: Path) -> int:
+    return journal.read_text(encoding="utf-8").count("begun ") if journal.exists() else 0
 
 
 def _run(journal: Path, workload: str, seed: int) -> str:

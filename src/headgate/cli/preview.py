@@ -21,6 +21,7 @@ __all__ = ["preview"]
 
 _STOPS = 3
 _DASH = "–"
+_SIZES = ("file_bytes", "memory_bytes")
 
 
 def preview(
@@ -121,15 +122,13 @@ def _expected(seen: Sequence[Forecast], width: int) -> Table:
             ">keeps",
         )
         for f in seen:
-            speed = f.figures["speedup"].range
+            of = {name: figure.range for name, figure in f.figures.items()}
+            speed = of.get("speedup")
             made.add_row(
                 f.name,
-                words.size(f.figures["file_bytes"].range.value),
-                words.size(f.figures["memory_bytes"].range.value)
-                if "memory_bytes" in f.figures
-                else _DASH,
-                words.seconds(f.figures["latency_p50"].range.value),
-                f"{speed.low:.1f} to {speed.high:.1f}x",
+                *(words.size(of[m].value) if m in of else _DASH for m in _SIZES),
+                words.seconds(of["latency_p50"].value) if "latency_p50" in of else _DASH,
+                _DASH if speed is None else f"{speed.low:.1f} to {speed.high:.1f}x",
                 *(_interval(f.figures[m]) if m in f.figures else _DASH for m in metrics),
                 _DASH if f.meets is None else words.percent(f.meets, digits=0),
             )
@@ -165,6 +164,7 @@ def _cost(found: Previewed, seen: Sequence[Forecast]) -> Table:
     for f in seen:
         cost_s = f.cost_s or 0.0
         money = [words.money(cost_s * found.price_per_s, found.currency)] if priced else []
-        needed = "no n suffices" if f.n_required is None else words.count(f.n_required)
+        unknown = _DASH if f.meets is None or f.preview == "distillation" else "no n suffices"
+        needed = unknown if f.n_required is None else words.count(f.n_required)
         table.add_row(f.name, needed, words.seconds(cost_s), *money, f.advice)
     return table

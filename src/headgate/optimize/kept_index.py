@@ -62,18 +62,19 @@ def _nothing(
 def measure_kept_index(
     recorder: Recorder,
     *,
+    task: str,
     candidate: str,
     dataset: str,
     quality: tuple[Scored, Scored],
     invariance: Invariance,
 ) -> KeptIndex | None:
-    """Of ``quality`` (candidate, current) on ``dataset``; None where they are no vectors.
+    """Of ``quality`` (candidate, current) on ``dataset``; None where the ``task`` has no index.
 
     ``candidate`` is the version of what is measured, a build or a variant.
     """
-    (_, ours), (_, theirs) = quality
-    if VECTORS not in ours.outputs or VECTORS not in theirs.outputs:
+    if task != "embed":
         return None
+    (_, ours), (_, theirs) = quality
     done = recorder.run(
         kept_index,
         u={

@@ -10,11 +10,11 @@ from headgate.optimize.making.cascades import lacks_for_cascade
 from headgate.planning import Candidate
 from headgate.quantization import ModelFacts, applies_to
 
-__all__ = ["lacks"]
+__all__ = ["forbidden", "lacks"]
 
 
 def lacks(job: Job, candidate: Candidate, facts: ModelFacts) -> Sequence[str]:
-    """All reasons why ``candidate`` cannot be made here, gains nothing, or could not be served."""
+    """All reasons why ``candidate`` cannot be made here, or gains nothing."""
     needs: list[tuple[bool, str]] = []
     if candidate.scheme.extra == "openvino":
         there = "openvino" in job.profile.libraries
@@ -37,12 +37,17 @@ def lacks(job: Job, candidate: Candidate, facts: ModelFacts) -> Sequence[str]:
     applies = applies_to(candidate.scheme, facts, job.profile.flags)
     if not applies:
         found.append(applies.reason)
-    if candidate.scheme.shared_scale and not _may_depend(job):
-        found.append(
-            "batch_invariance forbids it: one activation scale for the whole batch makes an answer "
-            "depend on its neighbours, by construction"
-        )
     return found
+
+
+def forbidden(job: Job, candidate: Candidate) -> str:
+    """The contract that ``candidate`` breaks whatever would be measured; empty where none."""
+    if not candidate.scheme.shared_scale or _may_depend(job):
+        return ""
+    return (
+        "batch_invariance forbids it: one activation scale for the whole batch makes an answer "
+        "depend on its neighbours, by construction"
+    )
 
 
 def _lacks_head(job: Job, candidate: Candidate) -> Sequence[str]:

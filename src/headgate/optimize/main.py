@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from headgate.config import load_config
+from headgate.distillation import Gain
 from headgate.errors import Fault, Refused, Undecided
 from headgate.ledger import Store, hold_release
 from headgate.objects import Action, Release
@@ -20,6 +21,7 @@ from headgate.optimize.comparisons import compare
 from headgate.optimize.gain import gain_of_teacher
 from headgate.optimize.gate import judge_candidate
 from headgate.optimize.job import Job, open_job
+from headgate.optimize.making import CANNOT_BE_MADE
 from headgate.optimize.preview import preview
 from headgate.optimize.progress import Progress, Silent
 from headgate.optimize.recorder import clean_scratch
@@ -103,9 +105,7 @@ def optimize(
             certificate = certify(job, rules.certify, baseline, plans)
             comparisons = compare(job, baseline, plans, certificate)
             index = price_index(job, plans, certificate)
-            gain = gain_of_teacher(
-                job, searched.winner.name, teacher=baseline.quality_run.outputs["samples"]
-            )
+            gain = _gain(job, searched.winner.name, baseline)
             findings = Findings(searched.winner, plans, certificate, comparisons, index, gain)
         certify_builds(
             job,
@@ -146,6 +146,14 @@ def optimize(
     accepted = action in (Action.ACCEPT, Action.WARN)
     refused = promote and accepted and not (may_promote or baseline.build.foreign)
     return OptimizeResult(action, report, paths, refused)
+
+
+def _gain(job: Job, winner: str, baseline: Baseline) -> Gain | str | None:
+    """What the winner owes to its teacher, or why that is not known, which ends nothing."""
+    try:
+        return gain_of_teacher(job, winner, teacher=baseline.quality_run.outputs["samples"])
+    except CANNOT_BE_MADE as error:
+        return error.what.splitlines()[0]
 
 
 def _outcome(

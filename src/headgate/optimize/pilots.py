@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from headgate.config import RetrievalSet
-from headgate.errors import EngineError, HeadgateError
+from headgate.errors import EngineError
 from headgate.objects import Action, Bound, Build, Contract, canonical, jsonable, parse
 from headgate.optimize.admission import admit
 from headgate.optimize.blocks import SpeedBlocks, measure_blocks
@@ -27,7 +27,7 @@ from headgate.optimize.child import end_with_parent
 from headgate.optimize.evidence import paired
 from headgate.optimize.inputs import load_split
 from headgate.optimize.job import Job
-from headgate.optimize.making import Maker, make_build
+from headgate.optimize.making import CANNOT_BE_MADE, Maker, make_build
 from headgate.optimize.measure import Behaviour, build_inputs, open_answerer, own_metrics
 from headgate.optimize.quality import QualitySamples, evaluate, score_retrieval
 from headgate.optimize.recorder import Call, Output, Recorded, transformation
@@ -175,7 +175,7 @@ def _made(maker: Maker, job: Job, name: str) -> PilotBuild:
         # Loading it tells what an engine cannot run, before anything is measured.
         opened = open_answerer(build, job.behaviour, job.store.path_of, job.recorder.root)
         opened.close()
-    except HeadgateError as error:
+    except CANNOT_BE_MADE as error:
         return PilotBuild(name, None, 0.0, again, error.what.splitlines()[0])
     seconds = sum(run.seconds for run in maker.recorder.runs[before:])
     return PilotBuild(name, build, seconds, again)

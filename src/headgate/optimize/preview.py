@@ -17,7 +17,7 @@ from pathlib import Path
 from headgate.config import load_config
 from headgate.distillation import STUDENTS, Advice
 from headgate.engines.check import check_onnx
-from headgate.errors import EngineError, HeadgateError
+from headgate.errors import EngineError, Undecided
 from headgate.ledger import Store
 from headgate.objects import Build
 from headgate.optimize.blocks import SpeedBlocks
@@ -30,8 +30,8 @@ from headgate.optimize.forecasts import (
     speeds_of,
 )
 from headgate.optimize.job import Job, open_job
-from headgate.optimize.lacking import lacks
-from headgate.optimize.making import Maker, make_build
+from headgate.optimize.lacking import forbidden, lacks
+from headgate.optimize.making import CANNOT_BE_MADE, Maker, make_build
 from headgate.optimize.making.quantized import CALIBRATION_ITEMS
 from headgate.optimize.measure import VECTORS
 from headgate.optimize.pilots import (
@@ -170,7 +170,7 @@ def preview(job: Job, baseline: Baseline) -> Sequence[Forecast]:
     if baseline.build.foreign:
         return ()
     facts = check_onnx(job.store.path_of(job.source.build.files["model.onnx"]))
-    lacking = {name: lacks(job, CANDIDATES[name], facts) for name in job.config.candidates}
+    lacking = _lacking(job, facts)
     cheap = [
         n
         for n, lack in lacking.items()
@@ -182,7 +182,7 @@ def preview(job: Job, baseline: Baseline) -> Sequence[Forecast]:
         try:
             if pilot.build is not None:
                 answers[name] = _answered(job, baseline, pilot.build)
-        except HeadgateError as error:  # one candidate that does not run must not cost the others
+        except CANNOT_BE_MADE as error:  # one candidate that does not run must not cost the others
             pilots[name] = replace(pilot, build=None, failed=error.what.splitlines()[0])
     made = [pilot.build for pilot in pilots.values() if pilot.build is not None]
     known = _Known(
@@ -213,6 +213,20 @@ def preview(job: Job, baseline: Baseline) -> Sequence[Forecast]:
     return [_look_at(known, name, lack) for name, lack in lacking.items()]
 
 
+def _lacking(job: Job, facts: ModelFacts) -> Mapping[str, Sequence[str]]:
+    """Candidate -> why it is not tried, before anything is measured.
+
+    What a contract forbids is measured after all where nothing else can be tried, so that the gate
+    has evidence to refuse it by.
+    """
+    lacking = {name: lacks(job, CANDIDATES[name], facts) for name in job.config.candidates}
+    able = [name for name, lack in lacking.items() if not lack]
+    refused = {name: why for name in able if (why := forbidden(job, CANDIDATES[name]))}
+    if len(refused) < len(able):
+        lacking |= {name: [why] for name, why in refused.items()}
+    return lacking
+
+
 def _memory(job: Job, baseline: Baseline, made: Sequence[Build]) -> Mapping[str, int]:
     """Of each engine that a pilot runs on, a process with the model as it is."""
     plain = [baseline.build] if made else []
@@ -240,6 +254,8 @@ def _look_at(known: _Known, name: str, lacking: Sequence[str]) -> Forecast:
     made = None if pilot is None or pilot.build is None else pilot
     looked = None if student is None else student.forecast
     meets = quantized.meets if looked is None else looked.meets
+    if looked is not None and candidate.scheme.quantizes:
+        meets = None  # what fewer bits cost the student, nobody looked at
     training_s = None if looked is None else looked.training_s.value
     if candidate.classifies:
         expected.append(_HEAD_EXPECTED[candidate.cascade])
@@ -265,7 +281,7 @@ def _look_at(known: _Known, name: str, lacking: Sequence[str]) -> Forecast:
         meets=meets,
         n_required=quantized.n_required,
         cost_s=_cost_s(known, made, quantized) if made is not None else training_s,
-        advice=_advice(skip, meets, looked),
+        advice=_advice(skip, meets, looked, possible=not lacking),
     )
     return replace(found, entry=keep_forecast(known.job.store, found, of=known.of, detail=detail))
 
@@ -376,9 +392,11 @@ def _hopeless(q: QuantizationForecast) -> str:
     ).replace("%", " %")
 
 
-def _advice(skip: str, meets: float | None, student: StudentForecast | None) -> str:
+def _advice(
+    skip: str, meets: float | None, student: StudentForecast | None, *, possible: bool
+) -> str:
     if skip:
-        return "not possible here" if meets is None else "leave it"
+        return "leave it" if possible else "not possible here"
     if student is not None and student.advice is Advice.DO_NOT_TRAIN:
         return "do not train"
     if meets is None:
@@ -422,7 +440,9 @@ def _students(job: Job, baseline: Baseline, names: Iterable[str]) -> Mapping[str
     for name in dict.fromkeys(names):
         try:
             looked = forecast_student(job, baseline, name)
-        except HeadgateError as error:
+        except Undecided as error:
+            found[name] = _Student(None, error.what, "")
+        except CANNOT_BE_MADE as error:
             found[name] = _Student(None, "", error.what.splitlines()[0])
         else:
             if isinstance(looked, str):

@@ -57,7 +57,7 @@ class Findings:
     comparisons: Comparisons
     index: IndexPrice | None
     """None where there is no index, or where the current one stays."""
-    gain: Gain | None
+    gain: Gain | str | None
     """Of the teacher, where the winner is a student."""
 
 
@@ -602,7 +602,10 @@ def _notes(
             notes.append(
                 f"The holdout was looked at {used} of {most} times; after that it takes new data."
             )
-        if (gain := findings.gain) is not None:
+        gain = findings.gain
+        if isinstance(gain, str):
+            notes.append(f"What the student in it owes to its teacher is not known: {gain}")
+        elif gain is not None:
             told = ": a student without one would do" * (gain.advice is Advice.DO_NOT_TRAIN)
             notes.append(f"{gain.metric} of the student in it: {gain.reason}{told}.")
         notes += [f"Load test: {reason}" for reason in findings.certificate.replay.void]

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from headgate.errors import EngineError, InputError, MissingExtra
+from headgate.errors import EngineError
 from headgate.objects import Axis, Build, CacheSpec, Contract, Verdict, jsonable
 from headgate.optimize.admission import admit
 from headgate.optimize.blocks import SpeedBlocks, measure_blocks
@@ -25,7 +25,7 @@ from headgate.optimize.forecasts import Forecast
 from headgate.optimize.gate import judge_candidate
 from headgate.optimize.job import Job
 from headgate.optimize.kept_index import measure_kept_index
-from headgate.optimize.making import Maker, make_build
+from headgate.optimize.making import CANNOT_BE_MADE, Maker, make_build
 from headgate.optimize.measure import measure_invariance, measure_quality
 from headgate.optimize.mending import Reference, mend
 from headgate.optimize.power import Power, plan_power
@@ -145,7 +145,10 @@ class Trials:
             r for r in plain.decision.results
             if r.contract.axis is Axis.QUALITY and r.verdict not in _OPEN
         ]  # fmt: skip
-        if not broken or plain.quality is None:
+        spare = self.job.config.search.budget is None or not any(
+            t.accepted for t in self.tried.values()
+        )
+        if not broken or plain.quality is None or not spare:
             return None
         return replace(plain.forecast, name=MENDED.name, figures={})
 
@@ -252,7 +255,7 @@ class Trials:
             invariance = measure_invariance(
                 self._maker.recorder, build, self.job.behaviour, items=self.job.queries
             )
-        except (EngineError, MissingExtra, InputError) as error:
+        except CANNOT_BE_MADE as error:
             # One candidate that cannot be made must not cost the others.
             return replace(t, skipped=error.what.splitlines()[0])
         return replace(t, build=build, invariance=invariance)
@@ -278,11 +281,12 @@ class Trials:
                 dataset=self.job.inputs.versions["evaluate"],
                 split="evaluate",
             )
-        except (EngineError, MissingExtra, InputError) as error:
+        except CANNOT_BE_MADE as error:
             return replace(t, skipped=error.what.splitlines()[0])
         assert t.invariance is not None
         kept = measure_kept_index(
             self.job.recorder,
+            task=self.job.config.task,
             candidate=t.build.version,
             dataset=self.job.inputs.versions["evaluate"],
             quality=((quality, run), (self.baseline.quality, self.baseline.quality_run)),
@@ -365,7 +369,7 @@ class Trials:
         said = {
             "endpoint": self.job.config.endpoint,
             "owner": self.job.config.owner.team,
-            "version": code_digest("headgate.planning.joint"),
+            "version": code_digest("headgate.planning.joint", "headgate.optimize.searching"),
             "rule": self.rules.choose.digest,
             "budget_s": self.job.config.search.budget,
             "spent_s": found.spent_s,

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from headgate.engines import load
 from headgate.engines.protocols import datatype_of
 from headgate.engines.signature import model_inputs
-from headgate.errors import EngineError, MissingExtra
 from headgate.ledger import Store
 from headgate.objects import (
     BatchingSpec,
@@ -30,7 +29,7 @@ from headgate.optimize.holdout import spending
 from headgate.optimize.job import Job
 from headgate.optimize.kept_index import KeptIndex, measure_kept_index
 from headgate.optimize.load import Replay, measure_load, measure_shell
-from headgate.optimize.making import Maker, make_build
+from headgate.optimize.making import CANNOT_BE_MADE, Maker, make_build
 from headgate.optimize.measure import (
     Invariance,
     MeasuredCurve,
@@ -259,7 +258,7 @@ def _beside(
         if t is not None and t.build is not None and t.invariance is not None:
             builds.append((t.build, t.invariance.invariance))
         elif name in CANDIDATES:
-            with contextlib.suppress(EngineError, MissingExtra):  # it is for comparison only
+            with contextlib.suppress(*CANNOT_BE_MADE):  # it is for comparison only
                 build = make_build(name, maker)
                 load(build, job.store.path_of).close()
                 builds.append((build, known))
@@ -324,6 +323,7 @@ def certify(job: Job, rule: Rule, baseline: Baseline, plans: Plans) -> Certifica
     )
     kept = measure_kept_index(
         job.recorder,
+        task=job.config.task,
         candidate=version,
         dataset=dataset,
         quality=(ours, theirs),

@@ -107,3 +107,23 @@ def test_a_candidate_without_a_pilot_says_what_is_expected(
     said = cli("preview", ".")
     assert said.code == 0
     assert "training takes about 90 s" in said.out
+
+
+def test_what_a_pilot_does_not_tell_of_a_student_is_left_open(
+    cli: Cli, found: list[Previewed]
+) -> None:
+    """Its pilots know what it loses and what its training takes, and neither size nor speed."""
+    figures = {
+        "training_s": Figure("cost", "s", Range(90.0, 70.0, 120.0)),
+        "loss of recall@10": Figure("quality", "points", Range(0.03, 0.01, 0.05)),
+    }
+    student = Forecast(
+        "student3", "", "", (), "sha256:s", preview="distillation", figures=figures, meets=0.3
+    )
+    found.append(Previewed("docs", "USD", 0.0, (SEEN, student), (), {}, 1300, 0.0))
+    said = cli("preview", ".")
+    assert said.code == 0
+    (expected, takes) = (line for line in said.out.splitlines() if line.startswith("student3"))
+    assert expected.split()[1:5] == ["–", "–", "–", "–"]
+    assert "1.0 to 5.0 %" in expected
+    assert "no n suffices" not in takes

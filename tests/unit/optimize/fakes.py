@@ -145,6 +145,7 @@ def trials_of(
     """A search over ``candidates`` for a job of which only the recorder is real."""
     config = SimpleNamespace(
         endpoint="docs",
+        task="classify",
         owner=SimpleNamespace(team="search"),
         search=SimpleNamespace(budget=budget_s),
         replay=SimpleNamespace(load=0.7),

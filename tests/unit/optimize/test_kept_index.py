@@ -66,6 +66,7 @@ def kept(
         scored.append((samples, recorder.run(embedded, u=u, c={})))
     found = measure_kept_index(
         recorder,
+        task="embed",
         candidate="sha256:candidate",
         dataset=dataset,
         quality=(scored[0], scored[1]),

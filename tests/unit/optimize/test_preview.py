@@ -258,9 +258,12 @@ def test_what_depends_on_its_neighbours_by_construction_is_not_tried_where_that_
 ) -> None:
     """No measurement could make it pass."""
     job, _ = measured
-    found = look(measured, contracts=(*job.contracts, promised))["int8_dynamic"]
+    both, terms = ("int8_dynamic", "int8_weights"), (*job.contracts, promised)
+    found = look(measured, *both, contracts=terms)["int8_dynamic"]
     assert bool(found.skip) == skipped
     assert ("by construction" in found.skip) == skipped
+    alone = look(measured, "int8_dynamic", contracts=terms)["int8_dynamic"]
+    assert not alone.skip, "so that the gate has evidence to refuse it by"
 
 
 NO_OPENVINO = "OpenVINO is not installed: pip install 'headgate[openvino]'"

@@ -13,12 +13,12 @@ from headgate.config import Item
 from headgate.objects import Build
 from headgate.optimize.making.cascades import cascaded
 from headgate.optimize.making.heads import trained_head
-from headgate.optimize.making.maker import Maker
+from headgate.optimize.making.maker import CANNOT_BE_MADE, Maker
 from headgate.optimize.making.quantized import quantized
 from headgate.optimize.making.students import trained_student
 from headgate.planning import CANDIDATES
 
-__all__ = ["Maker", "make_build"]
+__all__ = ["CANNOT_BE_MADE", "Maker", "make_build"]
 
 
 def make_build(name: str, maker: Maker, *, calibrate: Sequence[Item] | None = None) -> Build:

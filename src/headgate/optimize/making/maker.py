@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from headgate.errors import EngineError, InputError, MissingExtra
 from headgate.objects import Contract, HardwareProfile, canonical
 from headgate.optimize.inputs import Inputs
 from headgate.optimize.models import Source
@@ -13,7 +14,11 @@ from headgate.optimize.recorder import Recorder
 if TYPE_CHECKING:
     from headgate.optimize.job import Job
 
-__all__ = ["Maker"]
+__all__ = ["CANNOT_BE_MADE", "Maker"]
+
+CANNOT_BE_MADE = (EngineError, InputError, MissingExtra)
+"""What one candidate may fail by without costing the others. A full disk, a lock, or content that
+was tampered with ends the job."""
 
 
 @dataclass(frozen=True, slots=True)

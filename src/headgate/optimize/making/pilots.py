@@ -25,6 +25,7 @@ from headgate.distillation import (
     RetrievalSample,
     between,
 )
+from headgate.errors import Undecided
 from headgate.objects import canonical, parse
 from headgate.optimize.answers import Answerer
 from headgate.optimize.inputs import load_split
@@ -165,6 +166,10 @@ def _layer_of(tensor: str) -> str | None:
     return next((part for part in tensor.split(".") if part.isdigit()), None)
 
 
+_LEAST_QUERIES = 30
+"""Of a sample: with fewer no interval would be worth its pilots."""
+
+
 @transformation("distill.pilots", measures=True)
 def pilots(call: Call) -> Mapping[str, Output]:
     """Small trainings of a student, and what the longest of them loses on part of a split."""
@@ -172,7 +177,15 @@ def pilots(call: Call) -> Mapping[str, Output]:
     behaviour = Behaviour(**call.c["behaviour"])
     data = load_split(behaviour.task, call.path("dataset"))
     assert isinstance(data, RetrievalSet)
-    part = sampled_part(data, plan.evaluation_share, np.random.default_rng(call.seed))
+    rng = np.random.default_rng(call.seed)
+    part = sampled_part(data, plan.evaluation_share, rng)
+    if len(part.queries) < _LEAST_QUERIES:
+        raise Undecided(
+            f"a tenth of its training pays for a look at {len(part.queries)} queries with all of "
+            f"their answers, and {_LEAST_QUERIES} are the least that tell anything",
+            where="data.evaluate",
+            fix="train it, or give an evaluation split with more queries for its passages",
+        )
     vectors = np.load(call.path("vectors"), allow_pickle=False)
     passages, queries = vectors[: len(data.passages)], vectors[len(data.passages) :]
     codec = served_codec(
@@ -182,7 +195,8 @@ def pilots(call: Call) -> Mapping[str, Output]:
         root=call.root,
     )
     half = plan.validation_texts // 2
-    some_passages, some_queries = part.passages[:half], part.queries[:half]
+    some_passages = rng.permutation(part.passages)[:half]
+    some_queries = rng.permutation(part.queries)[:half]
     runs = run_pilots(
         link_files(call, call.work_dir / "teacher", call.c["encoder"]),
         parse(call.store.read(call.u["texts"])),
