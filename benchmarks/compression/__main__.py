@@ -38,7 +38,7 @@ def main() -> int:
     for name in given.parts or PARTS:
         part: Part = getattr(import_module(f"benchmarks.compression.{name}"), name)
         targets, details = part(quick=given.quick)
-        missed |= finish(f"compression.{name}", targets, **details)
+        missed |= finish(f"compression.{name}", targets, quick=given.quick, **details)
     return missed
 
 

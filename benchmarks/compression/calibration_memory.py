@@ -6,7 +6,6 @@ Every figure is of a process of its own; texts are read and encoded as they are 
 from __future__ import annotations
 
 import argparse
-import resource
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from pathlib import Path
 from benchmarks.compression.subjects import minilm
 from benchmarks.convention import Target, at_most
 from headgate.engines import codec_for, load
+from headgate.optimize.footprint import peak_bytes
 from headgate.quantization import INT8_STATIC, INT8_STATIC_QDQ, SCHEMES
 from headgate.quantization.produce import quantize
 from headgate.workload import Tensors
@@ -86,7 +86,7 @@ def _one(name: str, items: int) -> None:
         (scheme,) = [s for s in SCHEMES if s.name == name]
         with tempfile.TemporaryDirectory() as folder:
             quantize(scheme, subject.onnx, Path(folder), calibration=stream)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    print(peak_bytes() / 2**20)
 
 
 if __name__ == "__main__":

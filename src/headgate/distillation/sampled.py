@@ -46,17 +46,19 @@ class RetrievalSample:
     def scores(self, metric: str, queries: Vectors, passages: Vectors) -> NDArray[np.float64]:
         """What is expected of each query among all passages, shape (queries,)."""
         similarity = queries @ passages.T
-        owners, ahead = [], []
+        owners, others, relevant = [], [], []
         for i, (row, wanted) in enumerate(zip(similarity, self.relevant, strict=True)):
-            best = np.sort(row[list(wanted)])[::-1]
-            # Relevant passages do not stand in each other's way.
-            before = [int(np.sum(row > s)) - place for place, s in enumerate(best)]
-            for count in before[:1] if metric == "mrr@10" else before:
+            own = np.sort(row[list(wanted)])[::-1]
+            for score in own[:1] if metric == "mrr@10" else own:
+                before = int(np.sum(own > score))
                 owners.append(i)
-                ahead.append(count)
+                relevant.append(before)
+                others.append(int(np.sum(row > score)) - before)
         share = len(passages) / self.size
-        counts, chances = ahead_of_all(np.array(ahead), share=share, size=self.size)
-        worth = chances @ METRICS[metric](counts)
+        # The relevant ones are all in the sample; of the others there are more than it shows.
+        counts, chances = ahead_of_all(np.array(others), share=share, size=self.size)
+        ahead = counts + np.array(relevant)[:, None]
+        worth = np.sum(chances * METRICS[metric](ahead), axis=1)
         total: NDArray[np.float64] = np.bincount(owners, weights=worth).astype(np.float64)
         best_of_all = [min(len(wanted), _TOP) for wanted in self.relevant]
         return total if metric == "mrr@10" else total / best_of_all

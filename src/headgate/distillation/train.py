@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -204,6 +205,14 @@ def _train(
         for group in optimizer.param_groups:
             group["lr"] = recipe.peak_learning_rate * share
         loss = loss_of.batch(plan[step], step)
+        if not math.isfinite(loss.item()):
+            rate = recipe.peak_learning_rate * share
+            raise InputError(
+                f"the loss of step {step + 1} of {recipe.steps} is {loss.item()}: it diverged",
+                where=f"distillation, at a learning rate of {rate:.2g}",
+                reason="diverged",
+                fix="choose another student, or look for texts that its teacher answers oddly",
+            )
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, recipe.gradient_norm_limit)
         optimizer.step()

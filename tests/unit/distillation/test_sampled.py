@@ -31,12 +31,23 @@ def test_of_everything_the_scores_are_the_metrics() -> None:
     assert whole.scores("mrr@10", ahead, passages).tolist() == [1.0, 0.5, 0.0]
 
 
-def test_relevant_passages_do_not_stand_in_each_other_s_way() -> None:
-    """Of two relevant ones in the first places, both are found."""
-    passages = np.eye(3)
-    query = unit(np.array([[1.0, 0.9, 0.1]]))
-    whole = RetrievalSample([(0, 1)], 3)
-    assert whole.scores("recall@10", query, passages).tolist() == [1.0]
+@pytest.mark.parametrize(("others", "recall"), [(1, 1.0), (9, 0.5), (10, 0.0)])
+def test_a_relevant_passage_takes_a_place_too(others: int, recall: float) -> None:
+    """Behind nine others there is one place in the first ten, and two are wanted."""
+    passages = np.eye(14)
+    query = np.zeros((1, 14))
+    query[0, :2], query[0, 2 : 2 + others] = (0.5, 0.4), 1.0
+    whole = RetrievalSample([(0, 1)], 14)
+    assert whole.scores("recall@10", unit(query), passages).tolist() == [recall]
+
+
+def test_two_relevant_passages_of_one_text_are_both_found() -> None:
+    """Neither stands before the other."""
+    passages = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    query = np.array([[1.0, 0.0]])
+    for size in (3, 30):
+        (found,) = RetrievalSample([(0, 1)], size).scores("recall@10", query, passages)
+        assert 0.5 < found <= 1.0
 
 
 @pytest.mark.parametrize("metric", ["recall@10", "mrr@10"])

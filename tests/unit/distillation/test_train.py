@@ -435,6 +435,20 @@ def test_every_loss_can_be_learnt_from(lesson: Lesson, tmp_path: Path, weight: s
     assert np.mean(result.losses[-10:]) < 0.7 * np.mean(result.losses[:3])
 
 
+def test_a_training_that_diverges_ends_at_that_step(
+    lesson: Lesson, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the step and its rate, and no student is left behind."""
+    import torch
+
+    nothing = torch.tensor(float("nan"), requires_grad=True)
+    monkeypatch.setattr(loop.Objective, "batch", lambda *_: nothing)
+    with pytest.raises(InputError, match="the loss of step 1 of .* is nan") as refused:
+        train_student(lesson.teacher, lesson.texts, lesson.outputs, tmp_path, recipe=RECIPE, seed=0)
+    assert refused.value.reason == "diverged"
+    assert not (tmp_path / loop.STATE_FILE).exists()
+
+
 def test_texts_without_outputs_are_refused(lesson: Lesson, tmp_path: Path) -> None:
     """One output for each text, and at least one."""
     with pytest.raises(InputError, match="40 texts and 39 teacher outputs"):

@@ -39,15 +39,13 @@ class Progress:
 
 
 class Checkpoint:
-    """Trained parameters, the best ones so far, the optimizer's moments, and the progress."""
+    """Trained parameters, the optimizer's moments, and the progress."""
 
     def __init__(
         self, path: Path, identity: str, trained: Sequence[torch.nn.Parameter], optimizer: Any
     ) -> None:
         self._path, self._identity = path, identity
         self._trained, self._optimizer = trained, optimizer
-        self.best: list[torch.Tensor] = []
-        """Parameters at the best validation where those are not the present ones."""
 
     def save(self, progress: Progress) -> None:
         """Replaces what was saved before. Raises ``Fault``; that is still there then."""
@@ -56,7 +54,6 @@ class Checkpoint:
             tensors[f"parameter.{i}"] = parameter.detach()
             for name, moment in self._optimizer.state[parameter].items():
                 tensors[f"{name}.{i}"] = moment
-        tensors |= {f"best.{i}": parameter for i, parameter in enumerate(self.best)}
         said = {"identity": self._identity, "progress": json.dumps(asdict(progress))}
         write_tensors(self._path, tensors, said)
 
@@ -82,8 +79,6 @@ class Checkpoint:
                     self._optimizer.state[parameter] = {
                         name: tensors[f"{name}.{i}"].to(parameter.device) for name in _MOMENTS
                     }
-            if "best.0" in tensors:
-                self.best = [tensors[f"best.{i}"].to(p.device) for i, p in enumerate(self._trained)]
         return progress
 
 
