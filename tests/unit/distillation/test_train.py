@@ -443,7 +443,7 @@ def test_a_training_that_diverges_ends_at_that_step(
 
     nothing = torch.tensor(float("nan"), requires_grad=True)
     monkeypatch.setattr(loop.Objective, "batch", lambda *_: nothing)
-    with pytest.raises(InputError, match="the loss of step 1 of .* is nan") as refused:
+    with pytest.raises(InputError, match=r"the loss of step 1 of .* is nan") as refused:
         train_student(lesson.teacher, lesson.texts, lesson.outputs, tmp_path, recipe=RECIPE, seed=0)
     assert refused.value.reason == "diverged"
     assert not (tmp_path / loop.STATE_FILE).exists()
