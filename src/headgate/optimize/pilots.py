@@ -214,7 +214,7 @@ def pilot_memory(job: Job, build: Build) -> tuple[int, Recorded]:
     """Bytes at the peak of a process that serves ``build``."""
     items = as_json(job.queries[:_MEMORY_ITEMS])
     version = job.store.put_bytes(canonical(items))
-    job.recorder.register("sample", version, kind="dataset", schema="json [item]")
+    job.recorder.register("pilot.memory/items", version, kind="dataset", schema="json [item]")
     done = job.recorder.run(
         memory,
         u=build_inputs(build, items=version),

@@ -5,6 +5,8 @@ Draws on any ``rich`` console, 80 columns and up; colour only repeats what words
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
@@ -41,6 +43,9 @@ _NARROW = (
     "speedup",
 )
 """The metrics that a narrow terminal shows of each candidate."""
+_ANY = 1000
+_FIRST_TO_GO = ("agreement@10", "agreement", "speedup")
+"""Where even those are too wide: the cost tells the speed-up too."""
 
 
 def print_report(report: Report, console: Console) -> None:
@@ -103,20 +108,10 @@ def _candidates(r: Report, width: int) -> Group:
     shown = list(dict.fromkeys(m for c in r.candidates for m in c.figures))
     if width < 110:
         shown = [m for m in shown if m in _NARROW]
-    table = _grid(
-        ("tried", False),
-        ("verdict", False),
-        *((m.replace("_", " "), True) for m in shown),
-        ("batch", False),
-    )
-    table.columns[0].no_wrap = True
-    for c in r.candidates:
-        table.add_row(
-            Text(c.name, style="bold" if c.name == r.winner else ""),
-            _word(c.verdict),
-            *(_show(c.figures.get(m), "") for m in shown),
-            _short_class(c),
-        )
+    table = _tried(r, shown)
+    while len(shown) > 1 and Console(width=_ANY).measure(table).maximum > width:
+        shown.remove(next((m for m in _FIRST_TO_GO if m in shown), shown[-1]))
+        table = _tried(r, shown)
     reasons = [
         Text(f"{c.name}: {words.with_units(c.why)}", style="dim") for c in r.candidates if c.why
     ]
@@ -132,6 +127,25 @@ def _candidates(r: Report, width: int) -> Group:
         _section(f"What was tried (differences to the baseline{in_currency})", table),
         *reasons,
     )
+
+
+def _tried(r: Report, shown: Sequence[str]) -> Table:
+    table = _grid(
+        ("tried", False),
+        ("verdict", False),
+        *((m.replace("_", " "), True) for m in shown),
+        ("batch", False),
+    )
+    for column in table.columns:
+        column.no_wrap = True
+    for c in r.candidates:
+        table.add_row(
+            Text(c.name, style="bold" if c.name == r.winner else ""),
+            _word(c.verdict),
+            *(_show(c.figures.get(m), "") for m in shown),
+            _short_class(c),
+        )
+    return table
 
 
 def _short_class(c: Candidate) -> str:
