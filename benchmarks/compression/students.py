@@ -118,8 +118,8 @@ def _mean(values: Sequence[float | None]) -> float:
 
 
 def _gain(job: Job, student: Build, control: Build) -> Gain:
-    ours, theirs = (_recall(job, b, "evaluate") for b in (student, control))
-    return gain_of("recall@10", ours, theirs, margin=_MARGIN)
+    builds = (student, control, job.source.build)
+    return gain_of("recall@10", *(_recall(job, b, "evaluate") for b in builds), margin=_MARGIN)
 
 
 @dataclass(frozen=True)

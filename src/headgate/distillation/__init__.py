@@ -6,6 +6,7 @@ and ``headgate.distillation.heads``, is imported by name.
 """
 
 from headgate.distillation.cascade import (
+    CONFIDENCE,
     Threshold,
     disagreements,
     escalates,
@@ -47,6 +48,7 @@ from headgate.distillation.students import (
 )
 
 __all__ = [
+    "CONFIDENCE",
     "HEADS",
     "METRICS",
     "STUDENTS",

@@ -51,7 +51,7 @@ class Threshold:
     risk: float
     """Declared: the share of answers that may be lost."""
     risk_bound: float
-    """The exact upper bound of the true share at ``CONFIDENCE``, at most ``risk``."""
+    """The exact upper bound of the true share at that confidence, at most ``risk``."""
     n: int
 
 
@@ -102,22 +102,27 @@ def disagreements(student: Scores, teacher: Scores) -> NDArray[np.bool_]:
 
 
 def learn_threshold(
-    margin: NDArray[np.float64], lost: NDArray[np.bool_], risk: float
+    margin: NDArray[np.float64],
+    lost: NDArray[np.bool_],
+    risk: float,
+    *,
+    confidence: float = CONFIDENCE,
 ) -> Threshold | None:
-    """The threshold under which most items are the student's while ``P(R > risk) <= 5 %``.
+    """The threshold under which most items are the student's while ``P(R > risk)`` is at most
+    ``1 - confidence``.
 
     ``R`` is the true share of items that the student answers and loses; ``margin`` and ``lost``
     (items,) are independent draws of what will be served, ``lost`` what would be lost were the
     item not to escalate. None where no threshold keeps the risk: with ``n`` items that is so where
-    even none lost shows nothing, below 299 for a risk of 1 %.
+    even none lost shows nothing, at 95 % below 299 for a risk of 1 %.
 
     Learn then test (Angelopoulos et al., arXiv 2110.01052): thresholds are tested in a fixed
     sequence, the strictest first, each by an exact binomial test of "R is at least the risk", until
-    one cannot be rejected. The first true hypothesis is reached by chance at most once in twenty
-    times, so no correction is needed for their number. They need not be chosen beforehand either:
-    an item that is lost under a threshold is lost under every lower one, so R only grows along the
-    sequence, and whichever margins fell into the sample, the test that counts is the one where R
-    reaches the risk (Bates et al., arXiv 2101.02703, theorem 1).
+    one cannot be rejected. The first true hypothesis is rejected by chance at most as often as the
+    confidence allows, so no correction is needed for their number. They need not be chosen
+    beforehand either: an item that is lost under a threshold is lost under every lower one, so R
+    only grows along the sequence, and whichever margins fell into the sample, the test that counts
+    is the one where R reaches the risk (Bates et al., arXiv 2101.02703, theorem 1).
 
     >>> margin, lost = np.linspace(1, 0, 1000), np.arange(1000) >= 700
     >>> learn_threshold(margin, lost, risk=0.01).escalated_share
@@ -132,7 +137,7 @@ def learn_threshold(
     for last in range(np.count_nonzero(~np.isnan(margin))):
         if last + 1 < n and sorted_margin[last + 1] == sorted_margin[last]:
             continue  # equal margins are kept together or not at all
-        if binomial_p_value(int(lost_so_far[last]), n, risk) > 1 - CONFIDENCE:
+        if binomial_p_value(int(lost_so_far[last]), n, risk) > 1 - confidence:
             break
         kept = last + 1
     if kept == 0:
@@ -143,18 +148,18 @@ def learn_threshold(
         escalated_share=1 - kept / n,
         lost_share=events / n,
         risk=risk,
-        risk_bound=exact_interval(events, n, level=CONFIDENCE).high,
+        risk_bound=exact_interval(events, n, level=confidence).high,
         n=n,
     )
 
 
-def fewest_items(risk: float) -> int:
+def fewest_items(risk: float, *, confidence: float = CONFIDENCE) -> int:
     """With fewer items than this no threshold keeps ``risk``, even where nothing is lost.
 
     >>> fewest_items(0.01)
     299
     """
-    return math.ceil(math.log(1 - CONFIDENCE) / math.log1p(-risk))
+    return math.ceil(math.log(1 - confidence) / math.log1p(-risk))
 
 
 def _between(descending: NDArray[np.float64], kept: int) -> float:

@@ -33,34 +33,42 @@ class Gain:
 
 
 def gain_of(
-    metric: str, student: Sequence[float | None], control: Sequence[float | None], *, margin: float
+    metric: str,
+    student: Sequence[float | None],
+    control: Sequence[float | None],
+    teacher: Sequence[float | None],
+    *,
+    margin: float,
 ) -> Gain:
     """The gain in ``metric``, of which more is better, on the same items in one order.
 
-    ``margin`` is what the contract allows to be lost: a gain that is surely smaller is nothing that
-    anybody asked for, and a teacher that gives it is not worth its cost. An item that errored on
-    either side is left out.
+    ``margin`` is what the contract allows to be lost against the teacher. A control that is shown
+    to lose no more would do, and where it surely does as well as the student but for that margin
+    its teacher is not worth its cost. An item that errored anywhere is left out.
 
-    >>> gain_of("recall@10", [1.0, 1.0] * 50, [1.0, 0.0] * 50, margin=0.02).advice.value
+    >>> gain_of("recall@10", [1.0] * 100, [1.0, 0.0] * 50, [1.0] * 100, margin=0.02).advice.value
     'train'
-    >>> gain_of("recall@10", [1.0, 0.0] * 500, [1.0, 0.0] * 500, margin=0.02).advice.value
+    >>> same = [1.0, 0.0] * 500
+    >>> gain_of("recall@10", same, same, same, margin=0.02).advice.value
     'do_not_train'
     """
-    pairs = [
-        (s, c) for s, c in zip(student, control, strict=True) if s is not None and c is not None
+    rows = [
+        (s, c, t)
+        for s, c, t in zip(student, control, teacher, strict=True)
+        if s is not None and c is not None and t is not None
     ]
-    if len(pairs) < 2:
-        raise ValueError(f"a gain needs two items that both answered, got {len(pairs)}")
-    found = paired_mean_interval(
-        [s for s, _ in pairs], [c for _, c in pairs], level=_LEVEL, largest=2.0
-    )
+    if len(rows) < 2:
+        raise ValueError(f"a gain needs two items that all answered, got {len(rows)}")
+    ours, alone, theirs = ([row[i] for row in rows] for i in range(3))
+    found = paired_mean_interval(ours, alone, level=_LEVEL, largest=2.0)
+    kept = paired_mean_interval(alone, theirs, level=_LEVEL, largest=2.0)
     span = f"{found.value:+.4f} ({found.low:+.4f} to {found.high:+.4f})"
-    if found.high < margin:
+    without = f"without them it loses {-kept.value:.4f} ({-kept.high:.4f} to {-kept.low:.4f})"
+    said = f"its teacher's answers add {span}; {without}, and {margin:g} may be lost"
+    if kept.low > -margin and found.high < margin:
         advice = Advice.DO_NOT_TRAIN
-        reason = f"its teacher's answers add {span}, less than the {margin:g} that may be lost"
     elif found.low > 0:
-        advice, reason = Advice.TRAIN, f"its teacher's answers add {span}"
+        advice = Advice.TRAIN
     else:
-        advice = Advice.LEARN_MORE
-        reason = f"its teacher's answers add {span}: more items would tell"
-    return Gain(metric, found.value, found.low, found.high, found.n, advice, reason)
+        advice, said = Advice.LEARN_MORE, f"{said}: more items would tell"
+    return Gain(metric, found.value, found.low, found.high, found.n, advice, said)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from headgate.distillation import STUDENTS, Recipe
+from headgate.distillation import STUDENTS, Recipe, control
 from headgate.objects import parse
 from headgate.optimize.job import Job
 from headgate.optimize.recorder import Recorded
@@ -52,7 +52,7 @@ def expectations(job: Job, baseline: Baseline, tried: Sequence[Tried]) -> list[E
 
 def trainings(job: Job) -> Iterator[tuple[str, Recorded]]:
     """(student, run) of each training of this job; controls have a name of their own."""
-    for run in job.recorder.runs:
+    for run in {run.entry: run for run in job.recorder.runs}.values():  # asked for more than once
         if run.name == "distill.student":
             yield _name_of(Recipe.from_json(job.store.get(run.entry).body["c"]["recipe"])), run
 
@@ -62,7 +62,7 @@ def _name_of(trained: Recipe) -> str:
         here = replace(recipe, threads=trained.threads, bf16=trained.bf16)
         if here == trained:
             return name
-        if here.layers_kept == trained.layers_kept and not trained.losses.of_outputs:
+        if control(here) == trained:
             return f"{name}, no teacher"
     return "student"
 

@@ -36,11 +36,11 @@ def gain(call: Call) -> Mapping[str, Output]:
         for name in ("student", "control", "teacher")
     )
     metric = next((m for m in _METRICS if m in student.scores), call.c["agreement"])
-    ours, theirs = (
+    values = [
         samples.scores[metric] if metric in samples.scores else agreement(samples, teacher)
-        for samples in (student, control)
-    )
-    found = gain_of(metric, ours, theirs, margin=call.c["margins"].get(metric, _MARGIN))
+        for samples in (student, control, teacher)
+    ]
+    found = gain_of(metric, *values, margin=call.c["margins"].get(metric, _MARGIN))
     return {"gain": Output(canonical(jsonable(found)), "samples", "json Gain")}
 
 

@@ -113,7 +113,7 @@ def forecast_student(job: Job, baseline: Baseline, name: str) -> StudentForecast
             margin=c.limit,
             training_cost=training_s,
             cost_per_request=request_s,
-            student_cost_per_request=request_s * recipe.layers_kept / _layers(job),
+            student_cost_per_request=request_s * _work_kept(recipe) / _layers(job),
         )
         for c in contracts
     }
@@ -206,6 +206,11 @@ def _hopeless(stops: Mapping[str, StudentPreview]) -> str:
             said = f"not worth its training, its pilots say: of {metric} {look.reason}"
             return said.replace("%", " %")
     return ""
+
+
+def _work_kept(recipe: Recipe) -> float:
+    """Layers' worth of work; two thirds of a layer's products are in its feed-forward half."""
+    return recipe.layers_kept * (1 + 2 * recipe.feed_forward_kept) / 3
 
 
 def _layers(job: Job) -> int:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from headgate.objects import jsonable, short
 from headgate.report import words
+from headgate.theory.intervals import Range
 
 __all__ = [
     "Candidate",
@@ -144,8 +145,7 @@ class Expectation:
         """Whether the interval holds what was measured; None where nothing was."""
         if self.measured is None:
             return None
-        low, high = self.interval
-        return low <= self.measured.value <= high
+        return Range(self.forecast.value, *self.interval).holds(self.measured.value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from headgate.distillation import (
+    CONFIDENCE,
     Threshold,
     disagreements,
     fewest_items,
@@ -62,6 +63,11 @@ def promised_risks(contracts: Iterable[Contract]) -> Mapping[str, float]:
     return found
 
 
+def _confidence(risks: Mapping[str, float]) -> float:
+    """Of each, so that all are kept with ``CONFIDENCE`` (Bonferroni)."""
+    return 1 - (1 - CONFIDENCE) / len(risks)
+
+
 def lacks_for_cascade(contracts: Iterable[Contract], calibrate: int) -> str:
     """What stands in the way of a threshold before any is learnt; empty where nothing does.
 
@@ -75,7 +81,7 @@ def lacks_for_cascade(contracts: Iterable[Contract], calibrate: int) -> str:
             "no contract says how many answers a cascade may lose: accuracy with "
             "not_below_current_by, flip_rate with at_most, or agreement with at_least"
         )
-    least = fewest_items(min(risks.values()))
+    least = fewest_items(min(risks.values()), confidence=_confidence(risks))
     if calibrate < least:
         return (
             f"data.calibrate has {calibrate} items, and a risk of {min(risks.values()):.3g} can be "
@@ -99,7 +105,12 @@ def threshold(call: Call) -> Mapping[str, Output]:
         labels = np.array(parse(call.store.read(call.u[_LABELS])), dtype=np.int64)
         lost = lost_answers(student, teacher, labels)
     learnt = {
-        metric: learn_threshold(margins(student), differ if metric == _AGREEMENT else lost, risk)
+        metric: learn_threshold(
+            margins(student),
+            differ if metric == _AGREEMENT else lost,
+            risk,
+            confidence=_confidence(call.c["risks"]),
+        )
         for metric, risk in call.c["risks"].items()
     }
     return {"thresholds": Output(canonical(learnt), "samples", "json {metric: Threshold or null}")}
