@@ -24,6 +24,8 @@ from headgate.workload import Tensors
 
 __all__ = ["dynamic_int8", "observe", "ranges", "static_int8", "weights_by_group"]
 
+_WEIGHT_AT = {"Gather": 0}
+"""Place of the weight among a node's inputs; of all others it is the second."""
 _TABLES = "Gather"
 """Embedding tables are held in int8 too: nothing is multiplied, but they are half of the file."""
 
@@ -56,12 +58,14 @@ def static_int8(scheme: Scheme, source: Path, out: Path, items: Iterable[Tensors
 
     assert scheme.calibration is not None
     given = [n.input[0] for n in _weighted(onnx.load_model(source).graph, PRODUCTS, scheme.keep)]
-    found = ranges(source, given, items, scheme.calibration, scratch=out.parent)
+    seen = ranges(source, given, items, scheme.calibration, scratch=out.parent)
     model = named(onnx.load_model(source))  # the quantizer goes by names
     chosen = _weighted(model.graph, (*PRODUCTS, _TABLES), scheme.keep)
     if not chosen:  # the quantizer takes an empty list for all nodes
         out.write_bytes(source.read_bytes())
         return
+    own = _apart(model.graph, chosen)
+    found = {own[name]: ends for name, ends in seen.items()}
     # It wants types, and would infer all shapes on two copies of the model, but for this mark.
     floating = found.keys() | {n.output[0] for n in chosen if n.op_type == _TABLES}
     model.graph.value_info.extend(
@@ -189,6 +193,55 @@ def _run(model: Path, items: Iterable[Tensors], source: Path) -> Iterator[Mappin
         yield seen
 
 
+def _apart(graph: Any, chosen: Sequence[Any]) -> Mapping[str, str]:
+    """Lets the nodes ``chosen`` read what nobody else does: tensor -> what they read in its place.
+
+    The quantizer rounds a tensor for all who read it. A residual sum, or a layer that is to be
+    kept, would get what was rounded for another; and it forgets a Gemm's beta beside a float bias.
+    """
+    import onnx
+
+    names = {node.name for node in chosen}
+    stored = {w.name: w for w in graph.initializer}
+    others = {name for n in graph.node if n.name not in names for name in n.input}
+    own: dict[str, str] = {}
+    nodes: list[Any] = []
+    for node in graph.node:
+        if node.name not in names:
+            nodes.append(node)
+            continue
+        for place, name in enumerate(node.input):
+            if name in own:
+                node.input[place] = own[name]
+            elif place == _WEIGHT_AT.get(node.op_type, 1) and name in others:
+                own[name] = node.input[place] = f"{name}_quantized"
+                copy = graph.initializer.add()
+                copy.CopyFrom(stored[name])
+                copy.name = own[name]
+            elif place == 0 and node.op_type in PRODUCTS:
+                own[name] = node.input[place] = f"{name}_quantized"
+                nodes.append(onnx.helper.make_node("Identity", [name], [own[name]], own[name]))
+        nodes += _beta_in_bias(graph, node)
+        nodes.append(node)
+    del graph.node[:]
+    graph.node.extend(nodes)
+    return own
+
+
+def _beta_in_bias(graph: Any, node: Any) -> list[Any]:
+    """What multiplies a Gemm's bias by its beta, which is 1 from then on; nothing where it is."""
+    import onnx
+
+    beta = next((a for a in node.attribute if node.op_type == "Gemm" and a.name == "beta"), None)
+    if beta is None or beta.f == 1 or len(node.input) < 3:
+        return []
+    scale, bias = f"{node.name}_beta", f"{node.name}_bias"
+    graph.initializer.append(onnx.numpy_helper.from_array(np.array(beta.f, np.float32), scale))
+    product = onnx.helper.make_node("Mul", [node.input[2], scale], [bias], bias)
+    beta.f, node.input[2] = 1.0, bias
+    return [product]
+
+
 def _weighted(graph: Any, operators: Sequence[str], keep: Collection[str]) -> list[Any]:
     """The nodes of ``operators`` that read a float weight of the model, but for those to keep."""
     import onnx
@@ -197,7 +250,9 @@ def _weighted(graph: Any, operators: Sequence[str], keep: Collection[str]) -> li
     return [
         n
         for n in graph.node
-        if n.op_type in operators and weights & set(n.input) and product_name(n) not in keep
+        if n.op_type in operators
+        and n.input[_WEIGHT_AT.get(n.op_type, 1)] in weights
+        and product_name(n) not in keep
     ]
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from headgate.quantization import INT8_STATIC, INT8_STATIC_QDQ, Scheme
+from headgate.quantization import INT8_STATIC, INT8_STATIC_QDQ, Calibration, Scheme
 from headgate.quantization.produce import quantize
 from headgate.workload import Tensors
 
@@ -105,3 +106,52 @@ def test_several_are_kept_together(source: Path, tmp_path: Path, scheme: Scheme)
     kept = replace(scheme, keep=("dense", "last"))
     made = quantize(kept, source, tmp_path / "out", calibration=items())
     assert in_int8(made) == {32, 40}
+
+
+@pytest.fixture
+def branching(tmp_path: Path) -> Path:
+    """A residual sum, a product to keep beside it, one weight for both, and a Gemm with a beta."""
+    rng = np.random.default_rng(0)
+    weights = {
+        "w": rng.normal(size=(16, 16)), "last": rng.normal(size=(16, 8)), "bias": np.full(8, 3.0)
+    }  # fmt: skip
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["a"], name="branch"),
+        helper.make_node("MatMul", ["x", "w"], ["b"], name="kept"),
+        helper.make_node("Add", ["x", "a"], ["sum"], name="residual"),
+        helper.make_node("Add", ["sum", "b"], ["c"], name="both"),
+        helper.make_node("Gemm", ["c", "last", "bias"], ["y"], name="head", beta=0.5),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "branching",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 16])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 8])],
+        [numpy_helper.from_array(w.astype(np.float32), n) for n, w in weights.items()],
+    )
+    path = tmp_path / "branching.onnx"
+    onnx.save_model(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path
+    )
+    return path
+
+
+def test_what_is_rounded_for_one_product_is_rounded_for_nobody_else(
+    branching: Path, tmp_path: Path
+) -> None:
+    """Sums and the kept product read the tensor and the weight as they are; beta is not lost."""
+    x = np.random.default_rng(1).normal(size=(64, 16)).astype(np.float32)
+    scheme = replace(INT8_STATIC_QDQ, keep=("kept",), calibration=Calibration("min_max"))
+    made = quantize(scheme, branching, tmp_path / "out", calibration=[{"x": x}])["model.onnx"]
+    graph = onnx.load_model(made).graph
+    rounded = {n.output[0] for n in graph.node if n.op_type == "DequantizeLinear"}
+    reads = {n.name: set(n.input) & rounded for n in graph.node}
+    assert [name for name in ("residual", "both", "kept") if reads[name]] == []
+    assert len(reads["branch"]) == len(reads["head"]) == 2
+    exact, rounded_y = (
+        onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"]).run(
+            None, {"x": x}
+        )[0]
+        for path in (branching, made)
+    )
+    assert np.abs(exact - rounded_y).max() < 0.03 * np.abs(exact).max()
