@@ -52,7 +52,6 @@ def _of_onnx(path: Path) -> Products:
     import onnx
 
     graph = onnx.load_model(path, format="protobuf", load_external_data=False).graph
-    constants = {weight.name for weight in graph.initializer}
     restored = {out for n in graph.node if n.op_type == "DequantizeLinear" for out in n.output}
     total = quantized = conversions = 0
     for node in graph.node:
@@ -60,9 +59,7 @@ def _of_onnx(path: Path) -> Products:
             total += 1
             between = all(name in restored for name in list(node.input)[:2])  # a QDQ pair around it
             quantized += node.op_type in _INTEGER or between
-        elif node.op_type in _QUANTIZES or (
-            node.op_type == "DequantizeLinear" and node.input[0] not in constants
-        ):
+        elif node.op_type in _QUANTIZES:
             conversions += 1
     return Products(total, quantized, conversions)
 

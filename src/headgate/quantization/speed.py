@@ -70,7 +70,7 @@ class Products:
     quantized: int
     """Those that read fewer bits than the model has."""
     conversions: int
-    """Nodes that quantize activations, and that take them back."""
+    """Nodes that quantize activations; what takes them back is part of what follows."""
 
 
 class Cause(enum.StrEnum):

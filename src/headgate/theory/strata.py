@@ -59,13 +59,14 @@ def drawn(
     """(size, indices drawn) of each stratum, ``n`` indices in all (``items`` where n is more).
 
     ``closeness``: how near each item is to changing its value, least is nearest; quarters of it
-    are the strata, and the nearest gets half of the draws. None is one stratum.
+    are the strata, and the nearest gets half of the draws. None is one stratum, and so are too few
+    to give each quarter two.
 
     >>> [(size, len(draws)) for size, draws in drawn(range(80), 16, 80, np.random.default_rng(0))]
     [(20, 8), (20, 4), (20, 2), (20, 2)]
     """
     require(n >= 2 and items >= 2, f"a sample takes 2 items at least, got {n} of {items}")
-    if closeness is None or items < 16 or n >= items:
+    if closeness is None or items < 16 or n < 2 * len(SHARES) or n >= items:
         quarters = [np.arange(items)]
         wanted = [min(n, items)]
     else:
