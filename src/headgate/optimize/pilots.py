@@ -42,7 +42,7 @@ from headgate.optimize.subset import (
 )
 from headgate.planning import CANDIDATES
 from headgate.quantization.preview import QualityPilot, Side
-from headgate.release import PairedItems
+from headgate.release import CERTIFICATE, PairedItems, share_of
 from headgate.runtime.servable import build_from_json
 from headgate.theory.strata import Stratum, drawn
 
@@ -250,6 +250,8 @@ def quality_pilots(
                 strata,
                 stops=contract.on_breach is not Action.WARN,
                 bounds=(-width, width) if side is Side.LOSS else items.value_range,
+                alpha=CERTIFICATE / len(job.config.candidates),
+                power=share_of(len(job.contracts)),
             )
         )
     return tuple(found)

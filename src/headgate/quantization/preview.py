@@ -74,6 +74,10 @@ class QualityPilot:
     """Whether a breach stops a promotion, and does not just warn."""
     bounds: tuple[float, float] = (-math.inf, math.inf)
     """Beyond which no mean can lie."""
+    alpha: float = 0.05
+    """The gate's chance to accept what breaks it, and below its power: both shared among all that
+    it judges."""
+    power: float = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +305,8 @@ def quality(pilot: QualityPilot, *, again: bool) -> QualityForecast:
             sd=found.sd,
             margin=min(room, pilot.limit) if pilot.side is Side.LOSS else room,
             largest=pilot.largest,
+            alpha=pilot.alpha,
+            power=pilot.power,
         ),
         stops=pilot.stops,
     )
