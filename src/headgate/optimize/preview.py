@@ -123,6 +123,8 @@ class _Known:
     """Of the pilots that could be made."""
     speed: SpeedBlocks | None
     """Of the pilots; None without any."""
+    distrusted: frozenset[str]
+    """Previews whose forecasts of quality missed too often."""
 
 
 def preview_endpoint(
@@ -209,6 +211,11 @@ def preview(job: Job, baseline: Baseline) -> Sequence[Forecast]:
         ),
         answers=answers,
         speed=pilot_blocks(job, [baseline.build, *made]) if made else None,
+        distrusted=frozenset(
+            score.preview
+            for score in read_scorecard(job.store)
+            if score.about == "quality" and score.trusted is False
+        ),
     )
     return [_look_at(known, name, lack) for name, lack in lacking.items()]
 
@@ -262,19 +269,21 @@ def _look_at(known: _Known, name: str, lacking: Sequence[str]) -> Forecast:
     elif student is not None:
         expected += _said_of(student)
         detail["student"] = student.unknown if looked is None else looked.detail
-    skip = (
-        "; ".join(lacking)
-        or _no_smaller(known, candidate, quantized)
-        or _hopeless(quantized)
-        or (looked.hopeless if looked else "")
-    )
+    kind = "quantization" if candidate.student is None else "distillation"
+    hopeless = _hopeless(quantized) or (looked.hopeless if looked else "")
+    warnings = quantized.warnings
+    if hopeless and kind in known.distrusted:
+        # What it rules out is never measured, so it could not win back its trust either.
+        warnings += (f"forecasts of its quality are not to be trusted; this one says: {hopeless}",)
+        hopeless = ""
+    skip = "; ".join(lacking) or _no_smaller(known, candidate, quantized) or hopeless
     found = Forecast(
         name=name,
         skip=skip,
         expected="" if skip else ", ".join(expected),
-        warnings=quantized.warnings,
+        warnings=warnings,
         entry="",
-        preview="quantization" if candidate.student is None else "distillation",
+        preview=kind,
         figures=_figures(known.job, quantized)
         if made is not None
         else _student_figures(looked, candidate.scheme),

@@ -27,6 +27,7 @@ from headgate.optimize.searching import Trials
 from headgate.optimize.stages import Baseline, Tried, measure_baseline
 from headgate.optimize.student_forecasts import StudentForecast
 from headgate.planning import TRIED_BY_DEFAULT
+from headgate.planning.scorecard import Score
 from headgate.quantization.preview import QualityPilot, Side
 from headgate.theory.intervals import Range
 from headgate.theory.strata import Stratum
@@ -209,6 +210,11 @@ def test_what_will_almost_certainly_break_its_contract_is_not_tried(
     assert found.skip.startswith("ruled out by its pilot: loss of recall@10 would be 0.5")
     assert found.figures
     assert found.advice == "leave it"
+    missed = Score("quantization", "quality", 20, 10, 0.3, 0.7)
+    monkeypatch.setattr(preview_module, "read_scorecard", lambda _: (missed,))
+    doubted = look(measured)["int8_dynamic"]
+    assert doubted.skip == "", "what is not to be trusted rules out nothing"
+    assert "this one says: ruled out by its pilot" in doubted.warnings[-1]
 
 
 def test_a_pilot_that_fails_says_why(
