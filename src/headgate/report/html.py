@@ -283,8 +283,9 @@ def _expectations(r: Report) -> str:
         told = f" {held} of {len(met)} intervals hold what was then measured." if met else ""
         text += (
             "<h2>What was expected</h2><p class=lead>Said from pilots, before anything was made "
+            "for real. A row without a point was not measured: the candidate was left out, or "
+            f"nothing measures it yet.{told}</p>"
         )
-        text += f"for real. A candidate without a point was skipped.{told}</p>"
         text += _plot(
             foresight.expectations(r.expectations),
             "Losses are against the baseline: above 0 is worse. The bar is the interval, its tick "
