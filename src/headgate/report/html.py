@@ -222,7 +222,7 @@ def _index(r: Report) -> str:
 def _candidates(r: Report) -> str:
     if not r.candidates:
         return ""
-    metrics = list(dict.fromkeys(m for c in r.candidates for m in c.figures))
+    metrics = r.compared
     head = [
         ("candidate", False),
         ("verdict", False),

@@ -336,6 +336,12 @@ class Report:
             ),
         )
 
+    @property
+    def compared(self) -> list[str]:
+        """The metrics of all candidates; what is found in the kept index stands with the index."""
+        names = dict.fromkeys(m for c in self.candidates for m in c.figures)
+        return [name for name in names if not name.endswith("_kept_index")]
+
 
 def as_json(report: Report) -> object:
     """The report as plain JSON types, factors, errors and caveats (as notes) included."""

@@ -105,7 +105,7 @@ def _head(r: Report) -> Group:
 
 def _candidates(r: Report, width: int) -> Group:
     """One row a candidate, and the reasons as lines of their own."""
-    shown = list(dict.fromkeys(m for c in r.candidates for m in c.figures))
+    shown = r.compared
     if width < 110:
         shown = [m for m in shown if m in _NARROW]
     table = _tried(r, shown)
