@@ -69,6 +69,7 @@ def over_loads(
     *,
     loads: int,
     rounds: int,
+    least_s: float = 0.05,
 ) -> dict[str, np.ndarray]:
     """Seconds of a call, (loads, rounds) for each engine, which is loaded anew for each row.
 
@@ -77,14 +78,16 @@ def over_loads(
     found: dict[str, list[np.ndarray]] = {name: [] for name in load}
     for i in range(loads):
         engines = {name: load[name]() for name in (list(load) if i % 2 else list(load)[::-1])}
-        for name, seconds in alternate(engines, batches, rounds=rounds).items():
+        for name, seconds in alternate(engines, batches, rounds=rounds, least_s=least_s).items():
             found[name].append(seconds)
         for engine in engines.values():
             engine.close()
     return {name: np.stack(rows) for name, rows in found.items()}
 
 
-def ratio(slow_s: Seconds, fast_s: Seconds, *, same: tuple[Seconds, Seconds] | None = None) -> Ratio:
+def ratio(
+    slow_s: Seconds, fast_s: Seconds, *, same: tuple[Seconds, Seconds] | None = None
+) -> Ratio:
     """The geometric mean of ``slow_s / fast_s``, and Student's bounds on its logarithm.
 
     Either of shape (rounds,), where each round counts, or (loads, rounds), where each load does, by
