@@ -18,6 +18,7 @@ PARTS = (
     "kernels",
     "calibration_memory",
     "identical",
+    "sensitivity",
     "repair",
     "students",
     "resume",
