@@ -19,11 +19,13 @@ from headgate.quantization.products import product_name, weighted_nodes
 from headgate.quantization.schemes import Scheme
 from headgate.workload import Tensors
 
-__all__ = ["MASK", "running_means", "static_int8", "unchanged", "weights_by_group"]
+__all__ = ["MASK", "in_bounded_memory", "static_int8", "unchanged", "weights_by_group"]
 
 MASK = "attention_mask"
 _PRODUCTS = ("Convolution", "GroupConvolution", "MatMul")
 """What OpenVINO makes of ``facts.PRODUCTS``, with biases and factors behind them."""
+_KERNELS = 100
+"""A small encoder has about as many nodes that take one."""
 
 
 def static_int8(scheme: Scheme, source: Path, out: Path, items: Iterable[Tensors]) -> None:
@@ -51,7 +53,7 @@ def static_int8(scheme: Scheme, source: Path, out: Path, items: Iterable[Tensors
             where=scheme.name,
             fix=f"take one of {', '.join(ranges)}",
         )
-    with _explained(nncf, source), running_means():
+    with _explained(nncf, source), in_bounded_memory(openvino):
         quantized = nncf.quantize(
             graph,
             nncf.Dataset(items),
@@ -151,12 +153,15 @@ def _quantiles(nncf: Any, share: float) -> Any:
 
 
 @contextlib.contextmanager
-def running_means() -> Iterator[None]:
-    """Inside it NNCF's mean over items is a running one, in float64.
+def in_bounded_memory(openvino: Any) -> Iterator[None]:
+    """Inside it what NNCF remembers does not grow with the items that it is shown.
 
-    Its own keeps what it saw of every item, for every tensor: 30 KB an item of a small encoder.
+    Its mean over items keeps what it saw of every item, for every tensor (30 KB an item of a small
+    encoder): here it is a running one, in float64. And its engine keeps kernels for every length of
+    text that it met (half a megabyte each): here for a few.
     """
     from nncf.common.tensor_statistics import collectors
+    from nncf.openvino import engine
     from nncf.quantization.range_estimator import AggregatorType
     from nncf.tensor.definitions import TensorDataType
 
@@ -174,17 +179,40 @@ def running_means() -> Iterator[None]:
             mean = self._container[0] / self._collected_samples
             return mean.astype(TensorDataType.float32)
 
-    own = collectors.AGGREGATORS_MAP[AggregatorType.MEAN]
+    class FewKernels(engine.OVNativeEngine):  # type: ignore[misc]  # NNCF is loaded untyped
+        def __init__(self, model: Any, use_fp32_precision: bool = True) -> None:
+            stateful = engine.model_has_state(model)
+            compiled = _compiled(openvino, model, fp32=use_fp32_precision)
+            self.engine = engine.OVCompiledModelEngine(compiled, stateful)
+
+    mean, native = collectors.AGGREGATORS_MAP[AggregatorType.MEAN], engine.OVNativeEngine
     collectors.AGGREGATORS_MAP[AggregatorType.MEAN] = RunningMean
+    engine.OVNativeEngine = FewKernels
     try:
         yield
     finally:
-        collectors.AGGREGATORS_MAP[AggregatorType.MEAN] = own
+        collectors.AGGREGATORS_MAP[AggregatorType.MEAN] = mean
+        engine.OVNativeEngine = native
+
+
+def _compiled(openvino: Any, model: Any, *, fp32: bool = True) -> Any:
+    """For items of many shapes, each run once: kernels are kept for the last few only.
+
+    On one thread, as ONNX Runtime here: sums then do not depend on how many cores there are, and
+    neither does what is made of them.
+    """
+    options: dict[str, object] = {
+        "CPU_RUNTIME_CACHE_CAPACITY": _KERNELS,
+        "INFERENCE_NUM_THREADS": 1,
+    }
+    if fp32:
+        options["INFERENCE_PRECISION_HINT"] = "f32"
+    return openvino.Core().compile_model(model, "CPU", options)
 
 
 def _answered(openvino: Any, graph: Any, items: Iterable[Tensors]) -> int:
     """How many items there are. ``InputError`` for NaN in one of them, or in the answer to it."""
-    answers = openvino.Core().compile_model(graph, "CPU", {"INFERENCE_NUM_THREADS": 1})
+    answers = _compiled(openvino, graph)
     count = 0
     for item in items:
         count += 1

@@ -34,6 +34,7 @@ from headgate.quantization import (
     onnx_files,
     openvino_files,
 )
+from headgate.quantization.optional import load_openvino
 from headgate.quantization.produce import openvino_ir, quantize
 from headgate.workload import Engine, Tensors
 from tests.models import TINY_VOCAB, tiny_embedder
@@ -268,7 +269,7 @@ def test_openvino_means_over_items_keep_one_sum() -> None:
     from nncf.tensor import Tensor
 
     own = collectors.AGGREGATORS_MAP[AggregatorType.MEAN]
-    with openvino_files.running_means():
+    with openvino_files.in_bounded_memory(load_openvino("a test")):
         mean = collectors.AGGREGATORS_MAP[AggregatorType.MEAN](num_samples=1000)
     for number in range(1, 1201):  # what is beyond the number of samples does not count
         mean.register_reduced_input(Tensor(np.full((1, 1, 1), number, dtype=np.float32)))
@@ -284,7 +285,7 @@ def test_openvino_calibrates_to_what_nncf_would(
     """But for rounding: NNCF adds in fp32."""
     scheme = replace(INT8_STATIC, calibration=Calibration(method))  # type: ignore[arg-type]  # of Method
     ours = quantize(scheme, source, tmp_path / "ours", calibration=batches(40))
-    monkeypatch.setattr(openvino_files, "running_means", contextlib.nullcontext)
+    monkeypatch.setattr(openvino_files, "in_bounded_memory", contextlib.nullcontext)
     theirs = quantize(scheme, source, tmp_path / "theirs", calibration=batches(40))
     assert similarity(loaded(scheme, ours), loaded(scheme, theirs)) > 1 - 1e-6
 
