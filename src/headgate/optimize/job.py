@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from headgate.config import (
     EndpointConfig,
@@ -84,6 +84,8 @@ class Job:
     """``release.deciles`` of the evaluation data; empty where items have a fixed shape."""
     value_bytes: int
     """Size of one answer, as a cache is charged for it."""
+    looked_at: set[str] = field(default_factory=set)
+    """Versions of holdouts that a use of this job was counted for."""
 
     @property
     def cores(self) -> int:

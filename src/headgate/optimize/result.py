@@ -607,7 +607,12 @@ def _notes(
             notes.append(f"What the student in it owes to its teacher is not known: {gain}")
         elif gain is not None:
             told = ": a student without one would do" * (gain.advice is Advice.DO_NOT_TRAIN)
-            notes.append(f"{gain.metric} of the student in it: {gain.reason}{told}.")
+            split = findings.certificate.split
+            chosen_by = "" if split == "holdout" else ", which also chose it,"
+            notes.append(
+                f"{gain.metric} of the student in it, on the split "
+                f"{split}{chosen_by}: {gain.reason}{told}."
+            )
         notes += [f"Load test: {reason}" for reason in findings.certificate.replay.void]
         if cheaper := _cheaper(findings.comparisons):
             notes.append(

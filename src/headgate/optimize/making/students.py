@@ -142,23 +142,25 @@ def trained_student(maker: Maker, name: str, recipe: Recipe | None = None) -> Bu
     Raises ``MissingExtra``, ``EngineError``, ``InputError``, or ``Fault`` where disk or memory run
     out.
     """
-    recipe = on_this_machine(maker, recipe or STUDENTS[name])
+    device = _device(maker)
+    recipe = on_this_machine(maker, recipe or STUDENTS[name], device=device)
     teacher = _teacher(maker)
     parts = _texts(maker, recipe)
     u = dict(maker.source.encoder)
     for k, texts in enumerate(parts):
         answers = teacher_answers(maker, texts, detail=f"part {k + 1} of {len(parts)}")
         u |= {f"texts.{k}": texts, f"outputs.{k}": answers}
-    return _built(maker, name, recipe, u, len(parts), teacher.tokenizer)
+    return _built(maker, name, recipe, u, len(parts), teacher.tokenizer, device=device)
 
 
 def untaught_student(maker: Maker, name: str, recipe: Recipe | None = None) -> Build:
     """The control of ``trained_student``: what the student would be without its teacher's answers,
     for the same steps on the same texts. Raises as that does."""
-    recipe = control(on_this_machine(maker, recipe or STUDENTS[name]))
+    device = _device(maker)
+    recipe = control(on_this_machine(maker, recipe or STUDENTS[name], device=device))
     parts = _texts(maker, recipe)
     u = {**maker.source.encoder, **{f"texts.{k}": texts for k, texts in enumerate(parts)}}
-    return _built(maker, f"{name}_control", recipe, u, len(parts), None)
+    return _built(maker, f"{name}_control", recipe, u, len(parts), None, device=device)
 
 
 def teacher_answers(maker: Maker, texts: str, *, detail: str) -> str:
@@ -174,9 +176,13 @@ def teacher_answers(maker: Maker, texts: str, *, detail: str) -> str:
     return learnt.outputs["outputs.npy"]
 
 
-def on_this_machine(maker: Maker, recipe: Recipe) -> Recipe:
-    """``recipe`` with what this machine computes with."""
+def on_this_machine(maker: Maker, recipe: Recipe, *, device: str = "cpu") -> Recipe:
+    """``recipe`` with what this machine's ``device`` computes with."""
     fast_bf16 = bool({"avx512_bf16", "amx_bf16"} & set(maker.profile.flags))
+    if device != "cpu":
+        import torch
+
+        fast_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
     return replace(recipe, threads=maker.profile.effective_cores, bf16=fast_bf16)
 
 
@@ -213,7 +219,14 @@ def _texts(maker: Maker, recipe: Recipe) -> list[str]:
 
 
 def _built(
-    maker: Maker, name: str, recipe: Recipe, u: Mapping[str, str], parts: int, tokenizer: str | None
+    maker: Maker,
+    name: str,
+    recipe: Recipe,
+    u: Mapping[str, str],
+    parts: int,
+    tokenizer: str | None,
+    *,
+    device: str,
 ) -> Build:
     trained = maker.recorder.run(
         student,
@@ -223,7 +236,7 @@ def _built(
             "recipe": recipe,
             "parts": parts,
             "tokenizer": tokenizer,
-            "device": _device(maker),
+            "device": device,
         },
         detail=name,
     )
@@ -243,7 +256,9 @@ def _built(
 
 
 def _device(maker: Maker) -> str:
-    """``cuda`` where there is a GPU that the installed torch can use."""
+    """``cuda`` where there is a GPU that the installed torch can use: it is in the run's
+    configuration, so that a student of another device is another run. To train on the processor
+    beside a GPU, hide that: ``CUDA_VISIBLE_DEVICES=``."""
     if len(maker.profile.devices) == 1:
         return "cpu"
     import torch
