@@ -14,6 +14,7 @@ import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from benchmarks.search.builds import FAMILIES, Build
@@ -42,28 +43,23 @@ def _recorded(workload: Workload, requests: Sequence[Request], build: Build) -> 
     """Machine seconds a request of each arm by plan, then batching, then cache, None where no rate
     holds the promise; and of ``choose`` with each kind of cache: what it finds on that grid, what
     it makes of it (held back for company, with an engine for lone requests), how many it tried."""
-    given = {
-        "p95_limit_s": workload.p95_limit_s,
-        "value_bytes": workload.value_bytes,
-        "capacity_requests": max(len(requests) // 3, 120),
-    }
+    best_of = partial(
+        choose,
+        requests,
+        p95_limit_s=workload.p95_limit_s,
+        value_bytes=workload.value_bytes,
+        capacity_requests=max(len(requests) // 3, 120),
+    )
     arms = []
     for plan, curve in build.curves.items():
         for batching in BATCHING_GRID:
             for cache in _distinct(requests, workload.value_bytes):
-                best = choose(
-                    requests,
-                    {plan: curve},
-                    batching=(batching,),
-                    caches=(cache,),
-                    waits=(),
-                    trials=1,
-                    **given,
-                ).best
+                alone = {"batching": (batching,), "caches": (cache,)}
+                best = best_of({plan: curve}, waits=(), trials=1, **alone).best
                 arms.append(None if best is None else _short(best.provisioned_machine_s))
     chosen = []
     for caches in KINDS:
-        found = choose(requests, build.curves, caches=caches, trials=_TRIALS, **given)
+        found = best_of(build.curves, caches=caches, trials=_TRIALS)
         on_grid, served = None, None
         if found.best is not None:
             batching = replace(found.best.candidate.batching, max_wait_s=0.0)

@@ -73,6 +73,8 @@ class Searched:
     winner: Tried | None
     plans: Plans | None
     found: Found[Caches]
+    previewed_s: float
+    """What the previews took, of all that was spent."""
     entry: str
     """Of the ledger."""
 
@@ -162,7 +164,14 @@ class Trials:
         power = self.power or Power(())  # nothing was measured that would tell
         winner, plans = self._winner(found)
         return Searched(
-            tuple(tried.values()), self.speed, power, winner, plans, found, self._record(found)
+            tuple(tried.values()),
+            self.speed,
+            power,
+            winner,
+            plans,
+            found,
+            self.previewed_s,
+            self._record(found),
         )
 
     def _pilots(self, asked: Sequence[Asked[Caches]]) -> Iterator[Told[Caches]]:
@@ -217,7 +226,14 @@ class Trials:
             if price.choice.binding is None:
                 yield Told(a, Cost(math.log(price.provisioned_s)))
             else:
-                yield Told(a, None, ("latency_p95",), price.choice.binding)
+                yield Told(a, None, (self._p95_promise,), price.choice.binding)
+
+    @property
+    def _p95_promise(self) -> str:
+        """By name where nothing is promised and a default is kept."""
+        metric = "latency_p95"
+        promised = [c.describe() for c in self.job.contracts if c.metric == metric]
+        return " and ".join(promised) or metric
 
     def _made(self, t: Tried) -> Tried:
         """Made, and its batch-invariance class known; or why not."""
