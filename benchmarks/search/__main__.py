@@ -1,8 +1,14 @@
 """Does the search find what is cheapest, for a fraction of what trying everything takes?
 
-``.venv/bin/python -m benchmarks.search [--quick]``: six recorded workloads of 312 arms each
-(``record.py`` tries everything, once), 100 seeds of noise each; the same by today's way and at
-random; a search that is killed; and variants that are all the same. Minutes without ``--quick``.
+``.venv/bin/python -m benchmarks.search [PART ...] [--quick]``. Parts:
+
+- ``reported``: workloads that no search had seen when they were written down, 100 seeds of noise
+  each; the product's search, one choice after the other, and at random;
+- ``developed``: the same on the workloads that the search was made with;
+- ``killed``: a search whose process is sent SIGKILL at random times;
+- ``equal``: variants that are all the same.
+
+The table was recorded once by ``benchmarks.search.record``.
 """
 
 from __future__ import annotations
@@ -10,16 +16,21 @@ from __future__ import annotations
 import math
 import statistics
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks.convention import at_least, at_most, finish, parser
+from benchmarks.convention import Target, at_least, at_most, finish, parser
 from benchmarks.search.equal import TRUTHS, VARIANTS, false_winners
 from benchmarks.search.kill import killed_until_done
 from benchmarks.search.searches import Ended, at_random, everything, one_after_the_other, together
 from benchmarks.search.table import Recorded, World, recorded
+from benchmarks.search.workloads import DEVELOPED_BY, REPORTED
+from headgate.theory.intervals import exact_interval
 
 _WITHIN = math.log(1.05)
+_Part = tuple[Mapping[str, Target], Mapping[str, object]]
+"""Targets, and what stands beside them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,58 +38,69 @@ class Row:
     """One way to search, on one workload, over many seeds."""
 
     within: float
-    """Share of searches that ended within 5 % of the optimum."""
+    """Share of searches that ended within 5 % of the optimum of their table."""
     regret: float
-    """The 0.95 quantile of cost over the optimum's, less 1."""
+    """The 0.95 quantile of cost over that optimum, less 1."""
+    really: float
+    """The same of recorded costs, which the errors of curves are not in, over those of the arm that
+    trying everything would have picked; as it is served."""
     evaluations: float
     """Share of those that trying everything takes; the mean, and below it the most."""
     most: float
     seconds: float
     """Share of the machine's time that trying everything takes."""
 
+    def shown(self) -> dict[str, float | None]:
+        """For the last line."""
+        return {
+            "within 5 %": round(self.within, 3),
+            "regret, 0.95 quantile": _three(self.regret),
+            "as recorded and served": _three(self.really),
+            "evaluations": round(self.evaluations, 4),
+            "the most": round(self.most, 4),
+            "machine time": round(self.seconds, 3),
+        }
 
-def _row(worlds: Sequence[World], ended: Sequence[Ended], all_: Ended) -> Row:
-    over = [
-        math.inf if e.best is None else math.log(w.at.costs[e.best]) - w.optimum
-        for w, e in zip(worlds, ended, strict=True)
-    ]
+
+def _three(x: float) -> float | None:
+    return round(x, 3) if math.isfinite(x) else None
+
+
+def _row(worlds: Sequence[World], ended: Sequence[Ended]) -> Row:
+    pairs = [*zip(worlds, ended, strict=True)]
+    over = [w.log(e.build, e.cost) - w.optimum if e.build else math.inf for w, e in pairs]
     # Where nothing is accepted by anybody, ending without a winner is right.
-    right = [o <= _WITHIN or math.isinf(w.optimum) for o, w in zip(over, worlds, strict=True)]
-    worst = sorted(over)[math.ceil(0.95 * len(over)) - 1]
+    right = [o <= _WITHIN or math.isinf(w.optimum) for o, (w, _) in zip(over, pairs, strict=True)]
+    really = [math.log(e.served) - w.luckiest if e.build else math.inf for w, e in pairs]
+    alls = [everything(w) for w in worlds]
+    shares = [e.evaluations / a.evaluations for e, a in zip(ended, alls, strict=True)]
     return Row(
         within=statistics.fmean(right),
-        regret=math.expm1(worst) if math.isfinite(worst) else math.inf,
-        evaluations=statistics.fmean(e.evaluations for e in ended) / all_.evaluations,
-        most=max(e.evaluations for e in ended) / all_.evaluations,
-        seconds=statistics.fmean(e.seconds for e in ended) / all_.seconds,
+        regret=math.expm1(_q95(over)),
+        really=math.expm1(_q95(really)),
+        evaluations=statistics.fmean(shares),
+        most=max(shares),
+        seconds=statistics.fmean(e.seconds / a.seconds for e, a in zip(ended, alls, strict=True)),
     )
+
+
+def _q95(values: Sequence[float]) -> float:
+    return sorted(values)[math.ceil(0.95 * len(values)) - 1]
 
 
 def _compared(at: Recorded, seeds: int) -> dict[str, Row]:
     worlds = [World(at, seed) for seed in range(seeds)]
     joint = [together(w) for w in worlds]
-    all_ = everything(worlds[0])
+    spent = [e.evaluations for e in joint]
     return {
-        "together": _row(worlds, joint, all_),
-        "one after the other": _row(worlds, [one_after_the_other(w) for w in worlds], all_),
-        "at random": _row(
-            worlds,
-            [at_random(w, e.evaluations) for w, e in zip(worlds, joint, strict=True)],
-            all_,
-        ),
+        "together": _row(worlds, joint),
+        "one after the other": _row(worlds, [one_after_the_other(w) for w in worlds]),
+        "at random": _row(worlds, [at_random(w, n) for w, n in zip(worlds, spent, strict=True)]),
     }
 
 
-def main() -> int:
-    """Searches, and prints what became of the targets."""
-    given = parser(__doc__).parse_args()
-    seeds, equal, kills = (20, 150, 1) if given.quick else (100, 1000, 6)
-    table = recorded()
-    rows = {name: _compared(at, seeds) for name, at in table.items()}
-    survived = [killed_until_done(name, seed) for seed, name in enumerate([*table][:kills])]
-    false = {name: false_winners(name, equal, 7 + i) for i, name in enumerate(TRUTHS)}
-    # Nothing is chosen there, so that the share is 5 % itself; it is known to two standard errors.
-    spare = 2 * (0.05 * 0.95 / equal) ** 0.5
+def _searched(names: Iterable[str], seeds: int) -> _Part:
+    rows = {name: _compared(recorded()[name], seeds) for name in names}
     joint = {name: row["together"] for name, row in rows.items()}
     targets = {
         **{
@@ -89,43 +111,64 @@ def main() -> int:
             f"{name}: share of evaluations, the most of any seed": at_most(r.most, 0.15)
             for name, r in joint.items()
         },
+    }
+    ways = {name: {way: row.shown() for way, row in of.items()} for name, of in rows.items()}
+    return targets, {"seeds": seeds, "ways": ways}
+
+
+def _killed(quick: bool) -> _Part:
+    names = [*REPORTED][:1] if quick else [*REPORTED]
+    survived = [killed_until_done(name, seed, most=3 if quick else 10)
+                for seed, name in enumerate(names)]  # fmt: skip
+    targets = {
         "killed, other answers": at_most(sum(not s.same for s in survived), 0),
-        "killed, results measured again": at_most(sum(s.repeated for s in survived), 0),
-        **{
-            f"{name}: a false winner": at_most(counts["false"] / equal, 0.05)
-            for name, counts in false.items()
-        },
-        **{
-            f"{name}: the luckiest, certified": at_most(
-                counts["luckiest certified"] / equal, 0.05 + spare
-            )
-            for name, counts in false.items()
-        },
+        "killed, trials on record that were executed again": at_most(
+            sum(s.repeated for s in survived), 0
+        ),
+        "killed, trials that are not on record": at_most(sum(s.lost for s in survived), 0),
     }
-    return finish(
-        "search",
-        targets,
-        arms={name: len(at.costs) for name, at in table.items()},
-        seeds=seeds,
-        kills=sum(s.kills for s in survived),
-        beside={
-            "ways": {
-                name: {way: _shown(row) for way, row in of.items()} for name, of in rows.items()
-            },
-            f"of {VARIANTS} equal variants, the luckiest accepted where it was chosen": {
-                name: counts["lucky"] / equal for name, counts in false.items()
-            },
-        },
-    )
+    kills, inside = sum(s.kills for s in survived), sum(s.in_a_trial for s in survived)
+    return targets, {"searches": len(names), "kills": kills, "in the middle of a trial": inside}
 
 
-def _shown(row: Row) -> dict[str, float | None]:
-    return {
-        "within 5 %": round(row.within, 3),
-        "regret, 0.95 quantile": round(row.regret, 3) if math.isfinite(row.regret) else None,
-        "evaluations": round(row.evaluations, 4),
-        "machine time": round(row.seconds, 3),
+def _equal(searches: int) -> _Part:
+    false = {name: false_winners(name, searches, 7 + i) for i, name in enumerate(TRUTHS)}
+    targets = {
+        f"{name}: a false winner": at_most(counts["false"] / searches, 0.05)
+        for name, counts in false.items()
     }
+    return targets, {
+        "searches": searches,
+        "variants": VARIANTS,
+        **{name: _shares(counts, searches) for name, counts in false.items()},
+    }
+
+
+def _shares(counts: Counter[str], n: int) -> dict[str, object]:
+    """Each with its exact 95 % interval, two-sided."""
+    named = {
+        "false": "a false winner",
+        "luckiest certified": "the luckiest, certified",
+        "lucky": "the luckiest, accepted where it was chosen",
+    }
+    seen = {said: exact_interval(counts[key], n, level=0.975) for key, said in named.items()}
+    return {said: [round(x, 4) for x in (i.value, i.low, i.high)] for said, i in seen.items()}
+
+
+def main() -> int:
+    """Searches, and prints what became of the targets."""
+    made = parser(__doc__)
+    parts: Mapping[str, Callable[[bool], _Part]] = {
+        "reported": lambda quick: _searched(REPORTED, 20 if quick else 100),
+        "developed": lambda quick: _searched(DEVELOPED_BY, 20 if quick else 100),
+        "killed": _killed,
+        "equal": lambda quick: _equal(100 if quick else 1000),
+    }
+    made.add_argument("parts", nargs="*", metavar="PART", help=", ".join(parts))
+    given = made.parse_args()
+    done = {name: parts[name](given.quick) for name in given.parts or parts}
+    targets = {key: target for found, _ in done.values() for key, target in found.items()}
+    return finish("search", targets, **{name: beside for name, (_, beside) in done.items()})
 
 
 if __name__ == "__main__":

@@ -1,13 +1,12 @@
 """Variants that are all the same: how often one of them wins all the same.
 
 Twelve variants of one truth, which just breaks a promise: none saves more than is asked for, or all
-lose their margin of quality. The search looks, chooses by luck, and a certificate on data that did
-not choose decides, by the product's own gate.
+lose their margin of quality. The product's search looks, chooses by luck, and a certificate on data
+that did not choose decides, by the product's own gate.
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,10 +15,12 @@ import numpy as np
 
 from benchmarks.gate.world import BETTER, CONTRACTS, MARGINS, Plan, Truth
 from headgate.objects import Decision
-from headgate.planning import Arm, Cost, Entrant, Joint, Level, Told
+from headgate.optimize.entrants import PILOT_BLOCKS, cost_of, entrant_of, open_search
+from headgate.optimize.forecasts import Forecast
+from headgate.planning import Cost, Level, Told
 from headgate.release import Blocks, Samples, decide
 
-__all__ = ["TRUTHS", "false_winners"]
+__all__ = ["TRUTHS", "VARIANTS", "false_winners"]
 
 VARIANTS = 12
 TRUTHS: Mapping[str, Truth] = {
@@ -51,15 +52,14 @@ def false_winners(name: str, searches: int, seed: int) -> Counter[str]:
 
 
 def _searched(plan: Plan, drawn: Mapping[str, Mapping[str, Samples]]) -> str | None:
-    """The variant that the search ends with, if any."""
-    entrants = {v: Entrant(Cost(0.0, 0.3), pilot_s=1.0, full_s=9.0) for v in drawn}
-    search = Joint(
-        entrants, {Arm(v, ""): 0.0 for v in drawn}, policy_margin=0.0, plans_at_once=len(drawn)
-    )
+    """The variant that the search ends with, if any; on the workload each costs what it showed in
+    blocks, with a cache and without."""
+    unknown = {v: entrant_of(Forecast(v, "", "", (), ""), full_s=9.0) for v in drawn}
+    search = open_search(unknown, budget_s=None, spent_s=0.0)
     while asked := search.ask():
         told = []
         for a in asked:
-            blocks = 3 if a.level is Level.PILOT else plan.blocks
+            blocks = PILOT_BLOCKS if a.level is Level.PILOT else plan.blocks
             broken: tuple[str, ...] = ()
             if a.level is Level.FULL:
                 decision = _decide(plan, drawn[a.build], tried=len(drawn))
@@ -88,5 +88,4 @@ def _cost(samples: Mapping[str, Samples], blocks: int) -> Cost:
     of = samples["cost"]
     assert isinstance(of, Blocks)
     pairs = zip(of.candidate[:blocks], of.current[:blocks], strict=True)
-    logs = np.log([a / b for a, b in pairs])
-    return Cost(float(logs.mean()), 0.02 / math.sqrt(len(logs)))
+    return cost_of([ours / theirs for ours, theirs in pairs])

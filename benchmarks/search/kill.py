@@ -1,8 +1,8 @@
 """A search that is killed at any moment, and goes on: same answer, nothing measured twice.
 
-``python -m benchmarks.search.kill JOURNAL WORKLOAD SEED`` is one process of it. A result is in the
-journal when its line is, as a run is in the ledger when its entry is; the search itself keeps
-nothing, and is told the journal again.
+``python -m benchmarks.search.kill DIR WORKLOAD SEED`` is one process of it: every trial is a run of
+the product's own recorder, in a real ledger, as the trials of ``optimize`` are. It is sent SIGKILL
+at a random time, drawn evenly over what a whole search takes, starting up included.
 """
 
 from __future__ import annotations
@@ -14,19 +14,23 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.search.searches import together
 from benchmarks.search.table import World, recorded
-from headgate.objects import digest
-from headgate.planning import Asked, Cost, Policies, Told
+from headgate.ledger import Store
+from headgate.objects import canonical, digest, parse
+from headgate.optimize.entrants import Caches
+from headgate.optimize.recorder import Call, Output, Recorder, transformation
+from headgate.planning import Asked, Cost, Told
 
 __all__ = ["Survived", "killed_until_done"]
 
-_TRIAL_S = 0.01
-_MOST_TRIALS = 8
-"""That are begun before it is killed."""
+_TRIAL_S = 0.05
+_ENDPOINT = "killed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,83 +38,83 @@ class Survived:
     """What became of one search."""
 
     kills: int
+    in_a_trial: int
+    """Kills in the middle of one, or of recording it."""
     same: bool
     """It ended where one that nobody killed does."""
     repeated: int
-    """Results that were in the journal and were measured again."""
+    """Trials that were on record and were executed again."""
+    lost: int
+    """Trials of a whole search that the ledger lacks at the end."""
+
+
+@transformation("benchmarks.search.trial", measures=True)
+def trial(call: Call) -> Mapping[str, Output]:
+    """One trial; says on disk that it began, and may be cut off."""
+    with (call.root / "begun").open("a", encoding="utf-8") as file:
+        file.write(f"{call.c['trial']}\n")
+        file.flush()
+        os.fsync(file.fileno())
+    time.sleep(_TRIAL_S)
+    return {"told": Output(canonical(call.c["told"]), "samples", "json Told")}
 
 
 def killed_until_done(workload: str, seed: int, *, most: int = 10) -> Survived:
-    """Runs it in a process that is killed up to ``most`` times, in the middle of a random trial."""
+    """Kills up to ``most`` processes of one search, then lets one end."""
     rng = random.Random(seed)
-    whole = together(World(recorded()[workload], seed))
-    kills = 0
-    with tempfile.TemporaryDirectory() as there:
-        journal = Path(there) / "journal"
-        command = [sys.executable, "-m", "benchmarks.search.kill", str(journal), workload]
-        while True:
-            process = subprocess.Popen([*command, str(seed)], stdout=subprocess.PIPE, text=True)
-            if kills == most:
-                break
-            last = _begun(journal) + rng.randint(1, _MOST_TRIALS)
-            while process.poll() is None and _begun(journal) < last:
-                time.sleep(_TRIAL_S * rng.random())
-            if process.poll() is not None:
-                break
-            process.kill()
-            process.communicate()
-            kills += 1
-        said, _ = process.communicate()
-        lines = journal.read_text(encoding="utf-8").split("\n")
-    begun = [line for line in lines if line.startswith("begun ")]
-    keys = [json.loads(line)["key"] for line in lines if line.startswith("{")]
-    repeated = len(keys) - len(set(keys)) + max(len(begun) - len(keys) - kills, 0)
-    return Survived(kills, said.strip() == str(whole.best), repeated)
+    with tempfile.TemporaryDirectory() as name:
+        whole, there = Path(name) / "whole", Path(name) / "killed"
+        began = time.monotonic()
+        expected, _ = _process(whole, workload, seed).communicate()
+        lasts_s = time.monotonic() - began
+        kills, said = 0, ""
+        while not said:
+            process = _process(there, workload, seed)
+            if kills < most:
+                try:
+                    said, _ = process.communicate(timeout=rng.uniform(0, lasts_s))
+                except subprocess.TimeoutExpired:
+                    process.kill()  # SIGKILL
+                    process.communicate()
+                    kills += 1
+            else:
+                said, _ = process.communicate()
+                assert process.returncode == 0, "a search that nobody killed must end"
+        whole_runs, runs = (Counter(_recorded(at)) for at in (whole, there))
+        begun = Counter((there / "begun").read_text(encoding="utf-8").split())
+    cut_off = sum(begun.values()) - sum(runs.values())
+    # Whatever began more often than it was cut off was executed although it was on record.
+    repeated = sum(n - 1 for n in runs.values()) + max(cut_off - kills, 0)
+    lost = (whole_runs - runs).total()
+    return Survived(kills, cut_off, said == expected, repeated, lost)
 
 
-def _begun(journal: Path) -> int:
-    return journal.read_text(encoding="utf-8").count("begun ") if journal.exists() else 0
+def _process(there: Path, workload: str, seed: int) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "benchmarks.search.kill", str(there), workload, str(seed)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
-def _run(journal: Path, workload: str, seed: int) -> str:
-    """Measures what is not in the journal."""
+def _recorded(there: Path) -> list[str]:
+    with Store.open(there / "store") as store:
+        return [entry.body["c"]["trial"] for entry in store.entries("run")]
+
+
+def _run(there: Path, workload: str, seed: int) -> str:
+    """The search, every trial by the recorder; where it ended."""
     world = World(recorded()[workload], seed)
-    known: dict[str, Told[Policies]] = {}
-    if journal.exists():
-        for line in journal.read_text(encoding="utf-8").split("\n")[:-1]:
-            if line.startswith("{"):
-                row = json.loads(line)
-                known[row["key"]] = row["told"]
-    with journal.open("a", encoding="utf-8") as file:
+    there.mkdir(exist_ok=True)
+    with Store.open(there / "store", create=True) as store:
+        recorder = Recorder(store, _ENDPOINT, "nobody", digest("one machine"), seed, there)
 
-        def write(line: str) -> None:
-            file.write(line + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-
-        def measure(asked: Asked[Policies]) -> Told[Policies]:
-            key = digest(asked)
-            if key in known:
-                return _told(asked, known[key])  # type: ignore[arg-type]  # a row of the journal
-            write(f"begun {key}")
-            time.sleep(_TRIAL_S)  # measuring takes a while, and may be cut off
+        def measure(asked: Asked[Caches]) -> Told[Caches]:
             told = world.measure(asked)
-            cost = None if told.cost is None else [told.cost.log, told.cost.se]
-            row = {"cost": cost, "stopped_by": told.stopped_by, "seconds": told.seconds}
-            write(json.dumps({"key": key, "told": row}))
-            return told
+            done = recorder.run(trial, u={}, c={"trial": digest(asked), "told": told})
+            body = parse(store.read(done.outputs["told"]))
+            cost = None if body["cost"] is None else Cost(**body["cost"])
+            return Told(asked, cost, tuple(body["stopped_by"]), body["why"], body["seconds"])
 
-        return str(together(world, measure).best)
-
-
-def _told(asked: Asked[Policies], row: dict[str, object]) -> Told[Policies]:
-    cost = row["cost"]
-    return Told(
-        asked,
-        None if cost is None else Cost(*cost),  # type: ignore[misc]  # two numbers
-        tuple(row["stopped_by"]),  # type: ignore[arg-type]  # a list of promises
-        seconds=float(row["seconds"]),  # type: ignore[arg-type]  # a number
-    )
+        ended = together(world, measure)
+    return json.dumps([ended.build, ended.cost, ended.evaluations, ended.seconds])
 
 
 if __name__ == "__main__":

@@ -1,71 +1,97 @@
-"""Tries everything, once: every arm of every workload by the simulator. Writes ``table.json``.
+"""Tries everything, once: every arm of every workload by the simulator. Writes ``table/``.
 
-``.venv/bin/python -m benchmarks.search.record``; about a minute of one core.
+``.venv/bin/python -m benchmarks.search.record [--traces DIR] [WORKLOAD ...]``: half a minute of one
+core for a workload that the search was developed by, some minutes for one that is reported. Three
+of these take arrivals or keys from public traces (Azure's of 2023 and a web shop's of cache2k).
+
+Beside every arm it records what ``optimize`` comes to for a build, without a cache and with the
+best: its own ``choose`` under its own grid, with how many arms that simulated.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import math
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from benchmarks.search.builds import BUILDS
+from benchmarks.search.builds import FAMILIES, Build
 from benchmarks.search.workloads import WORKLOADS, Workload
-from headgate.objects import BatchingSpec, CacheSpec
-from headgate.planning import choose
+from headgate.objects import CacheSpec
+from headgate.optimize.pricing import CACHES, NO_CACHE
+from headgate.planning import BATCHING_GRID, choose
+from headgate.workload import Request
 
-__all__ = ["BATCHING", "CACHES", "TABLE", "VALUE_BYTES"]
+__all__ = ["KINDS", "TABLE"]
 
-TABLE = Path(__file__).with_name("table.json")
-BATCHING = (
-    BatchingSpec(max_requests=1),
-    BatchingSpec(8, 512),
-    BatchingSpec(16, 1024),
-    BatchingSpec(32, 2048),
-)
-CACHES = (CacheSpec(), CacheSpec("lru", 1 << 18), CacheSpec("s3fifo", 1 << 20))
-VALUE_BYTES = 1536
+TABLE = Path(__file__).with_name("table")
+KINDS = (NO_CACHE, CACHES)
+_TRIALS = 3
+"""As ``optimize.plan.choose_variant``."""
 
 
-def _costs(workload: Workload, name: str) -> list[float | None]:
-    """Machine seconds a request of each arm, by plan, then batching, then cache; None where no
-    rate holds the promise."""
-    requests = workload.requests()
-    costs: list[float | None] = []
-    for plan, curve in BUILDS[name].curves.items():
-        for batching in BATCHING:
-            for cache in CACHES:
-                best = choose(
-                    requests,
-                    {plan: curve},
-                    p95_limit_s=workload.p95_limit_s,
-                    batching=(batching,),
-                    caches=(cache,),
-                    value_bytes=VALUE_BYTES,
-                    waits=(),
-                    trials=1,
-                    capacity_requests=len(requests) // 2,
-                ).best
-                costs.append(None if best is None else best.provisioned_machine_s)
-    return costs
+def _distinct(requests: Sequence[Request], value_bytes: int) -> list[CacheSpec]:
+    """No cache, those that cannot hold all, and the first that can: beyond it none differs."""
+    whole = len({r.key for r in requests}) * value_bytes
+    small = [c for c in CACHES if c.capacity_bytes < whole]
+    return [*NO_CACHE, *small, *[c for c in CACHES if c not in small][:1]]
+
+
+def _recorded(workload: Workload, requests: Sequence[Request], build: Build) -> dict[str, object]:
+    """Machine seconds a request of each arm by plan, then batching, then cache, None where no rate
+    holds the promise; and of ``choose`` with each kind of cache: what it finds on that grid, what
+    it makes of it (held back for company, with an engine for lone requests), how many it tried."""
+    best_of = partial(
+        choose,
+        requests,
+        p95_limit_s=workload.p95_limit_s,
+        value_bytes=workload.value_bytes,
+        capacity_requests=max(len(requests) // 3, 120),
+    )
+    arms = []
+    for plan, curve in build.curves.items():
+        for batching in BATCHING_GRID:
+            for cache in _distinct(requests, workload.value_bytes):
+                alone = {"batching": (batching,), "caches": (cache,)}
+                best = best_of({plan: curve}, waits=(), trials=1, **alone).best
+                arms.append(None if best is None else _short(best.provisioned_machine_s))
+    chosen = []
+    for caches in KINDS:
+        found = best_of(build.curves, caches=caches, trials=_TRIALS)
+        on_grid, served = None, None
+        if found.best is not None:
+            batching = replace(found.best.candidate.batching, max_wait_s=0.0)
+            plain = replace(found.best.candidate, batching=batching, lone_threads=0)
+            first = next(t for t in found.trials if t.candidate == plain)
+            on_grid, served = (_short(t.provisioned_machine_s) for t in (first, found.best))
+        chosen.append([on_grid, served, len(found.trials)])
+    return {"arms": arms, "chosen": chosen}
+
+
+def _short(seconds: float) -> float:
+    return float(f"{seconds:.4g}")
 
 
 def main() -> None:
-    """Writes the table."""
-    table = {}
-    for at, workload in WORKLOADS.items():
-        table[at] = {name: _costs(workload, name) for name in BUILDS}
-        print(at, flush=True)
-    rounded = {
-        at: {
-            name: [None if c is None else float(f"{c:.4g}") for c in costs]
-            for name, costs in builds.items()
-        }
-        for at, builds in table.items()
-    }
-    assert all(math.isfinite(c) for row in rounded.values() for cs in row.values() for c in cs if c)
-    rows = (f"  {json.dumps(at)}: {json.dumps(row)}" for at, row in rounded.items())
-    TABLE.write_text("{\n" + ",\n".join(rows) + "\n}\n", encoding="utf-8")
+    """Writes the tables of those that are named."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--traces", type=Path)
+    parser.add_argument("workloads", nargs="*", default=[*WORKLOADS])
+    given = parser.parse_args()
+    TABLE.mkdir(exist_ok=True)
+    for name in given.workloads:
+        workload = WORKLOADS[name]
+        requests = workload.requests(given.traces)
+        builds = FAMILIES[workload.family]
+        rows = [
+            f"  {json.dumps(b)}: {json.dumps(_recorded(workload, requests, builds[b]))}"
+            for b in builds
+        ]
+        path = TABLE / f"{name.replace(' ', '_')}.json"
+        path.write_text("{\n" + ",\n".join(rows) + "\n}\n", encoding="utf-8")
+        print(name, flush=True)
 
 
 if __name__ == "__main__":

@@ -3,102 +3,118 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.search.builds import BUILDS
-from benchmarks.search.table import EVALUATIONS, World
-from headgate.planning import Arm, Asked, Cost, Entrant, Joint, Level, Policies, Told
+from benchmarks.search.table import PLAIN, QUALITY, World
+from headgate.optimize.entrants import Caches, arms_of, mended_of, open_search
+from headgate.planning import MENDED, Arm, Asked, Level, Told
 
 __all__ = ["Ended", "at_random", "everything", "one_after_the_other", "together"]
 
-Measure = Callable[[Asked[Policies]], Told[Policies]]
-
-_MARGIN = math.log(1.25)
-"""By which policies may change the ratio of two arms, beyond what the cost model says."""
-_POLICY_MARGIN = math.log(1.5)
-_TODAYS_PLANS = 3
+Measure = Callable[[Asked[Caches]], Told[Caches]]
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
     """Where a search ended, and what that took."""
 
-    best: Arm[Policies] | None
-    evaluations: float
+    build: str
+    """Empty where it ended without a winner."""
+    cost: float
+    """Machine seconds a request, as recorded."""
+    served: float
+    """The same with what is tried of that arm last: waits, and an engine for lone requests."""
+    evaluations: int
     seconds: float
 
 
 def together(world: World, measure: Measure | None = None) -> Ended:
-    """The joint search."""
-    search = Joint(world.entrants(), world.at.predicted, policy_margin=_MARGIN)
+    """As ``optimize`` does: its own search, with its own parameters."""
+    search = open_search(world.entrants(), budget_s=None, spent_s=0.0)
     while asked := search.ask():
-        search.tell([(measure or world.measure)(a) for a in asked])
-    return _ended(search.found.best, search.told)
+        told = [(measure or world.measure)(a) for a in asked]
+        search.tell(told)
+        for t in told:
+            if (t.asked.level, t.asked.build) == (Level.FULL, PLAIN) and QUALITY in t.stopped_by:
+                assert t.cost is not None
+                search.join(
+                    {MENDED.name: mended_of(search.entrants[PLAIN], t.cost)}, arms_of([MENDED.name])
+                )
+    return _ended(world, search.found.best, search.told)
 
 
 def one_after_the_other(world: World) -> Ended:
-    """As it was: every build is measured wholly, the accepted one that is fastest in blocks is
-    taken, and policies are searched for that one."""
-    told = [world.measure(Asked(Level.FULL, build)) for build in BUILDS]
-    accepted = [t for t in told if t.ok and not BUILDS[t.asked.build].ruled_out]
-    if not accepted:
-        return _ended(None, told)
-    fastest = min(accepted, key=_log).asked.build
-    arms = {a: log for a, log in world.at.predicted.items() if a.build == fastest}
-    search = Joint(
-        {fastest: Entrant(Cost(0.0), accepted=True)},
-        arms,
-        policy_margin=_POLICY_MARGIN,
-        most_plans=_TODAYS_PLANS,
-    )
-    while asked := search.ask():
-        search.tell([world.measure(a) for a in asked])
-    return _ended(search.found.best, [*told, *search.told])
+    """Every build is measured wholly, the accepted one that is fastest in blocks is taken, and
+    policies are searched for that one."""
+    told = [
+        world.measure(Asked(level, b)) for b in world.named for level in (Level.PILOT, Level.FULL)
+    ]
+    measured = [t for t in told if t.asked.level is Level.FULL and t.asked.build in world.allowed]
+    fastest = min(measured, key=_log, default=None)
+    if fastest is None:
+        return _ended(world, None, told)
+    plans = [world.measure(Asked(Level.PLAN, a.build, a)) for a in arms_of([fastest.asked.build])]
+    best = min((t for t in plans if t.ok), key=_log, default=None)
+    return _ended(world, None if best is None else best.asked.arm, [*told, *plans])
 
 
-def at_random(world: World, evaluations: float) -> Ended:
-    """Arms in any order, each measured wholly, until as much is spent as the joint search did."""
-    arms = [a for a in world.at.costs if not BUILDS[a.build].ruled_out]
-    told: dict[Asked[Policies], Told[Policies]] = {}
-    best: tuple[float, Arm[Policies] | None] = (math.inf, None)
+def at_random(world: World, evaluations: int) -> Ended:
+    """Arms of the grid in any order, their builds measured wholly, until as much is spent."""
+    builds = [b for b in world.named if not world.at.builds[b].ruled_out]
+    arms = [(b, c) for b in builds for c in world.at.arms[b]]
+    known: set[str] = set()
+    spent, best = 0, (math.inf, "", math.inf)
     for i in np.random.default_rng(world.seed).permutation(len(arms)):
-        arm = arms[i]
-        trials: tuple[Asked[Policies], ...] = (
-            Asked(Level.FULL, arm.build),
-            Asked(Level.PLAN, arm.build, arm),
-        )
-        new = [a for a in trials if a not in told]
-        if _count([*told.values()]) + sum(EVALUATIONS[a.level] for a in new) > evaluations:
+        build, cost = arms[i]
+        price = 1 if build in known else 1 + _whole(world, build)
+        if spent + price > evaluations:
             break
-        told |= {a: world.measure(a) for a in new}
-        if all(told[a].ok for a in trials):
-            best = min(best, (_log(told[trials[1]]), arm), key=lambda pair: pair[0])
-    return _ended(best[1], [*told.values()])
+        spent += price
+        known.add(build)
+        if build in world.allowed and math.isfinite(cost):
+            best = min(best, (world.log(build, cost), build, cost))
+    seconds = sum(_whole_s(world, b) for b in known) + 2.0 * spent
+    return Ended(best[1], best[2], best[2], spent, seconds)
 
 
 def everything(world: World) -> Ended:
-    """What trying all of it takes."""
-    told = [world.measure(Asked(Level.FULL, build)) for build in BUILDS]
-    told += [world.measure(Asked(Level.PLAN, arm.build, arm)) for arm in world.at.costs]
-    return _ended(None, told)
+    """What trying all of it takes: every build wholly, and every arm of each."""
+    arms = sum(len(world.at.arms[b]) for b in world.named)
+    return Ended(
+        "",
+        math.inf,
+        math.inf,
+        sum(_whole(world, b) for b in world.named) + arms,
+        sum(_whole_s(world, b) for b in world.named) + 2.0 * arms,
+    )
 
 
-def _ended(
-    best: Arm[Policies] | None, told: list[Told[Policies]] | tuple[Told[Policies], ...]
-) -> Ended:
-    made = {t.asked.build for t in told if t.asked.arm is None}
-    piloted = {t.asked.build for t in told if t.asked.level is Level.PILOT}
-    making_s = sum(BUILDS[build].making_s for build in made - piloted)
-    return Ended(best, _count(told), making_s + sum(t.seconds for t in told))
+def _whole(world: World, build: str) -> int:
+    """Evaluations of a build alone: it is scored once, and a repair is made of ten trials."""
+    repaired = world.evaluations(Asked(Level.PILOT, build)) if build == MENDED.name else 0
+    return 1 + repaired
 
 
-def _count(told: list[Told[Policies]] | tuple[Told[Policies], ...]) -> float:
-    return sum(EVALUATIONS[t.asked.level] for t in told)
+def _whole_s(world: World, build: str) -> float:
+    levels = (Level.PILOT, Level.FULL)
+    return sum(world.measure(Asked(level, build)).seconds for level in levels)
 
 
-def _log(told: Told[Policies]) -> float:
+def _ended(world: World, best: Arm[Caches] | None, told: Iterable[Told[Caches]]) -> Ended:
+    trials = [*told]
+    cost, served, _ = (math.inf, math.inf, 0) if best is None else world.at.chosen[best]
+    return Ended(
+        "" if best is None else best.build,
+        cost,
+        served,
+        sum(world.evaluations(t.asked) for t in trials),
+        sum(t.seconds for t in trials),
+    )
+
+
+def _log(told: Told[Caches]) -> float:
     assert told.cost is not None
     return told.cost.log

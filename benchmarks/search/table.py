@@ -1,7 +1,9 @@
 """A recorded workload: the truth of every build and arm, and what measuring them would show.
 
 What is measured depends on a seed and on what is measured, never on the order: who asks again is
-told the same, and every search of one seed has the same luck.
+told the same, and every search of one seed has the same luck. Costs on the workload are those of a
+seed's own table: the recorded ones, each build's off by the error of its curves. Trying everything
+would read the same table, and its least is what a search is held against.
 """
 
 from __future__ import annotations
@@ -11,37 +13,36 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
+from pathlib import Path
 
 import numpy as np
 
-from benchmarks.search.builds import BASELINE, BUILDS, ONE
-from benchmarks.search.record import BATCHING, CACHES, TABLE, VALUE_BYTES
+from benchmarks.search.builds import BASELINE, FAMILIES, Build
+from benchmarks.search.record import KINDS, TABLE
 from benchmarks.search.workloads import WORKLOADS
-from headgate.planning import (
-    Arm,
-    Asked,
-    Cost,
-    Entrant,
-    Level,
-    Policies,
-    Told,
-    predict_costs,
-)
-from headgate.theory.intervals import paired_binary_interval
+from headgate.optimize.entrants import PILOT_BLOCKS, Caches, cost_of, entrant_of
+from headgate.optimize.forecasts import Figure, Forecast
+from headgate.optimize.rules import CHOOSING_BLOCKS
+from headgate.planning import CANDIDATES, MENDED, Arm, Asked, Cost, Entrant, Level, Told
+from headgate.quantization import INT8_STATIC
+from headgate.quantization.repair import BUDGET
+from headgate.theory.intervals import Range, paired_binary_interval
 
-__all__ = ["EVALUATIONS", "QUALITY", "SECONDS", "Recorded", "World", "recorded"]
+__all__ = ["PLAIN", "QUALITY", "Recorded", "World", "recorded"]
 
-EVALUATIONS = {Level.PILOT: 0.2, Level.FULL: 1.0, Level.PLAN: 1.0}
-"""What a trial counts for: a pilot takes a fifth of the items and a third of the blocks."""
-SECONDS = {Level.PILOT: 4.0, Level.FULL: 15.0, Level.PLAN: 2.0}
-"""On the reference machine, beside making the build."""
 QUALITY = "recall"
-_ITEMS, _PILOT_ITEMS = 1300, 260
-_BLOCKS = {Level.PILOT: 3, Level.FULL: 9}
+PLAIN = INT8_STATIC.name
+_SCORING_S, _PILOT_S, _BLOCKS_S, _CURVES_S, _PLAN_S = 5.0, 4.0, 10.0, 3.0, 2.0
+"""On the reference machine: the evaluation split; class and three blocks; nine blocks; a build's
+curves; an arm on the workload."""
+_ITEMS = 1300
+_BLOCKS = {Level.PILOT: PILOT_BLOCKS, Level.FULL: CHOOSING_BLOCKS}
 _BLOCK_SD = 0.1
-_PLAN_SD = 0.01
-_FORECAST_SD = 0.25
-"""Of the logarithm of a forecast speed, about its truth."""
+_CURVE_SD = 0.05
+"""Of the logarithm of two builds' curves at one shape: 0.02 to 0.07 in five runs of the
+quickstart."""
+_FORECAST_SD = 0.15
+"""Of a preview's speed; its 90 % interval is 1.64 times as wide to each side."""
 
 
 @dataclass(frozen=True)
@@ -49,54 +50,57 @@ class Recorded:
     """One workload: what everything costs."""
 
     name: str
-    costs: Mapping[Arm[Policies], float]
-    """Machine seconds a request; +inf where no rate holds the promise."""
-    predicted: Mapping[Arm[Policies], float]
-    """Logarithm of what the cost model makes of the policies, on the baseline's curves; arms that
-    it says do not pay are not in it."""
+    builds: Mapping[str, Build]
+    arms: Mapping[str, tuple[float, ...]]
+    """Build -> machine seconds a request of each of its arms; +inf where no rate holds the
+    promise."""
+    chosen: Mapping[Arm[Caches], tuple[float, float, int]]
+    """What ``choose`` comes to: machine seconds on the same grid, those as it would be served, and
+    how many arms it simulated."""
 
     def loss(self, build: str) -> float:
         """The truth."""
-        at, of = WORKLOADS[self.name], BUILDS[build]
+        at, of = WORKLOADS[self.name], self.builds[build]
         student = at.student_gain if build.startswith("student") else 0.0
-        return of.loss - student + (at.int8_loss if build.endswith("int8_static") else 0.0)
+        int8 = {PLAIN: 1.0, f"student3_{PLAIN}": 1.0, MENDED.name: 0.2}.get(build, 0.0)
+        return of.loss - student + int8 * at.int8_loss
 
     def block_log(self, build: str) -> float:
         """What a batch takes, over what the baseline's takes; the truth, as a logarithm."""
         length = round(WORKLOADS[self.name].median_tokens)
-        taken, baseline = (BUILDS[b].curves[ONE].predict_s(16, length) for b in (build, BASELINE))
+        plan = [*self.builds[BASELINE].curves][-1]
+        taken, baseline = (
+            self.builds[b].curves[plan].predict_s(16, length) for b in (build, BASELINE)
+        )
         return math.log(taken / baseline)
 
 
 @cache
 def recorded() -> Mapping[str, Recorded]:
     """The table, by workload."""
-    table = json.loads(TABLE.read_text(encoding="utf-8"))
-    return {at: _of(at, builds) for at, builds in table.items()}
+    return {name: _of(name) for name in WORKLOADS if _path(name).exists()}
 
 
-def _of(at: str, builds: Mapping[str, list[float | None]]) -> Recorded:
-    grid = [
-        Policies(plan, batching, cache)
-        for plan in BUILDS[BASELINE].curves
-        for batching in BATCHING
-        for cache in CACHES
-    ]
-    model, _ = predict_costs(
-        WORKLOADS[at].requests(), BUILDS[BASELINE].curves, BATCHING, CACHES, VALUE_BYTES
-    )
-    simplest_first = sorted(grid, key=lambda p: (p.complexity, p.plan))
-    cost_of = {
-        Arm(build, p, p.family): math.inf if c is None else c
-        for build, costs in builds.items()
-        for p, c in zip(grid, costs, strict=True)
-    }
-    arms = [Arm(build, p, p.family) for p in simplest_first for build in builds]
+def _path(name: str) -> Path:
+    return TABLE / f"{name.replace(' ', '_')}.json"
+
+
+def _of(name: str) -> Recorded:
+    table = json.loads(_path(name).read_text(encoding="utf-8"))
     return Recorded(
-        at,
-        {arm: cost_of[arm] for arm in arms},
-        {a: math.log(model[a.policies]) for a in arms if a.policies in model},
+        name,
+        FAMILIES[WORKLOADS[name].family],
+        {build: tuple(map(_cost, row["arms"])) for build, row in table.items()},
+        {
+            Arm(build, caches): (_cost(on_grid), _cost(served), tried)
+            for build, row in table.items()
+            for caches, (on_grid, served, tried) in zip(KINDS, row["chosen"], strict=True)
+        },
     )
+
+
+def _cost(seconds: float | None) -> float:
+    return math.inf if seconds is None else seconds
 
 
 @dataclass(frozen=True)
@@ -106,74 +110,96 @@ class World:
     at: Recorded
     seed: int
 
-    def measure(self, asked: Asked[Policies]) -> Told[Policies]:
+    def measure(self, asked: Asked[Caches]) -> Told[Caches]:
         """One trial."""
         if asked.arm is not None:
-            cost = self.at.costs[asked.arm]
+            cost, _, tried = self.at.chosen[asked.arm]
+            seconds = _CURVES_S + tried * _PLAN_S
             if math.isinf(cost):
-                return Told(asked, None, ("latency_p95",), seconds=SECONDS[Level.PLAN])
-            off = float(self._rng("plan", str(asked.arm)).normal(0, _PLAN_SD))
-            told = Cost(math.log(cost) + off)
-            return Told(asked, told, seconds=SECONDS[Level.PLAN])
-        n = _BLOCKS[asked.level]
-        noise = self._rng(asked.level.name, asked.build).normal(0, _BLOCK_SD, n)
-        told = Cost(self.at.block_log(asked.build) + float(noise.mean()), _BLOCK_SD / math.sqrt(n))
-        seconds = SECONDS[asked.level]
+                return Told(asked, None, ("latency_p95",), seconds=seconds)
+            return Told(asked, Cost(self.log(asked.build, cost)), seconds=seconds)
+        noise = self._rng(asked.level.name, asked.build).normal(0, _BLOCK_SD, _BLOCKS[asked.level])
+        cost_ = cost_of(np.exp(self.at.block_log(asked.build) + noise).tolist())
         if asked.level is Level.PILOT:
-            seconds += BUILDS[asked.build].making_s
-        return Told(asked, told, self._stopped_by(asked), seconds=seconds)
+            return Told(asked, cost_, seconds=self.at.builds[asked.build].making_s + _PILOT_S)
+        broken = () if self.keeps(asked.build) else (QUALITY,)
+        return Told(asked, cost_, broken, seconds=_SCORING_S + _BLOCKS_S)
+
+    def evaluations(self, asked: Asked[Caches]) -> int:
+        """Looks at one build or one arm that a trial is made of. A pilot counts as one, though it
+        scores nothing; that of ``int8_mixed`` makes and scores a build for each trial of the
+        repair, and is taken to need all of them."""
+        if asked.arm is not None:
+            return self.at.chosen[asked.arm][2]
+        return BUDGET if (asked.level, asked.build) == (Level.PILOT, MENDED.name) else 1
+
+    def log(self, build: str, cost: float) -> float:
+        """A cost as this seed's table has it, as a logarithm."""
+        return math.log(cost) + float(self._rng("curves", build).normal(0, _CURVE_SD))
 
     def entrants(self) -> dict[str, Entrant]:
-        """Every build, as it is forecast."""
+        """Every build that is named, as it is forecast: speed where a pilot is made of a scheme."""
         return {
-            build: Entrant(
-                Cost(
-                    self.at.block_log(build)
-                    + float(self._rng("forecast", build).normal(0, _FORECAST_SD)),
-                    _FORECAST_SD,
-                ),
-                pilot_s=of.making_s + SECONDS[Level.PILOT],
-                full_s=SECONDS[Level.FULL],
-                ruled_out=of.ruled_out,
-            )
-            for build, of in BUILDS.items()
+            name: entrant_of(self._forecast(name), full_s=_SCORING_S + _CURVES_S)
+            for name in self.at.builds
+            if name != MENDED.name
         }
 
-    def _stopped_by(self, asked: Asked[Policies]) -> tuple[str, ...]:
-        """A pilot stops what is shown to lose too much, a full measurement what is not shown to
-        lose little enough; the error is shared by all builds."""
-        margin, level = WORKLOADS[self.at.name].margin, 1 - 0.05 / len(BUILDS)
-        pilot, rest = self._flips[asked.build]
-        if asked.level is Level.PILOT:
-            gained, lost = pilot
-            seen = paired_binary_interval(gained, lost, _PILOT_ITEMS, level=level)
-            return (QUALITY,) if seen.high < -margin else ()
-        gained, lost = (a + b for a, b in zip(pilot, rest, strict=True))
-        seen = paired_binary_interval(gained, lost, _ITEMS, level=level)
-        return () if seen.low > -margin else (QUALITY,)
+    def _forecast(self, name: str) -> Forecast:
+        of = self.at.builds[name]
+        figures = {}
+        if name != BASELINE and CANDIDATES[name].student is None:
+            off = float(self._rng("forecast", name).normal(0, _FORECAST_SD))
+            value, width = math.exp(off - self.at.block_log(name)), math.exp(1.645 * _FORECAST_SD)
+            figures["speedup"] = Figure(
+                "speed", "times", Range(value, value / width, value * width)
+            )
+        took_s = of.making_s + _PILOT_S + _BLOCKS_S
+        return Forecast(name, of.ruled_out, "", (), "", figures=figures, cost_s=took_s)
+
+    def keeps(self, build: str) -> bool:
+        """Whether a full measurement shows that it loses little enough; the error is shared by all
+        that may be judged."""
+        seen = paired_binary_interval(
+            *self._flips[build], _ITEMS, level=1 - 0.05 / len(self.at.builds)
+        )
+        return seen.low > -WORKLOADS[self.at.name].margin
 
     @cached_property
-    def _flips(self) -> Mapping[str, tuple[tuple[int, int], tuple[int, int]]]:
-        """Build -> (gained, lost) among the pilot's items, and among the others."""
-        return {build: self._drawn(build) for build in BUILDS}
+    def _flips(self) -> Mapping[str, tuple[int, int]]:
+        """Build -> answers won, and lost."""
+        return {build: self._drawn(build) for build in self.at.builds}
 
-    def _drawn(self, build: str) -> tuple[tuple[int, int], tuple[int, int]]:
+    def _drawn(self, build: str) -> tuple[int, int]:
         loss = self.at.loss(build)
-        discordant = max(BUILDS[build].discordance, abs(loss))
+        discordant = max(self.at.builds[build].discordance, abs(loss))
         shares = [(discordant - loss) / 2, (discordant + loss) / 2, 1 - discordant]
-        rng = self._rng("flips", build)
-        first, rest = (rng.multinomial(n, shares) for n in (_PILOT_ITEMS, _ITEMS - _PILOT_ITEMS))
-        return (int(first[0]), int(first[1])), (int(rest[0]), int(rest[1]))
+        gained, lost, _ = self._rng("flips", build).multinomial(_ITEMS, shares)
+        return int(gained), int(lost)
 
     def _rng(self, *what: str) -> np.random.Generator:
         return np.random.default_rng([self.seed, *"\0".join((self.at.name, *what)).encode()])
 
-    @cached_property
+    @property
+    def named(self) -> tuple[str, ...]:
+        """What there is to try: ``int8_mixed`` only where there is something to mend."""
+        return tuple(b for b in self.at.builds if b != MENDED.name or not self.keeps(PLAIN))
+
+    @property
+    def allowed(self) -> tuple[str, ...]:
+        """What trying everything would accept."""
+        return tuple(b for b in self.named if not self.at.builds[b].ruled_out and self.keeps(b))
+
+    @property
     def optimum(self) -> float:
-        """Logarithm of the least true cost among all that trying everything would accept."""
-        accepted = {
-            b
-            for b, of in BUILDS.items()
-            if not of.ruled_out and self.measure(Asked(Level.FULL, b)).ok
-        }
-        return min(math.log(c) for arm, c in self.at.costs.items() if arm.build in accepted)
+        """Logarithm of the least cost in this seed's table among all arms that are accepted."""
+        return min((self.log(*pair) for pair in self._feasible()), default=math.inf)
+
+    @property
+    def luckiest(self) -> float:
+        """Logarithm of the recorded cost of that arm: what trying everything really ends with."""
+        best = min(self._feasible(), key=lambda pair: self.log(*pair), default=None)
+        return math.inf if best is None else math.log(best[1])
+
+    def _feasible(self) -> list[tuple[str, float]]:
+        return [(b, c) for b in self.allowed for c in self.at.arms[b] if math.isfinite(c)]

@@ -1,9 +1,19 @@
-"""Six workloads, drawn by our own arrivals: what is asked how often, how long, and when."""
+"""What is asked how often, how long, and when: workloads to develop by, and workloads to report.
+
+The first six were looked at while the search was made. Those in ``REPORTED`` were written down
+before any search had seen them; three of them take arrivals or keys from public traces, which only
+recording them needs (``record.py``).
+"""
 
 from __future__ import annotations
 
+import csv
+import gzip
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +27,8 @@ from headgate.workload.arrivals import (
     solve_zipf_exponent,
 )
 
-__all__ = ["WORKLOADS", "Workload"]
+__all__ = ["DEVELOPED_BY", "REPORTED", "WORKLOADS", "Workload"]
 
-_REQUESTS = 240
 _ITEMS = 20_000
 
 
@@ -31,6 +40,7 @@ class Workload:
     """Share of requests that were asked before."""
     median_tokens: float
     sigma: float
+    """Of the logarithm of lengths."""
     burst_factor: float
     """1 is Poisson."""
     p95_limit_s: float
@@ -40,28 +50,65 @@ class Workload:
     """By how much less a student loses here: this use needs less of the model."""
     int8_loss: float = 0.0
     """How much more a static int8 build loses here."""
+    family: str = "minilm"
+    n: int = 240
+    dwells_s: tuple[float, float] = (4.0, 1.0)
+    """Of calm and of burst."""
+    value_bytes: int = 1536
+    arrivals_of: str = ""
+    """A trace of requests (TIMESTAMP, ContextTokens): its gaps, and its lengths scaled to the
+    median."""
+    keys_of: str = ""
+    """A trace of keys: what is asked."""
 
-    def requests(self) -> list[Request]:
-        """The same each time; an item has one length."""
+    def requests(self, traces: Path | None = None) -> list[Request]:
+        """The same each time; an item has one length. ``traces``: where the traces are."""
         rng = np.random.default_rng(11)
-        items = np.arange(_REQUESTS)
-        if self.repeats:
-            exponent = solve_zipf_exponent(_ITEMS, _REQUESTS, self.repeats)
-            items = draw_items(_REQUESTS, _ITEMS, exponent, rng)
-        drawn = np.rint(self.median_tokens * np.exp(self.sigma * rng.standard_normal(_ITEMS)))
-        lengths = np.clip(drawn, 4, 256).astype(np.int64)
-        return make_requests(self._arrivals_s(rng), tokens=lengths[items], items=items)
+        items = self._items(rng, traces)
+        most = int(items.max()) + 1
+        drawn = np.rint(self.median_tokens * np.exp(self.sigma * rng.standard_normal(most)))
+        lengths = np.clip(drawn, 4, 256).astype(np.int64)[items]
+        arrivals_s = self._arrivals_s(rng)
+        if self.arrivals_of:
+            assert traces is not None, "this workload is recorded from a trace"
+            arrivals_s, tokens = _azure(traces / self.arrivals_of, self.n)
+            lengths = np.clip(tokens * self.median_tokens / np.median(tokens), 4, 256)
+        return make_requests(arrivals_s, tokens=lengths.astype(np.int64), items=items)
+
+    def _items(self, rng: np.random.Generator, traces: Path | None) -> NDArray[np.int64]:
+        if self.keys_of:
+            assert traces is not None, "this workload is recorded from a trace"
+            return _keys(traces / self.keys_of, self.n)
+        if not self.repeats:
+            return np.arange(self.n)
+        exponent = solve_zipf_exponent(_ITEMS, self.n, self.repeats)
+        return draw_items(self.n, _ITEMS, exponent, rng)
 
     def _arrivals_s(self, rng: np.random.Generator) -> NDArray[np.float64]:
         if self.burst_factor == 1.0:
-            return poisson_arrivals(_REQUESTS, 50.0, rng)
+            return poisson_arrivals(self.n, 50.0, rng)
+        calm_s, burst_s = self.dwells_s
         process = MarkovModulatedPoisson.of_mean(
-            50.0, burst_factor=self.burst_factor, calm_dwell_s=4.0, burst_dwell_s=1.0
+            50.0, burst_factor=self.burst_factor, calm_dwell_s=calm_s, burst_dwell_s=burst_s
         )
-        return process.arrivals(_REQUESTS, rng)
+        return process.arrivals(self.n, rng)
 
 
-WORKLOADS: Mapping[str, Workload] = {
+def _azure(path: Path, n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Arrival times in seconds and lengths of the first ``n`` requests."""
+    with path.open(encoding="utf-8") as file:
+        rows = [*islice(csv.DictReader(file), n)]
+    at = [datetime.fromisoformat(row["TIMESTAMP"][:26]).timestamp() for row in rows]
+    return np.array(at) - at[0], np.array([float(row["ContextTokens"]) for row in rows])
+
+
+def _keys(path: Path, n: int) -> NDArray[np.int64]:
+    """The first ``n`` keys."""
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        return np.array([int(row[0]) for row in islice(csv.reader(file), 1, n + 1)], dtype=np.int64)
+
+
+DEVELOPED_BY: Mapping[str, Workload] = {
     # Popular queries in bursts, as examples/python-help draws them.
     "python-help": Workload(0.45, 12, 0.4, 4.0, 0.1, 0.02),
     # The shape of Azure's traces of 2023: bursts, a long tail of lengths, hardly a repeat.
@@ -72,3 +119,29 @@ WORKLOADS: Mapping[str, Workload] = {
     "long texts": Workload(0.1, 180, 0.3, 1.0, 1.0, 0.02),
     "tight p95": Workload(0.3, 12, 0.4, 1.0, 0.012, 0.02, int8_loss=0.04),
 }
+REPORTED: Mapping[str, Workload] = {
+    "office hours": Workload(
+        0.3, 24, 0.6, 10.0, 0.15, 0.02, family="later", n=480, dwells_s=(20.0, 5.0),
+        value_bytes=6144,
+    ),
+    "short and hurried": Workload(0.2, 8, 0.3, 3.0, 0.02, 0.03, family="later", n=480),
+    "mixed lengths": Workload(
+        0.15, 30, 1.4, 1.0, 0.3, 0.03, int8_loss=0.03, family="later", n=480
+    ),
+    "base, no hurry": Workload(0.0, 64, 0.7, 1.0, 2.0, 0.02, family="base", n=480),
+    "base, hurried": Workload(
+        0.6, 24, 0.5, 1.0, 0.08, 0.04, family="base", n=480, value_bytes=12_288
+    ),
+    "Azure's code": Workload(
+        0.0, 48, 0.0, 1.0, 0.5, 0.02, family="later", n=480, arrivals_of="azure_llm_2023_code.csv"
+    ),
+    "Azure's chat, base": Workload(
+        0.0, 40, 0.0, 1.0, 0.6, 0.02, int8_loss=0.02, family="base", n=480,
+        arrivals_of="azure_llm_2023_conv.csv",
+    ),
+    "a web shop's keys": Workload(
+        0.0, 16, 0.5, 2.0, 0.05, 0.02, student_gain=0.01, family="later", n=480,
+        keys_of="web07.csv.gz", value_bytes=12_288,
+    ),
+}  # fmt: skip
+WORKLOADS: Mapping[str, Workload] = {**DEVELOPED_BY, **REPORTED}

@@ -427,8 +427,9 @@ class Search(_Section):
     budget: Seconds | None = Field(
         default=None,
         gt=0,
-        description="Machine time for making and measuring candidates, those that take least first;"
-        " none is left out where nothing is said.",
+        description="Machine time for finding out which candidate is best: previews, making,"
+        " mending, measuring and pricing. Those that take least come first; none is left out where"
+        " nothing is said.",
         examples=["20min"],
     )
 

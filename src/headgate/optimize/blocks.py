@@ -29,10 +29,13 @@ from headgate.theory.quantile import quantile
 from headgate.theory.queueing import mg1_mean_wait_s
 from headgate.workload import Encoded
 
-__all__ = ["BlockTimes", "SpeedBlocks", "measure_blocks"]
+__all__ = ["BlockTimes", "SpeedBlocks", "measure_beside", "measure_blocks"]
 
 _LEAST_PASS_S = 0.03
 _MOST_REPEATS = 50
+_MEMORY_SHARE = 0.25
+"""Of the machine's memory, for the files of builds that are loaded at a time; an engine takes up to
+twice its file (docs/decisions/0042), and the rest of the job is there too."""
 _QUANTILES = {"latency_p50": 0.5, "latency_p95": 0.95, "latency_p99": 0.99}
 
 
@@ -223,3 +226,45 @@ def measure_blocks(
         aa_after=pair(body["aa_after"]),
         run=done,
     )
+
+
+def measure_beside(
+    recorder: Recorder,
+    baseline: Build,
+    others: Sequence[Build],
+    behaviour: Behaviour,
+    *,
+    items: Sequence[Item],
+    n_blocks: int,
+    memory_bytes: int,
+) -> Mapping[str, SpeedBlocks]:
+    """Each of ``others`` beside the baseline, as many at a time as a machine's memory holds.
+
+    Name -> the blocks that it is in; of the baseline, the first. Those that were not measured at
+    the same time are compared by what they take over the baseline, which runs beside all of them.
+    """
+
+    def size(build: Build) -> int:
+        return sum(recorder.store.path_of(v).stat().st_size for v in build.files.values())
+
+    room = _MEMORY_SHARE * memory_bytes - size(baseline)
+    found: dict[str, SpeedBlocks] = {}
+    for group in _groups(others, [size(b) for b in others], room):
+        speed = measure_blocks(
+            recorder, [baseline, *group], behaviour, items=items, n_blocks=n_blocks
+        )
+        found |= {name: speed for name in speed.names if name not in found}
+    return found
+
+
+def _groups(builds: Sequence[Build], sizes: Sequence[int], room: float) -> list[list[Build]]:
+    """In their order, as many together as there is ``room`` for; one at least."""
+    groups: list[list[Build]] = [[]]
+    taken = 0
+    for build, size in zip(builds, sizes, strict=True):
+        if groups[-1] and taken + size > room:
+            groups.append([])
+            taken = 0
+        groups[-1].append(build)
+        taken += size
+    return groups

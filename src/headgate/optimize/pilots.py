@@ -22,7 +22,7 @@ from headgate.config import RetrievalSet
 from headgate.errors import EngineError
 from headgate.objects import Action, Bound, Build, Contract, canonical, jsonable, parse
 from headgate.optimize.admission import admit
-from headgate.optimize.blocks import SpeedBlocks, measure_blocks
+from headgate.optimize.blocks import SpeedBlocks, measure_beside
 from headgate.optimize.child import end_with_parent
 from headgate.optimize.evidence import paired
 from headgate.optimize.inputs import load_split
@@ -200,14 +200,22 @@ def pilot_quality(job: Job, build: Build, *, vectors: str, items: int, most: int
     return PilotQuality(which, QualitySamples.from_json(body["samples"]), done)
 
 
-def pilot_blocks(job: Job, builds: Sequence[Build]) -> SpeedBlocks:
-    """A few interleaved blocks of the items that ``optimize`` times candidates on; the first build
-    is the baseline.
+def pilot_blocks(job: Job, baseline: Build, builds: Sequence[Build]) -> Mapping[str, SpeedBlocks]:
+    """Each beside the baseline in a few interleaved blocks of the items that ``optimize`` times
+    candidates on.
 
     Fewer items would make batches of other shapes, and an engine that compiles for each shape is
     another one then.
     """
-    return measure_blocks(job.recorder, builds, job.behaviour, items=job.queries, n_blocks=_BLOCKS)
+    return measure_beside(
+        job.recorder,
+        baseline,
+        builds,
+        job.behaviour,
+        items=job.queries,
+        n_blocks=_BLOCKS,
+        memory_bytes=job.profile.memory_bytes,
+    )
 
 
 def pilot_memory(job: Job, build: Build) -> tuple[int, Recorded]:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import TypedDict
 
 from headgate.objects import Bound, Contract
-from headgate.optimize.blocks import SpeedBlocks
 from headgate.optimize.evidence import MIN_SLICE, sampled
 from headgate.optimize.job import Job
 from headgate.optimize.stages import Baseline, Tried
@@ -52,10 +51,10 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Power:
-    """The table and its ledger entry."""
+    """The table and its ledger entry; both are empty where nothing was measured that would tell."""
 
     rows: tuple[Row, ...]
-    entry: str
+    entry: str = ""
 
     @property
     def joint(self) -> float:
@@ -63,28 +62,25 @@ class Power:
         return joint_power(row.power for row in self.rows)
 
 
-def plan_power(
-    job: Job, rule: Rule, baseline: Baseline, tried: Sequence[Tried], speed: SpeedBlocks
-) -> Power:
+def plan_power(job: Job, rule: Rule, baseline: Baseline, tried: Sequence[Tried]) -> Power | None:
     """The power of every contract at the sizes of the certifying split, by the certifying rule.
 
     The spread comes from a pilot: the first 300 items, and the blocks, of the first candidate that
     could be made. Those blocks are without load, one request at a time on the current side, so of
     the replay they promise no more than that its blocks are as even; ``assumed`` says so. Where
     the gate would already call them unknown, or has no slice to judge, the power is 0. In the
-    ledger before the first decision.
+    ledger before the first decision; None, and no entry, where none of ``tried`` was measured: an
+    empty table would stand for what an earlier job knew.
     """
     pilot = next((t for t in tried if t.quality is not None), None)
+    if pilot is None:
+        return None
     split = job.inputs.holdout or job.inputs.evaluate
-    rows = (
-        []
-        if pilot is None
-        else [
-            row
-            for c in job.contracts
-            if (row := _row(job, rule, c, pilot, baseline, speed, split.slices)) is not None
-        ]
-    )
+    rows = [
+        row
+        for c in job.contracts
+        if (row := _row(job, rule, c, pilot, baseline, split.slices)) is not None
+    ]
     body = {"endpoint": job.config.endpoint, "rule": rule.digest, "rows": rows}
     entry = job.store.latest("power", **body) or job.store.append("power", body)
     return Power(tuple(rows), entry.id)
@@ -96,7 +92,6 @@ def _row(
     contract: Contract,
     pilot: Tried,
     baseline: Baseline,
-    speed: SpeedBlocks,
     slices: Sequence[Sequence[str]],
 ) -> Row | None:
     base = contract.metric.removeprefix("worst_slice_")
@@ -116,7 +111,8 @@ def _row(
         assumption = assume(_head(items), absolute=not contract.bound.needs_current)
         return _of(contract, contract_power(contract, n, assumption, **asked))
     assert pilot.build is not None
-    blocks = speed.samples(
+    assert pilot.speed is not None
+    blocks = pilot.speed.samples(
         pilot.build.name, contract.metric, price_per_s=job.config.prices.device_second
     )
     if blocks is None or not all(blocks.candidate):

@@ -121,8 +121,8 @@ class _Known:
     students: Mapping[str, _Student]
     answers: Mapping[str, PilotQuality]
     """Of the pilots that could be made."""
-    speed: SpeedBlocks | None
-    """Of the pilots; None without any."""
+    speed: Mapping[str, SpeedBlocks]
+    """Of the pilots."""
     distrusted: frozenset[str]
     """Previews whose forecasts of quality missed too often."""
 
@@ -210,7 +210,7 @@ def preview(job: Job, baseline: Baseline) -> Sequence[Forecast]:
             ],
         ),
         answers=answers,
-        speed=pilot_blocks(job, [baseline.build, *made]) if made else None,
+        speed=pilot_blocks(job, baseline.build, made) if made else {},
         distrusted=frozenset(
             score.preview
             for score in read_scorecard(job.store)
@@ -321,9 +321,8 @@ def _answered(job: Job, baseline: Baseline, build: Build) -> PilotQuality:
 
 def _pilot(known: _Known, pilot: PilotBuild) -> Pilot:
     assert pilot.build is not None
-    assert known.speed is not None
     job = known.job
-    speeds = speeds_of(known.speed, pilot.name)
+    speeds = speeds_of(known.speed[pilot.name], pilot.name)
     return Pilot(
         file_bytes=bytes_of(job.store, pilot.build),
         p50_s=speeds.p50_s,
@@ -437,9 +436,9 @@ def _cost_s(known: _Known, pilot: PilotBuild, q: QuantizationForecast) -> float:
     evaluating_s = (
         baseline.quality_run.seconds + baseline.invariance.run.seconds
     ) / q.speedup.value
-    assert known.speed is not None
-    passes = len(known.speed.blocks) * len(known.speed.names)
-    blocks_s = known.speed.run.seconds / passes * CHOOSING_BLOCKS
+    speed = known.speed[pilot.name]
+    passes = len(speed.blocks) * len(speed.names)
+    blocks_s = speed.run.seconds / passes * CHOOSING_BLOCKS
     return making_s + evaluating_s + blocks_s
 
 

@@ -8,9 +8,10 @@ its run would have had. Knows nothing of what transformations do.
 
 from __future__ import annotations
 
+import math
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -35,6 +36,7 @@ __all__ = [
     "Transformation",
     "clean_scratch",
     "scratch",
+    "seconds_of",
     "transformation",
     "transformation_named",
 ]
@@ -482,6 +484,11 @@ def _version(output: Output) -> str:
 
 def _text(moment: datetime) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def seconds_of(runs: Iterable[Recorded]) -> float:
+    """What they took when they were executed; one that was asked for several times counts once."""
+    return math.fsum({run.entry: run.seconds for run in runs}.values())
 
 
 def _seconds(run: Run) -> float:

@@ -140,15 +140,25 @@ def build_report(
 
 
 def _search(job: Job, searched: Searched) -> str:
-    """What the search asked for, what that took, and why it asked no more; in a sentence."""
+    """What the search looked at, what that took, why it ended, and what stood in the way."""
     found, budget_s = searched.found, job.config.search.budget
+    if not searched.tried:
+        return ""
     wholly = sum(t.quality is not None for t in searched.tried)
-    of = "" if budget_s is None else f" of {words.seconds(budget_s)}"
-    return (
-        f"{wholly} of {len(searched.tried)} candidates were measured wholly, in "
-        f"{words.seconds(found.spent_s)}{of}; the search ended: {found.stopped}"
-        + "".join(_dearer(searched.plans) if searched.plans is not None else ())
-    )
+    of = "" if budget_s is None else f" of a budget of {words.seconds(budget_s)}"
+    took = f"{words.seconds(found.spent_s)}{of}"
+    if searched.previewed_s:
+        took += f", {words.seconds(searched.previewed_s)} of it for previews"
+    said = [
+        f"{wholly} of {len(searched.tried)} candidates were measured wholly",
+        f"finding out took {took}",
+        f"it ended because {found.stopped}",
+    ]
+    if found.binding is not None:
+        said.append(f"what stands in the way is {words.with_units(found.binding)}")
+    if searched.plans is not None and (dearer := [*_dearer(searched.plans)]):
+        said.append(f"on the workload {', '.join(dearer)}")
+    return "; ".join(said)
 
 
 def _dearer(plans: Plans) -> Iterator[str]:
@@ -159,7 +169,7 @@ def _dearer(plans: Plans) -> Iterator[str]:
     chosen_s = plans.chosen.provisioned_s
     for name, cost_s in least.items():
         if name != plans.chosen.name and math.isfinite(cost_s):
-            yield f"; on the workload {name} costs {cost_s / chosen_s:.2f} times as much"
+            yield f"{name} costs {cost_s / chosen_s:.2f} times as much as {plans.chosen.name}"
 
 
 class _Show:

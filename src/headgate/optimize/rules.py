@@ -11,6 +11,7 @@ from headgate.ledger import Entry, Store
 from headgate.objects import Bound, digest, jsonable
 from headgate.optimize.evidence import SPEED
 from headgate.optimize.inputs import Split
+from headgate.planning import most_judged
 from headgate.release import Rule
 from headgate.workload import Pair
 
@@ -38,9 +39,9 @@ def register_rules(job: Job) -> Rules:
     A rule that is the newest of its purpose already is not entered again; one that was left and
     returned to is.
     """
-    tried = len(job.config.candidates)
+    held, named = job.inputs.holdout, job.config.candidates
+    tried = len(named) if held is None else most_judged(named)
     choose = _rule(job, "evaluate", job.inputs.evaluate, CHOOSING_BLOCKS, tried)
-    held = job.inputs.holdout
     certify = (
         _rule(job, "holdout", held, job.config.replay.blocks, 1)
         if held is not None

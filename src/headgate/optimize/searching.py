@@ -2,24 +2,33 @@
 
 A pilot makes a build, looks whether its answers depend on their batch, and times it in a few
 interleaved blocks. A full measurement is the evaluation split, as many blocks as the rule plans,
-and the gate. A plan prices an accepted build on the workload, with the best cache or with none. All
-of it are recorded transformations, so that a search that was killed is told the same again and goes
-on from there.
+and the gate. A plan prices an accepted build on the workload, with the best cache or with none. An
+``int8_static`` that breaks a promise of quality brings ``int8_mixed`` into the search. All of it
+are recorded transformations, so that a search that was killed is told the same again and goes on
+from there.
 """
 
 from __future__ import annotations
 
 import math
-import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from headgate.errors import EngineError
-from headgate.objects import Axis, Build, CacheSpec, Contract, Verdict, jsonable
+from headgate.objects import Axis, Build, Contract, Verdict, jsonable
 from headgate.optimize.admission import admit
-from headgate.optimize.blocks import SpeedBlocks, measure_blocks
+from headgate.optimize.blocks import SpeedBlocks, measure_beside
 from headgate.optimize.code import code_digest
+from headgate.optimize.entrants import (
+    PILOT_BLOCKS,
+    Caches,
+    arms_of,
+    cost_of,
+    entrant_of,
+    mended_of,
+    open_search,
+)
 from headgate.optimize.evidence import gather
 from headgate.optimize.forecasts import Forecast
 from headgate.optimize.gate import judge_candidate
@@ -29,7 +38,7 @@ from headgate.optimize.making import CANNOT_BE_MADE, Maker, make_build
 from headgate.optimize.measure import measure_invariance, measure_quality
 from headgate.optimize.mending import Reference, mend
 from headgate.optimize.power import Power, plan_power
-from headgate.optimize.pricing import CACHES, NO_CACHE
+from headgate.optimize.recorder import seconds_of
 from headgate.optimize.rules import CHOOSING_BLOCKS, Rules
 from headgate.optimize.stages import Baseline, Plans, Tried, open_pricer, p95_limit_s
 from headgate.planning import (
@@ -38,7 +47,6 @@ from headgate.planning import (
     Arm,
     Asked,
     Cost,
-    Entrant,
     Found,
     Joint,
     Level,
@@ -46,24 +54,11 @@ from headgate.planning import (
 )
 from headgate.quantization import INT8_STATIC
 from headgate.release import ClassLabel, judge
+from headgate.scheduling import instance_plans
 
-__all__ = ["PILOT_BLOCKS", "Searched", "Trials", "followed", "search_candidates"]
+__all__ = ["Searched", "Trials", "search_candidates"]
 
-PILOT_BLOCKS = 3
-_BLOCK_SD = 0.1
-"""Standard deviation of the logarithm of two builds' times in one block, at least: few blocks may
-look more even than they are. 0.05 to 0.2 were measured (docs/decisions/0044)."""
-_POLICY_MARGIN = 0.1
-"""By so much the ratio of two builds' costs may differ between blocks and workload."""
-_UNKNOWN_SPEEDUP = (0.5, 8.0)
-_MAKING_S = 10.0
-"""Where no preview says."""
-_KINDS: tuple[tuple[CacheSpec, ...], ...] = (NO_CACHE, CACHES)
 _OPEN = (Verdict.PASS, Verdict.WARN)
-
-Caches = tuple[CacheSpec, ...]
-"""The policies of an arm here: the best of these caches. Batching and instances are searched where
-it is priced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,32 +73,24 @@ class Searched:
     winner: Tried | None
     plans: Plans | None
     found: Found[Caches]
+    previewed_s: float
+    """What the previews took, of all that was spent."""
     entry: str
     """Of the ledger."""
 
 
 def search_candidates(
-    job: Job, rules: Rules, baseline: Baseline, forecasts: Sequence[Forecast]
+    job: Job, rules: Rules, baseline: Baseline, forecasts: Sequence[Forecast], *, previewed_s: float
 ) -> Searched:
     """The cheapest accepted candidate, by what it costs on the workload.
 
-    Where no accepted one holds the p95 promise in virtual time, it is the one that is predicted to
+    ``previewed_s`` is what ``forecasts`` took: they are paid for from the same budget. Where no
+    accepted candidate holds the p95 promise in virtual time, it is the one that is predicted to
     cost least: the load test decides.
     """
-    return followed(Trials(job, rules, baseline, {f.name: Tried(f.name, f) for f in forecasts}))
-
-
-def followed(trials: Trials) -> Searched:
-    """What ``trials`` come to; a second time, where an ``int8_static`` is to be mended.
-
-    The second begins anew with one candidate more, and is told again what is on record.
-    """
+    tried = {f.name: Tried(f.name, f) for f in forecasts}
+    trials = Trials(job, rules, baseline, tried, previewed_s)
     trials.follow()
-    if (mended := trials.to_mend) is not None:
-        tried = {name: Tried(name, t.forecast) for name, t in trials.tried.items()}
-        tried[mended.name] = Tried(mended.name, mended)
-        trials = replace(trials, tried=tried, speed=None, power=None)
-        trials.follow()
     return trials.searched()
 
 
@@ -115,42 +102,47 @@ class Trials:
     rules: Rules
     baseline: Baseline
     tried: dict[str, Tried]
+    previewed_s: float = 0.0
     speed: SpeedBlocks | None = None
     power: Power | None = None
 
     def __post_init__(self) -> None:
         self._maker = Maker.of(self.job, failures_stand=True)
         self._plans: dict[Arm[Caches], Plans] = {}
-        budget_s = self.job.config.search.budget
-        self.search: Joint[Caches] = Joint(
-            {name: self._entrant(t.forecast) for name, t in self.tried.items()},
-            {Arm(name, caches): 0.0 for caches in _KINDS for name in self.tried},
-            policy_margin=_POLICY_MARGIN,
-            budget_s=math.inf if budget_s is None else budget_s,
-            plans_at_once=len(self.tried) * len(_KINDS),
+        curves_s = len(instance_plans(self.job.cores)) * self.baseline.curve.run.seconds
+        full_s = self.baseline.quality_run.seconds + curves_s
+        self.search: Joint[Caches] = open_search(
+            {n: entrant_of(t.forecast, full_s=full_s) for n, t in self.tried.items()},
+            budget_s=self.job.config.search.budget,
+            spent_s=self.previewed_s,
         )
 
     def follow(self) -> None:
         """Until it asks no more."""
         while asked := self.search.ask():
             self.search.tell(self.round(asked))
+            if self._breaks_quality(INT8_STATIC.name) and MENDED.name not in self.tried:
+                self._enter_mended(self.tried[INT8_STATIC.name])
 
-    @property
-    def to_mend(self) -> Forecast | None:
-        """Of ``int8_mixed``, not tried yet, where ``int8_static`` broke a promise of quality."""
-        plain = self.tried.get(INT8_STATIC.name)
-        if plain is None or plain.decision is None or MENDED.name in self.tried:
-            return None
-        broken = [
-            r for r in plain.decision.results
-            if r.contract.axis is Axis.QUALITY and r.verdict not in _OPEN
-        ]  # fmt: skip
-        spare = self.job.config.search.budget is None or not any(
-            t.accepted for t in self.tried.values()
+    def _breaks_quality(self, name: str) -> bool:
+        """Whether it was measured wholly, and a promise of quality is not shown to be kept."""
+        t = self.tried.get(name)
+        return (
+            t is not None
+            and t.quality is not None
+            and t.decision is not None
+            and any(
+                r.contract.axis is Axis.QUALITY and r.verdict not in _OPEN
+                for r in t.decision.results
+            )
         )
-        if not broken or plain.quality is None or not spare:
-            return None
-        return replace(plain.forecast, name=MENDED.name, figures={})
+
+    def _enter_mended(self, plain: Tried) -> None:
+        """One candidate more: what ``plain`` becomes with some layers left alone."""
+        forecast = replace(plain.forecast, name=MENDED.name, figures={}, expected="")
+        self.tried[MENDED.name] = Tried(MENDED.name, forecast)
+        entrant = mended_of(self.search.entrants[plain.name], _cost(plain))
+        self.search.join({MENDED.name: entrant}, arms_of([MENDED.name]))
 
     def round(self, asked: Sequence[Asked[Caches]]) -> list[Told[Caches]]:
         """Trials of one level, side by side; what they took together is shared by all alike."""
@@ -161,65 +153,60 @@ class Trials:
         }[asked[0].level]
         before = {run.entry for run in self.job.recorder.runs}
         told = [*measure(asked)]
-        new = {run.entry: run.seconds for run in self.job.recorder.runs if run.entry not in before}
-        return [replace(t, seconds=math.fsum(new.values()) / len(told)) for t in told]
+        took_s = seconds_of(run for run in self.job.recorder.runs if run.entry not in before)
+        return [replace(t, seconds=took_s / len(told)) for t in told]
 
     def searched(self) -> Searched:
         """Where it ended, in the ledger."""
         found, tried = self.search.found, self._with_reasons()
         if self.speed is None:  # nothing was measured beside the baseline
-            self.speed = self._blocks((), CHOOSING_BLOCKS)
-        power = self.power or plan_power(
-            self.job, self.rules.certify, self.baseline, (), self.speed
-        )
+            self.speed = self._blocks((), CHOOSING_BLOCKS)[self.baseline.build.name]
+        power = self.power or Power(())  # nothing was measured that would tell
         winner, plans = self._winner(found)
         return Searched(
-            tuple(tried.values()), self.speed, power, winner, plans, found, self._record(found)
-        )
-
-    def _entrant(self, forecast: Forecast) -> Entrant:
-        """Its 90 % interval counts as one standard error either way, until the scorecard vouches
-        for it."""
-        figure = forecast.figures.get("speedup")
-        span = _UNKNOWN_SPEEDUP if figure is None else (figure.range.low, figure.range.high)
-        low, high = (math.log(s) for s in span)
-        whole_s = _MAKING_S if forecast.cost_s is None else forecast.cost_s
-        full_s = self.baseline.quality_run.seconds
-        return Entrant(
-            Cost(-(low + high) / 2, (high - low) / 2),
-            pilot_s=max(whole_s - full_s, 0.0) + self.baseline.invariance.run.seconds,
-            full_s=full_s,
-            ruled_out=forecast.skip,
+            tuple(tried.values()),
+            self.speed,
+            power,
+            winner,
+            plans,
+            found,
+            self.previewed_s,
+            self._record(found),
         )
 
     def _pilots(self, asked: Sequence[Asked[Caches]]) -> Iterator[Told[Caches]]:
         for a in asked:
             self.tried[a.build] = self._made(self.tried[a.build])
         made = [t for a in asked if (t := self.tried[a.build]).build is not None]
-        speed = self._blocks(made, PILOT_BLOCKS) if made else None
+        speed = self._blocks(made, PILOT_BLOCKS) if made else {}
         for a in asked:
             t = self.tried[a.build]
-            if t.build is None or speed is None:
+            if t.build is None:
                 yield Told(a, None, why=t.skipped)
                 continue
-            t = self._judged_early(replace(t, speed=speed))
+            t = self._judged_early(replace(t, speed=speed[t.build.name]))
             self.tried[a.build] = t
-            yield Told(a, _cost(speed, t), *_stopped(t))
+            yield Told(a, _cost(t), *_stopped(t))
 
     def _wholly(self, asked: Sequence[Asked[Caches]]) -> Iterator[Told[Caches]]:
         measured = [self._scored(self.tried[a.build]) for a in asked]
         speed = self._blocks([t for t in measured if t.quality is not None], CHOOSING_BLOCKS)
-        self.speed = self.speed or speed
-        measured = [replace(t, speed=speed) if t.quality is not None else t for t in measured]
+        self.speed = self.speed or speed[self.baseline.build.name]
+        measured = [
+            replace(t, speed=speed[t.build.name])
+            if t.build is not None and t.quality is not None
+            else t
+            for t in measured
+        ]
         if self.power is None:  # before the first decision
-            self.power = plan_power(self.job, self.rules.certify, self.baseline, measured, speed)
+            self.power = plan_power(self.job, self.rules.certify, self.baseline, measured)
         for a, t in zip(asked, measured, strict=True):
             t = self._judged(t)
             self.tried[a.build] = t
             if t.quality is None:
                 yield Told(a, None, why=t.skipped)
             else:
-                yield Told(a, _cost(speed, t), *_stopped(t))
+                yield Told(a, _cost(t), *_stopped(t))
 
     def _planned(self, asked: Sequence[Asked[Caches]]) -> Iterator[Told[Caches]]:
         arms = [a.arm for a in asked if a.arm is not None]
@@ -239,7 +226,14 @@ class Trials:
             if price.choice.binding is None:
                 yield Told(a, Cost(math.log(price.provisioned_s)))
             else:
-                yield Told(a, None, ("latency_p95",), price.choice.binding)
+                yield Told(a, None, (self._p95_promise,), price.choice.binding)
+
+    @property
+    def _p95_promise(self) -> str:
+        """By name where nothing is promised and a default is kept."""
+        metric = "latency_p95"
+        promised = [c.describe() for c in self.job.contracts if c.metric == metric]
+        return " and ".join(promised) or metric
 
     def _made(self, t: Tried) -> Tried:
         """Made, and its batch-invariance class known; or why not."""
@@ -294,13 +288,15 @@ class Trials:
         )
         return replace(t, quality=quality, quality_run=run, kept=kept)
 
-    def _blocks(self, beside: Sequence[Tried], n_blocks: int) -> SpeedBlocks:
-        return measure_blocks(
+    def _blocks(self, beside: Sequence[Tried], n_blocks: int) -> Mapping[str, SpeedBlocks]:
+        return measure_beside(
             self.job.recorder,
-            [self.baseline.build, *(t.build for t in beside if t.build is not None)],
+            self.baseline.build,
+            [t.build for t in beside if t.build is not None],
             self.job.behaviour,
             items=self.job.queries,
             n_blocks=n_blocks,
+            memory_bytes=self.job.profile.memory_bytes,
         )
 
     def _judged_early(self, t: Tried) -> Tried:
@@ -373,6 +369,7 @@ class Trials:
             "rule": self.rules.choose.digest,
             "budget_s": self.job.config.search.budget,
             "spent_s": found.spent_s,
+            "previewed_s": self.previewed_s,
             "stopped": found.stopped,
             "binding": found.binding,
             "best": None if found.best is None else found.best.build,
@@ -384,6 +381,7 @@ class Trials:
                     "cost": t.cost,
                     "stopped_by": t.stopped_by,
                     "why": t.why,
+                    "seconds": t.seconds,
                 }
                 for t in self.search.told
             ],
@@ -395,13 +393,12 @@ class Trials:
         return self.job.store.append("search", body).id
 
 
-def _cost(speed: SpeedBlocks, t: Tried) -> Cost:
-    """Of a batch, as the logarithm of what the baseline's build takes for it beside it."""
+def _cost(t: Tried) -> Cost:
+    """Of a batch, over what the baseline's build takes for it beside it."""
     assert t.build is not None
-    column = speed.names.index(t.build.name)
-    logs = [math.log(row[column].per_item_s / row[0].per_item_s) for row in speed.blocks]
-    sd = max(statistics.stdev(logs), _BLOCK_SD)
-    return Cost(statistics.fmean(logs), sd / math.sqrt(len(logs)))
+    assert t.speed is not None
+    column = t.speed.names.index(t.build.name)
+    return cost_of([row[column].per_item_s / row[0].per_item_s for row in t.speed.blocks])
 
 
 def _stopped(t: Tried) -> tuple[tuple[str, ...], str]:

@@ -9,6 +9,7 @@ from headgate.planning.candidates import (
     MENDED,
     TRIED_BY_DEFAULT,
     Candidate,
+    most_judged,
     tried_by_default,
 )
 from headgate.planning.capacity import Capacity, keeps_promise, max_rate, rate_per_s, scale_to_rate
@@ -59,6 +60,7 @@ __all__ = [
     "keeps_promise",
     "lognormal_noise",
     "max_rate",
+    "most_judged",
     "predict_costs",
     "rate_per_s",
     "scale_to_rate",

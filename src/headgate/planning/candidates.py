@@ -6,11 +6,18 @@ and whoever makes builds speak of the same ones.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from headgate.distillation import HEADS, STUDENTS
-from headgate.quantization import FP32, FP32_OPENVINO, INT8_MIXED, SCHEMES, Scheme
+from headgate.quantization import (
+    FP32,
+    FP32_OPENVINO,
+    INT8_MIXED,
+    INT8_STATIC,
+    SCHEMES,
+    Scheme,
+)
 
 __all__ = [
     "BASELINE",
@@ -18,6 +25,7 @@ __all__ = [
     "MENDED",
     "TRIED_BY_DEFAULT",
     "Candidate",
+    "most_judged",
     "tried_by_default",
 ]
 
@@ -97,6 +105,15 @@ CANDIDATES: Mapping[str, Candidate] = _all()
 """Name -> candidate: all that headgate.yaml may name."""
 TRIED_BY_DEFAULT = ("bf16", "int8_dynamic", "int8_static", "student3", "student3_int8_static")
 """What is tried where the file does not say, of all but classifiers."""
+
+
+def most_judged(named: Sequence[str]) -> int:
+    """How many candidates may be judged where these are named, ``int8_mixed`` among them.
+
+    >>> most_judged(["bf16", "int8_static"]), most_judged(["bf16"])
+    (3, 1)
+    """
+    return len(named) + (INT8_STATIC.name in named and MENDED.name not in named)
 
 
 def tried_by_default(task: str) -> tuple[str, ...]:

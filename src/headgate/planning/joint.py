@@ -10,7 +10,10 @@ it costs more than an accepted one beyond doubt: beyond the noise of both (one-s
 shared by all builds: Bonferroni) and beyond ``policy_margin``, by which two builds' costs may
 change with policies. What is left is measured by halves, the cheaper half first (successive
 halving: Jamieson and Talwalkar, AISTATS 2016), so that an accepted cheap build spares the dearer
-half. Arms of accepted builds are planned last.
+half. Arms of accepted builds are planned last. A build may join late, where what was found of
+another gives rise to it.
+
+A budget is kept by asking for no more than is expected to fit into what is left of it.
 
 All state follows from what was told, in order: who tells a new search the same is asked the same.
 The winner was chosen by noisy numbers; whether it keeps its promises, the certificate decides.
@@ -64,6 +67,7 @@ class Entrant:
     pilot_s: float = 0.0
     """What a pilot is expected to take, with making the build."""
     full_s: float = 0.0
+    """What is then left to find out, plans included."""
     ruled_out: str = ""
     """Why it is not looked at, where that is known for nothing."""
     accepted: bool = False
@@ -123,6 +127,7 @@ class Found(Generic[P]):
     left_out: Mapping[str, str]
     """Build -> why no more was asked of it."""
     spent_s: float
+    """With what was spent before it began."""
 
 
 class Joint(Generic[P]):
@@ -130,9 +135,9 @@ class Joint(Generic[P]):
 
     ``arms``: the logarithm of what policies make of the cost of their build, by a cost model;
     simpler arms come first. ``policy_margin``: how far, in logarithms, that may be wrong between
-    two arms. ``budget_s`` admits builds, the quickest to find out about first, as long as all that
-    finding out about them is expected to take fits; planning is in virtual time and not counted,
-    but ``most_plans`` limits it. ``plans_at_once``: arms that are planned before any is told.
+    two arms. ``budget_s``: what finding out may take, with the ``spent_s`` that it took before;
+    what is accepted is planned in any case. ``plans_at_once``: arms that are planned before any is
+    told; ``most_plans``: in all.
     """
 
     def __init__(
@@ -143,28 +148,40 @@ class Joint(Generic[P]):
         policy_margin: float,
         confidence: float = 0.95,
         budget_s: float = math.inf,
+        spent_s: float = 0.0,
         plans_at_once: int = 1,
         most_plans: int | None = None,
     ) -> None:
-        self.entrants = dict(entrants)
-        self.arms = dict(arms)
+        self.entrants: dict[str, Entrant] = {}
+        self.arms: dict[Arm[P], float] = {}
         self.policy_margin = policy_margin
+        self.budget_s = budget_s
         self.plans_at_once = plans_at_once
-        self.most_plans = len(self.arms) if most_plans is None else most_plans
-        self._z = normal_quantile(1 - (1 - confidence) / max(len(entrants), 1))
+        self._alpha = 1 - confidence
+        self._spent_before_s = spent_s
+        self._most_plans = most_plans
         self._told: dict[Asked[P], Told[P]] = {}
-        self._level = {
-            b: Level.FULL if e.accepted else Level.FORECAST for b, e in self.entrants.items()
-        }
-        self._cost = {b: e.cost for b, e in self.entrants.items()}
-        self._stopped_for = {b: e.ruled_out for b, e in self.entrants.items() if e.ruled_out}
-        self._beyond_budget = self._admit(budget_s)
+        self._level: dict[str, Level] = {}
+        self._cost: dict[str, Cost] = {}
+        self._stopped_for: dict[str, str] = {}
+        self._errors: dict[tuple[str, Hashable], list[float]] = {}
+        self.join(entrants, arms)
+
+    def join(self, entrants: Mapping[str, Entrant], arms: Mapping[Arm[P], float]) -> None:
+        """Builds that are looked at from now on, and their arms."""
+        for build, entrant in entrants.items():
+            self.entrants[build] = entrant
+            self._level[build] = Level.FULL if entrant.accepted else Level.FORECAST
+            self._cost[build] = entrant.cost
+            if entrant.ruled_out:
+                self._stopped_for[build] = entrant.ruled_out
+        self.arms |= arms
+        self._z = normal_quantile(1 - self._alpha / max(len(self.entrants), 1))
         self._queue = sorted(self.arms, key=self.arms.__getitem__)  # stable: simpler ones first
         self._rank = {arm: i for i, arm in enumerate(self.arms)}
         self._firsts: dict[tuple[str, Hashable], Arm[P]] = {}
         for arm in self._queue:
             self._firsts.setdefault((arm.build, arm.family), arm)
-        self._errors: dict[tuple[str, Hashable], list[float]] = {}
         self._least = self._cheapest_policies()
 
     def ask(self) -> tuple[Asked[P], ...]:
@@ -184,7 +201,9 @@ class Joint(Generic[P]):
             quickest_s = min(self.entrants[b].pilot_s for b in new)
             wave = [b for b in new if self.entrants[b].pilot_s <= _WAVE * quickest_s]
             return tuple(Asked(Level.PILOT, b) for b in wave)
-        most = min(self.plans_at_once, self.most_plans - self._planned)
+        most = self.plans_at_once
+        if self._most_plans is not None:
+            most = min(most, self._most_plans - self._planned)
         return tuple(Asked(Level.PLAN, arm.build, arm) for arm in self._open_arms()[:most])
 
     def tell(self, results: Sequence[Told[P]]) -> None:
@@ -236,26 +255,13 @@ class Joint(Generic[P]):
             self._why_stopped(best),
             self._binding() if best is None else None,
             self._left_out(),
-            math.fsum(r.seconds for r in self._told.values()),
+            self.spent_s,
         )
 
-    def _admit(self, budget_s: float) -> bool:
-        """Leaves out what does not fit; whether anything did not."""
-        spent_s, over = 0.0, False
-        for b in sorted(self.entrants, key=self._both_s):
-            if b in self._stopped_for or self.entrants[b].accepted:
-                continue
-            spent_s += self._both_s(b)
-            over = over or spent_s > budget_s
-            if over:
-                self._stopped_for[b] = (
-                    f"not tried: finding out takes about {self._both_s(b):.3g} s, and the budget "
-                    f"is {budget_s:.3g} s"
-                )
-        return over
-
-    def _both_s(self, build: str) -> float:
-        return self.entrants[build].pilot_s + self.entrants[build].full_s
+    @property
+    def spent_s(self) -> float:
+        """On finding out, so far."""
+        return self._spent_before_s + math.fsum(r.seconds for r in self._told.values())
 
     @property
     def _planned(self) -> int:
@@ -309,18 +315,47 @@ class Joint(Generic[P]):
         return min(equal, key=lambda r: self._rank[_arm(r)], default=None)
 
     def _left_out(self) -> dict[str, str]:
-        """Builds of which nothing more is asked: stopped, or dearer than an accepted one that has a
-        plan or may still have one."""
+        """Builds of which nothing more is asked, and why."""
+        left_out = self._stopped_for | self._dearer_builds()
+        return left_out | self._beyond_budget(left_out)
+
+    def _dearer_builds(self) -> dict[str, str]:
+        """Those that cost more than an accepted one that has a plan or may still have one."""
         may_win = [b for b in self.accepted if b in self._least]
-        left_out = dict(self._stopped_for)
-        if may_win:
-            first = min(may_win, key=self._predicted)
-            than = Cost(self._predicted(first), self._cost[first].se)
-            for b in self.entrants:
-                cost = Cost(self._predicted(b), self._cost[b].se)
-                if b != first and b not in left_out and self._dearer(cost, than):
-                    left_out[b] = _times(cost, than, first)
-        return left_out
+        if not may_win:
+            return {}
+        first = min(may_win, key=self._predicted)
+        than = Cost(self._predicted(first), self._cost[first].se)
+        costs = {b: Cost(self._predicted(b), self._cost[b].se) for b in self.entrants}
+        return {
+            b: _times(cost, than, first)
+            for b, cost in costs.items()
+            if b != first and b not in self._stopped_for and self._dearer(cost, than)
+        }
+
+    def _beyond_budget(self, left_out: Mapping[str, str]) -> dict[str, str]:
+        """Of the others, those that what is left of the budget is not expected to be enough for:
+        first what is begun is finished, then the quickest come first."""
+        beyond: dict[str, str] = {}
+        left_s = self.budget_s - self.spent_s
+        for b in sorted(self.entrants, key=lambda b: (-self._level[b], self._ahead_s(b))):
+            if b in left_out or self._level[b] is Level.FULL:
+                continue
+            if self._ahead_s(b) <= left_s:
+                left_s -= self._ahead_s(b)
+            else:
+                tried = "not tried" if self._level[b] is Level.FORECAST else "not measured wholly"
+                beyond[b] = (
+                    f"{tried}: that takes about {self._ahead_s(b):.3g} s, and of the budget "
+                    f"{max(left_s, 0):.3g} s are left for it"
+                )
+        return beyond
+
+    def _ahead_s(self, build: str) -> float:
+        """What is still to be found out is expected to take."""
+        entrant = self.entrants[build]
+        begun = self._level[build] is not Level.FORECAST
+        return entrant.full_s if begun else entrant.pilot_s + entrant.full_s
 
     def _dearer_arms(self) -> dict[Arm[P], str]:
         """Arms that were not planned and cost more than the best plan."""
@@ -342,8 +377,8 @@ class Joint(Generic[P]):
     def _why_stopped(self, best: Told[P] | None) -> str:
         if self.ask():
             return ""
-        if self._beyond_budget:
-            return "the budget is spent"
+        if self._beyond_budget(self._stopped_for | self._dearer_builds()):
+            return "what is left to try does not fit into the budget"
         if best is None:
             return "nothing keeps every promise"
         if self._open_arms():

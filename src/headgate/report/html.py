@@ -252,7 +252,7 @@ def _candidates(r: Report) -> str:
         + "</li>"
         for c in r.candidates
     )
-    lead = f"<p class=lead>{escape(r.search)}.</p>" if r.search else ""
+    lead = f"<p class=lead>The search: {escape(r.search)}.</p>" if r.search else ""
     text = "<h2>What was tried</h2>" + lead + _table(head, rows)
     text += f"<ul class=reasons>{reasons}</ul>"
     first = next(

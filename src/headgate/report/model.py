@@ -276,7 +276,7 @@ class Report:
     next_why: str
     candidates: tuple[Candidate, ...] = ()
     search: str = ""
-    """How the candidates were searched and why that ended, in a sentence."""
+    """What was looked at, what that took, why it ended and what stood in the way, in a sentence."""
     contracts: tuple[ContractRow, ...] = ()
     certified_on: str = ""
     """The split on which the contracts were judged."""

@@ -121,7 +121,7 @@ def _candidates(r: Report, width: int) -> Group:
         if c.not_faster
     ]
     if r.search:
-        reasons.append(Text(r.search, style="dim"))
+        reasons.append(Text(f"The search: {r.search}."))
     in_currency = f"; cost in {r.currency}" if "cost_per_1k" in shown else ""
     return Group(
         _section(f"What was tried (differences to the baseline{in_currency})", table),

@@ -141,8 +141,12 @@ def trials_of(
     candidates: dict[str, Tried],
     *contracts: Contract,
     budget_s: float | None = None,
+    previewed_s: float = 0.0,
 ) -> Trials:
-    """A search over ``candidates`` for a job of which only the recorder is real."""
+    """A search over ``candidates`` for a job of which only the recorder is real.
+
+    Scoring one takes a second, and so does each of its two curves.
+    """
     config = SimpleNamespace(
         endpoint="docs",
         task="classify",
@@ -158,14 +162,21 @@ def trials_of(
         contracts=contracts,
         inputs=SimpleNamespace(versions={"evaluate": "sha256:evaluate", "workload": "sha256:log"}),
         source=None,
-        profile=None,
+        profile=SimpleNamespace(memory_bytes=1 << 30),
+        cores=2,
         behaviour=None,
         queries=(),
         own={},
         register_build=lambda build: None,
     )
     baseline = SimpleNamespace(
-        build=build(), quality=quality({}), quality_run=RUN, invariance=invariance()
+        build=build(), quality=quality({}), quality_run=RUN, invariance=invariance(), curve=curve()
     )
     rules = SimpleNamespace(choose=SimpleNamespace(digest="sha256:rule"), certify=None)
-    return Trials(cast("Job", job), cast("Rules", rules), cast("Baseline", baseline), candidates)
+    return Trials(
+        cast("Job", job),
+        cast("Rules", rules),
+        cast("Baseline", baseline),
+        candidates,
+        previewed_s,
+    )

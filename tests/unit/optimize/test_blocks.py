@@ -11,7 +11,7 @@ import pytest
 
 from headgate.ledger import Store
 from headgate.objects import Build, Direction
-from headgate.optimize.blocks import BlockTimes, SpeedBlocks, measure_blocks
+from headgate.optimize.blocks import BlockTimes, SpeedBlocks, measure_beside, measure_blocks
 from headgate.optimize.measure import Behaviour
 from headgate.optimize.recorder import Recorded, Recorder
 from tests.models import tiny_classifier
@@ -128,6 +128,32 @@ def test_builds_are_timed_on_the_same_items_and_remembered(
     again = measured()
     assert (speed.run.reused, again.run.reused) == (False, True)
     assert again.blocks == speed.blocks
+
+
+@pytest.mark.parametrize(
+    ("models", "groups"),
+    [(100, ["fp32 a b c"]), (3, ["fp32 a b", "fp32 c"]), (1, ["fp32 a", "fp32 b", "fp32 c"])],
+)
+def test_no_more_builds_are_loaded_than_the_machine_holds(
+    store: Store, recorder: Recorder, tmp_path: Path, models: int, groups: list[str]
+) -> None:
+    """Their files take a quarter of its memory at most, with the baseline's, which is always
+    among them; one is measured beside it in any case."""
+    path = tiny_classifier(tmp_path / "model.onnx")
+    file = store.put_file(path)
+    build = Build("fp32", "classify", "onnxruntime", "fp32", {"model.onnx": file}, None, 1, 1)
+    speed = measure_beside(
+        recorder,
+        build,
+        [replace(build, name=name) for name in "abc"],
+        Behaviour("classify", False, None, None, {}),
+        items=[np.full(4, k, dtype=np.float64) for k in range(5)],
+        n_blocks=1,
+        memory_bytes=4 * models * path.stat().st_size,
+    )
+    assert list(speed) == ["fp32", *"abc"]
+    assert [*dict.fromkeys(" ".join(s.names) for s in speed.values())] == groups
+    assert all(name in of.names for name, of in speed.items())
 
 
 def test_own_steps_are_timed_with_the_items_that_they_know(

@@ -14,7 +14,7 @@ from headgate.optimize.blocks import BlockTimes, SpeedBlocks
 from headgate.optimize.evidence import MIN_SLICE, SPEED
 from headgate.optimize.job import Job
 from headgate.optimize.power import Power, plan_power
-from headgate.optimize.stages import Baseline
+from headgate.optimize.stages import Baseline, Tried
 from headgate.release import Rule
 
 from .fakes import RUN, contract, invariance, quality, speed, tried
@@ -34,7 +34,7 @@ PILOT = tried(
 def power(
     store: Store,
     *contracts: Contract,
-    tries: tuple[object, ...] = (PILOT,),
+    tries: tuple[Tried, ...] = (PILOT,),
     slices: tuple[tuple[str, ...], ...] = ((),) * N,
     price: float = 2e-5,
     times: SpeedBlocks = TIMES,
@@ -54,7 +54,8 @@ def power(
     baseline = SimpleNamespace(quality=quality({"accuracy": (1.0,) * N}, N), quality_run=RUN)
     planned = {c.metric: 9 if c.metric.startswith(SPEED) else N for c in contracts}
     rule = Rule("docs", "evaluate", "sha256:data", contracts, {}, planned, seed=0)
-    return plan_power(cast("Job", job), rule, cast("Baseline", baseline), tries, times)  # type: ignore[arg-type]
+    timed = [replace(t, speed=times) for t in tries]
+    return plan_power(cast("Job", job), rule, cast("Baseline", baseline), timed) or Power(())
 
 
 def test_each_contract_has_a_row_with_its_rule_and_its_n(store: Store) -> None:
@@ -134,9 +135,11 @@ def test_a_contract_that_nothing_measures_has_no_row(store: Store) -> None:
     assert rows == ()
 
 
-def test_the_table_is_in_the_ledger_even_where_it_is_empty(store: Store) -> None:
-    """Where no candidate could be made, too."""
-    found = power(store, contract("accuracy", BELOW, 0.05), tries=(tried("bf16", None),))
-    assert found.rows == ()
-    body = store.get(found.entry).body
-    assert (body["endpoint"], body["rows"]) == ("docs", [])
+def test_where_no_candidate_was_measured_an_earlier_table_stands(store: Store) -> None:
+    """An empty one would be the newest, and `headgate gate --power` would know nothing."""
+    promised = contract("accuracy", BELOW, 0.05)
+    known = power(store, promised)
+    assert power(store, promised, tries=(tried("bf16", None),)) == Power(())
+    newest = store.latest("power", endpoint="docs")
+    assert newest is not None
+    assert newest.id == known.entry

@@ -175,7 +175,7 @@ def wholly(job: Job, baseline: Baseline, forecast: Forecast) -> Tried:
         job, cast("Rules", None), baseline, {forecast.name: Tried(forecast.name, forecast)}
     )
     made = trials._scored(trials._made(trials.tried[forecast.name]))
-    return replace(made, speed=trials._blocks([made], 9))
+    return replace(made, speed=trials._blocks([made], 9)[forecast.name])
 
 
 def test_the_truth_is_joined_to_the_forecast_once(measured: tuple[Job, Baseline]) -> None:

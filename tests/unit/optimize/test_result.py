@@ -165,23 +165,35 @@ def test_what_would_make_the_winner_cheaper_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("budget_s", "spent"), [(None, "in 12.0 s; "), (60.0, "in 12.0 s of 60.0 s; ")]
+    ("budget_s", "previewed_s", "binding", "spent"),
+    [
+        (None, 0.0, None, "12.0 s; it ended because everything was tried; "),
+        (
+            60.0,
+            5.0,
+            "latency_p95 at most 0.01",
+            "12.0 s of a budget of 60.0 s, 5.00 s of it for previews; it ended because everything "
+            "was tried; what stands in the way is latency_p95 at most 10.0 ms; ",
+        ),
+    ],
 )
 def test_the_search_says_what_it_took_why_it_ended_and_what_was_close(
-    budget_s: float | None, spent: str
+    budget_s: float | None, previewed_s: float, binding: str | None, spent: str
 ) -> None:
-    """One sentence: how many were measured to the end, and what the others would have cost."""
+    """One sentence: how many were measured to the end, and what the others would have cost; where
+    no plan holds a promise, which one."""
     rows = [("int8", 1.0), ("bf16", 1.5), ("bf16", 1.2), ("student3", math.inf)]
     priced = [SimpleNamespace(name=name, provisioned_s=cost) for name, cost in rows]
     searched = SimpleNamespace(
         tried=[tried("int8", quality=quality({})), tried("bf16")],
-        found=SimpleNamespace(spent_s=12.0, stopped="everything was tried"),
+        found=SimpleNamespace(spent_s=12.0, stopped="everything was tried", binding=binding),
+        previewed_s=previewed_s,
         plans=SimpleNamespace(chosen=priced[0], considered=priced),
     )
     job = SimpleNamespace(config=SimpleNamespace(search=SimpleNamespace(budget=budget_s)))
     assert _search(cast("Job", job), cast("Searched", searched)) == (
-        f"1 of 2 candidates were measured wholly, {spent}the search ended: everything was tried; "
-        "on the workload bf16 costs 1.20 times as much"
+        f"1 of 2 candidates were measured wholly; finding out took {spent}"
+        "on the workload bf16 costs 1.20 times as much as int8"
     )
 
 

@@ -20,7 +20,7 @@ from headgate.optimize.measure import Invariance
 from headgate.optimize.mending import Mended
 from headgate.optimize.power import Power
 from headgate.optimize.recorder import Call, Output, Recorder, transformation
-from headgate.optimize.searching import PILOT_BLOCKS, Searched, Trials, followed
+from headgate.optimize.searching import Searched, Trials
 from headgate.optimize.stages import Tried
 from headgate.theory.intervals import Range
 
@@ -58,11 +58,17 @@ class Lab:
             return build(name)
 
         def timed(
-            recorder: Recorder, builds: Sequence[Build], *_: object, n_blocks: int, **__: object
-        ) -> SpeedBlocks:
-            names = [b.name for b in builds]
+            recorder: Recorder,
+            baseline: Build,
+            others: Sequence[Build],
+            *_: object,
+            n_blocks: int,
+            **__: object,
+        ) -> Mapping[str, SpeedBlocks]:
+            names = [b.name for b in (baseline, *others)]
             self.asked.append(f"{n_blocks} blocks {' '.join(names)}")
-            return speed({n: {"fp32": 1.0, **self.batched_s}[n] for n in names}, blocks=n_blocks)
+            batched_s = {n: {"fp32": 1.0, **self.batched_s}[n] for n in names}
+            return dict.fromkeys(names, speed(batched_s, blocks=n_blocks))
 
         def of_class(name: str) -> Invariance:
             return invariance(self.classes.get(name, BatchInvariance.EXACT))
@@ -76,13 +82,15 @@ class Lab:
             made = decision(action)
             return (made if made.accepted else replace(made, results=tuple(results))), RUN  # type: ignore[arg-type]  # a result that is complete enough
 
-        def powered(*_: object) -> Power:
+        def powered(job: object, rule: object, baseline: object, tried: Sequence[Tried]) -> object:
+            if all(t.quality is None for t in tried):
+                return None
             self.asked.append("power")
             return Power((), "sha256:power")
 
         patch.setattr(searching, "admit", lambda *_, **__: None)
         patch.setattr(searching, "make_build", made)
-        patch.setattr(searching, "measure_blocks", timed)
+        patch.setattr(searching, "measure_beside", timed)
         patch.setattr(searching, "measure_invariance", noted("class", of_class))
         scored = noted("quality", lambda _: (quality({"recall@10": (1.0,) * 400}), RUN))
         patch.setattr(searching, "measure_quality", scored)
@@ -117,11 +125,16 @@ class Start:
         *contracts: Contract,
         forecasts: Sequence[Forecast] = (),
         budget_s: float | None = None,
+        previewed_s: float = 0.0,
     ) -> Searched:
         lab.install(self.patch)
         named = {f.name: f for f in (forecasts or map(forecast, lab.batched_s))}
         candidates = {name: Tried(name, f) for name, f in named.items()}
-        return followed(trials_of(self.recorder, candidates, *contracts, budget_s=budget_s))
+        trials = trials_of(
+            self.recorder, candidates, *contracts, budget_s=budget_s, previewed_s=previewed_s
+        )
+        trials.follow()
+        return trials.searched()
 
 
 @pytest.fixture
@@ -163,7 +176,6 @@ def test_what_cannot_win_is_not_paid_for(search: Start) -> None:
         *("power", "judge int8_static", "judge student3"),
     ]
     assert all("price" in a for a in lab.asked[-4:])
-    assert PILOT_BLOCKS == 3
     assert reasons(found) == {"bf16": "predicted to cost 3.00 times as much as int8_static"}
     assert found.winner is not None
     assert found.winner.name == "int8_static"
@@ -189,7 +201,7 @@ def test_a_forecast_of_its_speed_is_where_a_candidate_begins(search: Start) -> N
     )
     bf16, static = trials.search.entrants.values()
     assert (bf16.cost.log, bf16.cost.se) == pytest.approx((-math.log(2), math.log(2)))
-    assert bf16.pilot_s + bf16.full_s == pytest.approx(100.0 + RUN.seconds)
+    assert (bf16.pilot_s, bf16.full_s) == (100.0, 3 * RUN.seconds)
     assert static.cost.se > 1.0
 
 
@@ -228,6 +240,7 @@ def test_a_static_int8_that_breaks_a_promise_of_quality_is_mended(
     lab = Lab({"int8_static": 0.3, "int8_mixed": 0.35}, {"int8_mixed": 1e-3}, BROKEN)
     found = search(lab, forecasts=[forecast("int8_static")])
     assert [t.name for t in found.tried] == ["int8_static", "int8_mixed"]
+    assert lab.asked.count("make int8_static") == 1, "it is one search, and goes on"
     assert found.winner is not None
     assert found.winner.name == "int8_mixed"
     assert found.winner.forecast.expected == "the best of 3 trials"
@@ -279,7 +292,7 @@ def test_without_candidates_only_the_baseline_is_timed(search: Start) -> None:
     """As for a server that is not ours: as many blocks as a decision needs."""
     lab = Lab({"int8_static": 0.3})
     found = search(lab, forecasts=[forecast("int8_static", "OpenVINO is not installed")])
-    assert lab.asked == ["9 blocks fp32", "power"]
+    assert lab.asked == ["9 blocks fp32"]
     assert reasons(found) == {"int8_static": "OpenVINO is not installed"}
     assert found.winner is None
 
@@ -290,8 +303,53 @@ def test_a_budget_buys_what_is_quickest_to_find_out(search: Start) -> None:
     lab = Lab({"student3": 0.3, "bf16": 0.5}, {"bf16": 1e-3})
     found = search(lab, forecasts=[student, forecast("bf16")], budget_s=60.0)
     assert "make student3" not in lab.asked
-    assert reasons(found)["student3"].startswith("not tried: finding out takes about 92 s")
-    assert found.found.stopped == "the budget is spent"
+    assert reasons(found)["student3"].startswith("not tried: that takes about 94 s")
+    assert found.found.stopped == "what is left to try does not fit into the budget"
+    assert found.winner is not None
+    assert found.winner.name == "bf16"
+
+
+def test_the_previews_are_paid_for_from_the_same_budget(search: Start, store: Store) -> None:
+    """Of 60 s they took 50: nothing that takes 13 is begun, and the entry says what it went on."""
+    lab = Lab({"bf16": 0.5}, {"bf16": 1e-3})
+    found = search(lab, budget_s=60.0, previewed_s=50.0)
+    assert lab.asked == ["9 blocks fp32"]
+    assert reasons(found) == {
+        "bf16": "not tried: that takes about 13 s, and of the budget 10 s are left for it"
+    }
+    body = store.get(found.entry).body
+    assert (body["budget_s"], body["spent_s"], body["previewed_s"]) == (60.0, 50.0, 50.0)
+
+
+def test_a_repair_that_does_not_fit_into_the_budget_is_not_begun(
+    search: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten trials of some 10 s each; without a budget they are made."""
+    mending(monkeypatch, Mended(build("int8_mixed"), True, "the best of 3 trials"))
+    lab = Lab({"int8_static": 0.3, "int8_mixed": 0.35}, {"int8_mixed": 1e-3}, BROKEN)
+    found = search(lab, forecasts=[forecast("int8_static")], budget_s=60.0)
+    assert reasons(found)["int8_mixed"].startswith("not tried: that takes about 103 s")
+
+
+def test_what_the_data_can_tell_is_asked_of_the_first_that_could_be_measured(
+    search: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """bf16 answers nothing, and its round leaves no table; the next candidate fills it."""
+    lab = Lab({"bf16": 0.3, "int8_static": 0.31}, {"int8_static": 1e-3})
+    lab.install(monkeypatch)
+    scored = searching.measure_quality
+
+    def fails(*args: object, **kwargs: object) -> object:
+        if any(isinstance(a, Build) and a.name == "bf16" for a in args):
+            raise EngineError("it answers nothing")
+        return scored(*args, **kwargs)  # type: ignore[arg-type]  # the lab's own
+
+    monkeypatch.setattr(Lab, "install", lambda *_: None)
+    monkeypatch.setattr(searching, "measure_quality", fails)
+    found = search(lab)
+    assert reasons(found)["bf16"] == "it answers nothing"
+    assert lab.asked.count("power") == 1
+    assert found.power.entry
 
 
 def test_the_search_is_an_entry_with_owner_version_budget_and_reason(
