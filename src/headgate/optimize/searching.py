@@ -29,6 +29,7 @@ from headgate.optimize.making import CANNOT_BE_MADE, Maker, make_build
 from headgate.optimize.measure import measure_invariance, measure_quality
 from headgate.optimize.mending import Reference, mend
 from headgate.optimize.power import Power, plan_power
+from headgate.optimize.preview import Outlook
 from headgate.optimize.pricing import CACHES, NO_CACHE
 from headgate.optimize.rules import CHOOSING_BLOCKS, Rules
 from headgate.optimize.stages import Baseline, Plans, Tried, open_pricer, p95_limit_s
@@ -82,15 +83,14 @@ class Searched:
     """Of the ledger."""
 
 
-def search_candidates(
-    job: Job, rules: Rules, baseline: Baseline, forecasts: Sequence[Forecast]
-) -> Searched:
+def search_candidates(job: Job, rules: Rules, baseline: Baseline, outlook: Outlook) -> Searched:
     """The cheapest accepted candidate, by what it costs on the workload.
 
     Where no accepted one holds the p95 promise in virtual time, it is the one that is predicted to
     cost least: the load test decides.
     """
-    return followed(Trials(job, rules, baseline, {f.name: Tried(f.name, f) for f in forecasts}))
+    tried = {f.name: Tried(f.name, f) for f in outlook.forecasts}
+    return followed(Trials(job, rules, baseline, tried, piloted=outlook.speed))
 
 
 def followed(trials: Trials) -> Searched:
@@ -117,6 +117,8 @@ class Trials:
     tried: dict[str, Tried]
     speed: SpeedBlocks | None = None
     power: Power | None = None
+    piloted: SpeedBlocks | None = None
+    """What the preview timed: it need not be timed again for a pilot."""
 
     def __post_init__(self) -> None:
         self._maker = Maker.of(self.job, failures_stand=True)
@@ -196,7 +198,10 @@ class Trials:
         for a in asked:
             self.tried[a.build] = self._made(self.tried[a.build])
         made = [t for a in asked if (t := self.tried[a.build]).build is not None]
-        speed = self._blocks(made, PILOT_BLOCKS) if made else None
+        names = {t.name for t in made}
+        speed = self.piloted if self.piloted and names <= {*self.piloted.names} else None
+        if made and speed is None:
+            speed = self._blocks(made, PILOT_BLOCKS)
         for a in asked:
             t = self.tried[a.build]
             if t.build is None or speed is None:

@@ -141,6 +141,7 @@ def trials_of(
     candidates: dict[str, Tried],
     *contracts: Contract,
     budget_s: float | None = None,
+    piloted: SpeedBlocks | None = None,
 ) -> Trials:
     """A search over ``candidates`` for a job of which only the recorder is real."""
     config = SimpleNamespace(
@@ -168,4 +169,10 @@ def trials_of(
         build=build(), quality=quality({}), quality_run=RUN, invariance=invariance()
     )
     rules = SimpleNamespace(choose=SimpleNamespace(digest="sha256:rule"), certify=None)
-    return Trials(cast("Job", job), cast("Rules", rules), cast("Baseline", baseline), candidates)
+    return Trials(
+        cast("Job", job),
+        cast("Rules", rules),
+        cast("Baseline", baseline),
+        candidates,
+        piloted=piloted,
+    )
