@@ -70,7 +70,15 @@ from headgate.quantization.preview import (
 )
 from headgate.report import words
 
-__all__ = ["HOPELESS", "NO_SMALLER", "Outlook", "Previewed", "preview", "preview_endpoint"]
+__all__ = [
+    "HOPELESS",
+    "NO_SMALLER",
+    "PILOT_S",
+    "Outlook",
+    "Previewed",
+    "preview",
+    "preview_endpoint",
+]
 
 HOPELESS = 0.05
 """Not tried where the chance to keep its quality contracts is at most this."""
@@ -209,10 +217,11 @@ def _mean(values: Sequence[float | None]) -> float:
     return sum(known) / len(known) if known else float("nan")
 
 
-def preview(job: Job, baseline: Baseline) -> Outlook:
+def preview(job: Job, baseline: Baseline, *, pilot_s: float = PILOT_S) -> Outlook:
     """A forecast for each candidate that the endpoint names.
 
-    None of a server that is not ours: there is nothing that a candidate could be made of.
+    ``pilot_s``: of the baseline's time, what a pilot may look at more than the least. None of a
+    server that is not ours: there is nothing that a candidate could be made of.
     """
     if baseline.build.foreign:
         return Outlook(())
@@ -233,7 +242,7 @@ def preview(job: Job, baseline: Baseline) -> Outlook:
     for name, pilot in pilots.items():
         try:
             if pilot.build is not None:
-                answers[name] = _answered(job, baseline, pilot.build)
+                answers[name] = _answered(job, baseline, pilot.build, pilot_s)
         except CANNOT_BE_MADE as error:  # one candidate that does not run must not cost the others
             pilots[name] = replace(pilot, build=None, failed=error.what.splitlines()[0])
     made = [pilot.build for pilot in pilots.values() if pilot.build is not None]
@@ -361,14 +370,14 @@ def _quantized(known: _Known, scheme: Scheme, pilot: PilotBuild | None) -> Quant
     )
 
 
-def _answered(job: Job, baseline: Baseline, build: Build) -> PilotQuality:
+def _answered(job: Job, baseline: Baseline, build: Build, pilot_s: float) -> PilotQuality:
     items = len(baseline.quality.items)
     return pilot_quality(
         job,
         build,
         vectors=baseline.quality_run.outputs[VECTORS],
         items=items,
-        most=round(items * PILOT_S / max(baseline.quality_run.seconds, 1e-3)),
+        most=round(items * pilot_s / max(baseline.quality_run.seconds, 1e-3)),
     )
 
 

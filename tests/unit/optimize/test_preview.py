@@ -28,7 +28,7 @@ from headgate.optimize.forecasts import (
     read_scorecard,
 )
 from headgate.optimize.job import Job, open_job
-from headgate.optimize.preview import HOPELESS, preview
+from headgate.optimize.preview import HOPELESS, PILOT_S, preview
 from headgate.optimize.progress import Silent
 from headgate.optimize.rules import Rules
 from headgate.optimize.scoring import hold_to_forecasts, measured_of, weighed
@@ -135,13 +135,16 @@ def student_forecast(**changes: object) -> StudentForecast:
 
 
 def look(
-    measured: tuple[Job, Baseline], *candidates: str, **changes: object
+    measured: tuple[Job, Baseline],
+    *candidates: str,
+    pilot_s: float = PILOT_S,
+    **changes: object,
 ) -> dict[str, Forecast]:
     """The forecasts where nothing is missing but what ``changes`` take away."""
     job, baseline = measured
     config = replace(job.config, candidates=candidates or job.config.candidates)
     changed = replace(job, config=config, **changes)  # type: ignore[arg-type]  # a test's own
-    return {f.name: f for f in preview(changed, baseline).forecasts}
+    return {f.name: f for f in preview(changed, baseline, pilot_s=pilot_s).forecasts}
 
 
 def test_a_pilot_forecasts_all_that_will_be_measured(measured: tuple[Job, Baseline]) -> None:
@@ -190,9 +193,8 @@ def wholly(job: Job, baseline: Baseline, forecast: Forecast) -> Tried:
 
 @pytest.fixture
 def small_pilots(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They look at twenty of the sixty queries, and not at all of them."""
+    """Where they may look at no more than the least, that is twenty of the sixty queries."""
     monkeypatch.setattr(pilots_module, "_LEAST_ITEMS", 20)
-    monkeypatch.setattr(preview_module, "PILOT_S", 0.0)
 
 
 @pytest.mark.usefixtures("small_pilots")
@@ -203,7 +205,7 @@ def test_the_truth_is_joined_to_the_forecast_once(
     of memory, that of the one candidate that is worth weighing."""
     monkeypatch.setattr(scoring_module, "pilot_memory", lambda job, build: (10**8, RUN))
     job, baseline = measured
-    found = look(measured)
+    found = look(measured, pilot_s=0.0)
     tried = [wholly(job, baseline, found["int8_dynamic"])]
     assert weighed(job, tried, "another") == tuple(tried)
     for _ in range(2):
