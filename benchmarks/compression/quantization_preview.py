@@ -1,28 +1,41 @@
 """Does the quantization preview keep its word? Forecast first, then everything measured.
 
 Every scheme on every subject: what the pilots said, what making and evaluating it whole then
-showed, and what each of the two cost. All of it is recorded in a store for each subject, so that a
-run that was stopped goes on where it was.
+showed, and what each of the two cost. Of a model that is evaluated whole in the time of a pilot
+nothing would be left to forecast, so its pilots look at as few items as pilots ever do. What cannot
+be made although a pilot said what it would be is a miss.
+
+What is made is recorded in a store for each subject, so that a run that was stopped goes on where
+it was. What a subject came to is kept in its ``measured.json`` for as long as the code is the same:
+``.venv/bin/python -m benchmarks.compression.quantization_preview SUBJECT ...`` measures some,
+``python -m benchmarks.compression quantization_preview`` those that are missing, and sums up. Times
+are measured anew wherever that file is gone.
 """
 
 from __future__ import annotations
 
+import json
+import math
 import statistics
-from collections.abc import Mapping
-from dataclasses import dataclass
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import combinations
 
 from benchmarks.compression.previewed import SUBJECTS, endpoint
 from benchmarks.convention import Target, at_least, at_most
 from headgate.config import load_config
 from headgate.errors import HeadgateError
 from headgate.ledger import Store
-from headgate.optimize.blocks import SpeedBlocks, measure_blocks
+from headgate.objects import digest
+from headgate.optimize.blocks import measure_blocks
+from headgate.optimize.code import code_digest
 from headgate.optimize.forecasts import Forecast
 from headgate.optimize.job import Job, open_job
 from headgate.optimize.making import Maker, make_build
 from headgate.optimize.measure import measure_quality
 from headgate.optimize.pilots import pilot_memory
-from headgate.optimize.preview import preview
+from headgate.optimize.preview import NO_SMALLER, PILOT_S, preview
 from headgate.optimize.progress import Silent
 from headgate.optimize.rules import CHOOSING_BLOCKS
 from headgate.optimize.scoring import measured_of
@@ -33,25 +46,31 @@ from headgate.theory.intervals import Range
 __all__ = ["quantization_preview"]
 
 _QUICK = ("digits-mlp", "digits-conv")
+_KEPT = "measured.json"
+_APART = 1.1
+"""Two schemes whose times are nearer than this have no right order."""
 
 
 @dataclass(frozen=True)
 class _Case:
-    """One scheme on one subject: figure -> (forecast, low, high, truth)."""
+    """One scheme on one subject: figure -> (forecast, low, high, truth).
+
+    The truth is None of what was forecast and could not be made, or not be measured.
+    """
 
     subject: str
     scheme: str
-    figures: Mapping[str, tuple[float, float, float, float]]
+    figures: Mapping[str, tuple[float, float, float, float | None]]
     margin: float
 
     def error(self, figure: str) -> float:
-        """Of the forecast, relative."""
-        value, _, _, truth = self.figures[figure]
-        return abs(value / truth - 1)
+        """Of the forecast, relative; infinite where nothing came of it."""
+        value, _, _, truth = self.figures.get(figure, (0.0, 0.0, 0.0, None))
+        return math.inf if truth is None else abs(value / truth - 1)
 
     def held(self, figure: str) -> bool:
         value, low, high, truth = self.figures[figure]
-        return Range(value, low, high).holds(truth)
+        return truth is not None and Range(value, low, high).holds(truth)
 
     @property
     def loss(self) -> str:
@@ -65,11 +84,15 @@ class _Case:
 
 
 @dataclass(frozen=True)
-class _Cost:
-    """Seconds of one subject's pilots, and of making and evaluating all its candidates."""
+class _Measured:
+    """What one subject came to."""
 
+    cases: tuple[_Case, ...]
+    said_before: Mapping[str, str]
+    """Scheme -> why there is nothing to forecast: it cannot be made, or changes nothing."""
     pilots_s: float
     everything_s: float
+    """Of making all candidates and evaluating them whole."""
 
     @property
     def share(self) -> float:
@@ -78,14 +101,11 @@ class _Cost:
 
 def quantization_preview(*, quick: bool) -> tuple[Mapping[str, Target], dict[str, object]]:
     """All subjects; targets of the issue, over all cases."""
-    cases: list[_Case] = []
-    costs: dict[str, _Cost] = {}
-    for name in _QUICK if quick else SUBJECTS:
-        found, costs[name] = _measured(name)
-        cases += found
+    found = {name: _kept(name) for name in (_QUICK if quick else SUBJECTS)}
+    cases = [case for each in found.values() for case in each.cases]
     held = sum(c.held(c.loss) for c in cases)
     targets = {
-        "models": at_least(len(costs), 2 if quick else 6),
+        "models": at_least(len(found), 2 if quick else 6),
         "model x scheme cases": at_least(len(cases), 10 if quick else 30),
         "losses in their 90 % interval, share": at_least(held / len(cases), 24 / 30),
         "width in margins, median": at_most(
@@ -95,64 +115,97 @@ def quantization_preview(*, quick: bool) -> tuple[Mapping[str, Target], dict[str
         "memory, largest error": at_most(max(c.error("memory_bytes") for c in cases), 0.15),
         "p50, largest error": at_most(max(c.error("latency_p50") for c in cases), 0.2),
         "models over 60 s and over 5 % of everything": at_most(
-            sum(c.pilots_s > 60 and c.share > 0.05 for c in costs.values()), 0
+            sum(each.pilots_s > 60 and each.share > 0.05 for each in found.values()), 0
         ),
     }
     return targets, {
-        "p50 within 20 %, share": sum(c.error("latency_p50") <= 0.2 for c in cases) / len(cases),
-        "memory within 15 %, share": sum(c.error("memory_bytes") <= 0.15 for c in cases)
-        / len(cases),
+        "p50 within 20 %, share": _share(c.error("latency_p50") <= 0.2 for c in cases),
+        "memory within 15 %, share": _share(c.error("memory_bytes") <= 0.15 for c in cases),
         "held": {
-            figure: sum(c.held(figure) for c in cases) / len(cases)
-            for figure in ("latency_p50", "per_s", "speedup", "file_bytes", "memory_bytes")
+            figure: _share(c.held(figure) for c in cases if figure in c.figures)
+            for figure in ("latency_p50", "speedup", "file_bytes", "memory_bytes")
         },
-        "scorecard": [s.describe() for s in scorecard(_met(c) for c in cases)],
-        "costs": {n: {"pilots_s": c.pilots_s, "share": c.share} for n, c in costs.items()},
+        "pairs in their order of speed, share": _share(
+            right for each in found.values() for right in _in_order(each.cases)
+        ),
+        "scorecard": [s.describe() for s in scorecard(map(_met, cases))],
+        "costs": {
+            name: {"pilots_s": round(each.pilots_s, 1), "share": round(each.share, 3)}
+            for name, each in found.items()
+        },
+        "nothing to forecast": {
+            name: each.said_before for name, each in found.items() if each.said_before
+        },
         "cases": {f"{c.subject} {c.scheme}": c.figures for c in cases},
     }
 
 
+def _share(answers: Iterator[bool]) -> float:
+    every = list(answers)
+    return sum(every) / len(every) if every else math.nan
+
+
 def _met(case: _Case) -> Met:
     value, low, high, truth = case.figures[case.loss]
-    return Met("quantization", "quality", Range(value, low, high), truth)
+    of = f"{case.subject} {case.scheme}"
+    seen = math.inf if truth is None else truth
+    return Met(of, "quantization", "quality", Range(value, low, high), seen)
 
 
-def _measured(name: str) -> tuple[list[_Case], _Cost]:
+def _in_order(cases: Sequence[_Case]) -> Iterator[bool]:
+    """Of each two that differ in speed: whether the forecast said which is the faster."""
+    speeds = [c.figures["speedup"] for c in cases]
+    for (a, _, _, one), (b, _, _, other) in combinations(speeds, 2):
+        if one is not None and other is not None and max(one / other, other / one) > _APART:
+            yield (a - b) * (one - other) > 0
+
+
+def _kept(name: str) -> _Measured:
+    """What the subject came to by this code; measured now if need be."""
+    file = endpoint(name) / _KEPT
+    code = digest([code_digest(f"headgate.optimize.{m}") for m in ("preview", "scoring")])
+    body = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    if body.get("code") != code:
+        body = {"code": code, **asdict(_measured(name))}
+        file.write_text(json.dumps(body), encoding="utf-8")
+    cases = tuple(_Case(**case) for case in body["cases"])
+    return _Measured(cases, body["said_before"], body["pilots_s"], body["everything_s"])
+
+
+def _measured(name: str) -> _Measured:
     """The cases of one subject, forecast before any of them is made whole."""
     here = endpoint(name)
     config = load_config(here / "headgate.yaml")
     with Store.open(here / ".headgate", create=True) as store:
-        job = open_job(config, store, Silent(), fresh=False)
+        job = open_job(config, store, Silent(), fresh=True)
         baseline = measure_baseline(job)
         before = len(job.recorder.runs)
-        # What the preview rules out is measured all the same, but for what quantizes nothing.
-        forecasts = [f for f in preview(job, baseline) if f.figures and "no smaller" not in f.skip]
+        least = baseline.quality_run.seconds <= PILOT_S
+        forecasts = preview(job, baseline, pilot_s=0.0 if least else PILOT_S).forecasts
         pilots_s = _seconds(job, before)
+        # What the preview rules out is measured all the same.
+        seen = [f for f in forecasts if f.figures and NO_SMALLER not in f.skip]
         before = len(job.recorder.runs)
-        tried = [t for f in forecasts if (t := _whole(job, f)) is not None]
-        builds = [t.build for t in tried if t.build is not None]
-        job.curves([[(build, 1)] for build in builds])
-        speed = measure_blocks(
-            job.recorder,
-            [baseline.build, *builds],
-            job.behaviour,
-            items=job.queries,
-            n_blocks=CHOOSING_BLOCKS,
+        tried = _timed(job, baseline, [_whole(job, f) for f in seen])
+        everything_s = _seconds(job, before)
+        return _Measured(
+            tuple(_case(job, baseline, name, t) for t in tried),
+            {f.name: f.skip for f in forecasts if f not in seen},
+            pilots_s,
+            everything_s,
         )
-        cost = _Cost(pilots_s, _seconds(job, before))
-        return [_case(job, name, t, dict(_truths(job, baseline, t, speed))) for t in tried], cost
 
 
 def _seconds(job: Job, before: int) -> float:
-    """Of the runs since; each once."""
+    """Of the runs since; each once, also where it was on record."""
     return sum({run.entry: run.seconds for run in job.recorder.runs[before:]}.values())
 
 
-def _whole(job: Job, forecast: Forecast) -> Tried | None:
-    """The candidate as ``optimize`` makes and evaluates it; None where it cannot be made."""
-    maker = Maker(job.recorder, job.source, job.inputs, job.profile)
+def _whole(job: Job, forecast: Forecast) -> Tried:
+    """The candidate as ``optimize`` makes and evaluates it; without a build where that fails."""
+    tried = Tried(forecast.name, forecast)
     try:
-        build = make_build(forecast.name, maker)
+        build = make_build(forecast.name, Maker.of(job))
         job.register_build(build)
         quality, run = measure_quality(
             job.recorder,
@@ -161,22 +214,37 @@ def _whole(job: Job, forecast: Forecast) -> Tried | None:
             dataset=job.inputs.versions["evaluate"],
             split="evaluate",
         )
-    except HeadgateError:
-        return None
-    return Tried(forecast.name, forecast, build, quality, run)
+        memory = pilot_memory(job, build)
+    except HeadgateError as error:
+        return replace(tried, skipped=str(error))
+    return replace(tried, build=build, quality=quality, quality_run=run, memory=memory)
 
 
-def _truths(
-    job: Job, baseline: Baseline, tried: Tried, speed: SpeedBlocks
-) -> list[tuple[str, float]]:
-    assert tried.build is not None
-    found = [(m, truth) for m, truth, _ in measured_of(job, baseline, tried, speed)]
-    return [*found, ("memory_bytes", float(pilot_memory(job, tried.build)[0]))]
+def _timed(job: Job, baseline: Baseline, tried: Sequence[Tried]) -> list[Tried]:
+    """Their speed beside the baseline, and what else everything takes."""
+    builds = [t.build for t in tried if t.build is not None]
+    job.curves([[(build, 1)] for build in builds])
+    speed = measure_blocks(
+        job.recorder,
+        [baseline.build, *builds],
+        job.behaviour,
+        items=job.queries,
+        n_blocks=CHOOSING_BLOCKS,
+    )
+    return [t if t.build is None else replace(t, speed=speed) for t in tried]
 
 
-def _case(job: Job, subject: str, tried: Tried, truths: Mapping[str, float]) -> _Case:
+def _case(job: Job, baseline: Baseline, subject: str, tried: Tried) -> _Case:
+    truths = {metric: truth for metric, truth, _ in measured_of(job, baseline, tried)}
     figures = {
-        name: (f.range.value, f.range.low, f.range.high, truths[name])
+        name: (f.range.value, f.range.low, f.range.high, truths.get(name))
         for name, f in tried.forecast.figures.items()
+        if name != "per_s"  # the speed-up in another unit
     }
     return _Case(subject, tried.name, figures, job.contracts[0].limit)
+
+
+if __name__ == "__main__":
+    for wanted in sys.argv[1:] or SUBJECTS:
+        kept = _kept(wanted)
+        print(f"{wanted}: {len(kept.cases)} cases, pilots {kept.pilots_s:.0f} s", flush=True)

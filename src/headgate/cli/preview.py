@@ -29,6 +29,15 @@ def preview(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Measure times again, even those that are recorded.")
     ] = False,
+    resamples: Annotated[
+        int | None,
+        typer.Option(
+            "--resamples",
+            min=2,
+            help="Calibrate each static candidate so many times more, on resamples of its data, "
+            "and say how much luck is in it.",
+        ),
+    ] = None,
     store: StoreOption = None,
     as_json: AsJson = False,
 ) -> int:
@@ -45,7 +54,9 @@ def preview(
     root = store_root(config, store)
     begin(root)
     with Progress() as progress:
-        found = preview_endpoint(config, store_root=root, progress=progress, fresh=fresh)
+        found = preview_endpoint(
+            config, store_root=root, progress=progress, fresh=fresh, resamples=resamples
+        )
     with open_store(config, store) as opened:
         sign(opened)
     if as_json:
@@ -96,6 +107,14 @@ def _print(found: Previewed) -> None:
         console.print()
     for warning in warnings:
         console.print(Text(f"· {warning}", style="yellow"))
+    if any(f.calibrated and not f.skip for f in seen):
+        console.print(Text("\nHow much luck is in a calibration", style="bold"))
+        if not found.luck:
+            console.print("`headgate preview --resamples 3` calibrates three times more, and says.")
+        for luck in found.luck:
+            console.print(luck.describe())
+            for warning in luck.warnings:
+                console.print(Text(f"· {warning}", style="yellow"))
     console.print(Text("\nHow forecasts did so far", style="bold"))
     if not found.scorecard:
         console.print("None has met its truth; `headgate optimize` measures it.")

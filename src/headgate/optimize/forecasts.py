@@ -1,18 +1,20 @@
 """Forecasts of candidates as entries of the ledger, and what they are held against later.
 
 Both previews fill the same fields. A forecast stands in the ledger before what it is about is
-measured; the truth is joined to it by what was forecast of what: endpoint, candidate, model, data
-and environment. Making forecasts is the previews' work, measuring that of the job.
+measured; the truth is joined to it by what was forecast of what: endpoint, candidate, model, data,
+environment and code. Making forecasts is the previews' work, measuring that of the job.
 """
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from headgate.ledger import Store
-from headgate.objects import Build, jsonable
+from headgate.objects import Build, digest, jsonable
 from headgate.optimize.blocks import SpeedBlocks
+from headgate.planning import CANDIDATES
 from headgate.planning.scorecard import Met, Score, scorecard
 from headgate.theory.intervals import Range
 from headgate.theory.quantile import quantile
@@ -34,10 +36,17 @@ class Figure:
     """One forecast that a measurement will meet."""
 
     about: str
-    """``quality``, ``speed`` or ``size``: what it is scored with."""
+    """``quality``, ``speed``, ``size``, ``memory`` or ``cost``: what it is scored with."""
     unit: str
     """As ``report.words`` shows it."""
     range: Range
+    beside: float = 1.0
+    """What the baseline showed in the same blocks, where the forecast is a multiple of that."""
+
+    @property
+    def known(self) -> bool:
+        """Whether it was measured already, of the very build: then it is no forecast."""
+        return self.range.low == self.range.high
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,31 +73,34 @@ class Forecast:
     """Device seconds of making and evaluating it for real."""
     advice: str = ""
     """What to do about it, in a word or two."""
+    calibrated: bool = False
+    """Its pilot was, so that there is luck in it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Speeds:
-    """How fast one build is, one figure a block."""
+    """How fast one build is beside the first, one figure a block."""
 
-    p50_s: tuple[float, ...]
-    """Of lone items."""
-    per_s: tuple[float, ...]
-    """Items a second, in batches."""
+    p50_ratios: tuple[float, ...]
+    """The median of lone items, over the first build's."""
     speedups: tuple[float, ...]
     """The first build's time over this one's, for the same items in batches."""
+    baseline_p50_s: float
+    """Of the first build: the median of its blocks."""
+    baseline_per_s: float
+    """Items a second in batches, likewise."""
 
 
 def speeds_of(speed: SpeedBlocks, name: str) -> Speeds:
     """The build ``name`` in ``speed``, whose first build is the baseline."""
     column = speed.names.index(name)
     rows = [(row[0], row[column]) for row in speed.blocks]
+    p50_s = [[quantile(times.latencies_s, 0.5) for times in row] for row in rows]
     return Speeds(
-        tuple(quantile(own.latencies_s, 0.5) for _, own in rows),
-        tuple(len(own.latencies_s) / own.batched_s for _, own in rows),
-        tuple(
-            (base.batched_s / len(base.latencies_s)) / (own.batched_s / len(own.latencies_s))
-            for base, own in rows
-        ),
+        p50_ratios=tuple(own / base for base, own in p50_s),
+        speedups=tuple(base.per_item_s / own.per_item_s for base, own in rows),
+        baseline_p50_s=statistics.median(base for base, _ in p50_s),
+        baseline_per_s=1 / statistics.median(base.per_item_s for base, _ in rows),
     )
 
 
@@ -102,11 +114,11 @@ def keep_forecast(
 ) -> str:
     """The forecast's entry; the one that is there where nothing about it is new.
 
-    ``of``: endpoint, model, data and environment, as versions. ``detail``: what else the preview
-    found, for whoever looks at it.
+    ``of``: endpoint, model, data, environment and code, as versions. ``detail``: what else the
+    preview found, for whoever looks at it.
     """
     body = {
-        **of,
+        "of": of,
         "candidate": forecast.name,
         "preview": forecast.preview,
         "skip": forecast.skip,
@@ -131,10 +143,17 @@ def keep_truth(store: Store, forecast: Forecast, metric: str, truth: float, *, r
     if store.latest("score", forecast=forecast.entry, metric=metric) is not None:
         return
     figure = forecast.figures[metric]
+    of = {
+        **store.get(forecast.entry).body["of"],
+        # A student is trained once for all its precisions.
+        "candidate": CANDIDATES[forecast.name].student if figure.about == "cost" else forecast.name,
+        "metric": metric,
+    }
     store.append(
         "score",
         {
             "forecast": forecast.entry,
+            "of": digest(of),
             "preview": forecast.preview,
             "candidate": forecast.name,
             "metric": metric,
@@ -151,6 +170,7 @@ def read_scorecard(store: Store) -> tuple[Score, ...]:
     """How the forecasts of this store did, whichever endpoint they were about."""
     return scorecard(
         Met(
+            e.body["of"],
             e.body["preview"],
             e.body["about"],
             Range(**e.body["expected"]),

@@ -1,7 +1,8 @@
 """How much luck is in a calibration: the same scheme, calibrated on resamples of the same data.
 
-Off the main job's path, for whoever wonders whether a result would come again. Each repetition is
-made, judged and recorded as a candidate is.
+Off the main job's path, for whoever wonders whether a result would come again (``headgate preview
+--resamples``). Each repetition is made, judged and recorded as a candidate is. What they came to is
+an entry of the ledger, and the report of ``optimize`` shows it beside a winner that was calibrated.
 """
 
 from __future__ import annotations
@@ -13,17 +14,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from headgate.ledger import Entry
 from headgate.objects import Bound, Contract
+from headgate.optimize.evidence import OwnRange, paired
 from headgate.optimize.making import Maker, make_build
 from headgate.optimize.making.quantized import CALIBRATION_ITEMS
 from headgate.optimize.measure import Behaviour, measure_quality
+from headgate.optimize.quality import QualitySamples
 
-__all__ = ["RESAMPLES", "Spread", "calibration_luck", "warnings"]
+__all__ = ["Luck", "Spread", "calibration_luck", "known_luck", "warnings"]
 
 _MARGINS = (Bound.NOT_BELOW_CURRENT_BY, Bound.NOT_ABOVE_CURRENT_BY)
-RESAMPLES = 5
-"""They tell an SD to within a factor of two either way: enough to hold against a third of a margin,
-and five times the price of one."""
+_ENTRY = "luck"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,51 +42,117 @@ class Spread:
         return statistics.stdev(self.means)
 
 
+@dataclass(frozen=True, slots=True)
+class Luck:
+    """What calibrating one candidate again and again came to."""
+
+    candidate: str
+    items: int
+    """Of each resample."""
+    resamples: int
+    spreads: tuple[Spread, ...]
+    """Of each metric of quality that is promised."""
+    warnings: tuple[str, ...]
+    entry: str
+    """Of the ledger."""
+
+    def describe(self) -> str:
+        """For a report.
+
+        >>> once = Spread("recall@10", (0.712, 0.719, 0.715))
+        >>> Luck("int8_static", 150, 3, (once,), (), "sha256:entry").describe()
+        'int8_static, calibrated 3 times on resamples of 150 items: recall@10 between 0.712 and \
+0.719'
+        """
+        said = (
+            f"{s.metric} between {min(s.means):.3f} and {max(s.means):.3f}" for s in self.spreads
+        )
+        return (
+            f"{self.candidate}, calibrated {self.resamples} times on resamples of {self.items} "
+            f"items: {', '.join(said)}"
+        )
+
+
 def calibration_luck(
-    maker: Maker, behaviour: Behaviour, name: str, *, resamples: int = RESAMPLES
-) -> Mapping[str, Spread]:
-    """Metric -> spread of the candidate ``name``, by ``resamples`` (2 at least) calibrations.
+    maker: Maker,
+    behaviour: Behaviour,
+    name: str,
+    *,
+    current: QualitySamples,
+    own: Mapping[str, OwnRange],
+    resamples: int,
+) -> Luck:
+    """The candidate ``name`` by ``resamples`` (2 at least) calibrations, on all evaluation items.
 
     Each takes as many items as a calibration does, drawn with replacement (the bootstrap; Efron,
-    1979) from all of the endpoint's calibration items, by the recorder's seed. Raises as
-    ``make_build`` does.
+    1979) from all of the endpoint's calibration items, by the recorder's seed. ``current``: the
+    baseline, for metrics that compare with it. Raises as ``make_build`` does.
     """
     if resamples < 2:
         raise ValueError(f"a spread needs two resamples at least, got {resamples}")
-    items = maker.inputs.calibrate
-    rng = np.random.default_rng(maker.recorder.seed)
+    given, recorder = maker.inputs.calibrate, maker.recorder
+    size = min(CALIBRATION_ITEMS, len(given))
+    rng = np.random.default_rng(recorder.seed)
     means: dict[str, list[float]] = {}
+    runs = []
     for k in range(resamples):
-        drawn = [
-            items[i] for i in rng.integers(len(items), size=min(CALIBRATION_ITEMS, len(items)))
-        ]
+        drawn = [given[i] for i in rng.integers(len(given), size=size)]
         build = replace(make_build(name, maker, calibrate=drawn), name=f"{name}, resample {k + 1}")
-        samples, _ = measure_quality(
-            maker.recorder,
-            build,
-            behaviour,
-            dataset=maker.inputs.versions["evaluate"],
-            split="evaluate",
+        samples, run = measure_quality(
+            recorder, build, behaviour, dataset=maker.inputs.versions["evaluate"], split="evaluate"
         )
-        for metric, scores in samples.scores.items():
-            means.setdefault(metric, []).append(math.fsum(s or 0.0 for s in scores) / len(scores))
-    return {metric: Spread(metric, tuple(found)) for metric, found in means.items()}
+        runs.append(run.entry)
+        for metric in dict.fromkeys(c.metric for c in maker.contracts):
+            items = paired(metric, samples, current, own)
+            if items is not None:
+                mean = math.fsum(v or 0.0 for v in items.candidate) / len(items.candidate)
+                means.setdefault(metric, []).append(mean)
+    body = {**_of(maker, name), "items": size, "means": means, "runs": runs}
+    entry = recorder.store.latest(_ENTRY, **body) or recorder.store.append(_ENTRY, body)
+    return _read(entry, maker.contracts)
 
 
-def warnings(spreads: Mapping[str, Spread], contracts: Iterable[Contract]) -> Sequence[str]:
+def known_luck(maker: Maker, name: str) -> Luck | None:
+    """What was found of the candidate ``name`` the last time, of this model, on these data."""
+    entry = maker.recorder.store.latest(_ENTRY, **_of(maker, name))
+    return None if entry is None else _read(entry, maker.contracts)
+
+
+def warnings(spreads: Iterable[Spread], contracts: Iterable[Contract]) -> Sequence[str]:
     """What to beware of: a spread above a third of the margin that a contract allows.
 
     Then a calibration that passes may be followed by one of the same data that does not.
     """
-    found = []
-    for contract in contracts:
-        spread = spreads.get(contract.metric)
-        if contract.bound not in _MARGINS or spread is None:
-            continue
-        if spread.sd > contract.limit / 3:
-            found.append(
-                f"{contract.metric} varies by {spread.sd:.2g} (SD of {len(spread.means)} "
-                f"calibrations), more than a third of the margin of {contract.limit:g}: "
-                "calibrate on more items"
-            )
-    return found
+    of = {spread.metric: spread for spread in spreads}
+    return [
+        f"{c.metric} varies by {of[c.metric].sd:.2g} (SD of {len(of[c.metric].means)} "
+        f"calibrations), more than a third of the margin of {c.limit:g}: calibrate on more items"
+        for c in contracts
+        if c.bound in _MARGINS and c.metric in of and of[c.metric].sd > c.limit / 3
+    ]
+
+
+def _of(maker: Maker, name: str) -> Mapping[str, str]:
+    """What luck is about."""
+    return {
+        "endpoint": maker.recorder.endpoint,
+        "candidate": name,
+        "model": maker.source.build.version,
+        "dataset": maker.inputs.versions["evaluate"],
+        "calibrate": maker.inputs.versions.get("calibrate", ""),
+        "e": maker.recorder.environment,
+    }
+
+
+def _read(entry: Entry, contracts: Sequence[Contract]) -> Luck:
+    body = entry.body
+    promised = [m for m in dict.fromkeys(c.metric for c in contracts) if m in body["means"]]
+    spreads = tuple(Spread(metric, tuple(body["means"][metric])) for metric in promised)
+    return Luck(
+        body["candidate"],
+        body["items"],
+        len(body["runs"]),
+        spreads,
+        tuple(warnings(spreads, contracts)),
+        entry.id,
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from headgate.optimize.recorder import clean_scratch, seconds_of
 from headgate.optimize.reembedding import price_index
 from headgate.optimize.result import Findings, build_report
 from headgate.optimize.rules import register_rules
-from headgate.optimize.scoring import hold_to_forecasts
+from headgate.optimize.scoring import hold_to_forecasts, weighed
 from headgate.optimize.searching import Searched, search_candidates
 from headgate.optimize.stages import (
     Baseline,
@@ -99,9 +99,12 @@ def optimize(
         rules = register_rules(job)
         baseline = measure_baseline(job)
         before = len(job.recorder.runs)
-        forecasts = preview(job, baseline)
+        outlook = preview(job, baseline)
         previewed_s = seconds_of(job.recorder.runs[before:])
-        searched = search_candidates(job, rules, baseline, forecasts, previewed_s=previewed_s)
+        searched = search_candidates(job, rules, baseline, outlook, previewed_s=previewed_s)
+        if searched.winner is not None:
+            tried = weighed(job, searched.tried, searched.winner.name)
+            searched = replace(searched, tried=tried)
         hold_to_forecasts(job, baseline, searched.tried)
         findings = None
         if searched.winner is not None and searched.plans is not None:

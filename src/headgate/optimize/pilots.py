@@ -1,8 +1,9 @@
 """Small measurements of a candidate before it is paid for: what a preview is made of.
 
-A pilot makes the scheme with little calibration data, answers a stratified part of the evaluation
-split, runs a few blocks beside the baseline, and weighs a process that serves it. Each is a
-transformation like all others, so that it is recorded and reused. What the figures mean is for
+A pilot makes the scheme, with little calibration data where all would take too long, answers a
+stratified part of the evaluation split, runs a few blocks beside the baseline, and weighs a process
+that serves it. Each is a transformation like all others, so that it is recorded and reused: a pilot
+that is the real build is not made again. What the figures mean is for
 ``headgate.quantization.preview`` to say.
 """
 
@@ -28,7 +29,14 @@ from headgate.optimize.evidence import paired
 from headgate.optimize.inputs import load_split
 from headgate.optimize.job import Job
 from headgate.optimize.making import CANNOT_BE_MADE, Maker, make_build
-from headgate.optimize.measure import Behaviour, build_inputs, open_answerer, own_metrics
+from headgate.optimize.making.quantized import CALIBRATION_ITEMS
+from headgate.optimize.measure import (
+    Behaviour,
+    build_inputs,
+    measure_quality,
+    open_answerer,
+    own_metrics,
+)
 from headgate.optimize.quality import QualitySamples, evaluate, score_retrieval
 from headgate.optimize.recorder import Call, Output, Recorded, transformation
 from headgate.optimize.served import as_json
@@ -47,7 +55,6 @@ from headgate.runtime.servable import build_from_json
 from headgate.theory.strata import Stratum, drawn
 
 __all__ = [
-    "PILOT_CALIBRATION_ITEMS",
     "PilotBuild",
     "PilotQuality",
     "make_pilots",
@@ -57,7 +64,6 @@ __all__ = [
     "quality_pilots",
 ]
 
-PILOT_CALIBRATION_ITEMS = 16
 _LEAST_ITEMS = 256
 """At a discordance of 4 % their interval is some three points wide."""
 _PASSAGES_PER_QUERY = 2
@@ -78,10 +84,11 @@ class PilotBuild:
 
     name: str
     build: Build | None
+    """Under the candidate's name where it is the very build that ``optimize`` makes."""
     seconds: float
     """Of making it."""
-    again: bool
-    """The real build will be another one: calibrated with more, or answering by its batches."""
+    few: bool
+    """Calibrated on fewer items than that."""
     failed: str = ""
 
 
@@ -92,6 +99,11 @@ class PilotQuality:
     drawn: Drawn
     samples: QualitySamples
     run: Recorded
+
+    @property
+    def whole(self) -> bool:
+        """Whether these are all items there are."""
+        return len(self.drawn.items) == sum(size for size, _ in self.drawn.strata)
 
 
 @transformation("pilot.quality")
@@ -157,42 +169,49 @@ def memory(call: Call) -> Mapping[str, Output]:
     return {"peak": Output(done.stdout.encode(), "samples", "json {peak_bytes}")}
 
 
-def make_pilots(job: Job, names: Sequence[str]) -> list[PilotBuild]:
-    """Each candidate with little calibration data. What cannot be made says why."""
-    few = replace(job.inputs, calibrate=job.inputs.calibrate[:PILOT_CALIBRATION_ITEMS])
-    return [
-        _made(replace(Maker.of(job, failures_stand=True), inputs=few), job, name) for name in names
-    ]
+def make_pilots(job: Job, names: Sequence[str], *, calibrate: int) -> list[PilotBuild]:
+    """Each candidate, calibrated on so many items. What cannot be made says why."""
+    maker = Maker.of(job, failures_stand=True)
+    return [_made(maker, job, name, calibrate) for name in names]
 
 
-def _made(maker: Maker, job: Job, name: str) -> PilotBuild:
+def _made(maker: Maker, job: Job, name: str, calibrate: int) -> PilotBuild:
     candidate, before = CANDIDATES[name], len(maker.recorder.runs)
-    again = candidate.scheme.needs_calibration or candidate.scheme.shared_scale
+    whole = job.inputs.calibrate[:CALIBRATION_ITEMS]
+    given = whole[:calibrate]
+    few = candidate.scheme.needs_calibration and len(given) < len(whole)
     try:
         for role in candidate.learns_from:
             admit(job.recorder, role, job.inputs.versions, now=datetime.now(UTC))
-        build = make_build(name, maker)
+        build = make_build(name, maker, calibrate=given)
         # Loading it tells what an engine cannot run, before anything is measured.
         opened = open_answerer(build, job.behaviour, job.store.path_of, job.recorder.root)
         opened.close()
     except CANNOT_BE_MADE as error:
-        return PilotBuild(name, None, 0.0, again, error.what.splitlines()[0])
+        return PilotBuild(name, None, 0.0, few, error.what.splitlines()[0])
     seconds = sum(run.seconds for run in maker.recorder.runs[before:])
-    return PilotBuild(name, build, seconds, again)
+    if few:
+        build = replace(build, name=f"{name}, calibrated on {len(given)}")
+    return PilotBuild(name, build, seconds, few)
 
 
 def pilot_quality(job: Job, build: Build, *, vectors: str, items: int, most: int) -> PilotQuality:
     """``build`` on some of the ``items`` of the evaluation split; ``vectors`` are what the baseline
-    answered to all. ``most``: how many it may look at, where that is more than the least."""
+    answered to all. ``most``: how many it may look at, where that is more than the least.
+
+    Where it may look at all of them it is the whole evaluation, which is not done again.
+    """
+    n = max(_LEAST_ITEMS, most)
+    dataset = job.inputs.versions["evaluate"]
+    if n >= items:
+        samples, done = measure_quality(
+            job.recorder, build, job.behaviour, dataset=dataset, split="evaluate"
+        )
+        return PilotQuality(Drawn(((items, tuple(range(items))),)), samples, done)
     done = job.recorder.run(
         answers,
-        u=build_inputs(build, dataset=job.inputs.versions["evaluate"], vectors=vectors),
-        c={
-            "build": build,
-            "behaviour": job.behaviour,
-            "n": min(items, max(_LEAST_ITEMS, most)),
-            "items": items,
-        },
+        u=build_inputs(build, dataset=dataset, vectors=vectors),
+        c={"build": build, "behaviour": job.behaviour, "n": n, "items": items},
         detail=build.name,
     )
     body = parse(job.store.read(done.outputs["answers"]))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from headgate.config import load_config
@@ -20,7 +20,10 @@ from headgate.engines.check import check_onnx
 from headgate.errors import EngineError, Undecided
 from headgate.ledger import Store
 from headgate.objects import Build
+from headgate.optimize import pilots as pilots_of
+from headgate.optimize import student_forecasts as students_of
 from headgate.optimize.blocks import SpeedBlocks
+from headgate.optimize.code import code_digest
 from headgate.optimize.forecasts import (
     Figure,
     Forecast,
@@ -31,11 +34,11 @@ from headgate.optimize.forecasts import (
 )
 from headgate.optimize.job import Job, open_job
 from headgate.optimize.lacking import forbidden, lacks
+from headgate.optimize.luck import Luck, calibration_luck
 from headgate.optimize.making import CANNOT_BE_MADE, Maker, make_build
 from headgate.optimize.making.quantized import CALIBRATION_ITEMS
 from headgate.optimize.measure import VECTORS
 from headgate.optimize.pilots import (
-    PILOT_CALIBRATION_ITEMS,
     PilotBuild,
     PilotQuality,
     make_pilots,
@@ -45,7 +48,7 @@ from headgate.optimize.pilots import (
     quality_pilots,
 )
 from headgate.optimize.progress import Progress, Silent
-from headgate.optimize.recorder import clean_scratch
+from headgate.optimize.recorder import clean_scratch, seconds_of
 from headgate.optimize.rules import CHOOSING_BLOCKS, register_rules
 from headgate.optimize.stages import Baseline, measure_baseline
 from headgate.optimize.student_forecasts import StudentForecast, forecast_student
@@ -58,17 +61,32 @@ from headgate.quantization import (
     Scheme,
     forecast,
 )
-from headgate.quantization.preview import Pilot, QualityForecast, Side
+from headgate.quantization.preview import (
+    FEW_ITEMS,
+    Pilot,
+    QualityForecast,
+    Side,
+    pilot_items,
+)
 from headgate.report import words
 
-__all__ = ["HOPELESS", "Previewed", "preview", "preview_endpoint"]
+__all__ = [
+    "HOPELESS",
+    "NO_SMALLER",
+    "PILOT_S",
+    "Outlook",
+    "Previewed",
+    "preview",
+    "preview_endpoint",
+]
 
 HOPELESS = 0.05
 """Not tried where the chance to keep its quality contracts is at most this."""
+NO_SMALLER = "it makes the file no smaller, for want of operators that it quantizes"
 _LIKELY = 0.5
 _SMALLER = 0.98
 """Of the model's file: a scheme that leaves more than this has quantized next to nothing."""
-_PILOT_S = 3.0
+PILOT_S = 3.0
 """Of the baseline's time: a pilot may look at as many items as it answers in that."""
 _HEAD_EXPECTED = {
     False: "a small model of the teacher's answers; training takes seconds",
@@ -76,6 +94,17 @@ _HEAD_EXPECTED = {
 }
 _PASSES_A_SAMPLE = 4
 """Of a forward pass in the model's precision, for each item that static scales are taken from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What is known of the candidates before the search begins."""
+
+    forecasts: tuple[Forecast, ...]
+    """One for each that the endpoint names."""
+    speed: Mapping[str, SpeedBlocks] = field(default_factory=dict)
+    """Of each pilot beside the baseline, by its build's name; a pilot that is the very build that
+    ``optimize`` makes has the candidate's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +122,8 @@ class Previewed:
     """Items of the split that chooses."""
     seconds: float
     """Of all pilots, as they were recorded; the baseline's own measurements are not among them."""
+    luck: tuple[Luck, ...] = ()
+    """Of each candidate that is calibrated, where it was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,10 +164,13 @@ def preview_endpoint(
     store_root: Path | None = None,
     progress: Progress | None = None,
     fresh: bool = False,
+    resamples: int | None = None,
 ) -> Previewed:
     """Everything that ``optimize`` knows before it makes a candidate.
 
-    What is measured is recorded, and ``optimize`` takes it from there. Raises ``HeadgateError``.
+    What is measured is recorded, and ``optimize`` takes it from there. ``resamples``: how often
+    each calibrated candidate is calibrated again, to see how much luck is in it. Raises
+    ``HeadgateError``.
     """
     config = load_config(config_path)
     root = store_root if store_root is not None else config.root / ".headgate"
@@ -146,17 +180,36 @@ def preview_endpoint(
         register_rules(job)
         baseline = measure_baseline(job)
         before = len(job.recorder.runs)
-        forecasts = preview(job, baseline)
+        forecasts = preview(job, baseline).forecasts
+        seconds = seconds_of(job.recorder.runs[before:])
         return Previewed(
             config.endpoint,
             config.prices.currency,
             config.prices.device_second,
-            tuple(forecasts),
+            forecasts,
             read_scorecard(store),
             {m: _mean(values) for m, values in baseline.quality.scores.items()},
             len(baseline.quality.items),
-            sum(run.seconds for run in job.recorder.runs[before:]),
+            seconds,
+            _luck(job, baseline, forecasts, resamples) if resamples is not None else (),
         )
+
+
+def _luck(
+    job: Job, baseline: Baseline, forecasts: Iterable[Forecast], resamples: int
+) -> tuple[Luck, ...]:
+    return tuple(
+        calibration_luck(
+            Maker.of(job),
+            job.behaviour,
+            f.name,
+            current=baseline.quality,
+            own=job.own,
+            resamples=resamples,
+        )
+        for f in forecasts
+        if f.calibrated and not f.skip
+    )
 
 
 def _mean(values: Sequence[float | None]) -> float:
@@ -164,13 +217,14 @@ def _mean(values: Sequence[float | None]) -> float:
     return sum(known) / len(known) if known else float("nan")
 
 
-def preview(job: Job, baseline: Baseline) -> Sequence[Forecast]:
+def preview(job: Job, baseline: Baseline, *, pilot_s: float = PILOT_S) -> Outlook:
     """A forecast for each candidate that the endpoint names.
 
-    None of a server that is not ours: there is nothing that a candidate could be made of.
+    ``pilot_s``: of the baseline's time, what a pilot may look at more than the least. None of a
+    server that is not ours: there is nothing that a candidate could be made of.
     """
     if baseline.build.foreign:
-        return ()
+        return Outlook(())
     facts = check_onnx(job.store.path_of(job.source.build.files["model.onnx"]))
     lacking = _lacking(job, facts)
     cheap = [
@@ -178,12 +232,17 @@ def preview(job: Job, baseline: Baseline) -> Sequence[Forecast]:
         for n, lack in lacking.items()
         if not lack and CANDIDATES[n].student is None and n != MENDED.name
     ]
-    pilots = {pilot.name: pilot for pilot in make_pilots(job, cheap)}
+    calibrate = pilot_items(
+        min(len(job.inputs.calibrate), CALIBRATION_ITEMS),
+        schemes=sum(CANDIDATES[name].scheme.needs_calibration for name in cheap),
+        item_s=_calibrating_s(job, baseline),
+    )
+    pilots = {pilot.name: pilot for pilot in make_pilots(job, cheap, calibrate=calibrate)}
     answers: dict[str, PilotQuality] = {}
     for name, pilot in pilots.items():
         try:
             if pilot.build is not None:
-                answers[name] = _answered(job, baseline, pilot.build)
+                answers[name] = _answered(job, baseline, pilot.build, pilot_s)
         except CANNOT_BE_MADE as error:  # one candidate that does not run must not cost the others
             pilots[name] = replace(pilot, build=None, failed=error.what.splitlines()[0])
     made = [pilot.build for pilot in pilots.values() if pilot.build is not None]
@@ -198,6 +257,7 @@ def preview(job: Job, baseline: Baseline) -> Sequence[Forecast]:
             "dataset": job.inputs.versions["evaluate"],
             "workload": job.inputs.versions["workload"],
             "e": job.recorder.environment,
+            "code": code_digest(pilots_of.__name__, students_of.__name__),
         },
         pilots=pilots,
         students=_students(
@@ -217,7 +277,8 @@ def preview(job: Job, baseline: Baseline) -> Sequence[Forecast]:
             if score.about == "quality" and score.trusted is False
         ),
     )
-    return [_look_at(known, name, lack) for name, lack in lacking.items()]
+    forecasts = tuple(_look_at(known, name, lack) for name, lack in lacking.items())
+    return Outlook(forecasts, known.speed)
 
 
 def _lacking(job: Job, facts: ModelFacts) -> Mapping[str, Sequence[str]]:
@@ -284,13 +345,14 @@ def _look_at(known: _Known, name: str, lacking: Sequence[str]) -> Forecast:
         warnings=warnings,
         entry="",
         preview=kind,
-        figures=_figures(known.job, quantized)
-        if made is not None
+        figures=_figures(known, made.build, quantized)
+        if made is not None and made.build is not None
         else _student_figures(looked, candidate.scheme),
         meets=meets,
         n_required=quantized.n_required,
         cost_s=_cost_s(known, made, quantized) if made is not None else training_s,
         advice=_advice(skip, meets, looked, possible=not lacking),
+        calibrated=made is not None and candidate.scheme.needs_calibration,
     )
     return replace(found, entry=keep_forecast(known.job.store, found, of=known.of, detail=detail))
 
@@ -308,42 +370,46 @@ def _quantized(known: _Known, scheme: Scheme, pilot: PilotBuild | None) -> Quant
     )
 
 
-def _answered(job: Job, baseline: Baseline, build: Build) -> PilotQuality:
+def _answered(job: Job, baseline: Baseline, build: Build, pilot_s: float) -> PilotQuality:
     items = len(baseline.quality.items)
     return pilot_quality(
         job,
         build,
         vectors=baseline.quality_run.outputs[VECTORS],
         items=items,
-        most=round(items * _PILOT_S / max(baseline.quality_run.seconds, 1e-3)),
+        most=round(items * pilot_s / max(baseline.quality_run.seconds, 1e-3)),
     )
 
 
 def _pilot(known: _Known, pilot: PilotBuild) -> Pilot:
     assert pilot.build is not None
     job = known.job
-    speeds = speeds_of(known.speed[pilot.name], pilot.name)
+    name, answers = pilot.build.name, known.answers[pilot.name]
+    speeds = speeds_of(known.speed[name], name)
     return Pilot(
         file_bytes=bytes_of(job.store, pilot.build),
-        p50_s=speeds.p50_s,
-        per_s=speeds.per_s,
+        p50_ratios=speeds.p50_ratios,
         speedups=speeds.speedups,
-        quality=quality_pilots(job, known.answers[pilot.name], known.baseline.quality),
-        again=pilot.again,
+        baseline_p50_s=speeds.baseline_p50_s,
+        baseline_per_s=speeds.baseline_per_s,
+        quality=quality_pilots(job, answers, known.baseline.quality),
+        few=pilot.few,
+        again=CANDIDATES[pilot.name].scheme.shared_scale and not answers.whole,
     )
 
 
-def _figures(job: Job, q: QuantizationForecast) -> Mapping[str, Figure]:
+def _figures(known: _Known, pilot: Build, q: QuantizationForecast) -> Mapping[str, Figure]:
     assert q.p50_s is not None
     assert q.per_s is not None
+    job, beside = known.job, speeds_of(known.speed[pilot.name], pilot.name)
     return {
         "file_bytes": Figure("size", "bytes", q.file_bytes),
         **(
-            {"memory_bytes": Figure("size", "bytes", q.memory_bytes)}
+            {"memory_bytes": Figure("memory", "bytes", q.memory_bytes)}
             if q.memory_bytes is not None
             else {}
         ),
-        "latency_p50": Figure("speed", "s", q.p50_s),
+        "latency_p50": Figure("speed", "s", q.p50_s, beside.baseline_p50_s),
         "per_s": Figure("speed", "per_s", q.per_s),
         "speedup": Figure("speed", "times", q.speedup),
         **{_name(each): Figure("quality", _unit(job, each), each.range) for each in q.quality},
@@ -354,7 +420,7 @@ def _student_figures(student: StudentForecast | None, scheme: Scheme) -> Mapping
     """Of a student in its model's own precision; what fewer bits cost it, its pilots do not say."""
     if student is None:
         return {}
-    training = {"training_s": Figure("cost", "s", student.training_s)}
+    training = {"training_device_s": Figure("cost", "s", student.training_s)}
     if scheme.quantizes:
         return training
     return training | {
@@ -383,10 +449,7 @@ def _no_smaller(known: _Known, candidate: Candidate, q: QuantizationForecast) ->
     source = bytes_of(known.job.store, known.baseline.build)
     if q.file_bytes.value < _SMALLER * source:
         return ""
-    return (
-        "ruled out by its pilot: it makes the file no smaller, for want of operators that it "
-        "quantizes"
-    )
+    return f"ruled out by its pilot: {NO_SMALLER}"
 
 
 def _hopeless(q: QuantizationForecast) -> str:
@@ -422,21 +485,24 @@ def _said(q: QuantizationForecast) -> list[str]:
     return said
 
 
-def _cost_s(known: _Known, pilot: PilotBuild, q: QuantizationForecast) -> float:
-    """Device seconds of making it with all calibration data, and of evaluating it."""
-    job, baseline = known.job, known.baseline
-    calibrated = min(len(job.inputs.calibrate), CALIBRATION_ITEMS)
-    more = (
-        max(calibrated - PILOT_CALIBRATION_ITEMS, 0)
-        if CANDIDATES[pilot.name].scheme.needs_calibration
-        else 0
-    )
+def _calibrating_s(job: Job, baseline: Baseline) -> float:
+    """Of one item, about."""
     length = job.lengths[len(job.lengths) // 2]
-    making_s = pilot.seconds + more * _PASSES_A_SAMPLE * baseline.curve.curve.predict_s(1, length)
+    return _PASSES_A_SAMPLE * baseline.curve.curve.predict_s(1, length)
+
+
+def _cost_s(known: _Known, pilot: PilotBuild, q: QuantizationForecast) -> float:
+    """Device seconds of making it, unless its pilot is what would be made, and of evaluating it."""
+    job, baseline = known.job, known.baseline
+    making_s = 0.0
+    if pilot.few:
+        more = min(len(job.inputs.calibrate), CALIBRATION_ITEMS) - FEW_ITEMS
+        making_s = pilot.seconds + more * _calibrating_s(job, baseline)
     evaluating_s = (
         baseline.quality_run.seconds + baseline.invariance.run.seconds
     ) / q.speedup.value
-    speed = known.speed[pilot.name]
+    assert pilot.build is not None
+    speed = known.speed[pilot.build.name]
     passes = len(speed.blocks) * len(speed.names)
     blocks_s = speed.run.seconds / passes * CHOOSING_BLOCKS
     return making_s + evaluating_s + blocks_s

@@ -20,6 +20,8 @@ from headgate.optimize.holdout import looks
 from headgate.optimize.job import Job
 from headgate.optimize.kept_index import KeptIndex
 from headgate.optimize.load import Side
+from headgate.optimize.luck import known_luck
+from headgate.optimize.making import Maker
 from headgate.optimize.measure import MeasuredCurve
 from headgate.optimize.pricing import Priced, Replayed
 from headgate.optimize.reembedding import IndexPrice
@@ -607,6 +609,9 @@ def _notes(
             "declares a contract may have seen what it judges."
         )
     if findings is not None:
+        luck = known_luck(Maker.of(job), findings.winner.name)
+        if luck is not None:
+            notes += [f"{luck.describe()}.", *(f"Of {luck.candidate}, {w}." for w in luck.warnings)]
         if "holdout" in job.inputs.versions:
             used, most = looks(job, job.inputs.versions["holdout"])
             notes.append(

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from headgate.errors import EngineError
@@ -38,6 +38,7 @@ from headgate.optimize.making import CANNOT_BE_MADE, Maker, make_build
 from headgate.optimize.measure import measure_invariance, measure_quality
 from headgate.optimize.mending import Reference, mend
 from headgate.optimize.power import Power, plan_power
+from headgate.optimize.preview import Outlook
 from headgate.optimize.recorder import seconds_of
 from headgate.optimize.rules import CHOOSING_BLOCKS, Rules
 from headgate.optimize.stages import Baseline, Plans, Tried, open_pricer, p95_limit_s
@@ -80,16 +81,16 @@ class Searched:
 
 
 def search_candidates(
-    job: Job, rules: Rules, baseline: Baseline, forecasts: Sequence[Forecast], *, previewed_s: float
+    job: Job, rules: Rules, baseline: Baseline, outlook: Outlook, *, previewed_s: float
 ) -> Searched:
     """The cheapest accepted candidate, by what it costs on the workload.
 
-    ``previewed_s`` is what ``forecasts`` took: they are paid for from the same budget. Where no
+    ``previewed_s`` is what ``outlook`` took: it is paid for from the same budget. Where no
     accepted candidate holds the p95 promise in virtual time, it is the one that is predicted to
     cost least: the load test decides.
     """
-    tried = {f.name: Tried(f.name, f) for f in forecasts}
-    trials = Trials(job, rules, baseline, tried, previewed_s)
+    tried = {f.name: Tried(f.name, f) for f in outlook.forecasts}
+    trials = Trials(job, rules, baseline, tried, previewed_s, outlook.speed)
     trials.follow()
     return trials.searched()
 
@@ -103,6 +104,8 @@ class Trials:
     baseline: Baseline
     tried: dict[str, Tried]
     previewed_s: float = 0.0
+    piloted: Mapping[str, SpeedBlocks] = field(default_factory=dict)
+    """What the preview timed: it need not be timed again for a pilot."""
     speed: SpeedBlocks | None = None
     power: Power | None = None
 
@@ -178,7 +181,8 @@ class Trials:
         for a in asked:
             self.tried[a.build] = self._made(self.tried[a.build])
         made = [t for a in asked if (t := self.tried[a.build]).build is not None]
-        speed = self._blocks(made, PILOT_BLOCKS) if made else {}
+        untimed = [t for t in made if t.name not in self.piloted]
+        speed = {**self.piloted, **(self._blocks(untimed, PILOT_BLOCKS) if untimed else {})}
         for a in asked:
             t = self.tried[a.build]
             if t.build is None:

@@ -92,6 +92,8 @@ class Tried:
     """Why it was not made, or not measured to the end."""
     kept: KeptIndex | None = None
     """What it finds in the baseline's index; None where there is no index."""
+    memory: tuple[int, Recorded] | None = None
+    """Bytes at the peak of a process that serves it; None where it was not weighed."""
 
     @property
     def accepted(self) -> bool:

@@ -3,7 +3,8 @@
 A preview says 90 % of its intervals hold. So of the last twenty that met their truth at most four
 may have missed; with a fifth it is not trusted until others have hit. Twenty tell little (15 of 20
 are compatible with a true 90 %), so the exact interval of the share stands beside it: the rule asks
-for a warning, not for a proof. Knows nothing of ledgers, models or units.
+for a warning, not for a proof. A forecast of the same thing that meets its truth again is no other
+evidence: it takes the place of the earlier. Knows nothing of ledgers, models or units.
 """
 
 from __future__ import annotations
@@ -27,10 +28,12 @@ MAY_MISS = LOOKS_BACK - math.ceil(LOOKS_BACK * _LEAST_COVERAGE)
 class Met:
     """A forecast that met its truth."""
 
+    of: str
+    """What was forecast of what; one that is met again counts once, as the last time."""
     preview: str
     """``quantization`` or ``distillation``."""
     about: str
-    """What kind of figure: ``quality``, ``speed`` or ``size``."""
+    """What kind of figure: ``quality``, ``speed``, ``size``, ``memory`` or ``cost``."""
     forecast: Range
     truth: float
 
@@ -92,12 +95,17 @@ not to be trusted'
 def scorecard(met: Iterable[Met]) -> tuple[Score, ...]:
     """One score for each preview and kind of figure, from forecasts in the order of their truths.
 
-    >>> [s.held for s in scorecard([Met("quantization", "quality", Range(0, -1, 1), t)
-    ...                             for t in (0.5, 2.0, -1.0)])]
-    [2]
+    >>> [s.held for s in scorecard([Met(of, "quantization", "quality", Range(0, -1, 1), t)
+    ...                             for of, t in (("a", 0.5), ("b", 0.5), ("b", 2.0))])]
+    [1]
     """
-    kinds: dict[tuple[str, str], list[Met]] = {}
+    newest: dict[tuple[str, str, str], Met] = {}
     for each in met:
+        same = each.preview, each.about, each.of
+        newest.pop(same, None)
+        newest[same] = each
+    kinds: dict[tuple[str, str], list[Met]] = {}
+    for each in newest.values():
         kinds.setdefault((each.preview, each.about), []).append(each)
     return tuple(_score(*kind, every[-LOOKS_BACK:]) for kind, every in sorted(kinds.items()))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import stdtr, stdtrit
@@ -22,6 +22,7 @@ from headgate.theory.significance import required_n_paired_mean
 from headgate.theory.strata import Stratum, stratified
 
 __all__ = [
+    "FEW_ITEMS",
     "Pilot",
     "QualityForecast",
     "QualityPilot",
@@ -30,10 +31,10 @@ __all__ = [
     "file_bytes",
     "forecast",
     "memory_bytes",
+    "pilot_items",
     "quality",
     "ratio_to_come",
     "speedup_by_coverage",
-    "time_to_come",
 ]
 
 _SHRINKABLE = ("Gather",)
@@ -42,11 +43,15 @@ _COPIES = {"onnxruntime": 1.3, "openvino": 0.8}
 """Bytes of a serving process for a byte of the file, by engine. ONNX Runtime lays out products anew
 for its kernels and keeps the rest; OpenVINO maps its weights from the file. MiniLM and its cuts in
 fp32 and int8: 1.2 to 1.5, and 0.6 to 0.8."""
-_DRIFT_OF_TIMES = 0.06
-"""Standard deviation of the logarithm of one build's time from hour to hour: a machine that is
-shared, or warm, is another one. A ratio of builds in turn is free of it."""
 _DRIFT_OF_RATIOS = 0.03
-"""The same of a ratio: neighbours do not slow all kernels alike."""
+"""Standard deviation of the logarithm of a ratio of two builds' times from hour to hour: neighbours
+on a shared machine do not slow all kernels alike."""
+FEW_ITEMS = 16
+"""That a pilot calibrates on, where all would cost too much."""
+_SHIFT_OF_FEW = 0.005
+"""Of the range of a metric: standard deviation of what calibrating on few changes of its mean."""
+_CALIBRATING_S = 15.0
+"""Of the minute that a preview may take: that calibrating in full may take longer than on a few."""
 
 
 class Side(enum.Enum):
@@ -85,15 +90,19 @@ class Pilot:
     """What was measured of a small build of the scheme."""
 
     file_bytes: int
-    p50_s: tuple[float, ...]
-    """Median latency of a lone item, one a block."""
-    per_s: tuple[float, ...]
-    """Items a second in batches, one a block."""
+    p50_ratios: tuple[float, ...]
+    """Median latency of a lone item over the baseline's, one a block."""
     speedups: tuple[float, ...]
     """Baseline's time over this one's for the same batches, one a block."""
+    baseline_p50_s: float
+    """In the same blocks."""
+    baseline_per_s: float
+    """Items a second in batches, in the same blocks."""
     quality: tuple[QualityPilot, ...]
+    few: bool
+    """It was calibrated on few items, and the build to come will be on all: it is not this one."""
     again: bool
-    """The build to come is made anew (with more calibration data, say), and is not this one."""
+    """Asked again it may answer otherwise: by its batches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +141,9 @@ class QuantizationForecast:
     speedup: Range
     """Baseline's time over this one's, for the same batches; above 1 is faster."""
     p50_s: Range | None = None
+    """Of a lone item, on a machine on which the baseline is as fast as it was beside the pilot."""
     per_s: Range | None = None
+    """Items a second in batches, of the same machine."""
     quality: tuple[QualityForecast, ...] = ()
     """Empty without a pilot."""
     piloted: bool = False
@@ -188,18 +199,36 @@ def forecast(
         )
     return QuantizationForecast(
         **known,  # type: ignore[arg-type]  # five fields of as many types
-        file_bytes=_within(pilot.file_bytes, 0.005),
+        file_bytes=_within(pilot.file_bytes, 0.005 if pilot.few else 0.0),
         memory_bytes=held,
-        speedup=ratio_to_come(pilot.speedups),
-        p50_s=time_to_come(pilot.p50_s),
-        per_s=time_to_come(pilot.per_s),
-        quality=tuple(quality(q, again=pilot.again) for q in pilot.quality),
+        speedup=(speedup := ratio_to_come(pilot.speedups)),
+        p50_s=_times(ratio_to_come(pilot.p50_ratios), pilot.baseline_p50_s),
+        per_s=_times(speedup, pilot.baseline_per_s),
+        quality=tuple(quality(q, again=pilot.again, few=pilot.few) for q in pilot.quality),
         piloted=True,
     )
 
 
+def pilot_items(available: int, *, schemes: int, item_s: float) -> int:
+    """How many of ``available`` items the pilots of so many calibrated ``schemes`` are made with.
+
+    All, as the real build will be, where the rest takes no longer than the budget: the pilot then
+    is the real build, which need not be made again, and nothing is guessed about another. Else few.
+    ``item_s``: of calibrating one scheme on one item.
+
+    >>> pilot_items(150, schemes=1, item_s=0.03), pilot_items(150, schemes=4, item_s=0.03)
+    (150, 16)
+    """
+    more = max(available - FEW_ITEMS, 0)
+    return available if schemes * more * item_s <= _CALIBRATING_S else FEW_ITEMS
+
+
 def _within(value: float, share: float) -> Range:
     return Range(value, value * (1 - share), value * (1 + share))
+
+
+def _times(ratio: Range, unit: float) -> Range:
+    return Range(ratio.value * unit, ratio.low * unit, ratio.high * unit)
 
 
 def file_bytes(bits: int, facts: ModelFacts, source_file_bytes: int) -> int:
@@ -239,22 +268,13 @@ def speedup_by_coverage(scheme: Scheme, covered: float, *, fast: bool) -> Range:
 
 
 def ratio_to_come(ratios: Sequence[float]) -> Range:
-    """The geometric mean that as many interleaved blocks again will show, and its 90 % interval."""
-    return _to_come(ratios, _DRIFT_OF_RATIOS)
+    """The geometric mean that as many interleaved blocks again will show, and its 90 % interval.
 
-
-def time_to_come(times: Sequence[float]) -> Range:
-    """The same of what one build does alone, in another hour."""
-    return _to_come(times, _DRIFT_OF_TIMES)
-
-
-def _to_come(values: Sequence[float], drift: float) -> Range:
-    """Times are products of many causes, so they are summarised as logarithms.
-
-    Student's prediction interval of the mean of as many blocks again, ``t s sqrt(2/n)``, and the
-    drift in between added to its variance. Raises ``Undecided`` with fewer than two blocks.
+    Times are products of many causes, so they are summarised as logarithms: Student's prediction
+    interval of the mean of as many blocks again, ``t s sqrt(2/n)``, and the drift in between added
+    to its variance. Raises ``Undecided`` with fewer than two blocks.
     """
-    seen = np.asarray(values, dtype=np.float64)
+    seen = np.asarray(ratios, dtype=np.float64)
     if len(seen) < 2 or not (np.isfinite(seen) & (seen > 0)).all():
         raise Undecided(
             "a pilot needs at least two blocks with positive times",
@@ -264,16 +284,16 @@ def _to_come(values: Sequence[float], drift: float) -> Range:
     logs = np.log(seen)
     n = len(logs)
     sampling = float(stdtrit(n - 1, 0.95)) * float(logs.std(ddof=1)) * math.sqrt(2 / n)
-    half = math.hypot(sampling, 1.645 * drift)
+    half = math.hypot(sampling, 1.645 * _DRIFT_OF_RATIOS)
     middle = float(logs.mean())
     return Range(math.exp(middle), math.exp(middle - half), math.exp(middle + half))
 
 
-def quality(pilot: QualityPilot, *, again: bool) -> QualityForecast:
+def quality(pilot: QualityPilot, *, again: bool, few: bool = False) -> QualityForecast:
     """What will be measured on all items, from those of the pilot.
 
-    ``again``: of a build that is made anew in the same way. Raises ``Undecided`` with fewer than
-    two values, or any that is not finite.
+    ``again``: of a build that may answer otherwise. ``few``: of one that is calibrated on more.
+    Raises ``Undecided`` with fewer than two values, or any that is not finite.
 
     >>> spotless = QualityPilot("accuracy", Side.LOSS, 0.02, 1.0, (Stratum(1250, (0.0,) * 98),))
     >>> f = quality(spotless, again=True)
@@ -287,7 +307,10 @@ def quality(pilot: QualityPilot, *, again: bool) -> QualityForecast:
             where=f"{pilot.metric}: {len(values)} items",
             fix="run the pilot on more items",
         )
-    found = stratified(pilot.strata, largest=pilot.largest, again=again)
+    found = stratified(pilot.strata, largest=pilot.largest, again=few or again)
+    if few:
+        shift = _SHIFT_OF_FEW * pilot.largest
+        found = replace(found, spread=math.hypot(found.spread, shift))
     low, high = found.interval()
     room = found.mean - pilot.limit if pilot.side is Side.AT_LEAST else pilot.limit - found.mean
     if found.spread > 0:

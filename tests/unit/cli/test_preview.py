@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from headgate.ledger import Store
 from headgate.optimize import preview as preview_module
 from headgate.optimize.forecasts import Figure, Forecast
+from headgate.optimize.luck import Luck, Spread
 from headgate.optimize.preview import Previewed
 from headgate.planning.scorecard import Score
 from headgate.theory.intervals import Range
@@ -25,7 +27,7 @@ SEEN = Forecast(
     "sha256:forecast",
     figures={
         "file_bytes": Figure("size", "bytes", Range(22 * MIB, 22 * MIB, 22 * MIB)),
-        "memory_bytes": Figure("size", "bytes", Range(294 * MIB, 250 * MIB, 338 * MIB)),
+        "memory_bytes": Figure("memory", "bytes", Range(294 * MIB, 250 * MIB, 338 * MIB)),
         "latency_p50": Figure("speed", "s", Range(0.004, 0.0036, 0.0044)),
         "per_s": Figure("speed", "per_s", Range(300.0, 280.0, 320.0)),
         "speedup": Figure("speed", "times", Range(3.1, 2.9, 3.4)),
@@ -114,7 +116,7 @@ def test_what_a_pilot_does_not_tell_of_a_student_is_left_open(
 ) -> None:
     """Its pilots know what it loses and what its training takes, and neither size nor speed."""
     figures = {
-        "training_s": Figure("cost", "s", Range(90.0, 70.0, 120.0)),
+        "training_device_s": Figure("cost", "s", Range(90.0, 70.0, 120.0)),
         "loss of recall@10": Figure("quality", "points", Range(0.03, 0.01, 0.05)),
     }
     student = Forecast(
@@ -127,3 +129,22 @@ def test_what_a_pilot_does_not_tell_of_a_student_is_left_open(
     assert expected.split()[1:5] == ["–", "–", "–", "–"]
     assert "1.0 to 5.0 %" in expected
     assert "no n suffices" not in takes
+
+
+def test_how_much_luck_is_in_a_calibration_is_said_where_it_was_asked_for(
+    cli: Cli, found: list[Previewed]
+) -> None:
+    """Else how to ask."""
+    calibrated = replace(SEEN, calibrated=True)
+    found.append(replace(found[0], forecasts=(calibrated, SKIPPED)))
+    assert "`headgate preview --resamples 3`" in cli("preview", ".").out
+    spread = Spread("recall@10", (0.712, 0.719, 0.715))
+    luck = Luck("int8_static", 150, 3, (spread,), ("recall@10 varies by 0.1",), "sha256:luck")
+    found.append(replace(found[-1], luck=(luck,)))
+    said = cli("preview", ".", "--resamples", "3").out
+    assert "calibrated 3 times on resamples of 150 items" in " ".join(said.split())
+    assert "· recall@10 varies by 0.1" in said
+    assert "--resamples 3`" not in said
+    found.append(found[0])
+    assert "luck" not in cli("preview", ".").out, "nothing is calibrated"
+    assert cli("preview", ".", "--resamples", "1").code == 2

@@ -142,6 +142,7 @@ def trials_of(
     *contracts: Contract,
     budget_s: float | None = None,
     previewed_s: float = 0.0,
+    piloted: Mapping[str, SpeedBlocks] | None = None,
 ) -> Trials:
     """A search over ``candidates`` for a job of which only the recorder is real.
 
@@ -179,4 +180,5 @@ def trials_of(
         cast("Baseline", baseline),
         candidates,
         previewed_s,
+        piloted or {},
     )

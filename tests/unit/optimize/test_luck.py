@@ -14,10 +14,10 @@ import pytest
 from headgate.engines.probe import read_profile
 from headgate.objects import Action, Axis, Bound, Build, Contract, parse
 from headgate.optimize.inputs import Inputs
-from headgate.optimize.luck import Spread, calibration_luck, warnings
+from headgate.optimize.luck import Luck, Spread, calibration_luck, known_luck, warnings
 from headgate.optimize.making import Maker
 from headgate.optimize.making.quantized import quantized
-from headgate.optimize.measure import Behaviour
+from headgate.optimize.measure import Behaviour, measure_quality
 from headgate.optimize.models import Source
 from headgate.optimize.recorder import Recorder
 from headgate.quantization import INT8_STATIC_QDQ
@@ -57,14 +57,38 @@ def maker(recorder: Recorder, tmp_path: Path) -> Maker:
     inputs = SimpleNamespace(
         calibrate=calibrate, versions={"evaluate": version, "calibrate": texts}
     )
-    return Maker(recorder, Source(build, {}, "made"), cast("Inputs", inputs), read_profile(), ())
+    promised = (
+        contract("recall@10", Bound.NOT_BELOW_CURRENT_BY, 0.02),
+        contract("agreement@10", Bound.AT_LEAST, 0.6),
+        contract("latency_p95", Bound.AT_MOST, 0.1),
+    )
+    return Maker(
+        recorder, Source(build, {}, "made"), cast("Inputs", inputs), read_profile(), promised
+    )
+
+
+def luck(maker: Maker, resamples: int) -> Luck:
+    current, _ = measure_quality(
+        maker.recorder,
+        maker.source.build,
+        BEHAVIOUR,
+        dataset=maker.inputs.versions["evaluate"],
+        split="evaluate",
+    )
+    return calibration_luck(
+        maker, BEHAVIOUR, "int8_static_qdq", current=current, own={}, resamples=resamples
+    )
 
 
 def test_each_resample_is_made_and_judged_of_its_own(maker: Maker) -> None:
-    """Three calibrations that draw other items, three judgements, and their lineage."""
-    spreads = calibration_luck(maker, BEHAVIOUR, "int8_static_qdq", resamples=3)
-    assert set(spreads) == {"recall@10", "mrr@10"}
-    assert all(len(s.means) == 3 and s.sd >= 0 for s in spreads.values())
+    """Three calibrations that draw other items, three judgements of what is promised of quality,
+    and their lineage."""
+    found = luck(maker, 3)
+    assert [s.metric for s in found.spreads] == ["recall@10", "agreement@10"]
+    assert all(len(s.means) == 3 and s.sd >= 0 for s in found.spreads)
+    assert found.describe().startswith(
+        "int8_static_qdq, calibrated 3 times on resamples of 30 items: recall@10 between "
+    )
     made = [run for run in maker.recorder.runs if run.name == "quantize"]
     found = [maker.recorder.store.get(run.entry).body["u"]["calibrate"] for run in made]
     assert len(set(found)) == 3
@@ -75,16 +99,27 @@ def test_each_resample_is_made_and_judged_of_its_own(maker: Maker) -> None:
 
 def test_the_same_seed_draws_the_same(maker: Maker) -> None:
     """Asked again nothing is executed, and the answer is the same."""
-    first = calibration_luck(maker, BEHAVIOUR, "int8_static_qdq", resamples=2)
+    first = luck(maker, 2)
     before = len(maker.recorder.runs)
-    assert calibration_luck(maker, BEHAVIOUR, "int8_static_qdq", resamples=2) == first
+    assert luck(maker, 2) == first, "its entry, too"
     assert all(run.reused for run in maker.recorder.runs[before:])
 
 
+def test_the_last_answer_about_the_same_model_and_data_is_known(maker: Maker) -> None:
+    """For a report; of another candidate, or other calibration data, nothing is."""
+    assert known_luck(maker, "int8_static_qdq") is None
+    found = luck(maker, 2)
+    assert known_luck(maker, "int8_static_qdq") == found
+    assert known_luck(maker, "int8_static") is None
+    versions = {**maker.inputs.versions, "calibrate": "sha256:other"}
+    others = cast("Inputs", SimpleNamespace(calibrate=(), versions=versions))
+    assert known_luck(replace(maker, inputs=others), "int8_static_qdq") is None
+
+
 def test_another_seed_draws_others(maker: Maker, new_recorder: NewRecorder) -> None:
-    calibration_luck(maker, BEHAVIOUR, "int8_static_qdq", resamples=2)
+    luck(maker, 2)
     other = replace(maker, recorder=new_recorder(seed=1))
-    calibration_luck(other, BEHAVIOUR, "int8_static_qdq", resamples=2)
+    luck(other, 2)
     drawn = [
         {
             m.recorder.store.get(r.entry).body["u"]["calibrate"]
@@ -98,7 +133,7 @@ def test_another_seed_draws_others(maker: Maker, new_recorder: NewRecorder) -> N
 
 def test_one_resample_has_no_spread(maker: Maker) -> None:
     with pytest.raises(ValueError, match="two resamples"):
-        calibration_luck(maker, BEHAVIOUR, "int8_static_qdq", resamples=1)
+        luck(maker, 1)
 
 
 def contract(metric: str, bound: Bound, limit: float) -> Contract:
@@ -109,8 +144,8 @@ def contract(metric: str, bound: Bound, limit: float) -> Contract:
 
 def test_a_spread_above_a_third_of_the_margin_warns() -> None:
     """An SD of 0.01 against a margin of 0.02, not against 0.04, and not against a fixed floor."""
-    spreads = {"recall@10": Spread("recall@10", (0.69, 0.70, 0.71))}
-    assert spreads["recall@10"].sd == pytest.approx(0.01)
+    spreads = [Spread("recall@10", (0.69, 0.70, 0.71))]
+    assert spreads[0].sd == pytest.approx(0.01)
     margin = Bound.NOT_BELOW_CURRENT_BY
     (said,) = warnings(spreads, [contract("recall@10", margin, 0.02)])
     assert "recall@10 varies by 0.01" in said

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -17,12 +18,20 @@ from headgate.ledger import Store
 from headgate.objects import Action, Bound, Contract
 from headgate.optimize import pilots as pilots_module
 from headgate.optimize import preview as preview_module
-from headgate.optimize.forecasts import Forecast, read_scorecard
+from headgate.optimize import scoring as scoring_module
+from headgate.optimize.blocks import BlockTimes, SpeedBlocks
+from headgate.optimize.forecasts import (
+    Figure,
+    Forecast,
+    keep_forecast,
+    keep_truth,
+    read_scorecard,
+)
 from headgate.optimize.job import Job, open_job
-from headgate.optimize.preview import HOPELESS, preview
+from headgate.optimize.preview import HOPELESS, PILOT_S, preview
 from headgate.optimize.progress import Silent
 from headgate.optimize.rules import Rules
-from headgate.optimize.scoring import hold_to_forecasts
+from headgate.optimize.scoring import hold_to_forecasts, measured_of, weighed
 from headgate.optimize.searching import Trials
 from headgate.optimize.stages import Baseline, Tried, measure_baseline
 from headgate.optimize.student_forecasts import StudentForecast
@@ -89,7 +98,7 @@ def measured(here: Path) -> Iterator[tuple[Job, Baseline]]:
 
 
 @pytest.fixture(autouse=True)
-def weighed(monkeypatch: pytest.MonkeyPatch) -> None:
+def nothing_is_weighed(monkeypatch: pytest.MonkeyPatch) -> None:
     """No process is started to weigh a build: that takes seconds, and has a test of its own."""
     monkeypatch.setattr(preview_module, "pilot_memory", lambda job, build: (10**8, None))
 
@@ -126,13 +135,16 @@ def student_forecast(**changes: object) -> StudentForecast:
 
 
 def look(
-    measured: tuple[Job, Baseline], *candidates: str, **changes: object
+    measured: tuple[Job, Baseline],
+    *candidates: str,
+    pilot_s: float = PILOT_S,
+    **changes: object,
 ) -> dict[str, Forecast]:
     """The forecasts where nothing is missing but what ``changes`` take away."""
     job, baseline = measured
     config = replace(job.config, candidates=candidates or job.config.candidates)
     changed = replace(job, config=config, **changes)  # type: ignore[arg-type]  # a test's own
-    return {f.name: f for f in preview(changed, baseline)}
+    return {f.name: f for f in preview(changed, baseline, pilot_s=pilot_s).forecasts}
 
 
 def test_a_pilot_forecasts_all_that_will_be_measured(measured: tuple[Job, Baseline]) -> None:
@@ -165,7 +177,8 @@ def test_the_forecast_is_one_entry_however_often_it_is_asked_for(
     assert second.entry == first.entry
     assert all(run.reused for run in job.recorder.runs[before:])
     body = job.store.get(first.entry).body
-    assert body["model"] == job.source.build.version
+    assert body["of"]["model"] == job.source.build.version
+    assert body["of"]["code"].startswith("sha256:")
     assert body["figures"]["loss of recall@10"]["about"] == "quality"
 
 
@@ -178,24 +191,134 @@ def wholly(job: Job, baseline: Baseline, forecast: Forecast) -> Tried:
     return replace(made, speed=trials._blocks([made], 9)[forecast.name])
 
 
-def test_the_truth_is_joined_to_the_forecast_once(measured: tuple[Job, Baseline]) -> None:
-    """Each figure that was forecast and is measured becomes a score, which the scorecard counts."""
+@pytest.fixture
+def small_pilots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where they may look at no more than the least, that is twenty of the sixty queries."""
+    monkeypatch.setattr(pilots_module, "_LEAST_ITEMS", 20)
+
+
+@pytest.mark.usefixtures("small_pilots")
+def test_the_truth_is_joined_to_the_forecast_once(
+    measured: tuple[Job, Baseline], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each figure that was forecast and is measured becomes a score, which the scorecard counts;
+    of memory, that of the one candidate that is worth weighing."""
+    monkeypatch.setattr(scoring_module, "pilot_memory", lambda job, build: (10**8, RUN))
     job, baseline = measured
-    found = look(measured)
-    tried = wholly(job, baseline, found["int8_dynamic"])
+    found = look(measured, pilot_s=0.0)
+    tried = [wholly(job, baseline, found["int8_dynamic"])]
+    assert weighed(job, tried, "another") == tuple(tried)
     for _ in range(2):
-        hold_to_forecasts(job, baseline, [tried])
-    entry = found["int8_dynamic"].entry
-    scored = {e.body["metric"]: e.body for e in job.store.entries("score")}
-    assert len(list(job.store.entries("score"))) == len(scored) == 6  # nothing weighs a candidate
-    assert {body["forecast"] for body in scored.values()} == {entry}
-    assert scored["file_bytes"]["held"]
-    assert scored["loss of recall@10"]["held"]
-    assert {(s.about, s.n) for s in read_scorecard(job.store)} == {
-        ("size", 1),
-        ("speed", 3),
-        ("quality", 2),
+        hold_to_forecasts(job, baseline, weighed(job, tried, "int8_dynamic"))
+    scores = scores_of(job.store, found["int8_dynamic"])
+    assert Counter(body["about"] for body in scores) == {
+        "memory": 1,
+        "speed": 2,  # throughput is the speed-up in another unit
+        "quality": 2,
     }
+    assert len({body["of"] for body in scores}) == len(scores)
+    of = {body["metric"]: body for body in scores}
+    assert of["memory_bytes"]["truth"] == 10**8
+    assert of["loss of recall@10"]["held"]
+
+
+def scores_of(store: Store, forecast: Forecast) -> list[Mapping[str, Any]]:
+    return [e.body for e in store.entries("score") if e.body["forecast"] == forecast.entry]
+
+
+def test_what_the_preview_measured_of_the_very_build_was_no_forecast(
+    measured: tuple[Job, Baseline],
+) -> None:
+    """So few items are evaluated at once, and not again; that it comes out so is no credit."""
+    job, baseline = measured
+    found = look(measured)["int8_dynamic"]
+    assert found.figures["loss of recall@10"].known
+    before = len(job.recorder.runs)
+    tried = wholly(job, baseline, found)
+    (whole,) = [r for r in job.recorder.runs[before:] if r.name == "measure.quality"]
+    assert whole.reused
+    hold_to_forecasts(job, baseline, [tried])
+    assert {s["metric"] for s in scores_of(job.store, found)} == {"latency_p50", "speedup"}
+
+
+def test_a_machine_that_is_slower_by_now_is_no_error_of_the_forecast(
+    measured: tuple[Job, Baseline],
+) -> None:
+    """The truth is what the candidate takes beside the baseline, at the pace of the pilots."""
+    job, baseline = measured
+    found = look(measured)["int8_dynamic"]
+    tried = wholly(job, baseline, found)
+    assert tried.speed is not None
+    slow = replace(tried, speed=slower(tried.speed, 3.0))
+    first, then = ({m: v for m, v, _ in measured_of(job, baseline, t)} for t in (tried, slow))
+    for metric in ("latency_p50", "speedup"):
+        assert then[metric] == pytest.approx(first[metric])
+
+
+def slower(speed: SpeedBlocks, times: float) -> SpeedBlocks:
+    """The same on a machine that takes so many times as long for everything."""
+
+    def slowed(each: BlockTimes) -> BlockTimes:
+        return BlockTimes(tuple(times * s for s in each.latencies_s), times * each.batched_s)
+
+    return replace(speed, blocks=tuple(tuple(map(slowed, row)) for row in speed.blocks))
+
+
+def met(
+    store: Store, name: str, about: str, truth: float, *, said: str = "", e: str = "here"
+) -> list[tuple[int, int]]:
+    """(how many, how many held) once a forecast of 1 to 3 has met ``truth``."""
+    figures = {"it": Figure(about, "bytes", Range(2.0, 1.0, 3.0))}
+    forecast = Forecast(name, "", said, (), "", figures=figures)
+    entry = keep_forecast(store, forecast, of={"endpoint": "docs", "e": e}, detail={})
+    keep_truth(store, replace(forecast, entry=entry), "it", truth, run="sha256:run")
+    return [(s.n, s.held) for s in read_scorecard(store)]
+
+
+def test_the_same_measured_anew_is_one_comparison(store: Store) -> None:
+    """Another forecast of the same thing, and its truth again: as the last time, and once."""
+    assert met(store, "bf16", "memory", 2.0) == [(1, 1)]
+    assert met(store, "bf16", "memory", 9.0, said="anew") == [(1, 0)]
+    assert met(store, "bf16", "memory", 2.0, e="elsewhere") == [(2, 1)]
+    assert met(store, "int8_static", "memory", 2.0) == [(3, 2)]
+
+
+def test_a_student_is_trained_once_for_all_its_precisions(store: Store) -> None:
+    """What that took meets the forecasts of all of them, and is one comparison."""
+    assert met(store, "student3", "cost", 2.0) == [(1, 1)]
+    assert met(store, "student3_int8_static", "cost", 2.0) == [(1, 1)]
+    assert met(store, "student4", "cost", 2.0) == [(2, 2)]
+
+
+CALIBRATED = ("int8_static_qdq",)
+
+
+def test_a_pilot_that_is_the_real_build_is_not_made_again(measured: tuple[Job, Baseline]) -> None:
+    """Calibrating in full takes little here: the search finds build and times on record."""
+    job, baseline = measured
+    config = replace(job.config, candidates=CALIBRATED)
+    outlook = preview(replace(job, config=config), baseline)
+    (found,) = outlook.forecasts
+    assert set(outlook.speed) == {"fp32", "int8_static_qdq"}
+    assert found.figures["file_bytes"].known
+    before = len(job.recorder.runs)
+    wholly(job, baseline, found)
+    (made,) = [run for run in job.recorder.runs[before:] if run.name == "quantize"]
+    assert made.reused
+
+
+def test_where_calibrating_takes_long_the_pilot_has_few_items_and_another_name(
+    measured: tuple[Job, Baseline], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is another build than the one to come, and its interval says so."""
+    monkeypatch.setattr(preview_module, "_PASSES_A_SAMPLE", 1e9)
+    job, baseline = measured
+    config = replace(job.config, candidates=CALIBRATED)
+    outlook = preview(replace(job, config=config), baseline)
+    (found,) = outlook.forecasts
+    assert set(outlook.speed) == {"fp32", "int8_static_qdq, calibrated on 16"}
+    assert not found.figures["file_bytes"].known
+    assert not found.figures["loss of recall@10"].known
 
 
 def test_what_will_almost_certainly_break_its_contract_is_not_tried(
@@ -222,7 +345,7 @@ def test_a_pilot_that_fails_says_why(
 ) -> None:
     """One candidate that cannot be made must not cost the others."""
 
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise EngineError("an operator is missing", where="model.onnx")
 
     monkeypatch.setattr(pilots_module, "make_build", broken)
@@ -308,7 +431,7 @@ def test_what_cannot_be_made_is_skipped_with_its_reason(
     why: dict[str, str],
 ) -> None:
     """The others are still looked at, in the order of the file; a skipped one promises nothing."""
-    monkeypatch.setattr(preview_module, "make_pilots", lambda job, names: [])
+    monkeypatch.setattr(preview_module, "make_pilots", lambda job, names, **_: [])
     job, _ = measured
     encoder = {} if lacking == "encoder" else {"config.json": "sha256:config"}
     found = look(
@@ -352,8 +475,8 @@ def test_a_student_s_own_figures_are_those_of_its_pilots(measured: tuple[Job, Ba
     own, smaller = found["student3"], found["student3_int8_dynamic"]
     assert own.preview == smaller.preview == "distillation"
     assert own.figures["loss of recall@10"].range == Range(0.03, 0.01, 0.05)
-    assert own.figures["training_s"].range.value == own.cost_s == 90.0
-    assert list(smaller.figures) == ["training_s"]
+    assert own.figures["training_device_s"].range.value == own.cost_s == 90.0
+    assert list(smaller.figures) == ["training_device_s"]
     assert own.meets == 0.3
     assert own.advice == "doubtful"
     assert "3.0 % of recall@10 lost (1.0 % to 5.0 %)" in own.expected

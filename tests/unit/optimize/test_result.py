@@ -239,7 +239,7 @@ def test_what_was_found_of_the_evidence_is_among_the_notes() -> None:
         "expected": {"value": 0.0, "low": -0.01, "high": 0.01},
         "truth": 0.02,
     }
-    scores += [SimpleNamespace(body=missed)] * 5
+    scores += [SimpleNamespace(body={**missed, "of": f"sha256:{k}"}) for k in range(5)]
     *_, said = _notes(cast("Job", job), cast("Baseline", baseline), (), None, Audited())
     assert said.startswith("Forecasts of quantization, quality: 0 of the last 5 intervals held")
     assert said.endswith("not to be trusted.")

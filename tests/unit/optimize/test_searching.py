@@ -126,12 +126,18 @@ class Start:
         forecasts: Sequence[Forecast] = (),
         budget_s: float | None = None,
         previewed_s: float = 0.0,
+        piloted: SpeedBlocks | None = None,
     ) -> Searched:
         lab.install(self.patch)
         named = {f.name: f for f in (forecasts or map(forecast, lab.batched_s))}
         candidates = {name: Tried(name, f) for name, f in named.items()}
         trials = trials_of(
-            self.recorder, candidates, *contracts, budget_s=budget_s, previewed_s=previewed_s
+            self.recorder,
+            candidates,
+            *contracts,
+            budget_s=budget_s,
+            previewed_s=previewed_s,
+            piloted=dict.fromkeys(piloted.names, piloted) if piloted is not None else None,
         )
         trials.follow()
         return trials.searched()
@@ -181,6 +187,19 @@ def test_what_cannot_win_is_not_paid_for(search: Start) -> None:
     assert found.winner.name == "int8_static"
     bf16 = next(t for t in found.tried if t.name == "bf16")
     assert bf16.speed is not None, "what its pilot showed is shown"
+
+
+def test_what_the_preview_timed_is_not_timed_again(search: Start) -> None:
+    """Where it timed the very builds, which have the candidates' names."""
+    seen = {"fp32": 1.0, "bf16": 0.9, "int8_static": 0.3, "int8_dynamic": 0.5}
+    lab = Lab({"bf16": 0.9, "int8_static": 0.3}, {"int8_static": 1e-3})
+    found = search(lab, piloted=speed(seen, blocks=4))
+    assert [a for a in lab.asked if "blocks" in a] == ["9 blocks fp32 int8_static"]
+    assert reasons(found) == {"bf16": "predicted to cost 3.00 times as much as int8_static"}
+    small = {"fp32": 1.0, "bf16": 0.9, "int8_static, calibrated on 16": 0.3}
+    again = Lab({"bf16": 0.9, "int8_static": 0.3}, {"int8_static": 1e-3})
+    search(again, piloted=speed(small, blocks=4))
+    assert "3 blocks fp32 int8_static" in again.asked
 
 
 def test_what_the_preview_skips_is_not_even_made(search: Start) -> None:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import count
+
 import pytest
 
 from headgate.objects import Action
 from headgate.planning.scorecard import LOOKS_BACK, Met, scorecard
 from headgate.theory.intervals import Range
 
+NUMBERS = count()
+
 
 def met(held: int, missed: int, about: str = "quality", preview: str = "quantization") -> list[Met]:
     """The misses come first."""
     unit = Range(0.0, -1.0, 1.0)
     return [
-        *(Met(preview, about, unit, 2.0) for _ in range(missed)),
-        *(Met(preview, about, unit, -1.0) for _ in range(held)),
+        Met(f"forecast {next(NUMBERS)}", preview, about, unit, 2.0 if k < missed else -1.0)
+        for k in range(missed + held)
     ]
 
 
@@ -41,6 +46,16 @@ def test_only_the_last_twenty_count() -> None:
     """A preview that was mended earns its trust back."""
     (score,) = scorecard([*met(0, 30), *met(20, 0)])
     assert (score.n, score.held, score.trusted) == (LOOKS_BACK, 20, True)
+
+
+def test_the_same_forecast_met_again_is_no_other_evidence() -> None:
+    """Measured anew it counts as it was the last time, however often it is."""
+    (one,) = met(1, 0)
+    again = [replace(one, truth=2.0) for _ in range(30)]
+    (score,) = scorecard([*met(3, 0), one, *again])
+    assert (score.n, score.held) == (4, 3)
+    (mended,) = scorecard([one, *again, one])
+    assert (mended.n, mended.held) == (1, 1)
 
 
 def test_previews_and_kinds_of_figures_are_scored_apart() -> None:

@@ -19,14 +19,15 @@ from headgate.quantization import (
     forecast,
 )
 from headgate.quantization.preview import (
+    FEW_ITEMS,
     Pilot,
     QualityPilot,
     Side,
     file_bytes,
     memory_bytes,
+    pilot_items,
     quality,
     ratio_to_come,
-    time_to_come,
 )
 from headgate.theory.strata import Stratum
 
@@ -138,10 +139,12 @@ def test_memory_is_forecast_within_fifteen_percent() -> None:
 
 PILOT = Pilot(
     file_bytes=23_000_000,
-    p50_s=(0.004, 0.0041, 0.0039, 0.004),
-    per_s=(300.0, 310.0, 290.0, 305.0),
+    p50_ratios=(0.4, 0.41, 0.39, 0.4),
     speedups=(3.0, 3.1, 2.9, 3.0),
+    baseline_p50_s=0.01,
+    baseline_per_s=100.0,
     quality=(),
+    few=False,
     again=True,
 )
 
@@ -166,7 +169,9 @@ def test_a_pilot_settles_size_speed_and_quality() -> None:
     assert f.file_bytes.holds(23_000_000)
     assert 2.7 < f.speedup.low < 3 < f.speedup.high < 3.3
     assert f.p50_s is not None
-    assert f.p50_s.holds(0.004)
+    assert 0.0037 < f.p50_s.low < 0.004 < f.p50_s.high < 0.0043
+    assert f.per_s is not None
+    assert f.per_s.low == pytest.approx(100 * f.speedup.low)
     (loss,) = f.quality
     assert loss.range.low < 0 < loss.range.high < 0.04
     assert f.meets is not None
@@ -241,12 +246,40 @@ def test_a_spotless_pilot_is_no_proof() -> None:
     assert many.meets > 0.999
 
 
-def test_times_drift_more_than_ratios() -> None:
-    """The same blocks: what a machine does from hour to hour cancels in a ratio."""
-    blocks = (1.0, 1.01, 0.99, 1.0)
-    time, ratio = time_to_come(blocks), ratio_to_come(blocks)
-    assert time.low < ratio.low < 1 < ratio.high < time.high
-    assert time.high < 1.2
+def test_even_blocks_leave_a_drift_and_uneven_ones_are_wider() -> None:
+    """3 % from hour to hour, however alike four blocks were."""
+    even, uneven = ratio_to_come((2.0,) * 4), ratio_to_come((1.8, 2.2, 1.9, 2.1))
+    assert even.high / even.value == pytest.approx(1.05, rel=0.005)
+    assert uneven.high / uneven.value > even.high / even.value
+
+
+def test_a_pilot_is_the_real_build_where_the_rest_costs_little() -> None:
+    """All items or few, by what those between them take for all schemes together."""
+    assert pilot_items(150, schemes=2, item_s=15 / 134 / 2 - 1e-6) == 150
+    assert pilot_items(150, schemes=2, item_s=15 / 134 / 2 + 1e-6) == FEW_ITEMS
+    assert pilot_items(150, schemes=0, item_s=100.0) == 150, "nothing is calibrated"
+    assert pilot_items(FEW_ITEMS, schemes=9, item_s=100.0) == FEW_ITEMS
+
+
+def test_what_is_the_build_itself_has_its_size() -> None:
+    """Of a pilot on few items half a per cent is left open."""
+    sizes = [
+        forecast(
+            INT8_STATIC, MINILM, VNNI, source_file_bytes=FILE_BYTES, fp32_memory_bytes=1, pilot=p
+        ).file_bytes
+        for p in (PILOT, replace(PILOT, few=True))
+    ]
+    assert (sizes[0].low, sizes[0].high) == (23_000_000, 23_000_000)
+    assert sizes[1].low < 23_000_000 < sizes[1].high
+
+
+def test_calibrated_on_few_it_may_lose_more_or_less() -> None:
+    """Whatever its items say: they are another build's."""
+    pilot = flips(0, 0, 1250, of=1250)
+    same, other = quality(pilot, again=False), quality(pilot, again=False, few=True)
+    assert (same.range.low, same.range.high) == (0.0, 0.0)
+    assert other.range.low < -0.005 < 0.005 < other.range.high
+    assert same.meets == 1 > other.meets
 
 
 @pytest.mark.parametrize("bad", [(0.0,), (0.0, float("nan"))])
