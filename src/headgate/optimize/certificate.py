@@ -13,6 +13,7 @@ from typing import Any
 from headgate.engines.products import read_products
 from headgate.ledger import Store, hold
 from headgate.objects import (
+    CASCADE,
     Artifact,
     Axis,
     Build,
@@ -21,9 +22,11 @@ from headgate.objects import (
     parse,
 )
 from headgate.optimize.blocks import SpeedBlocks
+from headgate.optimize.cascades import share_of_items
 from headgate.optimize.golden import golden_answers
 from headgate.optimize.job import Job
 from headgate.optimize.measure import Invariance
+from headgate.optimize.served import as_json
 from headgate.optimize.stages import Baseline, Certificate, Tried
 from headgate.planning import CANDIDATES
 from headgate.quantization.certificate import BuildCertificate, Golden, Kernels, SpeedClaim
@@ -107,16 +110,27 @@ def certify_builds(
 
 
 def speed_claim(job: Job, name: str, build: Build, speed: SpeedBlocks) -> SpeedClaim:
-    """How the candidate ``name`` compared with the baseline, and why it is not faster if so."""
-    speedup = speed.speedup(build.name)
+    """How the candidate ``name`` compared with the baseline, and why it is not faster if so.
+
+    How fast a cascade is depends on which items it is asked. It was timed on few of the workload's:
+    where more of all escalate, its teacher is counted for these as well.
+    """
+    escalated, more = None, 0.0
+    if build.engine == CASCADE:
+        asked = job.escalated(build)
+        timed = parse(job.store.read(job.store.get(speed.run.entry).body["u"]["items"]))
+        escalated = float(asked.mean())
+        more = max(0.0, escalated - share_of_items(timed, as_json(job.queries), asked))
+    speedup = speed.speedup(build.name, asked_more=more)
     slow = why_slow(
         speedup,
         item_s=speed.baseline_item_s,
         products=read_products(build, job.store.path_of),
         fast_with=CANDIDATES[name].scheme.fast_with,
         flags=job.profile.flags,
+        escalated=escalated,
     )
-    return SpeedClaim(speedup, job.cores, speed.run.entry, slow)
+    return SpeedClaim(speedup, job.cores, speed.run.entry, slow, escalated)
 
 
 def _issue(

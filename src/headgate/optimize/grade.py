@@ -90,7 +90,7 @@ def grade(recorder: Recorder, run: Entry, done: Replayed) -> Graded | None:
         try:
             asked = _asked(store, _made_of(recorder, others))
         except InputError as error:
-            return _unknown(error.what, error.fix)
+            return _unknown(error.what, error.fix or _MEASURE)
     if asked is None:
         return _unknown("nothing on record answers with them", _MEASURE)
     found, remade = asked

@@ -88,6 +88,9 @@ class SpeedClaim:
     """The ledger entry of the run that timed them."""
     slow: Slow | None
     """Why the speed-up counts for nothing; None where it counts."""
+    escalated_share: float | None = None
+    """Of the workload's requests, that a cascade asks its teacher about; None of all else. Where
+    fewer of the timed items escalate, the rest is in the speed-up."""
 
 
 @dataclass(frozen=True, slots=True)
