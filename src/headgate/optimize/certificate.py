@@ -29,7 +29,13 @@ from headgate.optimize.measure import Invariance
 from headgate.optimize.served import as_json
 from headgate.optimize.stages import Baseline, Certificate, Tried
 from headgate.planning import CANDIDATES
-from headgate.quantization.certificate import BuildCertificate, Golden, Kernels, SpeedClaim
+from headgate.quantization.certificate import (
+    BuildCertificate,
+    Golden,
+    Kernels,
+    RequestsLearnt,
+    SpeedClaim,
+)
 from headgate.quantization.speed import why_slow
 from headgate.runtime.certified import CERTIFICATE
 
@@ -91,6 +97,7 @@ def certify_builds(
                     rests_on=_judged_by(t.decision),
                     decision=t.decision_run.entry,
                     claim=speed_claim(job, t.name, t.build, t.speed),
+                    learnt_from=_learnt_from(job, t.name),
                 )
             )
     if winner is not None:
@@ -104,6 +111,7 @@ def certify_builds(
                 rests_on=_judged_by(judged.decision),
                 decision=judged.run.entry,
                 claim=speed_claim(job, candidate.name, judged.build, candidate.speed),
+                learnt_from=_learnt_from(job, candidate.name),
             )
         )
     return {one.certificate.build: one for one in issued}
@@ -133,6 +141,14 @@ def speed_claim(job: Job, name: str, build: Build, speed: SpeedBlocks) -> SpeedC
     return SpeedClaim(speedup, job.cores, speed.run.entry, slow, escalated)
 
 
+def _learnt_from(job: Job, name: str) -> RequestsLearnt | None:
+    """Of the student in the candidate ``name``, where it learnt from the workload's requests."""
+    own = job.inputs.own_requests
+    if own is None or CANDIDATES[name].student is None:
+        return None
+    return RequestsLearnt(own.permission.allowed_by, own.permission.why, own.entry)
+
+
 def _issue(
     job: Job,
     build: Build,
@@ -141,6 +157,7 @@ def _issue(
     rests_on: tuple[str, ...],
     decision: str | None = None,
     claim: SpeedClaim | None = None,
+    learnt_from: RequestsLearnt | None = None,
 ) -> Issued:
     """``build`` must be what the job measured, in this environment."""
     items = str(job.store.get(invariance.run.entry).body["u"]["items"])
@@ -158,6 +175,7 @@ def _issue(
         decision=decision,
         rests_on=rests_on,
         speed=claim,
+        learnt_from=learnt_from,
         seed=job.recorder.seed,
     )
     return keep_certificate(job.store, job.config.endpoint, job.recorder.owner, certificate)

@@ -22,7 +22,7 @@ from headgate.objects import (
 )
 from headgate.quantization.speed import Slow, Speedup
 
-__all__ = ["BuildCertificate", "Golden", "Kernels", "SpeedClaim", "differs"]
+__all__ = ["BuildCertificate", "Golden", "Kernels", "RequestsLearnt", "SpeedClaim", "differs"]
 
 _ENGINES = ("onnxruntime", "openvino")
 _TOKENIZER = "tokenizers"
@@ -94,6 +94,16 @@ class SpeedClaim:
 
 
 @dataclass(frozen=True, slots=True)
+class RequestsLearnt:
+    """Who allowed that the workload's own requests were learnt from, and why."""
+
+    allowed_by: str
+    why: str
+    entry: str
+    """The ledger entry of the run that took them from the log."""
+
+
+@dataclass(frozen=True, slots=True)
 class BuildCertificate:
     """A build on a machine: where it answers so, how much on its neighbours, and how fast."""
 
@@ -115,6 +125,8 @@ class BuildCertificate:
     """Ledger entries: of the measurements of its quality and its batch invariance."""
     speed: SpeedClaim | None
     """None for the baseline itself, and where it was not compared on this machine."""
+    learnt_from: RequestsLearnt | None = None
+    """Where a student in it learnt from the workload's own requests; None of all else."""
     seed: int = 0
     """Of the batches that the invariance was seen in."""
     first: str | None = None

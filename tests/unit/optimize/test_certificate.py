@@ -48,7 +48,7 @@ class Judged:
             SimpleNamespace(
                 store=self.store, recorder=self.recorder, profile=HERE, cores=2,
                 behaviour=Behaviour("embed", False, None, None, {"own": {}}),
-                config=SimpleNamespace(endpoint="docs"),
+                config=SimpleNamespace(endpoint="docs"), inputs=SimpleNamespace(own_requests=None),
             ),
         )  # fmt: skip
 
