@@ -19,6 +19,7 @@ from headgate.optimize.entrants import PILOT_BLOCKS, cost_of, entrant_of, open_s
 from headgate.optimize.forecasts import Forecast
 from headgate.planning import Cost, Level, Told
 from headgate.release import Blocks, Samples, decide
+from headgate.theory.intervals import log_ratios
 
 __all__ = ["TRUTHS", "VARIANTS", "false_winners"]
 
@@ -87,5 +88,4 @@ def _cost(samples: Mapping[str, Samples], blocks: int) -> Cost:
     """From the first of the blocks."""
     of = samples["cost"]
     assert isinstance(of, Blocks)
-    pairs = zip(of.candidate[:blocks], of.current[:blocks], strict=True)
-    return cost_of([ours / theirs for ours, theirs in pairs])
+    return cost_of(log_ratios(zip(of.current[:blocks], of.candidate[:blocks], strict=True)))

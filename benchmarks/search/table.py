@@ -119,7 +119,7 @@ class World:
                 return Told(asked, None, ("latency_p95",), seconds=seconds)
             return Told(asked, Cost(self.log(asked.build, cost)), seconds=seconds)
         noise = self._rng(asked.level.name, asked.build).normal(0, _BLOCK_SD, _BLOCKS[asked.level])
-        cost_ = cost_of(np.exp(self.at.block_log(asked.build) + noise).tolist())
+        cost_ = cost_of((self.at.block_log(asked.build) + noise).tolist())
         if asked.level is Level.PILOT:
             return Told(asked, cost_, seconds=self.at.builds[asked.build].making_s + _PILOT_S)
         broken = () if self.keeps(asked.build) else (QUALITY,)

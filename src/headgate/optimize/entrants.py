@@ -85,8 +85,7 @@ def mended_of(plain: Entrant, cost: Cost) -> Entrant:
     )
 
 
-def cost_of(ratios: Sequence[float]) -> Cost:
-    """From blocks: in each, the time of a build over that of the baseline's."""
-    logs = [math.log(ratio) for ratio in ratios]
+def cost_of(logs: Sequence[float]) -> Cost:
+    """From blocks: in each, the logarithm of a build's time over that of the baseline's."""
     sd = max(statistics.stdev(logs), _BLOCK_SD)
     return Cost(statistics.fmean(logs), sd / math.sqrt(len(logs)))

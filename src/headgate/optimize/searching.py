@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from headgate.errors import EngineError
-from headgate.objects import Axis, Build, Contract, Verdict, jsonable
+from headgate.objects import CASCADE, Axis, Build, Contract, Verdict, jsonable
 from headgate.optimize.admission import admit
 from headgate.optimize.blocks import SpeedBlocks, measure_beside
 from headgate.optimize.code import code_digest
@@ -30,7 +30,6 @@ from headgate.optimize.entrants import (
     open_search,
 )
 from headgate.optimize.evidence import gather
-from headgate.optimize.forecasts import Forecast
 from headgate.optimize.gate import judge_candidate
 from headgate.optimize.job import Job
 from headgate.optimize.kept_index import measure_kept_index
@@ -54,8 +53,10 @@ from headgate.planning import (
     Told,
 )
 from headgate.quantization import INT8_STATIC
+from headgate.quantization.speed import LEAST_GAIN
 from headgate.release import ClassLabel, judge
 from headgate.scheduling import instance_plans
+from headgate.theory.intervals import log_ratios
 
 __all__ = ["Searched", "Trials", "search_candidates"]
 
@@ -188,9 +189,14 @@ class Trials:
             if t.build is None:
                 yield Told(a, None, why=t.skipped)
                 continue
-            t = self._judged_early(replace(t, speed=speed[t.build.name]))
+            t = replace(t, speed=speed[t.build.name])
+            t = replace(t, skipped=_not_worth_it(t))
+            if t.skipped:
+                yield Told(a, None, why=t.skipped)
+            else:
+                t = self._judged_early(t)
+                yield Told(a, _cost(t), *_stopped(t))
             self.tried[a.build] = t
-            yield Told(a, _cost(t), *_stopped(t))
 
     def _wholly(self, asked: Sequence[Asked[Caches]]) -> Iterator[Told[Caches]]:
         measured = [self._scored(self.tried[a.build]) for a in asked]
@@ -401,8 +407,25 @@ def _cost(t: Tried) -> Cost:
     """Of a batch, over what the baseline's build takes for it beside it."""
     assert t.build is not None
     assert t.speed is not None
-    column = t.speed.names.index(t.build.name)
-    return cost_of([row[column].per_item_s / row[0].per_item_s for row in t.speed.blocks])
+    return cost_of(log_ratios(t.speed.per_item_s(t.build.name)))
+
+
+def _not_worth_it(t: Tried) -> str:
+    """Why a cascade that costs what its teacher does is no candidate; empty of all else.
+
+    Another build may have reasons beside its speed; a student before its teacher has none.
+    """
+    assert t.build is not None
+    assert t.speed is not None
+    if t.build.engine != CASCADE:
+        return ""
+    found = t.speed.speedup(t.build.name)
+    if found.high > LEAST_GAIN:
+        return ""
+    return (
+        f"not worth it: with its student asked first the model is {found.value:.2f}x as fast as "
+        f"alone, {found.high:.2f}x at most"
+    )
 
 
 def _stopped(t: Tried) -> tuple[tuple[str, ...], str]:
