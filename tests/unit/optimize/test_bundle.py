@@ -115,7 +115,8 @@ def test_it_says_how_often_its_holdout_was_looked_at(tmp_path: Path) -> None:
     def look(on: Rule, candidate: str) -> None:
         with origin.store() as store:
             config = SimpleNamespace(path=tmp_path, holdout_error_budget=0.25)
-            job = SimpleNamespace(store=store, recorder=origin.recorder(store), config=config)
+            recorder = origin.recorder(store)
+            job = SimpleNamespace(store=store, recorder=recorder, config=config, looked_at=set())
             about = {"candidate": candidate, "current": origin.baseline}
             spending(cast("Job", job), on, **about).on_start("the first sample", "")
 
