@@ -10,9 +10,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.compression.subjects import ROOT
 from headgate.objects import digest, short
@@ -42,6 +45,13 @@ class Pieces:
             unfinished.replace(kept)
         known: T = json.loads(kept.read_text(encoding="utf-8"))["answer"]
         return known
+
+    def arrays_of(
+        self, question: object, answer: Callable[[], Mapping[str, NDArray[np.float64]]]
+    ) -> dict[str, NDArray[np.float64]]:
+        """As ``of``, where the answer is arrays by name."""
+        found = self.of(question, lambda: {name: a.tolist() for name, a in answer().items()})
+        return {name: np.array(rows) for name, rows in found.items()}
 
     def forget(self) -> None:
         """All of the part's."""

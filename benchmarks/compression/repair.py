@@ -24,6 +24,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -132,12 +133,12 @@ class Case:
     def sensitivity(self) -> tuple[tuple[Layer, ...], float]:
         """Every product's, and the seconds that it took."""
 
-        def measured() -> object:
+        def measured() -> tuple[list[dict[str, Any]], float]:
             began_s = time.perf_counter()
             layers = measure_sensitivity(
                 _INT8, self.subject.model, self.subject.calibration, scratch=self.scratch
             )
-            return [[asdict(layer) for layer in layers], time.perf_counter() - began_s]
+            return [asdict(layer) for layer in layers], time.perf_counter() - began_s
 
         rows, took_s = self.pieces.of([self.subject.name, "sensitivity"], measured)
         return tuple(Layer(**row) for row in rows), took_s
