@@ -20,6 +20,7 @@ PARTS = (
     "kernels",
     "calibration_memory",
     "identical",
+    "calibrations",
     "sensitivity",
     "repair",
     "students",
