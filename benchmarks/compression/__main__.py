@@ -1,6 +1,7 @@
 """Do smaller models keep their word?
 
 ``.venv/bin/python -m benchmarks.compression [PART ...] [--quick]``: one JSON line for each part.
+Parts of hours are made of pieces (``pieces``): one that was killed goes on when it is called again.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
 
+from benchmarks.compression.pieces import Pieces
 from benchmarks.convention import Target, finish, parser
 
 Part = Callable[..., tuple[Mapping[str, Target], dict[str, object]]]
@@ -18,6 +20,7 @@ PARTS = (
     "kernels",
     "calibration_memory",
     "identical",
+    "calibrations",
     "sensitivity",
     "repair",
     "students",
@@ -40,6 +43,7 @@ def main() -> int:
         part: Part = getattr(import_module(f"benchmarks.compression.{name}"), name)
         targets, details = part(quick=given.quick)
         missed |= finish(f"compression.{name}", targets, quick=given.quick, **details)
+        Pieces(name).forget()
     return missed
 
 

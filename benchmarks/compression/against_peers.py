@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from benchmarks.compression.alternating import over_loads, ratio
 from benchmarks.compression.kernels import build_of
+from benchmarks.compression.pieces import Pieces
 from benchmarks.compression.subjects import ROOT, Subject, minilm
 from benchmarks.convention import Target, at_least, at_most
 from benchmarks.serving.install import python_of
@@ -114,12 +116,8 @@ def against_peers(*, quick: bool) -> tuple[Mapping[str, Target], dict[str, objec
     speed = _speed(builds, subject, loads=2 if quick else 8, rounds=2 if quick else 5)
     rows: dict[str, dict[str, object]] = {}
     for name, build in builds.items():
-        engine, codec = _loaded(name, build), codec_for(build, Path)
-        dependence = _dependence(build, engine, codec, subject, quick=quick)
-        recall = {} if quick else {"recall@10": _recall(engine, codec, subject)}
-        rows[name] = {**recall, **speed[name], **dependence}
+        rows[name] = {**speed[name], **_worth(name, build, subject, quick=quick)}
         print(name, rows[name], flush=True)
-        engine.close()
     ours = f"headgate_{INT8_STATIC.name}"
     targets: dict[str, Target] = {}
     for label in speed[_AGAIN]:
@@ -158,7 +156,10 @@ def _speed(
     found: dict[str, dict[str, list[float]]] = {name: {} for name in load}
     for size, length in _SHAPES:
         batches = {name: _batch(codecs[name], subject, size, length) for name in load}
-        seconds = over_loads(load, batches, loads=loads, rounds=rounds)
+        seconds = Pieces("against_peers").arrays_of(
+            ["seconds", list(load), size, length, loads, rounds],
+            partial(over_loads, load, batches, loads=loads, rounds=rounds),
+        )
         plain = min(_PLAIN, key=lambda n: float(np.median(seconds[n])))
         same = (seconds[_PLAIN[1]], seconds[_AGAIN])
         for name in load:
@@ -168,6 +169,19 @@ def _speed(
                 round(v, 3) for v in (times.value, times.lower, times.upper)
             ]
     return found
+
+
+def _worth(name: str, build: Build, subject: Subject, *, quick: bool) -> dict[str, object]:
+    """Recall, and whether answers depend on the batch."""
+
+    def measured() -> dict[str, object]:
+        with closing(_loaded(name, build)) as engine:
+            codec = codec_for(build, Path)
+            dependence = _dependence(build, engine, codec, subject, quick=quick)
+            recall = {} if quick else {"recall@10": _recall(engine, codec, subject)}
+            return {**recall, **dependence}
+
+    return Pieces("against_peers").of(["worth", name, quick], measured)
 
 
 def _batch(codec: Codec, subject: Subject, size: int, length: int) -> Tensors:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from itertools import cycle, islice
 from pathlib import Path
 
+from benchmarks.compression.pieces import Pieces
 from benchmarks.compression.subjects import minilm
 from benchmarks.convention import Target, at_most
 from headgate.engines import codec_for, load
@@ -51,8 +52,14 @@ def calibration_memory(*, quick: bool) -> tuple[Mapping[str, Target], dict[str, 
 
 def _peak_mb(name: str, items: int) -> float:
     command = [sys.executable, "-m", __name__, name, str(items)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=3600)
-    return float(done.stdout.splitlines()[-1])
+
+    def measured() -> float:
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        return float(done.stdout.splitlines()[-1])
+
+    peak_mb = Pieces("calibration_memory").of([name, items], measured)
+    print(f"{name}, {items:,} items: {peak_mb:.0f} MB", flush=True)
+    return peak_mb
 
 
 class _Stream:

@@ -7,7 +7,8 @@ search ends with is then made anew and measured: *mended* is what took at most t
 more than the margin on the items that no trial saw, and keeps four fifths of the speed of int8, by
 turns with it.
 
-Each draw is a process of its own: ``python -m benchmarks.compression.repair SEED`` is one.
+Each draw is a process of its own, ``python -m benchmarks.compression.repair _guided SEED``, and so
+are the ways without sensitivity that it is held against (``_unguided``). First all of the former.
 """
 
 from __future__ import annotations
@@ -18,19 +19,23 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from benchmarks.compression.alternating import over_loads, ratio
 from benchmarks.compression.failing import Load, Subject, bases, draw, made
+from benchmarks.compression.pieces import Pieces
 from benchmarks.convention import Target, at_least
 from headgate.engines.openvino_engine import OpenVinoEngine
+from headgate.engines.probe import read_profile
 from headgate.objects import Action, Axis, Bound, Contract, Direction, Verdict, digest
-from headgate.quantization import INT8_STATIC, Calibration
+from headgate.quantization import BF16, INT8_STATIC, Calibration
 from headgate.quantization.produce import measure_sensitivity, openvino_ir, quantize
 from headgate.quantization.repair import BUDGET, LEAST_KEPT, Repair
 from headgate.quantization.sensitivity import Layer
@@ -49,64 +54,111 @@ _BLOCKS = 15
 _ORDERS = 3
 """Random orders that the guided one is held against."""
 
-Scores = tuple[float, ...]
+Scores = Sequence[float]
 Outcome = dict[str, object]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way to run a subject: which products stay out of int8, and what they compute in."""
+
+    keep: tuple[str, ...] | None
+    """None: all of them, nothing is quantized."""
+    compute: str = "fp32"
+
+
+_FP32, _BF16, _PLAIN = Variant(None), Variant(None, "bf16"), Variant(())
 
 
 @dataclass
 class Case:
-    """A failing model, with everything that was made of it."""
+    """A drawn model, and everything that was made of it."""
 
     subject: Subject
     scratch: Path
-    layers: tuple[Layer, ...]
-    sensitivity_s: float
-    fp32: Scores
-    speedup: float = 0.0
-    builds: int = 0
-    """Made so far."""
-    _held: dict[tuple[str, ...], bool] = field(default_factory=dict)
+    pieces: Pieces
 
-    def build(self, keep: Sequence[str]) -> Load:
-        out = self.scratch / digest([self.subject.name, *keep])[-16:]
-        return self.made(keep, out) if not out.exists() else _engine(out)
+    def load(self, variant: Variant) -> Load:
+        """What loads it; made where it is not there yet."""
+        out = self.scratch / digest([self.subject.name, variant.keep])[-16:]
+        if not out.exists():
+            self._make(variant, out)
+        return partial(
+            OpenVinoEngine,
+            out / "model.xml",
+            out / "model.bin",
+            threads=1,
+            compute=variant.compute,
+        )
 
-    def made(self, keep: Sequence[str], out: Path) -> Load:
-        scheme = replace(_INT8, keep=tuple(keep))
-        quantize(scheme, self.subject.model, out, calibration=self.subject.calibration)
-        self.builds += 1
-        return _engine(out)
+    def _make(self, variant: Variant, out: Path) -> None:
+        if variant.keep is None:
+            openvino_ir(self.subject.model, out)
+        else:
+            scheme = replace(_INT8, keep=variant.keep)
+            quantize(scheme, self.subject.model, out, calibration=self.subject.calibration)
 
-    def holds(self, keep: Sequence[str]) -> bool:
-        """Whether the gate's bound keeps the margin on the items that the search may see."""
-        known = tuple(keep)
-        if known not in self._held:
-            scores = self.subject.evaluate(self.build(keep))
-            self._held[known] = _passes(scores, self.fp32)
-        return self._held[known]
+    def scores(self, split: str, variant: Variant) -> Scores:
+        """Of the items that the search may see (``evaluate``), or of others (``holdout``)."""
+        judge = {"evaluate": self.subject.evaluate, "holdout": self.subject.holdout}[split]
+        question = [self.subject.name, split, variant.keep, variant.compute]
+        return self.pieces.of(question, lambda: judge(self.load(variant)))
+
+    def lost(self, split: str, variant: Variant) -> float:
+        return statistics.fmean(self.scores(split, _FP32)) - statistics.fmean(
+            self.scores(split, variant)
+        )
+
+    def shown(self, split: str, variant: Variant) -> bool:
+        """Whether the gate's bound keeps the margin."""
+        scores, current = (tuple(self.scores(split, v)) for v in (variant, _FP32))
+        items = tuple(str(i) for i in range(len(scores)))
+        paired = PairedItems("accuracy", Direction.HIGHER, items, scores, current)
+        return judge(_CONTRACT, paired).verdict is Verdict.PASS
 
     @cached_property
-    def holdout(self) -> Scores:
-        return self.subject.holdout(_exact(self.subject, self.scratch))
+    def kept_in(self) -> str:
+        """As ``optimize.mending`` chooses it."""
+        bf16 = BF16.runs_with(read_profile().flags) and self.shown("evaluate", _BF16)
+        return (_BF16 if bf16 else _FP32).compute
 
+    def mixed(self, keep: Sequence[str]) -> Variant:
+        return Variant(tuple(keep), self.kept_in)
 
-def _engine(out: Path) -> Load:
-    return partial(OpenVinoEngine, out / "model.xml", out / "model.bin", threads=1)
+    @property
+    def breaks(self) -> bool:
+        """Whether int8 loses more than the margin, on both splits."""
+        return all(self.lost(split, _PLAIN) > _MARGIN for split in ("evaluate", "holdout"))
 
+    def sensitivity(self) -> tuple[tuple[Layer, ...], float]:
+        """Every product's, and the seconds that it took."""
 
-def _exact(subject: Subject, scratch: Path) -> Load:
-    xml, weights = openvino_ir(subject.model, scratch / digest(subject.name)[-16:])
-    return partial(OpenVinoEngine, xml, weights, threads=1)
+        def measured() -> tuple[list[dict[str, Any]], float]:
+            began_s = time.perf_counter()
+            layers = measure_sensitivity(
+                _INT8, self.subject.model, self.subject.calibration, scratch=self.scratch
+            )
+            return [asdict(layer) for layer in layers], time.perf_counter() - began_s
+
+        rows, took_s = self.pieces.of([self.subject.name, "sensitivity"], measured)
+        return tuple(Layer(**row) for row in rows), took_s
+
+    def times_faster(self, fast: Variant, *, than: Variant) -> float:
+        """As the search is told it: from some blocks."""
+        question = [self.subject.name, "faster", asdict(fast), asdict(than)]
+        return self.pieces.of(
+            question, lambda: _faster(self.subject, self.load(than), self.load(fast))
+        )
 
 
 def repair(*, quick: bool) -> tuple[Mapping[str, Target], dict[str, object]]:
     """What became of every draw, and the share of the failing ones that was mended."""
-    outcomes: list[Outcome] = []
-    for seed in _SEEDS[:3] if quick else _SEEDS:
-        outcomes.append(_in_its_own_process(seed))
-        print(outcomes[-1], flush=True)
-    failing = [o for o in outcomes if o["int8"] == "fails"]
-    mended = [bool(o["mended"]) for o in failing]
+    seeds = _SEEDS[:3] if quick else _SEEDS
+    outcomes = {seed: _in_a_process(_guided, seed) for seed in seeds}
+    failing = {seed: o for seed, o in outcomes.items() if o["int8"] == "fails"}
+    for seed, outcome in failing.items():
+        outcome |= _in_a_process(_unguided, seed)
+    mended = [bool(o["mended"]) for o in failing.values()]
     ways = {
         way: statistics.fmean(_numbers(failing, way)) if failing else float("nan")
         for way in ("guided", "random order", "graph order", "one by one")
@@ -118,92 +170,72 @@ def repair(*, quick: bool) -> tuple[Mapping[str, Target], dict[str, object]]:
             ways["guided"] - ways["random order"], 0.0
         ),
     }
-    kept = _numbers([o for o in failing if o["mended"]], "speed kept")
+    kept = _numbers({seed: o for seed, o in failing.items() if o["mended"]}, "speed kept")
     return targets, {
-        "draws": {
-            what: sum(o["int8"] == what for o in outcomes)
-            for what in ("holds", "no faster", "fails")
-        },
+        "draws": Counter(str(o["int8"]) for o in outcomes.values()),
         "trials": sorted(map(int, _numbers(failing, "trials"))),
         "speed kept by the mended, least and median": [min(kept), statistics.median(kept)]
         if kept
         else [],
-        "shown on the items that no trial saw": _share([bool(o["certified"]) for o in failing]),
+        "shown on the items that no trial saw": _share(
+            [bool(o["certified"]) for o in failing.values()]
+        ),
         "a set found": ways,
-        "each": outcomes,
+        "each": list(outcomes.values()),
     }
 
 
-def _in_its_own_process(seed: int) -> Outcome:
-    command = [sys.executable, "-m", __name__, str(seed)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=7200)
-    outcome: Outcome = json.loads(done.stdout.splitlines()[-1])
-    return outcome
-
-
-def _one(seed: int) -> Outcome:
+def _guided(case: Case) -> Outcome:
     """What becomes of one draw."""
-    with tempfile.TemporaryDirectory() as folder:
-        subject = made(draw(seed, bases()), Path(folder))
-        case = _failing(subject, Path(folder))
-        if case is None:
-            return {"model": subject.name, "int8": "holds"}
-        if case.speedup <= 1.05:  # it brings nothing that a repair could keep
-            return {"model": subject.name, "int8": "no faster"}
-        before = case.builds
-        search = _mend(case)
-        return {
-            "model": subject.name,
-            "int8": "fails",
-            "products": len(case.layers),
-            "int8 lost": _rounded(_lost(case.subject.evaluate(case.build(())), case.fp32)),
-            "speed-up of int8": _rounded(case.speedup),
-            "sensitivity took, s": _rounded(case.sensitivity_s),
-            "trials": case.builds - before,
-            "why": str(search.why),
-            **_measured_anew(case, search, trials=case.builds - before),
-            "guided": float(search.best is not None),
-            **_unguided(case),
-        }
+    name = case.subject.name
+    if not case.breaks:
+        return {"model": name, "int8": "holds"}
+    speedup = case.times_faster(_PLAIN, than=_FP32)
+    if speedup <= 1.05:  # it brings nothing that a repair could keep
+        return {"model": name, "int8": "no faster"}
+    layers, took_s = case.sensitivity()
+    search = _mend(case)
+    return {
+        "model": name,
+        "int8": "fails",
+        "products": len(layers),
+        "int8 lost": _rounded(case.lost("evaluate", _PLAIN)),
+        "speed-up of int8": _rounded(speedup),
+        "sensitivity took, s": _rounded(took_s),
+        "kept in": case.kept_in,
+        "trials": len(search.trials),
+        "why": str(search.why),
+        **_measured_anew(case, search),
+        "guided": float(search.best is not None),
+    }
 
 
-def _failing(subject: Subject, scratch: Path) -> Case | None:
-    """The case, where int8 loses more than the margin on both splits."""
-    exact = _exact(subject, scratch)
-    fp32 = subject.evaluate(exact)
-    began = time.perf_counter()
-    layers = measure_sensitivity(_INT8, subject.model, subject.calibration, scratch=scratch)
-    case = Case(subject, scratch, layers, time.perf_counter() - began, fp32)
-    plain = case.build(())
-    if _lost(subject.evaluate(plain), fp32) <= _MARGIN:
-        return None
-    if _lost(subject.holdout(plain), case.holdout) <= _MARGIN:
-        return None
-    case.speedup = _faster(subject, exact, plain)
-    return case
+def _search(case: Case, layers: Sequence[Layer]) -> Repair:
+    return Repair(layers, speedup=case.times_faster(_PLAIN, than=Variant(None, case.kept_in)))
 
 
 def _mend(case: Case) -> Repair:
     """As ``optimize.mending`` does it."""
-    search = Repair(case.layers, speedup=case.speedup)
+    search = _search(case, case.sensitivity()[0])
     while (keep := search.ask()) is not None:
-        search.tell(keep, met=case.holds(keep))
-        if search.ask() is None and search.best is not None and search.best.speed_kept is None:
-            kept = _faster(case.subject, case.build(search.best.keep), case.build(()))
-            search.tell(search.best.keep, met=True, speed_kept=1 / kept)
+        search.tell(keep, met=case.shown("evaluate", case.mixed(keep)))
+        best = search.best
+        if search.ask() is None and best is not None and best.speed_kept is None:
+            share = case.times_faster(case.mixed(best.keep), than=_PLAIN)
+            search.tell(best.keep, met=True, speed_kept=share)
     return search
 
 
-def _measured_anew(case: Case, search: Repair, *, trials: int) -> Outcome:
+def _measured_anew(case: Case, search: Repair) -> Outcome:
     """Of what the search ended with, made once more: nothing that it was told is believed."""
     best = search.best
     if best is None:
         return {"mended": False, "certified": False}
-    mended = case.made(best.keep, case.scratch / "anew")
-    scores = case.subject.holdout(mended)
-    lost = _lost(scores, case.holdout)
+    case = replace(case, scratch=case.scratch / "anew")
+    mended = case.mixed(best.keep)
+    lost = case.lost("holdout", mended)
     (batch,) = case.subject.timed
-    load = {"int8": case.build(()), "mended": mended}
+    load = {"int8": case.load(_PLAIN), "mended": case.load(mended)}
     seconds = over_loads(load, dict.fromkeys(load, batch), loads=5, rounds=5)
     kept = ratio(seconds["int8"], seconds["mended"])
     return {
@@ -211,43 +243,43 @@ def _measured_anew(case: Case, search: Repair, *, trials: int) -> Outcome:
         "lost on items that no trial saw": _rounded(lost),
         "speed kept": _rounded(kept.value),
         "speed kept, bounds": [_rounded(kept.lower), _rounded(kept.upper)],
-        "mended": lost <= _MARGIN and kept.value >= LEAST_KEPT and trials <= BUDGET,
-        "certified": _passes(scores, case.holdout),
+        "mended": lost <= _MARGIN and kept.value >= LEAST_KEPT and len(search.trials) <= BUDGET,
+        "certified": case.shown("holdout", mended),
     }
 
 
-def _unguided(case: Case) -> dict[str, float]:
+def _unguided(case: Case) -> Outcome:
     """How often each way without sensitivity finds a set that holds, in as many trials.
 
     ``random order`` is the very same search, with noise that is drawn, some draws a model;
     ``graph order`` takes the layers as they come; ``one by one`` adds one of these a trial.
     """
-    n = len(case.layers)
-    graph = [replace(a, noise=(n - i) * a.work) for i, a in enumerate(case.layers)]
+    layers, _ = case.sensitivity()
+    n = len(layers)
+    graph = [replace(a, noise=(n - i) * a.work) for i, a in enumerate(layers)]
     rng = np.random.default_rng(0)
     drawn = [
-        [
-            replace(a, noise=float(r) * a.work)
-            for a, r in zip(case.layers, rng.random(n), strict=True)
-        ]
+        [replace(a, noise=float(r) * a.work) for a, r in zip(layers, rng.random(n), strict=True)]
         for _ in range(_ORDERS)
     ]
 
+    def holds(keep: Sequence[str]) -> bool:
+        return case.shown("evaluate", case.mixed(keep))
+
     def finds(layers: Sequence[Layer]) -> bool:
-        search = Repair(layers, speedup=case.speedup)
+        search = _search(case, layers)
         while (keep := search.ask()) is not None:
-            search.tell(keep, met=case.holds(keep))
+            search.tell(keep, met=holds(keep))
             if search.best is not None:
                 return True
         return False
 
-    names = [a.name for a in case.layers]
-    room = Repair(case.layers, speedup=case.speedup)
+    names, room = [a.name for a in layers], _search(case, layers)
     fits = [names[:k] for k in range(1, min(BUDGET, n) + 1)]
     return {
-        "random order": _share([finds(layers) for layers in drawn]),
+        "random order": _share([finds(order) for order in drawn]),
         "graph order": float(finds(graph)),
-        "one by one": float(any(room.estimate(k) >= LEAST_KEPT and case.holds(k) for k in fits)),
+        "one by one": float(any(room.estimate(k) >= LEAST_KEPT and holds(k) for k in fits)),
     }
 
 
@@ -284,27 +316,41 @@ _CONTRACT = Contract(
 )
 
 
-def _passes(scores: Scores, current: Scores) -> bool:
-    items = tuple(str(i) for i in range(len(scores)))
-    paired = PairedItems("accuracy", Direction.HIGHER, items, scores, current)
-    return judge(_CONTRACT, paired).verdict is Verdict.PASS
-
-
-def _lost(scores: Scores, current: Scores) -> float:
-    return statistics.fmean(current) - statistics.fmean(scores)
-
-
 def _share(held: Sequence[float]) -> float:
     return sum(held) / len(held) if held else float("nan")
 
 
-def _numbers(outcomes: Sequence[Outcome], name: str) -> list[float]:
-    return [float(str(o[name])) for o in outcomes]
+def _numbers(outcomes: Mapping[int, Outcome], name: str) -> list[float]:
+    return [float(str(o[name])) for o in outcomes.values()]
 
 
 def _rounded(value: float) -> float:
     return float(f"{value:.4g}")
 
 
+_HALVES: Mapping[str, Callable[[Case], Outcome]] = {f.__name__: f for f in (_guided, _unguided)}
+
+
+def _in_a_process(half: Callable[[Case], Outcome], seed: int) -> Outcome:
+    """One half of what is asked of a draw."""
+
+    def asked() -> Outcome:
+        command = [sys.executable, "-m", __name__, half.__name__, str(seed)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        outcome: Outcome = json.loads(done.stdout.splitlines()[-1])
+        print(json.dumps(outcome), flush=True)
+        return outcome
+
+    return Pieces("repair").of([half.__name__, seed], asked)
+
+
+def _one(half: str, seed: int) -> Outcome:
+    """The work of one process."""
+    pieces = Pieces("repair")
+    with tempfile.TemporaryDirectory() as folder:
+        subject = made(draw(seed, bases()), Path(folder))
+        return _HALVES[half](Case(subject, Path(folder), pieces))
+
+
 if __name__ == "__main__":
-    print(json.dumps(_one(int(sys.argv[1]))))
+    print(json.dumps(_one(sys.argv[1], int(sys.argv[2]))))

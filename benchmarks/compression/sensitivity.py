@@ -8,8 +8,9 @@ on MiniLM: the other models are what it is held to.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ import onnx
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from benchmarks.compression.failing import bases, draw, made
+from benchmarks.compression.failing import Draw, bases, draw, made
+from benchmarks.compression.pieces import Pieces
 from benchmarks.compression.subjects import Subject, minilm
 from benchmarks.convention import Target, at_least
 from headgate.engines import codec_for
@@ -40,13 +42,13 @@ _CALIBRATION, _SHOWN = 100, 44
 """Texts that are calibrated on, and others whose answers are looked at."""
 _HALF = (0, 2, 5)
 """Layers of the second encoder: every second one, and the last."""
+_OURS = "the product's"
 _SEEDS = (3000, 3001, 3002)
 """Of drawn chains with outliers."""
 
 
 @dataclass(frozen=True)
 class _Model:
-    name: str
     path: Path
     calibration: Sequence[Tensors]
     shown: Tensors
@@ -54,44 +56,62 @@ class _Model:
 
 def sensitivity(*, quick: bool) -> tuple[Mapping[str, Target], dict[str, object]]:
     """Spearman's rank correlation on each model."""
-    targets: dict[str, Target] = {}
-    found: dict[str, object] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        scratch = Path(folder)
-        for model in _models(scratch, quick=quick):
-            moved = _moved(model, scratch)
-            layers = measure_sensitivity(_INT8, model.path, model.calibration, scratch=scratch)
-            ranked = {"the product's": [layer.noise for layer in layers], **_others(model, scratch)}
-            by_formula = {
-                formula: round(float(spearmanr(noise, moved).statistic), 3)
-                for formula, noise in ranked.items()
-            }
-            found[model.name] = {"products": len(layers), **by_formula}
-            print(model.name, by_formula, flush=True)
-            targets[f"rank correlation, {model.name}"] = at_least(by_formula["the product's"], 0.8)
+    pieces = Pieces("sensitivity")
+    found: dict[str, dict[str, float]] = {}
+    for name, make in _models(quick=quick).items():
+        found[name] = pieces.of(name, partial(_correlations, make))
+        print(name, found[name], flush=True)
+    targets = {
+        f"rank correlation, {name}": at_least(by_formula[_OURS], 0.8)
+        for name, by_formula in found.items()
+    }
     return targets, {"rank correlations": found}
 
 
-def _models(scratch: Path, *, quick: bool) -> Iterator[_Model]:
-    if not quick:
-        whole = minilm()
-        yield _encoder("MiniLM", whole)
-        half = scratch / "half.onnx"
-        export_embedder(whole.encoder, half, layers=_HALF)
-        yield _encoder("three of its layers", replace(whole, onnx=half))
+def _correlations(make: Callable[[Path], _Model]) -> dict[str, float]:
+    """Of each formula with what quantizing each product alone does."""
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        model = make(scratch)
+        moved = _moved(model, scratch)
+        layers = measure_sensitivity(_INT8, model.path, model.calibration, scratch=scratch)
+        ranked = {_OURS: [layer.noise for layer in layers], **_others(model, scratch)}
+    return {
+        "products": len(moved),
+        **{name: round(float(spearmanr(noise, moved)[0]), 3) for name, noise in ranked.items()},
+    }
+
+
+def _models(*, quick: bool) -> Mapping[str, Callable[[Path], _Model]]:
+    """Name -> what makes it, in a directory."""
     chains = [base for base in bases() if base != "MiniLM"]
-    for seed in _SEEDS[:1] if quick else _SEEDS:
-        subject = made(draw(seed, chains), scratch)
-        (shown,) = subject.timed
-        yield _Model(subject.name, subject.model, subject.calibration, shown)
+    drawn = [draw(seed, chains) for seed in (_SEEDS[:1] if quick else _SEEDS)]
+    encoders = {"MiniLM": _whole, "three of its layers": _half}
+    return {**({} if quick else encoders), **{d.name: partial(_chain, d) for d in drawn}}
 
 
-def _encoder(name: str, subject: Subject) -> _Model:
+def _whole(scratch: Path) -> _Model:
+    return _encoder(minilm())
+
+
+def _half(scratch: Path) -> _Model:
+    half = scratch / "half.onnx"
+    export_embedder(minilm().encoder, half, layers=_HALF)
+    return _encoder(replace(minilm(), onnx=half))
+
+
+def _chain(drawn: Draw, scratch: Path) -> _Model:
+    subject = made(drawn, scratch)
+    (shown,) = subject.timed
+    return _Model(subject.model, subject.calibration, shown)
+
+
+def _encoder(subject: Subject) -> _Model:
     build = subject.build("fp32", "onnxruntime", {"model.onnx": subject.onnx}, threads=1)
     codec = codec_for(build, Path)
     encoded = codec.encode(subject.calibrate[: _CALIBRATION + _SHOWN], truncate=True)
     calibration = [codec.collate([e]) for e in encoded[:_CALIBRATION]]
-    return _Model(name, subject.onnx, calibration, codec.collate(encoded[_CALIBRATION:]))
+    return _Model(subject.onnx, calibration, codec.collate(encoded[_CALIBRATION:]))
 
 
 def _moved(model: _Model, scratch: Path) -> list[float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from functools import cache
 from pathlib import Path
 
@@ -15,13 +15,13 @@ __all__ = ["code_digest"]
 
 @cache
 def code_digest(*modules: str) -> str:
-    """Digest of the source of ``modules`` and of everything that they import inside their package.
+    """Digest of the source of ``modules`` and of everything that they import inside their packages.
 
     Follows the imports in the text, those inside functions too, so nothing needs to be loaded.
     Packages on the way count by what is named in them, not by what they re-export: importing
     ``headgate.objects`` counts all of ``headgate.objects``.
     """
-    root = modules[0].partition(".")[0]
+    roots = {name.partition(".")[0] for name in modules}
     sources: dict[str, str] = {}
     todo = [*modules]
     while todo:
@@ -31,16 +31,16 @@ def code_digest(*modules: str) -> str:
             continue
         source = path.read_bytes()
         sources[name] = digest_bytes(source)
-        todo.extend(_imports(source, root))
+        todo.extend(_imports(source, roots))
     return digest(sources)
 
 
-def _imports(source: bytes, root: str) -> Iterator[str]:
-    """Names imported inside the package; ``from a import b`` may mean the module ``a.b``."""
+def _imports(source: bytes, roots: Set[str]) -> Iterator[str]:
+    """Names imported inside the packages; ``from a import b`` may mean the module ``a.b``."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            yield from (a.name for a in node.names if a.name.partition(".")[0] == root)
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == root:
+            yield from (a.name for a in node.names if a.name.partition(".")[0] in roots)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] in roots:
             assert node.module is not None
             yield node.module
             yield from (f"{node.module}.{a.name}" for a in node.names)

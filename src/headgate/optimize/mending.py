@@ -1,4 +1,4 @@
-"""Mends an ``int8_static`` that breaks a promise of quality: a few layers stay as they are.
+"""Mends an ``int8_static`` that breaks a promise of quality: a few layers stay out of int8.
 
 Runs what ``quantization.repair`` asks for: each set of layers is made, answers the evaluation data,
 and is held to the gate's own bounds. Everything is recorded, so a killed search goes on where it
@@ -18,12 +18,14 @@ from headgate.optimize.job import Job
 from headgate.optimize.making import Maker, make_build
 from headgate.optimize.making.quantized import layers_of, quantized
 from headgate.optimize.measure import Invariance, measure_quality
-from headgate.quantization import FP32_OPENVINO, INT8_MIXED, INT8_STATIC
+from headgate.quantization import BF16, FP32_OPENVINO, INT8_MIXED, INT8_STATIC, Scheme
 from headgate.quantization.repair import Repair, Why
 from headgate.release import Rule, judge
 
 __all__ = ["Mended", "Reference", "mend"]
 
+_KEPT_IN = (BF16, FP32_OPENVINO)
+"""What layers may be kept in, the cheaper first."""
 _BLOCKS = 5
 """Interleaved blocks to tell how much of the speed-up is left: a fifth of it is not subtle."""
 _WHY = {
@@ -65,24 +67,32 @@ def mend(job: Job, rule: Rule, reference: Reference, maker: Maker) -> Mended:
     if job.inputs.holdout is None:
         because = "not mended: what is found by trying on data needs others, data: holdout"
         return Mended(None, True, because)
-    exact = make_build(FP32_OPENVINO.name, maker)
-    if not _holds(job, rule, reference, exact):
+    kept_in = _kept_in(job, rule, reference, maker)
+    if kept_in is None:
         because = "not mended: not even fp32 on the same engine is shown to keep what was promised"
         return Mended(None, True, because)
     search = Repair(
         layers_of(maker, maker.source.build, INT8_MIXED),
-        speedup=_times_faster(job, plain, than=exact),
+        speedup=_times_faster(job, plain, than=make_build(kept_in.name, maker)),
     )
     while (keep := search.ask()) is not None:
-        search.tell(keep, met=_holds(job, rule, reference, _mixed(maker, keep)))
+        search.tell(keep, met=_holds(job, rule, reference, _mixed(maker, keep, kept_in)))
         best = search.best
         if search.ask() is None and best is not None and best.speed_kept is None:
-            kept = _times_faster(job, _mixed(maker, best.keep), than=plain)
-            search.tell(best.keep, met=True, speed_kept=kept)
-    return _found(search, maker)
+            share = _times_faster(job, _mixed(maker, best.keep, kept_in), than=plain)
+            search.tell(best.keep, met=True, speed_kept=share)
+    return _found(search, maker, kept_in)
 
 
-def _found(search: Repair, maker: Maker) -> Mended:
+def _kept_in(job: Job, rule: Rule, reference: Reference, maker: Maker) -> Scheme | None:
+    """What layers are kept in: the first that this CPU computes in, and in which alone the promises
+    are shown to be kept. None where there is none: then no layer could help, only more data."""
+    possible = [scheme for scheme in _KEPT_IN if scheme.runs_with(maker.profile.flags)]
+    holding = (s for s in possible if _holds(job, rule, reference, make_build(s.name, maker)))
+    return next(holding, None)
+
+
+def _found(search: Repair, maker: Maker, kept_in: Scheme) -> Mended:
     why, tried = search.why, len(search.trials)
     assert why is not None
     best = search.best
@@ -90,14 +100,14 @@ def _found(search: Repair, maker: Maker) -> Mended:
         return Mended(None, True, f"not mended in {tried} trials: {_WHY[why]}")
     share = f"{best.speed_kept:.0%} of the speed of int8_static" if best.speed_kept else "its speed"
     because = (
-        f"the best of {tried} trials on evaluate leaves {', '.join(best.keep)} in fp32 and keeps "
-        f"{share}; {_WHY[why]}"
+        f"the best of {tried} trials on evaluate leaves {', '.join(best.keep)} in "
+        f"{kept_in.compute} and keeps {share}; {_WHY[why]}"
     )
-    return Mended(_mixed(maker, best.keep), True, because)
+    return Mended(_mixed(maker, best.keep, kept_in), True, because)
 
 
-def _mixed(maker: Maker, keep: Sequence[str]) -> Build:
-    scheme = replace(INT8_MIXED, keep=tuple(keep))
+def _mixed(maker: Maker, keep: Sequence[str], kept_in: Scheme) -> Build:
+    scheme = replace(INT8_MIXED, keep=tuple(keep), compute=kept_in.compute)
     return quantized(maker, maker.source.build, scheme, name=scheme.name)
 
 

@@ -1,4 +1,4 @@
-"""Which few layers to leave in a model's own precision, so that int8 keeps what was promised.
+"""Which few layers to leave out of int8, so that a model keeps what was promised.
 
 Ask and tell: it says what to try next, whoever asks makes it and tells what came of it. It knows
 no model, no metric and no clock; told the same things in the same order, it asks the same things.
@@ -33,7 +33,8 @@ _WORTH = 0.02
 def speed_kept(work_kept: float, speedup: float) -> float:
     """Share of the speed-up that is left: ``1 / (1 + (s - 1) W)``, by Amdahl's law (1967).
 
-    ``speedup`` s: the engine's time in the model's own precision over that of plain int8.
+    ``speedup`` s: the engine's time in what is kept computes in, bf16 or fp32, over that of plain
+    int8.
     ``work_kept`` W: share of the products' multiply-adds that is left out of int8. Of a time of 1,
     int8 takes 1/s, and each share of the work that it loses gives back as much of 1 - 1/s.
 
@@ -79,7 +80,8 @@ class Repair:
         least_kept: float = LEAST_KEPT,
         budget: int = BUDGET,
     ) -> None:
-        """``layers`` in graph order; ``speedup`` of plain int8 over the same engine without."""
+        """``layers`` in graph order; ``speedup`` of plain int8 over the same engine without, in
+        the precision that layers are kept in."""
         self._layers = {layer.name: layer for layer in layers}
         self._speedup, self._least_kept, self._budget = speedup, least_kept, budget
         self._told: dict[tuple[str, ...], Trial] = {}

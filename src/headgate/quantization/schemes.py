@@ -94,7 +94,7 @@ class Scheme:
     reduced_weights: bool = False
     """7 bits in place of 8, where the CPU's 16-bit sums of int8 products would saturate."""
     keep: tuple[str, ...] = ()
-    """Names of nodes of the model's graph that stay as they are: mixed precision."""
+    """Names of nodes of the model's graph that are not quantized: mixed precision."""
 
     @property
     def precision(self) -> str:
@@ -155,6 +155,14 @@ class Scheme:
         """CPU flags without any of which the engine would silently compute in something else."""
         return _COMPUTE_FLAGS[self.compute]
 
+    def runs_with(self, flags: Collection[str]) -> bool:
+        """Whether a CPU with ``flags`` computes in what the scheme says.
+
+        >>> BF16.runs_with(("avx2",)), FP32.runs_with(("avx2",))
+        (False, True)
+        """
+        return not self.required_flags or bool(set(self.required_flags) & set(flags))
+
 
 FP32 = Scheme("fp32", "onnxruntime", 32)
 FP32_OPENVINO = Scheme("fp32_openvino", "openvino", 32)
@@ -165,7 +173,8 @@ INT8_STATIC = Scheme(
     "int8_static", "openvino", 8, "static", calibration=Calibration("mean_min_max", smoothing=0.95)
 )
 INT8_MIXED = replace(INT8_STATIC, name="int8_mixed")
-"""The layers that it keeps are found for each model (``quantization/repair.py``)."""
+"""The layers that it keeps are found for each model (``quantization/repair.py``), and with them the
+rest computes in bf16 where the CPU does: in fp32 a layer takes twice as long."""
 INT8_BF16 = replace(INT8_STATIC, name="int8_bf16", compute="bf16")
 INT8_STATIC_QDQ = Scheme(
     "int8_static_qdq", "onnxruntime", 8, "static", calibration=Calibration("mse")
@@ -237,7 +246,7 @@ def applies_to(
             f"not applicable: {few} weights in matrix products; what they take is small beside the "
             "rest of a call, so making them smaller gains nothing",
         )
-    if scheme.required_flags and not set(scheme.required_flags) & set(flags):
+    if not scheme.runs_with(flags):
         return Applicability(
             False, f"not applicable: this CPU has none of {', '.join(scheme.required_flags)}"
         )

@@ -75,6 +75,18 @@ def test_a_change_elsewhere_does_not(digest_of: DigestOf, file: str) -> None:
     assert digest_of({**FILES, file: "# changed\n"}) == before
 
 
+def test_of_modules_of_two_packages_what_either_imports_of_both_counts() -> None:
+    """A benchmark and the product that it measures."""
+    source = b"import benchmarks.convention\nfrom headgate.objects import digest\nimport json\n"
+    assert list(code._imports(source, {"benchmarks", "headgate"})) == [
+        "benchmarks.convention",
+        "headgate.objects",
+        "headgate.objects.digest",
+    ]
+    alone = code_digest("headgate.objects")
+    assert code_digest("headgate.objects", "benchmarks.convention") != alone
+
+
 def test_nothing_is_imported_to_read_it(digest_of: DigestOf) -> None:
     """Code that cannot be run here (a missing extra) has a digest all the same."""
     digest_of(FILES)
@@ -99,5 +111,5 @@ def _reached(module: str) -> set[str]:
         path = code._source_of(name)
         if path is not None and name not in found:
             found.add(name)
-            todo.extend(code._imports(path.read_bytes(), "headgate"))
+            todo.extend(code._imports(path.read_bytes(), {"headgate"}))
     return found

@@ -1,4 +1,4 @@
-"""An int8 build that breaks a promise of quality, and what is left of it in fp32."""
+"""An int8 build that breaks a promise of quality, and what of it is kept out of int8."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from headgate.optimize.measure import Behaviour, measure_quality
 from headgate.optimize.mending import Mended, Reference, mend
 from headgate.optimize.models import Source
 from headgate.optimize.recorder import Recorder
-from headgate.quantization import FP32_OPENVINO, INT8_STATIC, Calibration, Layer
+from headgate.quantization import BF16, FP32_OPENVINO, INT8_STATIC, Calibration, Layer, Scheme
 from headgate.release import Rule
 from tests.models import outlier_chain
 
@@ -33,6 +33,7 @@ from .fakes import build, contract, invariance
 LAYERS = (Layer("query", 0.1, 0.2), Layer("up", 0.01, 0.4), Layer("down", 0.9, 0.1))
 """The rest of the work, 0.3, is of layers that nothing is said about."""
 
+PLAIN = ("bf16", "fp32_openvino")
 Holds = Callable[[Build], bool]
 
 
@@ -40,19 +41,27 @@ class World:
     """An endpoint whose builds hold as a test says; remembers what was asked of it."""
 
     def __init__(
-        self, monkeypatch: pytest.MonkeyPatch, holds: Holds, *, share: float = 0.9
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        holds: Holds,
+        *,
+        share: float = 0.9,
+        flags: tuple[str, ...] = (),
     ) -> None:
         self.judged: list[str] = []
+        self.held_against: list[str] = []
+        self._flags = flags
 
         def judge(job: object, rule: object, reference: object, made: Build) -> bool:
             self.judged.append(made.name)
             return holds(made)
 
         def times(job: object, made: Build, *, than: Build) -> float:
+            self.held_against.append(than.name)
             return share if made.name.startswith("int8_mixed") else 2.0
 
-        def mixed(maker: object, keep: tuple[str, ...]) -> Build:
-            return build(f"int8_mixed without {' '.join(keep)}")
+        def mixed(maker: object, keep: tuple[str, ...], kept_in: Scheme) -> Build:
+            return build(f"int8_mixed, {kept_in.compute} for {' '.join(keep)}")
 
         monkeypatch.setattr(mending, "_holds", judge)
         monkeypatch.setattr(mending, "_times_faster", times)
@@ -62,14 +71,16 @@ class World:
 
     def mend(self, *, holdout: object = "sealed") -> Mended:
         job = SimpleNamespace(inputs=SimpleNamespace(holdout=holdout), notes=[])
-        maker = SimpleNamespace(source=SimpleNamespace(build=build()))
+        maker = SimpleNamespace(
+            source=SimpleNamespace(build=build()), profile=SimpleNamespace(flags=self._flags)
+        )
         return mend(
             cast("Job", job), cast("Rule", None), cast("Reference", None), cast("Maker", maker)
         )
 
 
 def needs(*layers: str) -> Holds:
-    return lambda made: made.name.startswith("fp32") or set(layers) <= set(made.name.split())
+    return lambda made: made.name in PLAIN or set(layers) <= set(made.name.split())
 
 
 def test_where_int8_holds_nothing_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,17 +89,40 @@ def test_where_int8_holds_nothing_is_made(monkeypatch: pytest.MonkeyPatch) -> No
     assert world.judged == ["int8_static"]
 
 
-def test_the_layer_that_breaks_it_stays_in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_layer_that_breaks_it_stays_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """The noisiest is tried first and is enough; how many were tried is said with it."""
     world = World(monkeypatch, needs("down"))
     found = world.mend()
     assert found.build is not None
-    assert found.build.name == "int8_mixed without down"
+    assert found.build.name == "int8_mixed, fp32 for down"
     assert found.because == (
         "the best of 1 trials on evaluate leaves down in fp32 and keeps 90% of the speed of "
         "int8_static; nothing more in it is worth dropping"
     )
-    assert world.judged == ["int8_static", "fp32_openvino", "int8_mixed without down"]
+    assert world.judged == ["int8_static", "fp32_openvino", "int8_mixed, fp32 for down"]
+    assert world.held_against == ["fp32_openvino", "int8_static"]
+
+
+def test_where_the_cpu_computes_in_bf16_that_is_what_layers_are_kept_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And what plain int8 is held against: its speed-up says what a layer costs that is kept."""
+    world = World(monkeypatch, needs("down"), flags=("avx512_bf16",))
+    found = world.mend()
+    assert "leaves down in bf16" in found.because
+    assert world.judged == ["int8_static", "bf16", "int8_mixed, bf16 for down"]
+    assert world.held_against == ["bf16", "int8_static"]
+
+
+def test_where_bf16_breaks_the_promise_itself_layers_are_kept_in_fp32(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    holds = needs("down")
+    world = World(
+        monkeypatch, lambda made: made.name != "bf16" and holds(made), flags=("avx512_bf16",)
+    )
+    assert "leaves down in fp32" in world.mend().because
+    assert world.judged[:3] == ["int8_static", "bf16", "fp32_openvino"]
 
 
 def test_one_that_turns_out_too_slow_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,11 +206,11 @@ RULE = Rule(
 def test_a_model_that_int8_breaks_is_mended_and_every_trial_is_on_record(
     broken: tuple[Job, Reference, Maker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With engines and quantizers as they are: what reads the outlier stays in fp32, and a search
-    that was killed finds every trial made and judged."""
+    """With engines and quantizers as they are: what reads the outlier stays out of int8, and a
+    search that was killed finds every trial made and judged."""
     job, reference, maker = broken
     int8 = replace(INT8_STATIC, calibration=Calibration("min_max"))  # clips no outlier
-    schemes = {int8.name: int8, FP32_OPENVINO.name: FP32_OPENVINO}
+    schemes = {s.name: s for s in (int8, BF16, FP32_OPENVINO)}
     monkeypatch.setattr(mending, "INT8_MIXED", replace(int8, name="int8_mixed"))
     monkeypatch.setattr(
         mending,
@@ -190,7 +224,7 @@ def test_a_model_that_int8_breaks_is_mended_and_every_trial_is_on_record(
     )
     found = mend(job, RULE, reference, maker)
     assert found.build is not None, found.because
-    assert "leaves product3 in fp32" in found.because
+    assert "leaves product3 in " in found.because
     executed = [run.name for run in job.recorder.runs]
     assert executed.count("quantize.sensitivity") == 1
     assert "gate.decide" not in executed
