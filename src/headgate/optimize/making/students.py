@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "on_this_machine",
+    "outputs_of",
     "teacher_answers",
     "teacher_outputs",
     "trained_student",
@@ -165,25 +166,34 @@ def untaught_student(maker: Maker, name: str, recipe: Recipe | None = None) -> B
 
 def teacher_answers(maker: Maker, texts: str, *, detail: str) -> str:
     """The artifact of what the teacher answers to those in the artifact ``texts``."""
-    teacher = _teacher(maker)
-    learnt = maker.recorder.run(
+    return outputs_of(maker, _teacher(maker), texts, detail=detail)
+
+
+def outputs_of(maker: Maker, build: Build, items: str, *, detail: str) -> str:
+    """The artifact of what ``build`` answers to those in the artifact ``items``: npy float32."""
+    answered = maker.recorder.run(
         teacher_outputs,
-        u=build_inputs(teacher, texts=texts),
+        u=build_inputs(build, texts=items),
         # One thread each wastes least where there is always another batch.
-        c={"teacher": replace(teacher, threads=1), "instances": maker.profile.effective_cores},
+        c={"teacher": replace(build, threads=1), "instances": maker.profile.effective_cores},
         detail=detail,
     )
-    return learnt.outputs["outputs.npy"]
+    return answered.outputs["outputs.npy"]
 
 
 def on_this_machine(maker: Maker, recipe: Recipe, *, device: str = "cpu") -> Recipe:
     """``recipe`` with what this machine's ``device`` computes with."""
-    fast_bf16 = bool({"avx512_bf16", "amx_bf16"} & set(maker.profile.flags))
+    fast_bf16 = _multiplies_bf16(maker)
     if device != "cpu":
         import torch
 
         fast_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
     return replace(recipe, threads=maker.profile.effective_cores, bf16=fast_bf16)
+
+
+def _multiplies_bf16(maker: Maker) -> bool:
+    """Whether the CPU has instructions for products of bfloat16."""
+    return not set(BF16.fast_with).isdisjoint(maker.profile.flags)
 
 
 def _teacher(maker: Maker) -> Build:
@@ -193,8 +203,7 @@ def _teacher(maker: Maker) -> Build:
     (docs/decisions/0004), a hundredth of what a student of three layers is off by.
     """
     source = maker.source.build
-    fast_bf16 = bool({"avx512_bf16", "amx_bf16"} & set(maker.profile.flags))
-    if fast_bf16 and "openvino" in maker.profile.libraries:
+    if _multiplies_bf16(maker) and "openvino" in maker.profile.libraries:
         return quantized(maker, source, BF16, name="bf16")
     return source
 
