@@ -1,14 +1,15 @@
 """Students of MiniLM on python-help, and their controls: made once, in pieces, and kept.
 
 A piece is what the teacher answers to some texts, a training, an export or the answers of a build.
-Each lies in ``benchmarks/.compression/students`` under the digest of all that decides it, its code
-included. ``HEADGATE_BENCHMARK_SECONDS`` ends the making early, a training in its middle too; the
-next call goes on from there, and only what times engines is never kept.
+Each lies in ``benchmarks/.compression/students`` under the digest of all that decides it, the
+source of the modules that compute it included. ``HEADGATE_BENCHMARK_SECONDS`` ends the making
+early, a training in its middle too; the next call goes on from there.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -21,17 +22,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.compression.kernels import build_of
+from benchmarks.compression.sources import source_digest
 from benchmarks.compression.subjects import ROOT, Subject
 from headgate.config import RetrievalSet
 from headgate.distillation import Recipe, subset
-from headgate.distillation.train import STATE_FILE, Taught, train_student
+from headgate.distillation.train import STATE_FILE, Taught, student_shape, train_student
 from headgate.engines import codec_for, load
 from headgate.engines.export_table import export_table
 from headgate.engines.export_torch import export_embedder
 from headgate.engines.probe import read_profile
 from headgate.objects import Build, digest, digest_bytes, jsonable, short
 from headgate.optimize.answers import Answerer
-from headgate.optimize.code import code_digest
 from headgate.optimize.making.quantized import CALIBRATION_ITEMS
 from headgate.optimize.quality import evaluate
 from headgate.quantization import BF16, FP32, INT8_STATIC, suited_to
@@ -42,6 +43,11 @@ __all__ = ["OutOfTime", "Training", "Workshop"]
 KEEP = ROOT / "students"
 _HELD_BACK, _PART = 500, 4000
 _SEED = 0
+_TRAINING = (
+    "train", "encoder", "curriculum", "pace", "training.lesson", "training.networks",
+    "training.objective", "training.start", "training.table",
+)  # fmt: skip
+"""Modules of ``headgate.distillation`` that decide what a training comes to."""
 
 
 class OutOfTime(Exception):
@@ -79,7 +85,12 @@ class Workshop:
 
     @property
     def fast_bf16(self) -> bool:
-        return bool({"avx512_bf16", "amx_bf16"} & set(self.flags))
+        return not set(BF16.fast_with).isdisjoint(self.flags)
+
+    @property
+    def in_pieces(self) -> bool:
+        """Whether this call may end before all is made."""
+        return self.until_s < math.inf
 
     def trained(self, name: str, recipe: Recipe) -> Training:
         """The student ``name``, trained as the product does: the same texts, held-back ones and
@@ -88,8 +99,9 @@ class Workshop:
         texts = subset(self.subject.train, _HELD_BACK + recipe.max_texts)
         held_back, learnt = texts[:_HELD_BACK], texts[_HELD_BACK:]
         answers = self.teacher_answers(texts) if recipe.losses.of_outputs else None
-        code = code_digest("headgate.distillation.train")
-        key = digest({"recipe": recipe, "texts": texts, "seed": _SEED, "code": code})
+        shape = student_shape(self.subject.encoder, recipe)
+        code = source_digest(*(f"headgate.distillation.{name}" for name in _TRAINING))
+        key = digest({"of": (recipe, shape), "texts": texts, "seed": _SEED, "code": code})
         directory = KEEP / f"{name}-{short(key)}"
         said = directory / "training.json"
         if not said.exists():
@@ -123,7 +135,7 @@ class Workshop:
 
     def _answered(self, texts: Sequence[str]) -> NDArray[np.float32]:
         teacher = build_of(self.subject, suited_to(BF16 if self.fast_bf16 else FP32, self.flags))
-        code = code_digest("headgate.optimize.answers", f"headgate.engines.{teacher.engine}_engine")
+        code = _answering(teacher)
         path = KEEP / f"teacher-{short(digest({'texts': texts, 'code': code}))}.npz"
         if not path.exists():
             self._still()
@@ -143,7 +155,7 @@ class Workshop:
         """Its fp32 build, on ONNX Runtime."""
         static = not training.layers
         exporter = f"headgate.engines.export_{'table' if static else 'torch'}"
-        path = training.directory / f"model-{short(code_digest(exporter))}.onnx"
+        path = training.directory / f"model-{short(source_digest(exporter))}.onnx"
         if not path.exists():
             self._still()
             state, partial = training.directory / STATE_FILE, path.with_suffix(".partial")
@@ -164,8 +176,9 @@ class Workshop:
         """``source`` in static int8, calibrated as the product does."""
         scheme = suited_to(INT8_STATIC, self.flags)
         model = Path(source.files["model.onnx"])
-        code = code_digest("headgate.quantization.produce")
-        directory = model.with_name(f"{model.stem}-{scheme.name}-{short(code)}")
+        code = source_digest(*(f"headgate.quantization.{name}" for name in _QUANTIZING))
+        key = short(digest({"scheme": scheme, "items": CALIBRATION_ITEMS, "code": code}))
+        directory = model.with_name(f"{model.stem}-{scheme.name}-{key}")
         if not directory.exists():
             self._still()
             codec = codec_for(source, Path)
@@ -180,7 +193,7 @@ class Workshop:
         """Recall@10 of each query; one that errors finds nothing."""
         data: RetrievalSet = getattr(self.subject, split)
         files = {n: digest_bytes(Path(p).read_bytes()) for n, p in sorted(build.files.items())}
-        code = code_digest("headgate.optimize.quality", f"headgate.engines.{build.engine}_engine")
+        code = source_digest("headgate.optimize.quality"), _answering(build)
         key = digest({"files": files, "data": (data.passages, data.queries), "code": code})
 
         def scored() -> list[float]:
@@ -204,7 +217,13 @@ class Workshop:
             raise OutOfTime
 
 
+_QUANTIZING = ("produce", "onnx_files", "openvino_files", "products")
 _FACTS = ("layers", "feed_forward", "steps", "device_s", "cpu_s", "curve")
+
+
+def _answering(build: Build) -> str:
+    engine = f"headgate.engines.{build.engine}_engine"
+    return source_digest("headgate.optimize.answers", "headgate.engines.codec", engine)
 
 
 def _answerer(build: Build) -> Answerer:

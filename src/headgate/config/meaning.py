@@ -88,6 +88,13 @@ def check_meaning(file: EndpointFile, document: Document) -> None:
             "export it so that its output is one logit a pair, and write `onnx: model.onnx`",
             "not_yet",
         )
+    if file.task != "embed" and sources[0] in ("path", "package"):
+        raise wrong(
+            ("model", sources[0]),
+            f"is an encoder, which embeds: {file.task} has a head, which would be lost",
+            "export encoder and head as one model, and write `onnx: model.onnx` and `tokenizer:`",
+            "not_yet",
+        )
     _check_url(file, wrong)
     takes_text = {"embed": "an embedder takes text", "rerank": "a cross-encoder takes text"}
     if file.task in takes_text and sources == ("onnx",) and file.model.tokenizer is None:

@@ -104,7 +104,7 @@ def plan_pilots(
 
     >>> made = plan_pilots(Recipe(), teacher_layers=6, evaluation_texts=3800)
     >>> [(run.max_texts, run.steps) for run in made.runs]
-    [(112, 14), (112, 28), (224, 28), (448, 56)]
+    [(112, 28), (112, 56), (224, 56), (448, 112)]
     """
     if recipe.static:  # its start alone asks the teacher about every token that there is
         return None

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from benchmarks.compression import kept_students
+from benchmarks.compression import students as benchmark
 from benchmarks.compression.alternating import Ratio
 from benchmarks.compression.kept_students import OutOfTime, Workshop
 from benchmarks.compression.students import _Made, _targets
@@ -70,6 +71,31 @@ def test_what_runs_out_of_time_is_gone_on_with(
         hurried.trained("killed", RECIPE)
     assert hurried.trained("whole", RECIPE) == whole
     assert shop.trained("killed", RECIPE).curve == whole.curve
+
+
+@pytest.mark.parametrize(
+    ("seconds", "ends"), [("0", "nothing is trained"), ("3600", "untimed"), (None, "timed")]
+)
+def test_a_call_that_makes_in_pieces_times_nothing(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch, seconds: str | None, ends: str
+) -> None:
+    """It ends with what the students lose, and the call that times them makes nothing anew."""
+    monkeypatch.delenv("HEADGATE_BENCHMARK_SECONDS", raising=False)
+    if seconds is not None:
+        monkeypatch.setenv("HEADGATE_BENCHMARK_SECONDS", seconds)
+    monkeypatch.setattr(benchmark, "minilm", lambda: shop.subject)
+    monkeypatch.setattr(benchmark, "_QUICK", {"static": RECIPE})
+    monkeypatch.setattr(_Made, "of", lambda *_: made(static=90))
+    monkeypatch.setattr(Workshop, "answering_s", 0.01)
+    monkeypatch.setattr(benchmark, "_speeds", lambda *_, **__: ratios(static=31.0))
+    targets, details = benchmark.students(quick=True)
+    timed = "static, times as fast at 32x16, lower bound" in targets
+    assert (timed, "recall@10 that is lost" in details) == {
+        "nothing is trained": (False, False),
+        "untimed": (False, True),
+        "timed": (True, True),
+    }[ends]
+    assert all(target.ok for target in targets.values()) == (ends != "nothing is trained")
 
 
 def ratios(**faster: float) -> Mapping[str, Mapping[str, Ratio]]:

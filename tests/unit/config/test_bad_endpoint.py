@@ -341,6 +341,16 @@ BAD = {
         "  what to do: export it so that its output is one logit a pair, "
         "and write `onnx: model.onnx`",
     ),
+    "a classifier as an encoder, which has no head": (
+        spoilt("task: embed", "task: classify").replace(
+            "onnx: model.onnx, tokenizer: tokenizer.json", "path: minilm"
+        ),
+        "not_yet",
+        "headgate.yaml:4: model.path: is an encoder, which embeds: classify has a head, which would "
+        "be lost\n"
+        "  what to do: export encoder and head as one model, and write `onnx: model.onnx` and "
+        "`tokenizer:`",
+    ),
     "cross-encoder without tokenizer": (
         spoilt("task: embed", "task: rerank").replace(", tokenizer: tokenizer.json", ""),
         "missing_key",
