@@ -384,9 +384,10 @@ class Joint(Generic[P]):
         if self._open_arms():
             return "as many plans as there may be were tried"
         failed = {r.asked.build for r in self._told.values() if not r.ok}
-        if self._dearer_arms() or self._left_out().keys() - failed:
-            return "whatever is left is predicted to cost more, or cannot win"
-        return "everything was tried"
+        ruled_out = {b for b, entrant in self.entrants.items() if entrant.ruled_out}
+        if self._dearer_arms() or self._left_out().keys() - failed - ruled_out:
+            return "whatever is left is predicted to cost more"
+        return "everything that is not ruled out was tried" if ruled_out else "everything was tried"
 
     def _binding(self) -> str | None:
         """What would have to give way: the only promise that the cheapest such candidate breaks;

@@ -24,23 +24,28 @@ from headgate.runtime.certified import certificate_from_json, standing
 from headgate.runtime.servable import Servable
 from tests.bundles import TEXTS, Origin
 
-from .fakes import RUN, decision, speed, tried
+from .fakes import decision, speed, tried
 
 HERE = read_profile()
 
 
 class Judged:
-    """A job with two builds in its store: the baseline, and what is tried as ``int8_dynamic``."""
+    """A job with two builds in its store: the baseline, and what is tried as ``int8_dynamic``.
+
+    What stands for a decision is a run that is in the store, since the tests share the store, in
+    any order, and verify it.
+    """
 
     def __init__(self, root: Path) -> None:
         self.origin = Origin(root)
         self.store = self.origin.store()
         self.recorder = self.origin.recorder(self.store)
         first = self.build(self.origin.baseline)
+        found = self.invariance(first)
         other = self.build(self.origin.variant(self.store, "int8_dynamic", seed=1))
         self.baseline = cast(
             "Baseline",
-            SimpleNamespace(build=first, invariance=self.invariance(first), quality_run=RUN),
+            SimpleNamespace(build=first, invariance=found, quality_run=found.run),
         )
         self.candidate = replace(other, name="int8_dynamic")
         self.job = cast(
@@ -66,7 +71,7 @@ class Judged:
             action,
             build=self.candidate,
             invariance=found,
-            decision_run=found.run,  # any run that is in the store
+            decision_run=found.run,
             speed=SPEED,
         )
 
@@ -117,18 +122,19 @@ def test_the_winner_is_certified_under_the_threads_that_it_is_served_with(judged
     """A build of its own; how many threads its speed was measured with, the claim says. What noise
     kept out has one too: it may be accepted later."""
     served = replace(judged.candidate, threads=2)
+    found = judged.invariance(served)
     winner = cast(
         "Certificate",
         SimpleNamespace(
-            build=served, invariance=judged.invariance(served),
-            decision=decision(Action.UNKNOWN), run=RUN,
+            build=served, invariance=found, decision=decision(Action.UNKNOWN), run=found.run
         ),
-    )  # fmt: skip
+    )
     issued = certify_builds(judged.job, judged.baseline, [], (judged.tried(Action.ACCEPT), winner))
     certificate = issued[served.version].certificate
     assert certificate.threads == 2
     assert certificate.speed is not None
     assert certificate.speed.threads == 2
+    assert judged.store.verify().ok
 
 
 def test_what_is_no_faster_has_its_cause_in_its_certificate(judged: Judged) -> None:

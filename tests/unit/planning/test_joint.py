@@ -71,7 +71,7 @@ def test_the_cheaper_half_is_measured_first_and_spares_the_rest_its_price() -> N
         "c": "predicted to cost 1.50 times as much as b",
         "d": "predicted to cost 2.00 times as much as b",
     }
-    assert found.stopped == "whatever is left is predicted to cost more, or cannot win"
+    assert found.stopped == "whatever is left is predicted to cost more"
     assert found.spent_s == 7
 
 
@@ -80,6 +80,7 @@ def test_what_is_known_for_nothing_costs_nothing() -> None:
     search = joint({"a": entrant(1.0, ruled_out="an answer depends on its batch"), "b": entrant(9)})
     assert all_rounds(search, {"b": 9.0}) == [["b pilot"], ["b full"], ["b plan"]]
     assert search.found.left_out == {"a": "an answer depends on its batch"}
+    assert search.found.stopped == "everything that is not ruled out was tried"
 
 
 def test_a_pilot_that_shows_a_broken_promise_ends_it() -> None:
