@@ -152,7 +152,7 @@ class Trials:
         )
         if not broken or plain.quality is None or not spare:
             return None
-        return replace(plain.forecast, name=MENDED.name, figures={})
+        return replace(plain.forecast, name=MENDED.name, figures={}, calibrated=False)
 
     def round(self, asked: Sequence[Asked[Caches]]) -> list[Told[Caches]]:
         """Trials of one level, side by side; what they took together is shared by all alike."""
