@@ -8,39 +8,47 @@ be made although a pilot said what it would be is a miss.
 What is made is recorded in a store for each subject, so that a run that was stopped goes on where
 it was. What a subject came to is kept in its ``measured.json`` for as long as the code is the same:
 ``.venv/bin/python -m benchmarks.compression.quantization_preview SUBJECT ...`` measures some,
-``python -m benchmarks.compression quantization_preview`` those that are missing, and sums up. Times
-are measured anew wherever that file is gone.
+``python -m benchmarks.compression quantization_preview`` those that are missing, and sums up.
+
+Times want a machine of their own, and all else does not. ``--times`` takes the forecasts of p50 and
+speed-up and what they are held against anew, of builds made whole, keeps the rest whichever code it
+is by, and sums up. The line says of each subject when its times were taken, at which load average,
+and whether the rest is by this code.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
+import os
 import statistics
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from itertools import combinations
 
 from benchmarks.compression.previewed import SUBJECTS, endpoint
-from benchmarks.convention import Target, at_least, at_most
+from benchmarks.convention import Target, at_least, at_most, finish
 from headgate.config import load_config
 from headgate.errors import HeadgateError
 from headgate.ledger import Store
-from headgate.objects import digest
-from headgate.optimize.blocks import measure_blocks
+from headgate.objects import Build, digest
+from headgate.optimize.blocks import SpeedBlocks, measure_blocks
 from headgate.optimize.code import code_digest
-from headgate.optimize.forecasts import Forecast
+from headgate.optimize.forecasts import Forecast, speeds_of
 from headgate.optimize.job import Job, open_job
 from headgate.optimize.making import Maker, make_build
 from headgate.optimize.measure import measure_quality
-from headgate.optimize.pilots import pilot_memory
+from headgate.optimize.pilots import pilot_blocks, pilot_memory
 from headgate.optimize.preview import NO_SMALLER, PILOT_S, preview
 from headgate.optimize.progress import Silent
 from headgate.optimize.rules import CHOOSING_BLOCKS
 from headgate.optimize.scoring import measured_of
 from headgate.optimize.stages import Baseline, Tried, measure_baseline
 from headgate.planning.scorecard import Met, scorecard
+from headgate.quantization.preview import ratio_to_come
 from headgate.theory.intervals import Range
 
 __all__ = ["quantization_preview"]
@@ -93,6 +101,11 @@ class _Measured:
     pilots_s: float
     everything_s: float
     """Of making all candidates and evaluating them whole."""
+    timed_at: str
+    load: float
+    """Average over the minute before the times were taken; above 1 others ran too."""
+    code: str
+    """Digest of what all but its times is by."""
 
     @property
     def share(self) -> float:
@@ -101,7 +114,12 @@ class _Measured:
 
 def quantization_preview(*, quick: bool) -> tuple[Mapping[str, Target], dict[str, object]]:
     """All subjects; targets of the issue, over all cases."""
-    found = {name: _kept(name) for name in (_QUICK if quick else SUBJECTS)}
+    return _summed({name: _kept(name) for name in (_QUICK if quick else SUBJECTS)}, quick=quick)
+
+
+def _summed(
+    found: Mapping[str, _Measured], *, quick: bool
+) -> tuple[Mapping[str, Target], dict[str, object]]:
     cases = [case for each in found.values() for case in each.cases]
     held = sum(c.held(c.loss) for c in cases)
     targets = {
@@ -133,6 +151,14 @@ def quantization_preview(*, quick: bool) -> tuple[Mapping[str, Target], dict[str
             name: {"pilots_s": round(each.pilots_s, 1), "share": round(each.share, 3)}
             for name, each in found.items()
         },
+        "measured": {
+            name: {
+                "timed at": each.timed_at,
+                "load": round(each.load, 1),
+                "all but times by this code": each.code == _code(),
+            }
+            for name, each in found.items()
+        },
         "nothing to forecast": {
             name: each.said_before for name, each in found.items() if each.said_before
         },
@@ -160,22 +186,41 @@ def _in_order(cases: Sequence[_Case]) -> Iterator[bool]:
             yield (a - b) * (one - other) > 0
 
 
+def _code() -> str:
+    return digest([code_digest(f"headgate.optimize.{m}") for m in ("preview", "scoring")])
+
+
 def _kept(name: str) -> _Measured:
     """What the subject came to by this code; measured now if need be."""
+    known = _read(name)
+    if known is None or known.code != _code():
+        known = _write(name, _measured(name))
+    return known
+
+
+def _read(name: str) -> _Measured | None:
     file = endpoint(name) / _KEPT
-    code = digest([code_digest(f"headgate.optimize.{m}") for m in ("preview", "scoring")])
-    body = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    if body.get("code") != code:
-        body = {"code": code, **asdict(_measured(name))}
-        file.write_text(json.dumps(body), encoding="utf-8")
-    cases = tuple(_Case(**case) for case in body["cases"])
-    return _Measured(cases, body["said_before"], body["pilots_s"], body["everything_s"])
+    if not file.exists():
+        return None
+    body = json.loads(file.read_text(encoding="utf-8"))
+    return _Measured(**{**body, "cases": tuple(_Case(**case) for case in body["cases"])})
+
+
+def _write(name: str, measured: _Measured) -> _Measured:
+    (endpoint(name) / _KEPT).write_text(json.dumps(asdict(measured)), encoding="utf-8")
+    return measured
+
+
+def _now() -> tuple[str, float]:
+    """The time, and the load average of the last minute."""
+    return datetime.now(UTC).isoformat(timespec="minutes"), os.getloadavg()[0]
 
 
 def _measured(name: str) -> _Measured:
     """The cases of one subject, forecast before any of them is made whole."""
     here = endpoint(name)
     config = load_config(here / "headgate.yaml")
+    timed_at, load = _now()
     with Store.open(here / ".headgate", create=True) as store:
         job = open_job(config, store, Silent(), fresh=True)
         baseline = measure_baseline(job)
@@ -193,7 +238,37 @@ def _measured(name: str) -> _Measured:
             {f.name: f.skip for f in forecasts if f not in seen},
             pilots_s,
             everything_s,
+            timed_at,
+            load,
+            _code(),
         )
+
+
+def _timed_again(name: str, known: _Measured) -> _Measured:
+    """``known``, with its times and their forecasts taken anew."""
+    here = endpoint(name)
+    with Store.open(here / ".headgate", create=True) as store:
+        job = open_job(load_config(here / "headgate.yaml"), store, Silent(), fresh=True)
+        maker = Maker.of(job)
+        made = [c.scheme for c in known.cases if c.figures["latency_p50"][-1] is not None]
+        builds = [job.source.build, *(make_build(scheme, maker) for scheme in made)]
+        timed_at, load = _now()
+        piloted, speed = pilot_blocks(job, builds), _blocks(job, builds)
+    cases = [_with_times(c, piloted, speed) if c.scheme in made else c for c in known.cases]
+    return replace(known, cases=tuple(cases), timed_at=timed_at, load=load)
+
+
+def _with_times(case: _Case, piloted: SpeedBlocks, speed: SpeedBlocks) -> _Case:
+    pilot, truth = speeds_of(piloted, case.scheme), speeds_of(speed, case.scheme)
+    times = {}
+    for figure, ratios, shown, unit in (
+        ("latency_p50", pilot.p50_ratios, truth.p50_ratios, pilot.baseline_p50_s),
+        ("speedup", pilot.speedups, truth.speedups, 1.0),
+    ):
+        r = ratio_to_come(ratios)
+        all_four = (r.value, r.low, r.high, statistics.geometric_mean(shown))
+        times[figure] = tuple(unit * each for each in all_four)
+    return replace(case, figures={**case.figures, **times})
 
 
 def _seconds(job: Job, before: int) -> float:
@@ -224,14 +299,15 @@ def _timed(job: Job, baseline: Baseline, tried: Sequence[Tried]) -> list[Tried]:
     """Their speed beside the baseline, and what else everything takes."""
     builds = [t.build for t in tried if t.build is not None]
     job.curves([[(build, 1)] for build in builds])
-    speed = measure_blocks(
-        job.recorder,
-        [baseline.build, *builds],
-        job.behaviour,
-        items=job.queries,
-        n_blocks=CHOOSING_BLOCKS,
-    )
+    speed = _blocks(job, [baseline.build, *builds])
     return [t if t.build is None else replace(t, speed=speed) for t in tried]
+
+
+def _blocks(job: Job, builds: Sequence[Build]) -> SpeedBlocks:
+    """As ``optimize`` times candidates; the first build is the baseline."""
+    return measure_blocks(
+        job.recorder, builds, job.behaviour, items=job.queries, n_blocks=CHOOSING_BLOCKS
+    )
 
 
 def _case(job: Job, baseline: Baseline, subject: str, tried: Tried) -> _Case:
@@ -244,7 +320,23 @@ def _case(job: Job, baseline: Baseline, subject: str, tried: Tried) -> _Case:
     return _Case(subject, tried.name, figures, job.contracts[0].limit)
 
 
+def _main() -> int:
+    given = argparse.ArgumentParser(description=__doc__)
+    given.add_argument("subjects", nargs="*", choices=[[], *SUBJECTS], metavar="SUBJECT")
+    given.add_argument("--times", action="store_true", help="take times anew, and sum up")
+    asked = given.parse_args()
+    wanted = asked.subjects or [*SUBJECTS]
+    if asked.times:
+        for name in wanted:
+            _write(name, _timed_again(name, _read(name) or _measured(name)))
+        kept = {name: known for name in SUBJECTS if (known := _read(name)) is not None}
+        targets, details = _summed(kept, quick=False)
+        return finish("compression.quantization_preview", targets, **details)
+    for name in wanted:
+        found = _kept(name)
+        print(f"{name}: {len(found.cases)} cases, pilots {found.pilots_s:.0f} s", flush=True)
+    return 0
+
+
 if __name__ == "__main__":
-    for wanted in sys.argv[1:] or SUBJECTS:
-        kept = _kept(wanted)
-        print(f"{wanted}: {len(kept.cases)} cases, pilots {kept.pilots_s:.0f} s", flush=True)
+    sys.exit(_main())

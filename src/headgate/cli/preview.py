@@ -89,7 +89,12 @@ def _print(found: Previewed) -> None:
         return
     seen = [f for f in found.forecasts if f.figures]
     if seen:
-        section("Expected, by pilots (90 % intervals)", _expected(seen, console.width))
+        made = [f for f in seen if "file_bytes" in f.figures]
+        answered = [f for f in seen if f.meets is not None]
+        if made:
+            section("Expected, by pilots (90 % intervals)", _expected(made))
+        if answered:
+            section("What its answers would lose", _quality(answered, console.width))
         section("What finding out takes", _cost(found, seen))
     unseen = grid("=candidate", "expected")
     skipped = grid("=candidate", "because")
@@ -122,36 +127,42 @@ def _print(found: Previewed) -> None:
         console.print(Text(score.describe(), style="yellow" if score.trusted is False else ""))
 
 
-def _expected(seen: Sequence[Forecast], width: int) -> Table:
+def _expected(made: Sequence[Forecast]) -> Table:
+    from headgate.cli.output import grid
+    from headgate.report import words
+
+    table = grid("=candidate", ">size", ">memory", ">p50", ">speed")
+    for f in made:
+        of = {name: figure.range for name, figure in f.figures.items()}
+        speed = of.get("speedup")
+        table.add_row(
+            f.name,
+            *(words.size(of[m].value) if m in of else _DASH for m in _SIZES),
+            words.seconds(of["latency_p50"].value) if "latency_p50" in of else _DASH,
+            _DASH if speed is None else f"{speed.low:.1f} to {speed.high:.1f}x",
+        )
+    return table
+
+
+def _quality(answered: Sequence[Forecast], width: int) -> Table:
     from headgate.cli.output import grid, whole_words
     from headgate.report import words
 
-    quality = list(
-        dict.fromkeys(m for f in seen for m, shown in f.figures.items() if shown.about == "quality")
-    )
+    quality = [
+        *dict.fromkeys(
+            m for f in answered for m, shown in f.figures.items() if shown.about == "quality"
+        )
+    ]
 
     def table(metrics: Sequence[str]) -> Table:
-        made = grid(
-            "=candidate",
-            ">size",
-            ">memory",
-            ">p50",
-            ">speed",
-            *(f">{m}" for m in metrics),
-            ">keeps",
-        )
-        for f in seen:
-            of = {name: figure.range for name, figure in f.figures.items()}
-            speed = of.get("speedup")
-            made.add_row(
+        rows = grid("=candidate", *(f">{m}" for m in metrics), ">keeps")
+        for f in answered:
+            rows.add_row(
                 f.name,
-                *(words.size(of[m].value) if m in of else _DASH for m in _SIZES),
-                words.seconds(of["latency_p50"].value) if "latency_p50" in of else _DASH,
-                _DASH if speed is None else f"{speed.low:.1f} to {speed.high:.1f}x",
                 *(_interval(f.figures[m]) if m in f.figures else _DASH for m in metrics),
                 _DASH if f.meets is None else words.percent(f.meets, digits=0),
             )
-        return made
+        return rows
 
     # As many promises as the terminal is wide enough for, in their order; --json has all.
     many = len(quality)

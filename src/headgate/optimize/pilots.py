@@ -129,7 +129,7 @@ def answers(call: Call) -> Mapping[str, Output]:
             samples = score_retrieval(
                 part,
                 answerer.answer(part.queries),
-                moved_like_others(passages, known, again, rng),
+                moved_like_others(passages, known, again),
                 itself=which.items if data.queries == data.passages else None,
                 metrics=own,
             )

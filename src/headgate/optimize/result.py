@@ -20,7 +20,7 @@ from headgate.optimize.holdout import looks
 from headgate.optimize.job import Job
 from headgate.optimize.kept_index import KeptIndex
 from headgate.optimize.load import Side
-from headgate.optimize.luck import known_luck
+from headgate.optimize.luck import Luck, known_luck
 from headgate.optimize.making import Maker
 from headgate.optimize.measure import MeasuredCurve
 from headgate.optimize.own_requests import OwnRequests
@@ -613,8 +613,7 @@ def _notes(
         )
     if findings is not None:
         luck = known_luck(Maker.of(job), findings.winner.name)
-        if luck is not None:
-            notes += [f"{luck.describe()}.", *(f"Of {luck.candidate}, {w}." for w in luck.warnings)]
+        notes += _of_luck(luck, calibrated=findings.winner.forecast.calibrated)
         if "holdout" in job.inputs.versions:
             used, most = looks(job, job.inputs.versions["holdout"])
             notes.append(
@@ -682,6 +681,18 @@ def _own_requests(own: OwnRequests) -> str:
         + (f"; {left_out}" if left_out else "")
         + f" (run {short(own.entry)})."
     )
+
+
+def _of_luck(luck: Luck | None, *, calibrated: bool) -> list[str]:
+    """How far another calibration of the winner could have come out otherwise."""
+    if luck is not None:
+        return [f"{luck.describe()}.", *(f"Of {luck.candidate}, {w}." for w in luck.warnings)]
+    if not calibrated:
+        return []
+    return [
+        "How much luck is in the winner's calibration was not looked at: `headgate preview "
+        "--resamples 3` does."
+    ]
 
 
 def _cheaper(c: Comparisons) -> Sequence[str]:

@@ -143,7 +143,9 @@ class Trials:
 
     def _enter_mended(self, plain: Tried) -> None:
         """One candidate more: what ``plain`` becomes with some layers left alone."""
-        forecast = replace(plain.forecast, name=MENDED.name, figures={}, expected="")
+        forecast = replace(
+            plain.forecast, name=MENDED.name, figures={}, expected="", calibrated=False
+        )
         self.tried[MENDED.name] = Tried(MENDED.name, forecast)
         entrant = mended_of(self.search.entrants[plain.name], _cost(plain))
         self.search.join({MENDED.name: entrant}, arms_of([MENDED.name]))

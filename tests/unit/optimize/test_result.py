@@ -16,10 +16,12 @@ from headgate.optimize.audit import Audited, Notice
 from headgate.optimize.blocks import BlockTimes
 from headgate.optimize.comparisons import Comparisons
 from headgate.optimize.job import Job
+from headgate.optimize.luck import Luck
 from headgate.optimize.result import (
     _cheaper,
     _next,
     _notes,
+    _of_luck,
     _search,
     _Show,
     _without_times,
@@ -243,3 +245,14 @@ def test_what_was_found_of_the_evidence_is_among_the_notes() -> None:
     *_, said = _notes(cast("Job", job), cast("Baseline", baseline), (), None, Audited())
     assert said.startswith("Forecasts of quantization, quality: 0 of the last 5 intervals held")
     assert said.endswith("not to be trusted.")
+
+
+def test_a_winner_that_was_calibrated_says_how_much_luck_is_in_it_or_how_to_find_out() -> None:
+    """One that was not calibrated says nothing."""
+    found = Luck("int8_static", 150, 3, (), ("recall@10 varies",), ENTRY)
+    described, warned = _of_luck(found, calibrated=True)
+    assert described == f"{found.describe()}."
+    assert warned == "Of int8_static, recall@10 varies."
+    (asked,) = _of_luck(None, calibrated=True)
+    assert "`headgate preview --resamples 3`" in asked
+    assert _of_luck(None, calibrated=False) == []

@@ -120,9 +120,7 @@ def test_what_is_not_embedded_again_moves_with_the_others(
     queries, passages = split_vectors(data, vectors)
     shift = np.full(D, 0.3, np.float32)
     known = needed_passages(data, vectors, range(N), 20)
-    moved = moved_like_others(
-        passages, known, passages[list(known)] + shift, np.random.default_rng(0)
-    )
+    moved = moved_like_others(passages, known, passages[list(known)] + shift)
     assert moved == pytest.approx(passages + shift, abs=1e-6)
     left = passages.copy()
     left[list(known)] += shift
@@ -132,6 +130,15 @@ def test_what_is_not_embedded_again_moves_with_the_others(
     ]
     assert recalls[0] == recalls[1]
     assert recalls[2] != recalls[0]
+
+
+def test_a_passage_moves_as_the_nearest_that_was_embedded_again() -> None:
+    """Nearest by distance: a long vector is not near to everything."""
+    passages = np.array([[1, 0], [0, 1], [9, 9], [0.9, 0.1], [0.2, 0.8]], np.float32)
+    again = passages[:3] + np.array([[0.5, 0], [0, 0.25], [7, 7]], np.float32)
+    moved = moved_like_others(passages, [0, 1, 2], again)
+    assert moved[:3] == pytest.approx(again)
+    assert moved[3:] - passages[3:] == pytest.approx(np.array([[0.5, 0], [0, 0.25]]), abs=1e-6)
 
 
 def test_a_query_does_not_find_itself(searched: tuple[RetrievalSet, np.ndarray]) -> None:
