@@ -17,7 +17,7 @@ from benchmarks.compression.pieces import Pieces
 from benchmarks.compression.subjects import minilm
 from benchmarks.convention import Target, at_most
 from headgate.engines import codec_for, load
-from headgate.optimize.footprint import peak_bytes
+from headgate.engines.peak import peak_bytes
 from headgate.quantization import INT8_STATIC, INT8_STATIC_QDQ, SCHEMES
 from headgate.quantization.produce import quantize
 from headgate.workload import Tensors

@@ -95,6 +95,18 @@ def label_of_no_class() -> None:
     write_rows(Path("evaluate.jsonl"), rows)
 
 
+def labels_of_one_class() -> None:
+    classifier(HERE)
+    rng = np.random.default_rng(0)
+    rows = ({"id": f"i{k}", "input": rng.normal(size=4).tolist(), "label": 1} for k in range(9))
+    write_rows(Path("evaluate.jsonl"), rows)
+
+
+def nan_to_calibrate_with() -> None:
+    change(classifier(HERE), "evaluate.jsonl}", "evaluate.jsonl, calibrate: calibrate.jsonl}")
+    write_rows(Path("calibrate.jsonl"), [{"id": "a", "input": [0.5, float("nan"), 1.0, 2.0]}])
+
+
 def text_for_numbers() -> None:
     classifier(HERE)
     write_rows(Path("evaluate.jsonl"), [{"id": "i0", "input": "hello"}])
@@ -216,6 +228,10 @@ CASES = {
     "a label of no class": Case(
         label_of_no_class, "evaluate.jsonl:4", "label 3; the model has classes 0 to 2", "correct"
     ),
+    "labels of one class": Case(
+        labels_of_one_class, "evaluate.jsonl", "all of its 9 labels are 1", "every kind"
+    ),
+    "NaN to calibrate with": Case(nan_to_calibrate_with, "calibrate.jsonl:1", "NaN", "finite"),
     "a text where numbers go": Case(
         text_for_numbers, "evaluate.jsonl: i0", "expected numbers of shape (4,)", "send numbers"
     ),
@@ -436,3 +452,7 @@ def test_a_disk_that_fills_up_on_the_way_leaves_a_store_that_verifies() -> None:
     assert entries[: len(before)] == before
     assert not list(STORE.rglob(".writing-*"))
     assert not list(HERE.glob(".*report*"))
+    assert run(["optimize", "headgate.yaml"]) == 4  # there is room now; forty items tell nothing
+    with Store.open(STORE) as store:
+        assert store.verify().ok
+        assert [entry.id for entry in store.entries()][: len(entries)] == entries

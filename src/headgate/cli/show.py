@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["flattened", "show"]
 
 _ROWS = 60
+_CHARACTERS = 300
 _DIGEST = re.compile(r"sha256:([0-9a-f]{12})[0-9a-f]{52}")
 
 
@@ -46,7 +47,7 @@ def _readable(content: Any) -> RenderableType:
 
     if isinstance(content, dict) and {"action", "because", "results"} <= set(content):
         return _decision(content)
-    leaves = list(flattened(content))
+    leaves = [(path, _cut(text)) for path, text in flattened(content)]
     more = [("…", f"{len(leaves) - _ROWS} more; --json has all")] if len(leaves) > _ROWS else []
     return facts([*leaves[:_ROWS], *more])
 
@@ -92,6 +93,17 @@ def flattened(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
             yield from flattened(inner, f"{prefix}[{i}]")
     else:
         yield prefix, _text(value)
+
+
+def _cut(text: str) -> str:
+    """What fits into a few lines of it.
+
+    >>> _cut(", ".join("9" * 400))[-23:], _cut("9")
+    ('9, 9, …; --json has all', '9')
+    """
+    if len(text) <= _CHARACTERS:
+        return text
+    return text[:_CHARACTERS].rpartition(" ")[0] + " …; --json has all"
 
 
 def _text(value: Any) -> str:

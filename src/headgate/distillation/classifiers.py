@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headgate.errors import ConfigError, InputError
+from headgate.theory.divergence import softmax
 
 __all__ = ["HEADS", "HeadRecipe", "as_probabilities", "check_classes", "softened"]
 
@@ -77,8 +78,7 @@ def as_probabilities(outputs: NDArray[np.generic]) -> tuple[NDArray[np.float64],
         raise InputError("it answers with NaN or infinity", where="the teacher")
     if (scores >= 0).all() and np.allclose(scores.sum(axis=1), 1.0, rtol=0, atol=_SUM_TOLERANCE):
         return scores, True
-    odds = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return odds / odds.sum(axis=1, keepdims=True), False
+    return softmax(scores), False
 
 
 def softened(probabilities: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:

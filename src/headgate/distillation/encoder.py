@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = [
+    "autocast",
     "count_weights",
     "layers_of",
     "load_encoder",
@@ -150,6 +151,13 @@ def pooled(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     weight = mask.unsqueeze(-1).to(hidden.dtype)
     mean = (hidden * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1e-9)
     return torch.nn.functional.normalize(mean, dim=-1)
+
+
+def autocast(device: str, *, bf16: bool) -> torch.autocast:
+    """Inside it matrix products on ``device`` are taken in bfloat16, where ``bf16`` says so."""
+    import torch
+
+    return torch.autocast(torch.device(device).type, torch.bfloat16, bf16)
 
 
 def max_tokens(model_dir: Path) -> int:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,9 @@ from headgate.distillation.training.networks import Student, student_of
 from headgate.distillation.training.objective import Objective
 from headgate.errors import Fault, InputError
 from headgate.objects import digest, digest_bytes
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["STATE_FILE", "Taught", "TrainingResult", "student_shape", "train_student"]
 
@@ -159,39 +163,14 @@ def _train(
     clock: Callable[[], float],
 ) -> Progress:
     """Starts or resumes, and takes the steps; what was best is written."""
-    import torch
-
     recipe = lesson.recipe
     trained = [p for p in student.parameters if p.requires_grad]
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": [p for p in trained if p.ndim > 1], "weight_decay": recipe.weight_decay},
-            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-        ],
-        lr=recipe.peak_learning_rate,
-        betas=(0.9, 0.98),
-        fused=True,
-    )
+    optimizer = _optimizer(trained, recipe)
     checkpoint = Checkpoint(path, identity, student.parameters, optimizer)
     progress = checkpoint.restore()
-    meter = _Meter(progress, clock)
-    cadence = Cadence(recipe.steps)
-    cadence.saved(len(progress.losses), began_s=clock(), ended_s=clock())
-
-    def save() -> None:
-        if not resumable:
-            return
-        meter.read()
-        began_s = clock()
-        checkpoint.save(progress)
-        cadence.saved(len(progress.losses), began_s=began_s, ended_s=clock())
-
-    def part_done(parts: int) -> None:
-        progress.started = parts
-        save()
-
+    keeper = _Keeper(checkpoint if resumable else None, progress, recipe.steps, clock)
     if progress.started < student.parts:
-        student.start(progress.started, part_done)
+        student.start(progress.started, keeper.part_done)
     loss_of = Objective(lesson, student)
     plan = batches(
         [len(i) for i in lesson.ids],
@@ -201,50 +180,106 @@ def _train(
     )
     while len(progress.losses) < recipe.steps and not has_stalled(progress.curve, recipe.patience):
         step = len(progress.losses)
-        share = learning_rate_share(step, recipe.steps, recipe.warmup_share)
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.peak_learning_rate * share
         loss = loss_of.batch(plan[step], step)
-        if not math.isfinite(loss.item()):
-            rate = recipe.peak_learning_rate * share
-            raise InputError(
-                f"the loss of step {step + 1} of {recipe.steps} is {loss.item()}: it diverged",
-                where=f"distillation, at a learning rate of {rate:.2g}",
-                reason="diverged",
-                fix="choose another student, or look for texts that its teacher answers oddly",
-            )
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(trained, recipe.gradient_norm_limit)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        progress.losses.append(loss.item())
+        progress.losses.append(_descend(loss, optimizer, trained, step, recipe))
         step += 1
         if lesson.held_back and (step % recipe.validate_every_steps == 0 or step == recipe.steps):
             progress.curve.append((step, loss_of.held_back()))
             if best_of(progress.curve)[0] == step:
                 write_tensors(path.with_name(STATE_FILE), student.tensors())
-        if cadence.due(step, clock()) or step == recipe.steps:
-            save()
+        keeper.step_done(step)
         if on_progress is not None:
             on_progress(step, recipe.steps, progress.losses[-1])
     if not lesson.held_back:
         write_tensors(path.with_name(STATE_FILE), student.tensors(), flush=resumable)
-    meter.read()
+    keeper.read_meter()
     return progress
 
 
-class _Meter:
-    """Adds what was spent since it was last read to a progress."""
+def _optimizer(trained: Sequence[torch.nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
+    """AdamW; biases and scales do not decay."""
+    import torch
 
-    def __init__(self, progress: Progress, clock: Callable[[], float]) -> None:
-        self._progress, self._clock = progress, clock
+    return torch.optim.AdamW(
+        [
+            {"params": [p for p in trained if p.ndim > 1], "weight_decay": recipe.weight_decay},
+            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+        ],
+        lr=recipe.peak_learning_rate,
+        betas=(0.9, 0.98),
+        fused=True,
+    )
+
+
+def _descend(
+    loss: torch.Tensor,
+    optimizer: torch.optim.Optimizer,
+    trained: Sequence[torch.nn.Parameter],
+    step: int,
+    recipe: Recipe,
+) -> float:
+    """One step down the gradient of ``loss``, whose value it was. Raises ``InputError``."""
+    import torch
+
+    rate = recipe.peak_learning_rate * learning_rate_share(step, recipe.steps, recipe.warmup_share)
+    value: float = loss.item()
+    if not math.isfinite(value):
+        raise InputError(
+            f"the loss of step {step + 1} of {recipe.steps} is {value}: it diverged",
+            where=f"distillation, at a learning rate of {rate:.2g}",
+            reason="diverged",
+            fix="choose another student, or look for texts that its teacher answers oddly",
+        )
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(trained, recipe.gradient_norm_limit)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return value
+
+
+class _Keeper:
+    """Counts what a training spends, and saves when it is due; never where there is no place to."""
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint | None,
+        progress: Progress,
+        steps: int,
+        clock: Callable[[], float],
+    ) -> None:
+        self._checkpoint, self._progress, self._steps = checkpoint, progress, steps
+        self._clock = clock
         self._wall_s, self._cpu_s = clock(), time.process_time()
+        self._cadence = Cadence(steps)
+        self._cadence.saved(len(progress.losses), began_s=clock(), ended_s=clock())
 
-    def read(self) -> None:
+    def part_done(self, parts: int) -> None:
+        """So many of the start are done."""
+        self._progress.started = parts
+        self._save()
+
+    def step_done(self, step: int) -> None:
+        """``step`` are done."""
+        if self._cadence.due(step, self._clock()) or step == self._steps:
+            self._save()
+
+    def read_meter(self) -> None:
+        """Adds what was spent since it was last read to the progress."""
         wall_s, cpu_s = self._clock(), time.process_time()
         self._progress.device_s += wall_s - self._wall_s
         self._progress.cpu_s += cpu_s - self._cpu_s
         self._wall_s, self._cpu_s = wall_s, cpu_s
+
+    def _save(self) -> None:
+        if self._checkpoint is None:
+            return
+        self.read_meter()
+        began_s = self._clock()
+        self._checkpoint.save(self._progress)
+        steps = len(self._progress.losses)
+        self._cadence.saved(steps, began_s=began_s, ended_s=self._clock())
 
 
 @contextlib.contextmanager

@@ -71,13 +71,27 @@ class Acceptance:
                 )
 
     def check_labels(self, path: Path, split: LabelledSet) -> None:
-        """Raises ``InputError`` naming the first line of ``path`` whose label is no class.
+        """Raises ``InputError`` naming the first line of ``path`` whose label is no class, or where
+        all labels are one (reason ``labels_alike``).
 
         Where the model does not say how many classes it has, every label is taken.
         """
-        if self.classes is None or split.labels is None:
+        if split.labels is None:
             return
-        for label, line in zip(split.labels, split.lines, strict=True):
+        self._check_classes(path, split.labels, split.lines)
+        if len(split.labels) > 1 and len(set(split.labels)) == 1:
+            raise InputError(
+                f"all of its {len(split.labels)} labels are {split.labels[0]:g}: a model that "
+                "knows nothing is as right as any other",
+                where=str(path),
+                reason="labels_alike",
+                fix="label items of every kind that callers ask about, or leave labels out",
+            )
+
+    def _check_classes(self, path: Path, labels: Sequence[float], lines: Sequence[int]) -> None:
+        if self.classes is None:
+            return
+        for label, line in zip(labels, lines, strict=True):
             if label not in range(self.classes):
                 raise InputError(
                     f"label {label:g}; the model has classes 0 to {self.classes - 1}",

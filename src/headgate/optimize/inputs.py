@@ -6,7 +6,7 @@ What is incomplete, malformed or overlapping is refused here, before anything is
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,12 +28,17 @@ from headgate.config import (
     source_digest,
 )
 from headgate.errors import ConfigError, InputError
-from headgate.objects import Kind, canonical, parse
+from headgate.objects import canonical
 from headgate.optimize.accept import Acceptance
-from headgate.optimize.contents import SCHEMAS, TEXTS, WORKLOAD, numbers
-from headgate.optimize.own_requests import Chosen, OwnRequests, check_some_left, choose, digests
-from headgate.optimize.own_requests import learnt as learnt_requests
+from headgate.optimize.contents import WORKLOAD
+from headgate.optimize.own_requests import OwnRequests, check_some_left, choose, digests
 from headgate.optimize.recorder import Call, Output, Recorder, scratch, transformation
+from headgate.optimize.registering import (
+    holds_texts,
+    register_declared,
+    register_file,
+    register_own_requests,
+)
 from headgate.workload import Pair
 from headgate.workload.arrivals import poisson_arrivals
 
@@ -121,145 +126,140 @@ def register_inputs(config: EndpointConfig, recorder: Recorder, acceptance: Acce
         )
     with scratch(recorder.store, recorder.endpoint) as prepared:
         made_by = _prepare(config, recorder, prepared)
-        paths = {
-            role: config.resolve(given, prepared) for role, given in _given_files(config).items()
-        }
-        evaluate = load_split(config.task, paths["evaluate"])
-        holdout = load_split(config.task, paths["holdout"]) if "holdout" in paths else None
-        learnt: dict[str, LabelledSet | tuple[str, ...]] = {
-            role: _learnt_from(config.task, role, paths[role])
-            for role in ("train", "calibrate")
-            if role in paths
-        }
-        train, calibrate = (_inputs_of(learnt.get(role)) for role in ("train", "calibrate"))
-        unique = _workload(paths["unique"]) if "unique" in paths else None
-        logged = _workload(paths["workload"]) if "workload" in paths else None
-        judging = {
-            "evaluate": _items(evaluate),
-            "holdout": _items(holdout) if holdout is not None else (),
-            "calibrate": calibrate,
-        }
-        excluded: list[str] = []
+        given, excluded = _read(config, prepared), list[str]()
         if config.data.learns_from_workload:
-            assert logged is not None, "the file was checked"
-            excluded = digests(judging.values(), acceptance.prepare)
-            chosen = choose(logged.items, frozenset(excluded), acceptance.prepare)
-            check_some_left(chosen, paths["workload"])
-            train = tuple(logged.items[place] for place in chosen.places)
-        splits = {role: items for role, items in {**judging, "train": train}.items() if items}
-        check_overlap(splits, path=config.path)
-        for role, split in (("evaluate", evaluate), ("holdout", holdout)):
-            if split is not None:
-                acceptance.check(paths[role], *_named(split))
-            if isinstance(split, LabelledSet):
-                acceptance.check_labels(paths[role], split)
-        for role, log in (("workload", logged), ("unique", unique)):
-            if log is not None:
-                names = [f"request {i + 1}" for i in range(len(log.items))]
-                acceptance.check(paths[role], log.items, names)
-        for role, items in (("train", train), ("calibrate", calibrate)):
-            names = [f"row {i + 1}" for i in range(len(items))]
-            acceptance.check_learnable(paths.get(role, config.path), items, names)
-            rows = learnt.get(role)
-            if isinstance(rows, LabelledSet):
-                acceptance.check_labels(paths[role], rows)
-        if acceptance.preprocess is not None:  # two items may be one to the model
-            seen = {role: _seen(acceptance, items) for role, items in splits.items()}
-            check_overlap(seen, path=config.path, after=" after preprocess")
+            given, excluded = _learning_from_requests(given, acceptance)
+        _check(config, given, acceptance)
         versions = {
-            role: _register_file(recorder, role, path, config.task, made_by)
-            for role, path in paths.items()
+            role: register_file(recorder, role, path, config.task, made_by)
+            for role, path in given.paths.items()
         }
     own_requests = None
     if config.data.learns_from_workload:
-        own_requests, versions["train"] = _learnt_requests(config, recorder, versions, excluded)
-    if "workload" not in versions:
-        drawn = recorder.run(
-            draw_workload,
-            u={"evaluate": versions["evaluate"]},
-            c={
-                "task": config.task,
-                "rate_per_s": config.workload.rate_per_s,
-                "requests": config.workload.requests,
-            },
+        own_requests, versions["train"] = register_own_requests(
+            config, recorder, versions, excluded
         )
-        versions["workload"] = drawn.outputs["workload"]
-    workload = logged or load_workload(recorder.store.path_of(versions["workload"]))
-    versions["prices"] = _register_value(
-        recorder, "prices", config.prices.model_dump(), "json {device_second, ..., currency}"
-    )
-    versions["contracts"] = _register_value(
-        recorder,
-        "contracts",
-        config.contracts_for(labelled=_labelled(evaluate)),
-        "json [contract]",
-    )
-    if config.data_contracts:
-        versions["data_contracts"] = _register_data_contracts(config, recorder, versions)
+    workload = given.logs.get("workload")
+    if workload is None:
+        versions["workload"] = _drawn_workload(config, recorder, versions["evaluate"])
+        workload = load_workload(recorder.store.path_of(versions["workload"]))
+    versions |= register_declared(config, recorder, versions, labelled=_labelled(given.evaluate))
     return Inputs(
-        evaluate,
-        holdout,
-        acceptance.prepared(train),
-        acceptance.prepared(calibrate),
-        {
-            role: split.labels
-            for role, split in learnt.items()
-            if isinstance(split, LabelledSet) and split.labels is not None
-        },
+        given.evaluate,
+        given.holdout,
+        acceptance.prepared(given.train),
+        acceptance.prepared(given.calibrate),
+        given.labels,
         workload,
-        unique,
+        given.logs.get("unique"),
         versions,
         own_requests,
     )
 
 
-def _learnt_requests(
-    config: EndpointConfig,
-    recorder: Recorder,
-    versions: Mapping[str, str],
-    excluded: Sequence[str],
-) -> tuple[OwnRequests, str]:
-    """The workload's requests as ``data.train``, and their version; recorded with who allowed it.
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """What the endpoint's files hold."""
 
-    ``excluded`` are digests of what judges: of a holdout no more than these is read.
-    """
-    permission = config.data_contracts["workload"].training
-    assert permission is not None, "the file was checked"
-    own = config.preprocess
-    judging = recorder.store.put_bytes(canonical(excluded))
-    roles = ("evaluate", "holdout", "calibrate")
-    recorder.register(
-        "workload.learnt/judging",
-        judging,
-        kind="dataset",
-        schema="json [digest of an item]",
-        lineage=tuple(dict.fromkeys(versions[role] for role in roles if role in versions)),
+    paths: Mapping[str, Path]
+    evaluate: Split
+    holdout: Split | None
+    learnt: Mapping[str, LabelledSet | tuple[str, ...]]
+    """Of the files under train and calibrate."""
+    train: tuple[Item, ...]
+    calibrate: tuple[Item, ...]
+    logs: Mapping[str, WorkloadLog]
+    """Of workload and unique."""
+
+    @property
+    def judging(self) -> Mapping[str, Sequence[Item]]:
+        """Split -> items that nothing may learn from."""
+        holdout = () if self.holdout is None else _items(self.holdout)
+        return {
+            "evaluate": _items(self.evaluate),
+            "holdout": holdout,
+            "calibrate": self.calibrate,
+        }
+
+    @property
+    def splits(self) -> Mapping[str, Sequence[Item]]:
+        """All that must not overlap."""
+        every = {**self.judging, "train": self.train}
+        return {role: items for role, items in every.items() if items}
+
+    @property
+    def labels(self) -> Mapping[str, tuple[float, ...]]:
+        return {
+            role: split.labels
+            for role, split in self.learnt.items()
+            if isinstance(split, LabelledSet) and split.labels is not None
+        }
+
+
+def _read(config: EndpointConfig, prepared: Path) -> _Given:
+    logs = {"workload": config.workload.log, "unique": config.workload.unique}
+    named = config.data.given | {role: name for role, name in logs.items() if name is not None}
+    paths = {role: config.resolve(name, prepared) for role, name in named.items()}
+    learnt: dict[str, LabelledSet | tuple[str, ...]] = {
+        role: _learnt_from(config.task, role, paths[role])
+        for role in ("train", "calibrate")
+        if role in paths
+    }
+    return _Given(
+        paths,
+        load_split(config.task, paths["evaluate"]),
+        load_split(config.task, paths["holdout"]) if "holdout" in paths else None,
+        learnt,
+        _inputs_of(learnt.get("train")),
+        _inputs_of(learnt.get("calibrate")),
+        {role: _workload(paths[role]) for role in logs if role in paths},
     )
-    done = recorder.run(
-        learnt_requests,
-        u={"workload": versions["workload"], "judging": judging},
+
+
+def _learning_from_requests(given: _Given, acceptance: Acceptance) -> tuple[_Given, list[str]]:
+    """With the requests of the log to train on, but for those that judge; these as digests."""
+    excluded = digests(given.judging.values(), acceptance.prepare)
+    log = given.logs["workload"].items
+    chosen = choose(log, frozenset(excluded), acceptance.prepare)
+    check_some_left(chosen, given.paths["workload"])
+    return replace(given, train=tuple(log[place] for place in chosen.places)), excluded
+
+
+def _check(config: EndpointConfig, given: _Given, acceptance: Acceptance) -> None:
+    """Raises ``InputError`` for what the model does not take, ``Refused`` where splits overlap."""
+    paths = given.paths
+    check_overlap(given.splits, path=config.path)
+    for role, split in (("evaluate", given.evaluate), ("holdout", given.holdout)):
+        if split is not None:
+            acceptance.check(paths[role], *_named(split))
+        if isinstance(split, LabelledSet):
+            acceptance.check_labels(paths[role], split)
+    for role, log in given.logs.items():
+        names = [f"request {i + 1}" for i in range(len(log.items))]
+        acceptance.check(paths[role], log.items, names)
+    for role, items in (("train", given.train), ("calibrate", given.calibrate)):
+        names = [f"row {i + 1}" for i in range(len(items))]
+        acceptance.check_learnable(paths.get(role, config.path), items, names)
+        rows = given.learnt.get(role)
+        if isinstance(rows, LabelledSet):
+            acceptance.check_labels(paths[role], rows)
+    if acceptance.preprocess is not None:  # two items may be one to the model
+        seen = {role: _seen(acceptance, items) for role, items in given.splits.items()}
+        check_overlap(seen, path=config.path, after=" after preprocess")
+
+
+def _drawn_workload(config: EndpointConfig, recorder: Recorder, evaluate: str) -> str:
+    """The version of the requests that stand for a rate."""
+    drawn = recorder.run(
+        draw_workload,
+        u={"evaluate": evaluate},
         c={
             "task": config.task,
-            "permission": permission,
-            "preprocess": None
-            if own is None
-            else {"function": own, "source": source_digest(own, config.root)},
+            "rate_per_s": config.workload.rate_per_s,
+            "requests": config.workload.requests,
         },
-        detail=f"allowed by {permission.allowed_by}",
     )
-    version = done.outputs["train"]
-    kind, schema = _form("train", config.task)
-    recorder.register(
-        "train",
-        version,
-        kind=kind,
-        schema=schema,
-        lineage=(versions["workload"], judging),
-        made_by=done.entry,
-    )
-    chosen = parse(recorder.store.read(done.outputs["chosen"]))
-    found = Chosen(**{**chosen, "places": tuple(chosen["places"])})
-    return OwnRequests(permission, found, done.entry), version
+    return drawn.outputs["workload"]
 
 
 def _seen(acceptance: Acceptance, items: Sequence[Item]) -> Sequence[Item]:
@@ -281,14 +281,9 @@ def _prepare(config: EndpointConfig, recorder: Recorder, directory: Path) -> str
     return done.entry
 
 
-def _given_files(config: EndpointConfig) -> dict[str, str]:
-    logs = {"workload": config.workload.log, "unique": config.workload.unique}
-    return config.data.given | {role: name for role, name in logs.items() if name is not None}
-
-
 def _learnt_from(task: str, role: str, path: Path) -> LabelledSet | tuple[str, ...]:
     """Texts; of classifiers, predictors and what calibrates a cross-encoder rows as in evaluate."""
-    if _holds_texts(role, task):
+    if holds_texts(role, task):
         return tuple(load_texts(path))
     split = load_split(task, path)
     assert isinstance(split, LabelledSet), "embed learns from texts"
@@ -297,10 +292,6 @@ def _learnt_from(task: str, role: str, path: Path) -> LabelledSet | tuple[str, .
 
 def _inputs_of(split: LabelledSet | tuple[str, ...] | None) -> tuple[Item, ...]:
     return split.inputs if isinstance(split, LabelledSet) else split or ()
-
-
-def _holds_texts(role: str, task: str) -> bool:
-    return task == "embed" or (task == "rerank" and role == "train")
 
 
 def _workload(path: Path) -> WorkloadLog:
@@ -331,67 +322,3 @@ def _items(split: Split) -> Sequence[Item]:
 def _labelled(split: Split) -> bool:
     labels = split.relevant if isinstance(split, RetrievalSet) else split.labels
     return labels is not None
-
-
-def _form(role: str, task: str) -> tuple[Kind, str]:
-    """Kind and schema of a file of the endpoint."""
-    if role in ("workload", "unique"):
-        return "workload", WORKLOAD
-    texts = role in ("train", "calibrate") and _holds_texts(role, task)
-    return "dataset", TEXTS if texts else SCHEMAS[task]
-
-
-def _register_file(
-    recorder: Recorder, role: str, path: Path, task: str, made_by: str | None
-) -> str:
-    kind, schema = _form(role, task)
-    version = recorder.store.put_file(path.resolve())
-    recorder.register(role, version, kind=kind, schema=schema, made_by=made_by)
-    return version
-
-
-def _register_value(recorder: Recorder, role: Kind, value: object, schema: str) -> str:
-    version = recorder.store.put_bytes(canonical(value))
-    recorder.register(role, version, kind=role, schema=schema)
-    return version
-
-
-def _register_data_contracts(
-    config: EndpointConfig, recorder: Recorder, versions: Mapping[str, str]
-) -> str:
-    """The contracts on data, each with the version of its reference; their version."""
-    body: dict[str, object] = {}
-    references: list[str] = []
-    for role, promised in config.data_contracts.items():
-        reference = promised.reference
-        if reference is not None:
-            version = versions.get(reference) or _register_reference(config, recorder, role)
-            references.append(version)
-            reference = version
-        body[role] = {
-            "as_of": promised.as_of,
-            "reference": reference,
-            "contracts": promised.contracts,
-            "training": promised.training,
-        }
-    version = recorder.store.put_bytes(canonical(body))
-    recorder.register(
-        "data_contracts",
-        version,
-        kind="contracts",
-        schema="json {role: {as_of, reference, contracts, training}}",
-        lineage=tuple(dict.fromkeys(references)),
-    )
-    return version
-
-
-def _register_reference(config: EndpointConfig, recorder: Recorder, role: str) -> str:
-    """The file that ``role`` is compared with, in the same form; its version."""
-    name = config.data_contracts[role].reference
-    assert name is not None, "the caller looked"
-    path = config.resolve(name)
-    kind, schema = _form(role, config.task)
-    numbers(schema, path)  # refused before the store absorbs it
-    version = recorder.store.put_file(path)
-    recorder.register(f"reference/{role}", version, kind=kind, schema=schema)
-    return version

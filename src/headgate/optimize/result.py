@@ -370,14 +370,15 @@ class _Show:
         if f.index is None:
             return None
         price, replay = f.index.price, f.certificate.replay
-        money = price.machine_s * self._price
-        cost = (money, self._job.config.prices.currency) if self._price else (price.machine_s, "s")
+        run, currency = f.index.run.entry, self._job.config.prices.currency
+        money = Figure(price.machine_s * self._price, currency, run) if self._price else None
         saved = replay.current.cpu_s_per_request - replay.candidate.cpu_s_per_request
         pays = math.isfinite(price.requests)
         return NewIndex(
             items=price.items,
             declared=f.index.declared,
-            cost=Figure(*cost, f.index.run.entry),
+            machine=Figure(price.machine_s, "s", run),
+            cost=money,
             saved_per_1k=self.cost(saved / replay.cores, replay.run.entry),
             break_even_requests=price.requests if pays else None,
             break_even_days=price.days if pays else None,
@@ -501,7 +502,7 @@ def _plan(f: Findings) -> Mapping[str, str]:
     batches = f"at most {batching.max_requests} requests, {batching.max_padded_tokens} tokens"
     if batching.max_wait_s:
         batches += f"; held for company up to {batching.max_wait_s * 1000:.3g} ms where it pays"
-    instances = f"{choice.variant.instances}, with {threads} threads each"
+    instances = f"{choice.variant.instances}, threads each: {threads}"
     if choice.variant.lone_threads:
         instances += f"; one more of {choice.variant.lone_threads} for a request that is alone"
     return {

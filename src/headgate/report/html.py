@@ -215,7 +215,7 @@ def _index(r: Report) -> str:
         "<h2>The index that the winner needs</h2><p class=lead>A vector of one encoder says "
         "nothing to another, so the winner was judged with an index of its own. Kept index: its "
         "queries against the vectors of the current release, as points against that release."
-        f" {_ref(r.index.cost.entry)}</p>" + _table([("", False), ("", False)], rows)
+        f" {_ref(r.index.machine.entry)}</p>" + _table([("", False), ("", False)], rows)
     )
 
 

@@ -203,8 +203,10 @@ class NewIndex:
     items: int
     declared: bool
     """Whether the owner says how many there are; else the passages of evaluate are counted."""
-    cost: Figure
-    """Of embedding all of them."""
+    machine: Figure
+    """Seconds of the whole machine that embedding all of them takes."""
+    cost: Figure | None
+    """The same as money; None where a second has no price."""
     saved_per_1k: Figure
     """What a thousand requests cost less than before, by the replay."""
     break_even_requests: float | None
@@ -217,7 +219,11 @@ class NewIndex:
     def lines(self, currency: str) -> tuple[tuple[str, str], ...]:
         """What is said, and of what, for people."""
         source = "declared" if self.declared else "the passages of evaluate; see data: index_items"
-        pays = "nothing is saved by it"
+        price = f"{words.seconds(self.machine.value)} of the machine"
+        if self.cost is not None:
+            price += f", {words.figure(self.cost.value, self.cost.unit, currency)}"
+        saved = words.figure(self.saved_per_1k.value, self.saved_per_1k.unit, currency)
+        saves, pays = f"{saved} per 1,000 requests, by the replay", "never: nothing is saved"
         if self.break_even_requests is not None and self.break_even_days is not None:
             pays = (
                 f"{words.count(self.break_even_requests)} requests, "
@@ -225,8 +231,9 @@ class NewIndex:
             )
         return (
             ("items", f"{words.count(self.items)} ({source})"),
-            ("embedding them anew", words.figure(self.cost.value, self.cost.unit, currency)),
-            ("pays after", pays),
+            ("embedding them anew", price),
+            ("the winner saves", saves),
+            ("which pays after", pays),
             *(
                 (f"{metric.replace('_', ' ')}", _bounded(figure, currency))
                 for metric, figure in self.kept.items()

@@ -19,12 +19,13 @@ import uvloop  # noqa: F401
 
 import headgate.runtime.live
 import headgate.server.serve  # noqa: F401
+from headgate.engines.peak import peak_bytes
 from headgate.ledger import Store
 from headgate.optimize.measure import Behaviour, open_answerer
 from headgate.optimize.served import as_items
 from headgate.runtime.servable import build_from_json
 
-__all__ = ["LARGEST_TOKENS", "main", "peak_bytes"]
+__all__ = ["LARGEST_TOKENS", "main"]
 
 LARGEST_TOKENS = 512
 """Padded tokens of the batch: that of the batching that is planned with by default."""
@@ -47,16 +48,6 @@ def main() -> None:
                 answerer.run([longest] * many)
                 answerer.run([longest])
     print(json.dumps({"peak_bytes": peak_bytes()}), file=answer, flush=True)
-
-
-def peak_bytes() -> int:
-    """The most memory that this process has had at once (``VmHWM``).
-
-    Not ``ru_maxrss``: that is inherited from the process that started this one.
-    """
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
-    return int(line.split()[1]) * 1024
 
 
 if __name__ == "__main__":

@@ -82,6 +82,18 @@ def test_a_label_that_is_no_class_is_named_by_its_line(label: float) -> None:
     assert (caught.value.reason, caught.value.exit_code) == ("no_such_class", 2)
 
 
+@pytest.mark.parametrize("classes", [3, None])
+def test_labels_that_are_all_alike_are_refused(classes: int | None) -> None:
+    """Of classes or of numbers: whatever always answers that is right. Of one item that is no
+    wonder."""
+    accepts = Acceptance(WordCodec(), None, False, classes)
+    accepts.check_labels(FILE, labelled(2))
+    accepts.check_labels(FILE, labelled(2, 2, 1))
+    with pytest.raises(InputError, match="all of its 3 labels are 2") as caught:
+        accepts.check_labels(FILE, labelled(2, 2, 2))
+    assert (caught.value.reason, caught.value.exit_code) == ("labels_alike", 2)
+
+
 def test_every_label_is_taken_where_the_model_does_not_say_its_classes() -> None:
     """Labels alone, one number an item and rows of any width tell nothing."""
     acceptance().check_labels(FILE, labelled(0, 77))

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from headgate.distillation import Recipe
+from headgate.distillation.pace import Cadence
 from headgate.engines import codec_for, load
-from headgate.errors import InputError
+from headgate.errors import Fault, InputError
 from headgate.objects import Build, HardwareProfile, canonical, parse
 from headgate.optimize.inputs import Inputs
 from headgate.optimize.making import Maker, students
@@ -125,6 +128,53 @@ def test_without_texts_there_is_no_student(maker: Maker) -> None:
     inputs = cast(Inputs, SimpleNamespace(train=[[1.0, 2.0]], versions=maker.inputs.versions))
     with pytest.raises(InputError, match="no texts to learn from"):
         students.trained_student(replace(maker, inputs=inputs), "static")
+
+
+@pytest.mark.parametrize(
+    ("scarce", "error", "reason"),
+    [
+        ("memory", MemoryError(), "out_of_memory"),
+        ("disk", OSError(errno.ENOSPC, "No space left on device"), "disk_full"),
+    ],
+)
+def test_a_training_in_which_something_runs_out_is_gone_on_with(
+    maker: Maker, monkeypatch: pytest.MonkeyPatch, scarce: str, error: Exception, reason: str
+) -> None:
+    """Told, and not on record; asked for again it takes none of the steps that were kept."""
+    import safetensors.torch
+
+    from headgate.distillation.training.objective import Objective
+
+    steps, runs_out = list[int](), True
+    batch, save = Objective.batch, safetensors.torch.save
+
+    def use(resource: str) -> None:
+        if runs_out and resource == scarce and steps[-1:] == [4]:
+            raise error
+
+    def step_taken(self: Objective, chosen: NDArray[np.intp], step: int) -> object:
+        steps.append(step)
+        use("memory")
+        return batch(self, chosen, step)
+
+    def saved(*given: Any) -> bytes:
+        use("disk")
+        return save(*given)
+
+    monkeypatch.setattr(Objective, "batch", step_taken)
+    monkeypatch.setattr(safetensors.torch, "save", saved)
+    monkeypatch.setattr(Cadence, "due", lambda *_: True)  # however slow the disk is
+    with pytest.raises(Fault, match="in the middle of a training") as told:
+        students.trained_student(maker, "static")
+    assert (told.value.reason, told.value.exit_code) == (reason, 1)
+    assert "run the same again: it goes on" in str(told.value.fix)
+    store = maker.recorder.store
+    assert store.verify().ok
+    assert "distill.student" not in {e.body["transformation"] for e in store.entries("run")}
+    runs_out = False
+    students.trained_student(maker, "static")
+    assert steps == [0, 1, 2, 3, 4, 4, 5]
+    assert store.verify().ok
 
 
 def test_a_teacher_with_another_tokenizer_teaches_nothing(maker: Maker) -> None:

@@ -175,15 +175,17 @@ def test_the_terminal_report_fits_its_width(width: int) -> None:
 @pytest.mark.parametrize(
     ("requests", "days", "pays"),
     [(21_788.0, 0.5, "21,788 requests, 720 min at the workload's rate"),
-     (None, None, "nothing is saved by it")],
+     (None, None, "never: nothing is saved")],
 )  # fmt: skip
 def test_the_price_of_a_new_index_stands_beside_the_saving(
     requests: float | None, days: float | None, pays: str
 ) -> None:
-    """What it costs, when that has paid, and what the kept index would lose."""
+    """What it takes and costs, what it saves, when that has paid, and what the kept index would
+    lose; where a second has no price, its seconds."""
     index = NewIndex(
         items=1_200_000,
         declared=requests is not None,
+        machine=figure(24_000.0, "s"),
         cost=figure(0.48, "USD"),
         saved_per_1k=figure(0.02, "money_per_1k"),
         break_even_requests=requests,
@@ -194,11 +196,19 @@ def test_the_price_of_a_new_index_stands_beside_the_saving(
     console = Console(width=100, file=io.StringIO(), record=True)
     print_report(report, console)
     said, page = console.export_text(), render_html(report)
-    for text in ("0.480 USD", pays, "−12.0 % (−15.0 % … −9.0 %)", "recall@10 kept index"):
+    for text in (
+        "400 min of the machine, 0.480 USD",
+        "0.0200 USD per 1,000 requests",
+        pays,
+        "−12.0 % (−15.0 % … −9.0 %)",
+        "recall@10 kept index",
+    ):
         assert text in said
         assert escape(text) in page
     assert ("index_items" in said) is (requests is None)
     assert json.loads(json.dumps(as_json(report)))["index"]["break_even_requests"] == requests
+    unpriced = dataclasses.replace(index, cost=None)
+    assert dict(unpriced.lines("USD"))["embedding them anew"] == "400 min of the machine"
     assert "The index that the winner needs" not in render_html(full_report())
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headgate.distillation.encoder import read_tokenizer, token_ids
+from headgate.distillation.encoder import autocast, read_tokenizer, token_ids
 from headgate.distillation.recipe import Recipe
 from headgate.errors import ConfigError, InputError
 from headgate.objects import digest, digest_bytes
@@ -103,9 +103,8 @@ class Lesson:
         )
 
     def autocast(self) -> torch.autocast:
-        import torch
-
-        return torch.autocast(torch.device(self.device).type, torch.bfloat16, self.recipe.bf16)
+        """Products as the recipe takes them."""
+        return autocast(self.device, bf16=self.recipe.bf16)
 
 
 def check_taught(taught: Taught, recipe: Recipe) -> None:

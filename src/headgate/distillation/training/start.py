@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from headgate.distillation.encoder import layers_of, load_encoder, padded
+from headgate.distillation.encoder import autocast, layers_of, load_encoder, padded
 from headgate.distillation.recipe import Recipe
 from headgate.distillation.students import feed_forward_of, targets
 from headgate.errors import InputError
@@ -83,41 +83,53 @@ def refit(
         padded(ids[start : start + _TEXTS_AT_ONCE], device)
         for start in range(0, len(ids), _TEXTS_AT_ONCE)
     ]
-    kind = torch.device(device).type
-    autocast = {"device_type": kind, "dtype": torch.bfloat16, "enabled": recipe.bf16}
     with torch.no_grad():
         powers = [torch.zeros(full[of].output.dense.in_features, device=device) for of in layers]
         sums = []
         for group in groups:
-            with torch.autocast(**autocast):
+            with autocast(device, bf16=recipe.bf16):
                 inside = [full[of].output.dense for of in layers]
                 seen = inputs_of(teacher, [*(end.LayerNorm for end in wanted), *inside], *group)
             sums.append(seen[: len(wanted)])
             for power, g in zip(powers, seen[len(wanted) :], strict=True):
                 power += (g**2).sum(dim=0)
         for i in range(done, len(stack)):
-            layer, end = stack[i], stack[i].output
-            source = full[layers[i]]
-            if end.dense.in_features < source.output.dense.in_features:
+            layer, source = stack[i], full[layers[i]]
+            width = layer.output.dense.in_features
+            if width < source.output.dense.in_features:
                 worth = powers[i] * (source.output.dense.weight**2).sum(dim=0)
-                chosen = torch.topk(worth, end.dense.in_features).indices.sort().values
-                _keep_units(layer, source, chosen)
-            own = torch.cat([end.dense.weight.T, end.dense.bias[None]]).double()
-            gram = torch.zeros(len(own), len(own), dtype=torch.float64, device=device)
-            moment = torch.zeros_like(own)
-            for group, u in zip(groups, sums, strict=True):
-                with torch.autocast(**autocast):
-                    g, a = inputs_of(student, (end.dense, layer.intermediate), *group)
-                x = torch.cat([g, torch.ones(len(g), 1, device=device)], dim=1)
-                gram += (x.T @ x).double()
-                moment += (x.T @ (u[i] - a)).double()
-            penalty = recipe.bridge_ridge * gram.diagonal()[:-1].mean()
-            ridge = penalty * torch.eye(len(own), dtype=torch.float64, device=device)
-            change = torch.linalg.solve(gram + ridge, moment - gram @ own)
-            end.dense.weight.copy_((own + change)[:-1].T)
-            end.dense.bias.copy_((own + change)[-1])
-            end.LayerNorm.load_state_dict(wanted[i].LayerNorm.state_dict())
+                _keep_units(layer, source, torch.topk(worth, width).indices.sort().values)
+            _refit_end(student, layer, groups, [u[i] for u in sums], recipe, device)
+            layer.output.LayerNorm.load_state_dict(wanted[i].LayerNorm.state_dict())
             on_layer(i + 1)
+
+
+def _refit_end(
+    student: torch.nn.Module,
+    layer: torch.nn.Module,
+    groups: Sequence[tuple[torch.Tensor, torch.Tensor]],
+    sums: Sequence[torch.Tensor],
+    recipe: Recipe,
+    device: str,
+) -> None:
+    """Ridge regression of ``u - a`` on ``g``, with ``u`` in ``sums``, a group of texts each."""
+    import torch
+
+    dense = layer.output.dense
+    own = torch.cat([dense.weight.T, dense.bias[None]]).double()
+    gram = torch.zeros(len(own), len(own), dtype=torch.float64, device=device)
+    moment = torch.zeros_like(own)
+    for group, u in zip(groups, sums, strict=True):
+        with autocast(device, bf16=recipe.bf16):
+            g, a = inputs_of(student, (dense, layer.intermediate), *group)
+        x = torch.cat([g, torch.ones(len(g), 1, device=device)], dim=1)
+        gram += (x.T @ x).double()
+        moment += (x.T @ (u - a)).double()
+    penalty = recipe.bridge_ridge * gram.diagonal()[:-1].mean()
+    ridge = penalty * torch.eye(len(own), dtype=torch.float64, device=device)
+    change = torch.linalg.solve(gram + ridge, moment - gram @ own)
+    dense.weight.copy_((own + change)[:-1].T)
+    dense.bias.copy_((own + change)[-1])
 
 
 def _like_bert(stack: torch.nn.ModuleList) -> bool:

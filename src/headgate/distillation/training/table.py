@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headgate.distillation.encoder import load_encoder, padded, pooled
+from headgate.distillation.encoder import autocast, load_encoder, padded, pooled
 from headgate.distillation.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -64,11 +64,7 @@ def start_table(
     frame = tokenizer.encode("").ids
     before, after = frame[: len(frame) // 2], frame[len(frame) // 2 :]
     rows = []
-    kind = torch.device(device).type
-    with (
-        torch.no_grad(),
-        torch.autocast(device_type=kind, dtype=torch.bfloat16, enabled=recipe.bf16),
-    ):
+    with torch.no_grad(), autocast(device, bf16=recipe.bf16):
         for start in range(0, vocabulary, _TOKENS_AT_ONCE):
             some = range(start, min(start + _TOKENS_AT_ONCE, vocabulary))
             group = [np.array([*before, token, *after], dtype=np.int64) for token in some]
