@@ -1,0 +1,73 @@
+"""What became of ten trainings that had pilots: the figures of ``distillation/history.py``.
+
+``python -m benchmarks.compression.training_history`` pilots and trains them, in texts that share
+nothing with the data on which the preview is judged (``distillation_preview``), and prints a line
+for each: how far its loss fell beyond its longest pilot's, and what that cost of each metric beside
+what the way to the pilot says. About a quarter of an hour of one core; what is done is kept.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from benchmarks.compression.student_worlds import open_world
+from benchmarks.compression.students_held import Student, alone, piloted, trained
+from headgate.distillation import Finished, Piloted
+
+__all__ = ["STUDENTS", "finished"]
+
+KEEP = Path(__file__).parents[1] / ".compression" / "training_history"
+_RATE = 2e-4
+STUDENTS = {
+    "science": (
+        Student.of(3, 300, 6000, 300, 103),
+        Student.of(1, 300, 6000, 600, 101),
+        Student.of(2, 250, 3000, 600, 102),
+        Student.of(4, 200, 4000, 600, 104),
+        Student.of(2, 400, 2000, 300, 105),
+    ),
+    "models": (
+        Student.of(2, 300, 6000, 300, 112),
+        Student.of(5, 200, 4000, 600, 115),
+        Student.of(1, 400, 2500, 600, 111),
+        Student.of(3, 250, 4000, 600, 113),
+        Student.of(4, 250, 6000, 300, 114),
+    ),
+}
+"""World -> its students; recipes and seeds are none of those that are judged."""
+
+
+def finished() -> Iterator[tuple[str, Student, Piloted, Finished]]:
+    """World, student, its pilots, and what became of it; those that another process works on are
+    left out."""
+    for name, students in STUDENTS.items():
+        world, folder = open_world(name, KEEP), KEEP / name / "students"
+        folder.mkdir(exist_ok=True)
+        for of in students:
+            student = replace(of, recipe=replace(of.recipe, peak_learning_rate=_RATE))
+            with alone(folder, student.name) as mine:
+                pilots = piloted(world, student, folder, make=mine, whole=True)
+                truth = trained(world, student, folder, make=mine)
+            if pilots is None or truth is None:
+                continue
+            figures = Piloted.from_json(
+                student.recipe, pilots.plan, pilots.found, items=pilots.items
+            )
+            became = figures.finished(loss=truth.loss, lost=truth.lost)
+            yield name, student, figures, became
+
+
+def main() -> int:
+    """Prints the lines of ``history.RECORDED``."""
+    for world, student, _, became in finished():
+        fall, recall, mrr = became.fall, became.harm["recall@10"], became.harm["mrr@10"]
+        figures = ", ".join(f"({m.value:.3f}, {m.error:.3f})" for m in (fall, recall, mrr))
+        print(f"({figures}),  # {world}, {student.name}", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
