@@ -1,26 +1,35 @@
-"""Times engines by turns in one run, so that whoever else uses the machine slows all of them."""
+"""Times engines by turns in one run, so that whoever else uses the machine slows all of them.
+
+Turns are grouped into *loads*: the engines are loaded, take some turns, and are closed. Rounds of
+one load follow each other, and share where memory happened to be put; so a load counts once, and
+the bound of a ratio is that of as many values as there were loads. What the method can resolve at
+all is shown by one engine that is loaded twice and takes two places in the same rotation (A/A).
+"""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtrit
 
+from headgate.theory.intervals import ratio_interval
 from headgate.workload import Engine, Tensors
 
-__all__ = ["Ratio", "alternate", "ratio"]
+__all__ = ["Ratio", "alternate", "over_loads", "ratio"]
+
+Seconds = Sequence[float] | np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """How many times as fast, with its one-sided 95 % lower bound."""
+    """How many times as fast, with one-sided 95 % bounds."""
 
     value: float
     lower: float
+    upper: float
 
 
 def alternate(
@@ -54,9 +63,48 @@ def alternate(
     return {name: np.array(seconds[name]) for name in names}
 
 
-def ratio(slow_s: Sequence[float] | np.ndarray, fast_s: Sequence[float] | np.ndarray) -> Ratio:
-    """The geometric mean of the rounds' ratios, and Student's lower bound on its logarithm."""
-    logs = np.log(np.asarray(slow_s) / np.asarray(fast_s))
-    n = len(logs)
-    half = stdtrit(n - 1, 0.95) * logs.std(ddof=1) / math.sqrt(n)
-    return Ratio(math.exp(logs.mean()), math.exp(logs.mean() - half))
+def over_loads(
+    load: Mapping[str, Callable[[], Engine]],
+    batches: Mapping[str, Tensors],
+    *,
+    loads: int,
+    rounds: int,
+    least_s: float = 0.05,
+) -> dict[str, np.ndarray]:
+    """Seconds of a call, (loads, rounds) for each engine, which is loaded anew for each row.
+
+    Every second time they are loaded in the opposite order: who comes first has memory to choose.
+    """
+    found: dict[str, list[np.ndarray]] = {name: [] for name in load}
+    for i in range(loads):
+        engines = {name: load[name]() for name in (list(load) if i % 2 else list(load)[::-1])}
+        for name, seconds in alternate(engines, batches, rounds=rounds, least_s=least_s).items():
+            found[name].append(seconds)
+        for engine in engines.values():
+            engine.close()
+    return {name: np.stack(rows) for name, rows in found.items()}
+
+
+def ratio(
+    slow_s: Seconds, fast_s: Seconds, *, same: tuple[Seconds, Seconds] | None = None
+) -> Ratio:
+    """The geometric mean of ``slow_s / fast_s``, and Student's bounds on its logarithm.
+
+    Either of shape (rounds,), where each round counts, or (loads, rounds), where each load does, by
+    the mean logarithm of its rounds. ``same``: seconds of one engine in two places. No spread is
+    taken to be less than theirs, as in the product's own claims of speed (``ratio_interval``).
+    """
+    pairs = zip(_logs(fast_s), _logs(slow_s), strict=True)
+    again = zip(*map(_logs, same), strict=True) if same is not None else ()
+    found = ratio_interval(
+        [(math.exp(a), math.exp(b)) for a, b in pairs],
+        same=[(math.exp(a), math.exp(b)) for a, b in again],
+    )
+    return Ratio(found.value, found.low, found.high)
+
+
+def _logs(seconds: Seconds) -> list[float]:
+    """One for each load, or for each round where loads are not told apart."""
+    logs = np.log(np.asarray(seconds))
+    means: list[float] = (logs if logs.ndim == 1 else logs.mean(axis=1)).tolist()
+    return means

@@ -1,9 +1,12 @@
-"""Models that int8 breaks, and that fp32 does not: outliers are put where they change nothing.
+"""Models that int8 breaks, and that fp32 does not: drawn, with outliers where they change nothing.
 
 Some channels of what a product reads are multiplied by a number, and the rows of its weight that
 read them are divided by it (the reverse of SmoothQuant, arXiv 2211.10438). In exact arithmetic the
 answers are the same; one grid for the whole tensor then has no room left for the other channels,
 as in encoders that have such channels by nature (Bondarenko et al., 2021, arXiv 2109.12948).
+
+Which network, which layers, how many and how strong is drawn from a seed (``draw``), and nothing
+of it is chosen by what int8 or a repair made of it. Whether int8 breaks a draw, only trying tells.
 """
 
 from __future__ import annotations
@@ -12,9 +15,9 @@ import csv
 import os
 import re
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise, product
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +32,7 @@ from headgate.optimize.quality import evaluate
 from headgate.quantization.products import weighted_products
 from headgate.workload import Engine, Tensors
 
-__all__ = ["Load", "Subject", "Trap", "population", "trapped"]
+__all__ = ["Draw", "Load", "Subject", "Trap", "bases", "draw", "made", "trapped"]
 
 Floats = NDArray[np.floating]
 Load = Callable[[], Engine]
@@ -59,27 +62,61 @@ class Subject:
     timed: Sequence[Tensors]
 
 
-def population(scratch: Path, *, quick: bool) -> Iterator[Subject]:
-    """Subjects with outliers of many kinds; whether int8 breaks them, only trying tells.
+@dataclass(frozen=True)
+class Draw:
+    """A network and its outliers."""
 
-    Outliers are in up to a twelfth of the layers. At three times the speed an eighth of the work is
-    all that can be left out without losing a fifth of it, so nobody could mend many more.
+    seed: int
+    base: str
+    """What it has learnt: one of ``bases``."""
+    widths: tuple[int, ...]
+    """Of its hidden layers; MiniLM is what it is."""
+    trap: Trap
+
+    @property
+    def name(self) -> str:
+        trap = self.trap
+        network = self.base if self.base == _ENCODER else f"{self.base}, {len(self.widths) + 1}"
+        outliers = f"{trap.tensors} x {trap.channels} channels x {trap.strength:.0f}"
+        return f"{self.seed}: {network}, {outliers}"
+
+
+_ENCODER = "MiniLM"
+_WIDTHS = (128, 256, 384)
+
+
+def bases() -> tuple[str, ...]:
+    """What there is here to draw from."""
+    return ("digits", *(("BANKING77",) if _banking().exists() else ()), _ENCODER)
+
+
+def draw(seed: int, among: Sequence[str]) -> Draw:
+    """The network and the outliers that ``seed`` stands for.
+
+    A chain of 16 to 28 products of drawn widths, or, every fifth time, MiniLM with its 36; outliers
+    in one or two tensors of it, 1 to 8 channels each, 30 to 1,000 times as large as they were.
     """
-    for base in _classifiers(scratch, quick=quick):
-        many = range(1, len(weighted_products(onnx.load_model(base.model))) // 12 + 1)
-        kinds = [*product((100.0, 300.0, 1_000.0), many, (2, 8))]
-        for seed, kind in enumerate(kinds[3:5] if quick else kinds):
-            yield trapped(base, Trap(*kind, seed), scratch)
-    if not quick:
-        encoder = _encoder()
-        yield encoder
-        for seed, kind in enumerate([(30.0, 1, 4), (30.0, 2, 1), (100.0, 3, 2), (100.0, 1, 1)]):
-            yield trapped(encoder, Trap(*kind, seed), scratch)
+    rng = np.random.default_rng(seed)
+    chains = [base for base in among if base != _ENCODER]
+    encoder = _ENCODER in among and rng.random() < 0.2
+    base = _ENCODER if encoder else str(rng.choice(chains))
+    widths = rng.choice(_WIDTHS, rng.integers(15, 28))
+    strength = float(np.exp(rng.uniform(np.log(30), np.log(1000))))
+    tensors, channels, where = rng.integers((1, 1, 0), (3, 9, 2**31))
+    trap = Trap(strength, int(tensors), int(channels), int(where))
+    return Draw(seed, base, tuple(map(int, widths)), trap)
 
 
-def trapped(subject: Subject, trap: Trap, scratch: Path) -> Subject:
-    """``subject`` with outliers; its answers in fp32 are what they were, but for rounding."""
-    model = onnx.load_model(subject.model)
+def made(drawn: Draw, scratch: Path) -> Subject:
+    """The network, trained for some seconds where it is a chain, with its outliers."""
+    base = _encoder() if drawn.base == _ENCODER else _classifier(drawn, scratch)
+    path = scratch / f"drawn-{drawn.seed}.onnx"
+    onnx.save_model(trapped(onnx.load_model(base.model), drawn.trap), path)
+    return replace(base, name=drawn.name, model=path)
+
+
+def trapped(model: onnx.ModelProto, trap: Trap) -> onnx.ModelProto:
+    """``model`` with outliers; its answers in fp32 are what they were, but for rounding."""
     rng = np.random.default_rng(trap.seed)
     products = weighted_products(model)
     tensors = list(dict.fromkeys(p.reads for p in products))
@@ -88,10 +125,7 @@ def trapped(subject: Subject, trap: Trap, scratch: Path) -> Subject:
         scale = np.ones(width, dtype=np.float32)
         scale[rng.choice(width, trap.channels, replace=False)] = trap.strength
         _scale(model.graph, str(tensor), scale)
-    name = f"{subject.name}, {trap.tensors} x {trap.channels} channels x {trap.strength:g}"
-    path = scratch / f"{re.sub('[^a-z0-9]+', '-', name.lower())}-{trap.seed}.onnx"
-    onnx.save_model(model, path)
-    return replace(subject, name=name, model=path)
+    return model
 
 
 def _scale(graph: onnx.GraphProto, tensor: str, scale: Floats) -> None:
@@ -110,29 +144,35 @@ def _scale(graph: onnx.GraphProto, tensor: str, scale: Floats) -> None:
     graph.node.insert(first, helper.make_node("Mul", [tensor, f"{scaled}_by"], [scaled], scaled))
 
 
-def _classifiers(scratch: Path, *, quick: bool) -> Iterator[Subject]:
-    """Networks of several depths, on digits and, where it is there, on BANKING77."""
+def _banking() -> Path:
+    return Path(os.environ.get("BANKING77", ROOT.parents[2] / "shared" / "data" / "banking77"))
+
+
+def _labelled(name: str) -> tuple[Floats, NDArray[np.int64]]:
+    """Features (items, width) and classes."""
     from sklearn.datasets import load_digits
 
+    if name == "BANKING77":
+        return _intents(_banking())
     pixels, digits = load_digits(return_X_y=True)
-    sets = [("digits", (pixels / 16).astype(np.float32), digits.astype(np.int64))]
-    banking = Path(os.environ.get("BANKING77", ROOT.parents[2] / "shared" / "data" / "banking77"))
-    if (banking / "train.csv").exists() and not quick:
-        sets.append(("BANKING77", *_intents(banking)))
-    for name, x, y in sets:
-        order = np.random.default_rng(0).permutation(len(x))
-        train, first, second = np.array_split(order, 3)
-        for products in (16,) if quick else (16, 24):
-            path = scratch / f"{name}-{products}.onnx"
-            _train(x[train], y[train], products=products, path=path)
-            yield Subject(
-                f"{name}, {products} products",
-                path,
-                [{"x": row[None]} for row in x[train[:150]]],
-                _accuracy(x[first], y[first]),
-                _accuracy(x[second], y[second]),
-                [{"x": x[first[:32]]}],
-            )
+    return (pixels / 16).astype(np.float32), digits.astype(np.int64)
+
+
+def _classifier(drawn: Draw, scratch: Path) -> Subject:
+    """The chain: trained on a third, repaired by another, judged by the last."""
+    x, y = _labelled(drawn.base)
+    order = np.random.default_rng(drawn.seed).permutation(len(x))
+    train, first, second = np.array_split(order, 3)
+    path = scratch / f"chain-{drawn.seed}.onnx"
+    _train(x[train], y[train], widths=drawn.widths, seed=drawn.seed, path=path)
+    return Subject(
+        drawn.name,
+        path,
+        [{"x": row[None]} for row in x[train[:150]]],
+        _accuracy(x[first], y[first]),
+        _accuracy(x[second], y[second]),
+        [{"x": x[first[:32]]}],
+    )
 
 
 def _intents(folder: Path) -> tuple[Floats, NDArray[np.int64]]:
@@ -157,13 +197,15 @@ def _accuracy(x: Floats, y: NDArray[np.int64]) -> Correct:
     return correct
 
 
-def _train(x: Floats, y: NDArray[np.int64], *, products: int, path: Path, width: int = 256) -> None:
-    """relu(x @ w0), relu(... @ w1) and so on, ``products`` in all; trained for a few seconds."""
+def _train(
+    x: Floats, y: NDArray[np.int64], *, widths: Sequence[int], seed: int, path: Path
+) -> None:
+    """relu(x @ w0), relu(... @ w1) and so on; a product more than ``widths``, and no bias."""
     import torch
 
-    torch.manual_seed(products)
+    torch.manual_seed(seed)
     torch.set_num_threads(1)
-    sizes = [x.shape[1], *[width] * (products - 1), int(y.max()) + 1]
+    sizes = [x.shape[1], *widths, int(y.max()) + 1]
     weights = [torch.nn.Parameter(torch.randn(a, b) * (2 / a) ** 0.5) for a, b in pairwise(sizes)]
     optimizer = torch.optim.AdamW(weights, lr=5e-4, weight_decay=0.01)
     inputs, labels = torch.from_numpy(x), torch.from_numpy(y)
@@ -216,7 +258,7 @@ def _encoder() -> Subject:
         return correct
 
     return Subject(
-        "MiniLM",
+        _ENCODER,
         subject.onnx,
         [codec.collate([e]) for e in encoded],
         recall(subject.evaluate),

@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,9 +26,6 @@ from headgate.objects import digest
 from headgate.optimize.making.pilots import student_answerer
 from headgate.quantization import TensorSpec
 from headgate.workload import Codec
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["TEACHER_LAYERS", "WORLDS", "World", "open_world", "write_whole"]
 

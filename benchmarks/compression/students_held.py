@@ -1,9 +1,9 @@
 """A student's pilots and its training, each recorded once: what a preview is held against.
 
 A record stands in a file of its own, whole or not at all, and says of what it was made: recipe,
-seed, world, and the code that made it. Where one of these has changed it is made anew. What a
-training leaves is the student's vectors of the evaluation split, so that scores follow the code of
-today.
+seed and world, and of pilots their plan too. Where one of these has changed it is made anew; where
+the training itself has changed, its recipe the same, the folder is to be deleted. What a training
+leaves is the student's vectors of the evaluation split, so that scores follow the code of today.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.compression.sources import source_digest
 from benchmarks.compression.student_worlds import TEACHER_LAYERS, World, write_whole
 from headgate.distillation import METRICS, PilotPlan, Recipe, plan_pilots
 from headgate.distillation.train import train_student
-from headgate.objects import digest, digest_bytes, jsonable
+from headgate.objects import digest, jsonable
 from headgate.optimize.answers import Answerer
 from headgate.optimize.making.pilots import (
     SampledPart,
@@ -36,18 +36,10 @@ from headgate.optimize.making.pilots import (
     student_answerer,
 )
 
-__all__ = ["Pilots", "Student", "Trained", "alone", "piloted", "source_digest", "trained"]
+__all__ = ["Pilots", "Student", "Trained", "alone", "piloted", "trained"]
 
-_TRAINING = (
-    "train", "encoder", "curriculum", "pace", "students", "training.lesson", "training.networks",
-    "training.objective", "training.start", "training.table",
-)  # fmt: skip
-"""Modules of ``headgate.distillation`` that decide what a training comes to."""
-_PILOTS = (
-    *(f"headgate.distillation.{name}" for name in (*_TRAINING, "pilots", "sampled")),
-    "headgate.optimize.making.pilots",
-    "headgate.theory.ranking",
-)
+_PILOTS = ("headgate.distillation.sampled", "headgate.theory.ranking")
+"""Modules that say what pilots lose. What is piloted stands in their plan."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +50,9 @@ class Student:
     seed: int
 
     @classmethod
-    def of(
-        cls, layers: int, steps: int, texts: int, start_texts: int, seed: int, *, threads: int = 1
-    ) -> Student:
+    def of(cls, layers: int, steps: int, texts: int, start_texts: int, seed: int) -> Student:
         recipe = Recipe(
-            layers_kept=layers,
-            steps=steps,
-            max_texts=texts,
-            bridge_texts=start_texts,
-            threads=threads,
+            layers_kept=layers, steps=steps, max_texts=texts, bridge_texts=start_texts, threads=1
         )
         return cls(recipe, seed)
 
@@ -107,17 +93,6 @@ class Trained:
     """Processor seconds, the teacher's answers among them."""
 
 
-def source_digest(*modules: str) -> str:
-    """Digest of the source of ``modules``; of these alone, not of what they import."""
-    sources = {}
-    for module in modules:
-        spec = find_spec(module)
-        assert spec is not None
-        assert spec.origin is not None
-        sources[module] = digest_bytes(Path(spec.origin).read_bytes())
-    return digest(sources)
-
-
 @contextlib.contextmanager
 def alone(folder: Path, name: str) -> Iterator[bool]:
     """Whether no other process works on ``name``; none begins while this lasts."""
@@ -138,29 +113,28 @@ def piloted(
     With ``whole`` the longest answers the whole split, whatever that costs: for whoever asks what
     pilots leave open, not what they can afford.
     """
-    of = digest([_made_of(world, student, _PILOTS), whole])
+    plan = plan_pilots(
+        student.recipe, teacher_layers=TEACHER_LAYERS, evaluation_texts=world.evaluation_texts
+    )
+    assert plan is not None, f"a tenth of {student.name} is too little for pilots"
+    if whole:
+        plan = replace(plan, evaluation_share=1.0)
+    of = digest([_made_of(world, student), jsonable(plan), source_digest(*_PILOTS)])
     path = folder / f"{student.name}.pilots.json"
     body = _kept(path, of)
     if body is None:
         if not make:
             return None
         print(f"{world.name} {student.name}: pilots", file=sys.stderr, flush=True)
-        body = {"of": of, **_run_pilots(world, student, folder, whole)}
+        body = {"of": of, **_run_pilots(world, student, folder, plan)}
         text = json.dumps(body)
         write_whole(path, lambda p: p.write_text(text, encoding="utf-8"))
-    return Pilots(
-        of,
-        PilotPlan.from_json(body["plan"]),
-        body["found"],
-        body["items"],
-        body["cpu_s"],
-        body["training_s"],
-    )
+    return Pilots(of, plan, body["found"], body["items"], body["cpu_s"], body["training_s"])
 
 
 def trained(world: World, student: Student, folder: Path, *, make: bool = True) -> Trained | None:
     """The record of its training; made where there is none, unless told not to."""
-    of = _made_of(world, student, tuple(f"headgate.distillation.{name}" for name in _TRAINING))
+    of = _made_of(world, student)
     path = folder / f"{student.name}.trained.json"
     vectors = path.with_suffix(".npz")
     body = _kept(path, of)
@@ -193,14 +167,9 @@ def trained(world: World, student: Student, folder: Path, *, make: bool = True) 
     )
 
 
-def _made_of(world: World, student: Student, modules: Sequence[str]) -> str:
+def _made_of(world: World, student: Student) -> str:
     return digest(
-        {
-            "world": world.identity,
-            "recipe": jsonable(student.recipe),
-            "seed": student.seed,
-            "code": source_digest(*modules),
-        }
+        {"world": world.identity, "recipe": jsonable(student.recipe), "seed": student.seed}
     )
 
 
@@ -211,14 +180,7 @@ def _kept(path: Path, of: str) -> Mapping[str, Any] | None:
     return body if body["of"] == of else None
 
 
-def _run_pilots(world: World, student: Student, folder: Path, whole: bool) -> Mapping[str, Any]:
-    recipe = student.recipe
-    plan = plan_pilots(
-        recipe, teacher_layers=TEACHER_LAYERS, evaluation_texts=world.evaluation_texts
-    )
-    assert plan is not None, f"a tenth of {student.name} is too little for pilots"
-    if whole:
-        plan = replace(plan, evaluation_share=1.0)
+def _run_pilots(world: World, student: Student, folder: Path, plan: PilotPlan) -> Mapping[str, Any]:
     part = sampled_part(world.data, plan.evaluation_share, np.random.default_rng(student.seed))
     half = plan.validation_texts // 2
     some = part.passages[:half], part.queries[:half]
@@ -236,12 +198,13 @@ def _run_pilots(world: World, student: Student, folder: Path, whole: bool) -> Ma
             seed=student.seed,
             work_dir=Path(work),
         )
-        vectors = _answers(world, student_answerer(runs.directory, world.codec, recipe), part)
+        vectors = _answers(
+            world, student_answerer(runs.directory, world.codec, student.recipe), part
+        )
     cpu_s = time.process_time() - began_s
     lost = part.lost((world.passages[part.passages], world.queries[part.queries]), vectors)
     return {
         "found": {"losses": runs.losses.tolist(), "lost": lost},
-        "plan": jsonable(plan),
         "items": len(world.data.queries),
         "cpu_s": cpu_s + answered * world.answer_s,
         "training_s": plan.training_s(cpu_s),

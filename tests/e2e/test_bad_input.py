@@ -117,6 +117,28 @@ def negative_price() -> None:
     change(classifier(HERE), "{device_second: 0.00002}", "{device_second: -0.1}")
 
 
+def unknown_operator() -> None:
+    classifier(HERE)
+    model = onnx.load("model.onnx")
+    model.graph.node[0].op_type, model.graph.node[0].domain = "Squash", "their.own"
+    model.opset_import.append(onnx.helper.make_opsetid("their.own", 1))
+    onnx.save(model, "model.onnx")
+
+
+def encoder_of_gigabytes() -> None:
+    """A header that promises 3.2 GB, and as many bytes that take no place on the disk."""
+    yaml = embedder(HERE)
+    change(yaml, "{onnx: model.onnx, tokenizer: tokenizer.json, max_tokens: 12}", "{path: enc}")
+    Path("enc").mkdir()
+    Path("tokenizer.json").rename("enc/tokenizer.json")
+    Path("enc/config.json").write_text('{"max_position_embeddings": 64}', encoding="utf-8")
+    weights = {"dtype": "F32", "shape": [40_000, 20_000], "data_offsets": [0, 3_200_000_000]}
+    header = json.dumps({"embeddings.word_embeddings.weight": weights}).encode()
+    with Path("enc/model.safetensors").open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        file.truncate(8 + len(header) + 3_200_000_000)
+
+
 def no_tokenizer() -> None:
     embedder(HERE)
     Path("tokenizer.json").write_text("{}", encoding="utf-8")
@@ -166,6 +188,12 @@ CALL = "call it yourself"
 CASES = {
     "a truncated model": Case(truncated, "model.onnx", "truncated, or not a valid", "export or"),
     "NaN weights": Case(not_a_number, "model.onnx", "the weight 'weight' holds NaN", "checkpoint"),
+    "an operator that the engine has not": Case(
+        unknown_operator, "model.onnx", "their.own:Squash(-1) is not a registered", "operators that"
+    ),
+    "an encoder of 3.2 GB": Case(
+        encoder_of_gigabytes, "enc/model.safetensors", "800,000,000 weights take 3.2 GB", "smaller"
+    ),
     "scores that are no tensor": Case(
         packed_scores, "model.onnx", "'output_probability' is no tensor", '{"zipmap": False}'
     ),

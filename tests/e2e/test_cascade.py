@@ -168,6 +168,24 @@ def test_the_simulator_asks_the_policy_that_serves(job: Job) -> None:
     assert np.array_equal(escalates(scores, parts.threshold), recorded)
 
 
+def test_its_certificate_says_how_fast_it_is_and_what_escalates(job: Job) -> None:
+    """A bound that was measured on the workload's items, or the cause why it claims nothing."""
+    with Store.open(job.store) as store:
+        build = Servable.load(store, job.report["winner_id"]).build
+        (asked,) = [
+            run["z"]["escalated.npy"]
+            for run in (e.body for e in store.entries("run"))
+            if run["transformation"] == "cascade.escalations"
+        ]
+        share = np.load(store.path_of(asked)).mean()
+        issued = store.latest("certificate", build=build.version)
+        assert issued is not None
+        speed = json.loads(store.read(issued.body["certificate"]))["speed"]
+    assert speed["escalated_share"] == pytest.approx(share)
+    assert speed["speedup"]["low"] <= speed["speedup"]["value"] <= speed["speedup"]["high"]
+    assert (speed["slow"] is None) == (speed["speedup"]["low"] > 1.05)
+
+
 def test_its_plan_replays_to_the_same_bytes(job: Job) -> None:
     """In another process, with who escalates as one of its inputs."""
     with Store.open(job.store) as store:

@@ -19,18 +19,19 @@ if TYPE_CHECKING:
 __all__ = ["replay"]
 
 DIFFERS = 3
+UNKNOWN = 4
 
 
 def replay(
     id: IdArgument, file: FileOption = None, store: StoreOption = None, as_json: AsJson = False
 ) -> int:
-    """Execute a run or a decision again, and compare. A model gets a grade: identical, tolerated
-    or different."""
+    """Execute a run or a decision again, and compare. A model gets a grade: identical, tolerated,
+    different, or unknown."""
     from headgate.cli.output import print_json, stdout, title
     from headgate.cli.progress import Progress
     from headgate.engines.probe import read_profile
     from headgate.objects import short
-    from headgate.optimize.grade import grade
+    from headgate.optimize.grade import Grade, grade
     from headgate.optimize.own import edited_functions
 
     here = read_profile().environment
@@ -44,6 +45,9 @@ def replay(
         edited = edited_functions(run.body["c"], root)
     agrees = done.identical or done.measures or done.foreign
     agrees = agrees or (graded is not None and graded.grade.agrees)
+    code = 0 if agrees else DIFFERS
+    if graded is not None and graded.grade is Grade.UNKNOWN:
+        code = UNKNOWN
     if as_json:
         print_json(
             {
@@ -59,7 +63,7 @@ def replay(
                 },
             }
         )
-        return 0 if agrees else DIFFERS
+        return code
     console = stdout()
     verdict = "came out the same" if done.identical else "came out different"
     if graded is not None:
@@ -68,6 +72,8 @@ def replay(
     console.print(_outputs(done))
     if graded is not None:
         console.print(f"· {graded.because}", soft_wrap=True)
+        if graded.fix:
+            console.print(f"· what to do: {graded.fix}", soft_wrap=True)
     for note in _notes(done):
         console.print(f"· {note}")
     if edited:
@@ -77,7 +83,7 @@ def replay(
     elif differs:
         console.print("· the environment differs from the recorded one:")
         console.print(_parts(differs))
-    return 0 if agrees else DIFFERS
+    return code
 
 
 def _run(store: Store, id: str) -> Entry:

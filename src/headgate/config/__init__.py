@@ -11,13 +11,14 @@ from headgate.config.data import (
     RetrievalSet,
     WorkloadLog,
     check_overlap,
+    item_digest,
     load_labelled,
     load_pairs,
     load_retrieval,
     load_texts,
     load_workload,
 )
-from headgate.config.data_contracts import DataContracts
+from headgate.config.data_contracts import DataContracts, TrainingPermission
 from headgate.config.endpoint import EndpointConfig, Gap, expand_environment, load_config
 from headgate.config.functions import (
     OwnMetric,
@@ -40,12 +41,14 @@ __all__ = [
     "MetricKind",
     "OwnMetric",
     "RetrievalSet",
+    "TrainingPermission",
     "UserFunction",
     "WorkloadLog",
     "check_overlap",
     "default_contracts",
     "expand_environment",
     "guarded",
+    "item_digest",
     "json_schema",
     "load_config",
     "load_function",

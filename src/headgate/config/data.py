@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from headgate.config.rows import Item, Row, read_rows, unique_ids
 from headgate.config.schema import nearest
 from headgate.errors import InputError, Refused
+from headgate.objects import digest_bytes
 from headgate.workload import Pair
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "RetrievalSet",
     "WorkloadLog",
     "check_overlap",
+    "item_digest",
     "load_labelled",
     "load_pairs",
     "load_retrieval",
@@ -265,6 +267,17 @@ def check_overlap(
                 )
         for key in keys:
             seen.setdefault(key, name)
+
+
+def item_digest(item: Item) -> str:
+    """The same of two items exactly where ``check_overlap`` takes them for one; of numbers as a
+    function of the user's may return them, too.
+
+    >>> item_digest("What  is IT?") == item_digest("what is it?") != item_digest("that is it?")
+    True
+    """
+    whole = item if isinstance(item, str | Pair) else np.asarray(item, dtype=np.float64)
+    return digest_bytes(repr(_normal(whole)).encode())
 
 
 def _normal(item: Item) -> object:

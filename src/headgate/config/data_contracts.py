@@ -19,7 +19,7 @@ from headgate.errors import ConfigError, InputError
 from headgate.objects import Axis, Bound, Contract, Direction, Owner
 from headgate.release.data import LEAST_ROWS
 
-__all__ = ["DATA_ROLES", "DataContracts", "data_contracts_of"]
+__all__ = ["DATA_ROLES", "DataContracts", "TrainingPermission", "data_contracts_of"]
 
 DATA_ROLES = ("evaluate", "holdout", "train", "calibrate", "workload", "unique")
 
@@ -27,6 +27,14 @@ _KINDS = {
     "age": MetricKind(Axis.QUALITY, "s", Direction.LOWER),
     "drift": MetricKind(Axis.QUALITY, "fraction", Direction.LOWER),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingPermission:
+    """That the workload's own requests may be learnt from: who allowed it, and why."""
+
+    allowed_by: str
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +47,8 @@ class DataContracts:
     """What ``drift`` is measured from: another role, or a file beside headgate.yaml."""
     contracts: tuple[Contract, ...]
     """On ``age`` (seconds) and on ``drift`` (0 to 1)."""
+    training: TrainingPermission | None = None
+    """Of the workload: None where nobody allowed to learn from it."""
 
 
 def data_contracts_of(
@@ -60,8 +70,51 @@ def data_contracts_of(
             as_of=_day(promise, document.where((*loc, "as_of"))),
             reference=_reference(promise, given - {role}, root, document.where(loc)),
             contracts=tuple(_contracts(promise, document, loc, owner)),
+            training=_permission(promise, role, document.where((*loc, "training"))),
         )
+    if file.data.learns_from_workload:
+        _check_learns_from_workload(file, found, document.where(("data", "train")))
     return found
+
+
+def _permission(promise: DataPromise, role: str, where: str) -> TrainingPermission | None:
+    if promise.training is None:
+        return None
+    if role != "workload":
+        raise ConfigError(
+            f"says who allowed to learn from {role}",
+            where=where,
+            reason="wrong_value",
+            fix="remove it: only callers' own requests ask for a permission, under workload",
+        )
+    return TrainingPermission(promise.training.allowed_by, promise.training.why)
+
+
+def _check_learns_from_workload(
+    file: EndpointFile, found: Mapping[str, DataContracts], where: str
+) -> None:
+    if file.task not in ("embed", "classify"):
+        raise ConfigError(
+            f"no student is made of a model for {file.task}",
+            where=where,
+            reason="wrong_value",
+            fix="remove it",
+        )
+    if not _names(file, "workload"):
+        raise ConfigError(
+            "there is no log of requests to learn from, and what a rate draws is what judges",
+            where=where,
+            reason="no_log",
+            fix="write `log: workload.jsonl` under workload, or name a file here",
+        )
+    if "workload" not in found or found["workload"].training is None:
+        raise ConfigError(
+            "nobody has allowed to learn from what callers ask",
+            where=where,
+            reason="not_allowed",
+            fix="write who has, and why, or name a file here:\n"
+            "  data_contracts: {workload: {training: {allowed_by: ..., why: ...}}}",
+        )
 
 
 def _names(file: EndpointFile, role: str) -> bool:
@@ -96,7 +149,7 @@ def _contracts(
                 fix="write at_most",
             )
         contracts.append(contract)
-    if not contracts:
+    if not contracts and promise.training is None:
         raise ConfigError(
             "promises nothing",
             where=document.where(loc),

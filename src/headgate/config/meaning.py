@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from headgate.config.contracts import metric_kind
 from headgate.config.document import Document, KeyPath
-from headgate.config.schema import DECLARED, FORMAT, DataFiles, EndpointFile, WorkloadSource
+from headgate.config.schema import DECLARED, FORMAT, EndpointFile, WorkloadSource
 from headgate.errors import ConfigError, InputError
 
 __all__ = [
@@ -171,16 +172,17 @@ def _check_new_name(kind: str, name: str, file: EndpointFile, wrong: Any) -> Non
 
 def _files(file: EndpointFile) -> dict[KeyPath, str]:
     """Every key that names a file, with the name."""
-    sections: dict[str, tuple[str, ...]] = {
-        "model": ("onnx", "path", "tokenizer"),
-        "data": DataFiles.files(),
-        "workload": ("log", "unique"),
+    named: dict[str, Mapping[str, str | None]] = {
+        "model": {key: getattr(file.model, key) for key in ("onnx", "path", "tokenizer")},
+        "data": file.data.given,
     }
+    if file.workload is not None:
+        named["workload"] = {key: getattr(file.workload, key) for key in ("log", "unique")}
     return {
         (section, key): name
-        for section, keys in sections.items()
-        for key in keys
-        if (name := getattr(getattr(file, section), key, None)) is not None
+        for section, names in named.items()
+        for key, name in names.items()
+        if name is not None
     }
 
 

@@ -28,6 +28,7 @@ from headgate.planning import CANDIDATES, TRIED_BY_DEFAULT
 __all__ = [
     "DECLARED",
     "FORMAT",
+    "FROM_WORKLOAD",
     "ContractSpec",
     "DataFiles",
     "DataPromise",
@@ -48,6 +49,10 @@ FORMAT = 1
 
 DECLARED: tuple[str, ...] = ("model_digest", "tokenizer_digest", "server", "precision")
 """What the owner of a server that is not ours may say of it; the rest is unauditable."""
+
+
+FROM_WORKLOAD = "workload"
+"""In place of a file's name under ``data.train``."""
 
 
 def nearest(word: str, known: Sequence[str]) -> str:
@@ -259,7 +264,10 @@ class DataFiles(_Section):
         examples=["holdout.jsonl"],
     )
     train: FileName | None = Field(
-        default=None, description="What students learn from.", examples=["train.jsonl"]
+        default=None,
+        description="What students learn from: a file, or `workload`, the requests of the log, "
+        "where data_contracts says who allowed it.",
+        examples=["train.jsonl"],
     )
     calibrate: FileName | None = Field(
         default=None,
@@ -278,6 +286,19 @@ class DataFiles(_Section):
     def files(cls) -> tuple[str, ...]:
         """The keys that name files."""
         return tuple(key for key in cls.model_fields if key != "index_items")
+
+    @property
+    def given(self) -> dict[str, str]:
+        """Key -> the file that it names, of those that name one."""
+        named = {key: getattr(self, key) for key in self.files()}
+        if self.learns_from_workload:
+            del named["train"]
+        return {key: name for key, name in named.items() if name is not None}
+
+    @property
+    def learns_from_workload(self) -> bool:
+        """Whether students learn from the requests of the workload's log."""
+        return self.train == FROM_WORKLOAD
 
 
 class WorkloadSource(_Section):
@@ -358,6 +379,18 @@ class ContractSpec(_Section):
     min_n: int = Field(default=0, ge=0, description="Fewer samples than this are unknown.")
 
 
+class TrainingSpec(_Section):
+    """That the workload's own requests may be learnt from."""
+
+    allowed_by: Text = Field(
+        description="Who allowed it, in whose name it is on record.",
+        examples=["privacy office"],
+    )
+    why: Text = Field(
+        description="On what ground.", examples=['"users agreed to it, terms of 2026, section 4"']
+    )
+
+
 class DataPromise(_Section):
     """What is promised of one file of the data or the workload."""
 
@@ -383,6 +416,12 @@ class DataPromise(_Section):
         default=None,
         description="What drift is measured from: another of the data, or a file of the same form.",
         examples=["evaluate"],
+    )
+    training: TrainingSpec | None = Field(
+        default=None,
+        description="Of workload alone: that students may learn from its requests, which is what "
+        "`train: workload` under data asks for.",
+        examples=["{allowed_by: privacy office, why: ...}"],
     )
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = [
+    "count_weights",
     "layers_of",
     "load_encoder",
     "max_tokens",
@@ -238,14 +239,7 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
             fix="give a model with safetensors weights; pickled ones (.bin, .pt) are not read",
         ) from error
     except (SafetensorError, OSError) as error:
-        cut = _first_cut_tensor(path)
-        raise InputError(
-            f"truncated: tensor {cut} is not whole"
-            if cut
-            else f"not a safetensors file: {_first_line(error)}",
-            where=str(path),
-            fix="copy the file again",
-        ) from error
+        raise _unreadable(path, error) from error
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise InputError(
@@ -254,6 +248,32 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
                 fix="export the model again from a training that did not diverge",
             )
     return tensors
+
+
+def count_weights(path: Path) -> int:
+    """The numbers in a safetensors file, by its header alone.
+
+    Raises ``InputError`` as ``read_weights`` where it is cut off, or none.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise _unreadable(path, error) from error
+    return sum(map(math.prod, shapes))
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    cut = _first_cut_tensor(path)
+    return InputError(
+        f"truncated: tensor {cut} is not whole"
+        if cut
+        else f"not a safetensors file: {_first_line(error)}",
+        where=str(path),
+        fix="copy the file again",
+    )
 
 
 def _first_cut_tensor(path: Path) -> str | None:

@@ -5,10 +5,9 @@ for: most of what a student of few layers learns is in it. Three data sizes and 
 three pilots from there: the longest gets through its texts once, one more does so with half of
 both, and one goes twice through a quarter. Each has its own whole schedule of learning rates: a
 long run that is cut off stands at a high rate, and its loss is not the one that such a run would
-have ended with. Batches are a quarter of the recipe's, so that there are four times as many steps
-for the same texts, but no smaller than eight: of fewer a text takes half as long again. The rate
-falls with the root of the batch (Malladi et al., "On the SDEs and scaling rules for adaptive
-gradient algorithms", 2022).
+have ended with. At the recipe's rate a few steps only undo the start, so they take a third of it.
+Batches are half of the recipe's, so that there are twice as many steps for the same texts, but no
+smaller than eight: of fewer a text takes half as long again.
 
 Costs are counted in *layer passes*: one text once through one layer. A training step takes three of
 them for each text and layer, two of them backwards (Kaplan et al., arXiv 2001.08361, section 2.1).
@@ -20,7 +19,6 @@ were taken from measured times. Pure.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -34,7 +32,8 @@ SHARE = 0.1
 _RUNS = ((0.25, 0.5), (0.5, 0.5), (1.0, 1.0))
 """Texts and steps of each pilot, as shares of the longest one's."""
 _PARTS = 4
-_BATCH_SHARE = 4
+_BATCH_SHARE = 2
+_RATE_SHARE = 1 / 3
 _LEAST_BATCH = 8
 _LEAST_START_TEXTS = 32
 _START_SHARE = 0.3
@@ -126,7 +125,6 @@ def plan_pilots(
     evaluated = min(1.0, _EVALUATION_SHARE * budget / answers)
     fixed += evaluated * answers
     batch = max(min(_LEAST_BATCH, recipe.batch_texts), recipe.batch_texts // _BATCH_SHARE)
-    rate = recipe.peak_learning_rate * math.sqrt(batch / recipe.batch_texts)
     spans = sum(span for _, span in _RUNS)
     a_step = batch * (teacher_layers + _STEP * kept * spans)
     steps = min(int((budget - fixed) / a_step), recipe.steps)
@@ -139,7 +137,7 @@ def plan_pilots(
             max_texts=max(1, round(size * steps * batch)),
             steps=max(1, round(span * steps)),
             batch_texts=batch,
-            peak_learning_rate=rate,
+            peak_learning_rate=_RATE_SHARE * recipe.peak_learning_rate,
             bridge_texts=0,
             feed_forward_kept=1.0,  # of the start, which has the student's shape
         )

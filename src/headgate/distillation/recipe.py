@@ -1,7 +1,7 @@
 """How a student is made, as a value: part of a run's configuration, digested with it.
 
-The defaults are those of ``docs/decisions/0003-student-recipe.md``; the named recipes of
-``students.STUDENTS`` have their evidence in ``0040-students-and-their-control.md``.
+The defaults are those of ``docs/decisions/0003-student-recipe.md``, but for batch and rate, whose
+evidence ``0040-students-and-their-control.md`` has, and that of ``students.STUDENTS``.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from headgate.errors import ConfigError
 __all__ = ["Recipe", "Weights", "control"]
 
 _CONTROL_RATE = 0.1
-"""Of the peak learning rate, for a control with layers: 5e-5, about what encoders are trained at by
-contrast (Gao, Yao and Chen, "SimCSE", 2021). A static one does better at the full rate."""
+"""Of the peak learning rate, for a control with layers: 3e-5, which is what encoders are trained at
+by contrast (Gao, Yao and Chen, "SimCSE", 2021). A static one does better at the full rate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +64,9 @@ class Recipe:
     """Of a static student's vectors, at most; its answers have the teacher's dimensions."""
     max_texts: int = 8000
     """Texts to learn from, at most: ``curriculum.subset`` takes them before the teacher answers."""
-    steps: int = 430
-    batch_texts: int = 32
-    peak_learning_rate: float = 5e-4
+    steps: int = 860
+    batch_texts: int = 16
+    peak_learning_rate: float = 3e-4
     warmup_share: float = 0.1
     """Share of the steps in which the rate rises linearly; it then falls to 0 as a cosine."""
     weight_decay: float = 0.01
@@ -76,7 +76,7 @@ class Recipe:
     bridge_ridge: float = 0.03
     """Pull towards the teacher's own weights, as a share of the mean squared activation."""
     losses: Weights = field(default_factory=Weights)
-    validate_every_steps: int = 100
+    validate_every_steps: int = 200
     """How often the loss on held-back texts is taken, beside the one at the end."""
     patience: int = 5
     """Validations without a new best after which training stops; what was best is kept."""

@@ -27,7 +27,7 @@ STUDENTS: Mapping[str, Recipe] = {
     "student2": Recipe(layers_kept=2),
     "student3": Recipe(layers_kept=3),
     "student4": Recipe(layers_kept=4),
-    "narrow": Recipe(feed_forward_kept=0.75, max_texts=24_000, steps=1800, bridge_texts=1800),
+    "narrow": Recipe(feed_forward_kept=0.75, max_texts=24_000, steps=3600, bridge_texts=1800),
     "static": Recipe(
         layers_kept=0,
         max_texts=24_000,

@@ -29,13 +29,14 @@ class CascadePart:
 
 
 class CascadeEngine:
-    """Scores (batch, classes): the student's where its margin is at least ``threshold``, the
-    teacher's elsewhere; ``run`` is called by one thread at a time.
+    """Scores (batch, classes), float32: the student's where its margin is at least ``threshold``,
+    the teacher's elsewhere; ``run`` is called by one thread at a time.
 
     The teacher runs on the escalated rows alone, padded as the whole batch is, so a batch of ``n``
     of which ``k`` escalate takes the student's time for ``n`` and the teacher's for ``k``. Who
     escalates depends on the item's own scores: of its neighbours an item learns what either part
-    lets through, and nothing beside.
+    lets through, and nothing beside. So the scores have one type, whoever answers: a teacher of
+    doubles would else lend it to those in its company.
     """
 
     def __init__(self, student: CascadePart, teacher: CascadePart, *, threshold: float) -> None:
@@ -53,8 +54,9 @@ class CascadeEngine:
                 where="student",
             )
         asked = escalates(scores, self._threshold)
+        merged = scores.astype(np.float32)
         if not asked.any():
-            return scores
+            return merged
         answers = self._teacher.run({name: rows[asked] for name, rows in tensors.items()})
         if answers.shape[1:] != scores.shape[1:]:
             raise EngineError(
@@ -63,7 +65,6 @@ class CascadeEngine:
                 where="teacher",
             )
         self.escalated_items += len(answers)
-        merged = scores.astype(np.result_type(scores, answers))
         merged[asked] = answers
         return merged
 

@@ -17,9 +17,10 @@ from headgate.engines.signature import onnx_spec
 from headgate.errors import InputError
 from headgate.quantization.facts import PRODUCTS, ModelFacts
 
-__all__ = ["check_onnx"]
+__all__ = ["ONNX_LIMIT_BYTES", "check_onnx"]
 
-_PROTOBUF_LIMIT_BYTES = 2**31
+ONNX_LIMIT_BYTES = 2**31
+"""Of protobuf: no ONNX file holds as much."""
 _SAME_ELEMENTS = ("Identity", "Transpose", "Cast", "Reshape", "DequantizeLinear")
 
 
@@ -40,7 +41,7 @@ def check_onnx(path: Path) -> ModelFacts:
         raise InputError(
             f"cannot be read: {error.strerror}", where=where, fix="check model: in headgate.yaml"
         ) from error
-    if size >= _PROTOBUF_LIMIT_BYTES:
+    if size >= ONNX_LIMIT_BYTES:
         raise InputError(
             f"{size} bytes; an ONNX file cannot hold 2 GiB",
             where=where,
@@ -48,7 +49,8 @@ def check_onnx(path: Path) -> ModelFacts:
         )
     try:
         model = onnx.load_model(path, format="protobuf", load_external_data=False)
-        external = [t.name for t in _tensors(model.graph) if t.data_location == t.EXTERNAL]
+        tensors = list(_tensors(model.graph))
+        external = [t.name for t in tensors if t.data_location == t.EXTERNAL]
         if not external:
             onnx.checker.check_model(model)
     except Exception as error:  # protobuf's error type is not part of onnx's interface
@@ -58,12 +60,20 @@ def check_onnx(path: Path) -> ModelFacts:
             fix="export or copy the file again",
         ) from error
     if external:
+        whole_bytes = sum(_bytes(t) for t in tensors)
+        if whole_bytes >= ONNX_LIMIT_BYTES:
+            raise InputError(
+                f"its weights take {whole_bytes / 1e9:.1f} GB, in other files, and one ONNX file, "
+                "which is all that a digest can name, cannot hold 2 GiB",
+                where=where,
+                fix="export a smaller precision, such as fp16, or a smaller model",
+            )
         raise InputError(
             f"keeps {len(external)} weights in other files, such as {external[0]!r}",
             where=where,
             fix="save it as one file (onnx.save_model without external data)",
         )
-    for tensor in _tensors(model.graph):
+    for tensor in tensors:
         _check_finite(tensor, where)
     weights = {w.name: w for w in model.graph.initializer}
     inputs = [i for i in model.graph.input if i.name not in weights]
@@ -81,10 +91,7 @@ def check_onnx(path: Path) -> ModelFacts:
         inputs=tuple(map(onnx_spec, inputs)),
         outputs=tuple(onnx_spec(o) for o in model.graph.output if o.type.HasField("tensor_type")),
         parameters=sum(counted.values()),
-        weight_bytes=sum(
-            sizes[n] * onnx.helper.tensor_dtype_to_np_dtype(weights[n].data_type).itemsize
-            for n in counted
-        ),
+        weight_bytes=sum(_bytes(weights[n]) for n in counted),
         opset=next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0),
         operators=dict(sorted(Counter(n.op_type for n in _nodes(model.graph)).items())),
         parameters_by_operator=by_operator,
@@ -124,6 +131,14 @@ def _check_finite(tensor: Any, where: str) -> None:
         where=where,
         fix="the training or the export went wrong; use an earlier checkpoint",
     )
+
+
+def _bytes(tensor: Any) -> int:
+    """By its shape and type, wherever its content lies."""
+    import onnx
+
+    width: int = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    return int(np.prod(tensor.dims, dtype=np.int64)) * width
 
 
 def _is_weight(tensor: Any) -> bool:

@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headgate.distillation.encoder import load_encoder, max_tokens, pooled
-from headgate.errors import EngineError, MissingExtra
+from headgate.distillation.encoder import count_weights, load_encoder, max_tokens, pooled
+from headgate.engines.check import ONNX_LIMIT_BYTES
+from headgate.errors import EngineError, InputError, MissingExtra
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["EXPORT_TOLERANCE", "OUTPUT_NAME", "ExportFacts", "export_embedder"]
+__all__ = ["EXPORT_TOLERANCE", "OUTPUT_NAME", "ExportFacts", "check_exportable", "export_embedder"]
 
 OUTPUT_NAME = "sentence_embedding"
 EXPORT_TOLERANCE = 1e-4
@@ -35,6 +36,7 @@ EXPORT_TOLERANCE = 1e-4
 _MASKED = -1e9
 """Added to a masked score: its softmax is exactly 0, and it stays finite in bfloat16."""
 _BATCH_SIZES = (1, 2, 3, 5, 8, 13)
+_FLOAT_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,22 @@ def export_embedder(
         n=n,
         opset=max(o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")),
     )
+
+
+def check_exportable(model_dir: Path) -> None:
+    """That the encoder in ``model_dir`` fits an ONNX file, before any of it is read.
+
+    Raises ``InputError``; also where its weights are cut off, or no safetensors.
+    """
+    path = model_dir / "model.safetensors"
+    weights, most = count_weights(path), ONNX_LIMIT_BYTES // _FLOAT_BYTES
+    if weights >= most:
+        raise InputError(
+            f"its {weights:,} weights take {weights * _FLOAT_BYTES / 1e9:.1f} GB in float32, and "
+            "an ONNX file cannot hold 2 GiB",
+            where=str(path),
+            fix=f"give a smaller encoder, of less than {most:,} weights",
+        )
 
 
 def _trace(model: torch.nn.Module, longest: int) -> Any:

@@ -32,7 +32,11 @@ class Acceptance:
 
     def prepared(self, items: Sequence[Item]) -> tuple[Item, ...]:
         """``items`` after the endpoint's own ``preprocess``."""
-        return tuple(items if self.preprocess is None else map(self.preprocess, items))
+        return tuple(map(self.prepare, items))
+
+    def prepare(self, item: Item) -> Item:
+        """One of them."""
+        return item if self.preprocess is None else self.preprocess(item)
 
     def check(
         self, path: Path, items: Sequence[Item], names: Sequence[str], *, cut: bool = False

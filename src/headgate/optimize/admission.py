@@ -11,9 +11,11 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from headgate.errors import InputError
+from headgate.ledger import Store
 from headgate.objects import jsonable
 from headgate.optimize.audit import FIXES, audit_data
 from headgate.optimize.facts import DATA_CONTRACTS
+from headgate.optimize.own_requests import LEARNT
 from headgate.optimize.recorder import Recorder
 
 __all__ = ["admit"]
@@ -22,18 +24,24 @@ __all__ = ["admit"]
 def admit(recorder: Recorder, role: str, versions: Mapping[str, str], *, now: datetime) -> None:
     """Asks the data under ``role``; ``versions`` are those of the endpoint's inputs.
 
-    Records an ``admission``, unless the newest of this role says the same. Raises ``InputError``
-    (reason ``data_rejected``) where a response stops: with what was found, and what to do.
+    Of the workload's own requests the workload is asked too: what is promised of it is promised of
+    them. Records an ``admission``, unless the newest of this role says the same. Raises
+    ``InputError`` (reason ``data_rejected``) where a response stops: with what was found, and what
+    to do.
     """
     store, endpoint = recorder.store, recorder.endpoint
-    found = audit_data(store, versions[role], promised=versions.get(DATA_CONTRACTS), now=now)
-    stops = [finding for finding in found.findings if finding.stops]
+    asked = [
+        audit_data(store, version, promised=versions.get(DATA_CONTRACTS), now=now)
+        for version in _sources(store, versions[role])
+    ]
+    findings = [finding for found in asked for finding in found.findings]
+    stops = [finding for finding in findings if finding.stops]
     body = {
         "endpoint": endpoint,
         "role": role,
         "data": versions[role],
         "admitted": not stops,
-        "findings": jsonable(found.findings),
+        "findings": jsonable(findings),
     }
     known = store.latest("admission", endpoint=endpoint, role=role)
     if known is None or known.body != body:
@@ -42,7 +50,17 @@ def admit(recorder: Recorder, role: str, versions: Mapping[str, str], *, now: da
         said = "; ".join(f"{f.because} ({f.response})" for f in stops)
         raise InputError(
             f"nothing is learnt from data.{role}: {said}",
-            where=found.identifier,
+            where=asked[0].identifier,
             reason="data_rejected",
             fix="; ".join(dict.fromkeys(FIXES[f.question] for f in stops)),
         )
+
+
+def _sources(store: Store, version: str) -> list[str]:
+    """The data itself and, where it is the workload's own requests, the workload."""
+    artifact = store.artifact(version)
+    maker = artifact.made_by if artifact is not None else None
+    run = store.get(maker) if maker is not None else None
+    if run is None or run.body.get("transformation") != LEARNT:
+        return [version]
+    return [version, str(run.body["u"]["workload"])]

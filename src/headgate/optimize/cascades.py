@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -18,15 +18,22 @@ from numpy.typing import NDArray
 from headgate.config import load_workload
 from headgate.distillation import escalates
 from headgate.engines.load import load_part
-from headgate.objects import CASCADE, Build, cascade_of, parts_of
+from headgate.objects import CASCADE, Build, canonical, cascade_of, parts_of
 from headgate.optimize.answers import Answerer
-from headgate.optimize.measure import MeasuredCurve, build_inputs
+from headgate.optimize.measure import MeasuredCurve, build_inputs, npy
 from headgate.optimize.recorder import Asked, Call, Output, transformation
 from headgate.optimize.served import served_codec
 from headgate.runtime.servable import build_from_json
 from headgate.workload import CascadeTimes, ServiceCurve
 
-__all__ = ["ESCALATED", "asked_escalations", "composed", "escalated_items", "measured_parts"]
+__all__ = [
+    "ESCALATED",
+    "asked_escalations",
+    "composed",
+    "escalated_items",
+    "measured_parts",
+    "share_of_items",
+]
 
 ESCALATED = "escalated.npy"
 
@@ -41,9 +48,8 @@ def escalations(call: Call) -> Mapping[str, Output]:
     student = Answerer(load_part(parts.student, path_of), codec, truncate=True)
     with contextlib.closing(student):
         scores = student.answer(load_workload(call.path("workload")).items)
-    buffer = io.BytesIO()
-    np.save(buffer, escalates(scores, parts.threshold), allow_pickle=False)
-    return {ESCALATED: Output(buffer.getvalue(), "samples", "npy bool, one a request")}
+    asked = npy(escalates(scores, parts.threshold))
+    return {ESCALATED: Output(asked, "samples", "npy bool, one a request")}
 
 
 def asked_escalations(build: Build, *, workload: str, preprocess: str | None) -> Asked:
@@ -57,6 +63,19 @@ def escalated_items(content: bytes) -> NDArray[np.bool_]:
     """One a request of the workload."""
     found: NDArray[np.bool_] = np.load(io.BytesIO(content), allow_pickle=False)
     return found
+
+
+def share_of_items(
+    sample: Sequence[object], requests: Sequence[object], escalated: NDArray[np.bool_]
+) -> float:
+    """Of ``sample``, the share that escalates; all of them are among ``requests`` (n,), of which
+    ``escalated`` (n,) says it, and all are JSON.
+
+    >>> share_of_items(["a", "b", "b"], ["b", "c", "a"], np.array([True, False, False]))
+    0.667
+    """
+    known = dict(zip(map(canonical, requests), map(bool, escalated), strict=True))
+    return sum(known[canonical(item)] for item in sample) / len(sample)
 
 
 def measured_parts(build: Build) -> tuple[Build, ...]:

@@ -13,6 +13,7 @@ from typing import Any
 from headgate.engines.products import read_products
 from headgate.ledger import Store, hold
 from headgate.objects import (
+    CASCADE,
     Artifact,
     Axis,
     Build,
@@ -21,12 +22,20 @@ from headgate.objects import (
     parse,
 )
 from headgate.optimize.blocks import SpeedBlocks
+from headgate.optimize.cascades import share_of_items
 from headgate.optimize.golden import golden_answers
 from headgate.optimize.job import Job
 from headgate.optimize.measure import Invariance
+from headgate.optimize.served import as_json
 from headgate.optimize.stages import Baseline, Certificate, Tried
 from headgate.planning import CANDIDATES
-from headgate.quantization.certificate import BuildCertificate, Golden, Kernels, SpeedClaim
+from headgate.quantization.certificate import (
+    BuildCertificate,
+    Golden,
+    Kernels,
+    RequestsLearnt,
+    SpeedClaim,
+)
 from headgate.quantization.speed import why_slow
 from headgate.runtime.certified import CERTIFICATE
 
@@ -88,6 +97,7 @@ def certify_builds(
                     rests_on=_judged_by(t.decision),
                     decision=t.decision_run.entry,
                     claim=speed_claim(job, t.name, t.build, t.speed),
+                    learnt_from=_learnt_from(job, t.name),
                 )
             )
     if winner is not None:
@@ -101,22 +111,42 @@ def certify_builds(
                 rests_on=_judged_by(judged.decision),
                 decision=judged.run.entry,
                 claim=speed_claim(job, candidate.name, judged.build, candidate.speed),
+                learnt_from=_learnt_from(job, candidate.name),
             )
         )
     return {one.certificate.build: one for one in issued}
 
 
 def speed_claim(job: Job, name: str, build: Build, speed: SpeedBlocks) -> SpeedClaim:
-    """How the candidate ``name`` compared with the baseline, and why it is not faster if so."""
-    speedup = speed.speedup(build.name)
+    """How the candidate ``name`` compared with the baseline, and why it is not faster if so.
+
+    How fast a cascade is depends on which items it is asked. It was timed on few of the workload's:
+    where more of all escalate, its teacher is counted for these as well.
+    """
+    escalated, more = None, 0.0
+    if build.engine == CASCADE:
+        asked = job.escalated(build)
+        timed = parse(job.store.read(job.store.get(speed.run.entry).body["u"]["items"]))
+        escalated = float(asked.mean())
+        more = max(0.0, escalated - share_of_items(timed, as_json(job.queries), asked))
+    speedup = speed.speedup(build.name, asked_more=more)
     slow = why_slow(
         speedup,
         item_s=speed.baseline_item_s,
         products=read_products(build, job.store.path_of),
         fast_with=CANDIDATES[name].scheme.fast_with,
         flags=job.profile.flags,
+        escalated=escalated,
     )
-    return SpeedClaim(speedup, job.cores, speed.run.entry, slow)
+    return SpeedClaim(speedup, job.cores, speed.run.entry, slow, escalated)
+
+
+def _learnt_from(job: Job, name: str) -> RequestsLearnt | None:
+    """Of the student in the candidate ``name``, where it learnt from the workload's requests."""
+    own = job.inputs.own_requests
+    if own is None or CANDIDATES[name].student is None:
+        return None
+    return RequestsLearnt(own.permission.allowed_by, own.permission.why, own.entry)
 
 
 def _issue(
@@ -127,6 +157,7 @@ def _issue(
     rests_on: tuple[str, ...],
     decision: str | None = None,
     claim: SpeedClaim | None = None,
+    learnt_from: RequestsLearnt | None = None,
 ) -> Issued:
     """``build`` must be what the job measured, in this environment."""
     items = str(job.store.get(invariance.run.entry).body["u"]["items"])
@@ -144,6 +175,7 @@ def _issue(
         decision=decision,
         rests_on=rests_on,
         speed=claim,
+        learnt_from=learnt_from,
         seed=job.recorder.seed,
     )
     return keep_certificate(job.store, job.config.endpoint, job.recorder.owner, certificate)

@@ -1,7 +1,9 @@
 """What the winner owes to its teacher: the student in it against the control of equal compute.
 
 The control is trained and measured for the winner alone, and where there is a student in it: it
-costs as much as the student did (docs/decisions/0040-students-and-their-control.md).
+costs as much as the student did (docs/decisions/0040-students-and-their-control.md). Both are
+measured where the winner was certified: on the split that chose it the student was lucky, and its
+control was not chosen.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from collections.abc import Callable, Mapping
 
 from headgate.distillation import Advice, Gain, gain_of
 from headgate.objects import Bound, Build, canonical, jsonable, parse
+from headgate.optimize.holdout import spending
 from headgate.optimize.job import Job
 from headgate.optimize.making import Maker
 from headgate.optimize.making.heads import trained_head, untaught_head
@@ -17,7 +20,9 @@ from headgate.optimize.making.students import trained_student, untaught_student
 from headgate.optimize.measure import measure_quality
 from headgate.optimize.quality import QualitySamples, agreement
 from headgate.optimize.recorder import Call, Output, transformation
+from headgate.optimize.stages import Certificate
 from headgate.planning import CANDIDATES
+from headgate.release import Rule
 
 __all__ = ["gain_of_teacher"]
 
@@ -44,12 +49,14 @@ def gain(call: Call) -> Mapping[str, Output]:
     return {"gain": Output(canonical(jsonable(found)), "samples", "json Gain")}
 
 
-def gain_of_teacher(job: Job, winner: str, *, teacher: str) -> Gain | None:
-    """Of the student in the candidate ``winner``, on the evaluation split; None where there is
-    none in it, or none can be without its teacher: a classifier's, of data without labels.
-    ``teacher`` is the artifact of the teacher's per-item results.
+def gain_of_teacher(job: Job, rule: Rule, winner: str, certificate: Certificate) -> Gain | None:
+    """Of the student in the candidate ``winner``, on the data that ``certificate`` was given on by
+    ``rule``; None where there is none in it, or none can be without its teacher: a classifier's, of
+    data without labels.
 
-    Both are measured as they were trained, in fp32. Raises as ``trained_student`` does.
+    Both are measured as they were trained, in fp32. Their answers to a holdout belong to the use
+    that the certificate was; where that was read from the record and they are not on it, they are
+    a use of their own. Raises as ``trained_student`` does, or ``Refused`` as ``spending`` does.
     """
     candidate = CANDIDATES[winner]
     name = candidate.student
@@ -59,14 +66,16 @@ def gain_of_teacher(job: Job, winner: str, *, teacher: str) -> Gain | None:
     if name is None or (candidate.classifies and "train" not in job.inputs.labels):
         return None
     maker = Maker.of(job, failures_stand=True)
-    measured = {"teacher": teacher}
-    for role, make in zip(("student", "control"), making, strict=True):
+    student, control = (make(maker, name) for make in making)
+    recorder = job.recorder
+    if rule.split == "holdout":
+        current = certificate.current.build.version
+        recorder = spending(job, rule, candidate=certificate.version, current=current)
+    measured = {}
+    roles = {"teacher": job.source.build, "student": student, "control": control}
+    for role, build in roles.items():
         _, run = measure_quality(
-            maker.recorder,
-            make(maker, name),
-            job.behaviour,
-            dataset=job.inputs.versions["evaluate"],
-            split="evaluate",
+            recorder, build, job.behaviour, dataset=rule.dataset, split=rule.split
         )
         measured[role] = run.outputs["samples"]
     margins = {c.metric: c.limit for c in job.contracts if c.bound is Bound.NOT_BELOW_CURRENT_BY}

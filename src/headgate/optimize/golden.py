@@ -45,10 +45,18 @@ class Agreement:
 def golden(call: Call) -> Mapping[str, Output]:
     """What a build answers to each item alone.
 
-    Raises ``Undecided`` after ``LIMIT_S``, ``EngineError`` where it answers what no caller may see.
+    Raises ``Undecided`` after ``LIMIT_S`` (reason ``too_slow``) or where there is no item to answer
+    (``no_golden_set``), ``EngineError`` where it answers what no caller may see.
     """
     build, behaviour = build_from_json(call.c["build"]), Behaviour(**call.c["behaviour"])
     items = as_items(parse(call.store.read(call.u["items"])))
+    if not items:
+        raise Undecided(
+            "the golden set has no request, so nothing tells what it answers",
+            where=f"build {build.name}",
+            reason="no_golden_set",
+            fix="certify it on requests of the workload: headgate optimize headgate.yaml",
+        )
     until_s = time.monotonic() + LIMIT_S
     answers = []
     opened = open_answerer(build, behaviour, call.store.path_of, call.root)

@@ -1,4 +1,4 @@
-"""How reproducible a model is: the same bytes, the same answers, or neither.
+"""How reproducible a model is: the same bytes, the same answers, neither, or nobody can tell.
 
 Bytes differ where a library counts its layers on, or a thread sums in another order; what matters
 then is whether anybody could tell. Both models answer the requests that the recorded one's batch
@@ -13,8 +13,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from headgate.engines.invariance import EPSILON
+from headgate.errors import InputError
 from headgate.ledger import Entry, Store
-from headgate.objects import Build, jsonable, parse
+from headgate.objects import Build, jsonable, parse, short
 from headgate.optimize.golden import agreement, golden
 from headgate.optimize.measure import Behaviour, build_inputs
 from headgate.optimize.recorder import Recorder, Replayed, transformation_named
@@ -30,10 +31,12 @@ class Grade(enum.StrEnum):
     TOLERATED = "tolerated"
     """Other bytes, and answers within ``epsilon``."""
     DIFFERENT = "different"
+    UNKNOWN = "unknown"
+    """Other bytes, and nothing on record that can be asked what they answer."""
 
     @property
     def agrees(self) -> bool:
-        return self is not Grade.DIFFERENT
+        return self in (Grade.IDENTICAL, Grade.TOLERATED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,8 @@ class Graded:
     largest_difference: float = 0.0
     """In the unit of the rule (docs/decisions/0004)."""
     epsilon: float = EPSILON
+    fix: str = ""
+    """What to do where it is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +85,17 @@ def grade(recorder: Recorder, run: Entry, done: Replayed) -> Graded | None:
     if None in again.values():
         return Graded(Grade.DIFFERENT, "a file did not come out at all")
     others = {old: str(new) for old, new in again.items()}
-    asked = _asked(store, others) or _asked(store, _made_of(recorder, others))
+    asked = _asked(store, others)
     if asked is None:
-        return Graded(Grade.DIFFERENT, "the bytes differ, and nothing on record answers with them")
+        try:
+            asked = _asked(store, _made_of(recorder, others))
+        except InputError as error:
+            return _unknown(error.what, error.fix or _MEASURE)
+    if asked is None:
+        return _unknown("nothing on record answers with them", _MEASURE)
     found, remade = asked
+    if not parse(store.read(found.items)):
+        return _unknown("the build that has them was measured on no request", _MEASURE)
     recorded, here = (_answers(recorder, replace(found, build=b)) for b in (found.build, remade))
     agreed = agreement(found.build, recorded, here)
     tolerated = agreed.same == agreed.items
@@ -96,6 +108,13 @@ def grade(recorder: Recorder, run: Entry, done: Replayed) -> Graded | None:
         agreed.same,
         agreed.largest,
     )
+
+
+_MEASURE = "measure a build of it first: headgate optimize headgate.yaml"
+
+
+def _unknown(why: str, fix: str) -> Graded:
+    return Graded(Grade.UNKNOWN, f"the bytes differ, and {why}", fix=fix)
 
 
 def _is_model(store: Store, version: str) -> bool:
@@ -119,16 +138,31 @@ def _asked(store: Store, others: Mapping[str, str]) -> tuple[_Asked, Build] | No
 
 
 def _made_of(recorder: Recorder, others: Mapping[str, str]) -> Mapping[str, str]:
-    """What was made of the recorded files, and what is made of the others in their place."""
+    """What was made of the recorded files, and what is made of the others in their place.
+
+    Raises ``InputError`` (reason ``no_such_transformation``) where this version cannot make it.
+    """
+    gone: Entry | None = None
     for run in _newest(recorder.store):
         used = run.body["u"]
         models = {n: v for n, v in run.body["z"].items() if _is_model(recorder.store, v)}
         if not models or not others.keys() & set(used.values()):
             continue
         what = transformation_named(run.body["transformation"])
+        if what is None:
+            gone = gone or run
+            continue
         u = {name: others.get(version, version) for name, version in used.items()}
         made = recorder.execute(what, u, run.body["c"]).outputs
         return {version: made[name].version for name, version in models.items()}
+    if gone is not None:
+        raise InputError(
+            f"this version has no {gone.body['transformation']}, which made a build of them",
+            where=f"run {short(gone.id)}",
+            reason="no_such_transformation",
+            fix="replay it with the version of Headgate that recorded it, or make it anew: "
+            "headgate optimize headgate.yaml",
+        )
     return {}
 
 

@@ -29,9 +29,9 @@ def main() -> None:
         place = {k: v for k, v in asked["place"].items() if k not in ("store", "root")}
         with Store.open(Path(asked["place"]["store"])) as store:
             recorder = Recorder(store=store, root=Path(asked["place"]["root"]), **place)
-            executed = recorder.execute(
-                transformation_named(asked["name"]), asked["u"], asked["config"]
-            )
+            what = transformation_named(asked["name"])
+            assert what is not None, "its module was imported"
+            executed = recorder.execute(what, asked["u"], asked["config"])
         print(json.dumps(dataclasses.asdict(executed)), file=answers, flush=True)
 
 

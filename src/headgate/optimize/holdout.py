@@ -37,16 +37,15 @@ def looks(job: Job, dataset: str) -> tuple[int, int]:
 def spending(job: Job, rule: Rule, *, candidate: str, current: str) -> Recorder:
     """The job's recorder for the samples of a certificate of ``candidate`` against ``current``.
 
-    Before it executes anything for the first time it counts a use, or raises ``Refused`` (reason
-    ``holdout_spent``) where the budget pays for no more.
+    Before it executes anything for the first time it counts a use, if the job has none yet, or
+    raises ``Refused`` (reason ``holdout_spent``) where the budget pays for no more.
     """
-    recorder, counted = job.recorder, False
+    recorder = job.recorder
 
     def on_start(name: str, detail: str) -> None:
-        nonlocal counted
-        if not counted:
+        if rule.dataset not in job.looked_at:
             _count(job, rule, candidate=candidate, current=current)
-            counted = True
+            job.looked_at.add(rule.dataset)
         recorder.on_start(name, detail)
 
     return replace(recorder, on_start=on_start)

@@ -28,9 +28,11 @@ from headgate.config import (
     source_digest,
 )
 from headgate.errors import ConfigError, InputError
-from headgate.objects import Kind, canonical
+from headgate.objects import Kind, canonical, parse
 from headgate.optimize.accept import Acceptance
 from headgate.optimize.contents import SCHEMAS, TEXTS, WORKLOAD, numbers
+from headgate.optimize.own_requests import Chosen, OwnRequests, check_some_left, choose, digests
+from headgate.optimize.own_requests import learnt as learnt_requests
 from headgate.optimize.recorder import Call, Output, Recorder, scratch, transformation
 from headgate.workload import Pair
 from headgate.workload.arrivals import poisson_arrivals
@@ -57,6 +59,8 @@ class Inputs:
     versions: Mapping[str, str]
     """evaluate, holdout, train, calibrate, workload, unique, prices, contracts and data_contracts
     -> version."""
+    own_requests: OwnRequests | None = None
+    """Where ``train`` are the workload's own."""
 
     @property
     def labelled(self) -> bool:
@@ -128,19 +132,22 @@ def register_inputs(config: EndpointConfig, recorder: Recorder, acceptance: Acce
             if role in paths
         }
         train, calibrate = (_inputs_of(learnt.get(role)) for role in ("train", "calibrate"))
-        splits = {
-            role: items
-            for role, items in {
-                "evaluate": _items(evaluate),
-                "holdout": _items(holdout) if holdout is not None else (),
-                "train": train,
-                "calibrate": calibrate,
-            }.items()
-            if items
-        }
-        check_overlap(splits, path=config.path)
         unique = _workload(paths["unique"]) if "unique" in paths else None
         logged = _workload(paths["workload"]) if "workload" in paths else None
+        judging = {
+            "evaluate": _items(evaluate),
+            "holdout": _items(holdout) if holdout is not None else (),
+            "calibrate": calibrate,
+        }
+        excluded: list[str] = []
+        if config.data.learns_from_workload:
+            assert logged is not None, "the file was checked"
+            excluded = digests(judging.values(), acceptance.prepare)
+            chosen = choose(logged.items, frozenset(excluded), acceptance.prepare)
+            check_some_left(chosen, paths["workload"])
+            train = tuple(logged.items[place] for place in chosen.places)
+        splits = {role: items for role, items in {**judging, "train": train}.items() if items}
+        check_overlap(splits, path=config.path)
         for role, split in (("evaluate", evaluate), ("holdout", holdout)):
             if split is not None:
                 acceptance.check(paths[role], *_named(split))
@@ -163,6 +170,9 @@ def register_inputs(config: EndpointConfig, recorder: Recorder, acceptance: Acce
             role: _register_file(recorder, role, path, config.task, made_by)
             for role, path in paths.items()
         }
+    own_requests = None
+    if config.data.learns_from_workload:
+        own_requests, versions["train"] = _learnt_requests(config, recorder, versions, excluded)
     if "workload" not in versions:
         drawn = recorder.run(
             draw_workload,
@@ -199,7 +209,57 @@ def register_inputs(config: EndpointConfig, recorder: Recorder, acceptance: Acce
         workload,
         unique,
         versions,
+        own_requests,
     )
+
+
+def _learnt_requests(
+    config: EndpointConfig,
+    recorder: Recorder,
+    versions: Mapping[str, str],
+    excluded: Sequence[str],
+) -> tuple[OwnRequests, str]:
+    """The workload's requests as ``data.train``, and their version; recorded with who allowed it.
+
+    ``excluded`` are digests of what judges: of a holdout no more than these is read.
+    """
+    permission = config.data_contracts["workload"].training
+    assert permission is not None, "the file was checked"
+    own = config.preprocess
+    judging = recorder.store.put_bytes(canonical(excluded))
+    roles = ("evaluate", "holdout", "calibrate")
+    recorder.register(
+        "workload.learnt/judging",
+        judging,
+        kind="dataset",
+        schema="json [digest of an item]",
+        lineage=tuple(dict.fromkeys(versions[role] for role in roles if role in versions)),
+    )
+    done = recorder.run(
+        learnt_requests,
+        u={"workload": versions["workload"], "judging": judging},
+        c={
+            "task": config.task,
+            "permission": permission,
+            "preprocess": None
+            if own is None
+            else {"function": own, "source": source_digest(own, config.root)},
+        },
+        detail=f"allowed by {permission.allowed_by}",
+    )
+    version = done.outputs["train"]
+    kind, schema = _form("train", config.task)
+    recorder.register(
+        "train",
+        version,
+        kind=kind,
+        schema=schema,
+        lineage=(versions["workload"], judging),
+        made_by=done.entry,
+    )
+    chosen = parse(recorder.store.read(done.outputs["chosen"]))
+    found = Chosen(**{**chosen, "places": tuple(chosen["places"])})
+    return OwnRequests(permission, found, done.entry), version
 
 
 def _seen(acceptance: Acceptance, items: Sequence[Item]) -> Sequence[Item]:
@@ -222,15 +282,8 @@ def _prepare(config: EndpointConfig, recorder: Recorder, directory: Path) -> str
 
 
 def _given_files(config: EndpointConfig) -> dict[str, str]:
-    files = {
-        "evaluate": config.data.evaluate,
-        "holdout": config.data.holdout,
-        "train": config.data.train,
-        "calibrate": config.data.calibrate,
-        "workload": config.workload.log,
-        "unique": config.workload.unique,
-    }
-    return {role: name for role, name in files.items() if name is not None}
+    logs = {"workload": config.workload.log, "unique": config.workload.unique}
+    return config.data.given | {role: name for role, name in logs.items() if name is not None}
 
 
 def _learnt_from(task: str, role: str, path: Path) -> LabelledSet | tuple[str, ...]:
@@ -319,13 +372,14 @@ def _register_data_contracts(
             "as_of": promised.as_of,
             "reference": reference,
             "contracts": promised.contracts,
+            "training": promised.training,
         }
     version = recorder.store.put_bytes(canonical(body))
     recorder.register(
         "data_contracts",
         version,
         kind="contracts",
-        schema="json {role: {as_of, reference, contracts}}",
+        schema="json {role: {as_of, reference, contracts, training}}",
         lineage=tuple(dict.fromkeys(references)),
     )
     return version

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
 
 from headgate.config import (
     EndpointConfig,
@@ -84,6 +87,8 @@ class Job:
     """``release.deciles`` of the evaluation data; empty where items have a fixed shape."""
     value_bytes: int
     """Size of one answer, as a cache is charged for it."""
+    looked_at: set[str] = field(default_factory=set)
+    """Versions of holdouts that a use of this job was counted for."""
 
     @property
     def cores(self) -> int:
@@ -131,21 +136,21 @@ class Job:
             )
         )
         return [
-            composed(next(measured), next(measured), self._escalated_share(build))
+            composed(next(measured), next(measured), float(self.escalated(build).mean()))
             if build.engine == CASCADE
             else next(measured)
             for build, _ in plans
         ]
 
-    def _escalated_share(self, cascade: Build) -> float:
-        """Of the workload's requests."""
+    def escalated(self, cascade: Build) -> NDArray[np.bool_]:
+        """Which of the workload's requests its teacher answers."""
         asked = asked_escalations(
             cascade,
             workload=self.inputs.versions["workload"],
             preprocess=self.config.preprocess,
         )
         done = self.recorder.run(asked.what, u=asked.u, c=asked.c, detail=asked.detail)
-        return float(escalated_items(self.store.read(done.outputs[ESCALATED])).mean())
+        return escalated_items(self.store.read(done.outputs[ESCALATED]))
 
     def register_build(self, build: Build) -> None:
         """The build as an artifact: what measurements and decisions of it name."""

@@ -32,6 +32,7 @@ from headgate.optimize.scoring import hold_to_forecasts
 from headgate.optimize.searching import Searched, search_candidates
 from headgate.optimize.stages import (
     Baseline,
+    Certificate,
     certify,
     judge_server,
     measure_baseline,
@@ -105,7 +106,7 @@ def optimize(
             certificate = certify(job, rules.certify, baseline, plans)
             comparisons = compare(job, baseline, plans, certificate)
             index = price_index(job, plans, certificate)
-            gain = _gain(job, searched.winner.name, baseline)
+            gain = _gain(job, rules.certify, searched.winner.name, certificate)
             findings = Findings(searched.winner, plans, certificate, comparisons, index, gain)
         certify_builds(
             job,
@@ -148,11 +149,11 @@ def optimize(
     return OptimizeResult(action, report, paths, refused)
 
 
-def _gain(job: Job, winner: str, baseline: Baseline) -> Gain | str | None:
+def _gain(job: Job, rule: Rule, winner: str, certificate: Certificate) -> Gain | str | None:
     """What the winner owes to its teacher, or why that is not known, which ends nothing."""
     try:
-        return gain_of_teacher(job, winner, teacher=baseline.quality_run.outputs["samples"])
-    except CANNOT_BE_MADE as error:
+        return gain_of_teacher(job, rule, winner, certificate)
+    except (*CANNOT_BE_MADE, Refused) as error:
         return error.what.splitlines()[0]
 
 

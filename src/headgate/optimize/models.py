@@ -19,15 +19,17 @@ import numpy as np
 from headgate.config import EndpointConfig, guarded, load_function, source_digest
 from headgate.engines.check import check_onnx
 from headgate.engines.codec import TensorCodec, TextCodec
+from headgate.engines.export_torch import check_exportable
 from headgate.engines.http_engine import MAX_CHARACTERS, SERVER_FILE, ForeignServer
 from headgate.engines.load import token_codec
+from headgate.engines.onnxruntime_engine import OnnxRuntimeEngine
 from headgate.engines.outputs import (
     check_answer,
     class_labels,
     keep_output,
     scores_beside_labels,
 )
-from headgate.errors import InputError, MissingExtra
+from headgate.errors import EngineError, InputError, MissingExtra
 from headgate.objects import Build, Kind, canonical
 from headgate.optimize.accept import classes_of
 from headgate.optimize.recorder import Call, Output, Recorder, transformation
@@ -177,8 +179,10 @@ def check_source(config: EndpointConfig) -> Codec:
     if model.url is not None:
         return _contact(config).codec()
     if model.onnx is not None:
-        inputs = check_onnx(config.resolve(model.onnx)).inputs
-        check_answer(config.resolve(model.onnx), config.task)
+        path = config.resolve(model.onnx)
+        inputs = check_onnx(path).inputs
+        check_answer(path, config.task)
+        _check_loads(path)
         if model.tokenizer is None:
             return TensorCodec(inputs)
         max_tokens = model.max_tokens or _need_max_tokens(config)
@@ -187,11 +191,25 @@ def check_source(config: EndpointConfig) -> Codec:
     directory = _encoder_directory(config)
     if importlib.util.find_spec("torch") is None:
         raise MissingExtra.of("train", needed_for="a transformers encoder")
+    check_exportable(directory)
     return TextCodec(
         directory / "tokenizer.json",
         [TensorSpec("input_ids", "int64", (None, None))],
         max_tokens=model.max_tokens or _encoder_max_tokens(directory),
     )
+
+
+def _check_loads(path: Path) -> None:
+    """That ONNX Runtime has every operator of the model. Raises ``InputError``."""
+    try:
+        OnnxRuntimeEngine(path, threads=1).close()
+    except EngineError as error:
+        raise InputError(
+            error.what,
+            where=str(path),
+            reason="unsupported_model",
+            fix="export it with operators that ONNX Runtime has",
+        ) from error
 
 
 def import_model(config: EndpointConfig, recorder: Recorder, *, threads: int) -> Source:

@@ -117,9 +117,10 @@ def transformation(
     return register
 
 
-def transformation_named(name: str) -> Transformation:
-    """The one that was registered under ``name``, by a module that is imported."""
-    return _KNOWN[name]
+def transformation_named(name: str) -> Transformation | None:
+    """The one that was registered under ``name``, by a module that is imported; None where there is
+    none: a store may have been written by another version."""
+    return _KNOWN.get(name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -384,7 +385,7 @@ class Recorder:
         A model that came out otherwise is kept, so that it can be asked; no entry names it, and
         `headgate gc` takes it away.
         """
-        what = _KNOWN.get(str(entry.body.get("transformation")))
+        what = transformation_named(str(entry.body.get("transformation")))
         if entry.kind != "run" or what is None:
             raise Refused(
                 f"{short(entry.id)} is not a run that this version can execute",

@@ -106,6 +106,8 @@ def requalify(
 
     ``items`` is the version of the golden set, ``recorded`` the answers of the machine that judged.
     """
+    if not recorded:
+        return Requalified(Verdict.UNKNOWN, "its golden set is empty, which shows nothing")
     began_s = time.monotonic()
     try:
         answered = golden_answers(recorder, servable.build, behaviour_of(servable), items)

@@ -21,6 +21,7 @@ from headgate.optimize.job import Job
 from headgate.optimize.kept_index import KeptIndex
 from headgate.optimize.load import Side
 from headgate.optimize.measure import MeasuredCurve
+from headgate.optimize.own_requests import OwnRequests
 from headgate.optimize.pricing import Priced, Replayed
 from headgate.optimize.reembedding import IndexPrice
 from headgate.optimize.searching import Searched
@@ -591,6 +592,8 @@ def _notes(
     if not job.inputs.labelled:
         quality = "what your own metrics say" if foreign else "agreement with the current release"
         notes.append(f"There are no labels: quality here is {quality}.")
+    if job.inputs.own_requests is not None:
+        notes.append(_own_requests(job.inputs.own_requests))
     if "holdout" not in job.inputs.versions and not foreign:
         notes.append(
             "There is no holdout split: the winner was chosen and certified on the same, and who "
@@ -607,7 +610,12 @@ def _notes(
             notes.append(f"What the student in it owes to its teacher is not known: {gain}")
         elif gain is not None:
             told = ": a student without one would do" * (gain.advice is Advice.DO_NOT_TRAIN)
-            notes.append(f"{gain.metric} of the student in it: {gain.reason}{told}.")
+            split = findings.certificate.split
+            chosen_by = "" if split == "holdout" else ", which also chose it,"
+            notes.append(
+                f"{gain.metric} of the student in it, on the split "
+                f"{split}{chosen_by}: {gain.reason}{told}."
+            )
         notes += [f"Load test: {reason}" for reason in findings.certificate.replay.void]
         if cheaper := _cheaper(findings.comparisons):
             notes.append(
@@ -639,6 +647,26 @@ def _notes(
             "that threads wait for a core, so their tails are rather too short."
         )
     return notes
+
+
+def _own_requests(own: OwnRequests) -> str:
+    """What students learnt from, who allowed it, and what was left out."""
+    chosen, allowed = own.chosen, own.permission
+    left_out = ", ".join(
+        f"{count:,} {why}"
+        for count, why in (
+            (chosen.judging, "are also in evaluate, holdout or calibrate"),
+            (chosen.repeats, "repeat another"),
+            (chosen.empty, "are empty to the model"),
+        )
+        if count
+    )
+    return (
+        f"Students are trained on the workload's own inputs, allowed by {allowed.allowed_by} "
+        f"({allowed.why}): {len(chosen.places):,} of {chosen.requests:,} requests"
+        + (f"; {left_out}" if left_out else "")
+        + f" (run {short(own.entry)})."
+    )
 
 
 def _cheaper(c: Comparisons) -> Sequence[str]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from headgate.errors import EngineError
-from headgate.objects import Axis, Build, CacheSpec, Contract, Verdict, jsonable
+from headgate.objects import CASCADE, Axis, Build, CacheSpec, Contract, Verdict, jsonable
 from headgate.optimize.admission import admit
 from headgate.optimize.blocks import SpeedBlocks, measure_blocks
 from headgate.optimize.code import code_digest
@@ -45,7 +45,9 @@ from headgate.planning import (
     Told,
 )
 from headgate.quantization import INT8_STATIC
+from headgate.quantization.speed import LEAST_GAIN
 from headgate.release import ClassLabel, judge
+from headgate.theory.intervals import log_ratios
 
 __all__ = ["PILOT_BLOCKS", "Searched", "Trials", "followed", "search_candidates"]
 
@@ -202,9 +204,13 @@ class Trials:
             if t.build is None or speed is None:
                 yield Told(a, None, why=t.skipped)
                 continue
-            t = self._judged_early(replace(t, speed=speed))
+            t = replace(t, speed=speed, skipped=_not_worth_it(t, speed))
+            if t.skipped:
+                yield Told(a, None, why=t.skipped)
+            else:
+                t = self._judged_early(t)
+                yield Told(a, _cost(speed, t), *_stopped(t))
             self.tried[a.build] = t
-            yield Told(a, _cost(speed, t), *_stopped(t))
 
     def _wholly(self, asked: Sequence[Asked[Caches]]) -> Iterator[Told[Caches]]:
         measured = [self._scored(self.tried[a.build]) for a in asked]
@@ -398,10 +404,26 @@ class Trials:
 def _cost(speed: SpeedBlocks, t: Tried) -> Cost:
     """Of a batch, as the logarithm of what the baseline's build takes for it beside it."""
     assert t.build is not None
-    column = speed.names.index(t.build.name)
-    logs = [math.log(row[column].per_item_s / row[0].per_item_s) for row in speed.blocks]
+    logs = log_ratios(speed.per_item_s(t.build.name))
     sd = max(statistics.stdev(logs), _BLOCK_SD)
     return Cost(statistics.fmean(logs), sd / math.sqrt(len(logs)))
+
+
+def _not_worth_it(t: Tried, speed: SpeedBlocks) -> str:
+    """Why a cascade that costs what its teacher does is no candidate; empty of all else.
+
+    Another build may have reasons beside its speed; a student before its teacher has none.
+    """
+    assert t.build is not None
+    if t.build.engine != CASCADE:
+        return ""
+    found = speed.speedup(t.build.name)
+    if found.high > LEAST_GAIN:
+        return ""
+    return (
+        f"not worth it: with its student asked first the model is {found.value:.2f}x as fast as "
+        f"alone, {found.high:.2f}x at most"
+    )
 
 
 def _stopped(t: Tried) -> tuple[tuple[str, ...], str]:

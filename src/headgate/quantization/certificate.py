@@ -22,7 +22,7 @@ from headgate.objects import (
 )
 from headgate.quantization.speed import Slow, Speedup
 
-__all__ = ["BuildCertificate", "Golden", "Kernels", "SpeedClaim", "differs"]
+__all__ = ["BuildCertificate", "Golden", "Kernels", "RequestsLearnt", "SpeedClaim", "differs"]
 
 _ENGINES = ("onnxruntime", "openvino")
 _TOKENIZER = "tokenizers"
@@ -88,6 +88,19 @@ class SpeedClaim:
     """The ledger entry of the run that timed them."""
     slow: Slow | None
     """Why the speed-up counts for nothing; None where it counts."""
+    escalated_share: float | None = None
+    """Of the workload's requests, that a cascade asks its teacher about; None of all else. Where
+    fewer of the timed items escalate, the rest is in the speed-up."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestsLearnt:
+    """Who allowed that the workload's own requests were learnt from, and why."""
+
+    allowed_by: str
+    why: str
+    entry: str
+    """The ledger entry of the run that took them from the log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +125,8 @@ class BuildCertificate:
     """Ledger entries: of the measurements of its quality and its batch invariance."""
     speed: SpeedClaim | None
     """None for the baseline itself, and where it was not compared on this machine."""
+    learnt_from: RequestsLearnt | None = None
+    """Where a student in it learnt from the workload's own requests; None of all else."""
     seed: int = 0
     """Of the batches that the invariance was seen in."""
     first: str | None = None

@@ -18,14 +18,12 @@ import numpy as np
 from headgate.errors import EngineError
 from headgate.quantization.calibration import Interval, Observed, refuse_non_finite
 from headgate.quantization.facts import PRODUCTS
-from headgate.quantization.products import named, product_name
+from headgate.quantization.products import named, product_name, weight_at, weighted_nodes
 from headgate.quantization.schemes import Calibration, Scheme
 from headgate.workload import Tensors
 
 __all__ = ["dynamic_int8", "observe", "ranges", "static_int8", "weights_by_group"]
 
-_WEIGHT_AT = {"Gather": 0}
-"""Place of the weight among a node's inputs; of all others it is the second."""
 _TABLES = "Gather"
 """Embedding tables are held in int8 too: nothing is multiplied, but they are half of the file."""
 
@@ -57,10 +55,10 @@ def static_int8(scheme: Scheme, source: Path, out: Path, items: Iterable[Tensors
     from onnxruntime.quantization.calibrate import CalibrationMethod
 
     assert scheme.calibration is not None
-    given = [n.input[0] for n in _weighted(onnx.load_model(source).graph, PRODUCTS, scheme.keep)]
+    given = [n.input[0] for n in _chosen(onnx.load_model(source).graph, PRODUCTS, scheme.keep)]
     seen = ranges(source, given, items, scheme.calibration, scratch=out.parent)
     model = named(onnx.load_model(source))  # the quantizer goes by names
-    chosen = _weighted(model.graph, (*PRODUCTS, _TABLES), scheme.keep)
+    chosen = _chosen(model.graph, (*PRODUCTS, _TABLES), scheme.keep)
     if not chosen:  # the quantizer takes an empty list for all nodes
         out.write_bytes(source.read_bytes())
         return
@@ -213,7 +211,7 @@ def _apart(graph: Any, chosen: Sequence[Any]) -> Mapping[str, str]:
         for place, name in enumerate(node.input):
             if name in own:
                 node.input[place] = own[name]
-            elif place == _WEIGHT_AT.get(node.op_type, 1) and name in others:
+            elif place == weight_at(node) and name in others:
                 own[name] = node.input[place] = f"{name}_quantized"
                 copy = graph.initializer.add()
                 copy.CopyFrom(stored[name])
@@ -242,18 +240,9 @@ def _beta_in_bias(graph: Any, node: Any) -> list[Any]:
     return [product]
 
 
-def _weighted(graph: Any, operators: Sequence[str], keep: Collection[str]) -> list[Any]:
-    """The nodes of ``operators`` that read a float weight of the model, but for those to keep."""
-    import onnx
-
-    weights = {w.name for w in graph.initializer if w.data_type == onnx.TensorProto.FLOAT}
-    return [
-        n
-        for n in graph.node
-        if n.op_type in operators
-        and n.input[_WEIGHT_AT.get(n.op_type, 1)] in weights
-        and product_name(n) not in keep
-    ]
+def _chosen(graph: Any, operators: Sequence[str], keep: Collection[str]) -> list[Any]:
+    """The weighted nodes of ``operators``, but for those to keep."""
+    return [n for n in weighted_nodes(graph, operators) if product_name(n) not in keep]
 
 
 @contextlib.contextmanager

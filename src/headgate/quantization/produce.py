@@ -17,7 +17,7 @@ from typing import Any
 from headgate.errors import EngineError, HeadgateError, InputError
 from headgate.quantization import onnx_files, openvino_files
 from headgate.quantization.calibration import by_item
-from headgate.quantization.products import product_name, weighted_products
+from headgate.quantization.products import product_name, weighted_nodes, weighted_products
 from headgate.quantization.schemes import Scheme
 from headgate.quantization.sensitivity import Layer, Sensitivity
 from headgate.workload import Tensors
@@ -136,10 +136,11 @@ def _check_kept(scheme: Scheme, graph: Any, source: Path) -> None:
     called = (lambda n: n.name) if scheme.activations == "dynamic" else product_name
     unknown = set(scheme.keep) - {called(node) for node in graph.node}
     if unknown:
+        known = [called(node) for node in weighted_nodes(graph) if called(node)]
         raise InputError(
             f"the model has no node {min(unknown)!r} to keep as it is",
             where=str(source),
-            fix="name nodes of the graph of this very export",
+            fix=f"name some of its products: {', '.join(known)}",
         )
 
 

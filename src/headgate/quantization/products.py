@@ -1,17 +1,27 @@
-"""The products of a graph that have a weight: what they read, and what they are added to.
+"""The products of a graph that have a weight: which they are, what they read, what they join.
 
 Knows the ONNX format as it lies in memory; reads no file and runs nothing.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["WeightedProduct", "named", "product_name", "weighted_products"]
+from headgate.quantization.facts import PRODUCTS
+
+__all__ = [
+    "WeightedProduct",
+    "named",
+    "product_name",
+    "weight_at",
+    "weighted_nodes",
+    "weighted_products",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +52,24 @@ def named(model: Any) -> Any:
     return model
 
 
-def weighted_products(model: Any) -> tuple[WeightedProduct, ...]:
-    """The products of an ``onnx.ModelProto`` with a weight matrix on the right, in graph order.
+def weight_at(node: Any) -> int:
+    """The place of the weight among a node's inputs: the second, of a table (Gather) the first."""
+    return 0 if node.op_type == "Gather" else 1
 
-    ``MatMul`` and plain ``Gemm``. Convolutions and products of two activations are not among them.
+
+def weighted_nodes(graph: Any, operators: Sequence[str] = PRODUCTS) -> list[Any]:
+    """The nodes of ``operators`` that read a float32 weight of the model, in graph order: what can
+    be quantized. Products of two activations are not among them."""
+    import onnx
+
+    weights = {w.name for w in graph.initializer if w.data_type == onnx.TensorProto.FLOAT}
+    return [n for n in graph.node if n.op_type in operators and n.input[weight_at(n)] in weights]
+
+
+def weighted_products(model: Any) -> tuple[WeightedProduct, ...]:
+    """Those of an ``onnx.ModelProto``'s weighted nodes that are ``x @ weight``, in graph order.
+
+    ``MatMul`` and plain ``Gemm`` with a matrix; what convolutions lose is not a product's.
     """
     import onnx
 
@@ -56,13 +80,11 @@ def weighted_products(model: Any) -> tuple[WeightedProduct, ...]:
         for name in node.input:
             readers.setdefault(name, []).append(node)
     found = []
-    for node in graph.node:
+    for node in weighted_nodes(graph):
         transposed = _transposed(node)
         if transposed is None or node.input[1] not in weights:
             continue
         weight = onnx.numpy_helper.to_array(weights[node.input[1]])
-        if weight.dtype != np.float32:
-            continue
         found.append(
             WeightedProduct(
                 name=product_name(node),

@@ -12,7 +12,7 @@ import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from headgate.theory.intervals import ratio_interval
+from headgate.theory.intervals import log_ratios, ratio_interval
 
 __all__ = ["LEAST_GAIN", "Cause", "Products", "Slow", "Speedup", "speed_up", "why_slow"]
 
@@ -58,7 +58,7 @@ def speed_up(baseline_s: Sequence[float], build_s: Sequence[float], *, same: Pai
     """
     pairs = list(zip(build_s, baseline_s, strict=True))
     found = ratio_interval(pairs, same=same)
-    noise = math.exp(math.fsum(abs(math.log(b / a)) for a, b in same) / len(same))
+    noise = math.exp(math.fsum(map(abs, log_ratios(same))) / len(same))
     return Speedup(found.value, found.low, found.high, found.n, noise)
 
 
@@ -81,6 +81,7 @@ class Cause(enum.StrEnum):
     SMALL = "too_small"
     UNQUANTIZED = "unquantized_operators"
     CONVERSIONS = "conversions"
+    ESCALATION = "escalation"
     ELSEWHERE = "time_goes_elsewhere"
 
 
@@ -99,13 +100,15 @@ def why_slow(
     products: Products,
     fast_with: Collection[str],
     flags: Collection[str],
+    escalated: float | None = None,
 ) -> Slow | None:
     """Why ``speedup`` does not count; None where it does.
 
     ``item_s`` is the baseline's time for an item in batches; ``fast_with`` are the CPU flags any of
     which brings the kernel (none for what computes in the model's own precision), and ``flags``
-    those of this machine. Looked at in the order in which one excludes the next: what was measured,
-    the machine, the model, the build.
+    those of this machine; ``escalated`` is the share of the workload that a cascade asks its
+    teacher about as well, None of all else. Looked at in the order in which one excludes the next:
+    what was measured, the machine, the model, the build.
     """
     if speedup.counts:
         return None
@@ -121,6 +124,11 @@ def why_slow(
         return Slow(
             Cause.SMALL,
             f"the baseline takes {item_s * 1e6:.3g} µs for an item, most of it the call itself",
+        )
+    if escalated is not None:
+        return Slow(
+            Cause.ESCALATION,
+            f"of {escalated:.1%} of the workload its teacher is asked too, after its student was",
         )
     if not fast_with:
         return Slow(

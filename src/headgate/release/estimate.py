@@ -18,6 +18,7 @@ from headgate.objects import Action, Bound, Contract, Direction, Verdict
 from headgate.release.samples import Blocks, PairedItems
 from headgate.theory.intervals import (
     Interval,
+    log_ratios,
     paired_binary_interval,
     ratio_interval,
     t_interval,
@@ -257,15 +258,10 @@ def _broken_blocks(contract: Contract, samples: Blocks) -> str | None:
 
 
 def _ratio(contract: Contract, samples: Blocks, level: float) -> Estimate | NoEstimate:
-    def log_ratio(pair: tuple[float, float]) -> float:
-        return math.log(pair[1] / pair[0])
-
     pairs = list(zip(samples.current, samples.candidate, strict=True))
     aa = (*samples.aa_before, *samples.aa_after)
     interval = ratio_interval(pairs, level=level, same=aa)
-    noise = max(
-        _mean_size(log_ratio(p) for p in side) for side in (samples.aa_before, samples.aa_after)
-    )
+    noise = max(_mean_size(log_ratios(side)) for side in (samples.aa_before, samples.aa_after))
     margin = abs(math.log(contract.limit)) or abs(math.log(interval.value))
     estimate = _of(interval, current=math.fsum(samples.current) / len(pairs))
     if noise > margin / 2:

@@ -19,7 +19,7 @@ from headgate.errors import InputError
 from headgate.objects import Bound, Contract
 from headgate.release.estimate import LEVEL, MIN_BLOCKS
 from headgate.release.samples import Blocks, PairedItems
-from headgate.theory.intervals import normal_quantile
+from headgate.theory.intervals import log_ratios, normal_quantile
 from headgate.theory.significance import (
     fewest,
     power_interleaved_blocks,
@@ -123,7 +123,7 @@ def assume(
     if absolute:
         values = [a for a, _ in pairs]
     elif kind == "log_sd":
-        values = [math.log(a / b) for a, b in pairs]
+        values = log_ratios((b, a) for a, b in pairs)
     else:
         values = [a - b for a, b in pairs]
     mean = math.fsum(values) / n

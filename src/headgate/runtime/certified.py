@@ -12,6 +12,7 @@ from headgate.quantization.certificate import (
     BuildCertificate,
     Golden,
     Kernels,
+    RequestsLearnt,
     SpeedClaim,
     differs,
 )
@@ -53,7 +54,7 @@ def standing(store: Store, build: Build, here: HardwareProfile) -> Standing:
 
 def certificate_from_json(body: Mapping[str, Any]) -> BuildCertificate:
     """As its artifact has it."""
-    kernels, speed = body["kernels"], body["speed"]
+    kernels, speed, learnt = body["kernels"], body["speed"], body.get("learnt_from")
     return BuildCertificate(
         **{
             **body,
@@ -62,6 +63,7 @@ def certificate_from_json(body: Mapping[str, Any]) -> BuildCertificate:
             "golden": Golden(**body["golden"]),
             "rests_on": tuple(body["rests_on"]),
             "speed": _claim(speed) if speed is not None else None,
+            "learnt_from": RequestsLearnt(**learnt) if learnt is not None else None,
         }
     )
 

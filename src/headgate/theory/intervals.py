@@ -11,7 +11,7 @@ difference are strong evidence, not a proof.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from scipy.special import betaincinv, ndtri, stdtrit
@@ -22,6 +22,7 @@ __all__ = [
     "Interval",
     "Range",
     "exact_interval",
+    "log_ratios",
     "normal_quantile",
     "paired_binary_interval",
     "paired_mean_interval",
@@ -151,12 +152,20 @@ def ratio_interval(
     >>> ratio_interval([(1.0, 3.0)] * 9, same=[(1.0, 1.1), (1.1, 1.0)])
     Interval(value=3.0, low=2.828, high=3.183, n=9)
     """
-    logs = [math.log(b / a) for a, b in pairs]
-    squares = [math.log(b / a) ** 2 for a, b in same]
+    squares = [log**2 for log in log_ratios(same)]
     least_sd = math.sqrt(math.fsum(squares) / len(squares)) if squares else 0.0
-    interval = t_interval(logs, level=level, least_sd=least_sd)
+    interval = t_interval(log_ratios(pairs), level=level, least_sd=least_sd)
     low, value, high = map(math.exp, (interval.low, interval.value, interval.high))
     return Interval(value, low, high, interval.n)
+
+
+def log_ratios(pairs: Iterable[tuple[float, float]]) -> list[float]:
+    """``log(b / a)`` of pairs ``(a, b)``, all above zero.
+
+    >>> log_ratios([(1.0, 1.0), (1.0, math.e)])
+    [0.0, 1.0]
+    """
+    return [math.log(b / a) for a, b in pairs]
 
 
 def wilson_interval(successes: int, n: int, *, level: float = 0.95) -> Interval:

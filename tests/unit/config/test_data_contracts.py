@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from headgate.config import load_config
+from headgate.config import TrainingPermission, load_config
 from headgate.errors import UsageError
 from headgate.objects import Action, Bound
 
@@ -85,3 +85,63 @@ def test_without_the_section_nothing_is_promised(load: Load, endpoint: Path) -> 
     """The stated defaults of each kind of object hold all the same, as warnings."""
     load(GOOD)
     assert not load_config(Path("headgate.yaml")).data_contracts
+
+
+ALLOWED = "training: {allowed_by: privacy office, why: terms of 2026}"
+LEARNS = GOOD.replace("queries.jsonl}", "queries.jsonl, train: workload}")
+
+
+def test_the_workloads_own_requests_are_learnt_from_where_somebody_allowed_it(load: Load) -> None:
+    """A word in place of a file; the permission alone is a promise."""
+    config = load(f"{LEARNS}data_contracts:\n  workload: {{{ALLOWED}}}\n")
+    assert config.data.learns_from_workload
+    assert config.data.given == {"evaluate": "queries.jsonl"}
+    promised = config.data_contracts["workload"]
+    assert promised.contracts == ()
+    assert promised.training == TrainingPermission("privacy office", "terms of 2026")
+
+
+def test_a_permission_that_nobody_asks_for_trains_nothing(load: Load) -> None:
+    """And a file that is called so is named by its path."""
+    config = load(declared(f"workload: {{{ALLOWED}}}"))
+    assert not config.data.learns_from_workload
+    Path("workload").write_text("{}\n", encoding="utf-8")
+    assert load(LEARNS.replace("train: workload", "train: ./workload")).data.given["train"]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason", "what"),
+    [
+        (LEARNS, "not_allowed", "nobody has allowed to learn from what callers ask"),
+        (f"{LEARNS}data_contracts: {{workload: {{{AGE}}}}}\n", "not_allowed", "nobody has"),
+        (
+            f"{LEARNS}data_contracts: {{workload: {{training: {{allowed_by: x}}}}}}\n",
+            "missing_key",
+            "training.why",
+        ),
+        (
+            LEARNS.replace("log: access.jsonl", "rate_per_s: 20"),
+            "no_log",
+            "what a rate draws is what judges",
+        ),
+        (
+            LEARNS.replace("task: embed", "task: rerank").replace("recall@10", "ndcg@10"),
+            "wrong_value",
+            "no student is made of a model for rerank",
+        ),
+        (
+            f"{GOOD}data_contracts: {{evaluate: {{{ALLOWED}}}}}\n",
+            "wrong_value",
+            "who allowed to learn from evaluate",
+        ),
+    ],
+)
+def test_without_a_permission_or_a_log_nothing_is_learnt_from_requests(
+    load: Load, text: str, reason: str, what: str
+) -> None:
+    """The line, what is missing, and what to write."""
+    with pytest.raises(UsageError, match=r"headgate\.yaml:\d+: data") as refused:
+        load(text)
+    assert (refused.value.reason, refused.value.exit_code) == (reason, 2)
+    assert what in str(refused.value)
+    assert refused.value.fix

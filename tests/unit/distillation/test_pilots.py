@@ -61,7 +61,7 @@ def test_pilots_are_of_three_data_sizes_and_two_step_counts() -> None:
     assert {r.bridge_texts for r in plan.runs} == {0}
     assert plan.start.bridge_texts > 0
     assert {(r.peak_learning_rate, r.warmup_share) for r in plan.runs} == {
-        (recipe.peak_learning_rate / 2, recipe.warmup_share)  # of a quarter of the batch
+        (recipe.peak_learning_rate / 3, recipe.warmup_share)
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import os
@@ -25,6 +26,8 @@ torch = pytest.importorskip("torch")
 from headgate.distillation import train as loop  # noqa: E402
 from headgate.distillation.encoder import load_encoder  # noqa: E402
 from headgate.distillation.train import Taught, TrainingResult, train_student  # noqa: E402
+from headgate.distillation.training.networks import student_of  # noqa: E402
+from headgate.distillation.training.objective import Objective  # noqa: E402
 
 
 class Stopped(Exception):
@@ -261,6 +264,44 @@ def test_a_device_that_is_not_there_is_named(lesson: Lesson, tmp_path: Path) -> 
     with pytest.raises(ConfigError, match="no device cuda"):
         train(lesson, tmp_path / "s", device="cuda")
     assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize("taught", [True, False])
+def test_a_batch_and_its_update_stay_on_the_device(
+    lesson: Lesson, monkeypatch: pytest.MonkeyPatch, taught: bool
+) -> None:
+    """The device ``meta`` computes nothing and refuses tensors of another, as a GPU would. A
+    student without layers only: transformers looks at what is in a mask."""
+    monkeypatch.setattr(loop.Lesson, "autocast", lambda _: contextlib.nullcontext())
+    weights = Weights(relational=1.0, contrast=1.0)
+    recipe = dataclasses.replace(RECIPE, layers_kept=0, losses=weights)
+    recipe = recipe if taught else control(recipe)
+    given = Taught(lesson.texts, lesson.outputs if taught else None)
+    elsewhere = loop.Lesson.of(lesson.teacher, given, given, recipe, 0, "meta")
+    student = student_of(elsewhere, ())
+    optimizer = torch.optim.AdamW([p for p in student.parameters if p.requires_grad])
+    loss = Objective(elsewhere, student).batch(np.arange(4), 0)
+    loss.backward()
+    optimizer.step()
+    assert loss.device.type == "meta"
+    moments = [m for state in optimizer.state.values() for m in state.values() if m.ndim]
+    assert {t.device.type for t in (*student.parameters, *moments)} == {"meta"}
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("layers", [2, 0])
+def test_a_training_on_cuda_resumes_as_one_on_the_processor(
+    lesson: Lesson, tmp_path: Path, layers: int
+) -> None:
+    """Its checkpoint and its student are read where there is no GPU."""
+    recipe = dataclasses.replace(RECIPE, layers_kept=layers)
+    whole = train(lesson, tmp_path / "whole", recipe, device="cuda")
+    with pytest.raises(Stopped):
+        train(lesson, tmp_path / "killed", recipe, stop_at=3, device="cuda")
+    again = train(lesson, tmp_path / "killed", recipe, device="cuda")
+    assert again.state.read_bytes() == whole.state.read_bytes()
+    on_cpu = train(lesson, tmp_path / "cpu", recipe)
+    assert again.losses == pytest.approx(on_cpu.losses, rel=0.1)
 
 
 def full(*_: object) -> None:

@@ -113,6 +113,35 @@ def test_the_teacher_sees_those_rows_alone_that_escalate(parts: Parts, path_of: 
     assert seen[1:] == [0]
 
 
+@pytest.mark.parametrize("types", [("float32", "float64"), ("float64", "float32")])
+def test_scores_have_one_type_in_any_company(types: tuple[str, str]) -> None:
+    """Only its own, both's, only its teacher's: a caller's answer has the same bytes."""
+
+    class Of:
+        def __init__(self, dtype: str, margin: float) -> None:
+            self.dtype, self.margin = dtype, margin
+
+        def run(self, tensors: Tensors) -> NDArray[np.generic]:
+            sure = tensors["x"][:, :1] * self.margin
+            return np.concatenate([sure, 0 * sure], axis=1).astype(self.dtype)
+
+        def close(self) -> None: ...
+
+    names = frozenset({"x"})
+    student, teacher = (
+        CascadePart(Of(dtype, margin), names)
+        for dtype, margin in zip(types, (1.0, 0.1), strict=True)
+    )
+    engine = CascadeEngine(student, teacher, threshold=0.5)
+    rows = np.array([[0.9], [0.3]])
+    together = engine.run({"x": rows})
+    assert together.dtype == np.float32
+    for k, row in enumerate(rows):
+        alone = engine.run({"x": row[None]})
+        assert alone.dtype == np.float32
+        assert np.array_equal(alone[0], together[k])
+
+
 def test_a_student_gets_only_the_tensors_that_it_takes(path_of: PathOf) -> None:
     """A teacher of three inputs, a student of one."""
     taken: list[set[str]] = []

@@ -118,6 +118,20 @@ def test_weights_in_other_files_are_refused(model: Path) -> None:
         check_onnx(model)
 
 
+def test_weights_that_no_one_file_holds_are_told_so(model: Path) -> None:
+    """By their shapes: saving them as one file is no advice then, and they need not be there."""
+    proto = onnx.load(model)
+    weight = proto.graph.initializer[0]
+    weight.ClearField("raw_data")
+    weight.dims[:] = [40_000, 20_000]
+    weight.data_location = onnx.TensorProto.EXTERNAL
+    weight.external_data.add(key="location", value="nowhere.bin")
+    model.write_bytes(proto.SerializeToString())
+    with pytest.raises(InputError, match=r"its weights take 3\.2 GB, in other files") as refused:
+        check_onnx(model)
+    assert "fp16" in str(refused.value.fix)
+
+
 def test_more_than_protobuf_holds_is_refused_unread(tmp_path: Path) -> None:
     """A sparse file of 2 GiB is refused by its size."""
     with (tmp_path / "m").open("wb") as file:

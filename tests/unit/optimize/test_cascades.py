@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 
 from headgate import engines
-from headgate.distillation import HEADS, HeadRecipe, escalates
+from headgate.distillation import HEADS, HeadRecipe, Threshold, escalates
 from headgate.errors import InputError
 from headgate.ledger import Store
 from headgate.objects import Bound, Contract, Parts, canonical, cascade_of, parse, parts_of
 from headgate.optimize.cascades import composed, measured_parts
 from headgate.optimize.making import Maker, make_build
+from headgate.optimize.making import cascades as cascades_module
 from headgate.optimize.making.cascades import lacks_for_cascade, promised_risks, threshold
 from headgate.optimize.making.heads import head, untaught_head
 from headgate.optimize.recorder import Recorder
@@ -231,6 +232,25 @@ def test_where_no_threshold_keeps_the_risk_there_is_no_cascade(
         make_build("linear_cascade", few)
     assert refused.value.reason == "no_threshold"
     assert "with 100 items" in refused.value.what
+
+
+@pytest.mark.usefixtures("_quick")
+@pytest.mark.parametrize(("share", "worth"), [(0.96, False), (0.9, True)])
+def test_a_cascade_that_escalates_nearly_everything_is_not_worth_it(
+    recorder: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float, worth: bool
+) -> None:
+    """Its threshold keeps the promise, and its teacher answers all the same: by then it could be
+    1.05 times as fast at most, whatever its student costs."""
+    learnt = Threshold(0.9, share, 0.0, 0.015, 0.01, 256)
+    monkeypatch.setattr(cascades_module, "learn_threshold", lambda *_, **__: learnt)
+    endpoint = maker(recorder, tmp_path)
+    if worth:
+        assert parts_of(make_build("linear_cascade", endpoint)).threshold == 0.9
+        return
+    with pytest.raises(InputError, match=r"not worth it: .* 96.0% of the items") as refused:
+        make_build("linear_cascade", endpoint)
+    assert refused.value.reason == "not_worth_it"
+    assert "mlp_cascade" in str(refused.value.fix)
 
 
 @pytest.mark.usefixtures("_quick")

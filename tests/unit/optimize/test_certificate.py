@@ -9,14 +9,16 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
+import numpy as np
 import pytest
 
 from headgate.engines.probe import read_profile
-from headgate.objects import Action, Build
+from headgate.objects import Action, Build, canonical
 from headgate.optimize.certificate import certify_builds, speed_claim
 from headgate.optimize.job import Job
 from headgate.optimize.measure import Behaviour, Invariance, measure_invariance
 from headgate.optimize.stages import Baseline, Certificate, Tried
+from headgate.quantization.certificate import SpeedClaim
 from headgate.quantization.speed import Cause
 from headgate.runtime.certified import certificate_from_json, standing
 from headgate.runtime.servable import Servable
@@ -46,7 +48,7 @@ class Judged:
             SimpleNamespace(
                 store=self.store, recorder=self.recorder, profile=HERE, cores=2,
                 behaviour=Behaviour("embed", False, None, None, {"own": {}}),
-                config=SimpleNamespace(endpoint="docs"),
+                config=SimpleNamespace(endpoint="docs"), inputs=SimpleNamespace(own_requests=None),
             ),
         )  # fmt: skip
 
@@ -135,6 +137,41 @@ def test_what_is_no_faster_has_its_cause_in_its_certificate(judged: Judged) -> N
     claim = speed_claim(judged.job, "int8_dynamic", judged.candidate, slow)
     assert claim.slow is not None
     assert claim.slow.cause in (Cause.SMALL, Cause.FLAGS)
+
+
+def of_cascade(judged: Judged, escalated: list[bool], timed: str, build_s: float) -> SpeedClaim:
+    """The claim of a cascade on a workload that asks "a" and "b", timed on the items in ``timed``.
+
+    An item takes the baseline 0.2 s in batches and 0.1 s alone."""
+    store = judged.store
+    entry = SimpleNamespace(body={"u": {"items": store.put_bytes(canonical(list(timed)))}})
+    job = SimpleNamespace(
+        store=SimpleNamespace(get=lambda _: entry, read=store.read, path_of=store.path_of),
+        profile=HERE, cores=2, queries=("a", "b"), escalated=lambda _: np.array(escalated),
+    )  # fmt: skip
+    cascade = replace(judged.candidate, engine="cascade", files={})
+    times = speed({"baseline": 2.0, cascade.name: build_s}, alone_s=0.1)
+    return speed_claim(cast("Job", job), "linear_cascade", cascade, times)
+
+
+@pytest.mark.parametrize(("timed", "value"), [("aabb", 2.0), ("bbbb", 1 / 0.75), ("aaaa", 2.0)])
+def test_a_cascades_speed_is_that_at_which_the_workload_escalates(
+    judged: Judged, timed: str, value: float
+) -> None:
+    """Half of the workload's requests escalate, and so do half of the items that were timed; or
+    none of them, and then half a lone item of the baseline's is counted for each; never fewer."""
+    claim = of_cascade(judged, [True, False], timed, 1.0)
+    assert claim.escalated_share == 0.5
+    assert claim.speedup.value == pytest.approx(value)
+    assert claim.slow is None
+
+
+def test_a_cascade_that_is_no_faster_says_what_escalates(judged: Judged) -> None:
+    """And not that it computes as the model does."""
+    slow = of_cascade(judged, [True, True], "ab", 2.0).slow
+    assert slow is not None
+    assert slow.cause is Cause.ESCALATION
+    assert "of 100.0% of the workload its teacher is asked too" in slow.because
 
 
 def test_a_server_that_is_not_ours_is_not_certified(judged: Judged) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from onnx import numpy_helper
 from headgate.cli.app import run as headgate
 from headgate.ledger import Entry, Store, hold, hold_run, utc_now
 from headgate.objects import Artifact, Build, Run, jsonable
+from headgate.optimize import grade as grade_module
+from headgate.optimize import recorder as recorder_module
 from headgate.optimize.grade import Grade, Graded, grade
 from headgate.optimize.making.quantized import quantize
 from headgate.optimize.measure import Behaviour, measure_invariance
@@ -26,7 +29,9 @@ TEXTS = [f"text {k}" for k in range(12)]
 @transformation("test.exported")
 def exported(call: Call) -> dict[str, Output]:
     """Stands for the export of a student: its weights are no build, and this makes one of them."""
-    return {"model.onnx": Output(call.path("weights"), "model", "onnx")}
+    model = onnx.load_model(call.path("weights"))
+    model.doc_string = "a build"
+    return {"model.onnx": Output(model.SerializeToString(deterministic=True), "model", "onnx")}
 
 
 @transformation("test.trained")
@@ -77,6 +82,9 @@ def recorded(recorder: Recorder, root: Path, model: Path) -> Entry:
     hold(store, Artifact("docs/made", made, "model", "onnx", "search", size, made_by=entry.id))
     measured(recorder, root, made)
     return entry
+
+
+newest = grade_module._newest
 
 
 def graded(recorder: Recorder, entry: Entry) -> Graded:
@@ -138,14 +146,65 @@ def test_weights_are_made_into_a_build_before_they_are_asked(
     assert graded(recorder, recorder.store.get(done.entry)).grade is expected
 
 
-def test_bytes_that_nobody_can_ask_are_different(recorder: Recorder, tmp_path: Path) -> None:
-    """Not knowing is no tolerance."""
+def test_bytes_that_nobody_can_ask_are_unknown(recorder: Recorder, tmp_path: Path) -> None:
+    """Not knowing is no tolerance, and no difference either."""
     (tmp_path / "by").write_text("0.0", encoding="utf-8")
     source = recorder.store.put_file(tiny_embedder(tmp_path / "model.onnx"))
     done = recorder.run(trained, u={"model.onnx": source}, c={})
     (tmp_path / "by").write_text("1e-9", encoding="utf-8")
     found = graded(recorder, recorder.store.get(done.entry))
-    assert (found.grade, found.items) == (Grade.DIFFERENT, 0)
+    assert (found.grade, found.items) == (Grade.UNKNOWN, 0)
+    assert not found.grade.agrees
+    assert "headgate optimize" in found.fix
+
+
+def test_what_only_a_removed_transformation_made_a_build_of_is_unknown(
+    recorder: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store outlives the version that wrote it: the answer names what is gone, and what to do."""
+    off = tmp_path / "by"
+    off.write_text("0.0", encoding="utf-8")
+    source = recorder.store.put_file(tiny_embedder(tmp_path / "model.onnx"))
+    done = recorder.run(trained, u={"model.onnx": source}, c={})
+    model = recorder.run(exported, u=done.outputs, c={}).outputs["model.onnx"]
+    measured(recorder, tmp_path, model)
+    off.write_text("1e-6", encoding="utf-8")
+    monkeypatch.delitem(recorder_module._KNOWN, exported.name)
+    found = graded(recorder, recorder.store.get(done.entry))
+    assert found.grade is Grade.UNKNOWN
+    assert "this version has no test.exported" in found.because
+    assert "the version of Headgate that recorded it" in found.fix
+
+
+def test_a_build_that_was_measured_on_nothing_is_unknown(
+    recorder: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None of no answers differs, and that shows nothing."""
+    monkeypatch.setattr(grade_module, "_newest", lambda store: map(asked_nothing, newest(store)))
+
+    def asked_nothing(run: Entry) -> Entry:
+        if run.body["transformation"] != "measure.batch_invariance":
+            return run
+        nothing = recorder.store.put_bytes(b"[]")
+        return replace(run, body={**run.body, "u": {**run.body["u"], "items": nothing}})
+
+    found = graded(recorder, recorded(recorder, tmp_path, renamed(tmp_path)))
+    assert (found.grade, found.items) == (Grade.UNKNOWN, 0)
+    assert "measured on no request" in found.because
+
+
+def test_replay_says_what_to_do_where_nobody_can_tell(
+    recorder: Recorder, store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 4, as of everything that is not known."""
+    (tmp_path / "by").write_text("0.0", encoding="utf-8")
+    source = recorder.store.put_file(tiny_embedder(tmp_path / "model.onnx"))
+    done = recorder.run(trained, u={"model.onnx": source}, c={})
+    (tmp_path / "by").write_text("1e-9", encoding="utf-8")
+    assert headgate(["replay", done.entry, "--store", str(store.root)]) == 4
+    said = capsys.readouterr().out
+    assert "came out unknown" in said
+    assert "what to do: measure a build of it first" in said
 
 
 def test_what_makes_no_model_has_no_grade(recorder: Recorder, tmp_path: Path) -> None:

@@ -70,6 +70,7 @@ def certify(store: Store, new_recorder: NewRecorder) -> Certify:
             store=store,
             recorder=new_recorder(fresh_measurements=fresh),
             config=SimpleNamespace(path=Path("headgate.yaml"), holdout_error_budget=budget),
+            looked_at=set(),
         )
         recorder = spending(cast("Job", job), rule, candidate=candidate, current="fp32")
         about = {"build": candidate, "on": rule.dataset}

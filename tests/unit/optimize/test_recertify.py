@@ -21,6 +21,7 @@ from headgate.objects import BatchInvariance, HardwareProfile
 from headgate.optimize import golden, recertify
 from headgate.optimize.answers import Answerer
 from headgate.optimize.certificate import Issued
+from headgate.quantization.certificate import Golden
 from headgate.runtime.certified import Standing, standing
 from headgate.runtime.servable import Servable
 from headgate.workload import Engine, Tensors
@@ -190,6 +191,23 @@ def test_two_minutes_that_do_not_tell_are_no_acceptance(
     monkeypatch.setattr(golden, "LIMIT_S", -1.0)
     error = endpoint.refusal(ELSEWHERE)
     assert (type(error), error.exit_code) == (Undecided, 4)
+    assert not endpoint.standing(ELSEWHERE).holds
+
+
+def test_an_empty_golden_set_shows_nothing(endpoint: Endpoint) -> None:
+    """None of no answers is another: a gate that passes since there are no data would be no gate.
+    Certified anew, or with a certificate that says so, it is not known."""
+    store = endpoint.store
+    with pytest.raises(Undecided, match="has no request") as caught:
+        certify(store, endpoint.variant, [])
+    assert (caught.value.reason, caught.value.exit_code) == ("no_golden_set", 4)
+    nothing = store.put_bytes(b"[]")
+    certificate = replace(endpoint.issued.certificate, golden=Golden(nothing, nothing))
+    found = Standing(certificate, endpoint.issued.version, endpoint.standing(ELSEWHERE).differs)
+    with pytest.raises(Undecided, match="its golden set is empty"):
+        recertify.recertify(
+            store, endpoint.servable, endpoint.variant, found, ELSEWHERE, root=endpoint.root
+        )
     assert not endpoint.standing(ELSEWHERE).holds
 
 

@@ -207,7 +207,7 @@ def test_what_was_found_of_the_evidence_is_among_the_notes() -> None:
     """What a promotion waits for, and what only its owner is told of."""
     job = SimpleNamespace(
         config=SimpleNamespace(gaps=()),
-        inputs=SimpleNamespace(labelled=True, versions={"holdout": "sha256:h"}),
+        inputs=SimpleNamespace(labelled=True, versions={"holdout": "sha256:h"}, own_requests=None),
         store=SimpleNamespace(entries=lambda kind: scores),
     )
     scores: list[object] = []

@@ -55,7 +55,8 @@ class Lab:
 
         def made(name: str, maker: Maker) -> Build:
             self.asked.append(f"make {name}")
-            return build(name)
+            engine = "cascade" if name.endswith("_cascade") else "onnxruntime"
+            return build(name, engine=engine)
 
         def timed(
             recorder: Recorder, builds: Sequence[Build], *_: object, n_blocks: int, **__: object
@@ -131,6 +132,23 @@ def search(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> Start:
 
 def reasons(found: Searched) -> dict[str, str]:
     return {t.name: t.skipped for t in found.tried if t.skipped}
+
+
+@pytest.mark.parametrize(("batched_s", "left_out"), [(0.98, True), (1.2, True), (0.9, False)])
+def test_a_cascade_that_costs_what_its_teacher_does_is_no_candidate(
+    search: Start, batched_s: float, left_out: bool
+) -> None:
+    """It has no reason beside its speed, as a build of its own has; nothing more is paid for it."""
+    lab = Lab({"linear_cascade": batched_s, "mlp": batched_s}, {"linear_cascade": 1.0, "mlp": 1.0})
+    found = search(lab)
+    assert ("linear_cascade" in reasons(found)) is left_out
+    assert ("quality linear_cascade" in lab.asked) is not left_out
+    assert "quality mlp" in lab.asked
+    if left_out:
+        said = reasons(found)["linear_cascade"]
+        assert said.startswith(
+            f"not worth it: with its student asked first the model is {1 / batched_s:.2f}x"
+        )
 
 
 def test_of_two_that_are_close_the_one_that_costs_less_on_the_workload_wins(search: Start) -> None:

@@ -13,6 +13,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from headgate.errors import InputError
 from headgate.quantization import INT8_STATIC, INT8_STATIC_QDQ, Calibration, Scheme
 from headgate.quantization.produce import quantize
 from headgate.workload import Tensors
@@ -155,3 +156,61 @@ def test_what_is_rounded_for_one_product_is_rounded_for_nobody_else(
         for path in (branching, made)
     )
     assert np.abs(exact - rounded_y).max() < 0.03 * np.abs(exact).max()
+
+
+@pytest.fixture
+def convolutions(tmp_path: Path) -> Path:
+    """One with a bias, which OpenVINO adds in a node of its own, one without, and a Dropout that
+    OpenVINO leaves out, and with it the name of what goes in."""
+    rng = np.random.default_rng(0)
+    weights = {
+        "w0": rng.normal(size=(6, 3, 3, 3)), "b0": rng.normal(size=6),
+        "w1": rng.normal(size=(8, 6, 3, 3)), "w2": rng.normal(size=(5, 8, 3, 3)),
+    }  # fmt: skip
+    nodes = [
+        helper.make_node("Conv", ["x", "w0", "b0"], ["a"], name="biased"),
+        helper.make_node("Relu", ["a"], ["ra"]),
+        helper.make_node("Conv", ["ra", "w1"], ["b"], name="plain"),
+        helper.make_node("Relu", ["b"], ["rb"]),
+        helper.make_node("Conv", ["rb", "w2"], ["c"], name="dropped"),
+        helper.make_node("Dropout", ["c"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "convolutions",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 3, 12, 12])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 5, 6, 6])],
+        [numpy_helper.from_array(w.astype(np.float32), n) for n, w in weights.items()],
+    )
+    path = tmp_path / "convolutions.onnx"
+    onnx.save_model(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path
+    )
+    return path
+
+
+def pictures(n: int = 20) -> list[Tensors]:
+    rows = np.random.default_rng(1).normal(size=(n, 1, 3, 12, 12)).astype(np.float32)
+    return [{"x": row} for row in rows]
+
+
+@pytest.mark.parametrize("name", ["biased", "plain"])
+def test_a_kept_convolution_stays_as_it_is_on_openvino(
+    convolutions: Path, tmp_path: Path, name: str
+) -> None:
+    scheme = replace(INT8_STATIC, keep=(name,))
+    made = quantize(scheme, convolutions, tmp_path / "out", calibration=pictures())
+    constants = ET.parse(made["model.xml"]).getroot().iterfind("layers/layer[@type='Const']/data")
+    held = {c.attrib["shape"] for c in constants if c.attrib["element_type"] == "i8"}
+    kept = {"biased": "6, 3, 3, 3", "plain": "8, 6, 3, 3"}[name]
+    assert kept not in held
+    assert held == {"6, 3, 3, 3", "8, 6, 3, 3", "5, 8, 3, 3"} - {kept}
+
+
+def test_a_name_that_openvino_does_not_know_is_an_error(convolutions: Path, tmp_path: Path) -> None:
+    """And not a model that keeps less than it says; the error lists what could be named."""
+    scheme = replace(INT8_STATIC, keep=("plain", "dropped"))
+    with pytest.raises(InputError, match="no node 'dropped'") as error:
+        quantize(scheme, convolutions, tmp_path / "out", calibration=pictures())
+    assert "biased, plain, dropped" in str(error.value)
+    assert not list((tmp_path / "out").iterdir())

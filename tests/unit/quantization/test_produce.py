@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -187,7 +188,7 @@ def test_a_gemm_that_is_kept_stays_in_floats(tmp_path: Path, scheme: Scheme) -> 
 
 def test_a_node_that_is_not_there_cannot_be_kept(source: Path, tmp_path: Path) -> None:
     """A typing error would otherwise be a model that keeps less than it says."""
-    with pytest.raises(InputError, match="no node 'prodduct'"):
+    with pytest.raises(InputError, match=f"(?s)no node 'prodduct'.*: {PRODUCT}"):
         quantize(replace(INT8_DYNAMIC, keep=("prodduct",)), source, tmp_path / "out")
 
 
@@ -258,6 +259,34 @@ def test_calibration_holds_one_batch_at_a_time(
 
     quantize(scheme, source, tmp_path / "out", calibration=Stream())
     assert most <= 3
+
+
+def test_openvino_means_over_items_keep_one_sum() -> None:
+    """NNCF's own keeps every item's array, for each tensor; numbered 1 to 1,000 they are 500.5."""
+    from nncf.common.tensor_statistics import collectors
+    from nncf.quantization.range_estimator import AggregatorType
+    from nncf.tensor import Tensor
+
+    own = collectors.AGGREGATORS_MAP[AggregatorType.MEAN]
+    with openvino_files.running_means():
+        mean = collectors.AGGREGATORS_MAP[AggregatorType.MEAN](num_samples=1000)
+    for number in range(1, 1201):  # what is beyond the number of samples does not count
+        mean.register_reduced_input(Tensor(np.full((1, 1, 1), number, dtype=np.float32)))
+    assert len(mean._container) == 1
+    assert np.array_equal(mean.aggregate().data, np.full((1, 1, 1), 500.5, dtype=np.float32))
+    assert collectors.AGGREGATORS_MAP[AggregatorType.MEAN] is own
+
+
+@pytest.mark.parametrize("method", ["mean_min_max", "percentile"])
+def test_openvino_calibrates_to_what_nncf_would(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """But for rounding: NNCF adds in fp32."""
+    scheme = replace(INT8_STATIC, calibration=Calibration(method))  # type: ignore[arg-type]  # of Method
+    ours = quantize(scheme, source, tmp_path / "ours", calibration=batches(40))
+    monkeypatch.setattr(openvino_files, "running_means", contextlib.nullcontext)
+    theirs = quantize(scheme, source, tmp_path / "theirs", calibration=batches(40))
+    assert similarity(loaded(scheme, ours), loaded(scheme, theirs)) > 1 - 1e-6
 
 
 @static

@@ -28,8 +28,16 @@ def slow(
     products: Products = ALL,
     fast_with: tuple[str, ...] = VNNI,
     flags: tuple[str, ...] = ("avx2", "avx_vnni"),
+    escalated: float | None = None,
 ) -> Cause | None:
-    found = why_slow(speedup, item_s=item_s, products=products, fast_with=fast_with, flags=flags)
+    found = why_slow(
+        speedup,
+        item_s=item_s,
+        products=products,
+        fast_with=fast_with,
+        flags=flags,
+        escalated=escalated,
+    )
     return None if found is None else found.cause
 
 
@@ -81,6 +89,13 @@ def test_each_cause_is_named_where_the_ones_before_it_are_excluded() -> None:
 def test_a_student_in_the_models_own_precision_lacks_no_flag_and_no_operator() -> None:
     """Nothing of it was to be quantized."""
     assert slow(fast_with=(), flags=(), products=Products(24, 0, 0)) is Cause.ELSEWHERE
+
+
+def test_a_cascade_is_slow_by_what_escalates() -> None:
+    """Nothing of it was to be quantized, and what it leaves to its teacher is known."""
+    assert slow(fast_with=(), products=Products(0, 0, 0), escalated=0.9) is Cause.ESCALATION
+    assert slow(fast_with=(), item_s=9e-5, escalated=0.9) is Cause.SMALL
+    assert slow(Speedup(3.0, 2.7, 3.3, 9, 1.0), fast_with=(), escalated=0.1) is None
 
 
 def test_the_sentence_has_the_numbers_that_it_rests_on() -> None:

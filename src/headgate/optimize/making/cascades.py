@@ -33,6 +33,7 @@ from headgate.objects import (
 from headgate.optimize.making.heads import answers_of, labels_of
 from headgate.optimize.making.maker import Maker
 from headgate.optimize.recorder import Call, Output, transformation
+from headgate.quantization.speed import LEAST_GAIN
 
 __all__ = ["cascaded", "lacks_for_cascade", "promised_risks"]
 
@@ -119,8 +120,9 @@ def threshold(call: Call) -> Mapping[str, Output]:
 def cascaded(maker: Maker, student: Build, *, name: str) -> Build:
     """``student`` where it is confident enough for every promise, and the model itself elsewhere.
 
-    Raises ``InputError`` (reason ``no_threshold``) where no threshold keeps one of them: then
-    everything would escalate, and the student would be paid for nothing.
+    Raises ``InputError``: ``no_threshold`` where no threshold keeps one of them, so that everything
+    would escalate; ``not_worth_it`` where nearly everything would. The student would be paid for
+    nothing.
     """
     teacher, labels = maker.source.build, maker.inputs.labels.get("calibrate")
     u = {
@@ -142,4 +144,14 @@ def cascaded(maker: Maker, student: Build, *, name: str) -> Build:
             reason="no_threshold",
             fix="give more items, or a student that is surer where it is right",
         )
-    return cascade_of(name, Parts(student, teacher, max(each.margin for each in found)))
+    strictest = max(found, key=lambda each: each.margin)
+    if strictest.escalated_share * LEAST_GAIN >= 1:
+        raise InputError(
+            f"not worth it: to keep what is promised, {strictest.escalated_share:.1%} of the items "
+            "are asked of the model too, after the student was",
+            where="data.calibrate",
+            reason="not_worth_it",
+            fix="give data.train more items, or try a student that is surer where it is right, "
+            "such as mlp_cascade",
+        )
+    return cascade_of(name, Parts(student, teacher, strictest.margin))

@@ -16,7 +16,7 @@ from headgate.engines.signature import model_inputs
 from headgate.errors import InputError
 from headgate.objects import Build, canonical, parse
 from headgate.optimize.making.maker import Maker
-from headgate.optimize.making.students import teacher_outputs
+from headgate.optimize.making.students import outputs_of
 from headgate.optimize.measure import build_inputs
 from headgate.optimize.recorder import Call, Output, transformation
 from headgate.optimize.served import as_items, as_json
@@ -114,7 +114,9 @@ def _made(maker: Maker, name: str, *, labels: Sequence[float] | None) -> Build:
     chosen = _chosen(maker.inputs.train, recipe.max_items)
     items = [maker.inputs.train[i] for i in chosen]
     texts = maker.json_artifact("train/texts", as_json(items), (maker.inputs.versions["train"],))
-    u = build_inputs(source, texts=texts, **{_OUTPUTS: _answers(maker, source, texts)})
+    u = build_inputs(
+        source, texts=texts, **{_OUTPUTS: outputs_of(maker, source, texts, detail=source.name)}
+    )
     detail = name
     if labels is not None:
         u[_LABELS] = labels_of(maker, "train", [labels[i] for i in chosen])
@@ -131,23 +133,13 @@ def answers_of(maker: Maker, build: Build, role: str) -> str:
     items = maker.json_artifact(
         f"{role}/all", as_json(getattr(maker.inputs, role)), (maker.inputs.versions[role],)
     )
-    return _answers(maker, build, items)
+    return outputs_of(maker, build, items, detail=build.name)
 
 
 def labels_of(maker: Maker, role: str, labels: Sequence[float]) -> str:
     """``labels``, some of ``data.ROLE``'s, as an artifact."""
     lineage = (maker.inputs.versions[role],)
     return maker.json_artifact(f"{role}/labels", [int(label) for label in labels], lineage)
-
-
-def _answers(maker: Maker, build: Build, items: str) -> str:
-    done = maker.recorder.run(
-        teacher_outputs,
-        u=build_inputs(build, texts=items),
-        c={"teacher": replace(build, threads=1), "instances": maker.profile.effective_cores},
-        detail=build.name,
-    )
-    return done.outputs[_OUTPUTS]
 
 
 def _chosen(items: Sequence[Item], most: int) -> list[int]:

@@ -33,6 +33,7 @@ from headgate.optimize.measure import Behaviour
 from headgate.optimize.models import link_files
 from headgate.optimize.recorder import Call, Output, transformation
 from headgate.optimize.served import served_codec
+from headgate.optimize.subset import split_vectors
 from headgate.runtime.servable import build_from_json
 from headgate.workload import Codec, Tensors
 
@@ -187,7 +188,7 @@ def pilots(call: Call) -> Mapping[str, Output]:
             fix="train it, or give an evaluation split with more queries for its passages",
         )
     vectors = np.load(call.path("vectors"), allow_pickle=False)
-    passages, queries = vectors[: len(data.passages)], vectors[len(data.passages) :]
+    queries, passages = split_vectors(data, vectors)
     codec = served_codec(
         build_from_json(call.c["build"]),
         call.store.path_of,

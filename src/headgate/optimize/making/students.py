@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "on_this_machine",
+    "outputs_of",
     "teacher_answers",
     "teacher_outputs",
     "trained_student",
@@ -142,42 +143,57 @@ def trained_student(maker: Maker, name: str, recipe: Recipe | None = None) -> Bu
     Raises ``MissingExtra``, ``EngineError``, ``InputError``, or ``Fault`` where disk or memory run
     out.
     """
-    recipe = on_this_machine(maker, recipe or STUDENTS[name])
+    device = _device(maker)
+    recipe = on_this_machine(maker, recipe or STUDENTS[name], device=device)
     teacher = _teacher(maker)
     parts = _texts(maker, recipe)
     u = dict(maker.source.encoder)
     for k, texts in enumerate(parts):
         answers = teacher_answers(maker, texts, detail=f"part {k + 1} of {len(parts)}")
         u |= {f"texts.{k}": texts, f"outputs.{k}": answers}
-    return _built(maker, name, recipe, u, len(parts), teacher.tokenizer)
+    return _built(maker, name, recipe, u, len(parts), teacher.tokenizer, device=device)
 
 
 def untaught_student(maker: Maker, name: str, recipe: Recipe | None = None) -> Build:
     """The control of ``trained_student``: what the student would be without its teacher's answers,
     for the same steps on the same texts. Raises as that does."""
-    recipe = control(on_this_machine(maker, recipe or STUDENTS[name]))
+    device = _device(maker)
+    recipe = control(on_this_machine(maker, recipe or STUDENTS[name], device=device))
     parts = _texts(maker, recipe)
     u = {**maker.source.encoder, **{f"texts.{k}": texts for k, texts in enumerate(parts)}}
-    return _built(maker, f"{name}_control", recipe, u, len(parts), None)
+    return _built(maker, f"{name}_control", recipe, u, len(parts), None, device=device)
 
 
 def teacher_answers(maker: Maker, texts: str, *, detail: str) -> str:
     """The artifact of what the teacher answers to those in the artifact ``texts``."""
-    teacher = _teacher(maker)
-    learnt = maker.recorder.run(
+    return outputs_of(maker, _teacher(maker), texts, detail=detail)
+
+
+def outputs_of(maker: Maker, build: Build, items: str, *, detail: str) -> str:
+    """The artifact of what ``build`` answers to those in the artifact ``items``: npy float32."""
+    answered = maker.recorder.run(
         teacher_outputs,
-        u=build_inputs(teacher, texts=texts),
+        u=build_inputs(build, texts=items),
         # One thread each wastes least where there is always another batch.
-        c={"teacher": replace(teacher, threads=1), "instances": maker.profile.effective_cores},
+        c={"teacher": replace(build, threads=1), "instances": maker.profile.effective_cores},
         detail=detail,
     )
-    return learnt.outputs["outputs.npy"]
+    return answered.outputs["outputs.npy"]
 
 
-def on_this_machine(maker: Maker, recipe: Recipe) -> Recipe:
-    """``recipe`` with what this machine computes with."""
-    fast_bf16 = bool({"avx512_bf16", "amx_bf16"} & set(maker.profile.flags))
+def on_this_machine(maker: Maker, recipe: Recipe, *, device: str = "cpu") -> Recipe:
+    """``recipe`` with what this machine's ``device`` computes with."""
+    fast_bf16 = _multiplies_bf16(maker)
+    if device != "cpu":
+        import torch
+
+        fast_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
     return replace(recipe, threads=maker.profile.effective_cores, bf16=fast_bf16)
+
+
+def _multiplies_bf16(maker: Maker) -> bool:
+    """Whether the CPU has instructions for products of bfloat16."""
+    return not set(BF16.fast_with).isdisjoint(maker.profile.flags)
 
 
 def _teacher(maker: Maker) -> Build:
@@ -187,8 +203,7 @@ def _teacher(maker: Maker) -> Build:
     (docs/decisions/0004), a hundredth of what a student of three layers is off by.
     """
     source = maker.source.build
-    fast_bf16 = bool({"avx512_bf16", "amx_bf16"} & set(maker.profile.flags))
-    if fast_bf16 and "openvino" in maker.profile.libraries:
+    if _multiplies_bf16(maker) and "openvino" in maker.profile.libraries:
         return quantized(maker, source, BF16, name="bf16")
     return source
 
@@ -213,7 +228,14 @@ def _texts(maker: Maker, recipe: Recipe) -> list[str]:
 
 
 def _built(
-    maker: Maker, name: str, recipe: Recipe, u: Mapping[str, str], parts: int, tokenizer: str | None
+    maker: Maker,
+    name: str,
+    recipe: Recipe,
+    u: Mapping[str, str],
+    parts: int,
+    tokenizer: str | None,
+    *,
+    device: str,
 ) -> Build:
     trained = maker.recorder.run(
         student,
@@ -223,7 +245,7 @@ def _built(
             "recipe": recipe,
             "parts": parts,
             "tokenizer": tokenizer,
-            "device": _device(maker),
+            "device": device,
         },
         detail=name,
     )
@@ -243,7 +265,9 @@ def _built(
 
 
 def _device(maker: Maker) -> str:
-    """``cuda`` where there is a GPU that the installed torch can use."""
+    """``cuda`` where there is a GPU that the installed torch can use: it is in the run's
+    configuration, so that a student of another device is another run. To train on the processor
+    beside a GPU, hide that: ``CUDA_VISIBLE_DEVICES=``."""
     if len(maker.profile.devices) == 1:
         return "cpu"
     import torch

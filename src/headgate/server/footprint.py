@@ -1,18 +1,24 @@
 """The memory of a process that serves one build: loads it, answers one large batch, tells its peak.
 
 Runs in a process of its own (``python -m``), since a peak cannot be taken back: a line of JSON on
-stdin says what to load, a line on stdout what it took.
+stdin says what to load, a line on stdout what it took. A pilot starts it as it starts servers, by
+their command: it is a server but for its socket, and has loaded what one has.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib
 import json
 import os
 import sys
 from pathlib import Path
 
+import httptools  # noqa: F401  # what a server has loaded is part of its memory
+import uvicorn  # noqa: F401
+import uvloop  # noqa: F401
+
+import headgate.runtime.live
+import headgate.server.serve  # noqa: F401
 from headgate.ledger import Store
 from headgate.optimize.measure import Behaviour, open_answerer
 from headgate.optimize.served import as_items
@@ -23,8 +29,6 @@ __all__ = ["LARGEST_TOKENS", "main", "peak_bytes"]
 LARGEST_TOKENS = 512
 """Padded tokens of the batch: that of the batching that is planned with by default."""
 _LARGEST_ITEMS = 32
-_SHELL = ("uvicorn", "uvloop", "httptools", "headgate.runtime.live", "headgate.server.serve")
-"""What ``headgate serve`` loads beside an engine."""
 
 
 def main() -> None:
@@ -32,8 +36,6 @@ def main() -> None:
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # an endpoint's own function may print
     asked = json.loads(sys.stdin.readline())
-    for module in _SHELL:
-        importlib.import_module(module)
     build, behaviour = build_from_json(asked["build"]), Behaviour(**asked["behaviour"])
     with Store.open(Path(asked["store"])) as store:
         opened = open_answerer(build, behaviour, store.path_of, Path(asked["root"]))
