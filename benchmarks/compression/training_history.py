@@ -14,7 +14,8 @@ from pathlib import Path
 
 from benchmarks.compression.student_worlds import open_world
 from benchmarks.compression.students_held import Student, alone, piloted, trained
-from headgate.distillation import Finished, Piloted
+from headgate.distillation import METRICS, Finished, Piloted
+from headgate.theory.hierarchy import Measured
 
 __all__ = ["STUDENTS", "finished"]
 
@@ -52,10 +53,13 @@ def finished() -> Iterator[tuple[str, Student, Piloted, Finished]]:
 def main() -> int:
     """Prints the lines of ``history.RECORDED``."""
     for world, student, _, became in finished():
-        fall, recall, mrr = became.fall, became.harm["recall@10"], became.harm["mrr@10"]
-        figures = ", ".join(f"({m.value:.3f}, {m.error:.3f})" for m in (fall, recall, mrr))
+        figures = ", ".join(_line(m) for m in (became.fall, *map(became.harm.get, METRICS)))
         print(f"({figures}),  # {world}, {student.name}", flush=True)
     return 0
+
+
+def _line(measured: Measured | None) -> str:
+    return "None" if measured is None else f"({measured.value:.3f}, {measured.error:.3f})"
 
 
 if __name__ == "__main__":

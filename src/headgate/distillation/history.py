@@ -23,7 +23,8 @@ class Finished:
     """``f`` where its loss is the one of its pilots' start times ``more_texts^-f``: that many times
     as many texts it saw, each counted as often as it was seen, as that was fitted on."""
     harm: Mapping[str, Measured]
-    """Metric -> what it lost, as a share of what the way to its pilot says at its loss."""
+    """Metric -> what it lost, as a share of what the way to its pilot says at its loss; none where
+    that says too little."""
 
 
 RECORDED: Sequence[Finished] = ()

@@ -31,12 +31,13 @@ WAY = (0.1, 0.25, 0.4, 0.55, 0.7, 0.85, 1.0, 1.3)
 class Way:
     """What a metric loses on the way from the teacher's answers to a pilot's, by its items.
 
-    Ranks jump, and what is lost on average bends: what is lost of the second order in the errors is
-    of the first in their squares. So each item's losses are taken for the best ``a x + b x^2``.
+    Ranks jump, and what is lost on average grows about as the loss does: what is lost of the second
+    order in the errors is of the first in their squares. So each item's losses are taken for the
+    best line through zero. Where the way bends, trainings that are over did so too (``history``).
     """
 
-    bends: Floats
-    """``a`` and ``b`` of each item, (2, items)."""
+    slopes: Floats
+    """Of each item's line: what it loses at the pilot's loss, (items,)."""
     at: Floats
     """Shares of the pilot's loss from 0 on, in order, (shares,)."""
     spreads: Floats
@@ -57,16 +58,13 @@ class Way:
             )
         at = np.array(sorted(lost))
         by_share = np.array([lost[share] for share in at], dtype=np.float64)
-        columns = np.stack([at, at**2], axis=1)
-        root = np.sqrt(at)[:, None]  # the variance of a mean grows about as its share does
-        bends = np.linalg.lstsq(columns / root, by_share / root)[0]
+        slopes = by_share.sum(axis=0) / at.sum()  # the variance of a mean grows about as its share
         spreads = np.array([0.0, *by_share.std(axis=1, ddof=1)])
-        return cls(bends.astype(np.float64), np.array([0.0, *at]), spreads)
+        return cls(slopes, np.array([0.0, *at]), spreads)
 
     def lost(self, share: Floats) -> Floats:
         """What is lost at each ``share`` of the pilot's loss, on average."""
-        a, b = self.bends.mean(axis=1)
-        result: Floats = a * share + b * share**2
+        result: Floats = self.slopes.mean() * share
         return result
 
     def luck(self, share: Floats, items: int) -> Floats:
@@ -74,13 +72,10 @@ class Way:
 
         The sample is a part of these, and each of them may go one way or the other.
         """
-        n = self.bends.shape[1]
-        powers = np.stack([share, share**2])
-        sampled = np.einsum("i...,ij,j...->...", powers, np.cov(self.bends), powers)
-        spread = np.interp(share, self.at, self.spreads)
-        result: Floats = np.sqrt(
-            np.maximum(sampled, 0.0) * max(1 / n - 1 / items, 0.0) + spread**2 / items
-        )
+        n = len(self.slopes)
+        sampled = share * self.slopes.std(ddof=1) * math.sqrt(max(1 / n - 1 / items, 0.0))
+        own = np.interp(share, self.at, self.spreads) / math.sqrt(items)
+        result: Floats = np.hypot(sampled, own)
         return result
 
 

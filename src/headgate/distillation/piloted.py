@@ -19,6 +19,10 @@ from headgate.theory.hierarchy import Measured
 
 __all__ = ["Piloted"]
 
+_TELLING = 2.0
+"""Times its luck, what a way must say to tell anything: less may be nothing, and a share of that is
+anything."""
+
 
 @dataclass(frozen=True, slots=True)
 class Piloted:
@@ -83,7 +87,7 @@ class Piloted:
                 pilot_loss=self.anchors[-1].loss,
                 way=way,
                 items=self.items,
-                harms=[each.harm[metric] for each in history],
+                harms=[each.harm[metric] for each in history if metric in each.harm],
                 rng=rng,
             )
             for metric, way in self.ways.items()
@@ -96,7 +100,8 @@ class Piloted:
         harm = {}
         for metric, way in self.ways.items():
             said, luck = float(way.lost(share)[0]), float(way.luck(share, self.items)[0])
-            harm[metric] = Measured(lost[metric] / said, luck / abs(said))
+            if abs(said) > _TELLING * luck:
+                harm[metric] = Measured(lost[metric] / said, luck / abs(said))
         more = math.log(self.more_texts)
         return Finished(
             Measured(math.log(start.loss / loss) / more, start.standard_error / start.loss / more),

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 
-from headgate.distillation import STUDENTS, Recipe, control
 from headgate.objects import parse
 from headgate.optimize.job import Job
-from headgate.optimize.recorder import Recorded
 from headgate.optimize.scoring import measured_of
 from headgate.optimize.stages import Baseline, Tried
+from headgate.optimize.trainings import trainings
 from headgate.report import Expectation, Figure, Learning
 
-__all__ = ["expectations", "learning", "trainings"]
+__all__ = ["expectations", "learning"]
 
 _SHOWN = {
     "speedup": "speed-up",
@@ -48,23 +46,6 @@ def expectations(job: Job, baseline: Baseline, tried: Sequence[Tried]) -> list[E
     order = [*dict.fromkeys(r.quantity for r in rows if r.quantity not in _SHOWN.values())]
     order += _SHOWN.values()
     return sorted(rows, key=lambda r: order.index(r.quantity))
-
-
-def trainings(job: Job) -> Iterator[tuple[str, Recorded]]:
-    """(student, run) of each training of this job; controls have a name of their own."""
-    for run in {run.entry: run for run in job.recorder.runs}.values():  # asked for more than once
-        if run.name == "distill.student":
-            yield _name_of(Recipe.from_json(job.store.get(run.entry).body["c"]["recipe"])), run
-
-
-def _name_of(trained: Recipe) -> str:
-    for name, recipe in STUDENTS.items():
-        here = replace(recipe, threads=trained.threads, bf16=trained.bf16)
-        if here == trained:
-            return name
-        if control(here) == trained:
-            return f"{name}, no teacher"
-    return "student"
 
 
 def learning(job: Job) -> list[Learning]:

@@ -10,6 +10,8 @@ from headgate.optimize.evidence import paired
 from headgate.optimize.forecasts import bytes_of, keep_truth, speeds_of
 from headgate.optimize.job import Job
 from headgate.optimize.stages import Baseline, Tried
+from headgate.optimize.trainings import training_took
+from headgate.planning import CANDIDATES
 
 __all__ = ["hold_to_forecasts", "measured_of"]
 
@@ -24,6 +26,9 @@ def hold_to_forecasts(job: Job, baseline: Baseline, tried: Sequence[Tried]) -> N
 
 def measured_of(job: Job, baseline: Baseline, tried: Tried) -> Iterator[tuple[str, float, str]]:
     """(what, its value, the entry of the run that measured it)."""
+    took = training_took(job, CANDIDATES[tried.name].student or "")
+    if took is not None:
+        yield "training_s", *took
     if tried.build is None or tried.quality is None or tried.quality_run is None:
         return
     speed = tried.speed
