@@ -26,6 +26,7 @@ from headgate.distillation.curriculum import (
 )
 from headgate.distillation.forecast import Anchor, Forecast, forecast
 from headgate.distillation.gain import Gain, gain_of
+from headgate.distillation.history import RECORDED, Finished
 from headgate.distillation.losses import (
     contrast,
     embedding_regression,
@@ -33,7 +34,8 @@ from headgate.distillation.losses import (
     relational,
     soft_target,
 )
-from headgate.distillation.outcome import WAY, forecast_metric, standard_errors
+from headgate.distillation.outcome import WAY, Way, forecast_metric, standard_errors
+from headgate.distillation.piloted import Piloted
 from headgate.distillation.pilots import PilotPlan, distinct_texts, plan_pilots, training_passes
 from headgate.distillation.preview import Advice, StudentPreview, break_even_requests, preview
 from headgate.distillation.recipe import Recipe, Weights, control
@@ -51,18 +53,22 @@ __all__ = [
     "CONFIDENCE",
     "HEADS",
     "METRICS",
+    "RECORDED",
     "STUDENTS",
     "WAY",
     "Advice",
     "Anchor",
+    "Finished",
     "Forecast",
     "Gain",
     "HeadRecipe",
     "PilotPlan",
+    "Piloted",
     "Recipe",
     "RetrievalSample",
     "StudentPreview",
     "Threshold",
+    "Way",
     "Weights",
     "as_probabilities",
     "batches",

@@ -1,18 +1,20 @@
 """Which pilots a student gets before it is paid for, and what they cost beside its training.
 
-Three data sizes and three step counts in four pilots: the longest gets through its texts once, two
-more do so with a half and with a quarter of both, and one goes twice through a quarter. Each has
-its own whole schedule of learning rates: a long run that is cut off stands at a high rate, and its
-loss is not the one that such a run would have ended with. All go on from one closed-form start.
-Batches are a quarter of the recipe's, so that there are four times as many steps for the same
-texts.
+All go on from one closed-form start, which is fitted on as many texts as a third of the budget pays
+for: most of what a student of few layers learns is in it. Three data sizes and two step counts in
+three pilots from there: the longest gets through its texts once, one more does so with half of
+both, and one goes twice through a quarter. Each has its own whole schedule of learning rates: a
+long run that is cut off stands at a high rate, and its loss is not the one that such a run would
+have ended with. At the recipe's rate a few steps only undo the start, so they take a third of it.
+Batches are half of the recipe's, so that there are twice as many steps for the same texts, but no
+smaller than eight: of fewer a text takes half as long again.
 
 Costs are counted in *layer passes*: one text once through one layer. A training step takes three of
 them for each text and layer, two of them backwards (Kaplan et al., arXiv 2001.08361, section 2.1).
-Of the closed-form start, the passes through teacher and student of a text are ten a layer, twice
-that where few texts of all lengths are padded to one; solving for a layer of 384 components takes
-as long as 400 texts, and loading the teacher as long as 550. These were taken from measured times.
-Pure.
+Of the closed-form start, each layer that is refitted takes a text through the whole student, and
+three passes more; half as many again where few texts of all lengths are padded to one. Solving for
+a layer of 384 components takes as long as 400 texts, and loading an encoder as long as 550. These
+were taken from measured times. Pure.
 """
 
 from __future__ import annotations
@@ -27,16 +29,20 @@ __all__ = ["PilotPlan", "distinct_texts", "plan_pilots", "training_passes"]
 
 SHARE = 0.1
 """Of the training's cost, all that the pilots may cost."""
-_RUNS = ((0.25, 0.25), (0.25, 0.5), (0.5, 0.5), (1.0, 1.0))
+_RUNS = ((0.25, 0.5), (0.5, 0.5), (1.0, 1.0))
 """Texts and steps of each pilot, as shares of the longest one's."""
 _PARTS = 4
-_BATCH_SHARE = 4
-_START_TEXTS = 32
+_BATCH_SHARE = 2
+_RATE_SHARE = 1 / 3
+_LEAST_BATCH = 8
+_LEAST_START_TEXTS = 32
+_START_SHARE = 0.3
+_EVALUATION_SHARE = 0.25
 _VALIDATION_TEXTS = 64
-_EVALUATION_SHARE = 1 / 6
 _LEAST_STEPS = 8
 """Of the longest pilot. Warm-up and cosine make nothing of fewer."""
-_STEP, _REFIT, _SOLUTION, _LOADING = 3, 10, 400, 550
+_STEP, _REFIT, _SOLUTION, _LOADING = 3, 3, 400, 550
+_PADDING = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +94,7 @@ def distinct_texts(recipe: Recipe) -> int:
 def training_passes(recipe: Recipe, teacher_layers: int) -> float:
     """Layer passes of a whole training: the teacher's answers, the start and the steps."""
     kept = recipe.layers_kept
-    start = _start(recipe.bridge_texts, kept, teacher_layers, padding=1)
+    start = _start(recipe.bridge_texts, kept, teacher_layers)
     steps = _STEP * kept * recipe.steps * recipe.batch_texts
     return recipe.max_texts * teacher_layers + start + steps
 
@@ -99,24 +105,26 @@ def plan_pilots(
     """The pilots that ``share`` of the training of ``recipe`` pays for.
 
     ``evaluation_texts``: those of the evaluation split, in training texts of the same length. At
-    most a sixth of the pilots' cost goes into them, by answering a part. The teacher's answers to
+    most a quarter of the pilots' cost goes into them, by answering a part. The teacher's answers to
     them are known. None where too few steps are left to learn anything from.
 
     >>> made = plan_pilots(Recipe(), teacher_layers=6, evaluation_texts=3800)
     >>> [(run.max_texts, run.steps) for run in made.runs]
-    [(112, 28), (112, 56), (224, 56), (448, 112)]
+    [(64, 16), (128, 16), (256, 32)]
     """
-    if recipe.static:  # its start alone asks the teacher about every token that there is
-        return None
+    if recipe.static or not recipe.bridge_texts:
+        return None  # a static start asks about every token; and what became of others had starts
     whole = training_passes(recipe, teacher_layers)
     budget, kept = share * whole, recipe.layers_kept
-    start_texts = min(_START_TEXTS, recipe.bridge_texts)
-    fixed = _start(start_texts, kept, teacher_layers, padding=2)
-    fixed += _VALIDATION_TEXTS * (1 + len(_RUNS)) * kept
+    least = _start(0, kept, teacher_layers)
+    affordable = (_START_SHARE * budget - least) / (_start(1, kept, teacher_layers) - least)
+    start_texts = min(max(_LEAST_START_TEXTS, int(affordable / _PADDING)), recipe.bridge_texts)
+    fixed = _start(_PADDING * start_texts, kept, teacher_layers)
+    fixed += _VALIDATION_TEXTS * (1 + len(_RUNS)) * kept + _LOADING * len(_RUNS)
     answers = evaluation_texts * kept
     evaluated = min(1.0, _EVALUATION_SHARE * budget / answers)
     fixed += evaluated * answers
-    batch = max(1, recipe.batch_texts // _BATCH_SHARE)
+    batch = max(min(_LEAST_BATCH, recipe.batch_texts), recipe.batch_texts // _BATCH_SHARE)
     spans = sum(span for _, span in _RUNS)
     a_step = batch * (teacher_layers + _STEP * kept * spans)
     steps = min(int((budget - fixed) / a_step), recipe.steps)
@@ -129,6 +137,7 @@ def plan_pilots(
             max_texts=max(1, round(size * steps * batch)),
             steps=max(1, round(span * steps)),
             batch_texts=batch,
+            peak_learning_rate=_RATE_SHARE * recipe.peak_learning_rate,
             bridge_texts=0,
             feed_forward_kept=1.0,  # of the start, which has the student's shape
         )
@@ -145,7 +154,5 @@ def plan_pilots(
     )
 
 
-def _start(texts: int, kept: int, teacher_layers: int, *, padding: float) -> float:
-    if not texts:
-        return 0.0
-    return padding * texts * (teacher_layers + _REFIT * kept) + _SOLUTION * kept + _LOADING
+def _start(texts: float, kept: int, teacher_layers: int) -> float:
+    return texts * (teacher_layers + kept * (kept + _REFIT)) + _SOLUTION * kept + _LOADING

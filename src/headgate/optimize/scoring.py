@@ -14,7 +14,7 @@ from headgate.optimize.forecasts import bytes_of, keep_truth, speeds_of
 from headgate.optimize.job import Job
 from headgate.optimize.pilots import pilot_memory
 from headgate.optimize.stages import Baseline, Tried
-from headgate.optimize.trainings import training_device_s, trainings
+from headgate.optimize.trainings import training_took
 from headgate.planning import CANDIDATES
 
 __all__ = ["hold_to_forecasts", "measured_of", "weighed"]
@@ -47,12 +47,11 @@ def hold_to_forecasts(job: Job, baseline: Baseline, tried: Sequence[Tried]) -> N
 
 def measured_of(job: Job, baseline: Baseline, tried: Tried) -> Iterator[tuple[str, float, str]]:
     """(what, its value, the entry of the run that measured it)."""
+    took = training_took(job, CANDIDATES[tried.name].student or "")
+    if took is not None:
+        yield "training_device_s", *took
     if tried.build is None:
         return
-    student = CANDIDATES[tried.name].student
-    for trained, run in trainings(job):
-        if trained == student:
-            yield "training_device_s", training_device_s(job, run), run.entry
     if tried.memory is not None:
         peak_bytes, weighing = tried.memory
         yield "memory_bytes", float(peak_bytes), weighing.entry

@@ -1,7 +1,7 @@
 """What each student would be worth, from pilots that cost at most a tenth of its training.
 
-Runs the pilots (``making.pilots``) and asks the pure half (``distillation.pilots``, ``forecast``,
-``outcome``, ``preview``) what their figures mean.
+Runs the pilots (``making.pilots``) and asks the pure half (``distillation.piloted``, ``preview``)
+what their figures mean.
 """
 
 from __future__ import annotations
@@ -10,28 +10,23 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
 
 import numpy as np
 
 from headgate.config import RetrievalSet
 from headgate.distillation import (
     METRICS,
+    RECORDED,
     STUDENTS,
     Advice,
-    Anchor,
+    Piloted,
     PilotPlan,
     Recipe,
     StudentPreview,
-    distinct_texts,
-    forecast,
-    forecast_metric,
     plan_pilots,
     preview,
-    standard_errors,
     subset,
 )
-from headgate.distillation import Forecast as Draws
 from headgate.objects import Action, Bound, Contract, parse
 from headgate.optimize.admission import admit
 from headgate.optimize.job import Job
@@ -43,7 +38,7 @@ from headgate.optimize.recorder import Recorded
 from headgate.optimize.stages import Baseline
 from headgate.theory.intervals import Range
 
-__all__ = ["StudentForecast", "forecast_student", "metric_forecasts"]
+__all__ = ["StudentForecast", "forecast_student"]
 
 _LEFT_OUT = 0.05
 """Not trained where the chance to keep its contracts is at most this. Below a fifth the advice is
@@ -103,8 +98,8 @@ def forecast_student(job: Job, baseline: Baseline, name: str) -> StudentForecast
         return "a tenth of its training is too little for pilots"
     done = _piloted(job, maker, baseline, name, plan)
     found = parse(job.store.read(done.outputs["pilots"]))
-    rng = np.random.default_rng(job.recorder.seed)
-    draws = metric_forecasts(found, recipe, plan, items=len(data.queries), rng=rng)
+    figures = Piloted.from_json(recipe, plan, found, items=len(data.queries))
+    draws = figures.forecasts(RECORDED, np.random.default_rng(job.recorder.seed))
     training_s = plan.training_s(found["device_s"])
     request_s = baseline.curve.curve.predict_s(1, job.lengths[len(job.lengths) // 2])
     looks = {
@@ -130,44 +125,6 @@ def forecast_student(job: Job, baseline: Baseline, name: str) -> StudentForecast
         pilots_share=plan.share,
         run=done,
     )
-
-
-def metric_forecasts(
-    found: Mapping[str, Any],
-    recipe: Recipe,
-    plan: PilotPlan,
-    *,
-    items: int,
-    rng: np.random.Generator,
-) -> Mapping[str, Draws]:
-    """Metric -> what the student of ``recipe`` will lose of it on ``items``.
-
-    ``found`` are figures of the pilots of ``plan``: ``losses`` of the start and of each run,
-    (1 + runs, texts), and ``lost`` of each metric.
-    """
-    losses = np.array(found["losses"])
-    means, errors = losses.mean(axis=1), standard_errors(losses)
-    sizes = [(0, 0), *((distinct_texts(run), run.steps) for run in plan.runs)]
-    loss = forecast(
-        [
-            Anchor(texts, steps, float(mean), float(error))
-            for (texts, steps), mean, error in zip(sizes, means, errors, strict=True)
-        ],
-        examples=distinct_texts(recipe),
-        steps=recipe.steps,
-        batch_ratio=recipe.batch_texts / plan.runs[-1].batch_texts,
-        rng=rng,
-    )
-    return {
-        metric: forecast_metric(
-            loss,
-            pilot_loss=float(means[-1]),
-            lost={float(share): np.array(lost) for share, lost in way.items()},
-            items=items,
-            rng=rng,
-        )
-        for metric, way in found["lost"].items()
-    }
 
 
 def _piloted(job: Job, maker: Maker, baseline: Baseline, name: str, plan: PilotPlan) -> Recorded:

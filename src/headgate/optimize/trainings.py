@@ -1,16 +1,16 @@
-"""The trainings of a job: which student each made, and what it took."""
+"""The trainings of a job: which student each was of, and what it took."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import replace
 
 from headgate.distillation import STUDENTS, Recipe, control
+from headgate.objects import digest
 from headgate.optimize.job import Job
 from headgate.optimize.recorder import Recorded
 
-__all__ = ["training_device_s", "trainings"]
+__all__ = ["training_took", "trainings"]
 
 
 def trainings(job: Job) -> Iterator[tuple[str, Recorded]]:
@@ -20,25 +20,30 @@ def trainings(job: Job) -> Iterator[tuple[str, Recorded]]:
             yield _name_of(Recipe.from_json(job.store.get(run.entry).body["c"]["recipe"])), run
 
 
-def training_device_s(job: Job, run: Recorded) -> float:
-    """Seconds of the machine for the training ``run`` and its teacher's answers.
+def training_took(job: Job, student: str) -> tuple[float, str] | None:
+    """Device seconds of the training of ``student``, and the run that it was.
 
-    Of a training that was killed and went on, those since it went on.
+    What its teacher answered for it is counted, whoever else learnt from that. None where it was
+    not trained.
     """
-    answers = {v for name, v in job.store.get(run.entry).body["u"].items() if "outputs" in name}
-    paid = {
-        asked.entry: asked.seconds
-        for asked in job.recorder.runs
-        if asked.name == "distill.teacher_outputs" and answers & set(asked.outputs.values())
+    run = next((run for name, run in trainings(job) if name == student), None)
+    if run is None:
+        return None
+    learnt_from = set(job.store.get(run.entry).body["u"].values())
+    answers = {
+        each.entry: each.seconds
+        for each in job.recorder.runs
+        if each.name == "distill.teacher_outputs"
+        and not learnt_from.isdisjoint(each.outputs.values())
     }
-    return run.seconds + math.fsum(paid.values())
+    return run.seconds + sum(answers.values()), run.entry
 
 
 def _name_of(trained: Recipe) -> str:
     for name, recipe in STUDENTS.items():
         here = replace(recipe, threads=trained.threads, bf16=trained.bf16)
-        if here == trained:
+        if digest(here) == digest(trained):  # what was written has fewer digits
             return name
-        if control(here) == trained:
+        if digest(control(here)) == digest(trained):
             return f"{name}, no teacher"
     return "student"
