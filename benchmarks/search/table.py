@@ -140,7 +140,7 @@ class World:
     def entrants(self) -> dict[str, Entrant]:
         """Every build that is named, as it is forecast: speed where a pilot is made of a scheme."""
         return {
-            name: entrant_of(self._forecast(name), full_s=_SCORING_S + _CURVES_S)
+            name: entrant_of(self._forecast(name), scoring_s=_SCORING_S, plans_s=_CURVES_S)
             for name in self.at.builds
             if name != MENDED.name
         }
@@ -154,8 +154,16 @@ class World:
             figures["speedup"] = Figure(
                 "speed", "times", Range(value, value / width, value * width)
             )
-        took_s = of.making_s + _PILOT_S + _BLOCKS_S
-        return Forecast(name, of.ruled_out, "", (), "", figures=figures, cost_s=took_s)
+        return Forecast(
+            name,
+            of.ruled_out,
+            "",
+            (),
+            "",
+            figures=figures,
+            making_s=of.making_s + _PILOT_S,
+            scoring_s=_SCORING_S + _BLOCKS_S,
+        )
 
     def keeps(self, build: str) -> bool:
         """Whether a full measurement shows that it loses little enough; the error is shared by all

@@ -54,8 +54,9 @@ def arms_of(builds: Iterable[str]) -> dict[Arm[Caches], float]:
     return {Arm(name, caches): 0.0 for caches in _KINDS for name in named}
 
 
-def entrant_of(forecast: Forecast, *, full_s: float) -> Entrant:
-    """A candidate as its preview forecasts it; ``full_s`` is what scoring and pricing it takes.
+def entrant_of(forecast: Forecast, *, scoring_s: float, plans_s: float) -> Entrant:
+    """A candidate as its preview forecasts it; ``scoring_s`` is what judging it takes where no
+    preview says, ``plans_s`` what pricing it takes. A student is trained once for all precisions.
 
     The 90 % interval of its speed counts as one standard error either way, until the scorecard
     vouches for it.
@@ -63,10 +64,14 @@ def entrant_of(forecast: Forecast, *, full_s: float) -> Entrant:
     figure = forecast.figures.get("speedup")
     span = _UNKNOWN_SPEEDUP if figure is None else (figure.range.low, figure.range.high)
     low, high = (math.log(s) for s in span)
+    making_s = _MAKING_S if forecast.making_s is None else forecast.making_s
+    student = CANDIDATES[forecast.name].student or "" if forecast.name in CANDIDATES else ""
     return Entrant(
         Cost(-(low + high) / 2, (high - low) / 2),
-        pilot_s=_MAKING_S if forecast.cost_s is None else forecast.cost_s,
-        full_s=full_s,
+        pilot_s=0.0 if student else making_s,
+        full_s=plans_s + (scoring_s if forecast.scoring_s is None else forecast.scoring_s),
+        shared=student,
+        shared_s=making_s if student else 0.0,
         ruled_out=forecast.skip,
     )
 
@@ -80,7 +85,7 @@ def mended_of(plain: Entrant, cost: Cost) -> Entrant:
     most = math.log(1 / LEAST_KEPT)
     return Entrant(
         Cost(cost.log + most / 2, math.hypot(cost.se, most / 2)),
-        pilot_s=BUDGET * plain.pilot_s,
+        pilot_s=BUDGET * max(plain.pilot_s, _MAKING_S),
         full_s=plain.full_s,
     )
 

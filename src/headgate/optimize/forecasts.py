@@ -69,12 +69,21 @@ class Forecast:
     """Probability that it keeps the quality contracts on all items; None without a pilot."""
     n_required: int | None = None
     """Items with which the gate would show it; None where no n would, or without a pilot."""
-    cost_s: float | None = None
-    """Device seconds of making and evaluating it for real."""
+    making_s: float | None = None
+    """Device seconds of making it for real; nothing where its pilot is what would be made."""
+    scoring_s: float | None = None
+    """And of evaluating it."""
     advice: str = ""
     """What to do about it, in a word or two."""
     calibrated: bool = False
     """Its pilot was, so that there is luck in it."""
+
+    @property
+    def cost_s(self) -> float | None:
+        """Of finding out; None where no preview says."""
+        if self.making_s is None or self.scoring_s is None:
+            return None
+        return self.making_s + self.scoring_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +136,8 @@ def keep_forecast(
         "figures": forecast.figures,
         "meets": forecast.meets,
         "n_required": forecast.n_required,
-        "cost_s": forecast.cost_s,
+        "making_s": forecast.making_s,
+        "scoring_s": forecast.scoring_s,
         "advice": forecast.advice,
         "detail": detail,
     }

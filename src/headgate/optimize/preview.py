@@ -56,6 +56,7 @@ from headgate.planning import CANDIDATES, MENDED, Candidate
 from headgate.planning.scorecard import Score
 from headgate.quantization import (
     FP32_OPENVINO,
+    INT8_STATIC,
     ModelFacts,
     QuantizationForecast,
     Scheme,
@@ -337,6 +338,9 @@ def _look_at(known: _Known, name: str, lacking: Sequence[str]) -> Forecast:
         # What it rules out is never measured, so it could not win back its trust either.
         warnings += (f"forecasts of its quality are not to be trusted; this one says: {hopeless}",)
         hopeless = ""
+    if hopeless and name == INT8_STATIC.name and known.job.inputs.holdout is not None:
+        warnings += (f"measured all the same, since it may be mended; {hopeless}",)
+        hopeless = ""
     skip = "; ".join(lacking) or _no_smaller(known, candidate, quantized) or hopeless
     found = Forecast(
         name=name,
@@ -350,7 +354,10 @@ def _look_at(known: _Known, name: str, lacking: Sequence[str]) -> Forecast:
         else _student_figures(looked, candidate.scheme),
         meets=meets,
         n_required=quantized.n_required,
-        cost_s=_cost_s(known, made, quantized) if made is not None else training_s,
+        making_s=training_s if made is None else _making_s(known, made),
+        scoring_s=None
+        if training_s is None and made is None
+        else _scoring_s(known, made, quantized),
         advice=_advice(skip, meets, looked, possible=not lacking),
         calibrated=made is not None and candidate.scheme.needs_calibration,
     )
@@ -491,21 +498,22 @@ def _calibrating_s(job: Job, baseline: Baseline) -> float:
     return _PASSES_A_SAMPLE * baseline.curve.curve.predict_s(1, length)
 
 
-def _cost_s(known: _Known, pilot: PilotBuild, q: QuantizationForecast) -> float:
-    """Device seconds of making it, unless its pilot is what would be made, and of evaluating it."""
-    job, baseline = known.job, known.baseline
-    making_s = 0.0
-    if pilot.few:
-        more = min(len(job.inputs.calibrate), CALIBRATION_ITEMS) - FEW_ITEMS
-        making_s = pilot.seconds + more * _calibrating_s(job, baseline)
-    evaluating_s = (
-        baseline.quality_run.seconds + baseline.invariance.run.seconds
-    ) / q.speedup.value
-    assert pilot.build is not None
+def _making_s(known: _Known, pilot: PilotBuild) -> float:
+    if not pilot.few:
+        return 0.0
+    more = min(len(known.job.inputs.calibrate), CALIBRATION_ITEMS) - FEW_ITEMS
+    return pilot.seconds + more * _calibrating_s(known.job, known.baseline)
+
+
+def _scoring_s(known: _Known, pilot: PilotBuild | None, q: QuantizationForecast) -> float:
+    """A student, of which there is no pilot here, is no slower than its teacher."""
+    baseline = known.baseline
+    alone_s = baseline.quality_run.seconds + baseline.invariance.run.seconds
+    if pilot is None or pilot.build is None:
+        return alone_s
     speed = known.speed[pilot.build.name]
     passes = len(speed.blocks) * len(speed.names)
-    blocks_s = speed.run.seconds / passes * CHOOSING_BLOCKS
-    return making_s + evaluating_s + blocks_s
+    return alone_s / q.speedup.value + speed.run.seconds / passes * CHOOSING_BLOCKS
 
 
 def _students(job: Job, baseline: Baseline, names: Iterable[str]) -> Mapping[str, _Student]:

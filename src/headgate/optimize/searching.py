@@ -114,9 +114,12 @@ class Trials:
         self._maker = Maker.of(self.job, failures_stand=True)
         self._plans: dict[Arm[Caches], Plans] = {}
         curves_s = len(instance_plans(self.job.cores)) * self.baseline.curve.run.seconds
-        full_s = self.baseline.quality_run.seconds + curves_s
+        scoring_s = self.baseline.quality_run.seconds
         self.search: Joint[Caches] = open_search(
-            {n: entrant_of(t.forecast, full_s=full_s) for n, t in self.tried.items()},
+            {
+                n: entrant_of(t.forecast, scoring_s=scoring_s, plans_s=curves_s)
+                for n, t in self.tried.items()
+            },
             budget_s=self.job.config.search.budget,
             spent_s=self.previewed_s,
         )

@@ -13,7 +13,8 @@ halving: Jamieson and Talwalkar, AISTATS 2016), so that an accepted cheap build 
 half. Arms of accepted builds are planned last. A build may join late, where what was found of
 another gives rise to it.
 
-A budget is kept by asking for no more than is expected to fit into what is left of it.
+A budget is kept by beginning nothing that is not expected to fit into what is left of it. What is
+begun is finished.
 
 All state follows from what was told, in order: who tells a new search the same is asked the same.
 The winner was chosen by noisy numbers; whether it keeps its promises, the certificate decides.
@@ -68,6 +69,10 @@ class Entrant:
     """What a pilot is expected to take, with making the build."""
     full_s: float = 0.0
     """What is then left to find out, plans included."""
+    shared: str = ""
+    """What it is made of that others are made of too, by name; making that takes ``shared_s``,
+    once for all."""
+    shared_s: float = 0.0
     ruled_out: str = ""
     """Why it is not looked at, where that is known for nothing."""
     accepted: bool = False
@@ -198,8 +203,8 @@ class Joint(Generic[P]):
             return tuple(Asked(Level.FULL, b) for b in half)
         new = [b for b in open_ if self._level[b] is Level.FORECAST]
         if new:
-            quickest_s = min(self.entrants[b].pilot_s for b in new)
-            wave = [b for b in new if self.entrants[b].pilot_s <= _WAVE * quickest_s]
+            quickest_s = min(self._pilot_s(b) for b in new)
+            wave = [b for b in new if self._pilot_s(b) <= _WAVE * quickest_s]
             return tuple(Asked(Level.PILOT, b) for b in wave)
         most = self.plans_at_once
         if self._most_plans is not None:
@@ -334,28 +339,32 @@ class Joint(Generic[P]):
         }
 
     def _beyond_budget(self, left_out: Mapping[str, str]) -> dict[str, str]:
-        """Of the others, those that what is left of the budget is not expected to be enough for:
-        first what is begun is finished, then the quickest come first."""
+        """Of the others, those not begun that what is left of the budget is not expected to be
+        enough for, when all that is begun is finished; the quickest come first."""
+        in_ = [b for b in self.entrants if b not in left_out]
+        begun = [b for b in in_ if self._level[b] is Level.PILOT]
+        new = [b for b in in_ if self._level[b] is Level.FORECAST]
+        left_s = self.budget_s - self.spent_s - sum(self.entrants[b].full_s for b in begun)
         beyond: dict[str, str] = {}
-        left_s = self.budget_s - self.spent_s
-        for b in sorted(self.entrants, key=lambda b: (-self._level[b], self._ahead_s(b))):
-            if b in left_out or self._level[b] is Level.FULL:
-                continue
-            if self._ahead_s(b) <= left_s:
-                left_s -= self._ahead_s(b)
+        shared: set[str] = set()
+        for b in sorted(new, key=lambda b: self._pilot_s(b) + self.entrants[b].full_s):
+            entrant = self.entrants[b]
+            makes_s = entrant.pilot_s if entrant.shared in shared else self._pilot_s(b)
+            if makes_s + entrant.full_s <= left_s:
+                left_s -= makes_s + entrant.full_s
+                shared.add(entrant.shared)
             else:
-                tried = "not tried" if self._level[b] is Level.FORECAST else "not measured wholly"
                 beyond[b] = (
-                    f"{tried}: that takes about {self._ahead_s(b):.3g} s, and of the budget "
-                    f"{max(left_s, 0):.3g} s are left for it"
+                    f"not tried: that takes about {makes_s + entrant.full_s:.3g} s, and of the "
+                    f"budget {max(left_s, 0):.3g} s are left for it"
                 )
         return beyond
 
-    def _ahead_s(self, build: str) -> float:
-        """What is still to be found out is expected to take."""
+    def _pilot_s(self, build: str) -> float:
+        """What its pilot is expected to take, with whatever it is made of and nobody made yet."""
         entrant = self.entrants[build]
-        begun = self._level[build] is not Level.FORECAST
-        return entrant.full_s if begun else entrant.pilot_s + entrant.full_s
+        made = {self.entrants[b].shared for b in self.entrants if self._level[b] > Level.FORECAST}
+        return entrant.pilot_s + (0.0 if entrant.shared in made else entrant.shared_s)
 
     def _dearer_arms(self) -> dict[Arm[P], str]:
         """Arms that were not planned and cost more than the best plan."""

@@ -35,7 +35,8 @@ SEEN = Forecast(
     },
     meets=0.97,
     n_required=812,
-    cost_s=17.2,
+    making_s=5.1,
+    scoring_s=12.1,
     advice="try it",
 )
 SKIPPED = Forecast("int8_dynamic", "batch_invariance forbids it", "", (), "sha256:other")

@@ -475,7 +475,7 @@ def test_a_student_s_own_figures_are_those_of_its_pilots(measured: tuple[Job, Ba
     own, smaller = found["student3"], found["student3_int8_dynamic"]
     assert own.preview == smaller.preview == "distillation"
     assert own.figures["loss of recall@10"].range == Range(0.03, 0.01, 0.05)
-    assert own.figures["training_device_s"].range.value == own.cost_s == 90.0
+    assert own.figures["training_device_s"].range.value == own.making_s == 90.0
     assert list(smaller.figures) == ["training_device_s"]
     assert own.meets == 0.3
     assert own.advice == "doubtful"

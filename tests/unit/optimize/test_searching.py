@@ -232,13 +232,14 @@ def test_what_the_preview_skips_is_not_even_made(search: Start) -> None:
 def test_a_forecast_of_its_speed_is_where_a_candidate_begins(search: Start) -> None:
     """Its 90 % interval is one standard error either way; without one nearly nothing is known."""
     figure = Figure("speed", "times", Range(2.0, 1.0, 4.0))
-    told = replace(forecast("bf16"), figures={"speedup": figure}, cost_s=100.0)
+    told = replace(forecast("bf16"), figures={"speedup": figure}, making_s=90.0, scoring_s=10.0)
     trials = trials_of(
         search.recorder, {f.name: Tried(f.name, f) for f in (told, forecast("int8_static"))}
     )
     bf16, static = trials.search.entrants.values()
     assert (bf16.cost.log, bf16.cost.se) == pytest.approx((-math.log(2), math.log(2)))
-    assert (bf16.pilot_s, bf16.full_s) == (100.0, 3 * RUN.seconds)
+    assert (bf16.pilot_s, bf16.full_s) == (90.0, 10.0 + 2 * RUN.seconds)
+    assert static.full_s == 3 * RUN.seconds
     assert static.cost.se > 1.0
 
 
@@ -336,7 +337,7 @@ def test_without_candidates_only_the_baseline_is_timed(search: Start) -> None:
 
 def test_a_budget_buys_what_is_quickest_to_find_out(search: Start) -> None:
     """A student that takes minutes is named as not tried, with what it would take."""
-    student = replace(forecast("student3"), cost_s=91.0)
+    student = replace(forecast("student3"), making_s=91.0)
     lab = Lab({"student3": 0.3, "bf16": 0.5}, {"bf16": 1e-3})
     found = search(lab, forecasts=[student, forecast("bf16")], budget_s=60.0)
     assert "make student3" not in lab.asked

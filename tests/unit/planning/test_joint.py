@@ -156,14 +156,33 @@ def test_what_is_not_spent_buys_what_did_not_fit_before() -> None:
     assert search.ask() == (Asked(PILOT, "c"),)
 
 
-def test_where_pilots_take_longer_than_was_thought_it_stops_in_time() -> None:
-    """Of 25 s there are 5 left, and a full measurement takes ten."""
-    search = joint({"a": entrant(1.0), "b": entrant(1.1)}, budget_s=25.0)
+def test_what_is_begun_is_finished_though_pilots_took_longer_than_was_thought() -> None:
+    """Of 25 s there are 5 left, and a full measurement takes ten: else all was spent for nothing.
+    What is not begun is not."""
+    entrants = {"a": entrant(1.0), "b": entrant(1.1), "c": entrant(1.0, pilot_s=100.0)}
+    search = joint(entrants, budget_s=25.0)
     search.tell([Told(a, Cost(0.0), seconds=10.0) for a in search.ask()])
-    assert search.ask() == ()
-    assert search.found.left_out == dict.fromkeys(
-        "ab", "not measured wholly: that takes about 10 s, and of the budget 5 s are left for it"
+    assert search.ask() == (Asked(FULL, "a"),)
+    search.tell([Told(search.ask()[0], Cost(0.0), ("recall",), seconds=10.0)])
+    assert search.ask() == (Asked(FULL, "b"),)
+    assert search.found.left_out["c"].startswith("not tried: that takes about 110 s")
+
+
+def test_what_two_are_made_of_is_made_once() -> None:
+    """A student takes 100 s to train, and either precision of it 11: of 130 s both are tried. Once
+    the first is made, the other is as quick to find out about as any."""
+    student = {"pilot_s": 1.0, "shared": "student", "shared_s": 100.0}
+    entrants = {"fp32": entrant(1.0, **student), "int8": entrant(0.9, **student)}
+    search = joint(entrants, budget_s=130.0)
+    assert [a.build for a in search.ask()] == ["fp32", "int8"]
+    one = joint(entrants, budget_s=115.0)
+    assert [a.build for a in one.ask()] == ["fp32"]
+    assert one.found.left_out["int8"] == (
+        "not tried: that takes about 11 s, and of the budget 4 s are left for it"
     )
+    apart = joint({"int8": entrant(0.9, **student), "bf16": entrant(1.0)}, budget_s=100.0)
+    assert [a.build for a in apart.ask()] == ["bf16"]
+    assert apart.found.left_out["int8"].startswith("not tried: that takes about 111 s")
 
 
 def test_a_build_that_joins_late_is_asked_for_as_any_other() -> None:
