@@ -117,6 +117,9 @@ def _print(found: Previewed) -> None:
         if not found.luck:
             console.print("`headgate preview --resamples 3` calibrates three times more, and says.")
         for luck in found.luck:
+            if isinstance(luck, str):
+                console.print(luck)
+                continue
             console.print(luck.describe())
             for warning in luck.warnings:
                 console.print(Text(f"· {warning}", style="yellow"))

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 
 from headgate.distillation import Advice, Gain, gain_of
 from headgate.objects import Bound, Build, canonical, jsonable, parse
-from headgate.optimize.holdout import spending
 from headgate.optimize.job import Job
 from headgate.optimize.making import Maker
 from headgate.optimize.making.heads import trained_head, untaught_head
@@ -20,7 +19,6 @@ from headgate.optimize.making.students import trained_student, untaught_student
 from headgate.optimize.measure import measure_quality
 from headgate.optimize.quality import QualitySamples, agreement
 from headgate.optimize.recorder import Call, Output, transformation
-from headgate.optimize.stages import Certificate
 from headgate.planning import CANDIDATES
 from headgate.release import Rule
 
@@ -49,14 +47,14 @@ def gain(call: Call) -> Mapping[str, Output]:
     return {"gain": Output(canonical(jsonable(found)), "samples", "json Gain")}
 
 
-def gain_of_teacher(job: Job, rule: Rule, winner: str, certificate: Certificate) -> Gain | None:
-    """Of the student in the candidate ``winner``, on the data that ``certificate`` was given on by
+def gain_of_teacher(job: Job, rule: Rule, winner: str) -> Gain | None:
+    """Of the student in the candidate ``winner``, on the data that it was certified on, by
     ``rule``; None where there is none in it, or none can be without its teacher: a classifier's, of
     data without labels.
 
     Both are measured as they were trained, in fp32. Their answers to a holdout belong to the use
-    that the certificate was; where that was read from the record and they are not on it, they are
-    a use of their own. Raises as ``trained_student`` does, or ``Refused`` as ``spending`` does.
+    that the certificate was, now or in an earlier run: they decide nothing, and what they are of
+    was chosen before. Raises as ``trained_student`` does.
     """
     candidate = CANDIDATES[winner]
     name = candidate.student
@@ -67,15 +65,11 @@ def gain_of_teacher(job: Job, rule: Rule, winner: str, certificate: Certificate)
         return None
     maker = Maker.of(job, failures_stand=True)
     student, control = (make(maker, name) for make in making)
-    recorder = job.recorder
-    if rule.split == "holdout":
-        current = certificate.current.build.version
-        recorder = spending(job, rule, candidate=certificate.version, current=current)
     measured = {}
     roles = {"teacher": job.source.build, "student": student, "control": control}
     for role, build in roles.items():
         _, run = measure_quality(
-            recorder, build, job.behaviour, dataset=rule.dataset, split=rule.split
+            job.recorder, build, job.behaviour, dataset=rule.dataset, split=rule.split
         )
         measured[role] = run.outputs["samples"]
     margins = {c.metric: c.limit for c in job.contracts if c.bound is Bound.NOT_BELOW_CURRENT_BY}

@@ -58,6 +58,10 @@ def _lacks_head(job: Job, candidate: Candidate) -> Sequence[str]:
         return ["what postprocess makes of the scores is not what a student learns"]
     if not candidate.cascade:
         return []
+    if job.inputs.own_requests is not None:
+        return [
+            "how often its student is unsure is told by the requests, which it learnt from here"
+        ]
     lacking = lacks_for_cascade(job.contracts, len(job.inputs.calibrate))
     return [lacking] if lacking else []
 

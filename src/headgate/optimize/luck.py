@@ -7,7 +7,6 @@ an entry of the ledger, and the report of ``optimize`` shows it beside a winner 
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -34,7 +33,7 @@ class Spread:
 
     metric: str
     means: tuple[float, ...]
-    """Over the evaluation items, one a resample; what errored counts as 0."""
+    """Over the evaluation items, one a resample; what errored is left out."""
 
     @property
     def sd(self) -> float:
@@ -105,8 +104,8 @@ def calibration_luck(
         for metric in dict.fromkeys(c.metric for c in maker.contracts):
             items = paired(metric, samples, current, own)
             if items is not None:
-                mean = math.fsum(v or 0.0 for v in items.candidate) / len(items.candidate)
-                means.setdefault(metric, []).append(mean)
+                known = [v for v in items.candidate if v is not None]
+                means.setdefault(metric, []).append(statistics.fmean(known))
     body = {**_of(maker, name), "items": size, "means": means, "runs": runs}
     entry = recorder.store.latest(_ENTRY, **body) or recorder.store.append(_ENTRY, body)
     return _read(entry, maker.contracts)

@@ -32,7 +32,6 @@ from headgate.optimize.scoring import hold_to_forecasts, weighed
 from headgate.optimize.searching import Searched, search_candidates
 from headgate.optimize.stages import (
     Baseline,
-    Certificate,
     certify,
     judge_server,
     measure_baseline,
@@ -112,7 +111,7 @@ def optimize(
             certificate = certify(job, rules.certify, baseline, plans)
             comparisons = compare(job, baseline, plans, certificate)
             index = price_index(job, plans, certificate)
-            gain = _gain(job, rules.certify, searched.winner.name, certificate)
+            gain = _gain(job, rules.certify, searched.winner.name)
             findings = Findings(searched.winner, plans, certificate, comparisons, index, gain)
         certify_builds(
             job,
@@ -155,11 +154,11 @@ def optimize(
     return OptimizeResult(action, report, paths, refused)
 
 
-def _gain(job: Job, rule: Rule, winner: str, certificate: Certificate) -> Gain | str | None:
+def _gain(job: Job, rule: Rule, winner: str) -> Gain | str | None:
     """What the winner owes to its teacher, or why that is not known, which ends nothing."""
     try:
-        return gain_of_teacher(job, rule, winner, certificate)
-    except (*CANNOT_BE_MADE, Refused) as error:
+        return gain_of_teacher(job, rule, winner)
+    except CANNOT_BE_MADE as error:
         return error.what.splitlines()[0]
 
 

@@ -123,8 +123,8 @@ class Previewed:
     """Items of the split that chooses."""
     seconds: float
     """Of all pilots, as they were recorded; the baseline's own measurements are not among them."""
-    luck: tuple[Luck, ...] = ()
-    """Of each candidate that is calibrated, where it was asked for."""
+    luck: tuple[Luck | str, ...] = ()
+    """Of each candidate that is calibrated, where it was asked for; or why that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,19 +198,25 @@ def preview_endpoint(
 
 def _luck(
     job: Job, baseline: Baseline, forecasts: Iterable[Forecast], resamples: int
-) -> tuple[Luck, ...]:
-    return tuple(
-        calibration_luck(
-            Maker.of(job),
-            job.behaviour,
-            f.name,
-            current=baseline.quality,
-            own=job.own,
-            resamples=resamples,
-        )
-        for f in forecasts
-        if f.calibrated and not f.skip
-    )
+) -> tuple[Luck | str, ...]:
+    found: list[Luck | str] = []
+    for f in forecasts:
+        if f.skip or not f.calibrated:
+            continue
+        try:
+            luck = calibration_luck(
+                Maker.of(job),
+                job.behaviour,
+                f.name,
+                current=baseline.quality,
+                own=job.own,
+                resamples=resamples,
+            )
+        except CANNOT_BE_MADE as error:
+            found.append(f"{f.name} cannot be calibrated on a resample: {error.what}")
+        else:
+            found.append(luck)
+    return tuple(found)
 
 
 def _mean(values: Sequence[float | None]) -> float:

@@ -41,8 +41,23 @@ FACTS = ModelFacts((), (), 10**6, 4 * 10**6, 18, {"MatMul": 1}, {"MatMul": 10**6
             dict.fromkeys(BOTH, f"{NO_TORCH}; data: train is not declared"),
         ),
         ({"postprocess": "own:scale"}, dict.fromkeys(BOTH, NO_SCORES)),
+        (
+            {"own_requests": "the log"},
+            {
+                "linear_cascade": "how often its student is unsure is told by the requests, which "
+                "it learnt from here"
+            },
+        ),
     ],
-    ids=["nothing", "no split", "too few", "another task", "no extra, no data", "own step"],
+    ids=[
+        "nothing",
+        "no split",
+        "too few",
+        "another task",
+        "no extra, no data",
+        "own step",
+        "own requests",
+    ],
 )
 def test_what_a_classifiers_students_lack_is_said(
     change: dict[str, object], why: dict[str, str]
@@ -54,6 +69,7 @@ def test_what_a_classifiers_students_lack_is_said(
         "train": TEXTS,
         "task": "classify",
         "postprocess": None,
+        "own_requests": None,
         **change,
     }
     job = SimpleNamespace(
@@ -61,7 +77,9 @@ def test_what_a_classifiers_students_lack_is_said(
         config=SimpleNamespace(task=has["task"], postprocess=has["postprocess"]),
         contracts=(contract("accuracy", Bound.NOT_BELOW_CURRENT_BY, 0.02),),
         profile=SimpleNamespace(libraries=has["libraries"], flags=()),
-        inputs=SimpleNamespace(calibrate=has["calibrate"], train=has["train"]),
+        inputs=SimpleNamespace(
+            calibrate=has["calibrate"], train=has["train"], own_requests=has["own_requests"]
+        ),
     )
     found = {name: "; ".join(lacks(cast("Job", job), CANDIDATES[name], FACTS)) for name in BOTH}
     assert {name: lack for name, lack in found.items() if lack} == why

@@ -331,6 +331,10 @@ def test_what_will_almost_certainly_break_its_contract_is_not_tried(
     assert found.meets is not None
     assert found.meets < HOPELESS
     assert found.skip.startswith("ruled out by its pilot: loss of recall@10 would be 0.5")
+    inputs = replace(measured[0].inputs, holdout=measured[0].inputs.evaluate)
+    mendable = look(measured, "int8_static", inputs=inputs)["int8_static"]
+    assert mendable.skip == "", "a repair begins with its measurement"
+    assert mendable.warnings[-1].startswith("measured all the same, since it may be mended; ruled")
     assert found.figures
     assert found.advice == "leave it"
     missed = Score("quantization", "quality", 20, 10, 0.3, 0.7)
