@@ -153,8 +153,9 @@ def keep_truth(store: Store, forecast: Forecast, metric: str, truth: float, *, r
     if store.latest("score", forecast=forecast.entry, metric=metric) is not None:
         return
     figure = forecast.figures[metric]
+    about = store.get(forecast.entry).body["of"]
     of = {
-        **store.get(forecast.entry).body["of"],
+        **{k: v for k, v in about.items() if k != "code"},  # better code takes its own word back
         # A student is trained once for all its precisions.
         "candidate": CANDIDATES[forecast.name].student if figure.about == "cost" else forecast.name,
         "metric": metric,

@@ -39,6 +39,7 @@ from headgate.optimize.measure import (
 )
 from headgate.optimize.quality import QualitySamples, evaluate, score_retrieval
 from headgate.optimize.recorder import Call, Output, Recorded, transformation
+from headgate.optimize.rules import judged_at_most
 from headgate.optimize.served import as_json
 from headgate.optimize.subset import (
     Drawn,
@@ -277,7 +278,7 @@ def quality_pilots(
                 strata,
                 stops=contract.on_breach is not Action.WARN,
                 bounds=(-width, width) if side is Side.LOSS else items.value_range,
-                alpha=CERTIFICATE / len(job.config.candidates),
+                alpha=CERTIFICATE / judged_at_most(job),
                 power=share_of(len(job.contracts)),
             )
         )
@@ -300,7 +301,8 @@ def _strata(
             for a, b in pairs
             if a is not None and b is not None
         )
-        strata.append(Stratum(size, values))
+        errored = len(indices) - len(values)  # what was looked at and is of no population
+        strata.append(Stratum(size - errored, values))
     return tuple(s for s in strata if s.values)
 
 

@@ -18,7 +18,15 @@ from headgate.workload import Pair
 if TYPE_CHECKING:
     from headgate.optimize.job import Job
 
-__all__ = ["CHOOSING_BLOCKS", "Rules", "as_declared", "in_force", "items_in", "register_rules"]
+__all__ = [
+    "CHOOSING_BLOCKS",
+    "Rules",
+    "as_declared",
+    "in_force",
+    "items_in",
+    "judged_at_most",
+    "register_rules",
+]
 
 CHOOSING_BLOCKS = 9
 """Interleaved blocks without load, by which candidates are chosen."""
@@ -39,8 +47,7 @@ def register_rules(job: Job) -> Rules:
     A rule that is the newest of its purpose already is not entered again; one that was left and
     returned to is.
     """
-    held, named = job.inputs.holdout, job.config.candidates
-    tried = len(named) if held is None else most_judged(named)
+    held, tried = job.inputs.holdout, judged_at_most(job)
     choose = _rule(job, "evaluate", job.inputs.evaluate, CHOOSING_BLOCKS, tried)
     certify = (
         _rule(job, "holdout", held, job.config.replay.blocks, 1)
@@ -54,6 +61,12 @@ def register_rules(job: Job) -> Rules:
             body = {"purpose": purpose, "digest": rule.digest, **jsonable(rule)}
             job.store.append(_RULE, body)
     return Rules(choose, certify)
+
+
+def judged_at_most(job: Job) -> int:
+    """Candidates that share the error of choosing."""
+    named = job.config.candidates
+    return len(named) if job.inputs.holdout is None else most_judged(named)
 
 
 def _rule(job: Job, split: str, items: Split, blocks: int, tried: int) -> Rule:
