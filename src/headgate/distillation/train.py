@@ -172,7 +172,7 @@ def _train(
         betas=(0.9, 0.98),
         fused=True,
     )
-    checkpoint = Checkpoint(path, identity, student.parameters, optimizer)
+    checkpoint = Checkpoint(path, identity, student.parameters, student.sums, optimizer)
     progress = checkpoint.restore()
     meter = _Meter(progress, clock)
     cadence = Cadence(recipe.steps)
@@ -188,7 +188,8 @@ def _train(
 
     def part_done(parts: int) -> None:
         progress.started = parts
-        save()
+        if cadence.pays(clock()) or parts == student.parts:
+            save()
 
     if progress.started < student.parts:
         student.start(progress.started, part_done)

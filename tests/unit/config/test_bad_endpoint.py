@@ -346,8 +346,8 @@ BAD = {
             "onnx: model.onnx, tokenizer: tokenizer.json", "path: minilm"
         ),
         "not_yet",
-        "headgate.yaml:4: model.path: is an encoder, which embeds: classify has a head, which would "
-        "be lost\n"
+        "headgate.yaml:4: model.path: is an encoder, which embeds: classify has a head, which "
+        "would be lost\n"
         "  what to do: export encoder and head as one model, and write `onnx: model.onnx` and "
         "`tokenizer:`",
     ),
