@@ -27,8 +27,12 @@ class Cadence:
 
     def due(self, step: int, now_s: float) -> bool:
         """Whether to save now that ``step`` steps are done."""
-        enough = step - self._step >= max(1, self.steps // _PARTS)
-        return enough and now_s - self._since_s >= _COST_MULTIPLE * self._took_s
+        return step - self._step >= max(1, self.steps // _PARTS) and self.pays(now_s)
+
+    def pays(self, now_s: float) -> bool:
+        """Whether what was done since the last checkpoint took long enough to save it: all that is
+        asked of the start, which has no steps."""
+        return now_s - self._since_s >= _COST_MULTIPLE * self._took_s
 
     def saved(self, step: int, *, began_s: float, ended_s: float) -> None:
         """Tells of a checkpoint that was written, or read, at ``step``."""

@@ -166,9 +166,11 @@ def _train(
     recipe = lesson.recipe
     trained = [p for p in student.parameters if p.requires_grad]
     optimizer = _optimizer(trained, recipe)
-    checkpoint = Checkpoint(path, identity, student.parameters, optimizer)
+    checkpoint = Checkpoint(path, identity, student.parameters, student.sums, optimizer)
     progress = checkpoint.restore()
-    keeper = _Keeper(checkpoint if resumable else None, progress, recipe.steps, clock)
+    keeper = _Keeper(
+        checkpoint if resumable else None, progress, recipe.steps, student.parts, clock
+    )
     if progress.started < student.parts:
         student.start(progress.started, keeper.part_done)
     loss_of = Objective(lesson, student)
@@ -247,10 +249,11 @@ class _Keeper:
         checkpoint: Checkpoint | None,
         progress: Progress,
         steps: int,
+        parts: int,
         clock: Callable[[], float],
     ) -> None:
-        self._checkpoint, self._progress, self._steps = checkpoint, progress, steps
-        self._clock = clock
+        self._checkpoint, self._progress, self._clock = checkpoint, progress, clock
+        self._steps, self._parts = steps, parts
         self._wall_s, self._cpu_s = clock(), time.process_time()
         self._cadence = Cadence(steps)
         self._cadence.saved(len(progress.losses), began_s=clock(), ended_s=clock())
@@ -258,7 +261,8 @@ class _Keeper:
     def part_done(self, parts: int) -> None:
         """So many of the start are done."""
         self._progress.started = parts
-        self._save()
+        if self._cadence.pays(self._clock()) or parts == self._parts:
+            self._save()
 
     def step_done(self, step: int) -> None:
         """``step`` are done."""

@@ -21,6 +21,7 @@ def test_the_library_reads_what_was_written(tmp_path: Path) -> None:
         "nothing": torch.zeros(0, 3),
         "turned": torch.randn(3, 5).T,
         "trained": torch.randn(7, requires_grad=True),
+        "wide": torch.randn(2, 3, dtype=torch.float64),
     }
     path = tmp_path / "state.safetensors"
     write_tensors(path, tensors, {"identity": "of what ü"})
@@ -34,14 +35,7 @@ def test_the_library_reads_what_was_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize("said", [{"k": "v" * n} for n in range(8)])
 def test_tensors_are_aligned_whatever_is_said_of_them(tmp_path: Path, said: dict[str, str]) -> None:
     path = tmp_path / "state.safetensors"
-    write_tensors(path, {"a": torch.ones(2)}, said)
+    write_tensors(path, {"a": torch.ones(1), "b": torch.ones(2, dtype=torch.float64)}, said)
     content = path.read_bytes()
     assert (8 + int.from_bytes(content[:8], "little")) % 8 == 0
-    assert torch.equal(load_file(path)["a"], torch.ones(2))
-
-
-def test_other_numbers_than_float32_are_refused(tmp_path: Path) -> None:
-    for tensor in (torch.ones(2, dtype=torch.int32), torch.ones(2, dtype=torch.bfloat16)):
-        with pytest.raises(TypeError, match="a is of"):
-            write_tensors(tmp_path / "state.safetensors", {"a": tensor})
-    assert not (tmp_path / "state.safetensors").exists()
+    assert content[-4:] == torch.ones(1).numpy().tobytes(), "what is wider comes first"

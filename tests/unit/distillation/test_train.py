@@ -18,6 +18,7 @@ import pytest
 from headgate.distillation import Recipe, Weights, control
 from headgate.errors import ConfigError, Fault, InputError
 from headgate.objects import digest_bytes
+from tests.models import TINY_VOCAB
 
 from .conftest import RECIPE, Lesson
 
@@ -26,6 +27,8 @@ torch = pytest.importorskip("torch")
 from headgate.distillation import train as loop  # noqa: E402
 from headgate.distillation.encoder import load_encoder  # noqa: E402
 from headgate.distillation.train import Taught, TrainingResult, train_student  # noqa: E402
+from headgate.distillation.training import start as beginning  # noqa: E402
+from headgate.distillation.training import table as tables  # noqa: E402
 from headgate.distillation.training.networks import student_of  # noqa: E402
 from headgate.distillation.training.objective import Objective  # noqa: E402
 
@@ -120,25 +123,51 @@ def test_resuming_repeats_only_the_steps_since_the_checkpoint(
     assert steps == [7, 8, 9]
 
 
-def test_a_start_that_was_interrupted_goes_on_with_its_next_layer(
-    lesson: Lesson, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("changed", "parts"),
+    [({}, 6), ({"feed_forward_kept": 0.5}, 9), ({"layers_kept": 0}, 4)],
+    ids=["layers", "narrower layers", "none"],
+)
+def test_a_start_goes_on_from_any_part_of_it(
+    lesson: Lesson, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: Any, parts: int
 ) -> None:
-    """The first refitted layer is kept, the second is fitted to it: the same bytes as at once."""
-    whole = train(lesson, tmp_path / "whole")
-    save, saved = loop.Checkpoint.save, list[int]()
+    """A part is some texts in one layer, or some tokens: what they were summed up to is kept, and
+    the student has the bytes of one that nobody stopped."""
+    monkeypatch.setattr(beginning, "_TEXTS_AT_ONCE", 8)
+    monkeypatch.setattr(tables, "_TOKENS_AT_ONCE", -(-TINY_VOCAB // 4))
+    recipe = dataclasses.replace(RECIPE, bridge_texts=20, table_dimensions=4, **changed)
+    whole = train(lesson, tmp_path / "whole", recipe)
+    save, begun = loop.Checkpoint.save, list[int]()
 
     def stops(self: loop.Checkpoint, progress: loop.Progress) -> None:
         save(self, progress)
-        saved.append(progress.started)
-        if progress.started == 1:
+        if not progress.losses:
+            begun.append(progress.started)
             raise Stopped
 
     monkeypatch.setattr(loop.Checkpoint, "save", stops)
-    with pytest.raises(Stopped):
-        train(lesson, tmp_path / "cut")
-    again = train(lesson, tmp_path / "cut")
-    assert saved[:2] == [1, 2]
+    for _ in range(parts):
+        with pytest.raises(Stopped):
+            train(lesson, tmp_path / "cut", recipe)
+    again = train(lesson, tmp_path / "cut", recipe)
+    assert begun == [*range(1, parts + 1)]
     assert again.state.read_bytes() == whole.state.read_bytes()
+
+
+def test_a_start_that_is_slow_to_save_is_saved_less_often(
+    lesson: Lesson, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock on which a part takes a second, and a checkpoint too: after every sixth part, and
+    after the last."""
+    monkeypatch.setattr(beginning, "_TEXTS_AT_ONCE", 1)
+    now, begun = iter(range(10_000)), list[int]()
+    monkeypatch.setattr(loop.Checkpoint, "save", lambda _, progress: begun.append(progress.started))
+    recipe = dataclasses.replace(RECIPE, bridge_texts=10, steps=1)
+    train_student(
+        lesson.teacher, lesson.texts, lesson.outputs, tmp_path, recipe=recipe, seed=0,
+        clock=lambda: float(next(now)),
+    )  # fmt: skip
+    assert begun[: begun.index(20) + 1] == [6, 12, 18, 20]
 
 
 def test_a_killed_process_loses_at_most_a_hundredth(lesson: Lesson, tmp_path: Path) -> None:

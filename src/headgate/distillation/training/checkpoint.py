@@ -9,7 +9,7 @@ import contextlib
 import errno
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["Checkpoint", "Progress", "write_tensors"]
 
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+_SUM = "sum."
+_KINDS = {"torch.float32": "F32", "torch.float64": "F64"}
 
 
 @dataclass
@@ -39,17 +41,22 @@ class Progress:
 
 
 class Checkpoint:
-    """Trained parameters, the optimizer's moments, and the progress."""
+    """Trained parameters, the optimizer's moments, a start's sums, and the progress."""
 
     def __init__(
-        self, path: Path, identity: str, trained: Sequence[torch.nn.Parameter], optimizer: Any
+        self,
+        path: Path,
+        identity: str,
+        trained: Sequence[torch.nn.Parameter],
+        sums: MutableMapping[str, torch.Tensor],
+        optimizer: Any,
     ) -> None:
         self._path, self._identity = path, identity
-        self._trained, self._optimizer = trained, optimizer
+        self._trained, self._sums, self._optimizer = trained, sums, optimizer
 
     def save(self, progress: Progress) -> None:
         """Replaces what was saved before. Raises ``Fault``; that is still there then."""
-        tensors: dict[str, torch.Tensor] = {}
+        tensors = {f"{_SUM}{name}": value for name, value in self._sums.items()}
         for i, parameter in enumerate(self._trained):
             tensors[f"parameter.{i}"] = parameter.detach()
             for name, moment in self._optimizer.state[parameter].items():
@@ -58,7 +65,7 @@ class Checkpoint:
         write_tensors(self._path, tensors, said)
 
     def restore(self) -> Progress:
-        """Fills parameters and moments; the progress, which is none where nothing can be used."""
+        """Fills parameters, moments and sums; the progress, none where nothing can be used."""
         import torch
         from safetensors import SafetensorError, safe_open
 
@@ -79,6 +86,9 @@ class Checkpoint:
                     self._optimizer.state[parameter] = {
                         name: tensors[f"{name}.{i}"].to(parameter.device) for name in _MOMENTS
                     }
+        for name, value in tensors.items():
+            if name.startswith(_SUM):
+                self._sums[name.removeprefix(_SUM)] = value.to(self._trained[0].device)
         return progress
 
 
@@ -89,7 +99,7 @@ def write_tensors(
     *,
     flush: bool = True,
 ) -> None:
-    """Writes a safetensors file of float32 that is there whole or not at all. Raises ``Fault``.
+    """Writes a safetensors file of floats that is there whole or not at all. Raises ``Fault``.
 
     Without ``flush`` it may be lost with the machine's power.
     """
@@ -116,20 +126,20 @@ def write_tensors(
 
 
 def _write(file: BinaryIO, tensors: Mapping[str, torch.Tensor], said: Mapping[str, str]) -> None:
-    """Length of the header, header, and one tensor behind the other.
+    """Length of the header, header, and one tensor behind the other, those of wider numbers first.
 
     The library's ``save`` copies all of it twice before the first byte is written, which takes five
     times as long, and its ``save_file`` leaves a file of a new name behind whenever it is killed.
     """
     header: dict[str, object] = {"__metadata__": dict(said)}
     end = 0
-    for name, tensor in tensors.items():
-        if tensor.element_size() != 4 or not tensor.is_floating_point():
-            raise TypeError(f"{name} is of {tensor.dtype}, not of float32")
+    ordered = sorted(tensors.items(), key=lambda named: -named[1].element_size())
+    for name, tensor in ordered:
         begin, end = end, end + tensor.nbytes
-        header[name] = {"dtype": "F32", "shape": [*tensor.shape], "data_offsets": [begin, end]}
+        kind = _KINDS[str(tensor.dtype)]
+        header[name] = {"dtype": kind, "shape": [*tensor.shape], "data_offsets": [begin, end]}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)  # readers map the tensors, which must be aligned
     file.write(len(text).to_bytes(8, "little") + text)
-    for tensor in tensors.values():
+    for _, tensor in ordered:
         file.write(tensor.detach().cpu().contiguous().numpy().data)

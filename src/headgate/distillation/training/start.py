@@ -5,9 +5,11 @@ Of the effectful half of this package: it imports torch and reads the teacher.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, MutableMapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +22,10 @@ from headgate.errors import InputError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["cut", "inputs_of", "refit"]
+    Texts = tuple[torch.Tensor, torch.Tensor]
+    """Token ids and mask."""
+
+__all__ = ["cut", "inputs_of", "refit", "refit_parts"]
 
 _TEXTS_AT_ONCE = 64
 
@@ -49,6 +54,13 @@ def cut(teacher_dir: Path, layers: Sequence[int], recipe: Recipe) -> torch.nn.Mo
     return student
 
 
+def refit_parts(recipe: Recipe, layers: int, texts: int) -> int:
+    """In how many parts ``refit`` does its work on so many ``texts``: groups of them, once for each
+    layer, and once before where units are chosen."""
+    groups = -(-min(recipe.bridge_texts, texts) // _TEXTS_AT_ONCE)
+    return groups * (layers + (recipe.feed_forward_kept < 1))
+
+
 def refit(
     teacher_dir: Path,
     student: torch.nn.Module,
@@ -57,8 +69,9 @@ def refit(
     recipe: Recipe,
     *,
     device: str,
+    sums: MutableMapping[str, torch.Tensor],
     done: int,
-    on_layer: Callable[[int], None],
+    on_part: Callable[[int], None],
 ) -> None:
     """Chooses the units of each layer and refits its end, so that it hands on what its target does.
 
@@ -69,67 +82,99 @@ def refit(
     target's. Layers are refitted in order, each on what the refitted ones before it give, so that
     it also makes good some of what they missed. Layers not built like BERT's are left alone.
 
-    ``done`` layers were refitted before; ``on_layer`` is told after each how many are.
+    ``done`` parts were done before, and ``sums`` is what they left; ``on_part`` is told after each
+    how many are.
     """
     import torch
 
     teacher = load_encoder(teacher_dir).to(device)
-    stack, full = layers_of(student), layers_of(teacher)
-    if not _like_bert(full):
+    if not _like_bert(layers_of(teacher)):
         return
-    wanted = [full[t].output for t in targets(layers, len(full))]
+    fit = _Fit(teacher, student, layers, recipe, device, sums)
     ids = sorted(ids, key=len)
-    groups = [
-        padded(ids[start : start + _TEXTS_AT_ONCE], device)
-        for start in range(0, len(ids), _TEXTS_AT_ONCE)
-    ]
-    with torch.no_grad():
-        powers = [torch.zeros(full[of].output.dense.in_features, device=device) for of in layers]
-        sums = []
-        for group in groups:
-            with autocast(device, bf16=recipe.bf16):
-                inside = [full[of].output.dense for of in layers]
-                seen = inputs_of(teacher, [*(end.LayerNorm for end in wanted), *inside], *group)
-            sums.append(seen[: len(wanted)])
-            for power, g in zip(powers, seen[len(wanted) :], strict=True):
-                power += (g**2).sum(dim=0)
-        for i in range(done, len(stack)):
-            layer, source = stack[i], full[layers[i]]
-            width = layer.output.dense.in_features
-            if width < source.output.dense.in_features:
-                worth = powers[i] * (source.output.dense.weight**2).sum(dim=0)
-                _keep_units(layer, source, torch.topk(worth, width).indices.sort().values)
-            _refit_end(student, layer, groups, [u[i] for u in sums], recipe, device)
-            layer.output.LayerNorm.load_state_dict(wanted[i].LayerNorm.state_dict())
-            on_layer(i + 1)
+    starts = range(0, len(ids), _TEXTS_AT_ONCE)
+    choosing = int(recipe.feed_forward_kept < 1)
+    for part in range(done, len(starts) * (choosing + len(layers))):
+        turn, group = divmod(part, len(starts))
+        some = padded(ids[starts[group] : starts[group] + _TEXTS_AT_ONCE], device)
+        last = group + 1 == len(starts)
+        with torch.no_grad():
+            if turn < choosing:
+                fit.add_powers(some)
+                if last:
+                    fit.choose()
+            else:
+                fit.add_moments(turn - choosing, some)
+                if last:
+                    fit.solve(turn - choosing)
+        if last:
+            sums.clear()
+        on_part(part + 1)
 
 
-def _refit_end(
-    student: torch.nn.Module,
-    layer: torch.nn.Module,
-    groups: Sequence[tuple[torch.Tensor, torch.Tensor]],
-    sums: Sequence[torch.Tensor],
-    recipe: Recipe,
-    device: str,
-) -> None:
-    """Ridge regression of ``u - a`` on ``g``, with ``u`` in ``sums``, a group of texts each."""
-    import torch
+@dataclass(frozen=True)
+class _Fit:
+    """The sums that choose units, and those of the regression."""
 
-    dense = layer.output.dense
-    own = torch.cat([dense.weight.T, dense.bias[None]]).double()
-    gram = torch.zeros(len(own), len(own), dtype=torch.float64, device=device)
-    moment = torch.zeros_like(own)
-    for group, u in zip(groups, sums, strict=True):
-        with autocast(device, bf16=recipe.bf16):
-            g, a = inputs_of(student, (dense, layer.intermediate), *group)
-        x = torch.cat([g, torch.ones(len(g), 1, device=device)], dim=1)
-        gram += (x.T @ x).double()
-        moment += (x.T @ (u - a)).double()
-    penalty = recipe.bridge_ridge * gram.diagonal()[:-1].mean()
-    ridge = penalty * torch.eye(len(own), dtype=torch.float64, device=device)
-    change = torch.linalg.solve(gram + ridge, moment - gram @ own)
-    dense.weight.copy_((own + change)[:-1].T)
-    dense.bias.copy_((own + change)[-1])
+    teacher: torch.nn.Module
+    student: torch.nn.Module
+    layers: Sequence[int]
+    recipe: Recipe
+    device: str
+    sums: MutableMapping[str, torch.Tensor]
+
+    def add_powers(self, texts: Texts) -> None:
+        full = layers_of(self.teacher)
+        inside = [full[of].output.dense for of in self.layers]
+        for i, g in enumerate(self._inputs_of(self.teacher, inside, texts)):
+            self._add(f"power.{i}", (g**2).sum(dim=0))
+
+    def choose(self) -> None:
+        import torch
+
+        full = layers_of(self.teacher)
+        for i, (layer, of) in enumerate(zip(layers_of(self.student), self.layers, strict=True)):
+            worth = self.sums[f"power.{i}"] * (full[of].output.dense.weight ** 2).sum(dim=0)
+            units = torch.topk(worth, layer.output.dense.in_features).indices.sort().values
+            _keep_units(layer, full[of], units)
+
+    def add_moments(self, i: int, texts: Texts) -> None:
+        """Of ``x``, which is ``g`` and 1: ``x'x`` and ``x'(u - a)``."""
+        import torch
+
+        layer = layers_of(self.student)[i]
+        (u,) = self._inputs_of(self.teacher, [self._wanted(i).LayerNorm], texts)
+        g, a = self._inputs_of(self.student, [layer.output.dense, layer.intermediate], texts)
+        x = torch.cat([g, torch.ones(len(g), 1, device=self.device)], dim=1)
+        self._add("gram", (x.T @ x).double())
+        self._add("moment", (x.T @ (u - a)).double())
+
+    def solve(self, i: int) -> None:
+        import torch
+
+        end = layers_of(self.student)[i].output
+        own = torch.cat([end.dense.weight.T, end.dense.bias[None]]).double()
+        gram, moment = self.sums["gram"], self.sums["moment"]
+        penalty = self.recipe.bridge_ridge * gram.diagonal()[:-1].mean()
+        ridge = penalty * torch.eye(len(own), dtype=torch.float64, device=self.device)
+        change = torch.linalg.solve(gram + ridge, moment - gram @ own)
+        end.dense.weight.copy_((own + change)[:-1].T)
+        end.dense.bias.copy_((own + change)[-1])
+        end.LayerNorm.load_state_dict(self._wanted(i).LayerNorm.state_dict())
+
+    def _wanted(self, i: int) -> Any:
+        """The end of the layer that layer ``i`` of the student stands for."""
+        full = layers_of(self.teacher)
+        return full[targets(self.layers, len(full))[i]].output
+
+    def _inputs_of(
+        self, model: torch.nn.Module, modules: Sequence[torch.nn.Module], texts: Texts
+    ) -> list[torch.Tensor]:
+        with autocast(self.device, bf16=self.recipe.bf16):
+            return inputs_of(model, modules, *texts)
+
+    def _add(self, name: str, value: torch.Tensor) -> None:
+        self.sums[name] = self.sums[name] + value if name in self.sums else value
 
 
 def _like_bert(stack: torch.nn.ModuleList) -> bool:
@@ -161,16 +206,29 @@ def inputs_of(
     tokens: torch.Tensor,
     mask: torch.Tensor,
 ) -> list[torch.Tensor]:
-    """What enters each of ``modules`` as ``model`` runs: float32, a row per real token."""
+    """What enters each of ``modules`` as ``model`` runs: float32, a row per real token.
+
+    It runs only as far as the last of them.
+    """
     seen: dict[int, torch.Tensor] = {}
 
     def watch(place: int) -> Callable[[torch.nn.Module, tuple[torch.Tensor, ...]], None]:
-        return lambda _, inputs: seen.update({place: inputs[0]})
+        def look(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+            seen[place] = inputs[0]
+            if len(seen) == len(modules):
+                raise _AllSeen
+
+        return look
 
     hooks = [m.register_forward_pre_hook(watch(i)) for i, m in enumerate(modules)]
     try:
-        model(input_ids=tokens, attention_mask=mask)
+        with contextlib.suppress(_AllSeen):
+            model(input_ids=tokens, attention_mask=mask)
     finally:
         for hook in hooks:
             hook.remove()
     return [seen[i][mask.bool()].float() for i in range(len(modules))]
+
+
+class _AllSeen(Exception):
+    """Ends a model's run."""

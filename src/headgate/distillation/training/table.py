@@ -7,7 +7,7 @@ and reads the teacher.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from headgate.distillation.recipe import Recipe
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["answer", "start_table"]
+__all__ = ["answer", "start_table", "table_parts"]
 
 _SMOOTHING = 1e-3
 """``a`` of ``a / (a + p)``: Arora, Liang and Ma, "A Simple but Tough-to-Beat Baseline for Sentence
@@ -42,6 +42,11 @@ def answer(
     return torch.nn.functional.normalize(total @ basis, dim=-1)
 
 
+def table_parts(vocabulary: int) -> int:
+    """In how many parts ``start_table`` has so many tokens embedded."""
+    return -(-vocabulary // _TOKENS_AT_ONCE)
+
+
 def start_table(
     teacher_dir: Path,
     tokenizer: Any,
@@ -49,6 +54,9 @@ def start_table(
     recipe: Recipe,
     *,
     device: str,
+    sums: MutableMapping[str, torch.Tensor],
+    done: int,
+    on_part: Callable[[int], None],
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The table (vocabulary, k) and the basis (k, d) that a static student starts from.
 
@@ -56,6 +64,9 @@ def start_table(
     ``k`` principal components are kept. A row is as long as its token's weight ``a / (a + p)``,
     with ``p`` its share of all tokens in ``ids``, the training texts: what is in every text tells
     none from another.
+
+    Of its parts (``table_parts``) ``done`` were done before, and ``sums`` is what they left;
+    ``on_part`` is told after each but the last how many are.
     """
     import torch
 
@@ -63,15 +74,20 @@ def start_table(
     vocabulary: int = teacher.config.vocab_size
     frame = tokenizer.encode("").ids
     before, after = frame[: len(frame) // 2], frame[len(frame) // 2 :]
-    rows = []
+    if "vectors" not in sums:
+        sums["vectors"] = torch.zeros(vocabulary, teacher.config.hidden_size, device=device)
+    parts = table_parts(vocabulary)
     with torch.no_grad(), autocast(device, bf16=recipe.bf16):
-        for start in range(0, vocabulary, _TOKENS_AT_ONCE):
+        for part in range(done, parts):
+            start = part * _TOKENS_AT_ONCE
             some = range(start, min(start + _TOKENS_AT_ONCE, vocabulary))
             group = [np.array([*before, token, *after], dtype=np.int64) for token in some]
             tokens, mask = padded(group, device)
             hidden = teacher(input_ids=tokens, attention_mask=mask).last_hidden_state
-            rows.append(pooled(hidden.float(), mask))
-    vectors = torch.cat(rows).double()
+            sums["vectors"][start : some.stop] = pooled(hidden.float(), mask)
+            if part + 1 < parts:
+                on_part(part + 1)
+    vectors = sums["vectors"].double()
     vectors = vectors - vectors.mean(dim=0)
     size = min(recipe.table_dimensions, vectors.shape[1])
     # Ascending eigenvalues: the last columns are the first components.
