@@ -59,6 +59,10 @@ class RetrievalSet:
     rows: tuple[Mapping[str, object], ...]
     """Per query, the row as it stands in the file, for own metrics."""
 
+    @property
+    def labelled(self) -> bool:
+        return self.relevant is not None
+
 
 @dataclass(frozen=True, slots=True)
 class LabelledSet:
@@ -72,6 +76,10 @@ class LabelledSet:
     rows: tuple[Mapping[str, object], ...]
     lines: tuple[int, ...] = ()
     """One an input: where it stands in its file, from 1; empty where it comes from none."""
+
+    @property
+    def labelled(self) -> bool:
+        return self.labels is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,7 @@ class Inputs:
 
     @property
     def labelled(self) -> bool:
-        return _labelled(self.evaluate)
+        return self.evaluate.labelled
 
 
 @transformation("prepare")
@@ -143,7 +143,7 @@ def register_inputs(config: EndpointConfig, recorder: Recorder, acceptance: Acce
     if workload is None:
         versions["workload"] = _drawn_workload(config, recorder, versions["evaluate"])
         workload = load_workload(recorder.store.path_of(versions["workload"]))
-    versions |= register_declared(config, recorder, versions, labelled=_labelled(given.evaluate))
+    versions |= register_declared(config, recorder, versions, labelled=given.evaluate.labelled)
     return Inputs(
         given.evaluate,
         given.holdout,
@@ -316,9 +316,4 @@ def _named(split: Split) -> tuple[Sequence[Item], Sequence[str]]:
 def _items(split: Split) -> Sequence[Item]:
     if isinstance(split, LabelledSet):
         return split.inputs
-    return (*split.queries, *split.passages) if split.relevant is not None else split.queries
-
-
-def _labelled(split: Split) -> bool:
-    labels = split.relevant if isinstance(split, RetrievalSet) else split.labels
-    return labels is not None
+    return (*split.queries, *split.passages) if split.labelled else split.queries

@@ -48,7 +48,7 @@ def kept_index(call: Call) -> Mapping[str, Output]:
         itself = range(len(passages)) if data.queries == data.passages else None
         samples = score_retrieval(data, queries, passages, itself=itself)
     else:
-        samples = _nothing(data.query_ids, data.slices, labelled=data.relevant is not None)
+        samples = _nothing(data.query_ids, data.slices, labelled=data.labelled)
     return {"samples": Output(canonical(samples), "samples", "json QualitySamples")}
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from headgate.config import EndpointConfig, LabelledSet
+from headgate.config import EndpointConfig
 from headgate.config.meaning import PREPARED
 from headgate.ledger import Store
 from headgate.objects import Action, Bound, Contract
@@ -77,7 +77,7 @@ def planned_power(config: EndpointConfig, store: Store | None) -> Planned:
     role = "holdout" if config.data.holdout is not None else "evaluate"
     path = _path(config, role, store)
     split = None if path is None else load_split(config.task, path)
-    contracts = config.contracts_for(labelled=split is None or _labelled(split))
+    contracts = config.contracts_for(labelled=split is None or split.labelled)
     level = 1 - CERTIFICATE / (1 if role == "holdout" else len(config.candidates))
     pilot = _pilot(config.endpoint, store)
     return Planned(role, tuple(_row(config, c, split, level, pilot) for c in contracts))
@@ -132,11 +132,6 @@ def _path(config: EndpointConfig, role: str, store: Store | None) -> Path | None
         return config.resolve(name)
     artifact = store.artifact(f"{config.endpoint}/{role}") if store is not None else None
     return None if artifact is None or store is None else store.path_of(artifact.version)
-
-
-def _labelled(split: Split) -> bool:
-    labels = split.labels if isinstance(split, LabelledSet) else split.relevant
-    return labels is not None
 
 
 def _pilot(endpoint: str, store: Store | None) -> Mapping[str, Mapping[str, Any]]:

@@ -17,6 +17,8 @@ __all__ = ["expectations", "learning"]
 _WIDTH = 7.6
 _COLUMNS = 2
 _POINT = 6.5
+_LEGEND, _TITLE_AND_SCALE, _LINE = 0.55, 0.75, 0.27
+"""Heights in inches: of the legend, of what stands above and below each panel, and of a line."""
 _WIDE = 15
 """Largest over smallest value from which on an axis is logarithmic."""
 
@@ -24,19 +26,28 @@ _WIDE = 15
 def expectations(rows: Sequence[Expectation]) -> str:
     """A panel a quantity, a line a candidate: its interval, and on it what was measured.
 
-    A candidate that was skipped has its interval alone.
+    A candidate that was skipped has its interval alone; one of which none of two panels that stand
+    side by side says anything has no line in them.
     """
     quantities = list(dict.fromkeys(r.quantity for r in rows))
-    names = list(dict.fromkeys(r.candidate for r in rows))
     columns = min(_COLUMNS, len(quantities))
-    tall = math.ceil(len(quantities) / columns)
-    height = 0.55 + tall * (0.75 + 0.27 * len(names))
-    canvas = Canvas(_WIDTH, height, columns=columns, rows=tall, sharey=True)
-    for ax, quantity in zip(canvas.axes, quantities, strict=False):
-        _panel(ax, [r for r in rows if r.quantity == quantity], names)
-    for ax in canvas.axes[len(quantities) :]:
-        ax.set_visible(False)
-    canvas.axes[0].invert_yaxis()  # shared by all
+    bands = [quantities[i : i + columns] for i in range(0, len(quantities), columns)]
+    names = [list(dict.fromkeys(r.candidate for r in rows if r.quantity in b)) for b in bands]
+    heights = [_TITLE_AND_SCALE + _LINE * len(each) for each in names]
+    canvas = Canvas(
+        _WIDTH,
+        _LEGEND + sum(heights),
+        columns=columns,
+        rows=len(bands),
+        sharey="row",
+        gridspec_kw={"height_ratios": [_LINE * (len(each) + 0.2) for each in names]},
+    )
+    for i, ax in enumerate(canvas.axes):
+        if i < len(quantities):
+            shown = [r for r in rows if r.quantity == quantities[i]]
+            _panel(ax, shown, names[i // columns])
+        else:
+            ax.set_visible(False)
     canvas.figure.legend(
         handles=_legend(rows), loc="outside lower center", ncols=4, handletextpad=0.6
     )
@@ -67,7 +78,7 @@ def _panel(ax: Any, rows: Sequence[Expectation], names: Sequence[str]) -> None:
         if r.limit is not None:
             ax.axvline(r.limit * scale, color=WARN, lw=1, ls=(0, (4, 3)))
     ax.set_yticks(range(len(names)), names)
-    ax.set_ylim(-0.6, len(names) - 0.4)
+    ax.set_ylim(len(names) - 0.4, -0.6)  # the first on top
     ax.grid(axis="y", visible=False)
     ax.margins(x=0.08)
     ax.tick_params(axis="y", length=0, labelcolor=INK)

@@ -10,8 +10,10 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
+import onnx
 import pytest
 from numpy.typing import NDArray
+from onnx.numpy_helper import to_array
 
 from headgate.distillation import Recipe
 from headgate.distillation.pace import Cadence
@@ -20,9 +22,11 @@ from headgate.errors import Fault, InputError
 from headgate.objects import Build, HardwareProfile, canonical, parse
 from headgate.optimize.inputs import Inputs
 from headgate.optimize.making import Maker, students
+from headgate.optimize.making.quantized import quantized
 from headgate.optimize.making.students import _Told
 from headgate.optimize.models import Source, _register_encoder
 from headgate.optimize.recorder import Recorder
+from headgate.quantization import INT8_DYNAMIC
 from headgate.testing import ManualClock
 from tests.encoders import tiny_bert
 
@@ -113,6 +117,24 @@ def test_students_of_every_form_are_served_like_their_teacher(maker: Maker) -> N
     assert len({build.files["model.onnx"] for build in made}) == 3
     students.trained_student(maker, "narrow")
     assert ran(maker, "distill.student") == [False, False, False, True]
+
+
+def test_a_cpu_whose_sums_would_saturate_gets_weights_of_seven_bits(maker: Maker) -> None:
+    """As the run says, so that the build of a machine with VNNI is another one."""
+    files = []
+    for flags in (("avx2",), ("avx2", "avx512_vnni")):
+        here = replace(maker, profile=replace(maker.profile, flags=flags))
+        files.append(quantized(here, maker.source.build, INT8_DYNAMIC, name="int8_dynamic").files)
+    asked = [e.body["c"]["scheme"]["reduced_weights"] for e in maker.recorder.store.entries("run")]
+    assert asked == [True, False]
+    largest = []
+    for each in files:
+        model = onnx.load(maker.recorder.store.path_of(each["model.onnx"]))
+        weights = [
+            to_array(w) for w in model.graph.initializer if w.data_type == onnx.TensorProto.INT8
+        ]
+        largest.append(max(abs(w.astype(int)).max() for w in weights))
+    assert largest[0] <= 64 < largest[1]
 
 
 def test_what_is_validated_on_is_not_learnt_from(maker: Maker) -> None:
