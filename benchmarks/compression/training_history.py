@@ -30,16 +30,16 @@ def _in_larger_batches(*figures: int) -> Student:
 
 
 STUDENTS = (
-    ("science", _in_larger_batches(3, 300, 6000, 300, 103)),
-    ("models", _in_larger_batches(2, 300, 6000, 300, 112)),
-    ("science", _in_larger_batches(1, 300, 6000, 600, 101)),
-    ("models", _in_larger_batches(5, 200, 4000, 600, 115)),
+    ("science", Student.of(3, 600, 6000, 300, 103)),
+    ("models", Student.of(2, 600, 6000, 300, 112)),
+    ("science", Student.of(1, 600, 6000, 600, 101)),
+    ("models", Student.of(5, 400, 4000, 600, 115)),
     ("science", _in_larger_batches(4, 200, 4000, 600, 104)),
     ("models", _in_larger_batches(1, 400, 2500, 600, 111)),
-    ("science", Student.of(3, 600, 6000, 300, 103)),
     ("models", Student.of(3, 500, 4000, 600, 113)),
     ("science", Student.of(2, 500, 3000, 600, 102)),
     ("models", Student.of(4, 500, 6000, 300, 114)),
+    ("science", Student.of(2, 800, 2000, 300, 105)),
 )
 """World and student; recipes and seeds are none of those that are judged."""
 
@@ -51,7 +51,7 @@ def finished() -> Iterator[tuple[str, Student, Piloted, Finished]]:
         world, folder = open_world(name, KEEP), KEEP / name / "students"
         folder.mkdir(exist_ok=True)
         with alone(folder, student.name) as mine:
-            pilots = piloted(world, student, folder, make=mine, whole=True)
+            pilots = piloted(world, student, folder, make=mine, ample=True)
             truth = trained(world, student, folder, make=mine)
         if pilots is None or truth is None:
             continue
