@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from benchmarks.compression.sources import source_digest
 from benchmarks.compression.student_worlds import TEACHER_LAYERS, World, write_whole
 from headgate.distillation import METRICS, PilotPlan, Recipe, plan_pilots
+from headgate.distillation.pilots import SHARE
 from headgate.distillation.train import train_student
 from headgate.objects import digest, jsonable
 from headgate.optimize.answers import Answerer
@@ -40,6 +41,8 @@ __all__ = ["Pilots", "Student", "Trained", "alone", "piloted", "trained"]
 
 _PILOTS = ("headgate.distillation.sampled", "headgate.theory.ranking")
 """Modules that say what pilots lose. What is piloted stands in their plan."""
+_AMPLE = 0.13
+"""Of the training, what ample pilots may cost before they answer the whole split."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,18 +109,21 @@ def alone(folder: Path, name: str) -> Iterator[bool]:
 
 
 def piloted(
-    world: World, student: Student, folder: Path, *, make: bool = True, whole: bool = False
+    world: World, student: Student, folder: Path, *, make: bool = True, ample: bool = False
 ) -> Pilots | None:
     """The record of its pilots; made where there is none, unless told not to.
 
-    With ``whole`` the longest answers the whole split, whatever that costs: for whoever asks what
-    pilots leave open, not what they can afford.
+    Those of an ``ample`` budget are as long for a short training as others are for a longer one,
+    and the longest answers the whole split: for whoever asks what pilots leave open.
     """
     plan = plan_pilots(
-        student.recipe, teacher_layers=TEACHER_LAYERS, evaluation_texts=world.evaluation_texts
+        student.recipe,
+        teacher_layers=TEACHER_LAYERS,
+        evaluation_texts=world.evaluation_texts,
+        share=_AMPLE if ample else SHARE,
     )
-    assert plan is not None, f"a tenth of {student.name} is too little for pilots"
-    if whole:
+    assert plan is not None, f"{student.name}: too little for pilots"
+    if ample:
         plan = replace(plan, evaluation_share=1.0)
     of = digest([_made_of(world, student), jsonable(plan), source_digest(*_PILOTS)])
     path = folder / f"{student.name}.pilots.json"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.compression.student_worlds import open_world
@@ -20,17 +21,25 @@ from headgate.theory.hierarchy import Measured
 __all__ = ["STUDENTS", "finished"]
 
 KEEP = Path(__file__).parents[1] / ".compression" / "training_history"
+
+
+def _in_larger_batches(*figures: int) -> Student:
+    """As students were trained before batches of 16 at 3e-4: 3 % more is left of the loss."""
+    made = Student.of(*figures)
+    return replace(made, recipe=replace(made.recipe, batch_texts=32, peak_learning_rate=2e-4))
+
+
 STUDENTS = (
     ("science", Student.of(3, 600, 6000, 300, 103)),
     ("models", Student.of(2, 600, 6000, 300, 112)),
     ("science", Student.of(1, 600, 6000, 600, 101)),
     ("models", Student.of(5, 400, 4000, 600, 115)),
-    ("science", Student.of(4, 400, 4000, 600, 104)),
-    ("models", Student.of(1, 800, 2500, 600, 111)),
-    ("science", Student.of(2, 500, 3000, 600, 102)),
+    ("science", _in_larger_batches(4, 200, 4000, 600, 104)),
+    ("models", _in_larger_batches(1, 400, 2500, 600, 111)),
     ("models", Student.of(3, 500, 4000, 600, 113)),
-    ("science", Student.of(2, 800, 2000, 300, 105)),
+    ("science", Student.of(2, 500, 3000, 600, 102)),
     ("models", Student.of(4, 500, 6000, 300, 114)),
+    ("science", Student.of(2, 800, 2000, 300, 105)),
 )
 """World and student; recipes and seeds are none of those that are judged."""
 
@@ -42,7 +51,7 @@ def finished() -> Iterator[tuple[str, Student, Piloted, Finished]]:
         world, folder = open_world(name, KEEP), KEEP / name / "students"
         folder.mkdir(exist_ok=True)
         with alone(folder, student.name) as mine:
-            pilots = piloted(world, student, folder, make=mine, whole=True)
+            pilots = piloted(world, student, folder, make=mine, ample=True)
             truth = trained(world, student, folder, make=mine)
         if pilots is None or truth is None:
             continue
