@@ -22,8 +22,8 @@ __all__ = ["Ratio", "alternate", "over_loads", "ratio"]
 
 Seconds = Sequence[float] | np.ndarray
 Clock = Callable[[], float]
-"""In seconds: the wall's, or where engines have one thread the process's own (``time.process_time``),
-which stands still while others have the processor."""
+"""In seconds: the wall's; or the process's own (``time.process_time``), which stands still while
+others have the processor, where engines have one thread."""
 
 
 @dataclass(frozen=True, slots=True)
