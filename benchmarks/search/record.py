@@ -33,8 +33,8 @@ _TRIALS = 3
 
 
 def table_of(workload: str) -> Path:
-    """The file; letters of its name, and no other signs."""
-    return Path(__file__).with_name("table") / f"{re.sub('[^A-Za-z-]+', '_', workload)}.json"
+    """The file; letters and digits of its name, and no other signs."""
+    return Path(__file__).with_name("table") / f"{re.sub('[^A-Za-z0-9-]+', '_', workload)}.json"
 
 
 def _distinct(requests: Sequence[Request], value_bytes: int) -> list[CacheSpec]:
