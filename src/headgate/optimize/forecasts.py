@@ -187,7 +187,7 @@ def read_scorecard(store: Store) -> tuple[Score, ...]:
     """How the forecasts of this store did, whichever endpoint they were about."""
     return scorecard(
         Met(
-            e.body.get("of", e.body["forecast"]),
+            e.body.get("of") or e.body["forecast"],
             e.body["preview"],
             e.body["about"],
             Range(**e.body["expected"]),
