@@ -262,13 +262,12 @@ def _timed_again(name: str, known: _Measured) -> _Measured:
 def _with_times(case: _Case, piloted: SpeedBlocks, speed: SpeedBlocks) -> _Case:
     pilot, truth = speeds_of(piloted, case.scheme), speeds_of(speed, case.scheme)
     times = {}
-    for figure, ratios, shown, unit in (
-        ("latency_p50", pilot.p50_ratios, truth.p50_ratios, pilot.baseline_p50_s),
-        ("speedup", pilot.speedups, truth.speedups, 1.0),
+    for figure, ratios, shown in (
+        ("latency_p50", pilot.p50_ratios, truth.p50_ratios),
+        ("speedup", pilot.speedups, truth.speedups),
     ):
         r = ratio_to_come(ratios)
-        all_four = (r.value, r.low, r.high, statistics.geometric_mean(shown))
-        times[figure] = tuple(unit * each for each in all_four)
+        times[figure] = (r.value, r.low, r.high, statistics.geometric_mean(shown))
     return replace(case, figures={**case.figures, **times})
 
 
@@ -319,7 +318,6 @@ def _case(job: Job, baseline: Baseline, subject: str, tried: Tried) -> _Case:
     figures = {
         name: (f.range.value, f.range.low, f.range.high, truths.get(name))
         for name, f in tried.forecast.figures.items()
-        if name != "per_s"  # the speed-up in another unit
     }
     return _Case(subject, tried.name, figures, job.contracts[0].limit)
 

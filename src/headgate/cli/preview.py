@@ -134,14 +134,15 @@ def _expected(made: Sequence[Forecast]) -> Table:
     from headgate.cli.output import grid
     from headgate.report import words
 
-    table = grid("=candidate", ">size", ">memory", ">p50", ">speed")
+    table = grid("=candidate", ">size", ">memory", ">p50", ">throughput", ">speed")
     for f in made:
         of = {name: figure.range for name, figure in f.figures.items()}
         speed = of.get("speedup")
         table.add_row(
             f.name,
             *(words.size(of[m].value) if m in of else _DASH for m in _SIZES),
-            words.seconds(of["latency_p50"].value) if "latency_p50" in of else _DASH,
+            _DASH if f.p50_s is None else words.seconds(f.p50_s.value),
+            _DASH if f.per_s is None else words.figure(f.per_s.value, "per_s"),
             _DASH if speed is None else f"{speed.low:.1f} to {speed.high:.1f}x",
         )
     return table

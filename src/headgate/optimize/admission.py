@@ -35,7 +35,8 @@ def admit(recorder: Recorder, role: str, versions: Mapping[str, str], *, now: da
         for version in _sources(store, versions[role])
     ]
     findings = [finding for found in asked for finding in found.findings]
-    stops = [finding for finding in findings if finding.stops]
+    stopped = {a.identifier: s for a in asked if (s := [f for f in a.findings if f.stops])}
+    stops = [finding for found in stopped.values() for finding in found]
     body = {
         "endpoint": endpoint,
         "role": role,
@@ -50,7 +51,7 @@ def admit(recorder: Recorder, role: str, versions: Mapping[str, str], *, now: da
         said = "; ".join(f"{f.because} ({f.response})" for f in stops)
         raise InputError(
             f"nothing is learnt from data.{role}: {said}",
-            where=asked[0].identifier,
+            where=", ".join(stopped),
             reason="data_rejected",
             fix="; ".join(dict.fromkeys(FIXES[f.question] for f in stops)),
         )

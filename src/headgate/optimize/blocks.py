@@ -101,22 +101,29 @@ class SpeedBlocks:
         """What the baseline takes for an item in batches, the median over all blocks."""
         return statistics.median(row[0].per_item_s for row in self.blocks)
 
-    def per_item_s(self, name: str) -> list[tuple[float, float]]:
-        """What the baseline and the build ``name`` take for an item in batches, block by block."""
-        column = self.names.index(name)
-        return [(row[0].per_item_s, row[column].per_item_s) for row in self.blocks]
-
-    def speedup(self, name: str, *, asked_more: float = 0.0) -> Speedup:
-        """Of the build ``name`` over the baseline, both in the same batches.
+    def per_item_s(self, name: str, *, asked_more: float = 0.0) -> list[tuple[float, float]]:
+        """What the baseline and the build ``name`` take for an item in batches, block by block.
 
         ``asked_more``: of so many items for each that was timed the baseline is asked too, one at a
-        time, as a cascade's teacher is by callers whose items escalate more often than these.
+        time, as a cascade's teacher is by callers whose items escalate more often than these. Below
+        0 of so many fewer: each takes what it takes the baseline in batches, at most all there is.
         """
-        pairs = self.per_item_s(name)
-        alone_s = [statistics.fmean(row[0].latencies_s) for row in self.blocks]
+        column = self.names.index(name)
+        found = []
+        for row in self.blocks:
+            baseline_s, own_s = row[0].per_item_s, row[column].per_item_s
+            alone_s = statistics.fmean(row[0].latencies_s)
+            asked_s = alone_s if asked_more > 0 else min(baseline_s, own_s)
+            found.append((baseline_s, own_s + asked_more * asked_s))
+        return found
+
+    def speedup(self, name: str, *, asked_more: float = 0.0) -> Speedup:
+        """Of the build ``name`` over the baseline, both in the same batches; ``asked_more`` as of
+        ``per_item_s``."""
+        pairs = self.per_item_s(name, asked_more=asked_more)
         return speed_up(
             [baseline_s for baseline_s, _ in pairs],
-            [s + asked_more * more for (_, s), more in zip(pairs, alone_s, strict=True)],
+            [own_s for _, own_s in pairs],
             same=[(a.per_item_s, b.per_item_s) for a, b in (self.aa_before, self.aa_after)],
         )
 

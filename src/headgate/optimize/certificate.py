@@ -42,6 +42,7 @@ from headgate.runtime.certified import CERTIFICATE
 __all__ = [
     "Issued",
     "certify_builds",
+    "escalation",
     "keep_certificate",
     "makers",
     "speed_claim",
@@ -125,11 +126,8 @@ def speed_claim(job: Job, name: str, build: Build, speed: SpeedBlocks) -> SpeedC
     """
     escalated, more = None, 0.0
     if build.engine == CASCADE:
-        asked = job.escalated(build)
-        timed = parse(job.store.read(job.store.get(speed.run.entry).body["u"]["items"]))
-        escalated = float(asked.mean())
-        more = max(0.0, escalated - share_of_items(timed, as_json(job.queries), asked))
-    speedup = speed.speedup(build.name, asked_more=more)
+        escalated, more = escalation(job, build, speed)
+    speedup = speed.speedup(build.name, asked_more=max(0.0, more))
     slow = why_slow(
         speedup,
         item_s=speed.baseline_item_s,
@@ -139,6 +137,15 @@ def speed_claim(job: Job, name: str, build: Build, speed: SpeedBlocks) -> SpeedC
         escalated=escalated,
     )
     return SpeedClaim(speedup, job.cores, speed.run.entry, slow, escalated)
+
+
+def escalation(job: Job, cascade: Build, speed: SpeedBlocks) -> tuple[float, float]:
+    """Of the workload the share that ``cascade`` escalates, and how much more that is than of the
+    items that it was timed on. Raises ``EngineError``."""
+    asked = job.escalated(cascade)
+    timed = parse(job.store.read(job.store.get(speed.run.entry).body["u"]["items"]))
+    share = float(asked.mean())
+    return share, share - share_of_items(timed, as_json(job.queries), asked)
 
 
 def _learnt_from(job: Job, name: str) -> RequestsLearnt | None:

@@ -40,8 +40,6 @@ class Figure:
     unit: str
     """As ``report.words`` shows it."""
     range: Range
-    beside: float = 1.0
-    """What the baseline showed in the same blocks, where the forecast is a multiple of that."""
 
     @property
     def known(self) -> bool:
@@ -63,8 +61,14 @@ class Forecast:
     preview: str = "quantization"
     """Whose intervals these are: ``quantization``, or ``distillation`` where it has a student."""
     figures: Mapping[str, Figure] = field(default_factory=dict)
-    """``file_bytes``, ``memory_bytes``, ``latency_p50``, ``per_s``, ``speedup``, ``loss of M`` for
-    a contract relative to current, else the metric."""
+    """``file_bytes``, ``memory_bytes``, ``latency_p50`` and ``speedup`` (times the baseline's, as a
+    machine is not equally fast every day), ``loss of M`` for a contract relative to current, else
+    the metric."""
+    p50_s: Range | None = None
+    """``latency_p50`` at the baseline's pace beside the pilot: the same figure in another unit, and
+    no measurement meets it."""
+    per_s: Range | None = None
+    """``speedup`` likewise: items a second in batches."""
     meets: float | None = None
     """Probability that it keeps the quality contracts on all items; None without a pilot."""
     n_required: int | None = None
@@ -134,6 +138,8 @@ def keep_forecast(
         "expected": forecast.expected,
         "warnings": list(forecast.warnings),
         "figures": forecast.figures,
+        "p50_s": forecast.p50_s,
+        "per_s": forecast.per_s,
         "meets": forecast.meets,
         "n_required": forecast.n_required,
         "making_s": forecast.making_s,

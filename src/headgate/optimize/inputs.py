@@ -139,6 +139,9 @@ def register_inputs(config: EndpointConfig, recorder: Recorder, acceptance: Acce
         own_requests, versions["train"] = register_own_requests(
             config, recorder, versions, excluded
         )
+        # The store's copy of a log that is being written may hold more than was read here.
+        taken = _learnt_from(config.task, "train", recorder.store.path_of(versions["train"]))
+        given = replace(given, train=_inputs_of(taken))
     workload = given.logs.get("workload")
     if workload is None:
         versions["workload"] = _drawn_workload(config, recorder, versions["evaluate"])

@@ -14,12 +14,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from headgate.ledger import Entry
-from headgate.objects import Bound, Contract
+from headgate.objects import Bound, Contract, digest
+from headgate.optimize.code import code_digest
 from headgate.optimize.evidence import OwnRange, paired
 from headgate.optimize.making import Maker, make_build
 from headgate.optimize.making.quantized import CALIBRATION_ITEMS
 from headgate.optimize.measure import Behaviour, measure_quality
 from headgate.optimize.quality import QualitySamples
+from headgate.planning import CANDIDATES
 
 __all__ = ["Luck", "Spread", "calibration_luck", "known_luck", "warnings"]
 
@@ -106,14 +108,15 @@ def calibration_luck(
             if items is not None:
                 known = [v for v in items.candidate if v is not None]
                 means.setdefault(metric, []).append(statistics.fmean(known))
-    body = {**_of(maker, name), "items": size, "means": means, "runs": runs}
+    body = {**_of(maker, behaviour, name), "items": size, "means": means, "runs": runs}
     entry = recorder.store.latest(_ENTRY, **body) or recorder.store.append(_ENTRY, body)
     return _read(entry, maker.contracts)
 
 
-def known_luck(maker: Maker, name: str) -> Luck | None:
-    """What was found of the candidate ``name`` the last time, of this model, on these data."""
-    entry = maker.recorder.store.latest(_ENTRY, **_of(maker, name))
+def known_luck(maker: Maker, behaviour: Behaviour, name: str) -> Luck | None:
+    """What was found of the candidate ``name`` the last time, of this model, on these data; nothing
+    where what makes or judges it is another by now."""
+    entry = maker.recorder.store.latest(_ENTRY, **_of(maker, behaviour, name))
     return None if entry is None else _read(entry, maker.contracts)
 
 
@@ -131,11 +134,14 @@ def warnings(spreads: Iterable[Spread], contracts: Iterable[Contract]) -> Sequen
     ]
 
 
-def _of(maker: Maker, name: str) -> Mapping[str, str]:
+def _of(maker: Maker, behaviour: Behaviour, name: str) -> Mapping[str, str]:
     """What luck is about."""
     return {
         "endpoint": maker.recorder.endpoint,
         "candidate": name,
+        "scheme": digest(CANDIDATES[name].scheme),
+        "behaviour": digest(behaviour),
+        "code": code_digest(make_build.__module__, measure_quality.__module__),
         "model": maker.source.build.version,
         "dataset": maker.inputs.versions["evaluate"],
         "calibrate": maker.inputs.versions.get("calibrate", ""),

@@ -40,6 +40,12 @@ __all__ = ["Source", "check_source", "import_model"]
 
 _ENCODER_FILES = ("config.json", "model.safetensors", "tokenizer.json")
 _OPTIONAL_FILES = ("sentence_bert_config.json",)
+_LACKS_OPERATOR = (
+    "is not a registered function/op",
+    "No Op registered for",
+    "Could not find an implementation for",
+)
+"""What ONNX Runtime says then; whatever else it says, the engine knows what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +206,7 @@ def check_source(config: EndpointConfig) -> Codec:
 
 
 def _check_loads(path: Path) -> None:
-    """That ONNX Runtime has every operator of the model. Raises ``InputError``."""
+    """That ONNX Runtime loads it: it may lack an operator. Raises ``InputError``."""
     try:
         OnnxRuntimeEngine(path, threads=1).close()
     except EngineError as error:
@@ -208,7 +214,9 @@ def _check_loads(path: Path) -> None:
             error.what,
             where=str(path),
             reason="unsupported_model",
-            fix="export it with operators that ONNX Runtime has",
+            fix="export it with operators that ONNX Runtime has"
+            if any(said in error.what for said in _LACKS_OPERATOR)
+            else error.fix,
         ) from error
 
 

@@ -103,8 +103,8 @@ def check_some_left(chosen: Chosen, log: Path) -> None:
 
 @transformation(LEARNT)
 def learnt(call: Call) -> Mapping[str, Output]:
-    """The requests that may be learnt from, as rows of ``data.train``; each has the number of its
-    line in the log as its id, from 1."""
+    """The requests that may be learnt from, as rows of ``data.train``; each has its place among the
+    requests of the log as its id, from 1. Lines of the log that are blank are none."""
     items = load_workload(call.path("workload")).items
     own = call.c["preprocess"]
     prepared = _as_it_is if own is None else guarded(load_function(own["function"], call.root))

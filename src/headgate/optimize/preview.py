@@ -356,9 +356,11 @@ def _look_at(known: _Known, name: str, lacking: Sequence[str]) -> Forecast:
         warnings=warnings,
         entry="",
         preview=kind,
-        figures=_figures(known, made.build, quantized)
-        if made is not None and made.build is not None
+        figures=_figures(known.job, quantized)
+        if made is not None
         else _student_figures(looked, candidate.scheme),
+        p50_s=quantized.p50_s,
+        per_s=quantized.per_s,
         meets=meets,
         n_required=quantized.n_required,
         making_s=training_s if made is None else _making_s(known, made),
@@ -412,10 +414,8 @@ def _pilot(known: _Known, pilot: PilotBuild) -> Pilot:
     )
 
 
-def _figures(known: _Known, pilot: Build, q: QuantizationForecast) -> Mapping[str, Figure]:
-    assert q.p50_s is not None
-    assert q.per_s is not None
-    job, beside = known.job, speeds_of(known.speed[pilot.name], pilot.name)
+def _figures(job: Job, q: QuantizationForecast) -> Mapping[str, Figure]:
+    assert q.p50_ratio is not None
     return {
         "file_bytes": Figure("size", "bytes", q.file_bytes),
         **(
@@ -423,8 +423,7 @@ def _figures(known: _Known, pilot: Build, q: QuantizationForecast) -> Mapping[st
             if q.memory_bytes is not None
             else {}
         ),
-        "latency_p50": Figure("speed", "s", q.p50_s, beside.baseline_p50_s),
-        "per_s": Figure("speed", "per_s", q.per_s),
+        "latency_p50": Figure("speed", "times", q.p50_ratio),
         "speedup": Figure("speed", "times", q.speedup),
         **{_name(each): Figure("quality", _unit(job, each), each.range) for each in q.quality},
     }

@@ -12,7 +12,6 @@ from headgate.distillation import Advice, Gain
 from headgate.objects import Action, Axis, Bound, Build, Contract, ContractResult, Verdict, short
 from headgate.optimize.audit import Audited
 from headgate.optimize.blocks import SpeedBlocks
-from headgate.optimize.certificate import speed_claim
 from headgate.optimize.comparisons import Comparisons
 from headgate.optimize.expectations import expectations, learning
 from headgate.optimize.forecasts import read_scorecard
@@ -243,9 +242,8 @@ class _Show:
             for r in t.decision.results
             if r.contract.axis is Axis.QUALITY and r.value == r.value  # NaN: nothing to show
         }
-        assert t.speed is not None
-        claim = speed_claim(self._job, t.name, t.build, t.speed)
-        faster = claim.speedup
+        assert t.claim is not None
+        faster, claim = t.claim.speedup, t.claim
         return Candidate(
             t.name,
             True,
@@ -613,7 +611,7 @@ def _notes(
             "declares a contract may have seen what it judges."
         )
     if findings is not None:
-        luck = known_luck(Maker.of(job), findings.winner.name)
+        luck = known_luck(Maker.of(job), job.behaviour, findings.winner.name)
         notes += _of_luck(luck, calibrated=findings.winner.forecast.calibrated)
         if "holdout" in job.inputs.versions:
             used, most = looks(job, job.inputs.versions["holdout"])

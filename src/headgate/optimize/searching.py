@@ -19,6 +19,7 @@ from headgate.errors import EngineError
 from headgate.objects import CASCADE, Axis, Build, Contract, Verdict, jsonable
 from headgate.optimize.admission import admit
 from headgate.optimize.blocks import SpeedBlocks, measure_beside
+from headgate.optimize.certificate import escalation, speed_claim
 from headgate.optimize.code import code_digest
 from headgate.optimize.entrants import (
     PILOT_BLOCKS,
@@ -194,8 +195,7 @@ class Trials:
             if t.build is None:
                 yield Told(a, None, why=t.skipped)
                 continue
-            t = replace(t, speed=speed[t.build.name])
-            t = replace(t, skipped=_not_worth_it(t))
+            t = self._worth_it(replace(t, speed=speed[t.build.name]))
             if t.skipped:
                 yield Told(a, None, why=t.skipped)
             else:
@@ -268,6 +268,32 @@ class Trials:
             # One candidate that cannot be made must not cost the others.
             return replace(t, skipped=error.what.splitlines()[0])
         return replace(t, build=build, invariance=invariance)
+
+    def _worth_it(self, t: Tried) -> Tried:
+        """Or why not: a cascade that costs what its teacher does is no candidate.
+
+        Another build may have reasons beside its speed; a student before its teacher has none. How
+        fast it is, the few items that were timed do not say: those of the workload that escalate
+        do.
+        """
+        assert t.build is not None
+        assert t.speed is not None
+        if t.build.engine != CASCADE:
+            return t
+        try:
+            share, more = escalation(self.job, t.build, t.speed)
+        except EngineError as error:
+            return replace(t, skipped=error.what.splitlines()[0])
+        t = replace(t, asked_more=more)
+        found = t.speed.speedup(t.build.name, asked_more=more)
+        if found.high > LEAST_GAIN:
+            return t
+        return replace(
+            t,
+            skipped=f"not worth it: with its student asked first the model is {found.value:.2f}x "
+            f"as fast as alone, {found.high:.2f}x at most, on a workload of which {share:.1%} "
+            "escalate",
+        )
 
     def _mended(self) -> tuple[Build, str]:
         """``int8_static`` with some layers left alone, and which these are."""
@@ -355,7 +381,9 @@ class Trials:
             measurements=evidence.measurements,
             detail=name,
         )
-        return replace(t, decision=decision, decision_run=run)
+        # Now, and not for the report: asked of a cascade, it runs an engine.
+        claim = speed_claim(job, t.name, t.build, speed)
+        return replace(t, decision=decision, decision_run=run, claim=claim)
 
     def _with_reasons(self) -> dict[str, Tried]:
         """Everybody that was not judged has a reason."""
@@ -412,25 +440,7 @@ def _cost(t: Tried) -> Cost:
     """Of a batch, over what the baseline's build takes for it beside it."""
     assert t.build is not None
     assert t.speed is not None
-    return cost_of(log_ratios(t.speed.per_item_s(t.build.name)))
-
-
-def _not_worth_it(t: Tried) -> str:
-    """Why a cascade that costs what its teacher does is no candidate; empty of all else.
-
-    Another build may have reasons beside its speed; a student before its teacher has none.
-    """
-    assert t.build is not None
-    assert t.speed is not None
-    if t.build.engine != CASCADE:
-        return ""
-    found = t.speed.speedup(t.build.name)
-    if found.high > LEAST_GAIN:
-        return ""
-    return (
-        f"not worth it: with its student asked first the model is {found.value:.2f}x as fast as "
-        f"alone, {found.high:.2f}x at most"
-    )
+    return cost_of(log_ratios(t.speed.per_item_s(t.build.name, asked_more=t.asked_more)))
 
 
 def _stopped(t: Tried) -> tuple[tuple[str, ...], str]:

@@ -41,6 +41,7 @@ from headgate.optimize.quality import QualitySamples
 from headgate.optimize.recorder import Recorded
 from headgate.optimize.rules import in_force
 from headgate.planning import CANDIDATES
+from headgate.quantization.certificate import SpeedClaim
 from headgate.release import Rule
 from headgate.runtime.decisions import decided
 from headgate.runtime.servable import Servable
@@ -92,6 +93,10 @@ class Tried:
     """Why it was not made, or not measured to the end."""
     kept: KeptIndex | None = None
     """What it finds in the baseline's index; None where there is no index."""
+    claim: SpeedClaim | None = None
+    """How fast it is beside the baseline, as it was judged."""
+    asked_more: float = 0.0
+    """Of a cascade: how much more of the workload escalates than of the items it was timed on."""
     memory: tuple[int, Recorded] | None = None
     """Bytes at the peak of a process that serves it; None where it was not weighed."""
 

@@ -139,10 +139,12 @@ class QuantizationForecast:
     """Of the process that serves it, at its peak; None where no pilot was weighed."""
     speedup: Range
     """Baseline's time over this one's, for the same batches; above 1 is faster."""
+    p50_ratio: Range | None = None
+    """Median latency of a lone item over the baseline's."""
     p50_s: Range | None = None
-    """Of a lone item, on a machine on which the baseline is as fast as it was beside the pilot."""
+    """The same on a machine on which the baseline is as fast as it was beside the pilot."""
     per_s: Range | None = None
-    """Items a second in batches, of the same machine."""
+    """Items a second in batches, of the same machine: the speed-up in another unit."""
     quality: tuple[QualityForecast, ...] = ()
     """Empty without a pilot."""
     piloted: bool = False
@@ -195,7 +197,8 @@ def forecast(
         if pilot.memory_bytes is None
         else _within(pilot.memory_bytes, _WEIGHED_APART if pilot.few else 0.0),
         speedup=(speedup := ratio_to_come(pilot.speedups)),
-        p50_s=_times(ratio_to_come(pilot.p50_ratios), pilot.baseline_p50_s),
+        p50_ratio=(p50_ratio := ratio_to_come(pilot.p50_ratios)),
+        p50_s=_times(p50_ratio, pilot.baseline_p50_s),
         per_s=_times(speedup, pilot.baseline_per_s),
         quality=tuple(quality(q, again=pilot.again, few=pilot.few) for q in pilot.quality),
         piloted=True,

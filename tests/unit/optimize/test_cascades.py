@@ -250,7 +250,11 @@ def test_a_cascade_that_escalates_nearly_everything_is_not_worth_it(
     with pytest.raises(InputError, match=r"not worth it: .* 96.0% of the items") as refused:
         make_build("linear_cascade", endpoint)
     assert refused.value.reason == "not_worth_it"
-    assert "mlp_cascade" in str(refused.value.fix)
+    assert "try mlp_cascade" in str(refused.value.fix)
+    monkeypatch.setitem(cast("Any", HEADS), "mlp", HEADS["linear"])
+    with pytest.raises(InputError) as refused:
+        make_build("mlp_cascade", endpoint)
+    assert refused.value.fix == "give data.train more items", "and not what it is"
 
 
 @pytest.mark.usefixtures("_quick")

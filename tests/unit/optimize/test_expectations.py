@@ -23,7 +23,6 @@ from headgate.theory.intervals import Range
 from .fakes import contract
 
 FIGURES = {
-    "per_s": Figure("speed", "per_s", Range(90.0, 80.0, 100.0)),
     "speedup": Figure("speed", "times", Range(2.0, 1.8, 2.2)),
     "loss of recall@10": Figure("quality", "points", Range(0.02, 0.01, 0.03)),
 }
@@ -53,9 +52,9 @@ def shown(
 def test_forecasts_stand_beside_what_was_measured_of_them(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Quality first, with its contract; throughput is left out; each with its entry."""
+    """Quality first, with its contract; each with its entry."""
     made = tried(store, "student3")
-    quality, speed = shown(store, made, monkeypatch, speedup=2.1, per_s=95.0)
+    quality, speed = shown(store, made, monkeypatch, speedup=2.1)
     assert (quality.quantity, quality.limit, quality.measured) == ("loss of recall@10", 0.05, None)
     assert (speed.quantity, speed.limit, speed.held) == ("speed-up", None, True)
     assert speed.measured is not None

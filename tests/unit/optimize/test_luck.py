@@ -13,6 +13,7 @@ import pytest
 
 from headgate.engines.probe import read_profile
 from headgate.objects import Action, Axis, Bound, Build, Contract, parse
+from headgate.optimize import luck as luck_module
 from headgate.optimize.inputs import Inputs
 from headgate.optimize.luck import Luck, Spread, calibration_luck, known_luck, warnings
 from headgate.optimize.making import Maker
@@ -20,6 +21,7 @@ from headgate.optimize.making.quantized import quantized
 from headgate.optimize.measure import Behaviour, measure_quality
 from headgate.optimize.models import Source
 from headgate.optimize.recorder import Recorder
+from headgate.planning import CANDIDATES, Candidate
 from headgate.quantization import INT8_STATIC_QDQ
 from tests.models import tiny_embedder, tiny_tokenizer
 
@@ -107,13 +109,29 @@ def test_the_same_seed_draws_the_same(maker: Maker) -> None:
 
 def test_the_last_answer_about_the_same_model_and_data_is_known(maker: Maker) -> None:
     """For a report; of another candidate, or other calibration data, nothing is."""
-    assert known_luck(maker, "int8_static_qdq") is None
+    assert known_luck(maker, BEHAVIOUR, "int8_static_qdq") is None
     found = luck(maker, 2)
-    assert known_luck(maker, "int8_static_qdq") == found
-    assert known_luck(maker, "int8_static") is None
+    assert known_luck(maker, BEHAVIOUR, "int8_static_qdq") == found
+    assert known_luck(maker, BEHAVIOUR, "int8_static") is None
     versions = {**maker.inputs.versions, "calibrate": "sha256:other"}
     others = cast("Inputs", SimpleNamespace(calibrate=(), versions=versions))
-    assert known_luck(replace(maker, inputs=others), "int8_static_qdq") is None
+    assert known_luck(replace(maker, inputs=others), BEHAVIOUR, "int8_static_qdq") is None
+
+
+def test_an_old_spread_is_not_shown_of_what_is_made_or_judged_otherwise_by_now(
+    maker: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another scheme under the same name, another metric's code, other code of ours."""
+    found, name = luck(maker, 2), "int8_static_qdq"
+    measured = replace(BEHAVIOUR, metrics={"mine": {"source": "sha256:changed"}})
+    assert known_luck(maker, measured, name) is None
+    with monkeypatch.context() as patch:
+        patch.setitem(CANDIDATES, name, Candidate(None, replace(INT8_STATIC_QDQ, keep=("x",))))
+        assert known_luck(maker, BEHAVIOUR, name) is None
+    with monkeypatch.context() as patch:
+        patch.setattr(luck_module, "code_digest", lambda *_: "sha256:edited")
+        assert known_luck(maker, BEHAVIOUR, name) is None
+    assert known_luck(maker, BEHAVIOUR, name) == found
 
 
 def test_another_seed_draws_others(maker: Maker, new_recorder: NewRecorder) -> None:

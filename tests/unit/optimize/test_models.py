@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import onnx
 import pytest
 
 from headgate.config import load_config
 from headgate.errors import InputError
-from headgate.optimize.models import import_model
+from headgate.optimize.models import check_source, import_model
 from headgate.optimize.recorder import Recorder
 from tests.e2e.endpoints import change, classifier
 
@@ -96,3 +97,28 @@ def test_what_is_no_fitted_estimator_of_numbers_is_told_so(
     assert caught.value.where == "train:estimator"
     assert what in caught.value.what
     assert fix in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("wrong", "fix"),
+    [
+        ("an operator", "export it with operators that ONNX Runtime has"),
+        ("a type", "check that the file is whole, or export the model again"),
+    ],
+)
+def test_what_does_not_load_is_told_what_to_do_about_what_is_wrong(
+    tmp_path: Path, wrong: str, fix: str
+) -> None:
+    """Numbers where there should be truths: it has such an operator, and does not blame it."""
+    yaml = classifier(tmp_path)
+    model = onnx.load(tmp_path / "model.onnx")
+    if wrong == "an operator":
+        model.graph.node[0].op_type, model.graph.node[0].domain = "Squash", "their.own"
+        model.opset_import.append(onnx.helper.make_opsetid("their.own", 1))
+    else:
+        model.graph.node[0].op_type = "And"
+        del model.graph.node[0].attribute[:]
+    onnx.save(model, tmp_path / "model.onnx")
+    with pytest.raises(InputError, match="ONNX Runtime cannot load it") as refused:
+        check_source(load_config(yaml))
+    assert refused.value.fix == fix

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from headgate.config import check_overlap, item_digest, load_config
 from headgate.errors import InputError
 from headgate.ledger import Store, graph
+from headgate.optimize import inputs as inputs_module
 from headgate.optimize.accept import Acceptance
 from headgate.optimize.admission import admit
 from headgate.optimize.certificate import _learnt_from
@@ -24,6 +25,7 @@ from headgate.optimize.contents import TEXTS
 from headgate.optimize.inputs import Inputs, register_inputs
 from headgate.optimize.job import Job
 from headgate.optimize.own_requests import LEARNT, OwnRequests, choose, digests
+from headgate.optimize.registering import register_file
 from headgate.optimize.result import _own_requests
 from headgate.quantization.certificate import RequestsLearnt
 from tests.serving import WordCodec
@@ -185,6 +187,29 @@ def test_what_is_promised_of_the_workload_is_asked_before_it_is_learnt_from(
     with pytest.raises(InputError, match=r"nothing is learnt from data\.train") as refused:
         admit(recorder, "train", inputs.versions, now=datetime(2026, 6, 1, tzinfo=UTC))
     assert refused.value.reason == "data_rejected"
+    assert refused.value.where == "docs/workload", "the rows that were taken from it are new"
+
+
+def test_what_is_learnt_is_what_is_on_record_though_the_log_grows_meanwhile(
+    endpoint: Path, new_recorder: NewRecorder, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request comes between the look at the log and the store's copy of it. Lines that are blank
+    are no requests."""
+    log = endpoint.parent / "workload.jsonl"
+    log.write_text("\n" + log.read_text(encoding="utf-8"), encoding="utf-8")
+
+    def grown(*given: object) -> str:
+        if given[1] == "workload":
+            with log.open("a", encoding="utf-8") as file:
+                file.write('{"at_s": 99, "text": "a late one"}\n')
+        return register_file(*given)  # type: ignore[arg-type]  # as it was called
+
+    monkeypatch.setattr(inputs_module, "register_file", grown)
+    inputs = registered(endpoint, new_recorder)
+    rows = [json.loads(line) for line in store.read(inputs.versions["train"]).splitlines()]
+    assert inputs.train == tuple(row["text"] for row in rows)
+    assert inputs.train[-1] == "a late one"
+    assert [row["id"] for row in rows] == ["1", "2", "3", "8", "9"]
 
 
 def test_a_classifiers_requests_become_rows_of_its_inputs(

@@ -42,6 +42,8 @@ class Lab:
     """Build -> what a request costs on the workload; what is not in it holds its p95 at no rate."""
     actions: Mapping[str, Action] = field(default_factory=dict)
     classes: Mapping[str, BatchInvariance] = field(default_factory=dict)
+    escalated: tuple[float, float] | EngineError = (0.5, 0.0)
+    """Of the workload the share, and how much more that is than of the items that are timed."""
     asked: list[str] = field(default_factory=list)
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
@@ -101,6 +103,13 @@ class Lab:
             searching, "gather", lambda *_, **__: SimpleNamespace(samples={}, measurements={})
         )
         patch.setattr(searching, "open_pricer", self.pricer)
+        patch.setattr(searching, "escalation", self.escalation)
+        patch.setattr(searching, "speed_claim", lambda job, name, *_: f"claim of {name}")
+
+    def escalation(self, *_: object) -> tuple[float, float]:
+        if isinstance(self.escalated, EngineError):
+            raise self.escalated
+        return self.escalated
 
     def pricer(self, job: object, baseline: object, contenders: list[Tried], *_: object) -> object:
         def price(offer: SimpleNamespace, *_: object, caches: object, **__: object) -> object:
@@ -168,6 +177,38 @@ def test_a_cascade_that_costs_what_its_teacher_does_is_no_candidate(
         assert said.startswith(
             f"not worth it: with its student asked first the model is {1 / batched_s:.2f}x"
         )
+
+
+@pytest.mark.parametrize(
+    ("batched_s", "more", "left_out"),
+    [(1.2, -0.4, False), (1.2, -0.1, True), (0.9, 0.0, False), (0.9, 0.3, True)],
+)
+def test_a_cascade_is_left_out_by_what_the_workload_escalates_and_not_its_few_timed_items(
+    search: Start, batched_s: float, more: float, left_out: bool
+) -> None:
+    """A lone item takes the baseline as long as one in batches here, a twentieth of a block."""
+    lab = Lab({"linear_cascade": batched_s}, {"linear_cascade": 1.0}, escalated=(0.5, more))
+    said = reasons(search(lab)).get("linear_cascade", "")
+    assert (said != "") is left_out
+    assert not left_out or said.endswith("on a workload of which 50.0% escalate")
+
+
+def test_a_cascade_of_which_nobody_can_say_who_escalates_does_not_cost_the_others(
+    search: Start,
+) -> None:
+    lab = Lab(
+        {"linear_cascade": 0.5, "mlp": 0.5}, {"mlp": 1.0}, escalated=EngineError("it ran out")
+    )
+    found = search(lab)
+    assert reasons(found) == {"linear_cascade": "it ran out"}
+    assert found.winner is not None
+    assert found.winner.name == "mlp"
+
+
+def test_what_is_judged_keeps_its_speed_claim(search: Start) -> None:
+    """The report comes after a promotion, and must need no engine then."""
+    found = search(Lab({"bf16": 0.5}, {"bf16": 1.0}))
+    assert [t.claim for t in found.tried] == ["claim of bf16"]
 
 
 def test_of_two_that_are_close_the_one_that_costs_less_on_the_workload_wins(search: Start) -> None:

@@ -169,6 +169,8 @@ def test_a_pilot_settles_size_speed_and_quality() -> None:
     assert f.piloted
     assert f.file_bytes.holds(23_000_000)
     assert 2.7 < f.speedup.low < 3 < f.speedup.high < 3.3
+    assert f.p50_ratio is not None
+    assert 0.37 < f.p50_ratio.low < 0.4 < f.p50_ratio.high < 0.43
     assert f.p50_s is not None
     assert 0.0037 < f.p50_s.low < 0.004 < f.p50_s.high < 0.0043
     assert f.per_s is not None

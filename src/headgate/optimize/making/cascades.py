@@ -40,6 +40,7 @@ __all__ = ["cascaded", "lacks_for_cascade", "promised_risks"]
 _LABELS = "labels"
 _AGREEMENT = "agreement"
 _OF_THE_MARGIN = 0.5
+_SUREST = "mlp_cascade"
 
 
 def promised_risks(contracts: Iterable[Contract]) -> Mapping[str, float]:
@@ -151,7 +152,7 @@ def cascaded(maker: Maker, student: Build, *, name: str) -> Build:
             "are asked of the model too, after the student was",
             where="data.calibrate",
             reason="not_worth_it",
-            fix="give data.train more items, or try a student that is surer where it is right, "
-            "such as mlp_cascade",
+            fix="give data.train more items"
+            + f", or try {_SUREST}, whose student is surer where it is right" * (name != _SUREST),
         )
     return cascade_of(name, Parts(student, teacher, strictest.margin))
