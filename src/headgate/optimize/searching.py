@@ -284,10 +284,9 @@ class Trials:
             share, more = escalation(self.job, t.build, t.speed)
         except EngineError as error:
             return replace(t, skipped=error.what.splitlines()[0])
-        t = replace(t, asked_more=more)
         found = t.speed.speedup(t.build.name, asked_more=more)
         if found.high > LEAST_GAIN:
-            return t
+            return replace(t, asked_more=more)
         return replace(
             t,
             skipped=f"not worth it: with its student asked first the model is {found.value:.2f}x "
