@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import json
 import math
-import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 
 import numpy as np
 
-from benchmarks.search.builds import MEASURED_ITEMS, Build, Curves, family
+from benchmarks.search.builds import ITEMS, Build, Curves, family
 from benchmarks.search.record import KINDS, table_of
 from benchmarks.search.workloads import WORKLOADS
 from headgate.optimize.entrants import PILOT_BLOCKS, Caches, cost_of, entrant_of
@@ -35,7 +34,6 @@ PLAIN = INT8_STATIC.name
 _SCORING_S, _PILOT_S, _BLOCKS_S, _CURVES_S, _PLAN_S = 5.0, 4.0, 10.0, 3.0, 2.0
 """On the reference machine: the evaluation split; class and three blocks; nine blocks; a build's
 curves; an arm on the workload."""
-_ITEMS = MEASURED_ITEMS
 _BLOCKS = {Level.PILOT: PILOT_BLOCKS, Level.FULL: CHOOSING_BLOCKS}
 _BLOCK_SD = 0.1
 """Of the logarithm of two builds' times in a block, where it was not measured."""
@@ -69,8 +67,8 @@ class Recorded:
 
     def block_log(self, build: str) -> float:
         """What a batch takes, over what the baseline's takes; the truth, as a logarithm."""
-        if logs := self.builds[build].block_logs:
-            return statistics.fmean(logs)
+        if (blocks := self.builds[build].blocks) is not None:
+            return blocks[0]
         length = round(WORKLOADS[self.name].median_tokens)
         plan = [*self.baseline][-1]
         curves = self.builds[build].curves[plan], self.baseline[plan]
@@ -119,8 +117,8 @@ class World:
             if math.isinf(cost):
                 return Told(asked, None, ("latency_p95",), seconds=seconds)
             return Told(asked, Cost(self.log(asked.build, cost)), seconds=seconds)
-        logs = self.at.builds[asked.build].block_logs
-        sd = statistics.stdev(logs) if logs else _BLOCK_SD
+        blocks = self.at.builds[asked.build].blocks
+        sd = _BLOCK_SD if blocks is None else blocks[1]
         noise = self._rng(asked.level.name, asked.build).normal(0, sd, _BLOCKS[asked.level])
         cost_ = cost_of((self.at.block_log(asked.build) + noise).tolist())
         if asked.level is Level.PILOT:
@@ -172,7 +170,7 @@ class World:
         """Whether a full measurement shows that it loses little enough; the error is shared by all
         that may be judged."""
         seen = paired_binary_interval(
-            *self._flips[build], _ITEMS, level=1 - 0.05 / len(self.at.builds)
+            *self._flips[build], ITEMS, level=1 - 0.05 / len(self.at.builds)
         )
         return seen.low > -WORKLOADS[self.at.name].margin
 
@@ -185,7 +183,7 @@ class World:
         loss = self.at.loss(build)
         discordant = max(self.at.builds[build].discordance, abs(loss))
         shares = [(discordant - loss) / 2, (discordant + loss) / 2, 1 - discordant]
-        gained, lost, _ = self._rng("flips", build).multinomial(_ITEMS, shares)
+        gained, lost, _ = self._rng("flips", build).multinomial(ITEMS, shares)
         return int(gained), int(lost)
 
     def _rng(self, *what: str) -> np.random.Generator:
