@@ -21,6 +21,9 @@ from headgate.workload import Engine, Tensors
 __all__ = ["Ratio", "alternate", "over_loads", "ratio"]
 
 Seconds = Sequence[float] | np.ndarray
+Clock = Callable[[], float]
+"""In seconds: the wall's; or the process's own (``time.process_time``), which stands still while
+others have the processor, where engines have one thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,7 @@ def alternate(
     *,
     rounds: int,
     least_s: float = 0.05,
+    clock: Clock = time.perf_counter,
 ) -> dict[str, np.ndarray]:
     """Seconds of a call, (rounds,) for each engine: the mean over some calls in a row.
 
@@ -49,17 +53,17 @@ def alternate(
     for name in names:
         for _ in range(3):  # a shape is compiled when it is first seen
             engines[name].run(batches[name])
-        began_s = time.perf_counter()
+        began_s = clock()
         engines[name].run(batches[name])
-        calls[name] = max(1, math.ceil(least_s / (time.perf_counter() - began_s)))
+        calls[name] = max(1, math.ceil(least_s / (clock() - began_s)))
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for round_ in range(rounds):
         for k in range(len(names)):
             name = names[(k + round_) % len(names)]
-            began_s = time.perf_counter()
+            began_s = clock()
             for _ in range(calls[name]):
                 engines[name].run(batches[name])
-            seconds[name].append((time.perf_counter() - began_s) / calls[name])
+            seconds[name].append((clock() - began_s) / calls[name])
     return {name: np.array(seconds[name]) for name in names}
 
 
@@ -70,6 +74,7 @@ def over_loads(
     loads: int,
     rounds: int,
     least_s: float = 0.05,
+    clock: Clock = time.perf_counter,
 ) -> dict[str, np.ndarray]:
     """Seconds of a call, (loads, rounds) for each engine, which is loaded anew for each row.
 
@@ -78,7 +83,9 @@ def over_loads(
     found: dict[str, list[np.ndarray]] = {name: [] for name in load}
     for i in range(loads):
         engines = {name: load[name]() for name in (list(load) if i % 2 else list(load)[::-1])}
-        for name, seconds in alternate(engines, batches, rounds=rounds, least_s=least_s).items():
+        for name, seconds in alternate(
+            engines, batches, rounds=rounds, least_s=least_s, clock=clock
+        ).items():
             found[name].append(seconds)
         for engine in engines.values():
             engine.close()

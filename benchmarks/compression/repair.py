@@ -5,7 +5,8 @@ a point, on the items that the search sees and on as many that it does not. A tr
 the release gate's own bound shows that no more than the margin is lost on the former. What the
 search ends with is then made anew and measured: *mended* is what took at most ten builds, loses no
 more than the margin on the items that no trial saw, and keeps four fifths of the speed of int8, by
-turns with it.
+turns with it. Engines have one thread and are timed by the processor seconds that they take, so
+whoever else uses the machine does not count.
 
 Each draw is a process of its own, ``python -m benchmarks.compression.repair _guided SEED``, and so
 are the ways without sensitivity that it is held against (``_unguided``). First all of the former.
@@ -28,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.compression.alternating import over_loads, ratio
+from benchmarks.compression.alternating import alternate, over_loads, ratio
 from benchmarks.compression.failing import Load, Subject, bases, draw, made
 from benchmarks.compression.pieces import Pieces
 from benchmarks.convention import Target, at_least
@@ -236,7 +237,9 @@ def _measured_anew(case: Case, search: Repair) -> Outcome:
     lost = case.lost("holdout", mended)
     (batch,) = case.subject.timed
     load = {"int8": case.load(_PLAIN), "mended": case.load(mended)}
-    seconds = over_loads(load, dict.fromkeys(load, batch), loads=5, rounds=5)
+    seconds = over_loads(
+        load, dict.fromkeys(load, batch), loads=5, rounds=5, clock=time.process_time
+    )
     kept = ratio(seconds["int8"], seconds["mended"])
     return {
         "kept": list(best.keep),
@@ -285,23 +288,16 @@ def _unguided(case: Case) -> Outcome:
 
 def _faster(subject: Subject, slow: Load, fast: Load) -> float:
     """Time of ``slow`` over that of ``fast``: median of the ratios of interleaved blocks."""
-    engines = [slow(), fast()]
-
-    def seconds(k: int, repeats: int) -> float:
-        start = time.perf_counter()
-        for _ in range(repeats):
-            for batch in subject.timed:
-                engines[k].run(batch)
-        return time.perf_counter() - start
-
-    seconds(0, 2), seconds(1, 2)
-    repeats = max(1, round(0.02 / seconds(1, 1)))
-    ratios = []
-    for block in range(_BLOCKS):
-        order = (0, 1) if block % 2 else (1, 0)
-        took = {k: seconds(k, repeats) for k in order}
-        ratios.append(took[0] / took[1])
-    return statistics.median(ratios)
+    engines = {"slow": slow(), "fast": fast()}
+    (batch,) = subject.timed
+    seconds = alternate(
+        engines,
+        dict.fromkeys(engines, batch),
+        rounds=_BLOCKS,
+        least_s=0.02,
+        clock=time.process_time,
+    )
+    return float(np.median(seconds["slow"] / seconds["fast"]))
 
 
 _CONTRACT = Contract(

@@ -1,26 +1,35 @@
 """Builds of three models: how fast each is, and how much of its answers it loses.
 
-The curves of fp32 on both engines and of static int8 of MiniLM-L6 were measured on the reference
-machine, two cores, by two runs of the quickstart (2026-11-28, 15:00 and 18:00). The others are
-those, scaled by what blocks of the same runs showed. ``base`` is made up: a model eight times as
-large on four cores that have tiles for bf16 and int8. Losses are plausible, not measured.
+``measured`` is what ``measure.py`` found of the quickstart's model on one core: curves, blocks and
+losses. Of ``minilm``, which the search was developed by, the curves of fp32 on
+both engines and of static int8 were measured by an earlier run of the quickstart; the others are
+those, scaled by what its blocks showed, and losses are plausible. ``base`` is made up: a model
+eight times as large on four cores that have tiles for bf16 and int8.
 """
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
 
 from headgate.planning import MENDED
 from headgate.scheduling import InstancePlan, instance_plans
 from headgate.workload import ServiceCurve
 
-__all__ = ["BASELINE", "FAMILIES", "Build"]
+__all__ = ["MEASURED", "MEASURED_ITEMS", "Build", "Curves", "Family", "family"]
 
-BASELINE = "fp32"
+MEASURED = Path(__file__).with_name("measured.json")
+"""What ``measure.py`` writes."""
+MEASURED_ITEMS = 1300
+"""Of the evaluation split."""
 _MANY, _ONE = instance_plans(2)
 _SHELL_S = 4e-4
-"""Of the machine, for each request that runs: tokenizing and HTTP on the same cores."""
+"""Of two cores, for each request that runs: tokenizing and HTTP on them too."""
 _DEPENDS = "one activation scale for the whole batch"
 
 Curves = Mapping[InstancePlan, ServiceCurve]
@@ -38,6 +47,18 @@ class Build:
     making_s: float
     """Seconds of the machine; training is most of it."""
     ruled_out: str = ""
+    block_logs: tuple[float, ...] = ()
+    """Logarithms of what a batch took over what the baseline's took beside it, where measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """What may be made of one model on one machine."""
+
+    baseline: Curves
+    candidates: Mapping[str, Build]
+    """By name; the last, ``int8_mixed``, is made only where ``int8_static`` breaks a promise of
+    quality."""
 
 
 def _curve(
@@ -61,40 +82,43 @@ def _scaled(curves: Curves, factor: float, fixed: float = 1.0) -> Curves:
 
 
 def _family(
-    schemes: Mapping[str, Build], student: Build, *, static_loss: float
-) -> dict[str, Build]:
+    fp32: Curves, schemes: Mapping[str, Build], student: Build, *, static_loss: float
+) -> Family:
     """All builds of a model: its schemes, each with and without a student, and static embeddings.
 
     ``student``: its curves are those of fp32; its loss and what it makes dearer come on top of a
-    scheme's. The baseline's own build is among them: batched and cached it may be the answer.
+    scheme's.
     """
-    fp32, int8 = schemes[BASELINE].curves, schemes["int8_static"]
     plan = next(iter(fp32))
     faster = student.curves[plan].token_s / fp32[plan].token_s
-    named = {
-        **{name: build for name, build in schemes.items() if name != BASELINE},
-        **{
-            "student3" if name == BASELINE else f"student3_{name}": replace(
-                of,
-                curves=_scaled(of.curves, faster, fixed=0.6),
-                loss=of.loss + student.loss,
-                discordance=min(of.discordance + student.discordance, 1.0),
-                making_s=of.making_s + student.making_s,
-            )
-            for name, of in schemes.items()
-        },
-        BASELINE: schemes[BASELINE],
-        "static": Build(_scaled(fp32, 0.02, fixed=0.1), static_loss, 0.3, 40.0),
+    students = {
+        f"student3_{name}": replace(
+            of,
+            curves=_scaled(of.curves, faster, fixed=0.6),
+            loss=of.loss + student.loss,
+            discordance=min(of.discordance + student.discordance, 1.0),
+            making_s=of.making_s + student.making_s,
+        )
+        for name, of in schemes.items()
     }
-    # An eighth of the work left in fp32, a fifth of the loss; ten trials of making and scoring.
-    mended = replace(
+    plain = replace(student, curves=_scaled(fp32, faster, fixed=0.6))
+    static = Build(_scaled(fp32, 0.02, fixed=0.1), static_loss, 0.3, 40.0)
+    mended = _mended(schemes["int8_static"])
+    named = {**schemes, "student3": plain, **students, "static": static, MENDED.name: mended}
+    return Family(fp32, named)
+
+
+def _mended(int8: Build) -> Build:
+    """``int8_mixed``: an eighth of the work left in fp32, a fifth of the loss; ten trials of making
+    and scoring. Made up in every family, for nobody's ``int8_static`` had to be mended."""
+    return replace(
         int8,
         curves=_scaled(int8.curves, 1.15),
         loss=int8.loss / 5,
         discordance=int8.discordance * 0.7,
         making_s=10 * (int8.making_s + 5.0),
+        block_logs=tuple(log + math.log(1.15) for log in int8.block_logs),
     )
-    return {**named, MENDED.name: mended}
 
 
 _FP32 = {
@@ -110,10 +134,10 @@ _INT8_STATIC = {
     _ONE: _curve(2.905e-3, 5.901e-5, 2.934e-5, 1.123e-7, 4),
 }
 _MINILM = _family(
+    _FP32,
     {
-        BASELINE: Build(_FP32, 0.0, 0.0, 0.0),
         "fp32_openvino": Build(_FP32_OPENVINO, 0.0, 0.002, 2.0),
-        "int8_weight": Build(_scaled(_FP32_OPENVINO, 0.93), 0.0005, 0.01, 3.0),
+        "int8_weights": Build(_scaled(_FP32_OPENVINO, 0.93), 0.0005, 0.01, 3.0),
         "bf16": Build(_scaled(_FP32_OPENVINO, 0.55), 0.0, 0.008, 2.0),
         "int8_dynamic": Build(_scaled(_FP32, 0.48), 0.004, 0.05, 2.0, _DEPENDS),
         "int8_static": Build(_INT8_STATIC, -0.0015, 0.035, 9.0),
@@ -122,30 +146,42 @@ _MINILM = _family(
     static_loss=0.15,
 )
 
-_LATER_FP32 = {
-    _MANY: _curve(2.44e-3, 9.311e-5, 2.135e-4, 3.071e-7, 1),
-    _ONE: _curve(2.164e-3, 3.781e-5, 1.162e-4, 7.84e-8, 1),
-}
-_LATER_OPENVINO = {
-    _MANY: _curve(2.684e-3, 1.272e-4, 1.953e-4, 1.759e-7, 4),
-    _ONE: _curve(2.145e-3, 1.255e-4, 9.689e-5, 1.236e-7, 4),
-}
-_LATER_INT8 = {
-    _MANY: _curve(2.164e-3, 9.203e-5, 5.622e-5, 1.559e-7, 4),
-    _ONE: _curve(2.1e-3, 6.213e-5, 2.785e-5, 8.82e-8, 4),
-}
-_LATER = _family(
-    {
-        BASELINE: Build(_LATER_FP32, 0.0, 0.0, 0.0),
-        "fp32_openvino": Build(_LATER_OPENVINO, 0.0, 0.002, 2.0),
-        "int8_weight": Build(_scaled(_LATER_OPENVINO, 1.05), 0.001, 0.012, 3.0),
-        "bf16": Build(_scaled(_LATER_OPENVINO, 0.62), 0.001, 0.01, 2.0),
-        "int8_dynamic": Build(_scaled(_LATER_FP32, 0.55), 0.006, 0.06, 2.0, _DEPENDS),
-        "int8_static": Build(_LATER_INT8, 0.004, 0.045, 11.0),
-    },
-    Build(_scaled(_LATER_FP32, 0.55), 0.012, 0.08, 140.0),
-    static_loss=0.12,
-)
+
+def _measured() -> Family:
+    """What ``measure.py`` found of the quickstart's builds. Students share their training, which
+    each is charged: whoever tries one alone pays for it."""
+    found = json.loads(MEASURED.read_text(encoding="utf-8"))
+    baseline = _curves(found.pop("fp32"))
+    named = {name: _build(row) for name, row in found.items()}
+    trained_s = named["student3"].making_s
+    for name, build in named.items():
+        if name.startswith("student3_"):
+            named[name] = replace(build, making_s=trained_s + build.making_s)
+    for name in ("int8_dynamic", "student3_int8_dynamic"):
+        named[name] = replace(named[name], ruled_out=_DEPENDS)
+    return Family(baseline, named | {MENDED.name: _mended(named["int8_static"])})
+
+
+def _build(row: Mapping[str, Any]) -> Build:
+    """One line of the file."""
+    won, lost = row["won_lost"]
+    return Build(
+        _curves(row),
+        loss=(lost - won) / MEASURED_ITEMS,
+        discordance=(won + lost) / MEASURED_ITEMS,
+        making_s=row["making_s"],
+        block_logs=tuple(map(math.log, row["blocks"])),
+    )
+
+
+def _curves(row: Mapping[str, Any]) -> Curves:
+    """With the shell's part, of one core."""
+    curves = {}
+    for key, (fixed_s, item_s, *others) in row["curves"].items():
+        instances, threads = map(int, key.split("x"))
+        curve = ServiceCurve(fixed_s, item_s + 2 * _SHELL_S, *others)
+        curves[InstancePlan(threads, instances)] = curve
+    return curves
 
 
 def _on_four_cores(factor: float, pad: int) -> Curves:
@@ -157,10 +193,10 @@ def _on_four_cores(factor: float, pad: int) -> Curves:
 
 
 _BASE = _family(
+    _on_four_cores(1.0, 1),
     {
-        BASELINE: Build(_on_four_cores(1.0, 1), 0.0, 0.0, 0.0),
         "fp32_openvino": Build(_on_four_cores(0.9, 4), 0.0, 0.001, 8.0),
-        "int8_weight": Build(_on_four_cores(0.95, 4), 0.001, 0.01, 10.0),
+        "int8_weights": Build(_on_four_cores(0.95, 4), 0.001, 0.01, 10.0),
         "bf16": Build(_on_four_cores(0.3, 4), 0.001, 0.01, 8.0),
         "int8_dynamic": Build(_on_four_cores(0.45, 1), 0.003, 0.04, 6.0, _DEPENDS),
         "int8_static": Build(_on_four_cores(0.2, 4), 0.012, 0.07, 60.0),
@@ -169,6 +205,8 @@ _BASE = _family(
     static_loss=0.18,
 )
 
-FAMILIES: Mapping[str, Mapping[str, Build]] = {"minilm": _MINILM, "later": _LATER, "base": _BASE}
-"""Model and machine -> name -> build; the last of each, int8_mixed, is made only where
-``int8_static`` breaks a promise of quality."""
+
+@cache
+def family(name: str) -> Family:
+    """``minilm``, ``measured`` or ``base``."""
+    return {"minilm": _MINILM, "base": _BASE}.get(name) or _measured()

@@ -12,24 +12,29 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from benchmarks.search.builds import FAMILIES, Build
+from benchmarks.search.builds import Build, family
 from benchmarks.search.workloads import WORKLOADS, Workload
 from headgate.objects import CacheSpec
 from headgate.optimize.pricing import CACHES, NO_CACHE
 from headgate.planning import BATCHING_GRID, choose
 from headgate.workload import Request
 
-__all__ = ["KINDS", "TABLE"]
+__all__ = ["KINDS", "table_of"]
 
-TABLE = Path(__file__).with_name("table")
 KINDS = (NO_CACHE, CACHES)
 _TRIALS = 3
 """As ``optimize.plan.choose_variant``."""
+
+
+def table_of(workload: str) -> Path:
+    """The file; letters and digits of its name, and no other signs."""
+    return Path(__file__).with_name("table") / f"{re.sub('[^A-Za-z0-9-]+', '_', workload)}.json"
 
 
 def _distinct(requests: Sequence[Request], value_bytes: int) -> list[CacheSpec]:
@@ -54,8 +59,10 @@ def _recorded(workload: Workload, requests: Sequence[Request], build: Build) -> 
     for plan, curve in build.curves.items():
         for batching in BATCHING_GRID:
             for cache in _distinct(requests, workload.value_bytes):
-                alone = {"batching": (batching,), "caches": (cache,)}
-                best = best_of({plan: curve}, waits=(), trials=1, **alone).best
+                alone = best_of(
+                    {plan: curve}, batching=(batching,), caches=(cache,), waits=(), trials=1
+                )
+                best = alone.best
                 arms.append(None if best is None else _short(best.provisioned_machine_s))
     chosen = []
     for caches in KINDS:
@@ -80,17 +87,15 @@ def main() -> None:
     parser.add_argument("--traces", type=Path)
     parser.add_argument("workloads", nargs="*", default=[*WORKLOADS])
     given = parser.parse_args()
-    TABLE.mkdir(exist_ok=True)
     for name in given.workloads:
         workload = WORKLOADS[name]
         requests = workload.requests(given.traces)
-        builds = FAMILIES[workload.family]
+        builds = family(workload.family).candidates
         rows = [
             f"  {json.dumps(b)}: {json.dumps(_recorded(workload, requests, builds[b]))}"
             for b in builds
         ]
-        path = TABLE / f"{name.replace(' ', '_')}.json"
-        path.write_text("{\n" + ",\n".join(rows) + "\n}\n", encoding="utf-8")
+        table_of(name).write_text("{\n" + ",\n".join(rows) + "\n}\n", encoding="utf-8")
         print(name, flush=True)
 
 

@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
-from pathlib import Path
 
 import numpy as np
 
-from benchmarks.search.builds import BASELINE, FAMILIES, Build
-from benchmarks.search.record import KINDS, TABLE
+from benchmarks.search.builds import MEASURED_ITEMS, Build, Curves, family
+from benchmarks.search.record import KINDS, table_of
 from benchmarks.search.workloads import WORKLOADS
 from headgate.optimize.entrants import PILOT_BLOCKS, Caches, cost_of, entrant_of
 from headgate.optimize.forecasts import Figure, Forecast
@@ -35,9 +35,10 @@ PLAIN = INT8_STATIC.name
 _SCORING_S, _PILOT_S, _BLOCKS_S, _CURVES_S, _PLAN_S = 5.0, 4.0, 10.0, 3.0, 2.0
 """On the reference machine: the evaluation split; class and three blocks; nine blocks; a build's
 curves; an arm on the workload."""
-_ITEMS = 1300
+_ITEMS = MEASURED_ITEMS
 _BLOCKS = {Level.PILOT: PILOT_BLOCKS, Level.FULL: CHOOSING_BLOCKS}
 _BLOCK_SD = 0.1
+"""Of the logarithm of two builds' times in a block, where it was not measured."""
 _CURVE_SD = 0.05
 """Of the logarithm of two builds' curves at one shape: 0.02 to 0.07 in five runs of the
 quickstart."""
@@ -50,6 +51,7 @@ class Recorded:
     """One workload: what everything costs."""
 
     name: str
+    baseline: Curves
     builds: Mapping[str, Build]
     arms: Mapping[str, tuple[float, ...]]
     """Build -> machine seconds a request of each of its arms; +inf where no rate holds the
@@ -67,29 +69,28 @@ class Recorded:
 
     def block_log(self, build: str) -> float:
         """What a batch takes, over what the baseline's takes; the truth, as a logarithm."""
+        if logs := self.builds[build].block_logs:
+            return statistics.fmean(logs)
         length = round(WORKLOADS[self.name].median_tokens)
-        plan = [*self.builds[BASELINE].curves][-1]
-        taken, baseline = (
-            self.builds[b].curves[plan].predict_s(16, length) for b in (build, BASELINE)
-        )
-        return math.log(taken / baseline)
+        plan = [*self.baseline][-1]
+        curves = self.builds[build].curves[plan], self.baseline[plan]
+        taken_s, baseline_s = (curve.predict_s(16, length) for curve in curves)
+        return math.log(taken_s / baseline_s)
 
 
 @cache
 def recorded() -> Mapping[str, Recorded]:
     """The table, by workload."""
-    return {name: _of(name) for name in WORKLOADS if _path(name).exists()}
-
-
-def _path(name: str) -> Path:
-    return TABLE / f"{name.replace(' ', '_')}.json"
+    return {name: _of(name) for name in WORKLOADS if table_of(name).exists()}
 
 
 def _of(name: str) -> Recorded:
-    table = json.loads(_path(name).read_text(encoding="utf-8"))
+    table = json.loads(table_of(name).read_text(encoding="utf-8"))
+    of = family(WORKLOADS[name].family)
     return Recorded(
         name,
-        FAMILIES[WORKLOADS[name].family],
+        of.baseline,
+        of.candidates,
         {build: tuple(map(_cost, row["arms"])) for build, row in table.items()},
         {
             Arm(build, caches): (_cost(on_grid), _cost(served), tried)
@@ -118,7 +119,9 @@ class World:
             if math.isinf(cost):
                 return Told(asked, None, ("latency_p95",), seconds=seconds)
             return Told(asked, Cost(self.log(asked.build, cost)), seconds=seconds)
-        noise = self._rng(asked.level.name, asked.build).normal(0, _BLOCK_SD, _BLOCKS[asked.level])
+        logs = self.at.builds[asked.build].block_logs
+        sd = statistics.stdev(logs) if logs else _BLOCK_SD
+        noise = self._rng(asked.level.name, asked.build).normal(0, sd, _BLOCKS[asked.level])
         cost_ = cost_of((self.at.block_log(asked.build) + noise).tolist())
         if asked.level is Level.PILOT:
             return Told(asked, cost_, seconds=self.at.builds[asked.build].making_s + _PILOT_S)
@@ -148,7 +151,7 @@ class World:
     def _forecast(self, name: str) -> Forecast:
         of = self.at.builds[name]
         figures = {}
-        if name != BASELINE and CANDIDATES[name].student is None:
+        if CANDIDATES[name].student is None:
             off = float(self._rng("forecast", name).normal(0, _FORECAST_SD))
             value, width = math.exp(off - self.at.block_log(name)), math.exp(1.645 * _FORECAST_SD)
             figures["speedup"] = Figure(

@@ -120,28 +120,13 @@ DEVELOPED_BY: Mapping[str, Workload] = {
     "tight p95": Workload(0.3, 12, 0.4, 1.0, 0.012, 0.02, int8_loss=0.04),
 }
 REPORTED: Mapping[str, Workload] = {
-    "office hours": Workload(
-        0.3, 24, 0.6, 10.0, 0.15, 0.02, family="later", n=480, dwells_s=(20.0, 5.0),
-        value_bytes=6144,
-    ),
-    "short and hurried": Workload(0.2, 8, 0.3, 3.0, 0.02, 0.03, family="later", n=480),
-    "mixed lengths": Workload(
-        0.15, 30, 1.4, 1.0, 0.3, 0.03, int8_loss=0.03, family="later", n=480
-    ),
     "base, no hurry": Workload(0.0, 64, 0.7, 1.0, 2.0, 0.02, family="base", n=480),
     "base, hurried": Workload(
         0.6, 24, 0.5, 1.0, 0.08, 0.04, family="base", n=480, value_bytes=12_288
     ),
-    "Azure's code": Workload(
-        0.0, 48, 0.0, 1.0, 0.5, 0.02, family="later", n=480, arrivals_of="azure_llm_2023_code.csv"
-    ),
     "Azure's chat, base": Workload(
         0.0, 40, 0.0, 1.0, 0.6, 0.02, int8_loss=0.02, family="base", n=480,
         arrivals_of="azure_llm_2023_conv.csv",
-    ),
-    "a web shop's keys": Workload(
-        0.0, 16, 0.5, 2.0, 0.05, 0.02, student_gain=0.01, family="later", n=480,
-        keys_of="web07.csv.gz", value_bytes=12_288,
     ),
 }  # fmt: skip
 WORKLOADS: Mapping[str, Workload] = {**DEVELOPED_BY, **REPORTED}

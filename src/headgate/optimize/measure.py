@@ -378,7 +378,7 @@ def npy(values: NDArray[np.generic]) -> bytes:
 def _sample(recorder: Recorder, items: Sequence[Item]) -> str:
     """The first of ``items`` as an artifact."""
     version = recorder.store.put_bytes(canonical(as_json(items[:_SAMPLE_ITEMS])))
-    recorder.register("sample", version, kind="dataset", schema="json [item]")
+    recorder.register("measure/items", version, kind="dataset", schema="json [item]")
     return version
 
 

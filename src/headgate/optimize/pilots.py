@@ -65,7 +65,7 @@ __all__ = [
     "quality_pilots",
 ]
 
-_LEAST_ITEMS = 256
+_LEAST_ITEMS = 200
 """At a discordance of 4 % their interval is some three points wide."""
 _PASSAGES_PER_QUERY = 2
 _BLOCKS = 4

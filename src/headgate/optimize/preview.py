@@ -35,7 +35,7 @@ from headgate.optimize.forecasts import (
 from headgate.optimize.job import Job, open_job
 from headgate.optimize.lacking import forbidden, lacks
 from headgate.optimize.luck import Luck, calibration_luck
-from headgate.optimize.making import CANNOT_BE_MADE, Maker, make_build
+from headgate.optimize.making import CANNOT_BE_MADE, Maker
 from headgate.optimize.making.quantized import CALIBRATION_ITEMS
 from headgate.optimize.measure import VECTORS
 from headgate.optimize.pilots import (
@@ -55,7 +55,6 @@ from headgate.optimize.student_forecasts import StudentForecast, forecast_studen
 from headgate.planning import CANDIDATES, MENDED, Candidate
 from headgate.planning.scorecard import Score
 from headgate.quantization import (
-    FP32_OPENVINO,
     INT8_STATIC,
     ModelFacts,
     QuantizationForecast,
@@ -89,6 +88,8 @@ _SMALLER = 0.98
 """Of the model's file: a scheme that leaves more than this has quantized next to nothing."""
 PILOT_S = 3.0
 """Of the baseline's time: a pilot may look at as many items as it answers in that."""
+_ANSWERING_S = 15.0
+"""Of the minute that a preview may take: what that may come to of all pilots."""
 _HEAD_EXPECTED = {
     False: "a small model of the teacher's answers; training takes seconds",
     True: "the teacher answers what a small student is not sure of",
@@ -146,7 +147,7 @@ class _Known:
     baseline: Baseline
     facts: ModelFacts
     memory_bytes: Mapping[str, int]
-    """Engine -> peak of a process that serves the model as it is on it, where that is known."""
+    """Pilot's candidate -> peak of a process that serves it, where it could be weighed."""
     of: Mapping[str, str]
     """What the forecasts are about."""
     pilots: Mapping[str, PilotBuild]
@@ -227,8 +228,9 @@ def _mean(values: Sequence[float | None]) -> float:
 def preview(job: Job, baseline: Baseline, *, pilot_s: float = PILOT_S) -> Outlook:
     """A forecast for each candidate that the endpoint names.
 
-    ``pilot_s``: of the baseline's time, what a pilot may look at more than the least. None of a
-    server that is not ours: there is nothing that a candidate could be made of.
+    ``pilot_s``: of the baseline's time, what a pilot may look at more than the least, with few
+    others beside it. None of a server that is not ours: there is nothing that a candidate could be
+    made of.
     """
     if baseline.build.foreign:
         return Outlook(())
@@ -246,18 +248,20 @@ def preview(job: Job, baseline: Baseline, *, pilot_s: float = PILOT_S) -> Outloo
     )
     pilots = {pilot.name: pilot for pilot in make_pilots(job, cheap, calibrate=calibrate)}
     answers: dict[str, PilotQuality] = {}
+    able = sum(pilot.build is not None for pilot in pilots.values())
+    pilot_s = min(pilot_s, _ANSWERING_S / max(able, 1))
     for name, pilot in pilots.items():
         try:
             if pilot.build is not None:
                 answers[name] = _answered(job, baseline, pilot.build, pilot_s)
         except CANNOT_BE_MADE as error:  # one candidate that does not run must not cost the others
             pilots[name] = replace(pilot, build=None, failed=error.what.splitlines()[0])
-    made = [pilot.build for pilot in pilots.values() if pilot.build is not None]
+    made = {name: pilot.build for name, pilot in pilots.items() if pilot.build is not None}
     known = _Known(
         job=job,
         baseline=baseline,
         facts=facts,
-        memory_bytes=_memory(job, baseline, made),
+        memory_bytes=_memory(job, made),
         of={
             "endpoint": job.config.endpoint,
             "model": job.source.build.version,
@@ -277,7 +281,7 @@ def preview(job: Job, baseline: Baseline, *, pilot_s: float = PILOT_S) -> Outloo
             ],
         ),
         answers=answers,
-        speed=pilot_blocks(job, baseline.build, made) if made else {},
+        speed=pilot_blocks(job, baseline.build, [*made.values()]) if made else {},
         distrusted=frozenset(
             score.preview
             for score in read_scorecard(job.store)
@@ -302,16 +306,13 @@ def _lacking(job: Job, facts: ModelFacts) -> Mapping[str, Sequence[str]]:
     return lacking
 
 
-def _memory(job: Job, baseline: Baseline, made: Sequence[Build]) -> Mapping[str, int]:
-    """Of each engine that a pilot runs on, a process with the model as it is."""
-    plain = [baseline.build] if made else []
-    if any(build.engine == FP32_OPENVINO.engine for build in made):
-        maker = Maker.of(job)
-        plain.append(make_build(FP32_OPENVINO.name, maker))
+def _memory(job: Job, made: Mapping[str, Build]) -> Mapping[str, int]:
+    """Of each pilot, a process that serves it: what an engine keeps beside a file, and for how
+    long, follows from no rule that would hold for the next version."""
     peaks: dict[str, int] = {}
-    for build in plain:
+    for name, build in made.items():
         with contextlib.suppress(EngineError):  # what it takes is then not forecast
-            peaks[build.engine] = pilot_memory(job, build)[0]
+            peaks[name] = pilot_memory(job, build)[0]
     return peaks
 
 
@@ -380,7 +381,6 @@ def _quantized(known: _Known, scheme: Scheme, pilot: PilotBuild | None) -> Quant
         known.facts,
         job.profile.flags,
         source_file_bytes=size,
-        fp32_memory_bytes=known.memory_bytes.get(scheme.engine),
         pilot=None if pilot is None or pilot.build is None else _pilot(known, pilot),
     )
 
@@ -403,6 +403,7 @@ def _pilot(known: _Known, pilot: PilotBuild) -> Pilot:
     speeds = speeds_of(known.speed[name], name)
     return Pilot(
         file_bytes=bytes_of(job.store, pilot.build),
+        memory_bytes=known.memory_bytes.get(pilot.name),
         p50_ratios=speeds.p50_ratios,
         speedups=speeds.speedups,
         baseline_p50_s=speeds.baseline_p50_s,

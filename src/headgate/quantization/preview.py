@@ -30,7 +30,6 @@ __all__ = [
     "Side",
     "file_bytes",
     "forecast",
-    "memory_bytes",
     "pilot_items",
     "quality",
     "ratio_to_come",
@@ -39,10 +38,6 @@ __all__ = [
 
 _SHRINKABLE = ("Gather",)
 """Besides matrix products: embedding tables, which every int8 scheme here stores in int8."""
-_COPIES = {"onnxruntime": 1.3, "openvino": 0.8}
-"""Bytes of a serving process for a byte of the file, by engine. ONNX Runtime lays out products anew
-for its kernels and keeps the rest; OpenVINO maps its weights from the file. MiniLM and its cuts in
-fp32 and int8: 1.2 to 1.5, and 0.6 to 0.8."""
 _DRIFT_OF_RATIOS = 0.03
 """Standard deviation of the logarithm of a ratio of two builds' times from hour to hour: neighbours
 on a shared machine do not slow all kernels alike."""
@@ -50,6 +45,8 @@ FEW_ITEMS = 16
 """That a pilot calibrates on, where all would cost too much."""
 _SHIFT_OF_FEW = 0.005
 """Of the range of a metric: standard deviation of what calibrating on few changes of its mean."""
+_WEIGHED_APART = 0.05
+"""Share by which the peaks of two processes that serve builds of one size differ."""
 _CALIBRATING_S = 15.0
 """Of the minute that a preview may take: that calibrating in full may take longer than on a few."""
 
@@ -90,6 +87,8 @@ class Pilot:
     """What was measured of a small build of the scheme."""
 
     file_bytes: int
+    memory_bytes: int | None
+    """Peak of a process that serves it; None where none could be weighed."""
     p50_ratios: tuple[float, ...]
     """Median latency of a lone item over the baseline's, one a block."""
     speedups: tuple[float, ...]
@@ -137,7 +136,7 @@ class QuantizationForecast:
     """Share of matrix products that the scheme speeds up."""
     file_bytes: Range
     memory_bytes: Range | None
-    """Of the process that serves it, at its peak; None where fp32's is not known."""
+    """Of the process that serves it, at its peak; None where no pilot was weighed."""
     speedup: Range
     """Baseline's time over this one's, for the same batches; above 1 is faster."""
     p50_ratio: Range | None = None
@@ -170,17 +169,12 @@ def forecast(
     flags: Collection[str],
     *,
     source_file_bytes: int,
-    fp32_memory_bytes: int | None,
     pilot: Pilot | None = None,
     min_weights: int = 100_000,
 ) -> QuantizationForecast:
-    """The forecast of ``scheme``, from what is known so far.
-
-    ``fp32_memory_bytes``: peak of a process that serves the model as it is, on the scheme's engine.
-    """
+    """The forecast of ``scheme``, from what is known so far."""
     applicability = applies_to(scheme, facts, flags, min_weights=min_weights)
     fast = not scheme.fast_with or bool(set(scheme.fast_with) & set(flags))
-    small = file_bytes(scheme.file_bits, facts, source_file_bytes)
     known = {
         "scheme": scheme.name,
         "applies": applicability.applies,
@@ -188,21 +182,20 @@ def forecast(
         "warnings": applicability.warnings,
         "coverage": coverage(facts),
     }
-    saved = source_file_bytes - (small if pilot is None else pilot.file_bytes)
-    held = None
-    if fp32_memory_bytes is not None:
-        held = _within(memory_bytes(fp32_memory_bytes, scheme.engine, saved), 0.15)
     if pilot is None:
+        small = file_bytes(scheme.file_bits, facts, source_file_bytes)
         return QuantizationForecast(
             **known,  # type: ignore[arg-type]  # five fields of as many types
             file_bytes=_within(small, 0.02),
-            memory_bytes=held,
+            memory_bytes=None,
             speedup=speedup_by_coverage(scheme, coverage(facts), fast=fast),
         )
     return QuantizationForecast(
         **known,  # type: ignore[arg-type]  # five fields of as many types
         file_bytes=_within(pilot.file_bytes, 0.005 if pilot.few else 0.0),
-        memory_bytes=held,
+        memory_bytes=None
+        if pilot.memory_bytes is None
+        else _within(pilot.memory_bytes, _WEIGHED_APART if pilot.few else 0.0),
         speedup=(speedup := ratio_to_come(pilot.speedups)),
         p50_ratio=(p50_ratio := ratio_to_come(pilot.p50_ratios)),
         p50_s=_times(p50_ratio, pilot.baseline_p50_s),
@@ -245,16 +238,6 @@ def file_bytes(bits: int, facts: ModelFacts, source_file_bytes: int) -> int:
     )
     bytes_now = facts.weight_bytes / facts.parameters if facts.parameters else 0.0
     return round(source_file_bytes - shrinks * max(bytes_now - bits / 8, 0.0))
-
-
-def memory_bytes(fp32_bytes: int, engine: str, saved_file_bytes: int) -> int:
-    """Peak of a process whose model's file is so many bytes smaller, from that of fp32 on the same
-    engine: what it loads and compiles, and activations at the largest batch, stay as they are.
-
-    >>> memory_bytes(290_000_000, "onnxruntime", 67_000_000)
-    202900000
-    """
-    return round(fp32_bytes - _COPIES[engine] * saved_file_bytes)
 
 
 def speedup_by_coverage(scheme: Scheme, covered: float, *, fast: bool) -> Range:

@@ -98,9 +98,9 @@ def test_it_holds_what_serving_takes_and_nothing_that_was_learnt_from(bundle: Pa
         "docs/gate.decide/decision",
         "docs/golden.answers/answers",
         "docs/live",
+        "docs/measure/items",
         "docs/model/baseline",
         "docs/model/candidate",
-        "docs/sample",
         "docs/tokenizer/candidate",
         "docs/variant/baseline",
         "docs/variant/candidate",
@@ -355,7 +355,7 @@ def test_a_golden_set_that_shows_nothing_is_refused(
 
     def sample(store: Store, _: Servable) -> str:
         version = store.put_bytes(canonical(items))
-        hold(store, Artifact("docs/sample", version, "dataset", "json [item]", "search", 4))
+        hold(store, Artifact("docs/measure/items", version, "dataset", "json [item]", "search", 4))
         return version
 
     def execute(recorder: Recorder, what: Any, u: Any, config: Any) -> Executed:

@@ -164,12 +164,11 @@ def test_a_training_in_which_something_runs_out_is_gone_on_with(
 ) -> None:
     """Told, and not on record; asked for again it takes none of the steps that were kept, and says
     what these took."""
-    import safetensors.torch
-
+    from headgate.distillation.training import checkpoint
     from headgate.distillation.training.objective import Objective
 
     steps, runs_out = list[int](), True
-    batch, save = Objective.batch, safetensors.torch.save
+    batch, write = Objective.batch, checkpoint._write
 
     def use(resource: str) -> None:
         if runs_out and resource == scarce and steps[-1:] == [4]:
@@ -180,12 +179,12 @@ def test_a_training_in_which_something_runs_out_is_gone_on_with(
         use("memory")
         return batch(self, chosen, step)
 
-    def saved(*given: Any) -> bytes:
+    def written(*given: Any) -> None:
         use("disk")
-        return save(*given)
+        write(*given)
 
     monkeypatch.setattr(Objective, "batch", step_taken)
-    monkeypatch.setattr(safetensors.torch, "save", saved)
+    monkeypatch.setattr(checkpoint, "_write", written)
     monkeypatch.setattr(Cadence, "due", lambda *_: True)  # however slow the disk is
     with pytest.raises(Fault, match="in the middle of a training") as told:
         students.trained_student(maker, "static")

@@ -29,6 +29,7 @@ from headgate.optimize.forecasts import (
     speeds_of,
 )
 from headgate.optimize.job import Job, open_job
+from headgate.optimize.pilots import PilotQuality, pilot_quality
 from headgate.optimize.preview import HOPELESS, PILOT_S, preview
 from headgate.optimize.progress import Silent
 from headgate.optimize.rules import Rules
@@ -202,10 +203,15 @@ def test_the_truth_is_joined_to_the_forecast_once(
     measured: tuple[Job, Baseline], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each figure that was forecast and is measured becomes a score, which the scorecard counts;
-    of memory, that of the one candidate that is worth weighing."""
+    of memory, that of the one candidate that is worth weighing, where its pilot was another."""
     monkeypatch.setattr(scoring_module, "pilot_memory", lambda job, build: (10**8, RUN))
     job, baseline = measured
     found = look(measured, pilot_s=0.0)
+    assert found["int8_dynamic"].figures["memory_bytes"].known
+    of_another = {"memory_bytes": Figure("memory", "bytes", Range(1e8, 0.95e8, 1.05e8))}
+    found["int8_dynamic"] = replace(
+        found["int8_dynamic"], figures={**found["int8_dynamic"].figures, **of_another}
+    )
     tried = [wholly(job, baseline, found["int8_dynamic"])]
     assert weighed(job, tried, "another") == tuple(tried)
     for _ in range(2):
@@ -220,6 +226,25 @@ def test_the_truth_is_joined_to_the_forecast_once(
     of = {body["metric"]: body for body in scores}
     assert of["memory_bytes"]["truth"] == 10**8
     assert of["loss of recall@10"]["held"]
+
+
+def test_what_pilots_may_answer_for_is_shared_among_them(
+    measured: tuple[Job, Baseline], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a minute that all of them have; one alone is held to its own limit."""
+    asked: list[int] = []
+    monkeypatch.setattr(preview_module, "_ANSWERING_S", 2 * PILOT_S)
+
+    def answered(*given: Any, most: int, **rest: Any) -> PilotQuality:
+        asked.append(most)
+        return pilot_quality(*given, most=most, **rest)
+
+    monkeypatch.setattr(preview_module, "pilot_quality", answered)
+    look(measured, "int8_dynamic")
+    look(measured, "int8_dynamic", "int8_static_qdq", "int8_weights", "fp16")
+    alone, *shared = asked
+    assert len(shared) == 3, "fp16 cannot be made here, and takes no share"
+    assert all(most == pytest.approx(alone * 2 / 3, abs=1) for most in shared)
 
 
 def scores_of(store: Store, forecast: Forecast) -> list[Mapping[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -14,6 +15,7 @@ from headgate.config import Item
 from headgate.errors import InputError
 from headgate.ledger import Store
 from headgate.objects import BatchInvariance, Build
+from headgate.optimize.facts import facts_of
 from headgate.optimize.inputs import Inputs
 from headgate.optimize.job import _lengths, _value_bytes
 from headgate.optimize.measure import Behaviour, measure_curves, measure_invariance
@@ -155,3 +157,16 @@ def test_an_own_step_that_looks_at_the_batch_makes_answers_depend_on_it(
 
     assert kind(behaviour(task="classify", postprocess="own:centre")) is BatchInvariance.DEPENDENT
     assert kind(behaviour(task="classify")) is not BatchInvariance.DEPENDENT
+
+
+def test_measuring_on_other_items_makes_nothing_stale(features: Build, recorder: Recorder) -> None:
+    """An index is priced on passages, when all else was measured on queries."""
+    rng = np.random.default_rng(0)
+    items = [rng.normal(size=4) for _ in range(8)]
+    own = behaviour(task="classify")
+    first, _ = (
+        measure_invariance(recorder, features, own, items=some) for some in (items[:4], items[4:])
+    )
+    run = recorder.store.get(first.run.entry)
+    now = datetime.now(UTC)
+    assert facts_of(recorder.store, run, None, (), now, promised=None).newer_inputs == ()

@@ -61,8 +61,8 @@ def test_the_legend_has_what_is_drawn_and_no_more() -> None:
 
 
 def test_a_panel_a_quantity_and_a_name_a_candidate() -> None:
-    """Units stand in the titles, chosen by size; candidates are named once a row of panels, and only
-    where one of these says something of them, in the order in which they come."""
+    """Units stand in the titles, chosen by size; candidates are named once a row of panels,
+    and only where one of these says something of them, in the order in which they come."""
     rows = [
         expected("student3"),
         expected("student3", quantity="training", forecast=figure(420.0, "s", 400.0, 500.0)),
