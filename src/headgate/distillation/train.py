@@ -58,6 +58,8 @@ class TrainingResult:
     """Steps taken; fewer than the recipe's where it stopped early."""
     device_s: float
     """Wall seconds of the start, the steps and the validations, those before a kill too."""
+    earlier_s: float
+    """Of these, those before a kill."""
     cpu_s: float
     """Processor seconds of the same, over all threads."""
     losses: tuple[float, ...]
@@ -140,13 +142,14 @@ def train_student(
         student = student_of(lesson, layers)
         out_dir.mkdir(parents=True, exist_ok=True)
         path = out_dir / _CHECKPOINT_FILE
-        progress = _train(lesson, student, path, identity, resumable, on_progress, clock)
+        earlier_s, progress = _train(lesson, student, path, identity, resumable, on_progress, clock)
     return TrainingResult(
         state=out_dir / STATE_FILE,
         layers=layers,
         feed_forward=feed_forward,
         steps=len(progress.losses),
         device_s=progress.device_s,
+        earlier_s=earlier_s,
         cpu_s=progress.cpu_s,
         losses=tuple(progress.losses),
         curve=tuple(progress.curve),
@@ -161,13 +164,15 @@ def _train(
     resumable: bool,
     on_progress: OnStep | None,
     clock: Callable[[], float],
-) -> Progress:
-    """Starts or resumes, and takes the steps; what was best is written."""
+) -> tuple[float, Progress]:
+    """Starts or resumes, and takes the steps; what was best is written. The seconds that it resumes
+    from, and how far it came."""
     recipe = lesson.recipe
     trained = [p for p in student.parameters if p.requires_grad]
     optimizer = _optimizer(trained, recipe)
     checkpoint = Checkpoint(path, identity, student.parameters, student.sums, optimizer)
     progress = checkpoint.restore()
+    earlier_s = progress.device_s
     keeper = _Keeper(
         checkpoint if resumable else None, progress, recipe.steps, student.parts, clock
     )
@@ -195,7 +200,7 @@ def _train(
     if not lesson.held_back:
         write_tensors(path.with_name(STATE_FILE), student.tensors(), flush=resumable)
     keeper.read_meter()
-    return progress
+    return earlier_s, progress
 
 
 def _optimizer(trained: Sequence[torch.nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:

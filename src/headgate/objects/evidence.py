@@ -117,6 +117,8 @@ class Run:
     owner: str = ""
     standard: str | None = None
     """As an artifact's."""
+    earlier_s: float = 0.0
+    """What executions before took that were killed, of what this one went on from."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -260,4 +260,4 @@ def _moment(text: str) -> datetime:
 
 def _seconds(run: Entry) -> float:
     took = _moment(run.body["ended_at"]) - _moment(run.body["started_at"])
-    return took.total_seconds()
+    return took.total_seconds() + float(run.body["earlier_s"])

@@ -24,7 +24,7 @@ from headgate.optimize.job import Job, open_job
 from headgate.optimize.making import CANNOT_BE_MADE
 from headgate.optimize.preview import preview
 from headgate.optimize.progress import Progress, Silent
-from headgate.optimize.recorder import clean_scratch, seconds_of
+from headgate.optimize.recorder import clean_scratch
 from headgate.optimize.reembedding import price_index
 from headgate.optimize.result import Findings, build_report
 from headgate.optimize.rules import register_rules
@@ -97,9 +97,9 @@ def optimize(
         job = open_job(config, store, progress or Silent(), fresh=fresh)
         rules = register_rules(job)
         baseline = measure_baseline(job)
-        before = len(job.recorder.runs)
+        before = job.recorder.asked
         outlook = preview(job, baseline)
-        previewed_s = seconds_of(job.recorder.runs[before:])
+        previewed_s = job.recorder.seconds_since(before)
         searched = search_candidates(job, rules, baseline, outlook, previewed_s=previewed_s)
         if searched.winner is not None:
             tried = weighed(job, searched.tried, searched.winner.name)

@@ -48,7 +48,7 @@ from headgate.optimize.pilots import (
     quality_pilots,
 )
 from headgate.optimize.progress import Progress, Silent
-from headgate.optimize.recorder import clean_scratch, seconds_of
+from headgate.optimize.recorder import clean_scratch
 from headgate.optimize.rules import CHOOSING_BLOCKS, register_rules
 from headgate.optimize.stages import Baseline, measure_baseline
 from headgate.optimize.student_forecasts import StudentForecast, forecast_student
@@ -181,9 +181,9 @@ def preview_endpoint(
         job = open_job(config, store, progress or Silent(), fresh=fresh)
         register_rules(job)
         baseline = measure_baseline(job)
-        before = len(job.recorder.runs)
+        before = job.recorder.asked
         forecasts = preview(job, baseline).forecasts
-        seconds = seconds_of(job.recorder.runs[before:])
+        seconds = job.recorder.seconds_since(before)
         return Previewed(
             config.endpoint,
             config.prices.currency,

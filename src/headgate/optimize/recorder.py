@@ -11,9 +11,9 @@ from __future__ import annotations
 import math
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ __all__ = [
     "Call",
     "Compared",
     "Executed",
+    "Failed",
     "Made",
     "Output",
     "Recorded",
@@ -70,6 +71,8 @@ class Call:
     """A directory of this very run's own: what a killed execution left is still there."""
     progress: Callable[[float, str], None]
     """Told the share done (0 to 1) and what is going on."""
+    went_on_after: Callable[[float], None] = lambda seconds: None
+    """Told the seconds that a killed execution had taken by what this one went on from."""
 
     def path(self, name: str) -> Path:
         """The file of the input ``name``."""
@@ -134,12 +137,26 @@ class Recorded:
     outputs: Mapping[str, str]
     reused: bool
     seconds: float
+    """Of its execution, those before a kill among them."""
     ended_at: str
+    earlier_s: float = 0.0
+    """Of ``seconds``, those before a kill."""
 
     @property
     def measures(self) -> bool:
         """Whether it measured time, so that ``fresh`` executes it again."""
         return _KNOWN[self.name].measures
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """What was executed and came to nothing, now or before, but for the time that it took."""
+
+    entry: str
+    """Of the ledger; the key of the run where a failure is not kept."""
+    seconds: float
+    ended_at: str
+    earlier_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +186,8 @@ class Executed:
     outputs: Mapping[str, Made]
     started_at: str
     ended_at: str
+    earlier_s: float = 0.0
+    """What it went on from had taken before it was killed."""
 
 
 Execute = Callable[[Transformation, Mapping[str, str], Mapping[str, Any]], Executed]
@@ -225,6 +244,21 @@ class Recorder:
     on_progress: Callable[[float, str], None] = lambda share, detail: None
     runs: list[Recorded] = field(default_factory=list)
     """Everything that was asked for, in order, executed or reused."""
+    failures: list[Failed] = field(default_factory=list)
+    """And what came of it was nothing."""
+
+    @property
+    def asked(self) -> frozenset[str]:
+        """Entries of all runs and failures so far."""
+        return frozenset(each.entry for each in self._all)
+
+    def seconds_since(self, before: Set[str]) -> float:
+        """``seconds_of`` all that was asked for, but for the entries ``before``."""
+        return seconds_of(each for each in self._all if each.entry not in before)
+
+    @property
+    def _all(self) -> list[Recorded | Failed]:
+        return [*self.runs, *self.failures]
 
     def run(
         self,
@@ -255,10 +289,13 @@ class Recorder:
             if self.failures_stand and not self.fresh_measurements:
                 self._fail_again(key)
             self.on_start(what.name, detail)
+            started = datetime.now(UTC)
             try:
                 executed = (execute or self.execute)(what, u, config)
             except (EngineError, InputError) as error:
-                self._record_failure(key, what, u, error)
+                ended = datetime.now(UTC)
+                took = Failed(key, (ended - started).total_seconds(), _text(ended))
+                self.failures.append(self._record_failure(took, what, u, error))
                 raise
             recorded = self._record(what, u, config, executed)
         self.runs.append(recorded)
@@ -277,11 +314,14 @@ class Recorder:
     ) -> Executed:
         """Does the work and keeps its outputs in the store; records nothing."""
         started = datetime.now(UTC)
+        earlier_s: list[float] = []
         with scratch(self.store, self.endpoint) as work_dir:
-            outputs = what.work(self._call(u, config, work_dir, self._resume_dir(what, u, config)))
+            resume_dir = self._resume_dir(what, u, config)
+            call = self._call(u, config, work_dir, resume_dir)
+            outputs = what.work(replace(call, went_on_after=earlier_s.append))
             ended = datetime.now(UTC)
             made = {n: Made(self._put(o), o.kind, o.schema) for n, o in outputs.items()}
-        return Executed(made, _text(started), _text(ended))
+        return Executed(made, _text(started), _text(ended), math.fsum(earlier_s))
 
     def _config(self, what: Transformation, c: Mapping[str, object]) -> dict[str, Any]:
         return {**jsonable(c), "code": what.code}
@@ -295,7 +335,7 @@ class Recorder:
         if found is None:
             return None
         entry, run = found
-        return Recorded(what.name, entry.id, run.z, True, _seconds(run), run.ended_at)
+        return _recorded(run, entry, reused=True)
 
     def _key(self, what: Transformation, u: Mapping[str, str], config: Mapping[str, object]) -> str:
         """As the store's for a run of the same ``T(u; c, e)`` and seed."""
@@ -310,10 +350,13 @@ class Recorder:
         )
 
     def _record_failure(
-        self, key: str, what: Transformation, u: Mapping[str, str], error: HeadgateError
-    ) -> None:
+        self, took: Failed, what: Transformation, u: Mapping[str, str], error: HeadgateError
+    ) -> Failed:
+        """``took``, which names the run's key, under the failure's entry: the one that is there
+        where it says the same; as it is where nothing is kept."""
         if type(error).__name__ not in _FAILURES or error.reason in _PASSING:
-            return
+            return took
+        key = took.entry
         body = {
             "key": key,
             "endpoint": self.endpoint,
@@ -327,14 +370,17 @@ class Recorder:
             "fix": error.fix,
         }
         known = self.store.latest("failure", key=key)
-        if known is None or known.body != body:
-            self.store.append("failure", body)
+        if known is None or not body.items() <= known.body.items():
+            times = {"seconds": took.seconds, "ended_at": took.ended_at}
+            known = self.store.append("failure", {**body, **times})
+        return replace(took, entry=known.id)
 
     def _fail_again(self, key: str) -> None:
         known = self.store.latest("failure", key=key)
         if known is None:
             return
         body = known.body
+        self.failures.append(Failed(known.id, body["seconds"], body["ended_at"]))
         raise _FAILURES[body["error"]](
             f"{body['what'].splitlines()[0]}; so it was before (failure {short(known.id)}), and "
             "--fresh tries again",
@@ -361,6 +407,7 @@ class Recorder:
             started_at=executed.started_at,
             ended_at=executed.ended_at,
             owner=self.owner,
+            earlier_s=executed.earlier_s,
         )
         entry = hold_run(self.store, run)
         shutil.rmtree(self._resume_dir(what, u, config), ignore_errors=True)
@@ -373,7 +420,7 @@ class Recorder:
                 lineage=tuple(u.values()),
                 made_by=entry.id,
             )
-        return Recorded(what.name, entry.id, z, False, _seconds(run), run.ended_at)
+        return _recorded(run, entry, reused=False)
 
     def _resume_dir(
         self, what: Transformation, u: Mapping[str, str], config: Mapping[str, Any]
@@ -487,13 +534,34 @@ def _text(moment: datetime) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def seconds_of(runs: Iterable[Recorded]) -> float:
-    """What they took when they were executed; one that was asked for several times counts once."""
-    return math.fsum({run.entry: run.seconds for run in runs}.values())
+def seconds_of(runs: Iterable[Recorded | Failed]) -> float:
+    """The seconds during which this machine worked for ``runs``: what a budget is spent in.
+
+    Time on the clock, of all its cores: what was executed side by side, here and in helpers, counts
+    once. So does what was asked for several times; what is reused counts as when it was executed,
+    what failed until it did, and what went on after a kill with what had been done before that.
+    """
+    each = {run.entry: run for run in runs}.values()
+    spent_s = math.fsum(run.earlier_s for run in each)
+    until_s = -math.inf
+    for began_s, end_s in sorted(map(_span_s, each)):
+        spent_s += max(0.0, end_s - max(began_s, until_s))
+        until_s = max(until_s, end_s)
+    return spent_s
 
 
-def _seconds(run: Run) -> float:
-    start, end = (
-        datetime.fromisoformat(t.replace("Z", "+00:00")) for t in (run.started_at, run.ended_at)
-    )
-    return (end - start).total_seconds()
+def _span_s(run: Recorded | Failed) -> tuple[float, float]:
+    """From when to when it was executed, the last time, on the clock."""
+    end_s = _moment(run.ended_at).timestamp()
+    return end_s - (run.seconds - run.earlier_s), end_s
+
+
+def _recorded(run: Run, entry: Entry, *, reused: bool) -> Recorded:
+    own_s = (_moment(run.ended_at) - _moment(run.started_at)).total_seconds()
+    seconds = own_s + run.earlier_s
+    name, z = run.transformation, run.z
+    return Recorded(name, entry.id, z, reused, seconds, run.ended_at, run.earlier_s)
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))

@@ -39,7 +39,6 @@ from headgate.optimize.measure import measure_invariance, measure_quality
 from headgate.optimize.mending import Reference, mend
 from headgate.optimize.power import Power, plan_power
 from headgate.optimize.preview import Outlook
-from headgate.optimize.recorder import seconds_of
 from headgate.optimize.rules import CHOOSING_BLOCKS, Rules
 from headgate.optimize.stages import Baseline, Plans, Tried, open_pricer, p95_limit_s
 from headgate.planning import (
@@ -161,9 +160,9 @@ class Trials:
             Level.FULL: self._wholly,
             Level.PLAN: self._planned,
         }[asked[0].level]
-        before = {run.entry for run in self.job.recorder.runs}
+        before = self.job.recorder.asked
         told = [*measure(asked)]
-        took_s = seconds_of(run for run in self.job.recorder.runs if run.entry not in before)
+        took_s = self.job.recorder.seconds_since(before)
         return [replace(t, seconds=took_s / len(told)) for t in told]
 
     def searched(self) -> Searched:
@@ -285,6 +284,7 @@ class Trials:
         except EngineError as error:
             return replace(t, skipped=error.what.splitlines()[0])
         found = t.speed.speedup(t.build.name, asked_more=more)
+        t = replace(t, asked_more=more)
         if found.high > LEAST_GAIN:
             return replace(t, asked_more=more)
         return replace(

@@ -162,7 +162,8 @@ def test_without_texts_there_is_no_student(maker: Maker) -> None:
 def test_a_training_in_which_something_runs_out_is_gone_on_with(
     maker: Maker, monkeypatch: pytest.MonkeyPatch, scarce: str, error: Exception, reason: str
 ) -> None:
-    """Told, and not on record; asked for again it takes none of the steps that were kept."""
+    """Told, and not on record; asked for again it takes none of the steps that were kept, and says
+    what these took."""
     from headgate.distillation.training import checkpoint
     from headgate.distillation.training.objective import Objective
 
@@ -195,6 +196,8 @@ def test_a_training_in_which_something_runs_out_is_gone_on_with(
     runs_out = False
     students.trained_student(maker, "static")
     assert steps == [0, 1, 2, 3, 4, 4, 5]
+    (trained,) = (run for run in maker.recorder.runs if run.name == "distill.student")
+    assert 0 < trained.earlier_s < trained.seconds, "what it took before is what it took too"
     assert store.verify().ok
 
 

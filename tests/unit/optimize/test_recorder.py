@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import sleep
 
 import pytest
 
@@ -13,10 +14,13 @@ from headgate.errors import EngineError, InputError, MissingExtra, Refused
 from headgate.ledger import Store
 from headgate.optimize.recorder import (
     Call,
+    Failed,
     Output,
+    Recorded,
     Recorder,
     clean_scratch,
     scratch,
+    seconds_of,
     transformation,
 )
 
@@ -31,6 +35,7 @@ class World:
     fails: bool = False
     error: Exception | None = None
     answer: bytes = b"the answer"
+    nap_s: float = 0.0
 
 
 WORLD = World()
@@ -40,7 +45,7 @@ WORLD = World()
 def world() -> World:
     """A world as new."""
     WORLD.calls.clear()
-    WORLD.fails, WORLD.error, WORLD.answer = False, None, b"the answer"
+    WORLD.fails, WORLD.error, WORLD.answer, WORLD.nap_s = False, None, b"the answer", 0.0
     return WORLD
 
 
@@ -73,6 +78,7 @@ def time(call: Call) -> Mapping[str, Output]:
 def broken(call: Call) -> Mapping[str, Output]:
     """Fails as an engine does, or as the world has it."""
     WORLD.calls.append("break")
+    sleep(WORLD.nap_s)
     if WORLD.error is not None:
         raise WORLD.error
     return {"out": Output(b"made", "model", "bytes")}
@@ -325,6 +331,65 @@ def test_a_failure_is_no_run(new_recorder: NewRecorder, store: Store) -> None:
     assert WORLD.calls == ["break"] * 2
     assert len(list(store.entries("failure"))) == 1
     assert runs(store) == []
+
+
+def test_what_failed_took_its_time_too_also_where_it_stands(
+    new_recorder: NewRecorder, store: Store
+) -> None:
+    """The entry says how long, so that whoever is told of it later counts the same."""
+    WORLD.error, WORLD.nap_s = UNSUPPORTED, 0.05
+    first = new_recorder(failures_stand=True)
+    before = first.asked
+    with pytest.raises(EngineError):
+        first.run(broken, u={}, c={})
+    (failure,) = store.entries("failure")
+    assert failure.body["seconds"] >= 0.05
+    assert first.seconds_since(before) == pytest.approx(failure.body["seconds"], abs=0.01)
+    again = new_recorder(failures_stand=True)
+    for _ in range(2):
+        with pytest.raises(EngineError, match="so it was before"):
+            again.run(broken, u={}, c={})
+    assert again.seconds_since(frozenset()) == pytest.approx(failure.body["seconds"])
+    assert again.asked == {failure.id}
+
+
+@transformation("test.resume")
+def resume(call: Call) -> Mapping[str, Output]:
+    """Goes on from an hour's work."""
+    call.went_on_after(3600.0)
+    return {"out": Output(b"trained", "model", "bytes")}
+
+
+def test_what_was_done_before_a_kill_was_spent_too(new_recorder: NewRecorder) -> None:
+    """The run says so beside its outputs, which are the same whether it was killed or not."""
+    first = new_recorder()
+    done = first.run(resume, u={}, c={})
+    assert 3600.0 <= done.seconds < 3601.0
+    read = new_recorder().run(resume, u={}, c={})
+    assert (read.reused, read.seconds) == (True, done.seconds)
+    assert first.replay(first.store.get(done.entry)).identical
+    assert first.seconds_since(frozenset()) == pytest.approx(done.seconds, abs=1e-3)
+
+
+def lasted(entry: str, began: int, ended: int, *, earlier_s: float = 0.0) -> Recorded:
+    """A run between two seconds of a minute."""
+    at = f"2026-11-28T08:00:{ended:02}.000Z"
+    return Recorded("any", entry, {}, False, ended - began + earlier_s, at, earlier_s)
+
+
+def test_what_runs_side_by_side_is_spent_once() -> None:
+    """A budget is of the clock: here 0 to 10 s and 20 to 30, and an hour before a kill."""
+    runs = [
+        lasted("b", 2, 8),
+        lasted("a", 0, 6),
+        lasted("c", 6, 10),
+        lasted("d", 20, 30, earlier_s=3600.0),
+    ]
+    assert seconds_of(runs) == pytest.approx(3620.0)
+    assert seconds_of([*runs, *runs]) == pytest.approx(3620.0), "asked for more than once"
+    failed = Failed("e", 5.0, "2026-11-28T08:00:35.000Z")
+    assert seconds_of([*runs, failed]) == pytest.approx(3625.0)
+    assert seconds_of([]) == 0.0
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from time import sleep
 from types import SimpleNamespace
 
 import pytest
@@ -457,12 +458,24 @@ ATTEMPTS: list[str] = []
 def quantize(call: Call) -> Mapping[str, Output]:
     """An operator without a quantized kernel."""
     ATTEMPTS.append("quantize")
+    sleep(0.02)
     raise EngineError("no int8 kernel for Erf")
 
 
 def make(name: str, maker: Maker) -> Build:
     maker.recorder.run(quantize, u={}, c={})
     raise AssertionError("it cannot be made")
+
+
+def test_a_candidate_that_cannot_be_made_is_paid_for_from_the_budget(
+    new_recorder: NewRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also by the next search, which is only told of it."""
+    monkeypatch.setattr(searching, "make_build", make)
+    for _ in range(2):
+        trials = trials_of(new_recorder(), {"bf16": Tried("bf16", forecast("bf16"))})
+        trials.search.tell(trials.round(trials.search.ask()))
+        assert trials.search.spent_s >= 0.02
 
 
 def only_one(new_recorder: NewRecorder, *, fresh: bool = False) -> Tried:

@@ -99,6 +99,7 @@ def student(call: Call) -> Mapping[str, Output]:
         device=call.c["device"],
         on_progress=_Told(call.progress, time.monotonic),
     )
+    call.went_on_after(result.earlier_s)
     record = {
         "layers": result.layers,
         "feed_forward": result.feed_forward,
