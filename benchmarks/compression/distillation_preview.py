@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.compression.sources import source_digest
+from benchmarks.compression.sources import code_digest
 from benchmarks.compression.student_worlds import open_world, write_whole
 from benchmarks.compression.students_held import (
     Pilots,
@@ -93,7 +93,7 @@ def distillation_preview(*, quick: bool) -> tuple[Mapping[str, Target], dict[str
 
 def _said(student: Student, pilots: Pilots, *, known: Trained | None) -> Said:
     """The forecast that stands in the student's file, written now where there is none."""
-    of = digest([pilots.of, jsonable(RECORDED), source_digest(*_FORECAST)])
+    of = digest([pilots.of, jsonable(RECORDED), code_digest(*_FORECAST)])
     path = KEEP / f"{student.name}.forecast.json"
     body = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     if body.get("of") != of:

@@ -67,7 +67,7 @@ def test_luck_is_what_text_and_run_do_not_explain() -> None:
     hard = rng.uniform(0.5, 2.0, 400)
     same = np.outer([0.3, 0.2], hard)
     noisy = same * (1 + 0.5 * rng.standard_normal(same.shape))
-    assert standard_errors(same) == pytest.approx(0.02 * same.mean(axis=1))
+    assert standard_errors(same) == pytest.approx(0.05 * same.mean(axis=1))
     found, expected = standard_errors(noisy), 0.25 * same.std(axis=1)
     assert (found > 2 * standard_errors(same)).all() or (found >= expected / 20).all()
 
