@@ -5,7 +5,7 @@
 - ``reported``: workloads that no search had seen when they were written down, 100 seeds of noise
   each; the product's search, one choice after the other, and at random;
 - ``developed``: the same on the workloads that the search was made with;
-- ``killed``: a search whose process is sent SIGKILL at random times;
+- ``killed``: a search whose process is sent SIGKILL at random times, up to ten times;
 - ``equal``: variants that are all the same.
 
 The table was recorded once by ``benchmarks.search.record``.

@@ -2,7 +2,8 @@
 
 ``python -m benchmarks.search.kill DIR WORKLOAD SEED`` is one process of it: every trial is a run of
 the product's own recorder, in a real ledger, as the trials of ``optimize`` are. It is sent SIGKILL
-at a random time, drawn evenly over what a whole search takes, starting up included.
+at a random time after it began to search, drawn evenly over a quarter of what a whole search takes,
+so that most searches are killed several times.
 """
 
 from __future__ import annotations
@@ -64,22 +65,21 @@ def killed_until_done(workload: str, seed: int, *, most: int = 10) -> Survived:
     rng = random.Random(seed)
     with tempfile.TemporaryDirectory() as name:
         whole, there = Path(name) / "whole", Path(name) / "killed"
+        process = _searching(whole, workload, seed)
         began = time.monotonic()
-        expected, _ = _process(whole, workload, seed).communicate()
-        lasts_s = time.monotonic() - began
+        expected, _ = process.communicate()
+        quarter_s = (time.monotonic() - began) / 4
         kills, said = 0, ""
         while not said:
-            process = _process(there, workload, seed)
-            if kills < most:
-                try:
-                    said, _ = process.communicate(timeout=rng.uniform(0, lasts_s))
-                except subprocess.TimeoutExpired:
-                    process.kill()  # SIGKILL
-                    process.communicate()
-                    kills += 1
-            else:
-                said, _ = process.communicate()
+            process = _searching(there, workload, seed)
+            limit_s = rng.uniform(0, quarter_s) if kills < most else None
+            try:
+                said, _ = process.communicate(timeout=limit_s)
                 assert process.returncode == 0, "a search that nobody killed must end"
+            except subprocess.TimeoutExpired:
+                process.kill()  # SIGKILL
+                process.communicate()
+                kills += 1
         whole_runs, runs = (Counter(_recorded(at)) for at in (whole, there))
         begun = Counter((there / "begun").read_text(encoding="utf-8").split())
     cut_off = sum(begun.values()) - sum(runs.values())
@@ -89,9 +89,15 @@ def killed_until_done(workload: str, seed: int, *, most: int = 10) -> Survived:
     return Survived(kills, cut_off, said == expected, repeated, lost)
 
 
-def _process(there: Path, workload: str, seed: int) -> subprocess.Popen[str]:
+def _searching(there: Path, workload: str, seed: int) -> subprocess.Popen[str]:
+    """A process that has begun to search."""
+    ready = there / "ready"
+    ready.unlink(missing_ok=True)
     command = [sys.executable, "-m", "benchmarks.search.kill", str(there), workload, str(seed)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    while not ready.exists() and process.poll() is None:
+        time.sleep(0.005)
+    return process
 
 
 def _recorded(there: Path) -> list[str]:
@@ -105,6 +111,7 @@ def _run(there: Path, workload: str, seed: int) -> str:
     there.mkdir(exist_ok=True)
     with Store.open(there / "store", create=True) as store:
         recorder = Recorder(store, _ENDPOINT, "nobody", digest("one machine"), seed, there)
+        (there / "ready").touch()
 
         def measure(asked: Asked[Caches]) -> Told[Caches]:
             told = world.measure(asked)

@@ -1,8 +1,8 @@
 """Tries everything, once: every arm of every workload by the simulator. Writes ``table/``.
 
-``.venv/bin/python -m benchmarks.search.record [--traces DIR] [WORKLOAD ...]``: about half a minute
-of one core for each. Three take arrivals or keys from public traces (Azure's of 2023 and a web
-shop's of cache2k).
+``.venv/bin/python -m benchmarks.search.record [--traces DIR] [WORKLOAD ...]``: half a minute of one
+core for each. Three take arrivals or keys from public traces (Azure's of 2023 and a web shop's of
+cache2k).
 
 Beside every arm it records what ``optimize`` comes to for a build, without a cache and with the
 best: its own ``choose`` under its own grid, with how many arms that simulated.
