@@ -91,12 +91,12 @@ def forecast_student(job: Job, baseline: Baseline, name: str) -> StudentForecast
     if job.behaviour.postprocess is not None:
         return "pilots do not know what postprocess makes of a student's answers"
     maker = Maker.of(job)
-    recipe = on_this_machine(maker, STUDENTS[name])
+    device, recipe = on_this_machine(maker, STUDENTS[name])
     recipe = replace(recipe, max_texts=min(recipe.max_texts, len(_learnt(job))))
     plan = plan_pilots(recipe, teacher_layers=_layers(job), evaluation_texts=_texts(job, data))
     if plan is None:
         return "a tenth of its training is too little for pilots"
-    done = _piloted(job, maker, baseline, name, plan)
+    done = _piloted(job, maker, baseline, name, plan, device)
     found = parse(job.store.read(done.outputs["pilots"]))
     figures = Piloted.from_json(recipe, plan, found, items=len(data.queries))
     draws = figures.forecasts(RECORDED, np.random.default_rng(job.recorder.seed))
@@ -127,7 +127,9 @@ def forecast_student(job: Job, baseline: Baseline, name: str) -> StudentForecast
     )
 
 
-def _piloted(job: Job, maker: Maker, baseline: Baseline, name: str, plan: PilotPlan) -> Recorded:
+def _piloted(
+    job: Job, maker: Maker, baseline: Baseline, name: str, plan: PilotPlan, device: str
+) -> Recorded:
     admit(job.recorder, "train", job.inputs.versions, now=datetime.now(UTC))
     most = max(plan.texts, plan.start.bridge_texts)
     texts = maker.json_artifact(
@@ -147,6 +149,7 @@ def _piloted(job: Job, maker: Maker, baseline: Baseline, name: str, plan: PilotP
             "build": baseline.build,
             "behaviour": job.behaviour,
             "encoder": job.source.encoder,
+            "device": device,
         },
         detail=name,
     )

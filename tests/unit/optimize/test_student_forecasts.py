@@ -12,10 +12,12 @@ import pytest
 
 from headgate.config import load_config
 from headgate.distillation import Advice, Recipe
+from headgate.errors import HeadgateError
 from headgate.ledger import Store
 from headgate.objects import Action, parse
 from headgate.optimize import student_forecasts
 from headgate.optimize.job import Job, open_job
+from headgate.optimize.making import students
 from headgate.optimize.making.pilots import sampled_part
 from headgate.optimize.progress import Silent
 from headgate.optimize.stages import Baseline, measure_baseline
@@ -104,6 +106,20 @@ def test_pilots_are_run_once(measured: tuple[Job, Baseline]) -> None:
     assert isinstance(second, StudentForecast)
     assert second.run.reused
     assert first.detail == second.detail
+
+
+def test_pilots_are_trained_where_the_student_will_be(
+    measured: tuple[Job, Baseline], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the time of a processor would be forecast for a training on a GPU."""
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is one, and it would be trained")
+    monkeypatch.setattr(students, "_device", lambda _: "cuda")
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: False)
+    with pytest.raises(HeadgateError, match="cuda"):
+        forecast_student(*measured, "half")
 
 
 @pytest.mark.parametrize(

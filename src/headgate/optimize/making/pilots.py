@@ -68,11 +68,11 @@ class PilotRuns:
 class StudentEngine:
     """A transformers encoder in its directory, as an engine: token ids in, unit vectors out."""
 
-    def __init__(self, directory: Path, *, bf16: bool, threads: int) -> None:
+    def __init__(self, directory: Path, *, bf16: bool, threads: int, device: str) -> None:
         from headgate.distillation.encoder import load_encoder
 
-        self._model: torch.nn.Module = load_encoder(directory)
-        self._bf16, self._threads = bf16, threads
+        self._model: torch.nn.Module = load_encoder(directory).to(device)
+        self._bf16, self._threads, self._device = bf16, threads, device
 
     def run(self, tensors: Tensors) -> NDArray[np.generic]:
         import torch
@@ -80,10 +80,12 @@ class StudentEngine:
         from headgate.distillation.encoder import pooled
 
         torch.set_num_threads(self._threads)
-        ids, mask = (torch.from_numpy(tensors[n]) for n in ("input_ids", "attention_mask"))
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=self._bf16):
+        ids, mask = (
+            torch.from_numpy(tensors[n]).to(self._device) for n in ("input_ids", "attention_mask")
+        )
+        with torch.no_grad(), torch.autocast(self._device, torch.bfloat16, enabled=self._bf16):
             hidden = self._model(input_ids=ids, attention_mask=mask).last_hidden_state
-        outputs: NDArray[np.generic] = pooled(hidden.float(), mask).numpy()
+        outputs: NDArray[np.generic] = pooled(hidden.float(), mask).cpu().numpy()
         return outputs
 
     def close(self) -> None:
@@ -101,6 +103,7 @@ def run_pilots(
     codec: Codec,
     seed: int,
     work_dir: Path,
+    device: str = "cpu",
     on_run: Callable[[int], None] = lambda run: None,
 ) -> PilotRuns:
     """Trains the pilots of ``plan`` one after another and measures the loss of each.
@@ -122,12 +125,13 @@ def run_pilots(
             work_dir / f"run{i}",
             recipe=recipe,
             seed=seed,
+            device=device,
             resumable=False,
         )
         student = as_encoder(from_dir, done.state, work_dir / f"student{i}")
         if i == 0:
             from_dir = student
-        answerer = student_answerer(student, codec, recipe)
+        answerer = student_answerer(student, codec, recipe, device=device)
         began_s = time.perf_counter()
         answers = answerer.answer(validation).astype(np.float32)
         device_s += done.device_s + time.perf_counter() - began_s
@@ -135,9 +139,11 @@ def run_pilots(
     return PilotRuns(np.array(losses, dtype=np.float64), student, device_s)
 
 
-def student_answerer(directory: Path, codec: Codec, recipe: Recipe) -> Answerer:
+def student_answerer(
+    directory: Path, codec: Codec, recipe: Recipe, *, device: str = "cpu"
+) -> Answerer:
     """The student in ``directory``, computing as it was trained."""
-    engine = StudentEngine(directory, bf16=recipe.bf16, threads=recipe.threads)
+    engine = StudentEngine(directory, bf16=recipe.bf16, threads=recipe.threads, device=device)
     return Answerer(engine, codec, truncate=True)
 
 
@@ -208,12 +214,13 @@ def pilots(call: Call) -> Mapping[str, Output]:
         codec=codec,
         seed=call.seed,
         work_dir=call.work_dir,
+        device=call.c["device"],
         on_run=lambda run: call.progress(
             run / (1 + len(plan.runs)),
             f"pilot {run} of {len(plan.runs)}" if run else "the start of all pilots",
         ),
     )
-    answerer = student_answerer(runs.directory, codec, plan.runs[-1])
+    answerer = student_answerer(runs.directory, codec, plan.runs[-1], device=call.c["device"])
     began_s = time.perf_counter()
     answers = [
         answerer.answer([texts[i] for i in of]).astype(np.float32)

@@ -144,8 +144,7 @@ def trained_student(maker: Maker, name: str, recipe: Recipe | None = None) -> Bu
     Raises ``MissingExtra``, ``EngineError``, ``InputError``, or ``Fault`` where disk or memory run
     out.
     """
-    device = _device(maker)
-    recipe = on_this_machine(maker, recipe or STUDENTS[name], device=device)
+    device, recipe = on_this_machine(maker, recipe or STUDENTS[name])
     teacher = _teacher(maker)
     parts = _texts(maker, recipe)
     u = dict(maker.source.encoder)
@@ -158,8 +157,8 @@ def trained_student(maker: Maker, name: str, recipe: Recipe | None = None) -> Bu
 def untaught_student(maker: Maker, name: str, recipe: Recipe | None = None) -> Build:
     """The control of ``trained_student``: what the student would be without its teacher's answers,
     for the same steps on the same texts. Raises as that does."""
-    device = _device(maker)
-    recipe = control(on_this_machine(maker, recipe or STUDENTS[name], device=device))
+    device, recipe = on_this_machine(maker, recipe or STUDENTS[name])
+    recipe = control(recipe)
     parts = _texts(maker, recipe)
     u = {**maker.source.encoder, **{f"texts.{k}": texts for k, texts in enumerate(parts)}}
     return _built(maker, f"{name}_control", recipe, u, len(parts), None, device=device)
@@ -182,14 +181,15 @@ def outputs_of(maker: Maker, build: Build, items: str, *, detail: str) -> str:
     return answered.outputs["outputs.npy"]
 
 
-def on_this_machine(maker: Maker, recipe: Recipe, *, device: str = "cpu") -> Recipe:
-    """``recipe`` with what this machine's ``device`` computes with."""
+def on_this_machine(maker: Maker, recipe: Recipe) -> tuple[str, Recipe]:
+    """The device that students are trained on here, and ``recipe`` with what that computes with."""
+    device = _device(maker)
     fast_bf16 = _multiplies_bf16(maker)
     if device != "cpu":
         import torch
 
         fast_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
-    return replace(recipe, threads=maker.profile.effective_cores, bf16=fast_bf16)
+    return device, replace(recipe, threads=maker.profile.effective_cores, bf16=fast_bf16)
 
 
 def _multiplies_bf16(maker: Maker) -> bool:
