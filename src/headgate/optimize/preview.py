@@ -160,6 +160,54 @@ class _Known:
     """Previews whose forecasts of quality missed too often."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What is known of one candidate."""
+
+    name: str
+    candidate: Candidate
+    lacking: Sequence[str]
+    """Why it cannot be tried; empty where it can."""
+    pilot: PilotBuild | None
+    student: _Student | None
+    quantized: QuantizationForecast
+
+    @property
+    def made(self) -> PilotBuild | None:
+        """Its pilot, where that could be made."""
+        return None if self.pilot is None or self.pilot.build is None else self.pilot
+
+    @property
+    def looked(self) -> StudentForecast | None:
+        return None if self.student is None else self.student.forecast
+
+    @property
+    def kind(self) -> str:
+        """Whose forecast it is."""
+        return "quantization" if self.candidate.student is None else "distillation"
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether its scheme is anything to speak of."""
+        return self.candidate.scheme.quantizes or self.pilot is not None
+
+    @property
+    def meets(self) -> float | None:
+        """The chance to keep its quality contracts, where a pilot tells."""
+        if self.looked is None:
+            return self.quantized.meets
+        # What fewer bits cost the student, nobody looked at.
+        return None if self.candidate.scheme.quantizes else self.looked.meets
+
+    @property
+    def detail(self) -> Mapping[str, object]:
+        """For the forecast's entry."""
+        found: dict[str, object] = {"quantization": self.quantized} if self.is_quantized else {}
+        if self.student is not None and not self.candidate.classifies:
+            found["student"] = self.student.unknown if self.looked is None else self.looked.detail
+        return found
+
+
 def preview_endpoint(
     config_path: Path,
     *,
@@ -236,28 +284,20 @@ def preview(job: Job, baseline: Baseline, *, pilot_s: float = PILOT_S) -> Outloo
         return Outlook(())
     facts = check_onnx(job.store.path_of(job.source.build.files["model.onnx"]))
     lacking = _lacking(job, facts)
-    cheap = [
-        n
-        for n, lack in lacking.items()
-        if not lack and CANDIDATES[n].student is None and n != MENDED.name
-    ]
-    calibrate = pilot_items(
-        min(len(job.inputs.calibrate), CALIBRATION_ITEMS),
-        schemes=sum(CANDIDATES[name].scheme.needs_calibration for name in cheap),
-        item_s=_calibrating_s(job, baseline),
-    )
-    pilots = {pilot.name: pilot for pilot in make_pilots(job, cheap, calibrate=calibrate)}
-    answers: dict[str, PilotQuality] = {}
-    able = sum(pilot.build is not None for pilot in pilots.values())
-    pilot_s = min(pilot_s, _ANSWERING_S / max(able, 1))
-    for name, pilot in pilots.items():
-        try:
-            if pilot.build is not None:
-                answers[name] = _answered(job, baseline, pilot.build, pilot_s)
-        except CANNOT_BE_MADE as error:  # one candidate that does not run must not cost the others
-            pilots[name] = replace(pilot, build=None, failed=error.what.splitlines()[0])
+    able = [name for name, lack in lacking.items() if not lack]
+    known = _measured(job, baseline, facts, able, pilot_s)
+    forecasts = tuple(_forecast(known, _seen(known, *each)) for each in lacking.items())
+    return Outlook(forecasts, known.speed)
+
+
+def _measured(
+    job: Job, baseline: Baseline, facts: ModelFacts, able: Sequence[str], pilot_s: float
+) -> _Known:
+    """Runs the pilots of the candidates that are ``able`` to be tried."""
+    pilots, answers = _pilots(job, baseline, able, pilot_s)
     made = {name: pilot.build for name, pilot in pilots.items() if pilot.build is not None}
-    known = _Known(
+    students = [CANDIDATES[name].student or "" for name in able]
+    return _Known(
         job=job,
         baseline=baseline,
         facts=facts,
@@ -271,15 +311,7 @@ def preview(job: Job, baseline: Baseline, *, pilot_s: float = PILOT_S) -> Outloo
             "code": code_digest(pilots_of.__name__, students_of.__name__),
         },
         pilots=pilots,
-        students=_students(
-            job,
-            baseline,
-            [
-                CANDIDATES[name].student or ""
-                for name, lack in lacking.items()
-                if not lack and CANDIDATES[name].student in STUDENTS
-            ],
-        ),
+        students=_students(job, baseline, [name for name in students if name in STUDENTS]),
         answers=answers,
         speed=pilot_blocks(job, baseline.build, [*made.values()]) if made else {},
         distrusted=frozenset(
@@ -288,8 +320,30 @@ def preview(job: Job, baseline: Baseline, *, pilot_s: float = PILOT_S) -> Outloo
             if score.about == "quality" and score.trusted is False
         ),
     )
-    forecasts = tuple(_look_at(known, name, lack) for name, lack in lacking.items())
-    return Outlook(forecasts, known.speed)
+
+
+def _pilots(
+    job: Job, baseline: Baseline, able: Sequence[str], pilot_s: float
+) -> tuple[Mapping[str, PilotBuild], Mapping[str, PilotQuality]]:
+    """Of what takes no training and no repair: made small, and what those answered that could
+    be."""
+    cheap = [name for name in able if CANDIDATES[name].student is None and name != MENDED.name]
+    calibrate = pilot_items(
+        min(len(job.inputs.calibrate), CALIBRATION_ITEMS),
+        schemes=sum(CANDIDATES[name].scheme.needs_calibration for name in cheap),
+        item_s=_calibrating_s(job, baseline),
+    )
+    pilots = {pilot.name: pilot for pilot in make_pilots(job, cheap, calibrate=calibrate)}
+    answers: dict[str, PilotQuality] = {}
+    made = sum(pilot.build is not None for pilot in pilots.values())
+    pilot_s = min(pilot_s, _ANSWERING_S / max(made, 1))
+    for name, pilot in pilots.items():
+        try:
+            if pilot.build is not None:
+                answers[name] = _answered(job, baseline, pilot.build, pilot_s)
+        except CANNOT_BE_MADE as error:  # one candidate that does not run must not cost the others
+            pilots[name] = replace(pilot, build=None, failed=error.what.splitlines()[0])
+    return pilots, answers
 
 
 def _lacking(job: Job, facts: ModelFacts) -> Mapping[str, Sequence[str]]:
@@ -316,61 +370,69 @@ def _memory(job: Job, made: Mapping[str, Build]) -> Mapping[str, int]:
     return peaks
 
 
-def _look_at(known: _Known, name: str, lacking: Sequence[str]) -> Forecast:
-    candidate = CANDIDATES[name]
-    pilot = known.pilots.get(name)
+def _seen(known: _Known, name: str, lacking: Sequence[str]) -> _Seen:
+    """What of ``known`` is of one candidate; ``lacking`` is what it lacks before any pilot."""
+    candidate, pilot = CANDIDATES[name], known.pilots.get(name)
     if pilot is not None and pilot.build is None:
         lacking = [pilot.failed]
     student = None if lacking else known.students.get(candidate.student or "")
     if student is not None and student.failed:
         lacking = [student.failed]
     quantized = _quantized(known, candidate.scheme, pilot)
-    expected = _said(quantized) if candidate.scheme.quantizes or pilot is not None else []
-    detail: dict[str, object] = {"quantization": quantized} if expected else {}
-    made = None if pilot is None or pilot.build is None else pilot
-    looked = None if student is None else student.forecast
-    meets = quantized.meets if looked is None else looked.meets
-    if looked is not None and candidate.scheme.quantizes:
-        meets = None  # what fewer bits cost the student, nobody looked at
+    return _Seen(name, candidate, lacking, pilot, student, quantized)
+
+
+def _forecast(known: _Known, seen: _Seen) -> Forecast:
+    """What is expected of one candidate, as an entry of the ledger."""
+    made, looked, quantized = seen.made, seen.looked, seen.quantized
+    skip, warnings = _decided(known, seen)
     training_s = None if looked is None else looked.training_s.value
-    if candidate.classifies:
-        expected.append(_HEAD_EXPECTED[candidate.cascade])
-    elif student is not None:
-        expected += _said_of(student)
-        detail["student"] = student.unknown if looked is None else looked.detail
-    kind = "quantization" if candidate.student is None else "distillation"
-    hopeless = _hopeless(quantized) or (looked.hopeless if looked else "")
-    warnings = quantized.warnings
-    if hopeless and kind in known.distrusted:
-        # What it rules out is never measured, so it could not win back its trust either.
-        warnings += (f"forecasts of its quality are not to be trusted; this one says: {hopeless}",)
-        hopeless = ""
-    if hopeless and name == INT8_STATIC.name and known.job.inputs.holdout is not None:
-        warnings += (f"measured all the same, since it may be mended; {hopeless}",)
-        hopeless = ""
-    skip = "; ".join(lacking) or _no_smaller(known, candidate, quantized) or hopeless
     found = Forecast(
-        name=name,
+        name=seen.name,
         skip=skip,
-        expected="" if skip else ", ".join(expected),
+        expected="" if skip else ", ".join(_expected(seen)),
         warnings=warnings,
         entry="",
-        preview=kind,
+        preview=seen.kind,
         figures=_figures(known.job, quantized)
         if made is not None
-        else _student_figures(looked, candidate.scheme),
+        else _student_figures(looked, seen.candidate.scheme),
         p50_s=quantized.p50_s,
         per_s=quantized.per_s,
-        meets=meets,
+        meets=seen.meets,
         n_required=quantized.n_required,
         making_s=training_s if made is None else _making_s(known, made),
         scoring_s=None
         if training_s is None and made is None
         else _scoring_s(known, made, quantized),
-        advice=_advice(skip, meets, looked, possible=not lacking),
-        calibrated=made is not None and candidate.scheme.needs_calibration,
+        advice=_advice(skip, seen.meets, looked, possible=not seen.lacking),
+        calibrated=made is not None and seen.candidate.scheme.needs_calibration,
     )
-    return replace(found, entry=keep_forecast(known.job.store, found, of=known.of, detail=detail))
+    kept = keep_forecast(known.job.store, found, of=known.of, detail=seen.detail)
+    return replace(found, entry=kept)
+
+
+def _decided(known: _Known, seen: _Seen) -> tuple[str, tuple[str, ...]]:
+    """Why it is not tried, empty where it is; and what to beware of."""
+    looked, warnings = seen.looked, seen.quantized.warnings
+    hopeless = _hopeless(seen.quantized) or (looked.hopeless if looked else "")
+    if hopeless and seen.kind in known.distrusted:
+        # What it rules out is never measured, so it could not win back its trust either.
+        warnings += (f"forecasts of its quality are not to be trusted; this one says: {hopeless}",)
+        hopeless = ""
+    if hopeless and seen.name == INT8_STATIC.name and known.job.inputs.holdout is not None:
+        warnings += (f"measured all the same, since it may be mended; {hopeless}",)
+        hopeless = ""
+    none_smaller = _no_smaller(known, seen.candidate, seen.quantized)
+    return "; ".join(seen.lacking) or none_smaller or hopeless, warnings
+
+
+def _expected(seen: _Seen) -> list[str]:
+    """In words."""
+    said = _said(seen.quantized) if seen.is_quantized else []
+    if seen.candidate.classifies:
+        return [*said, _HEAD_EXPECTED[seen.candidate.cascade]]
+    return [*said, *(_said_of(seen.student) if seen.student is not None else [])]
 
 
 def _quantized(known: _Known, scheme: Scheme, pilot: PilotBuild | None) -> QuantizationForecast:
