@@ -140,7 +140,7 @@ def answers(call: Call) -> Mapping[str, Output]:
     return {"answers": Output(canonical(jsonable(body)), "samples", "json {strata, samples}")}
 
 
-@transformation("pilot.memory", measures=True, also=("headgate.server.footprint",))
+@transformation("pilot.memory", measures=True, also=("headgate.optimize.footprint",))
 def memory(call: Call) -> Mapping[str, Output]:
     """The peak of a process that loads a build and answers a large batch."""
     call.progress(0.0, str(call.c["build"]["name"]))
@@ -153,7 +153,7 @@ def memory(call: Call) -> Mapping[str, Output]:
     }
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "headgate.server.footprint"],
+            [sys.executable, "-m", "headgate.optimize.footprint"],
             input=json.dumps(asked) + "\n",
             capture_output=True,
             text=True,

@@ -1,8 +1,9 @@
 """The memory of a process that serves one build: loads it, answers one large batch, tells its peak.
 
 Runs in a process of its own (``python -m``), since a peak cannot be taken back: a line of JSON on
-stdin says what to load, a line on stdout what it took. A pilot starts it as it starts servers, by
-their command: it is a server but for its socket, and has loaded what one has.
+stdin says what to load, a line on stdout what it took. It is a server but for its socket: it has
+loaded what one has, but for the server's own modules, which are above this layer and take 0.4 MiB
+of more than a hundred.
 """
 
 from __future__ import annotations
@@ -17,8 +18,7 @@ import httptools  # noqa: F401  # what a server has loaded is part of its memory
 import uvicorn  # noqa: F401
 import uvloop  # noqa: F401
 
-import headgate.runtime.live
-import headgate.server.serve  # noqa: F401
+import headgate.runtime.live  # noqa: F401
 from headgate.engines.peak import peak_bytes
 from headgate.ledger import Store
 from headgate.optimize.measure import Behaviour, open_answerer
