@@ -188,8 +188,10 @@ class _Seen:
 
     @property
     def is_quantized(self) -> bool:
-        """Whether its scheme is anything to speak of."""
-        return self.candidate.scheme.quantizes or self.pilot is not None
+        """Whether anything is known of the model in its scheme; of a student in it nothing is."""
+        return self.pilot is not None or (
+            self.candidate.scheme.quantizes and self.candidate.student is None
+        )
 
     @property
     def meets(self) -> float | None:
