@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from benchmarks.compression.distillation_preview import STUDENTS, _targets
+from benchmarks.compression.distillation_preview import STUDENTS, _pairs, _targets
 
 
-def row(value: float, lost: float, *, half: float = 0.02, before: bool = True) -> dict[str, object]:
+def row(
+    value: float, lost: float, *, half: float = 0.02, before: bool = True, layers: int = 3
+) -> dict[str, object]:
     return {
+        "layers": layers,
         "metric": "recall@10",
         "value": value,
         "low": value - half,
@@ -32,7 +35,19 @@ def test_intervals_widths_and_the_better_of_two_are_counted() -> None:
     assert values["intervals that hold the truth, share"] == 2 / 3
     assert abs(values["width of the interval, margins, median"] - 2.0) < 1e-9
     assert values["the better of two named right, share"] == 1 / 3
-    assert values["pilots' processor seconds by the training's, median"] == 0.09
+    assert values["pilots' processor seconds by the training's, of any student"] == 0.09
+
+
+def test_what_layers_alone_would_say_stands_beside() -> None:
+    """Of three pairs one has as many layers; in the others more layers lost less once."""
+    rows = [row(0.02, 0.03, layers=2), row(0.05, 0.04, layers=2), row(0.10, 0.035, layers=4)]
+    assert _pairs(rows) == {
+        "pairs with as many layers": 1,
+        "of these named right": 1,
+        "pairs with other layers": 2,
+        "of those named right": 1,
+        "of those the one with more layers is the better": 1,
+    }
 
 
 def test_the_twelve_differ_and_none_of_them_is_in_the_history() -> None:
