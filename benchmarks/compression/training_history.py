@@ -1,9 +1,9 @@
-"""What became of six trainings that had pilots: the figures of ``distillation/history.py``.
+"""What became of ten trainings that had pilots: the figures of ``distillation/history.py``.
 
 ``python -m benchmarks.compression.training_history`` pilots and trains them, in texts that share
 nothing with the data on which the preview is judged (``distillation_preview``), and prints a line
 for each: how far its loss fell beyond its pilots' start, and what that cost of each metric beside
-what the way to the pilot says. About a quarter of an hour of one core; what is done is kept.
+what the way to the pilot says. About half an hour of one core; what is done is kept.
 """
 
 from __future__ import annotations
@@ -36,6 +36,10 @@ STUDENTS = (
     ("models", _in_larger_batches(5, 200, 4000, 600, 115)),
     ("science", _in_larger_batches(4, 200, 4000, 600, 104)),
     ("models", _in_larger_batches(1, 400, 2500, 600, 111)),
+    ("models", Student.of(3, 500, 4000, 600, 113)),
+    ("science", Student.of(2, 500, 3000, 600, 102)),
+    ("models", Student.of(4, 500, 6000, 300, 114)),
+    ("science", Student.of(2, 800, 2000, 300, 105)),
 )
 """World and student; recipes and seeds are none of those that are judged."""
 
