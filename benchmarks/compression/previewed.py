@@ -1,6 +1,7 @@
 """Endpoints whose candidates are forecast: encoders on Python's documentation, digits, banking.
 
-Each is a directory with its headgate.yaml, made once under ``benchmarks/.compression/preview``.
+Each is a directory with its headgate.yaml under ``benchmarks/.compression/preview``, made again,
+empty but for its files, once the code that makes it is another.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.compression.subjects import ROOT, minilm
+from benchmarks.compression.subjects import ROOT, made, minilm
 from headgate.distillation import layers_for
+from headgate.optimize.code import code_digest
 
-__all__ = ["SUBJECTS", "endpoint"]
+__all__ = ["SUBJECTS", "endpoint", "is_there"]
 
 _SCHEMES = (
     "bf16, int8_dynamic, int8_static, int8_bf16, int8_static_qdq, int8_weights, int4_weights, "
@@ -38,18 +40,27 @@ contracts:
   {metric}: {{not_below_current_by: 0.02, why: "a benchmark's margin", on_breach: rollback}}
 """
 
+_HERE = "benchmarks.compression.previewed"
+
 Numbers = NDArray[np.float32]
 
 
 def endpoint(name: str) -> Path:
     """The directory of the subject ``name``, made if need be."""
-    here = ROOT / "preview" / name
-    if not (here / "headgate.yaml").exists():
-        here.mkdir(parents=True, exist_ok=True)
+
+    def make(here: Path) -> None:
+        here.mkdir()
         task, model, metric = SUBJECTS[name](here)
         text = _YAML.format(name=name, task=task, model=model, metric=metric, schemes=_SCHEMES)
         (here / "headgate.yaml").write_text(text, encoding="utf-8")
-    return here
+
+    # With ``headgate``, what this imports of it counts too.
+    return made(ROOT / "preview" / name, code_digest(_HERE, "headgate"), make)
+
+
+def is_there(name: str) -> bool:
+    """Whether what the subject ``name`` is made of is on this machine."""
+    return SUBJECTS[name] is not _banking or (_banking77() / "train.csv").exists()
 
 
 def _python_help(layers: int) -> Callable[[Path], tuple[str, str, str]]:
@@ -269,7 +280,7 @@ SUBJECTS: Mapping[str, Callable[[Path], tuple[str, str, str]]] = {
     "digits-conv": _trained(_convolutional, seed=2),
     "digits-encoder": _trained(_encoder, seed=4),
     "digits-sklearn": _sklearn,
-    **({"banking": _banking} if (_banking77() / "train.csv").exists() else {}),
+    "banking": _banking,
     "minilm-2-layers": _python_help(2),
     "minilm-3-layers": _python_help(3),
     "minilm-4-layers": _python_help(4),

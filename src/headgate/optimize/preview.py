@@ -62,6 +62,7 @@ from headgate.quantization import (
     forecast,
 )
 from headgate.quantization.preview import (
+    CALIBRATING_S,
     FEW_ITEMS,
     Pilot,
     QualityForecast,
@@ -275,28 +276,39 @@ def _mean(values: Sequence[float | None]) -> float:
     return sum(known) / len(known) if known else float("nan")
 
 
-def preview(job: Job, baseline: Baseline, *, pilot_s: float = PILOT_S) -> Outlook:
+def preview(
+    job: Job,
+    baseline: Baseline,
+    *,
+    pilot_s: float = PILOT_S,
+    calibrating_s: float = CALIBRATING_S,
+) -> Outlook:
     """A forecast for each candidate that the endpoint names.
 
     ``pilot_s``: of the baseline's time, what a pilot may look at more than the least, with few
-    others beside it. None of a server that is not ours: there is nothing that a candidate could be
-    made of.
+    others beside it. ``calibrating_s``: that calibrating all pilots in full may take longer than on
+    few items. None of a server that is not ours: no candidate could be made of it.
     """
     if baseline.build.foreign:
         return Outlook(())
     facts = check_onnx(job.store.path_of(job.source.build.files["model.onnx"]))
     lacking = _lacking(job, facts)
     able = [name for name, lack in lacking.items() if not lack]
-    known = _measured(job, baseline, facts, able, pilot_s)
+    known = _measured(job, baseline, facts, able, pilot_s, calibrating_s)
     forecasts = tuple(_forecast(known, _seen(known, *each)) for each in lacking.items())
     return Outlook(forecasts, known.speed)
 
 
 def _measured(
-    job: Job, baseline: Baseline, facts: ModelFacts, able: Sequence[str], pilot_s: float
+    job: Job,
+    baseline: Baseline,
+    facts: ModelFacts,
+    able: Sequence[str],
+    pilot_s: float,
+    calibrating_s: float,
 ) -> _Known:
     """Runs the pilots of the candidates that are ``able`` to be tried."""
-    pilots, answers = _pilots(job, baseline, able, pilot_s)
+    pilots, answers = _pilots(job, baseline, able, pilot_s, calibrating_s)
     made = {name: pilot.build for name, pilot in pilots.items() if pilot.build is not None}
     students = [CANDIDATES[name].student or "" for name in able]
     return _Known(
@@ -325,7 +337,7 @@ def _measured(
 
 
 def _pilots(
-    job: Job, baseline: Baseline, able: Sequence[str], pilot_s: float
+    job: Job, baseline: Baseline, able: Sequence[str], pilot_s: float, calibrating_s: float
 ) -> tuple[Mapping[str, PilotBuild], Mapping[str, PilotQuality]]:
     """Of what takes no training and no repair: made small, and what those answered that could
     be."""
@@ -334,6 +346,7 @@ def _pilots(
         min(len(job.inputs.calibrate), CALIBRATION_ITEMS),
         schemes=sum(CANDIDATES[name].scheme.needs_calibration for name in cheap),
         item_s=_calibrating_s(job, baseline),
+        within_s=calibrating_s,
     )
     pilots = {pilot.name: pilot for pilot in make_pilots(job, cheap, calibrate=calibrate)}
     answers: dict[str, PilotQuality] = {}

@@ -22,6 +22,7 @@ from headgate.theory.significance import required_n_paired_mean
 from headgate.theory.strata import Stratum, stratified
 
 __all__ = [
+    "CALIBRATING_S",
     "FEW_ITEMS",
     "Pilot",
     "QualityForecast",
@@ -47,7 +48,7 @@ _SHIFT_OF_FEW = 0.005
 """Of the range of a metric: standard deviation of what calibrating on few changes of its mean."""
 _WEIGHED_APART = 0.05
 """Share by which the peaks of two processes that serve builds of one size differ."""
-_CALIBRATING_S = 15.0
+CALIBRATING_S = 15.0
 """Of the minute that a preview may take: that calibrating in full may take longer than on a few."""
 
 
@@ -205,10 +206,12 @@ def forecast(
     )
 
 
-def pilot_items(available: int, *, schemes: int, item_s: float) -> int:
+def pilot_items(
+    available: int, *, schemes: int, item_s: float, within_s: float = CALIBRATING_S
+) -> int:
     """How many of ``available`` items the pilots of so many calibrated ``schemes`` are made with.
 
-    All, as the real build will be, where the rest takes no longer than the budget: the pilot then
+    All, as the real build will be, where the rest takes no longer than ``within_s``: the pilot then
     is the real build, which need not be made again, and nothing is guessed about another. Else few.
     ``item_s``: of calibrating one scheme on one item.
 
@@ -216,7 +219,7 @@ def pilot_items(available: int, *, schemes: int, item_s: float) -> int:
     (150, 16)
     """
     more = max(available - FEW_ITEMS, 0)
-    return available if schemes * more * item_s <= _CALIBRATING_S else FEW_ITEMS
+    return available if schemes * more * item_s <= within_s else FEW_ITEMS
 
 
 def _within(value: float, share: float) -> Range:
