@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from headgate.cli.preview import _expected
 from headgate.ledger import Store
 from headgate.optimize import preview as preview_module
 from headgate.optimize.forecasts import Figure, Forecast
@@ -167,3 +168,10 @@ def test_how_much_luck_is_in_a_calibration_is_said_where_it_was_asked_for(
     found.append(found[0])
     assert "luck" not in cli("preview", ".").out, "nothing is calibrated"
     assert cli("preview", ".", "--resamples", "1").code == 2
+
+
+def test_the_guide_shows_every_column_of_what_is_expected() -> None:
+    guide = Path(__file__).parents[3] / "docs" / "guides" / "smaller-models.md"
+    columns = [str(column.header) for column in _expected(()).columns]
+    assert "throughput" in columns
+    assert columns in [line.split() for line in guide.read_text(encoding="utf-8").splitlines()]
