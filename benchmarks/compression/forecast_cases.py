@@ -11,6 +11,7 @@ same.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -218,7 +219,11 @@ def _whole(job: Job, forecast: Forecast) -> Tried:
 
 
 def _weighed(job: Job, tried: Tried) -> Tried:
-    return tried if tried.build is None else replace(tried, memory=pilot_memory(job, tried.build))
+    """With its memory; without where it cannot be weighed, and its forecast is then missed."""
+    if tried.build is not None:
+        with contextlib.suppress(HeadgateError):
+            return replace(tried, memory=pilot_memory(job, tried.build))
+    return tried
 
 
 def _timed(job: Job, baseline: Baseline, tried: Sequence[Tried]) -> list[Tried]:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
+from unittest.mock import create_autospec
 
 import numpy as np
 import pytest
 
 from benchmarks.compression import forecast_cases as module
 from benchmarks.compression.forecast_cases import Measured, measured, read, timed_again, write
+from headgate.errors import EngineError
+from headgate.optimize.pilots import pilot_memory
 from headgate.optimize.recorder import Recorded
 from tests.models import outlier_chain
 
@@ -88,6 +91,17 @@ def test_seconds_are_of_the_clock_and_of_what_was_on_record(
     runs += [run("now", 4.0, reused=False), run("now", 4.0, reused=True)]
     runs += [run("on record", 7.0, reused=True), run("on record", 7.0, reused=True)]
     assert watch.seconds() == 17.0
+
+
+def test_what_cannot_be_weighed_is_measured_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its memory is then a forecast that nothing came of."""
+
+    def ends(job: object, build: object) -> None:
+        raise EngineError("it ends", where="int8")
+
+    monkeypatch.setattr(module, "pilot_memory", create_autospec(pilot_memory, side_effect=ends))
+    tried: Any = SimpleNamespace(build="int8")
+    assert module._weighed(cast("Any", None), tried) is tried
 
 
 def test_times_are_taken_anew_and_the_rest_is_kept(found: Measured) -> None:
