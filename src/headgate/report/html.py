@@ -254,6 +254,8 @@ def _candidates(r: Report) -> str:
     )
     lead = f"<p class=lead>The search: {escape(r.search)}.</p>" if r.search else ""
     text = "<h2>What was tried</h2>" + lead + _table(head, rows)
+    if "speedup" in metrics:
+        text += f"<p class=lead>{words.IN_BATCHES}</p>"
     text += f"<ul class=reasons>{reasons}</ul>"
     first = next(
         (

@@ -112,7 +112,8 @@ def _candidates(r: Report, width: int) -> Group:
     while len(shown) > 1 and Console(width=_ANY).measure(table).maximum > width:
         shown.remove(next((m for m in _FIRST_TO_GO if m in shown), shown[-1]))
         table = _tried(r, shown)
-    reasons = [
+    reasons = [Text(words.IN_BATCHES, style="dim")] if "speedup" in shown else []
+    reasons += [
         Text(f"{c.name}: {words.with_units(c.why)}", style="dim") for c in r.candidates if c.why
     ]
     reasons += [

@@ -9,7 +9,14 @@ from __future__ import annotations
 import math
 import re
 
-__all__ = ["count", "figure", "money", "percent", "seconds", "size", "times", "with_units"]
+__all__ = ["IN_BATCHES", "count", "figure", "money", "percent", "seconds", "size", "times", "with_units"]
+
+IN_BATCHES = (
+    "Cost is of the baseline one at a time and of the others in batches; speedup is of both in "
+    "batches."
+)
+"""What stands beside two columns that need not agree: a slow build in batches may cost less than a
+fast one that is asked one at a time."""
 
 
 def _three(x: float) -> str:

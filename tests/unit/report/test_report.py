@@ -226,6 +226,21 @@ def test_what_is_no_faster_is_told_why_everywhere() -> None:
     assert "not faster" not in render_html(full_report())
 
 
+def test_a_cost_beside_a_speedup_says_what_each_is_of() -> None:
+    """On the page and where the terminal has room for both; a column that is not there needs no
+    word."""
+    report = full_report()
+    assert "speedup is of both in batches" in terminal(report)
+    assert "speedup is of both in batches" in render_html(report)
+    only_cost = [
+        dataclasses.replace(c, figures={m: f for m, f in c.figures.items() if m != "speedup"})
+        for c in report.candidates
+    ]
+    bare = dataclasses.replace(report, candidates=tuple(only_cost))
+    assert "speedup" not in terminal(bare)
+    assert "speedup" not in render_html(bare)
+
+
 def test_an_empty_report_still_says_what_to_do() -> None:
     """With every section empty there is still a decision and a next command."""
     r = full_report()
