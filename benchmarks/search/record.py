@@ -5,7 +5,8 @@ core for each. Three take arrivals or keys from public traces (Azure's of 2023 a
 cache2k).
 
 Beside every arm it records what ``optimize`` comes to for a build, without a cache and with the
-best: its own ``choose`` under its own grid, with how many arms that simulated.
+best: its own ``choose`` under its own grid, with how many arms that simulated. A table says what
+code made it.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ from pathlib import Path
 
 from benchmarks.search.builds import Build, family
 from benchmarks.search.workloads import WORKLOADS, Workload
-from headgate.objects import CacheSpec
+from headgate.objects import CacheSpec, digest, short
+from headgate.optimize.code import code_digest
 from headgate.optimize.pricing import CACHES, NO_CACHE
 from headgate.planning import BATCHING_GRID, choose
 from headgate.workload import Request
 
-__all__ = ["KINDS", "table_of"]
+__all__ = ["KINDS", "made_by", "table_of"]
 
 KINDS = (NO_CACHE, CACHES)
 _TRIALS = 3
@@ -35,6 +37,19 @@ _TRIALS = 3
 def table_of(workload: str) -> Path:
     """The file; letters and digits of its name, and no other signs."""
     return Path(__file__).with_name("table") / f"{re.sub('[^A-Za-z0-9-]+', '_', workload)}.json"
+
+
+def made_by(workload: str) -> dict[str, str]:
+    """Digests of what a table follows from: the code that chooses in virtual time, with all that it
+    reaches; what is asked, and when; what each build takes; the caches."""
+    builds = family(WORKLOADS[workload].family).candidates
+    curves = {b: [[*pair] for pair in of.curves.items()] for b, of in builds.items()}
+    return {
+        "policies": short(code_digest("headgate.planning.choice")),
+        "requests": short(code_digest("benchmarks.search.workloads", "headgate.workload.arrivals")),
+        "builds": short(digest(curves)),
+        "caches": short(digest(KINDS)),
+    }
 
 
 def _distinct(requests: Sequence[Request], value_bytes: int) -> list[CacheSpec]:
@@ -92,10 +107,15 @@ def main() -> None:
         requests = workload.requests(given.traces)
         builds = family(workload.family).candidates
         rows = [
-            f"  {json.dumps(b)}: {json.dumps(_recorded(workload, requests, builds[b]))}"
+            f"    {json.dumps(b)}: {json.dumps(_recorded(workload, requests, builds[b]))}"
             for b in builds
         ]
-        table_of(name).write_text("{\n" + ",\n".join(rows) + "\n}\n", encoding="utf-8")
+        table_of(name).write_text(
+            f'{{\n  "made_by": {json.dumps(made_by(name))},\n  "builds": {{\n'
+            + ",\n".join(rows)
+            + "\n  }\n}\n",
+            encoding="utf-8",
+        )
         print(name, flush=True)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.search.table import PLAIN, QUALITY, World
+from benchmarks.search.table import PLAIN, PLAN_S, QUALITY, World
 from headgate.optimize.entrants import Caches, arms_of, mended_of, open_search
 from headgate.planning import MENDED, Arm, Asked, Level, Told
 
@@ -28,7 +28,10 @@ class Ended:
     served: float
     """The same with what is tried of that arm last: waits, and an engine for lone requests."""
     evaluations: int
+    simulated: int
+    """Those of them that are an arm in the simulator."""
     seconds: float
+    """Of the machine."""
 
 
 def together(world: World, measure: Measure | None = None) -> Ended:
@@ -47,11 +50,10 @@ def together(world: World, measure: Measure | None = None) -> Ended:
 
 
 def one_after_the_other(world: World) -> Ended:
-    """Every build is measured wholly, the accepted one that is fastest in blocks is taken, and
-    policies are searched for that one."""
-    told = [
-        world.measure(Asked(level, b)) for b in world.named for level in (Level.PILOT, Level.FULL)
-    ]
+    """Every build that no contract forbids is measured wholly, the accepted one that is fastest in
+    blocks is taken, and policies are searched for that one."""
+    levels = (Level.PILOT, Level.FULL)
+    told = [world.measure(Asked(level, b)) for b in world.permitted for level in levels]
     measured = [t for t in told if t.asked.level is Level.FULL and t.asked.build in world.allowed]
     fastest = min(measured, key=_log, default=None)
     if fastest is None:
@@ -63,33 +65,27 @@ def one_after_the_other(world: World) -> Ended:
 
 def at_random(world: World, evaluations: int) -> Ended:
     """Arms of the grid in any order, their builds measured wholly, until as much is spent."""
-    builds = [b for b in world.named if not world.at.builds[b].ruled_out]
-    arms = [(b, c) for b in builds for c in world.at.arms[b]]
+    arms = [(b, c) for b in world.permitted for c in world.at.arms[b]]
     known: set[str] = set()
-    spent, best = 0, (math.inf, "", math.inf)
+    spent, tried, best = 0, 0, (math.inf, "", math.inf)
     for i in np.random.default_rng(world.seed).permutation(len(arms)):
         build, cost = arms[i]
         price = 1 if build in known else 1 + _whole(world, build)
         if spent + price > evaluations:
             break
         spent += price
+        tried += 1
         known.add(build)
         if build in world.allowed and math.isfinite(cost):
             best = min(best, (world.log(build, cost), build, cost))
-    seconds = sum(_whole_s(world, b) for b in known) + 2.0 * spent
-    return Ended(best[1], best[2], best[2], spent, seconds)
+    return Ended(best[1], best[2], best[2], spent, tried, _whole_s(world, known) + PLAN_S * tried)
 
 
-def everything(world: World) -> Ended:
-    """What trying all of it takes: every build wholly, and every arm of each."""
-    arms = sum(len(world.at.arms[b]) for b in world.named)
-    return Ended(
-        "",
-        math.inf,
-        math.inf,
-        sum(_whole(world, b) for b in world.named) + arms,
-        sum(_whole_s(world, b) for b in world.named) + 2.0 * arms,
-    )
+def everything(world: World, builds: Collection[str]) -> Ended:
+    """What trying all of ``builds`` takes: each wholly, and every arm of each."""
+    arms = sum(len(world.at.arms[b]) for b in builds)
+    spent = sum(_whole(world, b) for b in builds) + arms
+    return Ended("", math.inf, math.inf, spent, arms, _whole_s(world, builds) + PLAN_S * arms)
 
 
 def _whole(world: World, build: str) -> int:
@@ -98,20 +94,26 @@ def _whole(world: World, build: str) -> int:
     return 1 + repaired
 
 
-def _whole_s(world: World, build: str) -> float:
+def _whole_s(world: World, builds: Collection[str]) -> float:
+    """Of making each, judging it, and measuring its curves."""
     levels = (Level.PILOT, Level.FULL)
-    return sum(world.measure(Asked(level, build)).seconds for level in levels)
+    each_s = (world.measure(Asked(level, b)).seconds for b in builds for level in levels)
+    return sum(each_s) + world.once_s(builds, builds)
 
 
 def _ended(world: World, best: Arm[Caches] | None, told: Iterable[Told[Caches]]) -> Ended:
     trials = [*told]
+    made = {t.asked.build for t in trials if t.asked.level is Level.PILOT}
+    plans = [t.asked for t in trials if t.asked.level is Level.PLAN]
+    once_s = world.once_s(made, {a.build for a in plans})
     cost, served, _ = (math.inf, math.inf, 0) if best is None else world.at.chosen[best]
     return Ended(
         "" if best is None else best.build,
         cost,
         served,
         sum(world.evaluations(t.asked) for t in trials),
-        sum(t.seconds for t in trials),
+        sum(map(world.evaluations, plans)),
+        sum(t.seconds for t in trials) + once_s,
     )
 
 

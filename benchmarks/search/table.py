@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 
 import numpy as np
 
 from benchmarks.search.builds import ITEMS, Build, Curves, family
-from benchmarks.search.record import KINDS, table_of
+from benchmarks.search.record import KINDS, made_by, table_of
 from benchmarks.search.workloads import WORKLOADS
 from headgate.optimize.entrants import PILOT_BLOCKS, Caches, cost_of, entrant_of
 from headgate.optimize.forecasts import Figure, Forecast
@@ -27,11 +27,11 @@ from headgate.quantization import INT8_STATIC
 from headgate.quantization.repair import BUDGET
 from headgate.theory.intervals import Range, paired_binary_interval
 
-__all__ = ["PLAIN", "QUALITY", "Recorded", "World", "recorded"]
+__all__ = ["PLAIN", "PLAN_S", "QUALITY", "Recorded", "World", "recorded"]
 
 QUALITY = "recall"
 PLAIN = INT8_STATIC.name
-_SCORING_S, _PILOT_S, _BLOCKS_S, _CURVES_S, _PLAN_S = 5.0, 4.0, 10.0, 3.0, 2.0
+_SCORING_S, _PILOT_S, _BLOCKS_S, _CURVES_S, PLAN_S = 5.0, 4.0, 10.0, 3.0, 2.0
 """On the reference machine: the evaluation split; class and three blocks; nine blocks; a build's
 curves; an arm on the workload."""
 _BLOCKS = {Level.PILOT: PILOT_BLOCKS, Level.FULL: CHOOSING_BLOCKS}
@@ -57,6 +57,13 @@ class Recorded:
     chosen: Mapping[Arm[Caches], tuple[float, float, int]]
     """What ``choose`` comes to: machine seconds on the same grid, those as it would be served, and
     how many arms it simulated."""
+    made_by: Mapping[str, str]
+    """Digests of the code that made it."""
+
+    @property
+    def made_by_other(self) -> list[str]:
+        """What of that is other code by now."""
+        return [part for part, now in made_by(self.name).items() if self.made_by.get(part) != now]
 
     def loss(self, build: str) -> float:
         """The truth."""
@@ -89,12 +96,13 @@ def _of(name: str) -> Recorded:
         name,
         of.baseline,
         of.candidates,
-        {build: tuple(map(_cost, row["arms"])) for build, row in table.items()},
+        {build: tuple(map(_cost, row["arms"])) for build, row in table["builds"].items()},
         {
             Arm(build, caches): (_cost(on_grid), _cost(served), tried)
-            for build, row in table.items()
+            for build, row in table["builds"].items()
             for caches, (on_grid, served, tried) in zip(KINDS, row["chosen"], strict=True)
         },
+        table["made_by"],
     )
 
 
@@ -110,10 +118,10 @@ class World:
     seed: int
 
     def measure(self, asked: Asked[Caches]) -> Told[Caches]:
-        """One trial."""
+        """One trial, without what is paid once for several (``once_s``)."""
         if asked.arm is not None:
             cost, _, tried = self.at.chosen[asked.arm]
-            seconds = _CURVES_S + tried * _PLAN_S
+            seconds = tried * PLAN_S
             if math.isinf(cost):
                 return Told(asked, None, ("latency_p95",), seconds=seconds)
             return Told(asked, Cost(self.log(asked.build, cost)), seconds=seconds)
@@ -133,6 +141,12 @@ class World:
         if asked.arm is not None:
             return self.at.chosen[asked.arm][2]
         return BUDGET if (asked.level, asked.build) == (Level.PILOT, MENDED.name) else 1
+
+    def once_s(self, made: Iterable[str], priced: Collection[str]) -> float:
+        """Training the students that ``made`` is made of, each for all of its precisions, and the
+        curves of those ``priced``, for all arms of each."""
+        training_s = {CANDIDATES[b].student: self.at.builds[b].training_s for b in made}
+        return sum(training_s.values()) + _CURVES_S * len(priced)
 
     def log(self, build: str, cost: float) -> float:
         """A cost as this seed's table has it, as a logarithm."""
@@ -162,7 +176,7 @@ class World:
             (),
             "",
             figures=figures,
-            making_s=of.making_s + _PILOT_S,
+            making_s=of.training_s + of.making_s + _PILOT_S,
             scoring_s=_SCORING_S + _BLOCKS_S,
         )
 
@@ -191,13 +205,18 @@ class World:
 
     @property
     def named(self) -> tuple[str, ...]:
-        """What there is to try: ``int8_mixed`` only where there is something to mend."""
+        """All there is: ``int8_mixed`` only where there is something to mend."""
         return tuple(b for b in self.at.builds if b != MENDED.name or not self.keeps(PLAIN))
+
+    @property
+    def permitted(self) -> tuple[str, ...]:
+        """What is left of them to try: a contract forbids the others for nothing."""
+        return tuple(b for b in self.named if not self.at.builds[b].ruled_out)
 
     @property
     def allowed(self) -> tuple[str, ...]:
         """What trying everything would accept."""
-        return tuple(b for b in self.named if not self.at.builds[b].ruled_out and self.keeps(b))
+        return tuple(b for b in self.permitted if self.keeps(b))
 
     @property
     def optimum(self) -> float:
