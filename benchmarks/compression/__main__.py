@@ -43,7 +43,7 @@ def main() -> int:
         part: Part = getattr(import_module(f"benchmarks.compression.{name}"), name)
         targets, details = part(quick=given.quick)
         missed |= finish(f"compression.{name}", targets, quick=given.quick, **details)
-        Pieces(name).forget()
+        Pieces(name, quick=given.quick).forget()
     return missed
 
 

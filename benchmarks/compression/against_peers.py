@@ -2,33 +2,36 @@
 whether an answer depends on the batch.
 
 Olive takes our fp32 graph and our calibration texts; sentence-transformers exports the encoder
-itself, without pooling, which is added here outside of the engine.
+itself, without pooling, which is added here outside of the engine. Their files are made anew each
+time: none is there that a peer of another version has left behind.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
+import shutil
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import astuple, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.compression.alternating import over_loads, ratio
+from benchmarks.compression.alternating import Ratio, over_loads, ratio
 from benchmarks.compression.kernels import build_of
 from benchmarks.compression.pieces import Pieces
 from benchmarks.compression.subjects import ROOT, Subject, minilm
+from benchmarks.compression.worth import MARGIN, Dependence, dependence, lost
 from benchmarks.convention import Target, at_least, at_most
-from benchmarks.serving.install import python_of
+from benchmarks.serving.install import PEERS, python_of
 from headgate.engines import codec_for, load
-from headgate.engines.invariance import EPSILON, batch_invariance, cosine_distance
 from headgate.engines.measure import sample_batches
-from headgate.engines.outputs import batch_scaled
-from headgate.objects import BatchInvariance, Build
+from headgate.objects import Build
 from headgate.optimize.answers import Answerer
 from headgate.optimize.making.quantized import CALIBRATION_ITEMS
 from headgate.optimize.quality import evaluate
@@ -40,6 +43,11 @@ __all__ = ["against_peers"]
 _SCRIPTS = Path(__file__).parent / "peers"
 _SHAPES = ((32, 16), (32, 128))
 _PLAIN = ("fp32_onnxruntime", "fp32_openvino")
+_FILES = {
+    "olive_dynamic": "dynamic.onnx",
+    "olive_static": "static.onnx",
+    "sbert_dynamic": "sbert.onnx",
+}
 _AGAIN = "fp32 again"
 """One of them in a second place of the rotation: what the method can tell apart."""
 
@@ -69,7 +77,8 @@ def _quiet(command: list[str]) -> str:
 
 def _of_peers(subject: Subject, out: Path) -> tuple[dict[str, Path], dict[str, str]]:
     """Files by name, and why one is not there."""
-    out.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
     build = subject.build("fp32", "onnxruntime", {"model.onnx": subject.onnx}, threads=1)
     encoded = codec_for(build, Path).encode(subject.calibrate[:CALIBRATION_ITEMS], truncate=True)
     ids = np.zeros((len(encoded), max(e.length for e in encoded)), np.int64)
@@ -88,19 +97,25 @@ def _of_peers(subject: Subject, out: Path) -> tuple[dict[str, Path], dict[str, s
         why = _quiet([str(python_of(peer)), str(_SCRIPTS / f"{peer}_int8.py"), *arguments])
         if why:
             missing[peer] = why
-    names = {
-        "olive_dynamic": out / "dynamic.onnx",
-        "olive_static": out / "static.onnx",
-        "sbert_dynamic": out / "sbert.onnx",
+    made = {name: out / file for name, file in _FILES.items()}
+    return {name: path for name, path in made.items() if path.exists()}, missing
+
+
+def _versions(peers: Mapping[str, Path]) -> dict[str, str]:
+    """What a peer's answers and its speed follow from: its file, its script, what is installed."""
+    texts = {
+        **{f"{name}'s file": path.read_bytes() for name, path in peers.items()},
+        **{script.name: script.read_bytes() for script in _SCRIPTS.glob("*.py")},
+        "peers.txt": PEERS.read_bytes(),
     }
-    return {name: path for name, path in names.items() if path.exists()}, missing
+    return {name: hashlib.sha256(text).hexdigest() for name, text in texts.items()}
 
 
 def against_peers(*, quick: bool) -> tuple[Mapping[str, Target], dict[str, object]]:
     """Targets and details: recall@10, the speed beside the faster fp32 engine, and the class."""
     subject = minilm()
     cores = len(os.sched_getaffinity(0))
-    peers, missing = _of_peers(subject, ROOT / "peers")
+    peers, missing = _of_peers(subject, ROOT / ("peers.quick" if quick else "peers"))
     fp32 = {"model.onnx": subject.onnx}
     builds = {
         **{n: subject.build("fp32", n.removeprefix("fp32_"), fp32, threads=cores) for n in _PLAIN},
@@ -113,32 +128,67 @@ def against_peers(*, quick: bool) -> tuple[Mapping[str, Target], dict[str, objec
             for name, path in peers.items()
         },
     }
-    speed = _speed(builds, subject, loads=2 if quick else 8, rounds=2 if quick else 5)
-    rows: dict[str, dict[str, object]] = {}
-    for name, build in builds.items():
-        rows[name] = {**speed[name], **_worth(name, build, subject, quick=quick)}
-        print(name, rows[name], flush=True)
     ours = f"headgate_{INT8_STATIC.name}"
-    targets: dict[str, Target] = {}
-    for label in speed[_AGAIN]:
-        fastest = max((speed[name][label][0] for name in peers), default=float("nan"))
-        targets[f"our int8 beside the fastest of the peers', {label}, times"] = at_least(
-            speed[ours][label][0] / fastest, 1.0
+    pieces, made_of = Pieces("against_peers", quick=quick), [_versions(peers), cores]
+    targets: dict[str, Target] = {"peers measured": at_least(len(peers), len(_FILES))}
+    rows: dict[str, dict[str, object]] = {name: {} for name in [*builds, _AGAIN]}
+    for shape in _SHAPES:
+        label = "x".join(map(str, shape))
+        seconds = pieces.arrays_of(
+            ["seconds", list(builds), shape, *made_of],
+            partial(_seconds, builds, subject, shape, quick=quick),
         )
+        for name, times in _beside_fp32(seconds).items():
+            rows[name][f"times fp32, {label}"] = _said(times)
+        beside = beside_fastest(seconds, ours, peers)
+        targets[f"our int8 beside the fastest of the peers', {label}, lower 95 % bound"] = at_least(
+            beside.lower if beside is not None else float("nan"), 1.0
+        )
+        rows[ours][f"times the fastest peer, {label}"] = _said(beside) if beside else None
+    right: dict[str, list[float | None]] = {}
+    classes: dict[str, Dependence] = {}
+    for name, build in builds.items():
+        right[name], found = pieces.of(
+            ["worth", name, *made_of], partial(_worth, name, build, subject, quick=quick)
+        )
+        classes[name] = Dependence.of(found)
+        rows[name] |= classes[name].said
+        print(name, rows[name], flush=True)
     if not quick:
-        most = max((float(str(rows[n]["recall@10"])) for n in peers), default=float("nan"))
-        targets["recall@10 that our int8 loses against the best of the peers'"] = at_most(
-            most - float(str(rows[ours]["recall@10"])), 0.01
-        )
-    targets["largest cosine distance of our int8 to the same item in other batches"] = at_most(
-        float(str(rows[ours]["largest difference"])), EPSILON
+        recall = {name: float(np.mean([s or 0.0 for s in right[name]])) for name in builds}
+        for name in builds:
+            rows[name]["recall@10"] = round(recall[name], 4)
+        against = max(peers, key=recall.__getitem__, default=None)
+        loss = lost(right[ours], right[against]) if against is not None else None
+        targets[
+            "recall@10 that our int8 loses against the best of the peers', upper 95 % bound"
+        ] = at_most(loss.at_most if loss is not None else float("nan"), MARGIN)
+        rows[ours]["recall@10 lost against the best of the peers'"] = loss.said if loss else None
+    targets["our answers are the same in any batch, exact or within epsilon"] = at_least(
+        float(classes[ours].same_answers), 1
     )
     return targets, {
         "threads": cores,
         "builds": rows,
-        "an fp32 engine beside itself": speed[_AGAIN],
-        "not installed": missing,
+        "peers whose answers depend on the batch": [
+            name for name in peers if not classes[name].same_answers
+        ],
+        "missing": missing,
     }
+
+
+def beside_fastest(
+    seconds: Mapping[str, NDArray[np.float64]], ours: str, peers: Iterable[str]
+) -> Ratio | None:
+    """How many times as fast as whoever of ``peers`` took least, with bounds; None without one."""
+    fastest = min(peers, key=lambda n: float(np.median(seconds[n])), default=None)
+    if fastest is None:
+        return None
+    return ratio(seconds[fastest], seconds[ours], same=(seconds[_PLAIN[1]], seconds[_AGAIN]))
+
+
+def _said(times: Ratio) -> list[float]:
+    return [round(v, 3) for v in (times.value, times.lower, times.upper)]
 
 
 def _loaded(name: str, build: Build) -> Engine:
@@ -146,42 +196,36 @@ def _loaded(name: str, build: Build) -> Engine:
     return _MeanPooled(engine) if name.startswith("sbert") else engine
 
 
-def _speed(
-    builds: Mapping[str, Build], subject: Subject, *, loads: int, rounds: int
-) -> dict[str, dict[str, list[float]]]:
-    """Build -> shape -> times as fast as the faster of the fp32 engines, with bounds."""
-    load: dict[str, Callable[[], Engine]] = {n: partial(_loaded, n, b) for n, b in builds.items()}
-    load[_AGAIN] = load[_PLAIN[1]]
-    codecs = {name: codec_for(builds.get(name, builds[_PLAIN[1]]), Path) for name in load}
-    found: dict[str, dict[str, list[float]]] = {name: {} for name in load}
-    for size, length in _SHAPES:
-        batches = {name: _batch(codecs[name], subject, size, length) for name in load}
-        seconds = Pieces("against_peers").arrays_of(
-            ["seconds", list(load), size, length, loads, rounds],
-            partial(over_loads, load, batches, loads=loads, rounds=rounds),
-        )
-        plain = min(_PLAIN, key=lambda n: float(np.median(seconds[n])))
-        same = (seconds[_PLAIN[1]], seconds[_AGAIN])
-        for name in load:
-            against = same[0] if name == _AGAIN else seconds[plain]
-            times = ratio(against, seconds[name], same=None if name == _AGAIN else same)
-            found[name][f"times fp32, {size}x{length}"] = [
-                round(v, 3) for v in (times.value, times.lower, times.upper)
-            ]
-    return found
+def _seconds(
+    builds: Mapping[str, Build], subject: Subject, shape: tuple[int, int], *, quick: bool
+) -> dict[str, NDArray[np.float64]]:
+    """Seconds of each build, (loads, rounds), and of one fp32 engine once more."""
+    every = {**builds, _AGAIN: builds[_PLAIN[1]]}
+    load: dict[str, Callable[[], Engine]] = {n: partial(_loaded, n, b) for n, b in every.items()}
+    batches = {n: _batch(codec_for(b, Path), subject, *shape) for n, b in every.items()}
+    loads, rounds = (2, 2) if quick else (8, 5)
+    return over_loads(load, batches, loads=loads, rounds=rounds)
 
 
-def _worth(name: str, build: Build, subject: Subject, *, quick: bool) -> dict[str, object]:
-    """Recall, and whether answers depend on the batch."""
+def _beside_fp32(seconds: Mapping[str, NDArray[np.float64]]) -> dict[str, Ratio]:
+    """Build -> times as fast as the faster of the fp32 engines, with bounds."""
+    plain = min(_PLAIN, key=lambda n: float(np.median(seconds[n])))
+    same = (seconds[_PLAIN[1]], seconds[_AGAIN])
+    return {
+        name: ratio(same[0], same[1])
+        if name == _AGAIN
+        else ratio(seconds[plain], seconds[name], same=same)
+        for name in seconds
+    }
 
-    def measured() -> dict[str, object]:
-        with closing(_loaded(name, build)) as engine:
-            codec = codec_for(build, Path)
-            dependence = _dependence(build, engine, codec, subject, quick=quick)
-            recall = {} if quick else {"recall@10": _recall(engine, codec, subject)}
-            return {**recall, **dependence}
 
-    return Pieces("against_peers").of(["worth", name, quick], measured)
+def _worth(name: str, build: Build, subject: Subject, *, quick: bool) -> list[Any]:
+    """Of each query whether its passage is found, and whether answers depend on the batch."""
+    queries = subject.evaluate.queries[: 40 if quick else 200]
+    with closing(_loaded(name, build)) as engine:
+        codec = codec_for(build, Path)
+        right = () if quick else _right(engine, codec, subject)
+        return [right, astuple(dependence(build, engine, codec, queries))]
 
 
 def _batch(codec: Codec, subject: Subject, size: int, length: int) -> Tensors:
@@ -190,24 +234,6 @@ def _batch(codec: Codec, subject: Subject, size: int, length: int) -> Tensors:
     return sample_batches(codec, sample, np.random.default_rng(0))(size, length)
 
 
-def _recall(engine: Engine, codec: Codec, subject: Subject) -> float:
-    samples = evaluate(Answerer(engine, codec, truncate=True), subject.evaluate, task="embed")
-    return float(np.mean([s for s in samples.scores["recall@10"] if s is not None]))
-
-
-def _dependence(
-    build: Build, engine: Engine, codec: Codec, subject: Subject, *, quick: bool
-) -> dict[str, object]:
-    report = batch_invariance(
-        engine,
-        codec,
-        subject.evaluate.queries[: 40 if quick else 200],
-        rng=np.random.default_rng(0),
-        epsilon=EPSILON,
-        difference=cosine_distance,
-    )
-    by_construction = batch_scaled(build, Path)
-    return {
-        "class": (BatchInvariance.DEPENDENT if by_construction else report.invariance).value,
-        "largest difference": max(report.max_difference, report.max_neighbour_difference),
-    }
+def _right(engine: Engine, codec: Codec, subject: Subject) -> Sequence[float | None]:
+    answerer = Answerer(engine, codec, truncate=True)
+    return evaluate(answerer, subject.evaluate, task="embed").scores["recall@10"]

@@ -19,9 +19,11 @@ from headgate.engines.export_torch import export_embedder
 from headgate.objects import Build, digest, digest_bytes
 from headgate.optimize.code import code_digest
 
-__all__ = ["ROOT", "Subject", "made", "minilm", "minilm_files"]
+__all__ = ["BANKING77", "ROOT", "Subject", "made", "minilm", "minilm_files"]
 
 ROOT = Path(__file__).parents[1] / ".compression"
+BANKING77 = Path(os.environ.get("BANKING77", ROOT.parents[2] / "shared" / "data" / "banking77"))
+"""Where train.csv and evaluate.csv of BANKING77 (Casanueva et al., 2020) lie, if they do."""
 _EXAMPLE = Path(__file__).parents[2] / "examples" / "python-help"
 
 
