@@ -173,7 +173,7 @@ def against_peers(*, quick: bool) -> tuple[Mapping[str, Target], dict[str, objec
         "peers whose answers depend on the batch": [
             name for name in peers if not classes[name].same_answers
         ],
-        "missing": missing,
+        "peers missing": missing,
     }
 
 

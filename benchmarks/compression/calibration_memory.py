@@ -1,6 +1,8 @@
 """Does calibrating take bounded memory? Peak of a process that calibrates, beside one that infers.
 
-Every figure is of a process of its own; texts are read and encoded as they are needed.
+Every figure is of five processes of its own, since allocators and threads have some luck in them:
+the worst of those that calibrate is held against the best of those that infer. Texts are read and
+encoded as they are needed.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
+from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -26,40 +29,44 @@ __all__ = ["calibration_memory"]
 
 _LONGEST = 128
 _SCHEMES = (INT8_STATIC_QDQ, INT8_STATIC)
+_PROCESSES = 5
 _ENGINES = {"onnxruntime": "fp32", "openvino": "fp32_openvino"}
 
 
 def calibration_memory(*, quick: bool) -> tuple[Mapping[str, Target], dict[str, object]]:
     """Peak RSS of calibrating over that of fp32 inference on the same items, and how it grows."""
     minilm()  # made before anything is measured
-    counts = (32, 200) if quick else (32, 1_000, 10_000)
-    inference = {e: _peak_mb(name, counts[0]) for e, name in _ENGINES.items()}
+    counts, processes = ((32, 200), 2) if quick else ((32, 1_000, 10_000), _PROCESSES)
+    peaks = partial(_peaks_mb, Pieces("calibration_memory", quick=quick), processes)
+    inference = {e: peaks(name, counts[0]) for e, name in _ENGINES.items()}
     targets: dict[str, Target] = {}
-    peaks: dict[str, dict[int, float]] = {}
+    calibrating: dict[str, dict[int, list[float]]] = {}
     for scheme in _SCHEMES:
-        seen = peaks[scheme.name] = {n: _peak_mb(scheme.name, n) for n in counts}
-        targets[f"{scheme.name}, peak over that of fp32 inference"] = at_most(
-            seen[counts[-1]] / inference[scheme.engine], 1.5
+        seen = calibrating[scheme.name] = {n: peaks(scheme.name, n) for n in counts}
+        targets[f"{scheme.name}, highest peak over the lowest of fp32 inference"] = at_most(
+            max(map(max, seen.values())) / min(inference[scheme.engine]), 1.5
         )
-        targets[f"{scheme.name}, {counts[-1]:,} items over {counts[0]}"] = at_most(
-            seen[counts[-1]] / seen[counts[0]], 1.1
+        targets[f"{scheme.name}, highest of {counts[-1]:,} items over lowest of {counts[0]}"] = (
+            at_most(max(seen[counts[-1]]) / min(seen[counts[0]]), 1.1)
         )
     return targets, {
-        "fp32 inference, MB": inference,
-        "calibrating, MB": {n: dict(by_count) for n, by_count in peaks.items()},
+        "processes a figure": processes,
+        "fp32 inference, MB, each process": inference,
+        "calibrating, MB, each process": calibrating,
     }
 
 
-def _peak_mb(name: str, items: int) -> float:
+def _peaks_mb(pieces: Pieces, processes: int, name: str, items: int) -> list[float]:
+    """Of each process, in order."""
     command = [sys.executable, "-m", __name__, name, str(items)]
 
     def measured() -> float:
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-        return float(done.stdout.splitlines()[-1])
+        return round(float(done.stdout.splitlines()[-1]), 1)
 
-    peak_mb = Pieces("calibration_memory").of([name, items], measured)
-    print(f"{name}, {items:,} items: {peak_mb:.0f} MB", flush=True)
-    return peak_mb
+    found = sorted(pieces.of([name, items, k], measured) for k in range(processes))
+    print(f"{name}, {items:,} items: {found} MB", flush=True)
+    return found
 
 
 class _Stream:

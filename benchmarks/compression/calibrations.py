@@ -43,12 +43,13 @@ def calibrations(*, quick: bool) -> tuple[Mapping[str, Target], dict[str, object
     def beside_exact(scheme: Scheme) -> tuple[float, float]:
         return _beside(_answers(build_of(subject, scheme), passages), exact())
 
+    pieces = Pieces("calibrations", quick=quick)
     targets: dict[str, Target] = {}
     found: dict[str, dict[str, tuple[float, float]]] = {}
     for scheme, methods in _METHODS.items():
         for method in methods[:2] if quick else methods:
             by = _by(method, scheme)
-            kept = Pieces("calibrations").of([by.name, len(passages)], partial(beside_exact, by))
+            kept = pieces.of([by.name, len(passages)], partial(beside_exact, by))
             found.setdefault(scheme.name, {})[method] = kept
             print(by.name, kept, flush=True)
         own, *_ = cosines = [cosine for cosine, _ in found[scheme.name].values()]

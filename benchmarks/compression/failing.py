@@ -1,43 +1,56 @@
-"""Models that int8 breaks, and that fp32 does not: drawn, with outliers where they change nothing.
+"""Endpoints whose models int8 may break: drawn as they are, or with outliers planted in them.
 
-Some channels of what a product reads are multiplied by a number, and the rows of its weight that
-read them are divided by it (the reverse of SmoothQuant, arXiv 2211.10438). In exact arithmetic the
-answers are the same; one grid for the whole tensor then has no room left for the other channels,
-as in encoders that have such channels by nature (Bondarenko et al., 2021, arXiv 2109.12948).
+*Natural*: small and deep networks, wide and narrow, and cuts of MiniLM that nobody trained on.
+*Planted*: some channels of what a product reads are multiplied by a number, and the rows of its
+weight that read them are divided by it (the reverse of SmoothQuant, arXiv 2211.10438). In exact
+arithmetic the answers are the same; one grid for the whole tensor then has no room left for the
+other channels, as in encoders that have such channels by nature (Bondarenko et al., 2021, arXiv
+2109.12948). What is planted sits in one or two tensors, which suits whoever looks for few layers:
+so what becomes of the two kinds is told apart.
 
-Which network, which layers, how many and how strong is drawn from a seed (``draw``), and nothing
-of it is chosen by what int8 or a repair made of it. Whether int8 breaks a draw, only trying tells.
+Which network, and which outliers, is drawn from a seed (``draw``), and nothing of it is chosen by
+what int8 or a repair made of it. Whether int8 breaks a draw, only trying tells.
 """
 
 from __future__ import annotations
 
 import csv
-import os
 import re
+import shutil
 import zlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from benchmarks.compression.subjects import ROOT, minilm
-from headgate.engines import codec_for
-from headgate.optimize.answers import Answerer
-from headgate.optimize.quality import evaluate
+from benchmarks.compression.previewed import write_rows
+from benchmarks.compression.subjects import BANKING77, minilm
+from benchmarks.compression.worth import MARGIN
+from headgate.engines.export_torch import export_embedder
 from headgate.quantization.products import weighted_products
-from headgate.workload import Engine, Tensors
 
-__all__ = ["Draw", "Load", "Subject", "Trap", "bases", "draw", "made", "trapped"]
+__all__ = ["Chain", "Draw", "Kind", "Trap", "bases", "chain", "draw", "endpoint", "trapped"]
 
 Floats = NDArray[np.floating]
-Load = Callable[[], Engine]
-Correct = Callable[[Load], tuple[float, ...]]
-"""What loads a build -> how good each item's answer is, 0 to 1."""
+Kind = Literal["natural", "planted"]
+
+_YAML = """\
+endpoint: drawn
+task: {task}
+owner: {{team: benchmark, escalate: "command:true"}}
+model: {model}
+data: {{evaluate: evaluate.jsonl, holdout: holdout.jsonl, calibrate: calibrate.jsonl}}
+workload: {{rate_per_s: 20, requests: 200}}
+candidates: [int8_static]
+contracts:
+  {metric}: {{not_below_current_by: {margin}, why: "a benchmark's margin", on_breach: rollback}}
+"""
 
 
 @dataclass(frozen=True)
@@ -51,68 +64,87 @@ class Trap:
 
 
 @dataclass(frozen=True)
-class Subject:
-    """A model, what it is calibrated on, what judges it, and the shapes that it is timed on."""
-
-    name: str
-    model: Path
-    calibration: Sequence[Tensors]
-    evaluate: Correct
-    holdout: Correct
-    timed: Sequence[Tensors]
-
-
-@dataclass(frozen=True)
 class Draw:
-    """A network and its outliers."""
+    """A network, and its outliers if it has any."""
 
     seed: int
     base: str
     """What it has learnt: one of ``bases``."""
-    widths: tuple[int, ...]
-    """Of its hidden layers; MiniLM is what it is."""
-    trap: Trap
+    shape: tuple[int, ...]
+    """Widths of a chain's hidden layers; which layers of MiniLM are left."""
+    trap: Trap | None
 
     @property
     def name(self) -> str:
+        encoder = self.base == _ENCODER
+        network = (
+            f"{self.base}, {len(self.shape) + (not encoder)} {'layers' if encoder else 'products'}"
+        )
+        if self.trap is None:
+            return f"{self.seed}: {network}"
         trap = self.trap
-        network = self.base if self.base == _ENCODER else f"{self.base}, {len(self.widths) + 1}"
         outliers = f"{trap.tensors} x {trap.channels} channels x {trap.strength:.0f}"
         return f"{self.seed}: {network}, {outliers}"
 
 
+@dataclass(frozen=True)
+class Chain:
+    """A trained chain of products, and rows that it did not learn from but for ``calibrate``."""
+
+    model: Path
+    calibrate: Floats
+    evaluate: tuple[Floats, NDArray[np.int64]]
+    """Inputs (items, width) and classes."""
+    holdout: tuple[Floats, NDArray[np.int64]]
+
+
 _ENCODER = "MiniLM"
-_WIDTHS = (128, 256, 384)
+_LAYERS = 6
+_WIDTHS = {"planted": (128, 256, 384), "natural": (16, 32, 64, 128, 256)}
+_HIDDEN = {"planted": (15, 28), "natural": (2, 28)}
+"""Fewest hidden layers of a chain, and one more than the most."""
 
 
 def bases() -> tuple[str, ...]:
     """What there is here to draw from."""
-    return ("digits", *(("BANKING77",) if _banking().exists() else ()), _ENCODER)
+    return ("digits", *(("BANKING77",) if BANKING77.exists() else ()), _ENCODER)
 
 
-def draw(seed: int, among: Sequence[str]) -> Draw:
+def draw(seed: int, among: Sequence[str], kind: Kind) -> Draw:
     """The network and the outliers that ``seed`` stands for.
 
-    A chain of 16 to 28 products of drawn widths, or, every fifth time, MiniLM with its 36; outliers
-    in one or two tensors of it, 1 to 8 channels each, 30 to 1,000 times as large as they were.
+    A chain of drawn widths or, every fifth time, MiniLM. Planted: of 16 to 28 products or all of
+    MiniLM, with outliers in one or two tensors, 1 to 8 channels each, 30 to 1,000 times as large as
+    they were. Natural: of 3 to 28 products, narrower ones too, or one to five layers of MiniLM.
     """
     rng = np.random.default_rng(seed)
     chains = [base for base in among if base != _ENCODER]
     encoder = _ENCODER in among and rng.random() < 0.2
     base = _ENCODER if encoder else str(rng.choice(chains))
-    widths = rng.choice(_WIDTHS, rng.integers(15, 28))
+    widths = tuple(map(int, rng.choice(_WIDTHS[kind], rng.integers(*_HIDDEN[kind]))))
+    if kind == "natural":
+        left = rng.choice(_LAYERS, rng.integers(1, _LAYERS), replace=False)
+        return Draw(seed, base, tuple(sorted(map(int, left))) if encoder else widths, None)
     strength = float(np.exp(rng.uniform(np.log(30), np.log(1000))))
     tensors, channels, where = rng.integers((1, 1, 0), (3, 9, 2**31))
     trap = Trap(strength, int(tensors), int(channels), int(where))
-    return Draw(seed, base, tuple(map(int, widths)), trap)
+    return Draw(seed, base, tuple(range(_LAYERS)) if encoder else widths, trap)
 
 
-def made(drawn: Draw, scratch: Path) -> Subject:
-    """The network, trained for some seconds where it is a chain, with its outliers."""
-    base = _encoder() if drawn.base == _ENCODER else _classifier(drawn, scratch)
-    path = scratch / f"drawn-{drawn.seed}.onnx"
-    onnx.save_model(trapped(onnx.load_model(base.model), drawn.trap), path)
-    return replace(base, name=drawn.name, model=path)
+def endpoint(drawn: Draw, here: Path) -> Path:
+    """Its headgate.yaml in ``here``, with the model and the data beside it; a chain trains for some
+    seconds. Nothing is made again that is whole."""
+    config = here / "headgate.yaml"
+    if not config.exists():
+        here.mkdir(parents=True, exist_ok=True)
+        text = _encoder(drawn, here) if drawn.base == _ENCODER else _classifier(drawn, here)
+        config.write_text(text, encoding="utf-8")
+    return config
+
+
+def _trapped_file(path: Path, trap: Trap | None) -> None:
+    if trap is not None:
+        onnx.save_model(trapped(onnx.load_model(path), trap), path)
 
 
 def trapped(model: onnx.ModelProto, trap: Trap) -> onnx.ModelProto:
@@ -144,35 +176,37 @@ def _scale(graph: onnx.GraphProto, tensor: str, scale: Floats) -> None:
     graph.node.insert(first, helper.make_node("Mul", [tensor, f"{scaled}_by"], [scaled], scaled))
 
 
-def _banking() -> Path:
-    return Path(os.environ.get("BANKING77", ROOT.parents[2] / "shared" / "data" / "banking77"))
-
-
 def _labelled(name: str) -> tuple[Floats, NDArray[np.int64]]:
     """Features (items, width) and classes."""
     from sklearn.datasets import load_digits
 
     if name == "BANKING77":
-        return _intents(_banking())
+        return _intents(BANKING77)
     pixels, digits = load_digits(return_X_y=True)
     return (pixels / 16).astype(np.float32), digits.astype(np.int64)
 
 
-def _classifier(drawn: Draw, scratch: Path) -> Subject:
-    """The chain: trained on a third, repaired by another, judged by the last."""
-    x, y = _labelled(drawn.base)
-    order = np.random.default_rng(drawn.seed).permutation(len(x))
-    train, first, second = np.array_split(order, 3)
-    path = scratch / f"chain-{drawn.seed}.onnx"
-    _train(x[train], y[train], widths=drawn.widths, seed=drawn.seed, path=path)
-    return Subject(
-        drawn.name,
-        path,
-        [{"x": row[None]} for row in x[train[:150]]],
-        _accuracy(x[first], y[first]),
-        _accuracy(x[second], y[second]),
-        [{"x": x[first[:32]]}],
+def _classifier(drawn: Draw, here: Path) -> str:
+    made = chain(drawn, here)
+    rows = {"evaluate": made.evaluate, "holdout": made.holdout}
+    rows["calibrate"] = made.calibrate, np.zeros(len(made.calibrate), np.int64)
+    for role, (x, y) in rows.items():
+        write_rows(here / f"{role}.jsonl", x, y)
+    return _YAML.format(
+        task="classify", model="{onnx: model.onnx}", metric="accuracy", margin=MARGIN
     )
+
+
+def chain(drawn: Draw, here: Path) -> Chain:
+    """Trained on a third, mended by another, judged by the last."""
+    x, y = _labelled(drawn.base)
+    _, once = np.unique(x, axis=0, return_index=True)  # no row is in two of them
+    order = np.random.default_rng(drawn.seed).permutation(once)
+    train, first, second = np.array_split(order, 3)
+    path = here / "model.onnx"
+    _train(x[train], y[train], widths=drawn.shape, seed=drawn.seed, path=path)
+    _trapped_file(path, drawn.trap)
+    return Chain(path, x[train[:150]], (x[first], y[first]), (x[second], y[second]))
 
 
 def _intents(folder: Path) -> tuple[Floats, NDArray[np.int64]]:
@@ -188,13 +222,6 @@ def _intents(folder: Path) -> tuple[Floats, NDArray[np.int64]]:
         for word in re.findall(r"[a-z']+", row["text"].lower()):
             counts[zlib.crc32(word.encode()) % 1024] += 1
     return x, np.array([intents.index(row["category"]) for row in rows])
-
-
-def _accuracy(x: Floats, y: NDArray[np.int64]) -> Correct:
-    def correct(load: Load) -> tuple[float, ...]:
-        return tuple((load().run({"x": x}).argmax(axis=1) == y).astype(float).tolist())
-
-    return correct
 
 
 def _train(
@@ -242,26 +269,18 @@ def _save(path: Path, weights: Sequence[Floats]) -> None:
     )
 
 
-def _encoder() -> Subject:
+def _encoder(drawn: Draw, here: Path) -> str:
     """MiniLM on Python's documentation: an item is a query, and whether its passage is found."""
-    subject = minilm()
-    build = subject.build("fp32", "openvino", {"model.onnx": subject.onnx}, threads=1)
-    codec = codec_for(build, Path)
-    encoded = codec.encode(subject.calibrate[:150], truncate=True)
-
-    def recall(data: object) -> Correct:
-        def correct(load: Load) -> tuple[float, ...]:
-            answerer = Answerer(load(), codec, truncate=True, beside=[load()])
-            scores = evaluate(answerer, data, task="embed").scores["recall@10"]
-            return tuple(0.0 if s is None else s for s in scores)
-
-        return correct
-
-    return Subject(
-        _ENCODER,
-        subject.onnx,
-        [codec.collate([e]) for e in encoded],
-        recall(subject.evaluate),
-        recall(subject.holdout),
-        [codec.collate(encoded[:32])],
+    subject, path = minilm(), here / "model.onnx"
+    for role in ("evaluate", "holdout", "calibrate"):
+        shutil.copy(subject.data / f"{role}.jsonl", here)
+    shutil.copy(subject.encoder / "tokenizer.json", here)
+    if len(drawn.shape) == _LAYERS:
+        shutil.copy(subject.onnx, path)
+    else:
+        export_embedder(subject.encoder, path, layers=drawn.shape)
+    _trapped_file(path, drawn.trap)
+    tokens = f"tokenizer: tokenizer.json, max_tokens: {subject.max_tokens}, truncate: true"
+    return _YAML.format(
+        task="embed", model=f"{{onnx: model.onnx, {tokens}}}", metric="recall@10", margin=MARGIN
     )

@@ -32,7 +32,7 @@ def identical(*, quick: bool) -> tuple[Mapping[str, Target], dict[str, object]]:
     """For each scheme, in how many of the runs its files had the digests of the first."""
     minilm()
     names, runs = (_QUICK, 3) if quick else (_MADE, _RUNS)
-    pieces = Pieces("identical")
+    pieces = Pieces("identical", quick=quick)
     seen = {
         name: [
             pieces.of([name, seed], partial(_digests, name, hash_seed=seed)) for seed in range(runs)

@@ -42,8 +42,7 @@ class Pieces:
 
     def of(self, question: object, answer: Callable[[], T]) -> T:
         """What ``answer`` says, asked once; it is JSON, and is returned as JSON gives it back."""
-        key = digest({"question": question, **self._circumstances})
-        kept = self.folder / f"{short(key)}.json"
+        kept = self.place(question).with_suffix(".json")
         if not kept.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
             unfinished = kept.with_suffix(f".{os.getpid()}")
@@ -60,6 +59,10 @@ class Pieces:
         """As ``of``, where the answer is arrays by name."""
         found = self.of(question, lambda: {name: a.tolist() for name, a in answer().items()})
         return {name: np.array(rows) for name, rows in found.items()}
+
+    def place(self, question: object) -> Path:
+        """A folder, there or not, for what an answer is made of: it goes when the pieces go."""
+        return self.folder / short(digest({"question": question, **self._circumstances}))
 
     def forget(self) -> None:
         """All of the part's."""

@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.compression.subjects import ROOT, made, minilm
+from benchmarks.compression.subjects import BANKING77, ROOT, made, minilm
 from headgate.distillation import layers_for
 from headgate.optimize.code import code_digest
 
-__all__ = ["SUBJECTS", "endpoint", "is_there"]
+__all__ = ["SUBJECTS", "endpoint", "is_there", "write_rows"]
 
 _SCHEMES = (
     "bf16, int8_dynamic, int8_static, int8_bf16, int8_static_qdq, int8_weights, int4_weights, "
@@ -60,7 +60,7 @@ def endpoint(name: str) -> Path:
 
 def is_there(name: str) -> bool:
     """Whether what the subject ``name`` is made of is on this machine."""
-    return SUBJECTS[name] is not _banking or (_banking77() / "train.csv").exists()
+    return SUBJECTS[name] is not _banking or (BANKING77 / "train.csv").exists()
 
 
 def _python_help(layers: int) -> Callable[[Path], tuple[str, str, str]]:
@@ -96,7 +96,8 @@ def _python_help(layers: int) -> Callable[[Path], tuple[str, str, str]]:
     return make
 
 
-def _rows(path: Path, items: Iterable[Any], labels: Iterable[int]) -> None:
+def write_rows(path: Path, items: Iterable[Any], labels: Iterable[int]) -> None:
+    """A file of inputs and their classes, as an endpoint of ``classify`` has them."""
     lines = (
         json.dumps(
             {"id": f"i{k}", "input": [round(float(x), 5) for x in item], "label": int(label)}
@@ -124,8 +125,8 @@ def _trained(net: Callable[[], Any], *, seed: int) -> Callable[[Path], tuple[str
         import torch
 
         learn, judge, of_learn, of_judge = _digits()
-        _rows(here / "evaluate.jsonl", judge, of_judge)
-        _rows(here / "calibrate.jsonl", learn[:200], of_learn[:200])
+        write_rows(here / "evaluate.jsonl", judge, of_judge)
+        write_rows(here / "calibrate.jsonl", learn[:200], of_learn[:200])
         _export(net, here, torch.tensor(learn), torch.tensor(of_learn), seed=seed, epochs=25)
         return "classify", "{onnx: model.onnx}", "accuracy"
 
@@ -225,8 +226,8 @@ def _sklearn(here: Path) -> tuple[str, str, str]:
     from sklearn.neural_network import MLPClassifier
 
     learn, judge, of_learn, of_judge = _digits()
-    _rows(here / "evaluate.jsonl", judge, of_judge)
-    _rows(here / "calibrate.jsonl", learn[:200], of_learn[:200])
+    write_rows(here / "evaluate.jsonl", judge, of_judge)
+    write_rows(here / "calibrate.jsonl", learn[:200], of_learn[:200])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it is stopped before it has converged
         model = MLPClassifier((512, 256), max_iter=12, random_state=0).fit(learn, of_learn)
@@ -247,7 +248,7 @@ def _banking(here: Path) -> tuple[str, str, str]:
     answerer = Answerer(load(build, Path), codec_for(build, Path), truncate=True)
     texts, names = {}, {}
     for role in ("train", "evaluate"):
-        with (_banking77() / f"{role}.csv").open(encoding="utf-8", newline="") as file:
+        with (BANKING77 / f"{role}.csv").open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
         # Rows come class by class: every third keeps all classes.
         rows = rows[::3] if role == "train" else rows[::2]
@@ -256,8 +257,8 @@ def _banking(here: Path) -> tuple[str, str, str]:
     answerer.close()
     index = {name: k for k, name in enumerate(sorted(set(names["train"])))}
     labels = {role: np.array([index[n] for n in of]) for role, of in names.items()}
-    _rows(here / "evaluate.jsonl", texts["evaluate"], labels["evaluate"])
-    _rows(here / "calibrate.jsonl", texts["train"][::16], labels["train"][::16])
+    write_rows(here / "evaluate.jsonl", texts["evaluate"], labels["evaluate"])
+    write_rows(here / "calibrate.jsonl", texts["train"][::16], labels["train"][::16])
 
     def head() -> Any:
         from torch import nn
@@ -267,11 +268,6 @@ def _banking(here: Path) -> tuple[str, str, str]:
     items, of_items = torch.tensor(texts["train"]), torch.tensor(labels["train"])
     _export(head, here, items, of_items, seed=3, epochs=30)
     return "classify", "{onnx: model.onnx}", "accuracy"
-
-
-def _banking77() -> Path:
-    beside = Path(__file__).parents[3] / "shared" / "data" / "banking77"
-    return Path(os.environ.get("BANKING77", beside))
 
 
 SUBJECTS: Mapping[str, Callable[[Path], tuple[str, str, str]]] = {

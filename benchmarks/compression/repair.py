@@ -1,253 +1,210 @@
 """Are models that int8 breaks mended within ten trials, with the speed that int8 was for?
 
-Models are drawn (``failing``), and every one of them that int8 breaks is taken: it loses more than
-a point, on the items that the search sees and on as many that it does not. A trial is good where
-the release gate's own bound shows that no more than the margin is lost on the former. What the
-search ends with is then made anew and measured: *mended* is what took at most ten builds, loses no
-more than the margin on the items that no trial saw, and keeps four fifths of the speed of int8, by
-turns with it. Engines have one thread and are timed by the processor seconds that they take, so
-whoever else uses the machine does not count.
+Endpoints are drawn (``failing``), and every one of them that ``int8_static`` breaks is taken, as
+the product ships it: it loses more than a point, on the items that the search sees and on as many
+that it does not. The product mends it (``optimize.mending``). What that ends with is then held
+against what no trial saw: *mended* is what took at most ten trials, is shown by the release gate's
+bound to lose no more than the margin on the holdout, and keeps four fifths of the speed of int8 by
+the lower bound, by turns with it. All others are not mended: a model that int8 makes no faster too.
+How many would be by the values without their bounds is said beside it.
 
-Each draw is a process of its own, ``python -m benchmarks.compression.repair _guided SEED``, and so
-are the ways without sensitivity that it is held against (``_unguided``). First all of the former.
+Engines have one thread and are timed by the processor seconds that they take, so whoever else uses
+the machine does not count. Each draw is a process of its own, and so are the ways without
+sensitivity that it is held against. First all of the former.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
+import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import cached_property, partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from benchmarks.compression.alternating import alternate, over_loads, ratio
-from benchmarks.compression.failing import Load, Subject, bases, draw, made
+from benchmarks.compression.alternating import over_loads, ratio
+from benchmarks.compression.failing import Draw, Kind, bases, draw, endpoint
 from benchmarks.compression.pieces import Pieces
+from benchmarks.compression.subjects import minilm
+from benchmarks.compression.worth import MARGIN, Lost, lost
 from benchmarks.convention import Target, at_least
-from headgate.engines.openvino_engine import OpenVinoEngine
-from headgate.engines.probe import read_profile
-from headgate.objects import Action, Axis, Bound, Contract, Direction, Verdict, digest
-from headgate.quantization import BF16, INT8_STATIC, Calibration
-from headgate.quantization.produce import measure_sensitivity, openvino_ir, quantize
-from headgate.quantization.repair import BUDGET, LEAST_KEPT, Repair
+from headgate.config import load_config
+from headgate.engines import codec_for
+from headgate.engines import load as load_engine
+from headgate.ledger import Store
+from headgate.objects import Build
+from headgate.optimize.job import Job, open_job
+from headgate.optimize.making import Maker, make_build
+from headgate.optimize.making.quantized import layers_of
+from headgate.optimize.measure import measure_quality
+from headgate.optimize.mending import Mended, Mixing, Reference, mend
+from headgate.optimize.progress import Silent
+from headgate.optimize.rules import register_rules
+from headgate.optimize.stages import measure_baseline
+from headgate.quantization import FP32_OPENVINO, INT8_MIXED, INT8_STATIC
+from headgate.quantization.repair import BUDGET, LEAST_KEPT
 from headgate.quantization.sensitivity import Layer
-from headgate.release import PairedItems, judge
+from headgate.release import Rule
 
 __all__ = ["repair"]
 
-_SEEDS = range(2000, 2030)
-"""The population. What is tried out is tried on others (from 1000 on)."""
-_LEAST = 10
+_SEEDS: Mapping[Kind, range] = {"natural": range(4000, 4030), "planted": range(2000, 2030)}
+"""The populations. What is tried out is tried on others (from 1000 and from 3500 on)."""
+_LEAST: Mapping[Kind, int] = {"natural": 5, "planted": 10}
 """Of failing models, for a share of them to say anything."""
-_MARGIN = 0.01
-_INT8 = replace(INT8_STATIC, calibration=Calibration("min_max"))
-"""Without smoothing, which would take out again what was put in."""
-_BLOCKS = 15
 _ORDERS = 3
 """Random orders that the guided one is held against."""
+_BATCH = 32
 
-Scores = Sequence[float]
 Outcome = dict[str, object]
-
-
-@dataclass(frozen=True)
-class Variant:
-    """A way to run a subject: which products stay out of int8, and what they compute in."""
-
-    keep: tuple[str, ...] | None
-    """None: all of them, nothing is quantized."""
-    compute: str = "fp32"
-
-
-_FP32, _BF16, _PLAIN = Variant(None), Variant(None, "bf16"), Variant(())
-
-
-@dataclass
-class Case:
-    """A drawn model, and everything that was made of it."""
-
-    subject: Subject
-    scratch: Path
-    pieces: Pieces
-
-    def load(self, variant: Variant) -> Load:
-        """What loads it; made where it is not there yet."""
-        out = self.scratch / digest([self.subject.name, variant.keep])[-16:]
-        if not out.exists():
-            self._make(variant, out)
-        return partial(
-            OpenVinoEngine,
-            out / "model.xml",
-            out / "model.bin",
-            threads=1,
-            compute=variant.compute,
-        )
-
-    def _make(self, variant: Variant, out: Path) -> None:
-        if variant.keep is None:
-            openvino_ir(self.subject.model, out)
-        else:
-            scheme = replace(_INT8, keep=variant.keep)
-            quantize(scheme, self.subject.model, out, calibration=self.subject.calibration)
-
-    def scores(self, split: str, variant: Variant) -> Scores:
-        """Of the items that the search may see (``evaluate``), or of others (``holdout``)."""
-        judge = {"evaluate": self.subject.evaluate, "holdout": self.subject.holdout}[split]
-        question = [self.subject.name, split, variant.keep, variant.compute]
-        return self.pieces.of(question, lambda: judge(self.load(variant)))
-
-    def lost(self, split: str, variant: Variant) -> float:
-        return statistics.fmean(self.scores(split, _FP32)) - statistics.fmean(
-            self.scores(split, variant)
-        )
-
-    def shown(self, split: str, variant: Variant) -> bool:
-        """Whether the gate's bound keeps the margin."""
-        scores, current = (tuple(self.scores(split, v)) for v in (variant, _FP32))
-        items = tuple(str(i) for i in range(len(scores)))
-        paired = PairedItems("accuracy", Direction.HIGHER, items, scores, current)
-        return judge(_CONTRACT, paired).verdict is Verdict.PASS
-
-    @cached_property
-    def kept_in(self) -> str:
-        """As ``optimize.mending`` chooses it."""
-        bf16 = BF16.runs_with(read_profile().flags) and self.shown("evaluate", _BF16)
-        return (_BF16 if bf16 else _FP32).compute
-
-    def mixed(self, keep: Sequence[str]) -> Variant:
-        return Variant(tuple(keep), self.kept_in)
-
-    @property
-    def breaks(self) -> bool:
-        """Whether int8 loses more than the margin, on both splits."""
-        return all(self.lost(split, _PLAIN) > _MARGIN for split in ("evaluate", "holdout"))
-
-    def sensitivity(self) -> tuple[tuple[Layer, ...], float]:
-        """Every product's, and the seconds that it took."""
-
-        def measured() -> tuple[list[dict[str, Any]], float]:
-            began_s = time.perf_counter()
-            layers = measure_sensitivity(
-                _INT8, self.subject.model, self.subject.calibration, scratch=self.scratch
-            )
-            return [asdict(layer) for layer in layers], time.perf_counter() - began_s
-
-        rows, took_s = self.pieces.of([self.subject.name, "sensitivity"], measured)
-        return tuple(Layer(**row) for row in rows), took_s
-
-    def times_faster(self, fast: Variant, *, than: Variant) -> float:
-        """As the search is told it: from some blocks."""
-        question = [self.subject.name, "faster", asdict(fast), asdict(than)]
-        return self.pieces.of(
-            question, lambda: _faster(self.subject, self.load(than), self.load(fast))
-        )
+_WAYS = ("guided", "random order", "graph order", "one by one")
 
 
 def repair(*, quick: bool) -> tuple[Mapping[str, Target], dict[str, object]]:
     """What became of every draw, and the share of the failing ones that was mended."""
-    seeds = _SEEDS[:3] if quick else _SEEDS
-    outcomes = {seed: _in_a_process(_guided, seed) for seed in seeds}
-    failing = {seed: o for seed, o in outcomes.items() if o["int8"] == "fails"}
-    for seed, outcome in failing.items():
-        outcome |= _in_a_process(_unguided, seed)
-    mended = [bool(o["mended"]) for o in failing.values()]
-    ways = {
-        way: statistics.fmean(_numbers(failing, way)) if failing else float("nan")
-        for way in ("guided", "random order", "graph order", "one by one")
-    }
-    targets = {
-        "failing models": at_least(len(failing), 1 if quick else _LEAST),
-        "failing models, mended": at_least(_share(mended), 0.8),
-        "guided less random order, a set found": at_least(
-            ways["guided"] - ways["random order"], 0.0
-        ),
-    }
-    kept = _numbers({seed: o for seed, o in failing.items() if o["mended"]}, "speed kept")
+    minilm()  # made before anything is measured
+    draws: list[tuple[Kind, int]] = [
+        (kind, seed) for kind, seeds in _SEEDS.items() for seed in (seeds[:2] if quick else seeds)
+    ]
+    outcomes = [_in_a_process(_guided, kind, seed, quick=quick) for kind, seed in draws]
+    for (kind, seed), outcome in zip(draws, outcomes, strict=True):
+        if outcome["int8"] == "fails":
+            outcome |= _in_a_process(_unguided, kind, seed, quick=quick)
+    return summed(outcomes, least=dict.fromkeys(_LEAST, 1) if quick else _LEAST)
+
+
+def summed(
+    outcomes: Sequence[Outcome], *, least: Mapping[Kind, int]
+) -> tuple[Mapping[str, Target], dict[str, object]]:
+    """Targets over all failing models, and over each kind of them."""
+    failing = [o for o in outcomes if o["int8"] == "fails"]
+    targets = {"failing models, mended": at_least(_share(failing, "mended"), 0.8)}
+    for kind, n in least.items():
+        some = [o for o in failing if o["kind"] == kind]
+        targets[f"{kind}, failing models"] = at_least(len(some), n)
+        targets[f"{kind}, failing models, mended"] = at_least(_share(some, "mended"), 0.8)
+    ways = {way: _share(failing, way) for way in _WAYS}
+    targets["guided less random order, a set found"] = at_least(
+        ways["guided"] - ways["random order"], 0.0
+    )
     return targets, {
-        "draws": Counter(str(o["int8"]) for o in outcomes.values()),
-        "trials": sorted(map(int, _numbers(failing, "trials"))),
-        "speed kept by the mended, least and median": [min(kept), statistics.median(kept)]
-        if kept
-        else [],
-        "shown on the items that no trial saw": _share(
-            [bool(o["certified"]) for o in failing.values()]
-        ),
+        "draws": {k: Counter(str(o["int8"]) for o in outcomes if o["kind"] == k) for k in least},
+        "mended by values without their bounds": _share(failing, "mended by values"),
+        "shown to lose no more than the margin": _share(failing, "certified"),
+        "trials": sorted(int(_number(o["trials"])) for o in failing),
         "a set found": ways,
-        "each": list(outcomes.values()),
+        "each": list(outcomes),
     }
+
+
+@dataclass(frozen=True)
+class Case:
+    """A drawn endpoint, opened as the product opens it."""
+
+    drawn: Draw
+    job: Job
+    maker: Maker
+    rule: Rule
+    """By which its candidates are chosen."""
+    reference: Reference
+
+    @classmethod
+    def of(cls, drawn: Draw, config: Path, store: Store) -> Case:
+        job = open_job(load_config(config), store, Silent(), fresh=False)
+        rules, baseline = register_rules(job), measure_baseline(job)
+        quality = baseline.quality, baseline.quality_run
+        reference = Reference(baseline.build, quality, baseline.invariance)
+        return cls(drawn, job, Maker.of(job), rules.choose, reference)
+
+    @property
+    def int8(self) -> Build:
+        return make_build(INT8_STATIC.name, self.maker)
+
+    def lost(self, split: str, build: Build) -> Lost:
+        """Against the model as it is."""
+        return lost(self._right(split, build), self._right(split, self.reference.build))
+
+    def _right(self, split: str, build: Build) -> Sequence[float | None]:
+        found, _ = measure_quality(
+            self.job.recorder,
+            build,
+            self.job.behaviour,
+            dataset=self.job.inputs.versions[split],
+            split=split,
+        )
+        (contract,) = self.job.contracts
+        return found.scores[contract.metric]
+
+    def mend(self) -> Mended:
+        return mend(self.job, self.rule, self.reference, self.maker)
+
+    def seconds(self, builds: Mapping[str, Build]) -> Mapping[str, np.ndarray]:
+        """Of a batch of what callers send, (loads, rounds) for each, on one thread."""
+        path_of = self.job.store.path_of
+        one = {name: replace(build, threads=1) for name, build in builds.items()}
+        batches = {}
+        for name, build in one.items():
+            codec = codec_for(build, path_of)
+            batches[name] = codec.collate(codec.encode(self.job.queries[:_BATCH], truncate=True))
+        return over_loads(
+            {name: partial(load_engine, build, path_of) for name, build in one.items()},
+            batches,
+            loads=5,
+            rounds=5,
+            clock=time.process_time,
+        )
 
 
 def _guided(case: Case) -> Outcome:
     """What becomes of one draw."""
-    name = case.subject.name
-    if not case.breaks:
-        return {"model": name, "int8": "holds"}
-    speedup = case.times_faster(_PLAIN, than=_FP32)
-    if speedup <= 1.05:  # it brings nothing that a repair could keep
-        return {"model": name, "int8": "no faster"}
-    layers, took_s = case.sensitivity()
-    search = _mend(case)
+    broken = {split: case.lost(split, case.int8) for split in ("evaluate", "holdout")}
+    known: Outcome = {"int8 lost": {split: loss.said for split, loss in broken.items()}}
+    if any(loss.value <= MARGIN for loss in broken.values()):
+        return {"int8": "holds", **known}
+    found = case.mend()
     return {
-        "model": name,
         "int8": "fails",
-        "products": len(layers),
-        "int8 lost": _rounded(case.lost("evaluate", _PLAIN)),
-        "speed-up of int8": _rounded(speedup),
-        "sensitivity took, s": _rounded(took_s),
-        "kept in": case.kept_in,
-        "trials": len(search.trials),
-        "why": str(search.why),
-        **_measured_anew(case, search),
-        "guided": float(search.best is not None),
+        **known,
+        "trials": len(found.trials),
+        "because": found.because,
+        **held_to(case, found),
+        "guided": found.build is not None,
     }
 
 
-def _search(case: Case, layers: Sequence[Layer]) -> Repair:
-    return Repair(layers, speedup=case.times_faster(_PLAIN, than=Variant(None, case.kept_in)))
-
-
-def _mend(case: Case) -> Repair:
-    """As ``optimize.mending`` does it."""
-    search = _search(case, case.sensitivity()[0])
-    while (keep := search.ask()) is not None:
-        search.tell(keep, met=case.shown("evaluate", case.mixed(keep)))
-        best = search.best
-        if search.ask() is None and best is not None and best.speed_kept is None:
-            share = case.times_faster(case.mixed(best.keep), than=_PLAIN)
-            search.tell(best.keep, met=True, speed_kept=share)
-    return search
-
-
-def _measured_anew(case: Case, search: Repair) -> Outcome:
-    """Of what the search ended with, made once more: nothing that it was told is believed."""
-    best = search.best
-    if best is None:
-        return {"mended": False, "certified": False}
-    case = replace(case, scratch=case.scratch / "anew")
-    mended = case.mixed(best.keep)
-    lost = case.lost("holdout", mended)
-    (batch,) = case.subject.timed
-    load = {"int8": case.load(_PLAIN), "mended": case.load(mended)}
-    seconds = over_loads(
-        load, dict.fromkeys(load, batch), loads=5, rounds=5, clock=time.process_time
+def held_to(case: Case, found: Mended) -> Outcome:
+    """What no trial saw of it: items, and times by turns with int8, which takes two places."""
+    plain = make_build(FP32_OPENVINO.name, case.maker)
+    builds = {"fp32": plain, "int8": case.int8, "int8 again": case.int8}
+    if found.build is not None:
+        builds["mended"] = found.build
+    seconds = case.seconds(builds)
+    same = (seconds["int8"], seconds["int8 again"])
+    speedup = ratio(seconds["fp32"], seconds["int8"], same=same)
+    said: Outcome = {"speed-up of int8": [round(v, 3) for v in (speedup.value, speedup.lower)]}
+    if found.build is None:
+        return {**said, "mended": False, "mended by values": False, "certified": False}
+    kept, loss = (
+        ratio(seconds["int8"], seconds["mended"], same=same),
+        case.lost("holdout", found.build),
     )
-    kept = ratio(seconds["int8"], seconds["mended"])
+    in_time = len(found.trials) <= BUDGET and speedup.value > 1
     return {
-        "kept": list(best.keep),
-        "lost on items that no trial saw": _rounded(lost),
-        "speed kept": _rounded(kept.value),
-        "speed kept, bounds": [_rounded(kept.lower), _rounded(kept.upper)],
-        "mended": lost <= _MARGIN and kept.value >= LEAST_KEPT and len(search.trials) <= BUDGET,
-        "certified": case.shown("holdout", mended),
+        **said,
+        "lost on the holdout": loss.said,
+        "speed kept": [round(v, 3) for v in (kept.value, kept.lower, kept.upper)],
+        "certified": loss.shown,
+        "mended": in_time and loss.shown and kept.lower >= LEAST_KEPT,
+        "mended by values": in_time and loss.value <= MARGIN and kept.value >= LEAST_KEPT,
     }
 
 
@@ -257,96 +214,82 @@ def _unguided(case: Case) -> Outcome:
     ``random order`` is the very same search, with noise that is drawn, some draws a model;
     ``graph order`` takes the layers as they come; ``one by one`` adds one of these a trial.
     """
-    layers, _ = case.sensitivity()
-    n = len(layers)
+    mixing = Mixing.of(case.job, case.rule, case.reference, case.maker)
+    if mixing is None:
+        return dict.fromkeys(_WAYS[1:], 0.0)
+    layers = layers_of(case.maker, case.job.source.build, INT8_MIXED)
+    n, rng = len(layers), np.random.default_rng(0)
     graph = [replace(a, noise=(n - i) * a.work) for i, a in enumerate(layers)]
-    rng = np.random.default_rng(0)
     drawn = [
         [replace(a, noise=float(r) * a.work) for a, r in zip(layers, rng.random(n), strict=True)]
         for _ in range(_ORDERS)
     ]
 
-    def holds(keep: Sequence[str]) -> bool:
-        return case.shown("evaluate", case.mixed(keep))
-
     def finds(layers: Sequence[Layer]) -> bool:
-        search = _search(case, layers)
-        while (keep := search.ask()) is not None:
-            search.tell(keep, met=holds(keep))
-            if search.best is not None:
-                return True
-        return False
+        search = mixing.search(layers)
+        mixing.follow(search)
+        return search.best is not None
 
-    names, room = [a.name for a in layers], _search(case, layers)
+    names, room = [a.name for a in layers], mixing.search(layers)
     fits = [names[:k] for k in range(1, min(BUDGET, n) + 1)]
     return {
-        "random order": _share([finds(order) for order in drawn]),
-        "graph order": float(finds(graph)),
-        "one by one": float(any(room.estimate(k) >= LEAST_KEPT and holds(k) for k in fits)),
+        "random order": statistics.fmean(finds(order) for order in drawn),
+        "graph order": finds(graph),
+        "one by one": any(room.estimate(k) >= LEAST_KEPT and mixing.holds(k) for k in fits),
     }
 
 
-def _faster(subject: Subject, slow: Load, fast: Load) -> float:
-    """Time of ``slow`` over that of ``fast``: median of the ratios of interleaved blocks."""
-    engines = {"slow": slow(), "fast": fast()}
-    (batch,) = subject.timed
-    seconds = alternate(
-        engines,
-        dict.fromkeys(engines, batch),
-        rounds=_BLOCKS,
-        least_s=0.02,
-        clock=time.process_time,
-    )
-    return float(np.median(seconds["slow"] / seconds["fast"]))
+def _share(outcomes: Sequence[Outcome], what: str) -> float:
+    return statistics.fmean(_number(o[what]) for o in outcomes) if outcomes else float("nan")
 
 
-_CONTRACT = Contract(
-    "accuracy",
-    Axis.QUALITY,
-    Bound.NOT_BELOW_CURRENT_BY,
-    _MARGIN,
-    "the margin of this benchmark",
-    Action.ROLLBACK,
-    "command:true",
-    "previous",
-)
-
-
-def _share(held: Sequence[float]) -> float:
-    return sum(held) / len(held) if held else float("nan")
-
-
-def _numbers(outcomes: Mapping[int, Outcome], name: str) -> list[float]:
-    return [float(str(o[name])) for o in outcomes.values()]
-
-
-def _rounded(value: float) -> float:
-    return float(f"{value:.4g}")
+def _number(value: object) -> float:
+    assert isinstance(value, int | float)
+    return float(value)
 
 
 _HALVES: Mapping[str, Callable[[Case], Outcome]] = {f.__name__: f for f in (_guided, _unguided)}
 
 
-def _in_a_process(half: Callable[[Case], Outcome], seed: int) -> Outcome:
+def _in_a_process(
+    half: Callable[[Case], Outcome], kind: Kind, seed: int, *, quick: bool
+) -> Outcome:
     """One half of what is asked of a draw."""
 
     def asked() -> Outcome:
-        command = [sys.executable, "-m", __name__, half.__name__, str(seed)]
+        command = [sys.executable, "-m", __name__, half.__name__, kind, str(seed)]
+        command += ["--quick"] if quick else []
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         outcome: Outcome = json.loads(done.stdout.splitlines()[-1])
         print(json.dumps(outcome), flush=True)
         return outcome
 
-    return Pieces("repair").of([half.__name__, seed], asked)
+    return Pieces("repair", quick=quick).of([half.__name__, kind, seed], asked)
 
 
-def _one(half: str, seed: int) -> Outcome:
+@contextmanager
+def _opened(drawn: Draw, folder: Path) -> Iterator[Case]:
+    """In a folder that stays until both halves are done, so that one that was killed goes on."""
+    config = endpoint(drawn, folder)
+    with Store.open(folder / ".headgate", create=True) as store:
+        yield Case.of(drawn, config, store)
+
+
+def _one(half: str, kind: Kind, seed: int, *, quick: bool) -> Outcome:
     """The work of one process."""
-    pieces = Pieces("repair")
-    with tempfile.TemporaryDirectory() as folder:
-        subject = made(draw(seed, bases()), Path(folder))
-        return _HALVES[half](Case(subject, Path(folder), pieces))
+    drawn = draw(seed, bases(), kind)
+    folder = Pieces("repair", quick=quick).place([kind, seed])
+    with _opened(drawn, folder) as case:
+        outcome = _HALVES[half](case)
+    if half == _unguided.__name__ or outcome["int8"] == "holds":
+        shutil.rmtree(folder)
+    return {"model": drawn.name, "kind": kind, **outcome}
 
 
 if __name__ == "__main__":
-    print(json.dumps(_one(sys.argv[1], int(sys.argv[2]))))
+    given = argparse.ArgumentParser()
+    given.add_argument("half", choices=_HALVES)
+    given.add_argument("kind", choices=_SEEDS)
+    given.add_argument("seed", type=int)
+    given.add_argument("--quick", action="store_true")
+    print(json.dumps(_one(**vars(given.parse_args()))))

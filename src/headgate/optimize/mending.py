@@ -18,11 +18,11 @@ from headgate.optimize.job import Job
 from headgate.optimize.making import Maker, make_build
 from headgate.optimize.making.quantized import layers_of, quantized
 from headgate.optimize.measure import Invariance, measure_quality
-from headgate.quantization import BF16, FP32_OPENVINO, INT8_MIXED, INT8_STATIC, Scheme
-from headgate.quantization.repair import Repair, Why
+from headgate.quantization import BF16, FP32_OPENVINO, INT8_MIXED, INT8_STATIC, Layer, Scheme
+from headgate.quantization.repair import Repair, Trial, Why
 from headgate.release import Rule, judge
 
-__all__ = ["Mended", "Reference", "mend"]
+__all__ = ["Mended", "Mixing", "Reference", "mend"]
 
 _KEPT_IN = (BF16, FP32_OPENVINO)
 """What layers may be kept in, the cheaper first."""
@@ -53,6 +53,7 @@ class Mended:
     """None where nothing was to be mended, or could be."""
     needed: bool
     because: str
+    trials: tuple[Trial, ...] = ()
 
 
 def mend(job: Job, rule: Rule, reference: Reference, maker: Maker) -> Mended:
@@ -67,21 +68,55 @@ def mend(job: Job, rule: Rule, reference: Reference, maker: Maker) -> Mended:
     if job.inputs.holdout is None:
         because = "not mended: what is found by trying on data needs others, data: holdout"
         return Mended(None, True, because)
-    kept_in = _kept_in(job, rule, reference, maker)
-    if kept_in is None:
+    mixing = Mixing.of(job, rule, reference, maker)
+    if mixing is None:
         because = "not mended: not even fp32 on the same engine is shown to keep what was promised"
         return Mended(None, True, because)
-    search = Repair(
-        layers_of(maker, maker.source.build, INT8_MIXED),
-        speedup=_times_faster(job, plain, than=make_build(kept_in.name, maker)),
-    )
-    while (keep := search.ask()) is not None:
-        search.tell(keep, met=_holds(job, rule, reference, _mixed(maker, keep, kept_in)))
-        best = search.best
-        if search.ask() is None and best is not None and best.speed_kept is None:
-            share = _times_faster(job, _mixed(maker, best.keep, kept_in), than=plain)
-            search.tell(best.keep, met=True, speed_kept=share)
-    return _found(search, maker, kept_in)
+    search = mixing.search(layers_of(maker, maker.source.build, INT8_MIXED))
+    mixing.follow(search)
+    return _found(search, mixing)
+
+
+@dataclass(frozen=True, slots=True)
+class Mixing:
+    """Carries out what a search asks for: some layers in ``kept_in``, all others in int8."""
+
+    job: Job
+    rule: Rule
+    reference: Reference
+    maker: Maker
+    kept_in: Scheme
+
+    @classmethod
+    def of(cls, job: Job, rule: Rule, reference: Reference, maker: Maker) -> Mixing | None:
+        """None where nothing that a layer could be kept in is shown to keep the promises."""
+        kept_in = _kept_in(job, rule, reference, maker)
+        return None if kept_in is None else cls(job, rule, reference, maker, kept_in)
+
+    def search(self, layers: Sequence[Layer]) -> Repair:
+        """Told how much faster int8 is than what layers are kept in."""
+        than = make_build(self.kept_in.name, self.maker)
+        return Repair(layers, speedup=_times_faster(self.job, self._plain, than=than))
+
+    def follow(self, search: Repair) -> None:
+        """Until it asks no more; the speed of what it would end with is measured."""
+        while (keep := search.ask()) is not None:
+            search.tell(keep, met=self.holds(keep))
+            best = search.best
+            if search.ask() is None and best is not None and best.speed_kept is None:
+                share = _times_faster(self.job, self.build(best.keep), than=self._plain)
+                search.tell(best.keep, met=True, speed_kept=share)
+
+    def holds(self, keep: Sequence[str]) -> bool:
+        """Whether the build with ``keep`` left out of int8 is shown to keep the promises."""
+        return _holds(self.job, self.rule, self.reference, self.build(keep))
+
+    def build(self, keep: Sequence[str]) -> Build:
+        return _mixed(self.maker, keep, self.kept_in)
+
+    @property
+    def _plain(self) -> Build:
+        return make_build(INT8_STATIC.name, self.maker)
 
 
 def _kept_in(job: Job, rule: Rule, reference: Reference, maker: Maker) -> Scheme | None:
@@ -92,18 +127,19 @@ def _kept_in(job: Job, rule: Rule, reference: Reference, maker: Maker) -> Scheme
     return next(holding, None)
 
 
-def _found(search: Repair, maker: Maker, kept_in: Scheme) -> Mended:
+def _found(search: Repair, mixing: Mixing) -> Mended:
     why, tried = search.why, len(search.trials)
     assert why is not None
     best = search.best
     if best is None:
-        return Mended(None, True, f"not mended in {tried} trials: {_WHY[why]}")
+        because = f"not mended in {tried} trials: {_WHY[why]}"
+        return Mended(None, True, because, search.trials)
     share = f"{best.speed_kept:.0%} of the speed of int8_static" if best.speed_kept else "its speed"
     because = (
         f"the best of {tried} trials on evaluate leaves {', '.join(best.keep)} in "
-        f"{kept_in.compute} and keeps {share}; {_WHY[why]}"
+        f"{mixing.kept_in.compute} and keeps {share}; {_WHY[why]}"
     )
-    return Mended(_mixed(maker, best.keep, kept_in), True, because)
+    return Mended(mixing.build(best.keep), True, because, search.trials)
 
 
 def _mixed(maker: Maker, keep: Sequence[str], kept_in: Scheme) -> Build:
