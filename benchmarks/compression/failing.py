@@ -38,6 +38,8 @@ from headgate.quantization.products import weighted_products
 __all__ = ["Chain", "Draw", "Kind", "Trap", "bases", "chain", "draw", "endpoint", "trapped"]
 
 Floats = NDArray[np.floating]
+Rows = tuple[Floats, NDArray[np.int64]]
+"""Inputs (items, width) and classes."""
 Kind = Literal["natural", "planted"]
 
 _YAML = """\
@@ -92,10 +94,9 @@ class Chain:
     """A trained chain of products, and rows that it did not learn from but for ``calibrate``."""
 
     model: Path
-    calibrate: Floats
-    evaluate: tuple[Floats, NDArray[np.int64]]
-    """Inputs (items, width) and classes."""
-    holdout: tuple[Floats, NDArray[np.int64]]
+    calibrate: Rows
+    evaluate: Rows
+    holdout: Rows
 
 
 _ENCODER = "MiniLM"
@@ -188,8 +189,7 @@ def _labelled(name: str) -> tuple[Floats, NDArray[np.int64]]:
 
 def _classifier(drawn: Draw, here: Path) -> str:
     made = chain(drawn, here)
-    rows = {"evaluate": made.evaluate, "holdout": made.holdout}
-    rows["calibrate"] = made.calibrate, np.zeros(len(made.calibrate), np.int64)
+    rows = {"evaluate": made.evaluate, "holdout": made.holdout, "calibrate": made.calibrate}
     for role, (x, y) in rows.items():
         write_rows(here / f"{role}.jsonl", x, y)
     return _YAML.format(
@@ -206,7 +206,8 @@ def chain(drawn: Draw, here: Path) -> Chain:
     path = here / "model.onnx"
     _train(x[train], y[train], widths=drawn.shape, seed=drawn.seed, path=path)
     _trapped_file(path, drawn.trap)
-    return Chain(path, x[train[:150]], (x[first], y[first]), (x[second], y[second]))
+    few = train[:150]
+    return Chain(path, (x[few], y[few]), (x[first], y[first]), (x[second], y[second]))
 
 
 def _intents(folder: Path) -> tuple[Floats, NDArray[np.int64]]:

@@ -103,7 +103,7 @@ def _half(scratch: Path) -> _Model:
 
 def _chain(drawn: Draw, scratch: Path) -> _Model:
     made = chain(drawn, scratch)
-    calibration = [{"x": row[None]} for row in made.calibrate]
+    calibration = [{"x": row[None]} for row in made.calibrate[0]]
     return _Model(made.model, calibration, {"x": made.evaluate[0][:32]})
 
 

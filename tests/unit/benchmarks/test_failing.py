@@ -85,7 +85,7 @@ def test_no_row_is_in_two_parts_and_the_file_is_one_that_the_product_reads(
     monkeypatch.setattr(failing, "_train", lambda *args, path, **kwargs: path.write_bytes(b""))
     drawn = Draw(0, "digits", (4, 4), None)
     made = chain(drawn, tmp_path)
-    parts = [{*map(tuple, x)} for x in (made.calibrate, made.evaluate[0], made.holdout[0])]
+    parts = [{*map(tuple, x)} for x in (made.calibrate[0], made.evaluate[0], made.holdout[0])]
     assert sum(map(len, parts)) == len(set().union(*parts)) == 30
     config = load_config(endpoint(drawn, tmp_path))
     assert config.task == "classify"
