@@ -53,6 +53,8 @@ class Why(StrEnum):
     """All trials are used."""
     SPEED = "speed"
     """What would still have to be left out costs too much of the speed-up."""
+    NO_FASTER = "no_faster"
+    """Plain int8 has no speed-up over what layers would be kept in: take that, for all of them."""
     NOTHING_HELPS = "nothing_helps"
     """Every layer was left out: what is lost is lost elsewhere."""
 
@@ -123,7 +125,7 @@ class Repair:
 
     def _next(self) -> tuple[str, ...] | Why:
         if self._speedup <= 1:
-            return Why.SPEED  # int8 is not faster: there is nothing to keep
+            return Why.NO_FASTER
         wanted = self._wanted()
         spent = isinstance(wanted, tuple) and len(self._told) >= self._budget
         return Why.BUDGET if spent else wanted

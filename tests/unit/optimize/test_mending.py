@@ -46,6 +46,7 @@ class World:
         holds: Holds,
         *,
         share: float = 0.9,
+        speedup: float = 2.0,
         flags: tuple[str, ...] = (),
     ) -> None:
         self.judged: list[str] = []
@@ -58,7 +59,7 @@ class World:
 
         def times(job: object, made: Build, *, than: Build) -> float:
             self.held_against.append(than.name)
-            return share if made.name.startswith("int8_mixed") else 2.0
+            return share if made.name.startswith("int8_mixed") else speedup
 
         def mixed(maker: object, keep: tuple[str, ...], kept_in: Scheme) -> Build:
             return build(f"int8_mixed, {kept_in.compute} for {' '.join(keep)}")
@@ -123,6 +124,18 @@ def test_where_bf16_breaks_the_promise_itself_layers_are_kept_in_fp32(
     )
     assert "leaves down in fp32" in world.mend().because
     assert world.judged[:3] == ["int8_static", "bf16", "fp32_openvino"]
+
+
+def test_where_int8_is_no_faster_than_what_holds_anyway_nothing_is_tried(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """bf16 keeps the promises and is as fast: that is said, and not that layers cost too much."""
+    world = World(monkeypatch, needs("down"), flags=("avx512_bf16",), speedup=0.98)
+    assert world.mend().because == (
+        "not mended in 0 trials: int8_static is no faster here than what layers would be kept in, "
+        "which keeps all that was promised"
+    )
+    assert world.judged == ["int8_static", "bf16"]
 
 
 def test_one_that_turns_out_too_slow_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
