@@ -9,7 +9,17 @@ from __future__ import annotations
 import math
 import re
 
-__all__ = ["IN_BATCHES", "count", "figure", "money", "percent", "seconds", "size", "times", "with_units"]
+__all__ = [
+    "IN_BATCHES",
+    "count",
+    "figure",
+    "money",
+    "percent",
+    "seconds",
+    "size",
+    "times",
+    "with_units",
+]
 
 IN_BATCHES = (
     "Cost is of the baseline one at a time and of the others in batches; speedup is of both in "
