@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Cadence", "best_of", "has_stalled"]
+__all__ = ["Cadence", "best_of", "has_stalled", "validation_due"]
 
 _PARTS = 125
 """A hundredth of the work, less what the step and the saving that are cut off have taken."""
@@ -31,12 +31,25 @@ class Cadence:
 
     def pays(self, now_s: float) -> bool:
         """Whether what was done since the last checkpoint took long enough to save it: all that is
-        asked of the start, which has no steps."""
+        asked of the start and of a validation, which have no steps."""
         return now_s - self._since_s >= _COST_MULTIPLE * self._took_s
 
     def saved(self, step: int, *, began_s: float, ended_s: float) -> None:
         """Tells of a checkpoint that was written, or read, at ``step``."""
         self._step, self._since_s, self._took_s = step, ended_s, ended_s - began_s
+
+
+def validation_due(
+    curve: Sequence[tuple[int, float]], step: int, *, steps: int, every: int
+) -> bool:
+    """Whether the held-back texts are to be judged after ``step`` of ``steps``, and are not yet.
+
+    >>> curve = [(10, 0.5)]
+    >>> [step for step in range(26) if validation_due(curve, step, steps=25, every=10)]
+    [20, 25]
+    """
+    judged = bool(curve) and curve[-1][0] == step
+    return step > 0 and (step % every == 0 or step == steps) and not judged
 
 
 def best_of(curve: Sequence[tuple[int, float]]) -> tuple[int, float]:

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headgate.distillation.curriculum import batches, learning_rate_share
-from headgate.distillation.pace import Cadence, best_of, has_stalled
+from headgate.distillation.pace import Cadence, best_of, has_stalled, validation_due
 from headgate.distillation.recipe import Recipe
 from headgate.distillation.students import check_tokenizer, feed_forward_of, layers_for
 from headgate.distillation.training.checkpoint import Checkpoint, Progress, write_tensors
@@ -177,7 +177,7 @@ def _train(
         checkpoint if resumable else None, progress, recipe.steps, student.parts, clock
     )
     if progress.started < student.parts:
-        student.start(progress.started, keeper.part_done)
+        student.start(progress.started, keeper.start_done)
     loss_of = Objective(lesson, student)
     plan = batches(
         [len(i) for i in lesson.ids],
@@ -185,22 +185,42 @@ def _train(
         count=recipe.steps,
         rng=np.random.default_rng(lesson.seed),
     )
+    state = path.with_name(STATE_FILE)
+    _validate_if_due(lesson, student, loss_of, progress, keeper, state)  # where it was cut off
     while len(progress.losses) < recipe.steps and not has_stalled(progress.curve, recipe.patience):
         step = len(progress.losses)
         loss = loss_of.batch(plan[step], step)
         progress.losses.append(_descend(loss, optimizer, trained, step, recipe))
-        step += 1
-        if lesson.held_back and (step % recipe.validate_every_steps == 0 or step == recipe.steps):
-            progress.curve.append((step, loss_of.held_back()))
-            if best_of(progress.curve)[0] == step:
-                write_tensors(path.with_name(STATE_FILE), student.tensors())
-        keeper.step_done(step)
+        keeper.step_done()
+        _validate_if_due(lesson, student, loss_of, progress, keeper, state)
         if on_progress is not None:
-            on_progress(step, recipe.steps, progress.losses[-1])
+            on_progress(step + 1, recipe.steps, progress.losses[-1])
     if not lesson.held_back:
-        write_tensors(path.with_name(STATE_FILE), student.tensors(), flush=resumable)
-    keeper.read_meter()
+        write_tensors(state, student.tensors(), flush=resumable)
+    keeper.all_done()
     return earlier_s, progress
+
+
+def _validate_if_due(
+    lesson: Lesson,
+    student: Student,
+    loss_of: Objective,
+    progress: Progress,
+    keeper: _Keeper,
+    state: Path,
+) -> None:
+    """Judges the held-back texts, in parts that are saved like the rest; the best is written."""
+    recipe, step = lesson.recipe, len(progress.losses)
+    if not lesson.held_back or not validation_due(
+        progress.curve, step, steps=recipe.steps, every=recipe.validate_every_steps
+    ):
+        return
+    for texts, loss in loss_of.held_back(progress.judged, progress.judged_loss):
+        keeper.judged(texts, loss)
+    progress.curve.append((step, progress.judged_loss / progress.judged))
+    progress.judged, progress.judged_loss = 0, 0.0
+    if best_of(progress.curve)[0] == step:
+        write_tensors(state, student.tensors())
 
 
 def _optimizer(trained: Sequence[torch.nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
@@ -258,21 +278,32 @@ class _Keeper:
         clock: Callable[[], float],
     ) -> None:
         self._checkpoint, self._progress, self._clock = checkpoint, progress, clock
-        self._steps, self._parts = steps, parts
+        self._parts = parts
         self._wall_s, self._cpu_s = clock(), time.process_time()
         self._cadence = Cadence(steps)
         self._cadence.saved(len(progress.losses), began_s=clock(), ended_s=clock())
 
-    def part_done(self, parts: int) -> None:
-        """So many of the start are done."""
+    def start_done(self, parts: int) -> None:
+        """So many parts of the start are done."""
         self._progress.started = parts
-        if self._cadence.pays(self._clock()) or parts == self._parts:
+        self._part_done(last=parts == self._parts)
+
+    def judged(self, texts: int, loss: float) -> None:
+        """So many of the held-back texts are judged, and what their losses come to."""
+        self._progress.judged, self._progress.judged_loss = texts, loss
+        self._part_done()
+
+    def _part_done(self, *, last: bool = False) -> None:
+        if self._cadence.pays(self._clock()) or last:
             self._save()
 
-    def step_done(self, step: int) -> None:
-        """``step`` are done."""
-        if self._cadence.due(step, self._clock()) or step == self._steps:
+    def step_done(self) -> None:
+        if self._cadence.due(len(self._progress.losses), self._clock()):
             self._save()
+
+    def all_done(self) -> None:
+        self._save()
+        self.read_meter()
 
     def read_meter(self) -> None:
         """Adds what was spent since it was last read to the progress."""

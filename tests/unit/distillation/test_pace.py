@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headgate.distillation.pace import Cadence, best_of, has_stalled
+from headgate.distillation.pace import Cadence, best_of, has_stalled, validation_due
 
 
 @given(
@@ -43,3 +43,14 @@ def test_stalled_is_as_many_validations_after_the_best(losses: list[float], pati
     curve = list(enumerate(losses))
     since_best = len(curve) - 1 - best_of(curve)[0]
     assert has_stalled(curve, patience) == (since_best >= patience)
+
+
+@given(st.integers(1, 60), st.integers(1, 70))
+def test_a_validation_is_due_once_at_each_of_its_steps(steps: int, every: int) -> None:
+    """After every ``every`` steps and after the last, however often it is asked."""
+    curve: list[tuple[int, float]] = []
+    for step in range(steps + 1):
+        for _ in range(2):
+            if validation_due(curve, step, steps=steps, every=every):
+                curve.append((step, 0.5))
+    assert [step for step, _ in curve] == sorted({*range(every, steps + 1, every), steps})

@@ -27,6 +27,7 @@ torch = pytest.importorskip("torch")
 from headgate.distillation import train as loop  # noqa: E402
 from headgate.distillation.encoder import load_encoder  # noqa: E402
 from headgate.distillation.train import Taught, TrainingResult, train_student  # noqa: E402
+from headgate.distillation.training import objective  # noqa: E402
 from headgate.distillation.training import start as beginning  # noqa: E402
 from headgate.distillation.training import table as tables  # noqa: E402
 from headgate.distillation.training.networks import student_of  # noqa: E402
@@ -439,6 +440,55 @@ def test_an_interrupted_training_has_the_curve_of_an_undisturbed_one(
     assert again.curve == whole.curve
     assert len(whole.curve) == 3
     assert again.state.read_bytes() == whole.state.read_bytes()
+
+
+@pytest.mark.parametrize("taught", [True, False])
+def test_a_validation_goes_on_from_any_part_of_it(
+    lesson: Lesson, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taught: bool
+) -> None:
+    """Killed after every part that is saved, it judges no text twice, and curve and student are
+    those of a training that nobody stopped: every two steps, and after the last."""
+    monkeypatch.setattr(objective, "_TEXTS_AT_ONCE", 4)
+    recipe = dataclasses.replace(RECIPE, steps=5, validate_every_steps=2)
+    recipe = recipe if taught else control(recipe)
+    given = held_back(lesson) if taught else Taught(lesson.texts[30:], None)
+    whole = train(lesson, tmp_path / "whole", recipe, validation=given)
+    save, cut_at, looked = loop.Checkpoint.save, list[tuple[int, int]](), list[int]()
+    judge = Objective._judge
+
+    def stops(self: loop.Checkpoint, progress: loop.Progress) -> None:
+        save(self, progress)
+        if progress.judged:
+            cut_at.append((len(progress.losses), progress.judged))
+            raise Stopped
+
+    def counts(self: Objective, some: Any, rng: np.random.Generator) -> float:
+        looked.append(len(some))
+        return judge(self, some, rng)
+
+    monkeypatch.setattr(loop.Checkpoint, "save", stops)
+    monkeypatch.setattr(Objective, "_judge", counts)
+    for _ in range(9):
+        with pytest.raises(Stopped):
+            train(lesson, tmp_path / "cut", recipe, validation=given)
+    again = train(lesson, tmp_path / "cut", recipe, validation=given)
+    assert cut_at == [(step, texts) for step in (2, 4, 5) for texts in (4, 8, 10)]
+    assert looked == [4, 4, 2] * 3
+    assert again.curve == whole.curve
+    assert again.losses == whole.losses
+    assert again.state.read_bytes() == whole.state.read_bytes()
+
+
+def test_what_is_trained_is_not_trained_again(
+    lesson: Lesson, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same call finds curve and student as they are: no step and no validation."""
+    recipe = dataclasses.replace(RECIPE, validate_every_steps=2)
+    first = train(lesson, tmp_path, recipe, validation=held_back(lesson))
+    monkeypatch.setattr(Objective, "batch", None)
+    monkeypatch.setattr(Objective, "held_back", None)
+    again = train(lesson, tmp_path, recipe, validation=held_back(lesson))
+    assert (again.steps, again.curve) == (first.steps, first.curve)
 
 
 def test_a_narrower_student_starts_near_its_teacher_and_learns(

@@ -36,6 +36,10 @@ class Progress:
     """Of each step, on its own batch, before its update."""
     curve: list[tuple[int, float]] = field(default_factory=list)
     """(Steps done, loss on the held-back texts)."""
+    judged: int = 0
+    """Held-back texts that were judged since the last step; none outside a validation."""
+    judged_loss: float = 0.0
+    """The sum of their losses."""
     device_s: float = 0.0
     cpu_s: float = 0.0
 

@@ -6,7 +6,7 @@ Of the effectful half of this package: it imports torch. Every function that has
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -66,24 +66,34 @@ class Objective:
             total = total + weights.contrast * self._contrast(ids, rng)
         return total
 
-    def held_back(self) -> float:
-        """On what the teacher answers, the regression; without its answers, the contrast."""
+    def held_back(self, judged: int, total: float) -> Iterator[tuple[int, float]]:
+        """Goes on from so many texts, whose losses are ``total``; after each group, how many are
+        judged and what their losses come to.
+
+        On what the teacher answers, the regression; without its answers, the contrast.
+        """
+        lesson = self._lesson
+        order = sorted(range(len(lesson.held_back)), key=lambda i: len(lesson.held_back[i]))
+        for start in range(judged, len(order), _TEXTS_AT_ONCE):
+            some = order[start : start + _TEXTS_AT_ONCE]
+            total += self._judge(some, np.random.default_rng((lesson.seed, start))) * len(some)
+            yield start + len(some), total
+
+    def _judge(self, some: Sequence[int], rng: np.random.Generator) -> float:
+        """The mean loss on ``some`` of the held-back texts."""
         import torch
 
-        lesson, total = self._lesson, 0.0
-        order = sorted(range(len(lesson.held_back)), key=lambda i: len(lesson.held_back[i]))
+        lesson = self._lesson
+        ids = [lesson.held_back[i] for i in some]
         with torch.no_grad():
-            for start in range(0, len(order), _TEXTS_AT_ONCE):
-                some = order[start : start + _TEXTS_AT_ONCE]
-                ids = [lesson.held_back[i] for i in some]
-                if lesson.held_back_answers is None:
-                    loss = self._contrast(ids, np.random.default_rng((lesson.seed, start)))
-                else:
-                    with lesson.autocast():
-                        answers, _ = self._student.run(*padded(ids, lesson.device))
-                    loss = embedding_regression(answers, lesson.held_back_answers[some])
-                total += loss.item() * len(some)
-        return total / len(order)
+            if lesson.held_back_answers is None:
+                loss = self._contrast(ids, rng)
+            else:
+                with lesson.autocast():
+                    answers, _ = self._student.run(*padded(ids, lesson.device))
+                loss = embedding_regression(answers, lesson.held_back_answers[some])
+        value: float = loss.item()
+        return value
 
     def _contrast(self, ids: Sequence[NDArray[np.int64]], rng: np.random.Generator) -> torch.Tensor:
         parts = [two_parts(text, rng, frame=self._frame) for text in ids]
