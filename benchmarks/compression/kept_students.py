@@ -44,7 +44,7 @@ KEEP = ROOT / "students"
 _HELD_BACK, _PART = 500, 4000
 _SEED = 0
 _TRAINING = (
-    "train", "encoder", "curriculum", "pace", "training.lesson", "training.networks",
+    "train", "encoder", "curriculum", "pace", "students", "training.lesson", "training.networks",
     "training.objective", "training.start", "training.table",
 )  # fmt: skip
 """Modules of ``headgate.distillation`` that decide what a training comes to."""
@@ -217,7 +217,7 @@ class Workshop:
             raise OutOfTime
 
 
-_QUANTIZING = ("produce", "onnx_files", "openvino_files", "products")
+_QUANTIZING = ("produce", "onnx_files", "openvino_files", "products", "calibration", "grids")
 _FACTS = ("layers", "feed_forward", "steps", "device_s", "cpu_s", "curve")
 
 
