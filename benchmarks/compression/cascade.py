@@ -2,27 +2,30 @@
 
 Risk: thresholds are learnt anew from 1,000 resamples, in worlds whose true risk is known, on
 digits, and on BANKING77 where it is there; the declared risk must hold in 95 % of them. Where none
-is learnt it does not hold: who never lets a student answer has kept nothing. Cost: the
-engines answer the evaluation items by turns, as they would be served, in batches of like length.
+is learnt it does not hold: who never lets a student answer has kept nothing. Cost: cascade and
+teacher, the latter twice, answer the evaluation items by turns, as they would be served, in batches
+of like length. BANKING77 missing is a target missed, but where ``BANKING77=none`` declares it.
 """
 
 from __future__ import annotations
 
 import math
+import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.compression.alternating import Ratio, over_loads, ratio
 from benchmarks.compression.classifiers import Classified, Split, banking77, digits, student_of
 from benchmarks.compression.worlds import WORLDS, World
 from benchmarks.convention import Target, at_least, at_most
 from headgate.distillation import Threshold, escalates, learn_threshold, lost_answers, margins
 from headgate.engines import codec_for, load
-from headgate.objects import Build, Parts, cascade_of
+from headgate.objects import Build, Parts, cascade_of, jsonable
 from headgate.optimize.answers import batches_by_length
 from headgate.workload import (
     Batch,
@@ -42,8 +45,10 @@ RISK = 0.01
 _STUDENT = "mlp"
 _CALIBRATIONS = 1000
 _WORLD_ITEMS = 1000
-_ROUNDS = 9
+_LOADS, _ROUNDS = 5, 3
+_PREDICTED_ROUNDS = 9
 _SIZES = (1, 4, 8, 16, 32)
+_COST = "banking77: cost of the cascade, of its teacher's, upper bound"
 
 Scores = NDArray[np.generic]
 
@@ -55,11 +60,16 @@ def cascade(*, quick: bool) -> tuple[Mapping[str, Target], dict[str, object]]:
         _kept_in(world, calibrations), 0.95
     ) for name, world in WORLDS.items()}  # fmt: skip
     details: dict[str, object] = {}
-    subjects = {"digits": digits(), "banking77": None if quick else banking77()}
+    subjects = {"digits": digits()}
+    if quick:
+        details["banking77"] = "not looked at"
+    elif (found := banking77()) is not None:
+        subjects["banking77"] = found
+    else:
+        details["banking77"] = "missing"
+        declared = os.environ.get("BANKING77") == "none"
+        targets["banking77: there, or declared missing"] = at_least(float(declared), 1)
     for name, data in subjects.items():
-        if data is None:
-            details[name] = "not looked at" if quick else "the data are not there"
-            continue
         subject = _Subject.of(data)
         kept = subject.kept(calibrations)
         targets[f"{name}: calibrations that keep the risk"] = at_least(kept, 0.95)
@@ -150,23 +160,30 @@ class _Subject:
             "escalates with a student of the labels alone": _share(control),
         }
         if found is None:
-            nothing = {"banking77: cost of the cascade, of its teacher's": at_most(math.inf, 0.6)}
-            return nothing, {**details, "cascade": "no threshold keeps the risk"}
+            return {_COST: at_most(math.inf, 0.6)}, {
+                **details,
+                "cascade": "no threshold keeps the risk",
+            }
         asked = escalates(scored.student, found.margin)
         merged = np.where(asked[:, None], scored.teacher, scored.student)
         accuracy["cascade"] = scored.right(merged)
-        ratio, predicted = _cost(self.data, self.student, found.margin, asked)
+        served = _Served.of(self.data, self.student, found.margin, asked)
+        cost, again = served.cost()
+        predicted = served.predicted()
         details |= {
             "threshold": asdict(found),
             "escalated": float(asked.mean()),
             "lost": float((scored.lost & ~asked).mean()),
-            "cost, of the teacher's": ratio,
+            "cost, of the teacher's": jsonable(cost),
+            "the teacher again, of the teacher's": jsonable(again),
+            "loads": _LOADS,
+            "rounds of each": _ROUNDS,
             "predicted time, of the measured": predicted,
         }
         points = 100 * (accuracy["teacher"] - accuracy["cascade"])
         return {
             "banking77: points of accuracy lost": at_most(points, 100 * RISK),
-            "banking77: cost of the cascade, of its teacher's": at_most(ratio, 0.6),
+            _COST: at_most(cost.upper, 0.6),
             "banking77: predicted time off the measured": at_most(abs(predicted - 1), 0.1),
         }, details
 
@@ -175,43 +192,89 @@ def _share(threshold: Threshold | None) -> float:
     return 1.0 if threshold is None else threshold.escalated_share
 
 
-def _cost(
-    data: Classified, student: Build, threshold: float, asked: NDArray[np.bool_]
-) -> tuple[float, float]:
-    """The cascade's seconds as a share of its teacher's, the median over rounds; and what the
-    curves of its parts say of these batches, as a share of what they took.
+@dataclass(frozen=True)
+class _Served:
+    """The evaluation items as a cascade would be asked for them: batches of like length."""
 
-    All of it by turns, so that a machine that others use is as slow to each.
-    """
-    codec = codec_for(data.teacher, Path)
-    encoded = codec.encode(data.evaluate.items, truncate=True)
-    order = batches_by_length([e.length for e in encoded], max_padded_tokens=512, max_items=32)
-    whole = [codec.collate([encoded[i] for i in batch]) for batch in order]
-    cut = [
-        {name: rows[: _SIZES[i % len(_SIZES)]] for name, rows in batch.items()}
-        for i, batch in enumerate(whole)
-    ]
-    cascade, own, teacher = (
-        load(build, Path)
-        for build in (
+    cascade: Build
+    alone: Build
+    """The cascade where nobody escalates: its student, with the time that asking takes, as
+    ``optimize.cascades.measured_parts`` has it."""
+    teacher: Build
+    batches: Sequence[Batch]
+    tensors: Sequence[Tensors]
+    """Of each batch."""
+    asked: NDArray[np.bool_]
+    """Which items escalate."""
+
+    @classmethod
+    def of(
+        cls, data: Classified, student: Build, threshold: float, asked: NDArray[np.bool_]
+    ) -> _Served:
+        codec = codec_for(data.teacher, Path)
+        encoded = codec.encode(data.evaluate.items, truncate=True)
+        order = batches_by_length([e.length for e in encoded], max_padded_tokens=512, max_items=32)
+        return cls(
             cascade_of("cascade", Parts(student, data.teacher, threshold)),
-            # With the time that asking takes, as ``optimize.cascades.measured_parts`` has it.
             cascade_of("nobody escalates", Parts(student, data.teacher, 0.0)),
             data.teacher,
+            [_batch(encoded, places) for places in order],
+            [codec.collate([encoded[i] for i in places]) for places in order],
+            asked,
         )
-    )
-    timed = ((cascade, whole), (teacher, whole), (own, cut), (teacher, cut))
-    rounds = np.array([_round(timed, first) for first in range(_ROUNDS + 1)])[1:]  # one warms up
-    ratios = rounds[:, 0].sum(axis=1) / rounds[:, 1].sum(axis=1)
-    batches = [_batch(encoded, batch) for batch in order]
-    took_s = np.median(rounds, axis=0)
-    times = CascadeTimes(
-        _curve(batches, cut, took_s[2]),
-        _curve(batches, cut, took_s[3]),
-        float(asked.mean()),
-        frozenset(_key(int(i)) for i in np.flatnonzero(asked)),
-    )
-    return float(np.median(ratios)), sum(map(times.batch_s, batches)) / float(took_s[0].sum())
+
+    def cost(self) -> tuple[Ratio, Ratio]:
+        """The cascade's seconds for all batches as a share of its teacher's, and the teacher's as a
+        share of its own."""
+
+        def opened(build: Build) -> Callable[[], Engine]:
+            return lambda: _AllBatches(load(build, Path), self.tensors)
+
+        builds = {"cascade": self.cascade, "teacher": self.teacher, "again": self.teacher}
+        seconds = over_loads(
+            {name: opened(build) for name, build in builds.items()},
+            {name: {} for name in builds},
+            loads=_LOADS,
+            rounds=_ROUNDS,
+        )
+        same = seconds["again"], seconds["teacher"]
+        return ratio(seconds["cascade"], seconds["teacher"], same=same), ratio(*same)
+
+    def predicted(self) -> float:
+        """What the curves of its parts say of these batches, as a share of what they took.
+
+        All of it by turns, so that a machine that others use is as slow to each.
+        """
+        cut = [
+            {name: rows[: _SIZES[i % len(_SIZES)]] for name, rows in tensors.items()}
+            for i, tensors in enumerate(self.tensors)
+        ]
+        cascade, alone, teacher = (
+            load(build, Path) for build in (self.cascade, self.alone, self.teacher)
+        )
+        timed = ((cascade, self.tensors), (alone, cut), (teacher, cut))
+        rounds = [_round(timed, first) for first in range(_PREDICTED_ROUNDS + 1)][1:]  # one warms
+        took_s = np.median(rounds, axis=0)
+        times = CascadeTimes(
+            _curve(self.batches, cut, took_s[1]),
+            _curve(self.batches, cut, took_s[2]),
+            float(self.asked.mean()),
+            frozenset(_key(int(i)) for i in np.flatnonzero(self.asked)),
+        )
+        return sum(map(times.batch_s, self.batches)) / float(took_s[0].sum())
+
+
+class _AllBatches:
+    """An engine that answers the batches it was made with, however it is called."""
+
+    def __init__(self, engine: Engine, batches: Sequence[Tensors]) -> None:
+        self._engine, self._batches = engine, batches
+
+    def run(self, tensors: Tensors) -> NDArray[np.generic]:
+        return np.concatenate([self._engine.run(batch) for batch in self._batches])
+
+    def close(self) -> None:
+        self._engine.close()
 
 
 def _round(timed: Sequence[tuple[Engine, Sequence[Tensors]]], first: int) -> NDArray[np.float64]:
