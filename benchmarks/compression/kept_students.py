@@ -78,6 +78,8 @@ class Workshop:
         )
     )
     """Of the monotonic clock."""
+    answered: set[Path] = field(default_factory=set)
+    """Files of the teacher's answers that this workshop has asked for."""
 
     @cached_property
     def flags(self) -> tuple[str, ...]:
@@ -130,13 +132,14 @@ class Workshop:
     @property
     def answering_s(self) -> float:
         """Device seconds of the teacher for a text."""
-        found = [np.load(path) for path in KEEP.glob("teacher-*.npz")]
+        found = [np.load(path) for path in self.answered]
         return float(sum(f["seconds"] for f in found) / sum(len(f["outputs"]) for f in found))
 
     def _answered(self, texts: Sequence[str]) -> NDArray[np.float32]:
         teacher = build_of(self.subject, suited_to(BF16 if self.fast_bf16 else FP32, self.flags))
         code = _answering(teacher)
         path = KEEP / f"teacher-{short(digest({'texts': texts, 'code': code}))}.npz"
+        self.answered.add(path)
         if not path.exists():
             self._still()
             answerer = _answerer(teacher)
