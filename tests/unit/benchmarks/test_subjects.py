@@ -87,7 +87,7 @@ def test_the_encoder_is_exported_again_by_another_exporter(
 def test_banking_is_there_where_its_texts_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("BANKING77", str(tmp_path))
+    monkeypatch.setattr(previewed, "BANKING77", tmp_path)
     assert (is_there("banking"), is_there("digits-mlp")) == (False, True)
     (tmp_path / "train.csv").touch()
     assert is_there("banking")
