@@ -235,7 +235,8 @@ def _unguided(case: Case) -> Outcome:
     return {
         "random order": statistics.fmean(finds(order) for order in drawn),
         "graph order": finds(graph),
-        "one by one": any(room.estimate(k) >= LEAST_KEPT and mixing.holds(k) for k in fits),
+        "one by one": room.ask() is not None
+        and any(room.estimate(k) >= LEAST_KEPT and mixing.holds(k) for k in fits),
     }
 
 
