@@ -63,7 +63,7 @@ def lost(
     items = tuple(map(str, range(len(ours))))
     paired = PairedItems("right", Direction.HIGHER, items, tuple(ours), tuple(theirs))
     found = judge(_CONTRACT, paired, level=level)
-    return Lost(-found.value, -found.low, len(items), found.verdict is Verdict.PASS)
+    return Lost(0.0 - found.value, 0.0 - found.low, len(items), found.verdict is Verdict.PASS)
 
 
 @dataclass(frozen=True, slots=True)
