@@ -45,7 +45,7 @@ _NARROW = (
 """The metrics that a narrow terminal shows of each candidate."""
 _ANY = 1000
 _FIRST_TO_GO = ("agreement@10", "agreement", "speedup")
-"""Where even those are too wide: the cost tells the speed-up too."""
+"""Where even those are too wide."""
 
 
 def print_report(report: Report, console: Console) -> None:
