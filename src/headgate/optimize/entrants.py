@@ -65,12 +65,13 @@ def entrant_of(forecast: Forecast, *, scoring_s: float, plans_s: float) -> Entra
     span = _UNKNOWN_SPEEDUP if figure is None else (figure.range.low, figure.range.high)
     low, high = (math.log(s) for s in span)
     making_s = _MAKING_S if forecast.making_s is None else forecast.making_s
-    student = CANDIDATES[forecast.name].student or "" if forecast.name in CANDIDATES else ""
+    candidate = CANDIDATES.get(forecast.name)
+    student = None if candidate is None else candidate.student
     return Entrant(
         Cost(-(low + high) / 2, (high - low) / 2),
         pilot_s=0.0 if student else making_s,
         full_s=plans_s + (scoring_s if forecast.scoring_s is None else forecast.scoring_s),
-        shared=student,
+        shared=student or "",
         shared_s=making_s if student else 0.0,
         ruled_out=forecast.skip,
     )

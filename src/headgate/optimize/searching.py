@@ -286,7 +286,7 @@ class Trials:
         found = t.speed.speedup(t.build.name, asked_more=more)
         t = replace(t, asked_more=more)
         if found.high > LEAST_GAIN:
-            return replace(t, asked_more=more)
+            return t
         return replace(
             t,
             skipped=f"not worth it: with its student asked first the model is {found.value:.2f}x "
