@@ -120,12 +120,12 @@ def _moved(model: _Model, scratch: Path) -> list[float]:
     exact = _answers(model.path, model.shown)
     names = [p.name for p in weighted_products(onnx.load_model(model.path))]
     tables = [n.name for n in onnx.load_model(model.path).graph.node if n.op_type == "Gather"]
+    made = scratch / "alone"  # not beside the model, which may be called as what is made
+    made.mkdir()
     moved = []
     for name in names:
         keep = tuple({*names, *filter(None, tables)} - {name})
-        alone = quantize(
-            replace(_INT8, keep=keep), model.path, scratch, calibration=model.calibration
-        )
+        alone = quantize(replace(_INT8, keep=keep), model.path, made, calibration=model.calibration)
         outputs = _answers(alone["model.onnx"], model.shown)
         moved.append(float(np.square(outputs - exact).sum() / np.square(exact).sum()))
     return moved
