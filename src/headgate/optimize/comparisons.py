@@ -12,7 +12,7 @@ from headgate.optimize.chains import Chain
 from headgate.optimize.job import Job
 from headgate.optimize.pricing import NO_CACHE, ONE_AT_A_TIME, Offer, Priced, Replayed
 from headgate.optimize.stages import Baseline, Certificate, Plans
-from headgate.planning import BASELINE, CANDIDATES
+from headgate.planning import BASELINE, BUILDS
 from headgate.scheduling import InstancePlan
 
 __all__ = ["Comparisons", "Without", "compare"]
@@ -137,7 +137,7 @@ def _plainer(plans: Plans) -> list[tuple[str, Offer]]:
     """What the winner is without quantization, and without distillation, where that was made."""
     offers = plans.pricer.offers
     found = []
-    for optimization, name in CANDIDATES[plans.offer.name].without.items():
+    for optimization, name in BUILDS[plans.offer.name].without.items():
         if name == "fp32_openvino" and name not in offers:
             name = BASELINE
         if name in offers:
