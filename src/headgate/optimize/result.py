@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from headgate.distillation import Advice, Gain
 from headgate.objects import Action, Axis, Bound, Build, Contract, ContractResult, Verdict, short
+from headgate.optimize.as_it_is import policies_of
 from headgate.optimize.audit import Audited
 from headgate.optimize.blocks import SpeedBlocks
 from headgate.optimize.comparisons import Comparisons
@@ -479,9 +480,9 @@ def _under_other_policies(searched: Searched) -> str:
     own = searched.as_it_is
     if own is None:
         return ""
-    if searched.winner is not None and searched.winner.name == own.name:
-        return "; under policies of its own the winner"
-    return f"; under policies of its own no winner: {own.skipped}" if own.skipped else ""
+    if searched.plans is not None and searched.plans.offer.name == own.name:
+        return f"; chosen, with {policies_of(searched.plans.chosen.choice.variant)}"
+    return f"; not chosen under other policies: {own.skipped}" if own.skipped else ""
 
 
 def _replayed(f: Findings) -> list[tuple[str, Side, Replayed]]:

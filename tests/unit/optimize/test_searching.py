@@ -138,10 +138,13 @@ class Start:
         budget_s: float | None = None,
         previewed_s: float = 0.0,
         piloted: SpeedBlocks | None = None,
+        as_it_is: Tried | None = None,
     ) -> Searched:
         lab.install(self.patch)
         named = {f.name: f for f in (forecasts or map(forecast, lab.batched_s))}
         candidates = {name: Tried(name, f) for name, f in named.items()}
+        if as_it_is is not None:
+            candidates = {as_it_is.name: as_it_is, **candidates}
         trials = trials_of(
             self.recorder,
             candidates,
@@ -247,6 +250,92 @@ def test_what_cannot_win_is_not_paid_for(search: Start) -> None:
     assert found.winner.name == "int8_static"
     bf16 = next(t for t in found.tried if t.name == "bf16")
     assert bf16.speed is not None, "what its pilot showed is shown"
+
+
+AS_IT_IS = Tried("fp32", forecast("fp32"), build=build(), invariance=invariance())
+
+
+def test_where_nothing_else_is_accepted_the_model_as_it_is_wins(search: Start) -> None:
+    """Under the best policies with a cache and without; it is not made, scored or timed again, and
+    counts as no candidate."""
+    lab = Lab({"int8_dynamic": 0.3}, {"fp32": 1e-3}, {"int8_dynamic": Action.UNKNOWN})
+    found = search(lab, as_it_is=AS_IT_IS)
+    assert found.winner == AS_IT_IS
+    assert found.as_it_is == AS_IT_IS
+    assert [t.name for t in found.tried] == ["int8_dynamic"]
+    assert lab.asked == [
+        *("make int8_dynamic", "class int8_dynamic", "3 blocks fp32 int8_dynamic"),
+        *("quality int8_dynamic", "9 blocks fp32 int8_dynamic", "power", "judge int8_dynamic"),
+        *["price fp32"] * 2,
+    ]
+
+
+def test_an_accepted_build_that_is_faster_spares_the_model_as_it_is_its_price(
+    search: Start,
+) -> None:
+    """It costs nothing then, though it would have won by its price."""
+    lab = Lab({"int8_static": 0.3}, {"int8_static": 1e-3, "fp32": 1e-6})
+    found, alone = search(lab, as_it_is=AS_IT_IS), Lab(lab.batched_s, lab.machine_s)
+    assert found.winner is not None
+    assert found.winner.name == "int8_static"
+    assert found.as_it_is is not None
+    assert found.as_it_is.skipped == "predicted to cost 3.33 times as much as int8_static"
+    search(alone)
+    assert lab.asked == alone.asked
+
+
+def test_what_is_slower_than_the_model_as_it_is_is_not_paid_for(search: Start) -> None:
+    """Beyond doubt: under policies of its own the model may do what a slower build would."""
+    lab = Lab({"bf16": 1.5}, {"fp32": 1e-3, "bf16": 1e-3})
+    found = search(lab, as_it_is=AS_IT_IS)
+    assert reasons(found) == {"bf16": "predicted to cost 1.50 times as much as fp32"}
+    assert "quality bf16" not in lab.asked
+
+
+@pytest.mark.parametrize(("machine_s", "winner"), [(0.995e-3, "fp32"), (0.9e-3, "bf16")])
+def test_between_the_model_as_it_is_and_one_hardly_faster_the_price_decides(
+    search: Start, machine_s: float, winner: str
+) -> None:
+    """Within a percent the plainer one wins."""
+    found = search(Lab({"bf16": 0.97}, {"fp32": 1e-3, "bf16": machine_s}), as_it_is=AS_IT_IS)
+    assert found.winner is not None
+    assert found.winner.name == winner
+
+
+def test_the_model_as_it_is_is_not_priced_where_its_answers_break_a_promise(search: Start) -> None:
+    """It says which, and the search ends without a winner as before."""
+    why = "batch_invariance is dependent, none of exact"
+    lab = Lab({"int8_dynamic": 0.3}, {"fp32": 1e-3}, {"int8_dynamic": Action.UNKNOWN})
+    found = search(lab, as_it_is=replace(AS_IT_IS, skipped=why))
+    assert found.winner is None
+    assert found.as_it_is is not None
+    assert found.as_it_is.skipped == why
+    assert "price fp32" not in lab.asked
+
+
+def test_where_nothing_can_be_made_the_baseline_is_timed_alone_and_the_model_as_it_is_priced(
+    search: Start,
+) -> None:
+    """The limit of a plan is taken from how long the baseline takes."""
+    lab = Lab({"int8_static": 0.3}, {"fp32": 1e-3})
+    found = search(lab, forecasts=[forecast("int8_static", "no int8 here")], as_it_is=AS_IT_IS)
+    assert lab.asked == ["9 blocks fp32", *["price fp32"] * 2]
+    assert found.winner == AS_IT_IS
+
+
+def test_a_model_of_which_no_plan_holds_the_p95_promise_is_not_load_tested(search: Start) -> None:
+    """What stays anyway needs no test to be refused; a candidate may still be quicker than its
+    simulation."""
+    alone = search(
+        Lab({"int8_dynamic": 0.3}, {}, {"int8_dynamic": Action.UNKNOWN}), as_it_is=AS_IT_IS
+    )
+    assert alone.winner is None
+    assert alone.as_it_is is not None
+    assert alone.as_it_is.skipped == NEVER
+    assert alone.found.binding is not None
+    beside = search(Lab({"int8_dynamic": 0.3}, {}), as_it_is=AS_IT_IS)
+    assert beside.winner is not None
+    assert beside.winner.name == "int8_dynamic"
 
 
 def test_what_the_preview_timed_is_not_timed_again(search: Start) -> None:
