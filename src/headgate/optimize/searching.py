@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from headgate.errors import EngineError
 from headgate.objects import CASCADE, Axis, Build, Contract, Verdict, jsonable
 from headgate.optimize.admission import admit
-from headgate.optimize.as_it_is import as_it_is, entrant_as_it_is, with_reason
+from headgate.optimize.as_it_is import as_it_is, entrant_as_it_is, why_not
 from headgate.optimize.blocks import SpeedBlocks, measure_beside
 from headgate.optimize.certificate import escalation, speed_claim
 from headgate.optimize.code import code_digest
@@ -177,14 +177,15 @@ class Trials:
 
     def searched(self) -> Searched:
         """Where it ended, in the ledger."""
-        found, tried = self.search.found, self._with_reasons()
+        found = self._found()
+        tried = self._with_reasons(found)
         own = tried.pop(BASELINE, None)
         speed = self._time_baseline()
         power = self.power or Power(())  # nothing was measured that would tell
         winner, plans = self._winner(found)
         return Searched(
             tuple(tried.values()),
-            None if own is None else with_reason(own, self.search.told),
+            own,
             speed,
             power,
             winner,
@@ -401,20 +402,29 @@ class Trials:
         claim = speed_claim(job, t.name, t.build, speed)
         return replace(t, decision=decision, decision_run=run, claim=claim)
 
-    def _with_reasons(self) -> dict[str, Tried]:
+    def _found(self) -> Found[Caches]:
+        """Where the search ended: not with the model as it is where that would gain nothing."""
+        found = self.search.found
+        own = {arm: plans for arm, plans in self._plans.items() if arm.build == BASELINE}
+        ended_with = own.get(found.best) if found.best is not None else None
+        why = why_not([*own.values()], ended_with, self.baseline)
+        if not why:
+            return found
+        best = found.best if ended_with is None else None
+        return replace(found, best=best, left_out={**found.left_out, BASELINE: why})
+
+    def _with_reasons(self, found: Found[Caches]) -> dict[str, Tried]:
         """Everybody that was not judged has a reason."""
-        left_out = self.search.found.left_out
         return {
             name: t
             if t.decision is not None or t.skipped
-            else replace(t, skipped=left_out.get(name, ""))
+            else replace(t, skipped=found.left_out.get(name, ""))
             for name, t in self.tried.items()
         }
 
     def _winner(self, found: Found[Caches]) -> tuple[Tried | None, Plans | None]:
         arm = found.best
         if arm is None:
-            # To be refused, the model as it is needs no load test: it stays anyway.
             arm = next((arm for arm in self._plans if arm.build != BASELINE), None)
         if arm is None:
             return None, None
