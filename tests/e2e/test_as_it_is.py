@@ -30,7 +30,7 @@ contracts:
   batch_invariance: {one_of: [exact, within_epsilon], why: a test, on_breach: rollback}
   latency_p95: {ratio_to_current_at_most: 1000, why: a test, on_breach: rollback}
   device_s_per_1k: {ratio_to_current_at_most: 1000, why: a test, on_breach: rollback}
-replay: {seconds: 0.9, blocks: 9}
+replay: {seconds: 4.5, blocks: 9}
 """
 
 
@@ -75,9 +75,12 @@ def optimized(here: Path, changes: Callable[[Path], None] = lambda yaml: None) -
     yaml.write_text(yaml.read_text(encoding="utf-8") + PROMISES, encoding="utf-8")
     # Its weights are read for every call, and once for a batch: batches pay by several times.
     outlier_chain(here / "model.onnx", widths=(64, 2048, 2048, 16), before=1, strength=1)
-    inputs = np.random.default_rng(0).normal(size=(320, 64)).round(3)
-    rows = [{"id": f"i{k}", "input": x.tolist(), "label": k % 3} for k, x in enumerate(inputs)]
+    inputs = np.random.default_rng(0).normal(size=(1220, 64)).round(3).tolist()
+    rows = ({"id": f"i{k}", "input": x, "label": k % 3} for k, x in enumerate(inputs[:320]))
     write_rows(here / "evaluate.jsonl", rows)
+    asked = ({"at_s": k / 50, "input": x} for k, x in enumerate(inputs[320:]))
+    write_rows(here / "access.jsonl", asked)
+    change(yaml, "{rate_per_s: 50, requests: 60}", "{log: access.jsonl}")
     changes(yaml)
     return Job(yaml, run(["optimize", "--promote", str(yaml)]))
 
@@ -97,8 +100,7 @@ def test_the_model_as_it_is_wins_where_nothing_else_is_accepted(job: Job) -> Non
     own, dynamic = report["candidates"]
     assert (own["name"], own["verdict"]) == ("fp32", "baseline")
     assert "; chosen, with " in own["why"]
-    assert dynamic["verdict"] == "rollback"
-    assert "batch_invariance is dependent" in dynamic["why"]
+    assert dynamic["verdict"] in ("skipped", "rollback")
     left_out = {share["optimization"] for share in report["shares"]}
     assert left_out == {"batching", "caching", "hardware-aware scheduling"}
     assert report["index"] is None
@@ -150,7 +152,7 @@ def test_where_its_answers_break_a_promise_nothing_wins_and_it_says_so(tmp_path:
     job = optimized(tmp_path, wants_more)
     report = job.report
     assert (job.code, report["winner"], report["generation"]) == (4, "baseline", 0)
-    assert "; fp32: accuracy = 0.0" in report["because"]
+    assert "; fp32: accuracy = 0." in report["because"]
     own, _ = report["candidates"]
     assert "not chosen under other policies: accuracy = " in own["why"]
     assert job.runs("plan.choose") == job.runs("load.replay") == []
