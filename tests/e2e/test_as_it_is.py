@@ -75,11 +75,15 @@ def optimized(here: Path, changes: Callable[[Path], None] = lambda yaml: None) -
     yaml.write_text(yaml.read_text(encoding="utf-8") + PROMISES, encoding="utf-8")
     # Its weights are read for every call, and once for a batch: batches pay by several times.
     outlier_chain(here / "model.onnx", widths=(64, 2048, 2048, 16), before=1, strength=1)
-    inputs = np.random.default_rng(0).normal(size=(1220, 64)).round(3).tolist()
+    rng = np.random.default_rng(0)
+    inputs, at_s = (
+        rng.normal(size=(1220, 64)).round(3).tolist(),
+        rng.exponential(0.02, 900).cumsum(),
+    )
     rows = ({"id": f"i{k}", "input": x, "label": k % 3} for k, x in enumerate(inputs[:320]))
     write_rows(here / "evaluate.jsonl", rows)
-    asked = ({"at_s": k / 50, "input": x} for k, x in enumerate(inputs[320:]))
-    write_rows(here / "access.jsonl", asked)
+    asked = zip(at_s.tolist(), inputs[320:], strict=True)
+    write_rows(here / "access.jsonl", ({"at_s": at, "input": x} for at, x in asked))
     change(yaml, "{rate_per_s: 50, requests: 60}", "{log: access.jsonl}")
     changes(yaml)
     return Job(yaml, run(["optimize", "--promote", str(yaml)]))

@@ -75,8 +75,8 @@ def why_not(plans: Sequence[Plans], best: Plans | None, baseline: Baseline) -> s
     To be told that nothing is gained, or that it is too slow, takes no load test: it stays anyway.
     """
     if best is not None:
-        served = naive_price(plans[0].pricer, baseline, "workload", name="naive")
-        (naive,) = plans[0].pricer.all([served])  # wanted again where it wins
+        served = naive_price(best.pricer, baseline, "workload", name="naive")
+        (naive,) = best.pricer.all([served])  # wanted again where it wins
         saves = EQUAL * best.chosen.provisioned_s < naive.provisioned_s
         return "" if saves else "no policies make it cheaper than it is"
     refused = [why for p in plans if (why := p.chosen.choice.binding)]
