@@ -39,7 +39,7 @@ from headgate.optimize.measure import measure_invariance, measure_quality
 from headgate.optimize.mending import Reference, mend
 from headgate.optimize.power import Power, plan_power
 from headgate.optimize.preview import Outlook
-from headgate.optimize.pricing import Priced, Pricer
+from headgate.optimize.pricing import Pricer
 from headgate.optimize.rules import CHOOSING_BLOCKS, Rules
 from headgate.optimize.stages import Baseline, Plans, Tried, open_pricer, p95_limit_s
 from headgate.planning import (
@@ -113,7 +113,7 @@ class Trials:
 
     def __post_init__(self) -> None:
         self._maker = Maker.of(self.job, failures_stand=True)
-        self._priced: dict[Arm[Caches], tuple[Pricer, Priced]] = {}
+        self._plans: dict[Arm[Caches], Plans] = {}
         self._pricer: Pricer | None = None
         self._contenders: frozenset[str] = frozenset()
         curves_s = len(instance_plans(self.job.cores)) * self.baseline.curve.run.seconds
@@ -237,7 +237,7 @@ class Trials:
             ]
         )
         for a, arm, price in zip(asked, arms, priced, strict=True):
-            self._priced[arm] = pricer, price
+            self._plans[arm] = Plans(pricer, pricer.offers[arm.build], price, tuple(priced))
             if price.choice.binding is None:
                 yield Told(a, Cost(math.log(price.provisioned_s)))
             else:
@@ -251,7 +251,7 @@ class Trials:
             assert self.speed is not None
             limit_s = p95_limit_s(self.job.contracts, self.speed, load=self.job.config.replay.load)
             left_out = self.search.found.left_out
-            unpriced = {arm.build for arm in self.search.arms if arm not in self._priced}
+            unpriced = {arm.build for arm in self.search.arms if arm not in self._plans}
             contenders = [b for b in self.search.accepted if b in unpriced and b not in left_out]
             self._pricer = open_pricer(
                 self.job,
@@ -418,13 +418,11 @@ class Trials:
     def _winner(self, found: Found[Caches]) -> tuple[Tried | None, Plans | None]:
         arm = found.best
         if arm is None:
-            arm = next(iter(self._priced), None)
+            arm = next(iter(self._plans), None)
         if arm is None:
             return None, None
-        pricer, chosen = self._priced[arm]
-        considered = tuple(priced for _, priced in self._priced.values())
-        plans = Plans(pricer, pricer.offers[arm.build], chosen, considered)
-        return self.tried[arm.build], plans
+        of_all_rounds = tuple(plans.chosen for plans in self._plans.values())
+        return self.tried[arm.build], replace(self._plans[arm], considered=of_all_rounds)
 
     def _record(self, found: Found[Caches]) -> str:
         """The search as an entry; the one that is there where nothing about it is new."""

@@ -114,7 +114,7 @@ class Plans:
     chosen: Priced
     """On the workload, with a cache if it pays."""
     considered: tuple[Priced, ...]
-    """All that were priced, of every build that might have won."""
+    """All that were priced beside it, of every build that might have won."""
 
 
 @dataclass(frozen=True, slots=True)
