@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 
-from headgate.planning import MENDED
+from headgate.planning import BASELINE, MENDED
 from headgate.scheduling import InstancePlan, instance_plans
 from headgate.workload import ServiceCurve
 
@@ -57,6 +57,11 @@ class Family:
     candidates: Mapping[str, Build]
     """By name; the last, ``int8_mixed``, is made only where ``int8_static`` breaks a promise of
     quality."""
+
+    @property
+    def builds(self) -> Mapping[str, Build]:
+        """The candidates, and the model's own build: it is there, and loses nothing."""
+        return {**self.candidates, BASELINE: Build(self.baseline, 0.0, 0.0, 0.0)}
 
 
 def _curve(

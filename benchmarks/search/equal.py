@@ -14,10 +14,11 @@ from dataclasses import replace
 import numpy as np
 
 from benchmarks.gate.world import BETTER, CONTRACTS, MARGINS, Plan, Truth
+from benchmarks.search.table import AS_IT_IS
 from headgate.objects import Decision
 from headgate.optimize.entrants import PILOT_BLOCKS, cost_of, entrant_of, open_search
 from headgate.optimize.forecasts import Forecast
-from headgate.planning import Cost, Level, Told
+from headgate.planning import BASELINE, Cost, Level, Told
 from headgate.release import Blocks, Samples, decide
 from headgate.theory.intervals import log_ratios
 
@@ -53,15 +54,18 @@ def false_winners(name: str, searches: int, seed: int) -> Counter[str]:
 
 
 def _searched(plan: Plan, drawn: Mapping[str, Mapping[str, Samples]]) -> str | None:
-    """The variant that the search ends with, if any; on the workload each costs what it showed in
-    blocks, with a cache and without."""
+    """The variant that the search ends with, if it does not stay with the model as it is; on the
+    workload each costs what it showed in blocks, with a cache and without."""
     unknown = {
         v: entrant_of(Forecast(v, "", "", (), ""), scoring_s=5.0, plans_s=4.0) for v in drawn
     }
-    search = open_search(unknown, budget_s=None, spent_s=0.0)
+    search = open_search({BASELINE: AS_IT_IS, **unknown}, budget_s=None, spent_s=0.0)
     while asked := search.ask():
         told = []
         for a in asked:
+            if a.build == BASELINE:
+                told.append(Told(a, AS_IT_IS.cost))
+                continue
             blocks = PILOT_BLOCKS if a.level is Level.PILOT else plan.blocks
             broken: tuple[str, ...] = ()
             if a.level is Level.FULL:
@@ -70,7 +74,7 @@ def _searched(plan: Plan, drawn: Mapping[str, Mapping[str, Samples]]) -> str | N
             told.append(Told(a, _cost(drawn[a.build], blocks), broken))
         search.tell(told)
     best = search.found.best
-    return None if best is None else best.build
+    return None if best is None or best.build == BASELINE else best.build
 
 
 def _decide(plan: Plan, samples: Mapping[str, Samples], *, tried: int) -> Decision:

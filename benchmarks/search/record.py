@@ -42,7 +42,7 @@ def table_of(workload: str) -> Path:
 def made_by(workload: str) -> dict[str, str]:
     """Digests of what a table follows from: the code that chooses in virtual time, with all that it
     reaches; what is asked, and when; what each build takes; the caches."""
-    builds = family(WORKLOADS[workload].family).candidates
+    builds = family(WORKLOADS[workload].family).builds
     curves = {b: [[*pair] for pair in of.curves.items()] for b, of in builds.items()}
     return {
         "policies": short(code_digest("headgate.planning.choice")),
@@ -105,7 +105,7 @@ def main() -> None:
     for name in given.workloads:
         workload = WORKLOADS[name]
         requests = workload.requests(given.traces)
-        builds = family(workload.family).candidates
+        builds = family(workload.family).builds
         rows = [
             f"    {json.dumps(b)}: {json.dumps(_recorded(workload, requests, builds[b]))}"
             for b in builds

@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks.search.table import PLAIN, PLAN_S, QUALITY, World
 from headgate.optimize.entrants import Caches, arms_of, mended_of, open_search
-from headgate.planning import MENDED, Arm, Asked, Level, Told
+from headgate.planning import BASELINE, MENDED, Arm, Asked, Level, Told
 
 __all__ = ["Ended", "at_random", "everything", "one_after_the_other", "together"]
 
@@ -51,14 +51,13 @@ def together(world: World, measure: Measure | None = None) -> Ended:
 
 def one_after_the_other(world: World) -> Ended:
     """Every build that no contract forbids is measured wholly, the accepted one that is fastest in
-    blocks is taken, and policies are searched for that one."""
-    levels = (Level.PILOT, Level.FULL)
-    told = [world.measure(Asked(level, b)) for b in world.permitted for level in levels]
+    blocks is taken, the model's own where none is faster, and policies are searched for that one.
+    """
+    told = [world.measure(a) for a in _wholly(world.permitted)]
     measured = [t for t in told if t.asked.level is Level.FULL and t.asked.build in world.allowed]
-    fastest = min(measured, key=_log, default=None)
-    if fastest is None:
-        return _ended(world, None, told)
-    plans = [world.measure(Asked(Level.PLAN, a.build, a)) for a in arms_of([fastest.asked.build])]
+    logs = {BASELINE: 0.0, **{t.asked.build: _log(t) for t in measured}}
+    fastest = min(logs, key=logs.__getitem__)
+    plans = [world.measure(Asked(Level.PLAN, a.build, a)) for a in arms_of([fastest])]
     best = min((t for t in plans if t.ok), key=_log, default=None)
     return _ended(world, None if best is None else best.asked.arm, [*told, *plans])
 
@@ -88,17 +87,25 @@ def everything(world: World, builds: Collection[str]) -> Ended:
     return Ended("", math.inf, math.inf, spent, arms, _whole_s(world, builds) + PLAN_S * arms)
 
 
+def _wholly(builds: Iterable[str]) -> list[Asked[Caches]]:
+    """Trials of each but for its arms. Of the model's own build nothing else is to be found out."""
+    levels = (Level.PILOT, Level.FULL)
+    return [Asked(level, b) for b in builds if b != BASELINE for level in levels]
+
+
 def _whole(world: World, build: str) -> int:
     """Evaluations of a build alone: it is scored once, and a repair is made of ten trials."""
+    if build == BASELINE:
+        return 0
     repaired = world.evaluations(Asked(Level.PILOT, build)) if build == MENDED.name else 0
     return 1 + repaired
 
 
 def _whole_s(world: World, builds: Collection[str]) -> float:
     """Of making each, judging it, and measuring its curves."""
-    levels = (Level.PILOT, Level.FULL)
-    each_s = (world.measure(Asked(level, b)).seconds for b in builds for level in levels)
-    return sum(each_s) + world.once_s(builds, builds)
+    trials = _wholly(builds)
+    made = {a.build for a in trials}
+    return sum(world.measure(a).seconds for a in trials) + world.once_s(made, builds)
 
 
 def _ended(world: World, best: Arm[Caches] | None, told: Iterable[Told[Caches]]) -> Ended:

@@ -22,15 +22,17 @@ from benchmarks.search.workloads import WORKLOADS
 from headgate.optimize.entrants import PILOT_BLOCKS, Caches, cost_of, entrant_of
 from headgate.optimize.forecasts import Figure, Forecast
 from headgate.optimize.rules import CHOOSING_BLOCKS
-from headgate.planning import CANDIDATES, MENDED, Arm, Asked, Cost, Entrant, Level, Told
+from headgate.planning import BASELINE, CANDIDATES, MENDED, Arm, Asked, Cost, Entrant, Level, Told
 from headgate.quantization import INT8_STATIC
 from headgate.quantization.repair import BUDGET
 from headgate.theory.intervals import Range, paired_binary_interval
 
-__all__ = ["PLAIN", "PLAN_S", "QUALITY", "Recorded", "World", "recorded"]
+__all__ = ["AS_IT_IS", "PLAIN", "PLAN_S", "QUALITY", "Recorded", "World", "recorded"]
 
 QUALITY = "recall"
 PLAIN = INT8_STATIC.name
+AS_IT_IS = Entrant(Cost(0.0), accepted=True)
+"""The model's own build: all that is known of others is known beside it."""
 _SCORING_S, _PILOT_S, _BLOCKS_S, _CURVES_S, PLAN_S = 5.0, 4.0, 10.0, 3.0, 2.0
 """On the reference machine: the evaluation split; class and three blocks; nine blocks; a build's
 curves; an arm on the workload."""
@@ -51,6 +53,7 @@ class Recorded:
     name: str
     baseline: Curves
     builds: Mapping[str, Build]
+    """The candidates, and the model's own."""
     arms: Mapping[str, tuple[float, ...]]
     """Build -> machine seconds a request of each of its arms; +inf where no rate holds the
     promise."""
@@ -95,10 +98,10 @@ def _of(name: str) -> Recorded:
     return Recorded(
         name,
         of.baseline,
-        of.candidates,
+        of.builds,
         {build: tuple(map(_cost, row["arms"])) for build, row in table["builds"].items()},
         {
-            Arm(build, caches): (_cost(on_grid), _cost(served), tried)
+            Arm(build, caches, caches): (_cost(on_grid), _cost(served), tried)
             for build, row in table["builds"].items()
             for caches, (on_grid, served, tried) in zip(KINDS, row["chosen"], strict=True)
         },
@@ -153,12 +156,14 @@ class World:
         return math.log(cost) + float(self._rng("curves", build).normal(0, _CURVE_SD))
 
     def entrants(self) -> dict[str, Entrant]:
-        """Every build that is named, as it is forecast: speed where a pilot is made of a scheme."""
-        return {
+        """The model's own build, of which all is known but plans; then every build that is named,
+        as it is forecast: speed where a pilot is made of a scheme."""
+        forecast = {
             name: entrant_of(self._forecast(name), scoring_s=_SCORING_S, plans_s=_CURVES_S)
-            for name in self.at.builds
+            for name in self._judged
             if name != MENDED.name
         }
+        return {BASELINE: AS_IT_IS, **forecast}
 
     def _forecast(self, name: str) -> Forecast:
         of = self.at.builds[name]
@@ -182,9 +187,9 @@ class World:
 
     def keeps(self, build: str) -> bool:
         """Whether a full measurement shows that it loses little enough; the error is shared by all
-        that may be judged."""
+        that may be judged. The model's own build loses nothing."""
         seen = paired_binary_interval(
-            *self._flips[build], ITEMS, level=1 - 0.05 / len(self.at.builds)
+            *self._flips[build], ITEMS, level=1 - 0.05 / len(self._judged)
         )
         return seen.low > -WORKLOADS[self.at.name].margin
 
@@ -202,6 +207,11 @@ class World:
 
     def _rng(self, *what: str) -> np.random.Generator:
         return np.random.default_rng([self.seed, *"\0".join((self.at.name, *what)).encode()])
+
+    @property
+    def _judged(self) -> tuple[str, ...]:
+        """What may be made and judged: everything but the model's own build."""
+        return tuple(b for b in self.at.builds if b != BASELINE)
 
     @property
     def named(self) -> tuple[str, ...]:

@@ -49,9 +49,10 @@ def open_search(
 
 
 def arms_of(builds: Iterable[str]) -> dict[Arm[Caches], float]:
-    """Each with a cache and without; what a cache saves is not guessed."""
+    """Each with a cache and without. What a cache saves is not guessed; it is taken to be alike
+    for all builds until they are priced."""
     named = [*builds]
-    return {Arm(name, caches): 0.0 for caches in _KINDS for name in named}
+    return {Arm(name, caches, caches): 0.0 for caches in _KINDS for name in named}
 
 
 def entrant_of(forecast: Forecast, *, scoring_s: float, plans_s: float) -> Entrant:

@@ -40,6 +40,7 @@ from headgate.optimize.measure import measure_invariance, measure_quality
 from headgate.optimize.mending import Reference, mend
 from headgate.optimize.power import Power, plan_power
 from headgate.optimize.preview import Outlook
+from headgate.optimize.pricing import Pricer
 from headgate.optimize.rules import CHOOSING_BLOCKS, Rules
 from headgate.optimize.stages import Baseline, Plans, Tried, open_pricer, p95_limit_s
 from headgate.planning import (
@@ -119,6 +120,8 @@ class Trials:
     def __post_init__(self) -> None:
         self._maker = Maker.of(self.job, failures_stand=True)
         self._plans: dict[Arm[Caches], Plans] = {}
+        self._pricer: Pricer | None = None
+        self._contenders: frozenset[str] = frozenset()
         curves_s = len(instance_plans(self.job.cores)) * self.baseline.curve.run.seconds
         scoring_s = self.baseline.quality_run.seconds
         self.search: Joint[Caches] = open_search(
@@ -242,23 +245,41 @@ class Trials:
 
     def _planned(self, asked: Sequence[Asked[Caches]]) -> Iterator[Told[Caches]]:
         arms = [a.arm for a in asked if a.arm is not None]
-        contenders = [self.tried[name] for name in dict.fromkeys(arm.build for arm in arms)]
-        assert self.speed is not None
-        limit_s = p95_limit_s(self.job.contracts, self.speed, load=self.job.config.replay.load)
-        pricer = open_pricer(self.job, self.baseline, contenders, [*self.tried.values()], limit_s)
-        offers = [pricer.offers[arm.build] for arm in arms]
+        pricer = self._pricer_of([arm.build for arm in arms])
         priced = pricer.all(
             [
-                pricer.price(offer, "workload", name=offer.name, caches=arm.policies)
-                for offer, arm in zip(offers, arms, strict=True)
+                pricer.price(
+                    pricer.offers[arm.build], "workload", name=arm.build, caches=arm.policies
+                )
+                for arm in arms
             ]
         )
-        for a, arm, offer, price in zip(asked, arms, offers, priced, strict=True):
-            self._plans[arm] = Plans(pricer, offer, price, tuple(priced))
+        for a, arm, price in zip(asked, arms, priced, strict=True):
+            self._plans[arm] = Plans(pricer, pricer.offers[arm.build], price, tuple(priced))
             if price.choice.binding is None:
                 yield Told(a, Cost(math.log(price.provisioned_s)))
             else:
                 yield Told(a, None, (self._p95_promise,), price.choice.binding)
+
+    def _pricer_of(self, builds: Sequence[str]) -> Pricer:
+        """One for all that may be priced, in this round or a later one: measured with other builds,
+        the same curves would be other curves. Another one is for what was dropped and came back.
+        """
+        if self._pricer is None or not self._contenders.issuperset(builds):
+            assert self.speed is not None
+            limit_s = p95_limit_s(self.job.contracts, self.speed, load=self.job.config.replay.load)
+            left_out = self.search.found.left_out
+            unpriced = {arm.build for arm in self.search.arms if arm not in self._plans}
+            contenders = [b for b in self.search.accepted if b in unpriced and b not in left_out]
+            self._pricer = open_pricer(
+                self.job,
+                self.baseline,
+                [self.tried[b] for b in contenders],
+                [*self.tried.values()],
+                limit_s,
+            )
+            self._contenders = frozenset(contenders)
+        return self._pricer
 
     @property
     def _p95_promise(self) -> str:
@@ -428,7 +449,8 @@ class Trials:
             arm = next((arm for arm in self._plans if arm.build != BASELINE), None)
         if arm is None:
             return None, None
-        return self.tried[arm.build], self._plans[arm]
+        of_all_rounds = tuple(plans.chosen for plans in self._plans.values())
+        return self.tried[arm.build], replace(self._plans[arm], considered=of_all_rounds)
 
     def _record(self, found: Found[Caches]) -> str:
         """The search as an entry; the one that is there where nothing about it is new."""

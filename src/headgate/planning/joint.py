@@ -10,8 +10,12 @@ it costs more than an accepted one beyond doubt: beyond the noise of both (one-s
 shared by all builds: Bonferroni) and beyond ``policy_margin``, by which two builds' costs may
 change with policies. What is left is measured by halves, the cheaper half first (successive
 halving: Jamieson and Talwalkar, AISTATS 2016), so that an accepted cheap build spares the dearer
-half. Arms of accepted builds are planned last. A build may join late, where what was found of
-another gives rise to it.
+half. A build may join late, where what was found of another gives rise to it.
+
+Arms of accepted builds are planned last. How far a plan is from what was predicted is the error of
+its build and that of its family of policies, added up. So the first build is planned under every
+family, which tells what each is worth on this workload, and of any other build the first plan tells
+how far it is off. What is then predicted to be dearer than the best plan is not planned.
 
 A budget is kept by beginning nothing that is not expected to fit into what is left of it. What is
 begun is finished.
@@ -23,6 +27,7 @@ The winner was chosen by noisy numbers; whether it keeps its promises, the certi
 from __future__ import annotations
 
 import math
+import statistics
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -86,8 +91,9 @@ class Arm(Generic[P]):
     build: str
     policies: P
     family: Hashable = None
-    """Arms of a build whose forecasts are likely to be wrong together: the best of each family is
-    planned before any family's second best, and corrects what is predicted of the others."""
+    """Policies whose forecasts are likely to be wrong together: of a build the best of each family
+    is planned before any family's second best, and corrects what is predicted of the others; what
+    families do to one build predicts what they do to the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +148,8 @@ class Joint(Generic[P]):
     simpler arms come first. ``policy_margin``: how far, in logarithms, that may be wrong between
     two arms. ``budget_s``: what finding out may take, with the ``spent_s`` that it took before;
     what is accepted is planned in any case. ``plans_at_once``: arms that are planned before any is
-    told; ``most_plans``: in all.
+    told, at most; ``most_plans``: in all. Plans may be in another unit than entrants, where all
+    arms of a build may be planned at once.
     """
 
     def __init__(
@@ -209,7 +216,7 @@ class Joint(Generic[P]):
         most = self.plans_at_once
         if self._most_plans is not None:
             most = min(most, self._most_plans - self._planned)
-        return tuple(Asked(Level.PLAN, arm.build, arm) for arm in self._open_arms()[:most])
+        return tuple(Asked(Level.PLAN, arm.build, arm) for arm in self._next_arms()[:most])
 
     def tell(self, results: Sequence[Told[P]]) -> None:
         """What came of all that was asked for. Raises ``ValueError`` for anything else."""
@@ -275,6 +282,15 @@ class Joint(Generic[P]):
     def _plan(self, arm: Arm[P]) -> Told[P] | None:
         return self._told.get(Asked(Level.PLAN, arm.build, arm))
 
+    def _next_arms(self) -> list[Arm[P]]:
+        """To be planned side by side: before anything is known those of the cheapest build, under
+        all families; then one of each build, which says what to expect of its others."""
+        open_ = self._open_arms()
+        if not self._errors:
+            return [arm for arm in open_ if arm.build == open_[0].build]
+        first_of_each = {arm.build: arm for arm in reversed(open_)}
+        return [arm for arm in open_ if first_of_each[arm.build] is arm]
+
     def _open_arms(self) -> list[Arm[P]]:
         """What may be planned: firsts of their families, then the cheapest prediction."""
         left_out, dearer, accepted = self._left_out(), self._dearer_arms(), self.accepted
@@ -292,13 +308,35 @@ class Joint(Generic[P]):
         )
 
     def _arm_cost(self, arm: Arm[P]) -> Cost:
-        """As predicted; once there are plans of its family, by as much more as those cost."""
-        build = self._cost[arm.build]
+        """As predicted, and by as much more as plans of its family cost. Where its build has none
+        of them, as those of other builds cost: told by families that both have plans of, or by what
+        is known of the builds themselves."""
+        build, own = self._cost[arm.build], self._errors_of(arm.build)
         predicted = build.log + self.arms[arm]
-        errors = self._errors.get((arm.build, arm.family))
-        if errors:
-            return Cost(predicted + math.fsum(errors) / len(errors))
-        return Cost(predicted, build.se)
+        if arm.family in own:
+            return Cost(predicted + own[arm.family])
+        planned = {b: self._errors_of(b) for b, _ in self._errors if b != arm.build}
+        others = {b: errors for b, errors in planned.items() if arm.family in errors}
+        if both := [
+            own[family] + errors[arm.family] - errors[family]
+            for errors in others.values()
+            for family in own.keys() & errors.keys()
+        ]:
+            return Cost(predicted + statistics.fmean(both))
+        if others:
+            error = statistics.fmean(errors[arm.family] for errors in others.values())
+            se = math.hypot(*(self._cost[b].se for b in others)) / len(others)
+            return Cost(predicted + error, math.hypot(build.se, se))
+        # Where other builds have plans, and none of this family, not even its unit is known.
+        return Cost(predicted, math.inf if planned else build.se)
+
+    def _errors_of(self, build: str) -> dict[Hashable, float]:
+        """Family -> by how much its plans differ from what was predicted, in the mean."""
+        return {
+            family: statistics.fmean(errors)
+            for (name, family), errors in self._errors.items()
+            if name == build
+        }
 
     def _cheapest_policies(self) -> dict[str, float]:
         """Of each build; not in it where every plan was refused."""

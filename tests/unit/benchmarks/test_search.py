@@ -15,13 +15,14 @@ from benchmarks.search.searches import at_random, everything, one_after_the_othe
 from benchmarks.search.table import World, recorded
 from benchmarks.search.workloads import DEVELOPED_BY, WORKLOADS
 from headgate.optimize.entrants import Caches
-from headgate.planning import BATCHING_GRID, MENDED, Asked, Level, Told
+from headgate.planning import BASELINE, BATCHING_GRID, MENDED, Asked, Level, Told
 
 SEEDS = range(3)
 
 
 def test_the_table_holds_every_arm_of_every_workload() -> None:
-    """Thirteen builds, every plan, every way to batch, and every cache that differs."""
+    """Thirteen candidates and the model as it is, every plan, every way to batch, and every cache
+    that differs."""
     table = recorded()
     assert [*table] == [*WORKLOADS]
     for at in table.values():
@@ -33,13 +34,12 @@ def test_the_table_holds_every_arm_of_every_workload() -> None:
 
 @pytest.mark.parametrize("name", DEVELOPED_BY)
 def test_the_search_ends_near_the_optimum_for_a_fraction_of_its_price(name: str) -> None:
-    """Within 5 % for at most a fifth of the evaluations, whatever the noise. The target is 15 %;
-    where a seed misses it the benchmark says so."""
+    """Within 5 % for at most 15 % of the evaluations, whatever the noise."""
     for seed in SEEDS:
         world = World(recorded()[name], seed)
         ended = together(world)
         assert world.log(ended.build, ended.cost) <= world.optimum + math.log(1.05)
-        assert ended.evaluations <= 0.2 * everything(world, world.permitted).evaluations
+        assert ended.evaluations <= 0.15 * everything(world, world.permitted).evaluations
 
 
 def test_others_are_held_to_the_same_table() -> None:
@@ -59,6 +59,21 @@ def test_what_a_contract_forbids_is_no_part_of_everything() -> None:
     arms = sum(len(world.at.arms[b]) for b in forbidden)
     assert all_.evaluations - less.evaluations == arms + len(forbidden)
     assert all_.seconds > less.seconds
+
+
+def test_where_nothing_is_accepted_the_model_as_it_is_is_priced_under_policies() -> None:
+    """Then it is the optimum too, and both ways of choosing end with it; else it is not priced."""
+    at = recorded()["cacheable"]
+    lost = {b: replace(of, loss=0.5) for b, of in at.builds.items() if b != BASELINE}
+    refused = World(replace(at, builds={**lost, BASELINE: at.builds[BASELINE]}), 0)
+    assert refused.allowed == (BASELINE,)
+    for ended in (together(refused), one_after_the_other(refused)):
+        assert ended.build == BASELINE
+        assert refused.log(BASELINE, ended.cost) <= refused.optimum + math.log(1.05)
+    world = World(at, 0)
+    assert together(world).build != BASELINE
+    own = everything(world, [BASELINE])
+    assert own.evaluations == own.simulated == len(at.arms[BASELINE])
 
 
 def test_a_student_is_trained_once_for_all_of_its_precisions() -> None:

@@ -20,6 +20,7 @@ from headgate.optimize.making import Maker
 from headgate.optimize.measure import Invariance
 from headgate.optimize.mending import Mended
 from headgate.optimize.power import Power
+from headgate.optimize.pricing import CACHES
 from headgate.optimize.recorder import Call, Output, Recorder, transformation
 from headgate.optimize.searching import Searched, Trials
 from headgate.optimize.stages import Tried
@@ -48,6 +49,10 @@ class Lab:
     escalated: tuple[float, float] | EngineError = (0.5, 0.0)
     """Of the workload the share, and how much more that is than of the items that are timed."""
     asked: list[str] = field(default_factory=list)
+    in_turn: list[list[str]] = field(default_factory=list)
+    """Builds whose curves were measured in turn."""
+    cached: float = 1.0
+    """What a cache makes of a request's cost."""
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
         def noted(kind: str, result: Callable[[str], object]) -> Callable[..., object]:
@@ -124,8 +129,11 @@ class Lab:
             self.asked.append(f"price {offer.name}")
             machine_s = self.machine_s.get(offer.name)
             choice = SimpleNamespace(binding=NEVER if machine_s is None else None)
+            if machine_s is not None and caches == CACHES:
+                machine_s *= self.cached
             return SimpleNamespace(name=offer.name, choice=choice, provisioned_s=machine_s)
 
+        self.in_turn.append([t.name for t in contenders])
         offers = {t.name: SimpleNamespace(name=t.name) for t in contenders}
         return SimpleNamespace(offers=offers, price=price, all=list)
 
@@ -235,6 +243,33 @@ def test_of_two_that_are_close_the_one_that_costs_less_on_the_workload_wins(sear
         *["price student3"] * 2,
     ]
     assert {p.name for p in found.plans.considered} == {"int8_static", "student3"}
+
+
+def test_what_a_cache_does_to_the_first_is_not_asked_of_the_second(search: Start) -> None:
+    """It halves the bill of what was fastest in blocks; the other is priced with one only, by
+    curves that were measured in turn with those of the first, and wins."""
+    costs = {"int8_static": 1e-3, "student3": 1.2e-3}
+    lab = Lab({"int8_static": 0.4, "student3": 0.38}, costs, cached=0.5)
+    found = search(lab)
+    prices = [a for a in lab.asked if "price" in a]
+    assert prices == ["price student3", "price student3", "price int8_static"]
+    assert lab.in_turn == [["int8_static", "student3"]]
+    assert found.plans is not None
+    assert (found.plans.chosen.name, found.plans.chosen.provisioned_s) == ("int8_static", 5e-4)
+    assert [(p.name, p.provisioned_s) for p in found.plans.considered] == [
+        ("student3", 1.2e-3),
+        ("student3", 6e-4),
+        ("int8_static", 5e-4),
+    ]
+
+
+def test_curves_of_what_cannot_win_are_measured_only_where_it_comes_back(search: Start) -> None:
+    """The fastest holds its promise at no rate: only then is the other one measured at all."""
+    lab = Lab({"int8_static": 0.3, "bf16": 0.9}, {"bf16": 1e-3})
+    found = search(lab)
+    assert lab.in_turn == [["int8_static"], ["bf16"]]
+    assert found.winner is not None
+    assert found.winner.name == "bf16"
 
 
 def test_what_cannot_win_is_not_paid_for(search: Start) -> None:
