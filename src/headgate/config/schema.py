@@ -23,7 +23,7 @@ from pydantic import (
 
 from headgate.config.units import parse_fraction, parse_number, parse_seconds
 from headgate.errors import ConfigError
-from headgate.planning import CANDIDATES, TRIED_BY_DEFAULT
+from headgate.planning import BASELINE, CANDIDATES, TRIED_BY_DEFAULT
 
 __all__ = [
     "DECLARED",
@@ -72,6 +72,15 @@ def _one_of(what: str, known: tuple[str, ...]) -> AfterValidator:
         return value
 
     return AfterValidator(check)
+
+
+def _named(value: str) -> str:
+    if value == BASELINE:
+        raise ConfigError(
+            f"{value!r}, the model as it is, takes part without being named",
+            fix="leave it out, and name what else is to be tried",
+        )
+    return value
 
 
 def _pattern(pattern: str, what: str, fix: str) -> AfterValidator:
@@ -560,12 +569,13 @@ class EndpointFile(_Section):
         examples=["text:scale"],
     )
     candidates: Annotated[
-        tuple[Annotated[str, _one_of("candidate", tuple(CANDIDATES))], ...], Strict(False)
+        tuple[Annotated[str, AfterValidator(_named), _one_of("candidate", tuple(CANDIDATES))], ...],
+        Strict(False),
     ] = Field(
         default=TRIED_BY_DEFAULT,
         min_length=1,
-        description="Which candidates to try; of classify linear and linear_cascade in place of "
-        "the encoder's students, where it is not said.",
+        description="Which candidates to try beside the model as it is; of classify linear and "
+        "linear_cascade in place of the encoder's students, where it is not said.",
     )
     search: Search = Field(default=Search(), description="What finding the best may take.")
     replay: Replay = Field(default=Replay(), description="How it is measured under load.")

@@ -28,7 +28,7 @@ from headgate.optimize.job import Job
 from headgate.optimize.measure import Invariance
 from headgate.optimize.served import as_json
 from headgate.optimize.stages import Baseline, Certificate, Tried
-from headgate.planning import CANDIDATES
+from headgate.planning import BASELINE, BUILDS
 from headgate.quantization.certificate import (
     BuildCertificate,
     Golden,
@@ -71,18 +71,21 @@ def certify_builds(
     threads that it is served with; by build version. None of a server that is not ours.
 
     ``winner``: the candidate, and its own decision, which need not have been accepted: what noise
-    kept out may be accepted by `headgate gate` on more evidence.
+    kept out may be accepted by `headgate gate` on more evidence. Where that is the baseline's build
+    as it is, one certificate says both.
     """
     if baseline.build.foreign:
         return {}
-    issued = [
-        _issue(
-            job,
-            baseline.build,
-            baseline.invariance,
-            rests_on=(baseline.quality_run.entry, baseline.invariance.run.entry),
+    issued = []
+    if winner is None or winner[1].build.version != baseline.build.version:
+        issued.append(
+            _issue(
+                job,
+                baseline.build,
+                baseline.invariance,
+                rests_on=(baseline.quality_run.entry, baseline.invariance.run.entry),
+            )
         )
-    ]
     for t in tried:
         if t.accepted and not (winner and t.build == winner[1].build):
             assert t.build is not None
@@ -103,7 +106,10 @@ def certify_builds(
             )
     if winner is not None:
         candidate, judged = winner
-        assert candidate.speed is not None
+        claim = None
+        if candidate.name != BASELINE:  # which is as fast as itself
+            assert candidate.speed is not None
+            claim = speed_claim(job, candidate.name, judged.build, candidate.speed)
         issued.append(
             _issue(
                 job,
@@ -111,7 +117,7 @@ def certify_builds(
                 judged.invariance,
                 rests_on=_judged_by(judged.decision),
                 decision=judged.run.entry,
-                claim=speed_claim(job, candidate.name, judged.build, candidate.speed),
+                claim=claim,
                 learnt_from=_learnt_from(job, candidate.name),
             )
         )
@@ -132,7 +138,7 @@ def speed_claim(job: Job, name: str, build: Build, speed: SpeedBlocks) -> SpeedC
         speedup,
         item_s=speed.baseline_item_s,
         products=read_products(build, job.store.path_of),
-        fast_with=CANDIDATES[name].scheme.fast_with,
+        fast_with=BUILDS[name].scheme.fast_with,
         flags=job.profile.flags,
         escalated=escalated,
     )
@@ -151,7 +157,7 @@ def escalation(job: Job, cascade: Build, speed: SpeedBlocks) -> tuple[float, flo
 def _learnt_from(job: Job, name: str) -> RequestsLearnt | None:
     """Of the student in the candidate ``name``, where it learnt from the workload's requests."""
     own = job.inputs.own_requests
-    if own is None or CANDIDATES[name].student is None:
+    if own is None or BUILDS[name].student is None:
         return None
     return RequestsLearnt(own.permission.allowed_by, own.permission.why, own.entry)
 

@@ -10,12 +10,12 @@ from itertools import islice
 
 from headgate.optimize.chains import Chain
 from headgate.optimize.job import Job
-from headgate.optimize.pricing import NO_CACHE, ONE_AT_A_TIME, Offer, Priced, Replayed
+from headgate.optimize.pricing import NO_CACHE, ONE_AT_A_TIME, Offer, Priced, Pricer, Replayed
 from headgate.optimize.stages import Baseline, Certificate, Plans
-from headgate.planning import BASELINE, CANDIDATES
+from headgate.planning import BASELINE, BUILDS
 from headgate.scheduling import InstancePlan
 
-__all__ = ["Comparisons", "Without", "compare"]
+__all__ = ["Comparisons", "Without", "compare", "naive_price"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,6 @@ class Comparisons:
 def compare(job: Job, baseline: Baseline, plans: Plans, certificate: Certificate) -> Comparisons:
     """Prices the naive and the tuned baseline, the winner, and the winner without each of five."""
     pricer, unique = plans.pricer, "unique" if "unique" in job.inputs.versions else "workload"
-    naive = _restricted(pricer.offers[BASELINE], InstancePlan(baseline.build.threads, 1))
     tuned, without = _tuned(plans, unique), _leave_one_out(plans, cores=job.cores)
     # Those with the most to search come first, so that nobody waits for one of them at the end.
     prices = iter(
@@ -54,8 +53,8 @@ def compare(job: Job, baseline: Baseline, plans: Plans, certificate: Certificate
             [
                 *tuned,
                 pricer.price(plans.offer, unique, name=f"{plans.offer.name}, no repeats"),
-                pricer.price(naive, unique, name="naive, no repeats", batching=ONE_AT_A_TIME),
-                pricer.price(naive, "workload", name="naive", batching=ONE_AT_A_TIME),
+                naive_price(pricer, baseline, unique, name="naive, no repeats"),
+                naive_price(pricer, baseline, "workload", name="naive"),
                 *(leave.price for leave in without),
             ]
         )
@@ -80,6 +79,12 @@ def compare(job: Job, baseline: Baseline, plans: Plans, certificate: Certificate
             plans.chosen, replay.candidate, name="the replay of the winner"
         ),
     )
+
+
+def naive_price(pricer: Pricer, baseline: Baseline, workload: str, *, name: str) -> Chain[Priced]:
+    """What a user pays without us: one request at a time on all cores, and no cache."""
+    offer = _restricted(pricer.offers[BASELINE], InstancePlan(baseline.build.threads, 1))
+    return pricer.price(offer, workload, name=name, batching=ONE_AT_A_TIME)
 
 
 def _tuned(plans: Plans, unique: str) -> list[Chain[Priced]]:
@@ -137,7 +142,7 @@ def _plainer(plans: Plans) -> list[tuple[str, Offer]]:
     """What the winner is without quantization, and without distillation, where that was made."""
     offers = plans.pricer.offers
     found = []
-    for optimization, name in CANDIDATES[plans.offer.name].without.items():
+    for optimization, name in BUILDS[plans.offer.name].without.items():
         if name == "fp32_openvino" and name not in offers:
             name = BASELINE
         if name in offers:

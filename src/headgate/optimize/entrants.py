@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from headgate.objects import CacheSpec
 from headgate.optimize.forecasts import Forecast
 from headgate.optimize.pricing import CACHES, NO_CACHE
-from headgate.planning import CANDIDATES, Arm, Cost, Entrant, Joint
+from headgate.planning import BUILDS, CANDIDATES, Arm, Cost, Entrant, Joint
 from headgate.quantization.repair import BUDGET, LEAST_KEPT
 
 __all__ = ["PILOT_BLOCKS", "Caches", "arms_of", "cost_of", "entrant_of", "mended_of", "open_search"]
@@ -44,7 +44,7 @@ def open_search(
         policy_margin=_POLICY_MARGIN,
         budget_s=math.inf if budget_s is None else budget_s,
         spent_s=spent_s,
-        plans_at_once=len(CANDIDATES) * len(_KINDS),
+        plans_at_once=len(BUILDS) * len(_KINDS),
     )
 
 

@@ -19,7 +19,7 @@ from headgate.optimize.making.students import trained_student, untaught_student
 from headgate.optimize.measure import measure_quality
 from headgate.optimize.quality import QualitySamples, agreement
 from headgate.optimize.recorder import Call, Output, transformation
-from headgate.planning import CANDIDATES
+from headgate.planning import BUILDS
 from headgate.release import Rule
 
 __all__ = ["gain_of_teacher"]
@@ -56,7 +56,7 @@ def gain_of_teacher(job: Job, rule: Rule, winner: str) -> Gain | None:
     that the certificate was, now or in an earlier run: they decide nothing, and what they are of
     was chosen before. Raises as ``trained_student`` does.
     """
-    candidate = CANDIDATES[winner]
+    candidate = BUILDS[winner]
     name = candidate.student
     making: tuple[_Make, _Make] = (trained_student, untaught_student)
     if candidate.classifies:

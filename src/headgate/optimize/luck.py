@@ -21,7 +21,7 @@ from headgate.optimize.making import Maker, make_build
 from headgate.optimize.making.quantized import CALIBRATION_ITEMS
 from headgate.optimize.measure import Behaviour, measure_quality
 from headgate.optimize.quality import QualitySamples
-from headgate.planning import CANDIDATES
+from headgate.planning import BUILDS
 
 __all__ = ["Luck", "Spread", "calibration_luck", "known_luck", "warnings"]
 
@@ -139,7 +139,7 @@ def _of(maker: Maker, behaviour: Behaviour, name: str) -> Mapping[str, str]:
     return {
         "endpoint": maker.recorder.endpoint,
         "candidate": name,
-        "scheme": digest(CANDIDATES[name].scheme),
+        "scheme": digest(BUILDS[name].scheme),
         "behaviour": digest(behaviour),
         "code": code_digest(make_build.__module__, measure_quality.__module__),
         "model": maker.source.build.version,

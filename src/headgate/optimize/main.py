@@ -14,6 +14,7 @@ from headgate.distillation import Gain
 from headgate.errors import Fault, Refused, Undecided
 from headgate.ledger import Store, hold_release
 from headgate.objects import Action, Release
+from headgate.optimize.as_it_is import policies_of
 from headgate.optimize.audit import Audited, audit_promotion
 from headgate.optimize.blocks import SpeedBlocks
 from headgate.optimize.certificate import certify_builds
@@ -36,6 +37,7 @@ from headgate.optimize.stages import (
     judge_server,
     measure_baseline,
 )
+from headgate.planning import BASELINE
 from headgate.release import Rule, next_release
 from headgate.report import Report, as_json, render_html
 from headgate.runtime.index import with_index
@@ -172,9 +174,13 @@ def _outcome(
     """
     if findings is not None:
         decision = findings.certificate.decision
+        because = decision.because
+        if findings.winner.name == BASELINE:  # a name that says nothing of what it won by
+            policies = policies_of(findings.plans.chosen.choice.variant)
+            because = f"the model as it is, with {policies}: {because}"
         return (
             decision.action,
-            decision.because,
+            because,
             findings.certificate.run.entry,
             findings.winner.name,
         )
@@ -192,7 +198,8 @@ def _outcome(
             measurements={},
             detail="no candidate",
         )
-        left_out = "; ".join(f"{t.name}: {t.skipped}" for t in searched.tried if t.skipped)
+        own = [searched.as_it_is] if searched.as_it_is is not None else []
+        left_out = "; ".join(f"{t.name}: {t.skipped}" for t in (*searched.tried, *own) if t.skipped)
         because = "no candidate is left" + (f" ({left_out})" if left_out else "")
         return decision.action, because, run.entry, "no candidate"
     best = judged[0]

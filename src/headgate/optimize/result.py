@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from headgate.distillation import Advice, Gain
 from headgate.objects import Action, Axis, Bound, Build, Contract, ContractResult, Verdict, short
+from headgate.optimize.as_it_is import policies_of
 from headgate.optimize.audit import Audited
 from headgate.optimize.blocks import SpeedBlocks
 from headgate.optimize.comparisons import Comparisons
@@ -116,7 +117,7 @@ def build_report(
         created_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         next_command=command,
         next_why=why,
-        candidates=tuple(show.candidates(baseline, tried, searched.speed)),
+        candidates=tuple(show.candidates(baseline, searched)),
         search=_search(job, searched),
         contracts=tuple(map(show.contract, certificate.decision.results)) if certificate else (),
         certified_on=certificate.split if certificate is not None else "",
@@ -193,9 +194,7 @@ class _Show:
 
         return Figure(machine_s * scale, unit, entry, scaled(low), scaled(high))
 
-    def candidates(
-        self, baseline: Baseline, tried: Sequence[Tried], speed: SpeedBlocks
-    ) -> list[Candidate]:
+    def candidates(self, baseline: Baseline, searched: Searched) -> list[Candidate]:
         relative = [
             c for c in self._job.contracts if c.axis is Axis.QUALITY and c.bound in _RELATIVE
         ]
@@ -203,25 +202,25 @@ class _Show:
             c.metric: Figure(0.0, self._unit(c), baseline.quality_run.entry, 0.0, 0.0)
             for c in relative
         }
-        shown = self._speed(speed, baseline.build)
+        shown = self._speed(searched.speed, baseline.build)
         scores = [
             f"{name} {words.figure(_mean(values), self._absolute(name))}"
             for name, values in baseline.quality.scores.items()
         ]
         if baseline.build.foreign:
             scores.append(f"a lone request's p95 {words.seconds(shown['latency_p95'].value)}")
-        known = ", ".join(scores)
+        known = f"as it is: {', '.join(scores)}" if scores else "as it is"
         rows = [
             Candidate(
                 baseline.build.name,
                 True,
-                f"as it is: {known}" if known else "as it is",
+                known + _under_other_policies(searched),
                 "baseline",
                 {**zero, **shown},
                 baseline.invariance.invariance.value,
             )
         ]
-        return [*rows, *map(self._candidate, tried)]
+        return [*rows, *map(self._candidate, searched.tried)]
 
     def _candidate(self, t: Tried) -> Candidate:
         seen = {} if t.speed is None or t.build is None else self._speed(t.speed, t.build)
@@ -473,6 +472,17 @@ class _Show:
             "model, padding": self.cost(padding_s, entry),
             "HTTP, tokenizing, cache": self.cost(min(shell_s, priced.attributed_s), entry),
         }
+
+
+def _under_other_policies(searched: Searched) -> str:
+    """What became of the model as it is in the search, where there is more to say than its
+    price."""
+    own = searched.as_it_is
+    if own is None:
+        return ""
+    if searched.plans is not None and searched.plans.offer.name == own.name:
+        return f"; chosen, with {policies_of(searched.plans.chosen.choice.variant)}"
+    return f"; not chosen under other policies: {own.skipped}" if own.skipped else ""
 
 
 def _replayed(f: Findings) -> list[tuple[str, Side, Replayed]]:

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from headgate.errors import EngineError
 from headgate.objects import CASCADE, Axis, Build, Contract, Verdict, jsonable
 from headgate.optimize.admission import admit
+from headgate.optimize.as_it_is import as_it_is, entrant_as_it_is, why_not
 from headgate.optimize.blocks import SpeedBlocks, measure_beside
 from headgate.optimize.certificate import escalation, speed_claim
 from headgate.optimize.code import code_digest
@@ -43,6 +44,7 @@ from headgate.optimize.pricing import Pricer
 from headgate.optimize.rules import CHOOSING_BLOCKS, Rules
 from headgate.optimize.stages import Baseline, Plans, Tried, open_pricer, p95_limit_s
 from headgate.planning import (
+    BASELINE,
     CANDIDATES,
     MENDED,
     Arm,
@@ -70,6 +72,8 @@ class Searched:
 
     tried: tuple[Tried, ...]
     """Every candidate, in the order of headgate.yaml."""
+    as_it_is: Tried | None
+    """The model as it is, under policies of its own; None of a server that is not ours."""
     speed: SpeedBlocks
     """Of the baseline."""
     power: Power
@@ -92,6 +96,8 @@ def search_candidates(
     cost least: the load test decides.
     """
     tried = {f.name: Tried(f.name, f) for f in outlook.forecasts}
+    if not baseline.build.foreign:  # first: of what costs the same, the plainest wins
+        tried = {BASELINE: as_it_is(job, baseline), **tried}
     trials = Trials(job, rules, baseline, tried, previewed_s, outlook.speed)
     trials.follow()
     return trials.searched()
@@ -120,7 +126,9 @@ class Trials:
         scoring_s = self.baseline.quality_run.seconds
         self.search: Joint[Caches] = open_search(
             {
-                n: entrant_of(t.forecast, scoring_s=scoring_s, plans_s=curves_s)
+                n: entrant_as_it_is(t)
+                if n == BASELINE
+                else entrant_of(t.forecast, scoring_s=scoring_s, plans_s=curves_s)
                 for n, t in self.tried.items()
             },
             budget_s=self.job.config.search.budget,
@@ -164,20 +172,24 @@ class Trials:
             Level.PLAN: self._planned,
         }[asked[0].level]
         before = self.job.recorder.asked
+        if asked[0].level is Level.PLAN:
+            self._time_baseline()
         told = [*measure(asked)]
         took_s = self.job.recorder.seconds_since(before)
         return [replace(t, seconds=took_s / len(told)) for t in told]
 
     def searched(self) -> Searched:
         """Where it ended, in the ledger."""
-        found, tried = self.search.found, self._with_reasons()
-        if self.speed is None:  # nothing was measured beside the baseline
-            self.speed = self._blocks((), CHOOSING_BLOCKS)[self.baseline.build.name]
+        found = self._found()
+        tried = self._with_reasons(found)
+        own = tried.pop(BASELINE, None)
+        speed = self._time_baseline()
         power = self.power or Power(())  # nothing was measured that would tell
         winner, plans = self._winner(found)
         return Searched(
             tuple(tried.values()),
-            self.speed,
+            own,
+            speed,
             power,
             winner,
             plans,
@@ -185,6 +197,12 @@ class Trials:
             self.previewed_s,
             self._record(found),
         )
+
+    def _time_baseline(self) -> SpeedBlocks:
+        """Alone, where nothing was measured beside it."""
+        if self.speed is None:
+            self.speed = self._blocks((), CHOOSING_BLOCKS)[self.baseline.build.name]
+        return self.speed
 
     def _pilots(self, asked: Sequence[Asked[Caches]]) -> Iterator[Told[Caches]]:
         for a in asked:
@@ -405,20 +423,30 @@ class Trials:
         claim = speed_claim(job, t.name, t.build, speed)
         return replace(t, decision=decision, decision_run=run, claim=claim)
 
-    def _with_reasons(self) -> dict[str, Tried]:
+    def _found(self) -> Found[Caches]:
+        """Where the search ended: not with the model as it is where that would gain nothing."""
+        found = self.search.found
+        own = {arm: plans for arm, plans in self._plans.items() if arm.build == BASELINE}
+        ended_with = own.get(found.best) if found.best is not None else None
+        why = why_not([*own.values()], ended_with, self.baseline)
+        if not why:
+            return found
+        best = found.best if ended_with is None else None
+        return replace(found, best=best, left_out={**found.left_out, BASELINE: why})
+
+    def _with_reasons(self, found: Found[Caches]) -> dict[str, Tried]:
         """Everybody that was not judged has a reason."""
-        left_out = self.search.found.left_out
         return {
             name: t
             if t.decision is not None or t.skipped
-            else replace(t, skipped=left_out.get(name, ""))
+            else replace(t, skipped=found.left_out.get(name, ""))
             for name, t in self.tried.items()
         }
 
     def _winner(self, found: Found[Caches]) -> tuple[Tried | None, Plans | None]:
         arm = found.best
         if arm is None:
-            arm = next(iter(self._plans), None)
+            arm = next((arm for arm in self._plans if arm.build != BASELINE), None)
         if arm is None:
             return None, None
         of_all_rounds = tuple(plans.chosen for plans in self._plans.values())

@@ -40,7 +40,7 @@ from headgate.optimize.pricing import Offer, Priced, Pricer, measured_offers
 from headgate.optimize.quality import QualitySamples
 from headgate.optimize.recorder import Recorded
 from headgate.optimize.rules import in_force
-from headgate.planning import CANDIDATES
+from headgate.planning import BUILDS, CANDIDATES
 from headgate.quantization.certificate import SpeedClaim
 from headgate.release import Rule
 from headgate.runtime.decisions import decided
@@ -257,7 +257,7 @@ def _beside(
     maker = Maker.of(job)
     named = dict.fromkeys(["fp32_openvino"] if "openvino" in job.profile.libraries else [])
     for contender in contenders:
-        named |= dict.fromkeys(CANDIDATES[contender.name].without.values())
+        named |= dict.fromkeys(BUILDS[contender.name].without.values())
     measured = {t.name: t for t in tried}
     builds = [(baseline.build, known)]
     for name in named:

@@ -5,6 +5,7 @@ Pure: every plan is made by the policies that will serve it, in virtual time.
 
 from headgate.planning.candidates import (
     BASELINE,
+    BUILDS,
     CANDIDATES,
     MENDED,
     TRIED_BY_DEFAULT,
@@ -34,6 +35,7 @@ from headgate.planning.simulate import (
 __all__ = [
     "BASELINE",
     "BATCHING_GRID",
+    "BUILDS",
     "CANDIDATES",
     "LOAD",
     "MENDED",

@@ -21,6 +21,7 @@ from headgate.quantization import (
 
 __all__ = [
     "BASELINE",
+    "BUILDS",
     "CANDIDATES",
     "MENDED",
     "TRIED_BY_DEFAULT",
@@ -30,7 +31,8 @@ __all__ = [
 ]
 
 BASELINE = FP32.name
-"""The model as it is, which is nobody's candidate and what the plainest are plainer than."""
+"""The model as it is: what the plainest candidates are plainer than. Nobody names it, and it takes
+part all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +105,17 @@ def _all() -> Mapping[str, Candidate]:
 
 CANDIDATES: Mapping[str, Candidate] = _all()
 """Name -> candidate: all that headgate.yaml may name."""
+BUILDS: Mapping[str, Candidate] = {BASELINE: Candidate(None, FP32), **CANDIDATES}
+"""All that may win: the model as it is too, under policies of its own."""
 TRIED_BY_DEFAULT = ("bf16", "int8_dynamic", "int8_static", "student3", "student3_int8_static")
 """What is tried where the file does not say, of all but classifiers."""
 
 
 def most_judged(named: Sequence[str]) -> int:
     """How many candidates may be judged where these are named, ``int8_mixed`` among them.
+
+    The model as it is does not count: its answers are those that the others are held against, so
+    that no luck with them chooses it.
 
     >>> most_judged(["bf16", "int8_static"]), most_judged(["bf16"])
     (3, 1)

@@ -363,6 +363,13 @@ BAD = {
         "headgate.yaml:13: candidates[1]: there is no candidate 'int8_dinamic'\n"
         "  what to do: did you mean 'int8_dynamic'?",
     ),
+    "candidate that takes part anyway": (
+        GOOD + "candidates: [bf16, fp32]\n",
+        "config",
+        "headgate.yaml:13: candidates[1]: 'fp32', the model as it is, takes part without being "
+        "named\n"
+        "  what to do: leave it out, and name what else is to be tried",
+    ),
     "prepared by no one": (
         spoilt("log: access.jsonl", "log: 'prepared:w.jsonl'"),
         "not_prepared",

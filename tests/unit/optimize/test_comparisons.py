@@ -70,6 +70,7 @@ ALWAYS = [
         ("int8_static", [("quantization", "fp32_openvino")]),
         ("student3", [("distillation", "fp32")]),
         ("student3_int8_static", [("quantization", "student3"), ("distillation", "int8_static")]),
+        ("fp32", []),
     ],
 )
 def test_each_winner_is_held_against_itself_without_one_optimization(

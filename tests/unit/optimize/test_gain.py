@@ -123,4 +123,5 @@ def test_a_winner_without_a_student_owes_no_teacher(
 ) -> None:
     """No control is trained for it."""
     assert gained(recorder, monkeypatch, "int8_static", 0.02) is None
+    assert gained(recorder, monkeypatch, "fp32", 0.02) is None
     assert made == []

@@ -12,7 +12,16 @@ import pytest
 
 from headgate.errors import Fault
 from headgate.ledger import Store
-from headgate.objects import Action, Bound, Contract, Decision, Release
+from headgate.objects import (
+    Action,
+    BatchingSpec,
+    Bound,
+    CacheSpec,
+    Contract,
+    Decision,
+    Release,
+    Variant,
+)
 from headgate.optimize import main
 from headgate.optimize.blocks import BlockTimes
 from headgate.optimize.job import Job
@@ -117,6 +126,20 @@ def test_the_jobs_decision_is_that_of_the_certificate(store: Store) -> None:
     action, because, entry, about = outcome([tried("bf16")], findings(store, Action.ROLLBACK))
     assert (action, because, about) == (Action.ROLLBACK, "it says rollback", "bf16")
     assert store.get(entry).body == {"decided": "rollback"}
+
+
+def test_of_the_model_as_it_is_the_decision_says_by_what_it_won(store: Store) -> None:
+    """Its name says nothing of that."""
+    variant = Variant("fp32", "sha256:b", 2, BatchingSpec(8), CacheSpec("lru", 1 << 20))
+    chosen = SimpleNamespace(choice=SimpleNamespace(variant=variant))
+    found = SimpleNamespace(
+        winner=SimpleNamespace(name="fp32"),
+        plans=SimpleNamespace(chosen=chosen),
+        certificate=findings(store, Action.ACCEPT).certificate,  # type: ignore[attr-defined]
+    )
+    _, because, _, about = outcome([tried("bf16")], found)
+    assert about == "fp32"
+    assert because == "the model as it is, with batching, 2 instances and a cache: it says accept"
 
 
 def test_without_a_winner_not_knowing_goes_before_a_refusal() -> None:

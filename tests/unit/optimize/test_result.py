@@ -11,7 +11,15 @@ from typing import cast
 
 import pytest
 
-from headgate.objects import Action, Bound, ContractResult, Verdict
+from headgate.objects import (
+    Action,
+    BatchingSpec,
+    Bound,
+    CacheSpec,
+    ContractResult,
+    Variant,
+    Verdict,
+)
 from headgate.optimize.audit import Audited, Notice
 from headgate.optimize.blocks import BlockTimes
 from headgate.optimize.comparisons import Comparisons
@@ -24,6 +32,7 @@ from headgate.optimize.result import (
     _of_luck,
     _search,
     _Show,
+    _under_other_policies,
     _without_times,
 )
 from headgate.optimize.searching import Searched
@@ -197,6 +206,30 @@ def test_the_search_says_what_it_took_why_it_ended_and_what_was_close(
         f"1 of 2 candidates were measured wholly; finding out took {spent}"
         "on the workload bf16 costs 1.20 times as much as int8"
     )
+
+
+def test_the_row_of_the_baseline_says_what_became_of_the_model_as_it_is() -> None:
+    """It was chosen, and with what; or not, and why; where it was only dearer the search says
+    so."""
+    variant = Variant("fp32", "sha256:b", 1, BatchingSpec(1), CacheSpec("lru", 1 << 20))
+    choice = SimpleNamespace(variant=variant)
+
+    def said(skipped: str, offered: str | None) -> str:
+        plans = SimpleNamespace(
+            offer=SimpleNamespace(name=offered), chosen=SimpleNamespace(choice=choice)
+        )
+        searched = SimpleNamespace(
+            as_it_is=tried("fp32", None) if skipped else tried("fp32"),
+            plans=plans if offered else None,
+        )
+        return _under_other_policies(cast("Searched", searched))
+
+    assert said("", "fp32") == "; chosen, with a cache"
+    assert said("no reason", "bf16") == "; not chosen under other policies: no reason"
+    assert said("no reason", None) == "; not chosen under other policies: no reason"
+    assert said("", "bf16") == ""
+    foreign = SimpleNamespace(as_it_is=None, plans=None)
+    assert _under_other_policies(cast("Searched", foreign)) == ""
 
 
 def test_no_interval_of_a_time_begins_below_zero() -> None:

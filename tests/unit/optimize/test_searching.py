@@ -13,7 +13,7 @@ import pytest
 from headgate.errors import EngineError
 from headgate.ledger import Store
 from headgate.objects import Action, BatchInvariance, Bound, Build, Contract, Verdict
-from headgate.optimize import searching
+from headgate.optimize import as_it_is, searching
 from headgate.optimize.blocks import SpeedBlocks
 from headgate.optimize.forecasts import Figure, Forecast
 from headgate.optimize.making import Maker
@@ -44,6 +44,8 @@ class Lab:
     """Build -> what a request costs on the workload; what is not in it holds its p95 at no rate."""
     actions: Mapping[str, Action] = field(default_factory=dict)
     classes: Mapping[str, BatchInvariance] = field(default_factory=dict)
+    naive_s: float = 1.0
+    """What a request costs the baseline as it is served."""
     escalated: tuple[float, float] | EngineError = (0.5, 0.0)
     """Of the workload the share, and how much more that is than of the items that are timed."""
     asked: list[str] = field(default_factory=list)
@@ -109,6 +111,7 @@ class Lab:
             searching, "gather", lambda *_, **__: SimpleNamespace(samples={}, measurements={})
         )
         patch.setattr(searching, "open_pricer", self.pricer)
+        patch.setattr(as_it_is, "naive_price", self.naive)
         patch.setattr(searching, "escalation", self.escalation)
         patch.setattr(searching, "speed_claim", lambda job, name, *_: f"claim of {name}")
 
@@ -116,6 +119,10 @@ class Lab:
         if isinstance(self.escalated, EngineError):
             raise self.escalated
         return self.escalated
+
+    def naive(self, *_: object, **__: object) -> object:
+        self.asked.append("price naive")
+        return SimpleNamespace(provisioned_s=self.naive_s)
 
     def pricer(self, job: object, baseline: object, contenders: list[Tried], *_: object) -> object:
         def price(offer: SimpleNamespace, *_: object, caches: object, **__: object) -> object:
@@ -146,10 +153,13 @@ class Start:
         budget_s: float | None = None,
         previewed_s: float = 0.0,
         piloted: SpeedBlocks | None = None,
+        own: Tried | None = None,
     ) -> Searched:
         lab.install(self.patch)
         named = {f.name: f for f in (forecasts or map(forecast, lab.batched_s))}
         candidates = {name: Tried(name, f) for name, f in named.items()}
+        if own is not None:
+            candidates = {own.name: own, **candidates}
         trials = trials_of(
             self.recorder,
             candidates,
@@ -282,6 +292,102 @@ def test_what_cannot_win_is_not_paid_for(search: Start) -> None:
     assert found.winner.name == "int8_static"
     bf16 = next(t for t in found.tried if t.name == "bf16")
     assert bf16.speed is not None, "what its pilot showed is shown"
+
+
+AS_IT_IS = Tried("fp32", forecast("fp32"), build=build(), invariance=invariance())
+
+
+def test_where_nothing_else_is_accepted_the_model_as_it_is_wins(search: Start) -> None:
+    """Under the best policies with a cache and without; it is not made, scored or timed again, and
+    counts as no candidate."""
+    lab = Lab({"int8_dynamic": 0.3}, {"fp32": 1e-3}, {"int8_dynamic": Action.UNKNOWN})
+    found = search(lab, own=AS_IT_IS)
+    assert found.winner == AS_IT_IS
+    assert found.as_it_is == AS_IT_IS
+    assert [t.name for t in found.tried] == ["int8_dynamic"]
+    assert lab.asked == [
+        *("make int8_dynamic", "class int8_dynamic", "3 blocks fp32 int8_dynamic"),
+        *("quality int8_dynamic", "9 blocks fp32 int8_dynamic", "power", "judge int8_dynamic"),
+        *["price fp32"] * 2,
+        "price naive",
+    ]
+
+
+def test_an_accepted_build_that_is_faster_spares_the_model_as_it_is_its_price(
+    search: Start,
+) -> None:
+    """It costs nothing then, though it would have won by its price."""
+    lab = Lab({"int8_static": 0.3}, {"int8_static": 1e-3, "fp32": 1e-6})
+    found, alone = search(lab, own=AS_IT_IS), Lab(lab.batched_s, lab.machine_s)
+    assert found.winner is not None
+    assert found.winner.name == "int8_static"
+    assert found.as_it_is is not None
+    assert found.as_it_is.skipped == "predicted to cost 3.33 times as much as int8_static"
+    search(alone)
+    assert lab.asked == alone.asked
+
+
+def test_what_is_slower_than_the_model_as_it_is_is_not_paid_for(search: Start) -> None:
+    """Beyond doubt: under policies of its own the model may do what a slower build would."""
+    lab = Lab({"bf16": 1.5}, {"fp32": 1e-3, "bf16": 1e-3})
+    found = search(lab, own=AS_IT_IS)
+    assert reasons(found) == {"bf16": "predicted to cost 1.50 times as much as fp32"}
+    assert "quality bf16" not in lab.asked
+
+
+@pytest.mark.parametrize(("machine_s", "winner"), [(0.995e-3, "fp32"), (0.9e-3, "bf16")])
+def test_between_the_model_as_it_is_and_one_hardly_faster_the_price_decides(
+    search: Start, machine_s: float, winner: str
+) -> None:
+    """Within a percent the plainer one wins."""
+    found = search(Lab({"bf16": 0.97}, {"fp32": 1e-3, "bf16": machine_s}), own=AS_IT_IS)
+    assert found.winner is not None
+    assert found.winner.name == winner
+
+
+def test_the_model_as_it_is_is_not_priced_where_its_answers_break_a_promise(search: Start) -> None:
+    """It says which, and the search ends without a winner as before."""
+    why = "batch_invariance is dependent, none of exact"
+    lab = Lab({"int8_dynamic": 0.3}, {"fp32": 1e-3}, {"int8_dynamic": Action.UNKNOWN})
+    found = search(lab, own=replace(AS_IT_IS, skipped=why))
+    assert found.winner is None
+    assert found.as_it_is is not None
+    assert found.as_it_is.skipped == why
+    assert "price fp32" not in lab.asked
+
+
+def test_where_nothing_can_be_made_the_baseline_is_timed_alone_and_the_model_as_it_is_priced(
+    search: Start,
+) -> None:
+    """The limit of a plan is taken from how long the baseline takes."""
+    lab = Lab({"int8_static": 0.3}, {"fp32": 1e-3})
+    found = search(lab, forecasts=[forecast("int8_static", "no int8 here")], own=AS_IT_IS)
+    assert lab.asked == ["9 blocks fp32", *["price fp32"] * 2, "price naive"]
+    assert found.winner == AS_IT_IS
+
+
+def test_a_model_of_which_no_plan_holds_the_p95_promise_is_not_load_tested(search: Start) -> None:
+    """What stays anyway needs no test to be refused; a candidate may still be quicker than its
+    simulation."""
+    alone = search(Lab({"int8_dynamic": 0.3}, {}, {"int8_dynamic": Action.UNKNOWN}), own=AS_IT_IS)
+    assert alone.winner is None
+    assert alone.as_it_is is not None
+    assert alone.as_it_is.skipped == NEVER
+    assert alone.found.binding is not None
+    beside = search(Lab({"int8_dynamic": 0.3}, {}), own=AS_IT_IS)
+    assert beside.winner is not None
+    assert beside.winner.name == "int8_dynamic"
+
+
+def test_a_model_that_no_policies_make_cheaper_is_no_winner(search: Start) -> None:
+    """It would be the baseline again; the search says so, and no load is sent for it."""
+    lab = Lab({"int8_dynamic": 0.3}, {"fp32": 1.0}, {"int8_dynamic": Action.UNKNOWN}, naive_s=1.0)
+    found = search(lab, own=AS_IT_IS)
+    assert (found.winner, found.plans, found.found.best) == (None, None, None)
+    assert found.as_it_is is not None
+    assert found.as_it_is.skipped == "no policies make it cheaper than it is"
+    entry = search.recorder.store.get(found.entry)
+    assert entry.body["left_out"]["fp32"] == found.as_it_is.skipped
 
 
 def test_what_the_preview_timed_is_not_timed_again(search: Start) -> None:

@@ -1,0 +1,163 @@
+"""Where no candidate is accepted: the model as it is, under policies of its own.
+
+Nothing that a stopwatch says decides here: the promises on times leave a factor of a hundred and
+more, and the load generator may be late.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from headgate.cli.app import run
+from headgate.ledger import Store
+from headgate.runtime.servable import Servable
+from tests.models import outlier_chain
+
+from .endpoints import change, classifier, content_of, write_rows
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+PROMISES = """\
+contracts:
+  agreement: {at_least: 99%, why: a test, on_breach: rollback}
+  batch_invariance: {one_of: [exact, within_epsilon], why: a test, on_breach: rollback}
+  latency_p95: {ratio_to_current_at_most: 100, why: a test, on_breach: rollback}
+  device_s_per_1k: {ratio_to_current_at_most: 1000, why: a test, on_breach: rollback}
+replay: {seconds: 4.5, blocks: 9}
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def patient() -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (
+            ("optimize.load.replay._AA_S", 0.3),
+            ("optimize.load.probe._PROBE_S", 0.3),
+            ("optimize.load.probe._SHELL_REQUESTS", 200),
+            ("loadtest.result._LAG_FLOOR_S", 60.0),
+            ("loadtest.result._RATE_TOLERANCE", 60.0),
+        ):
+            patch.setattr(f"headgate.{name}", value)
+        yield
+
+
+@dataclass(frozen=True)
+class Job:
+    """An endpoint, and what came of it."""
+
+    yaml: Path
+    code: int
+
+    @property
+    def root(self) -> Path:
+        return self.yaml.parent / ".headgate"
+
+    @property
+    def report(self) -> Any:
+        return json.loads((self.yaml.parent / "report.json").read_text(encoding="utf-8"))
+
+    def runs(self, transformation: str) -> list[Any]:
+        with Store.open(self.root) as store:
+            found = [e.body for e in store.entries("run")]
+        return [r for r in found if r["transformation"] == transformation]
+
+
+def optimized(here: Path, changes: Callable[[Path], None] = lambda yaml: None) -> Job:
+    """Of which the one candidate depends on its batch by construction; promoted if accepted."""
+    yaml = classifier(here)
+    yaml.write_text(yaml.read_text(encoding="utf-8") + PROMISES, encoding="utf-8")
+    # Its weights are read for every call, and once for a batch: batches pay by several times.
+    outlier_chain(here / "model.onnx", widths=(64, 2048, 2048, 16), before=1, strength=1)
+    rng = np.random.default_rng(0)
+    inputs, at_s = (
+        rng.normal(size=(1220, 64)).round(3).tolist(),
+        rng.exponential(0.02, 900).cumsum(),
+    )
+    rows = ({"id": f"i{k}", "input": x, "label": k % 3} for k, x in enumerate(inputs[:320]))
+    write_rows(here / "evaluate.jsonl", rows)
+    asked = zip(at_s.tolist(), inputs[320:], strict=True)
+    write_rows(here / "access.jsonl", ({"at_s": at, "input": x} for at, x in asked))
+    change(yaml, "{rate_per_s: 50, requests: 60}", "{log: access.jsonl}")
+    changes(yaml)
+    return Job(yaml, run(["optimize", "--promote", str(yaml)]))
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
+    return optimized(tmp_path_factory.mktemp("digits"))
+
+
+def test_the_model_as_it_is_wins_where_nothing_else_is_accepted(job: Job) -> None:
+    """It is certified by every promise and made current over the baseline."""
+    report = job.report
+    assert (job.code, report["action"]) == (0, "accept")
+    assert (report["winner"], report["generation"]) == ("fp32", 1)
+    assert report["because"].startswith("the model as it is, with ")
+    assert {row["verdict"] for row in report["contracts"]} == {"pass"}
+    own, dynamic = report["candidates"]
+    assert (own["name"], own["verdict"]) == ("fp32", "baseline")
+    assert "; chosen, with " in own["why"]
+    assert dynamic["verdict"] in ("skipped", "rollback")
+    left_out = {share["optimization"] for share in report["shares"]}
+    assert left_out == {"batching", "caching", "hardware-aware scheduling"}
+    assert report["index"] is None
+
+
+def test_it_is_the_baselines_build_under_other_policies(job: Job) -> None:
+    """Generation 0 comes back as it was."""
+    with Store.open(job.root) as store:
+        first, now = (Servable.load(store, r.variant) for _, r in store.history("digits"))
+    assert now.build.files == first.build.files
+    assert now.variant.version != first.variant.version
+    assert first.variant.batching.max_requests == first.variant.instances == 1
+
+
+def test_a_second_job_finds_all_of_it_and_changes_nothing(job: Job) -> None:
+    """It is current already, and is held against what it replaced."""
+    before, report = content_of(job.root), job.report
+    assert run(["optimize", "--promote", str(job.yaml)]) == 0
+    assert content_of(job.root) == before
+    again = job.report
+    assert again["decision"] == report["decision"]
+    assert all(step["reused"] for step in again["steps"])
+
+
+def test_it_is_verified_audited_drilled_and_taken_back_as_any_release(
+    job: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What then is current again is the baseline."""
+    store = ["--store", str(job.root), "--json"]
+    assert run(["verify", *store]) == 0
+    assert run(["audit", *store]) == 0
+    capsys.readouterr()
+    code = run(["drill", *store])
+    said = json.loads(capsys.readouterr().out)
+    assert (code, said["passed"]) == (0, True)
+    assert run(["rollback", *store]) == 0
+    with Store.open(job.root) as opened:
+        release = opened.current("digits")
+        assert release is not None
+        assert Servable.load(opened, release.variant).variant.name == "baseline"
+
+
+def test_where_its_answers_break_a_promise_nothing_wins_and_it_says_so(tmp_path: Path) -> None:
+    """A floor that the model itself is under: no load is sent, and the baseline stays."""
+
+    def wants_more(yaml: Path) -> None:
+        more = "contracts:\n  accuracy: {at_least: 99%, why: a test, on_breach: rollback}\n"
+        change(yaml, "contracts:\n", more)
+
+    job = optimized(tmp_path, wants_more)
+    report = job.report
+    assert (job.code, report["winner"], report["generation"]) == (4, "baseline", 0)
+    assert "; fp32: accuracy = 0." in report["because"]
+    own, _ = report["candidates"]
+    assert "not chosen under other policies: accuracy = " in own["why"]
+    assert job.runs("plan.choose") == job.runs("load.replay") == []
