@@ -21,7 +21,7 @@ from headgate.optimize.making.quantized import quantized
 from headgate.optimize.measure import Behaviour, measure_quality
 from headgate.optimize.models import Source
 from headgate.optimize.recorder import Recorder
-from headgate.planning import CANDIDATES, Candidate
+from headgate.planning import BUILDS, Candidate
 from headgate.quantization import INT8_STATIC_QDQ
 from tests.models import tiny_embedder, tiny_tokenizer
 
@@ -126,7 +126,7 @@ def test_an_old_spread_is_not_shown_of_what_is_made_or_judged_otherwise_by_now(
     measured = replace(BEHAVIOUR, metrics={"mine": {"source": "sha256:changed"}})
     assert known_luck(maker, measured, name) is None
     with monkeypatch.context() as patch:
-        patch.setitem(CANDIDATES, name, Candidate(None, replace(INT8_STATIC_QDQ, keep=("x",))))
+        patch.setitem(BUILDS, name, Candidate(None, replace(INT8_STATIC_QDQ, keep=("x",))))
         assert known_luck(maker, BEHAVIOUR, name) is None
     with monkeypatch.context() as patch:
         patch.setattr(luck_module, "code_digest", lambda *_: "sha256:edited")

@@ -335,6 +335,17 @@ def test_what_is_slower_than_the_model_as_it_is_is_not_paid_for(search: Start) -
     assert "quality bf16" not in lab.asked
 
 
+def test_what_is_slower_comes_back_where_no_plan_of_the_model_as_it_is_holds_its_p95(
+    search: Start,
+) -> None:
+    """Then nothing is known that would be better, and the gate says what is wrong with it."""
+    found = search(Lab({"bf16": 1.5}, {}, {"bf16": Action.ROLLBACK}), own=AS_IT_IS)
+    (bf16,) = found.tried
+    assert bf16.decision is not None
+    assert bf16.decision.action is Action.ROLLBACK
+    assert found.winner is None
+
+
 @pytest.mark.parametrize(("machine_s", "winner"), [(0.995e-3, "fp32"), (0.9e-3, "bf16")])
 def test_between_the_model_as_it_is_and_one_hardly_faster_the_price_decides(
     search: Start, machine_s: float, winner: str
