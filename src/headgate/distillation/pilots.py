@@ -120,7 +120,7 @@ def plan_pilots(
 
     >>> made = plan_pilots(Recipe(), teacher_layers=6, evaluation_texts=3800)
     >>> [(run.max_texts, run.steps) for run in made.runs]
-    [(56, 14), (112, 14), (224, 28)]
+    [(40, 10), (80, 10), (160, 20)]
     """
     if recipe.static or not recipe.bridge_texts:
         return None  # a static start asks about every token; and what became of others had starts
