@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from headgate.config import RetrievalSet, load_retrieval
 from headgate.distillation import Recipe, subset
+from headgate.distillation.encoder import load_encoder
 from headgate.engines.codec import TextCodec
 from headgate.objects import digest
 from headgate.optimize.making.pilots import student_answerer
@@ -95,6 +96,7 @@ def open_world(name: str, keep: Path) -> World:
         passages, queries = (teacher.answer(t) for t in (split.passages, split.queries))
         made = {"outputs": outputs, "passages": passages, "queries": queries, "answer_s": answer_s}
         write_whole(kept, lambda path: np.savez(path, **made))
+    load_encoder(teacher_dir)  # and with it its libraries: once a process, so no student pays
     with np.load(kept) as found:
         return World(
             name,

@@ -28,14 +28,7 @@ from headgate.distillation import METRICS, PilotPlan, Recipe, plan_pilots
 from headgate.distillation.pilots import SHARE
 from headgate.distillation.train import train_student
 from headgate.objects import digest, jsonable
-from headgate.optimize.answers import Answerer
-from headgate.optimize.making.pilots import (
-    SampledPart,
-    as_encoder,
-    run_pilots,
-    sampled_part,
-    student_answerer,
-)
+from headgate.optimize.making.pilots import as_encoder, run_pilots, sampled_part, student_answerer
 
 __all__ = ["Pilots", "Student", "Trained", "alone", "piloted", "trained"]
 
@@ -77,8 +70,8 @@ class Pilots:
     items: int
     """Queries of the evaluation split."""
     cpu_s: float
-    """Processor seconds of all of it, the teacher's answers among them: on a machine that others
-    use too, they say more than those of the clock."""
+    """Processor seconds of all of it, the teacher's answers and the products on the way among them:
+    on a machine that others use too, they say more than those of the clock."""
     training_s: float
     """Forecast of the training's."""
 
@@ -156,11 +149,8 @@ def trained(world: World, student: Student, folder: Path, *, make: bool = True) 
     with np.load(vectors) as found:
         passages, queries = found["passages"], found["queries"]
     sample = sampled_part(world.data, 1.0, np.random.default_rng(0)).sample
-    lost = {
-        metric: sample.scores(metric, world.queries, world.passages)
-        - sample.scores(metric, queries, passages)
-        for metric in METRICS
-    }
+    before, after = sample.scores(world.queries, world.passages), sample.scores(queries, passages)
+    lost = {metric: before[metric] - after[metric] for metric in METRICS}
     distances = [
         np.sum((own - theirs) ** 2, axis=1).mean()
         for own, theirs in ((passages, world.passages), (queries, world.queries))
@@ -187,9 +177,9 @@ def _kept(path: Path, of: str) -> Mapping[str, Any] | None:
 
 
 def _run_pilots(world: World, student: Student, folder: Path, plan: PilotPlan) -> Mapping[str, Any]:
-    part = sampled_part(world.data, plan.evaluation_share, np.random.default_rng(student.seed))
-    half = plan.validation_texts // 2
-    some = part.passages[:half], part.queries[:half]
+    rng = np.random.default_rng(student.seed)
+    part = sampled_part(world.data, plan.evaluation_share, rng)
+    teacher = world.passages[part.passages], world.queries[part.queries]
     answered = max(plan.texts, plan.start.bridge_texts)
     began_s = time.process_time()
     with tempfile.TemporaryDirectory(dir=folder) as work:
@@ -197,18 +187,16 @@ def _run_pilots(world: World, student: Student, folder: Path, plan: PilotPlan) -
             world.teacher_dir,
             world.train[:answered],
             world.outputs[:answered],
-            [world.data.passages[i] for i in some[0]] + [world.data.queries[i] for i in some[1]],
-            np.concatenate([world.passages[some[0]], world.queries[some[1]]]),
+            part.asked(world.data),
+            np.concatenate(teacher),
+            part.some(plan.validation_texts, rng),
             plan=plan,
             codec=world.codec,
             seed=student.seed,
             work_dir=Path(work),
         )
-        vectors = _answers(
-            world, student_answerer(runs.directory, world.codec, student.recipe), part
-        )
+    lost = part.lost(teacher, part.split(runs.answers))
     cpu_s = time.process_time() - began_s
-    lost = part.lost((world.passages[part.passages], world.queries[part.queries]), vectors)
     return {
         "found": {"losses": runs.losses.tolist(), "lost": lost},
         "items": len(world.data.queries),
@@ -219,7 +207,7 @@ def _run_pilots(world: World, student: Student, folder: Path, plan: PilotPlan) -
 
 def _train(world: World, student: Student, folder: Path) -> tuple[list[NDArray[np.float32]], float]:
     recipe, n = student.recipe, min(student.recipe.max_texts, len(world.train))
-    everything = sampled_part(world.data, 1.0, np.random.default_rng(0))
+    data = world.data
     with tempfile.TemporaryDirectory(dir=folder) as work:
         began_s = time.process_time()
         done = train_student(
@@ -234,15 +222,5 @@ def _train(world: World, student: Student, folder: Path) -> tuple[list[NDArray[n
         cpu_s = time.process_time() - began_s
         directory = as_encoder(world.teacher_dir, done.state, Path(work) / "student")
         answerer = student_answerer(directory, world.codec, recipe)
-        return _answers(world, answerer, everything), cpu_s + n * world.answer_s
-
-
-def _answers(world: World, answerer: Answerer, part: SampledPart) -> list[NDArray[np.float32]]:
-    """Vectors of the passages and of the queries of ``part``."""
-    return [
-        answerer.answer([texts[i] for i in of]).astype(np.float32)
-        for texts, of in (
-            (world.data.passages, part.passages),
-            (world.data.queries, part.queries),
-        )
-    ]
+        answers = [answerer.answer(of).astype(np.float32) for of in (data.passages, data.queries)]
+        return answers, cpu_s + n * world.answer_s

@@ -100,15 +100,17 @@ def _filled(
 ) -> torch.nn.Module:
     """A model of ``config`` holding ``tensors``; every parameter must be among them."""
     import torch
+    from transformers.initialization import no_init_weights
 
-    with torch.random.fork_rng(devices=[]):  # the random start that is overwritten below
+    with no_init_weights():  # drawing them takes longer than all the rest
         model = auto.from_config(config, attn_implementation="eager")
     prefix = f"{model.base_model_prefix}."
     tensors = {name.removeprefix(prefix): t for name, t in tensors.items()}
     wanted = dict(model.named_parameters())
     for name, parameter in wanted.items():
         if name.startswith("pooler.") and name not in tensors:
-            continue  # a classification head's entrance, which no embedder uses
+            torch.nn.init.zeros_(parameter)  # a classification head's, which no embedder uses
+            continue
         found = tensors.get(name)
         if found is None or found.shape != parameter.shape:
             raise InputError(

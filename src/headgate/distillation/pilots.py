@@ -11,10 +11,14 @@ smaller than eight: of fewer a text takes half as long again.
 
 Costs are counted in *layer passes*: one text once through one layer. A training step takes three of
 them for each text and layer, two of them backwards (Kaplan et al., arXiv 2001.08361, section 2.1).
-Of the closed-form start, each layer that is refitted takes a text through the whole student, and
-three passes more; half as many again where few texts of all lengths are padded to one. Solving for
-a layer of 384 components takes as long as 400 texts, and loading an encoder as long as 550. These
-were taken from measured times. Pure.
+Of the closed-form start, each layer that is refitted takes a text through the teacher up to the
+layer that it stands for, through the student up to itself, and five passes more; half as many again
+where few texts of all lengths are padded to the longest of their group. What is no pass counts as
+many as take as long, by processor seconds of students of MiniLM: what comes before the first layer
+and after the last three quarters for each text that is answered, an update of a layer 16, solving
+for one 350, loading an encoder and saving it 500, and the products on the way from the teacher to
+the last pilot 400. Texts to validate on count twice: half of them are passages, which are longer
+than most. Pure.
 """
 
 from __future__ import annotations
@@ -27,9 +31,9 @@ from headgate.distillation.recipe import Recipe
 
 __all__ = ["SHARE", "PilotPlan", "distinct_texts", "plan_pilots", "training_passes"]
 
-SHARE = 0.09
-"""Of the training's cost, all that the pilots may cost: a tenth, less what small batches and short
-passes take longer."""
+SHARE = 0.085
+"""Of the training's cost, all that the pilots may cost: a tenth, less room for what passes do not
+say of other texts and machines."""
 _RUNS = ((0.25, 0.5), (0.5, 0.5), (1.0, 1.0))
 """Texts and steps of each pilot, as shares of the longest one's."""
 _PARTS = 4
@@ -42,8 +46,9 @@ _EVALUATION_SHARE = 0.25
 _VALIDATION_TEXTS = 64
 _LEAST_STEPS = 8
 """Of the longest pilot. Warm-up and cosine make nothing of fewer."""
-_STEP, _REFIT, _SOLUTION, _LOADING = 3, 3, 400, 550
-_PADDING = 1.5
+_STEP, _UPDATE = 3, 16
+_REFIT, _SOLUTION, _PADDING = 5, 350, 1.5
+_READING, _LOADING, _PRODUCTS, _VALIDATION = 0.75, 500, 400, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +101,12 @@ def training_passes(recipe: Recipe, teacher_layers: int) -> float:
     """Layer passes of a whole training: the teacher's answers, the start and the steps."""
     kept = recipe.layers_kept
     start = _start(recipe.bridge_texts, kept, teacher_layers)
-    steps = _STEP * kept * recipe.steps * recipe.batch_texts
-    return recipe.max_texts * teacher_layers + start + steps
+    steps = recipe.steps * _step(recipe.batch_texts, kept)
+    return recipe.max_texts * _answer(teacher_layers) + start + steps
+
+
+def _answer(layers: int) -> float:
+    return layers + _READING
 
 
 def plan_pilots(
@@ -111,7 +120,7 @@ def plan_pilots(
 
     >>> made = plan_pilots(Recipe(), teacher_layers=6, evaluation_texts=3800)
     >>> [(run.max_texts, run.steps) for run in made.runs]
-    [(56, 14), (112, 14), (224, 28)]
+    [(40, 10), (80, 10), (160, 20)]
     """
     if recipe.static or not recipe.bridge_texts:
         return None  # a static start asks about every token; and what became of others had starts
@@ -121,13 +130,15 @@ def plan_pilots(
     affordable = (_START_SHARE * budget - least) / (_start(1, kept, teacher_layers) - least)
     start_texts = min(max(_LEAST_START_TEXTS, int(affordable / _PADDING)), recipe.bridge_texts)
     fixed = _start(_PADDING * start_texts, kept, teacher_layers)
-    fixed += _VALIDATION_TEXTS * (1 + len(_RUNS)) * kept + _LOADING * len(_RUNS)
-    answers = evaluation_texts * kept
+    # To validate the start and each run but the last, which answers these texts among all.
+    fixed += _VALIDATION * _VALIDATION_TEXTS * _answer(kept) * len(_RUNS)
+    fixed += _LOADING * len(_RUNS) + _PRODUCTS
+    answers = evaluation_texts * _answer(kept)
     evaluated = min(1.0, _EVALUATION_SHARE * budget / answers)
     fixed += evaluated * answers
     batch = max(min(_LEAST_BATCH, recipe.batch_texts), recipe.batch_texts // _BATCH_SHARE)
     spans = sum(span for _, span in _RUNS)
-    a_step = batch * (teacher_layers + _STEP * kept * spans)
+    a_step = batch * _answer(teacher_layers) + spans * _step(batch, kept)
     steps = min(int((budget - fixed) / a_step), recipe.steps)
     steps -= steps % _PARTS
     if steps < _LEAST_STEPS:
@@ -150,10 +161,16 @@ def plan_pilots(
         validation_texts=_VALIDATION_TEXTS,
         evaluation_share=evaluated,
         passes=fixed + steps * a_step,
-        answers_passes=steps * batch * teacher_layers,
+        answers_passes=steps * batch * _answer(teacher_layers),
         training_passes=whole,
     )
 
 
+def _step(batch_texts: int, kept: int) -> float:
+    return kept * (_STEP * batch_texts + _UPDATE)
+
+
 def _start(texts: float, kept: int, teacher_layers: int) -> float:
-    return texts * (teacher_layers + kept * (kept + _REFIT)) + _SOLUTION * kept + _LOADING
+    """Layer i of k stands for the teacher's (i + 1) / k of the way up."""
+    passes = (kept + 1) * (teacher_layers + kept) / 2 + _REFIT * kept
+    return texts * passes + _SOLUTION * kept + _LOADING

@@ -7,7 +7,7 @@ that it may stand for (``ranking.ahead_of_all``). Vectors are rows of length 1. 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,25 +43,29 @@ class RetrievalSample:
     size: int
     """All passages."""
 
-    def scores(self, metric: str, queries: Vectors, passages: Vectors) -> NDArray[np.float64]:
-        """What is expected of each query among all passages, shape (queries,)."""
-        similarity = queries @ passages.T
-        owners, others, relevant = [], [], []
-        for i, (row, wanted) in enumerate(zip(similarity, self.relevant, strict=True)):
+    def scores(self, queries: Vectors, passages: Vectors) -> Mapping[str, NDArray[np.float64]]:
+        """Metric -> what is expected of each query among all passages, shape (queries,)."""
+        places = []
+        for i, (row, wanted) in enumerate(zip(queries @ passages.T, self.relevant, strict=True)):
             own = np.sort(row[list(wanted)])[::-1]
-            for score in own[:1] if metric == "mrr@10" else own:
+            for score in own:
                 before = int(np.sum(own > score))
-                owners.append(i)
-                relevant.append(before)
-                others.append(int(np.sum(row > score)) - before)
-        share = len(passages) / self.size
+                places.append((i, before, int(np.sum(row > score)) - before))
+        every = np.array(places)
+        first = every[np.unique(every[:, 0], return_index=True)[1]]
+        share, best = len(passages) / self.size, [min(len(w), _TOP) for w in self.relevant]
+        return {
+            "recall@10": self._worth("recall@10", every, share) / best,
+            "mrr@10": self._worth("mrr@10", first, share),
+        }
+
+    def _worth(self, metric: str, places: NDArray[np.int64], share: float) -> NDArray[np.float64]:
+        """Of each query, the sum over ``places``: the query, relevant passages before, others."""
+        owners, relevant, others = places.T
         # The relevant ones are all in the sample; of the others there are more than it shows.
-        counts, chances = ahead_of_all(np.array(others), share=share, size=self.size)
-        ahead = counts + np.array(relevant)[:, None]
-        worth = np.sum(chances * METRICS[metric](ahead), axis=1)
-        total: NDArray[np.float64] = np.bincount(owners, weights=worth).astype(np.float64)
-        best_of_all = [min(len(wanted), _TOP) for wanted in self.relevant]
-        return total if metric == "mrr@10" else total / best_of_all
+        counts, chances = ahead_of_all(others, share=share, size=self.size)
+        worth = np.sum(chances * METRICS[metric](counts + relevant[:, None]), axis=1)
+        return np.bincount(owners, weights=worth).astype(np.float64)
 
 
 def between(teacher: Vectors, student: Vectors, share: float) -> Vectors:

@@ -34,6 +34,8 @@ from headgate.objects import digest, digest_bytes
 if TYPE_CHECKING:
     import torch
 
+    from headgate.distillation.training.networks import Run
+
 __all__ = ["STATE_FILE", "Taught", "TrainingResult", "student_shape", "train_student"]
 
 STATE_FILE = "student.safetensors"
@@ -66,6 +68,8 @@ class TrainingResult:
     """Of each step, on its own batch, before its update."""
     curve: tuple[tuple[int, float], ...]
     """(Steps done, loss on the held-back texts); empty without any."""
+    run: Run
+    """The network as its last step left it, still in memory."""
 
     def money(self, device_second: float) -> float:
         """What it cost, at the price of a second of the whole machine."""
@@ -127,22 +131,12 @@ def train_student(
         check_tokenizer(outputs_tokenizer, own)
     layers, feed_forward = student_shape(teacher_dir, recipe)
     lesson = Lesson.of(teacher_dir, taught, validation, recipe, seed, device)
-    identity = digest(
-        {
-            "teacher": digest_bytes((teacher_dir / "model.safetensors").read_bytes()),
-            "tokenizer": digest_bytes((teacher_dir / "tokenizer.json").read_bytes()),
-            "taught": taught.identity,
-            "validation": validation and validation.identity,
-            "recipe": recipe,
-            "seed": seed,
-            "device": device,
-        }
-    )
+    identity = _identity(lesson, taught, validation) if resumable else None
     with _deterministic(recipe.threads), _memory(out_dir):
         student = student_of(lesson, layers)
         out_dir.mkdir(parents=True, exist_ok=True)
         path = out_dir / _CHECKPOINT_FILE
-        earlier_s, progress = _train(lesson, student, path, identity, resumable, on_progress, clock)
+        earlier_s, progress = _train(lesson, student, path, identity, on_progress, clock)
     return TrainingResult(
         state=out_dir / STATE_FILE,
         layers=layers,
@@ -153,6 +147,22 @@ def train_student(
         cpu_s=progress.cpu_s,
         losses=tuple(progress.losses),
         curve=tuple(progress.curve),
+        run=student.run,
+    )
+
+
+def _identity(lesson: Lesson, taught: Taught, validation: Taught | None) -> str:
+    """Of all that a checkpoint must have been made of."""
+    return digest(
+        {
+            "teacher": digest_bytes((lesson.teacher_dir / "model.safetensors").read_bytes()),
+            "tokenizer": digest_bytes((lesson.teacher_dir / "tokenizer.json").read_bytes()),
+            "taught": taught.identity,
+            "validation": validation and validation.identity,
+            "recipe": lesson.recipe,
+            "seed": lesson.seed,
+            "device": lesson.device,
+        }
     )
 
 
@@ -160,22 +170,21 @@ def _train(
     lesson: Lesson,
     student: Student,
     path: Path,
-    identity: str,
-    resumable: bool,
+    identity: str | None,
     on_progress: OnStep | None,
     clock: Callable[[], float],
 ) -> tuple[float, Progress]:
     """Starts or resumes, and takes the steps; what was best is written. The seconds that it resumes
-    from, and how far it came."""
+    from, and how far it came. Without an ``identity`` no checkpoint is read or kept."""
     recipe = lesson.recipe
     trained = [p for p in student.parameters if p.requires_grad]
     optimizer = _optimizer(trained, recipe)
-    checkpoint = Checkpoint(path, identity, student.parameters, student.sums, optimizer)
-    progress = checkpoint.restore()
+    checkpoint = None
+    if identity is not None:
+        checkpoint = Checkpoint(path, identity, student.parameters, student.sums, optimizer)
+    progress = checkpoint.restore() if checkpoint else Progress()
     earlier_s = progress.device_s
-    keeper = _Keeper(
-        checkpoint if resumable else None, progress, recipe.steps, student.parts, clock
-    )
+    keeper = _Keeper(checkpoint, progress, recipe.steps, student.parts, clock)
     if progress.started < student.parts:
         student.start(progress.started, keeper.start_done)
     loss_of = Objective(lesson, student)
@@ -196,7 +205,7 @@ def _train(
         if on_progress is not None:
             on_progress(step + 1, recipe.steps, progress.losses[-1])
     if not lesson.held_back:
-        write_tensors(state, student.tensors(), flush=resumable)
+        write_tensors(state, student.tensors(), flush=checkpoint is not None)
     keeper.all_done()
     return earlier_s, progress
 

@@ -48,6 +48,12 @@ def test_loading_leaves_the_random_state_alone(teacher: Path) -> None:
     assert torch.equal(torch.rand(1), expected)
 
 
+def test_what_no_file_has_is_nought_and_not_what_memory_held(teacher: Path) -> None:
+    """The entrance of a classification head, which these weights lack, is the same each time."""
+    pooler = load_encoder(teacher).pooler
+    assert {name for name, p in pooler.named_parameters() if p.any()} == set()
+
+
 def test_a_truncated_file_is_named_with_its_first_cut_tensor(teacher: Path) -> None:
     """The message says which tensor the file ends in."""
     path = teacher / "model.safetensors"

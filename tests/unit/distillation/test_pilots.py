@@ -36,6 +36,28 @@ def test_pilots_cost_no_more_than_their_share(
     assert 0 < plan.evaluation_share <= 1
 
 
+def test_a_training_of_fewer_texts_a_step_is_no_cheaper_by_as_much() -> None:
+    """Its updates are as many: of half the texts a step takes more than half as long, and pilots,
+    whose batches are small, are charged for that."""
+    whole, half, none = (
+        training_passes(Recipe(batch_texts=n, steps=steps), 6)
+        for n, steps in ((16, 860), (8, 860), (8, 1))
+    )
+    assert 1.05 < (half - none) / ((whole - none) / 2) < 1.5
+
+
+def test_the_start_of_more_layers_takes_more_of_the_teacher_too() -> None:
+    """Each layer that is refitted asks the teacher anew: five layers cost more than five times
+    what one does."""
+
+    def start(layers: int) -> float:
+        recipe = Recipe(layers_kept=layers, steps=1, batch_texts=1)
+        bare = Recipe(layers_kept=layers, steps=1, batch_texts=1, bridge_texts=0)
+        return training_passes(recipe, 6) - training_passes(bare, 6)
+
+    assert start(5) > 4.5 * start(1)
+
+
 @given(recipes)
 def test_every_pilot_is_smaller_than_the_training(recipe: Recipe) -> None:
     """In texts, steps and batches; the last has the most of each."""

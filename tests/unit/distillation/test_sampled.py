@@ -27,8 +27,8 @@ def test_of_everything_the_scores_are_the_metrics() -> None:
     passages = np.eye(12)
     ahead = unit(np.array([[1.0, *[0.0] * 11], [0.9, 1.0, *[0.0] * 10], [1.0, *[1.1] * 10, 0.0]]))
     whole = RetrievalSample([(0,), (0,), (0,)], 12)
-    assert whole.scores("recall@10", ahead, passages).tolist() == [1.0, 1.0, 0.0]
-    assert whole.scores("mrr@10", ahead, passages).tolist() == [1.0, 0.5, 0.0]
+    assert whole.scores(ahead, passages)["recall@10"].tolist() == [1.0, 1.0, 0.0]
+    assert whole.scores(ahead, passages)["mrr@10"].tolist() == [1.0, 0.5, 0.0]
 
 
 @pytest.mark.parametrize(("others", "recall"), [(1, 1.0), (9, 0.5), (10, 0.0)])
@@ -38,7 +38,7 @@ def test_a_relevant_passage_takes_a_place_too(others: int, recall: float) -> Non
     query = np.zeros((1, 14))
     query[0, :2], query[0, 2 : 2 + others] = (0.5, 0.4), 1.0
     whole = RetrievalSample([(0, 1)], 14)
-    assert whole.scores("recall@10", unit(query), passages).tolist() == [recall]
+    assert whole.scores(unit(query), passages)["recall@10"].tolist() == [recall]
 
 
 def test_two_relevant_passages_of_one_text_are_both_found() -> None:
@@ -46,7 +46,7 @@ def test_two_relevant_passages_of_one_text_are_both_found() -> None:
     passages = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     query = np.array([[1.0, 0.0]])
     for size in (3, 30):
-        (found,) = RetrievalSample([(0, 1)], size).scores("recall@10", query, passages)
+        (found,) = RetrievalSample([(0, 1)], size).scores(query, passages)["recall@10"]
         assert 0.5 < found <= 1.0
 
 
@@ -58,12 +58,12 @@ def test_a_sample_expects_what_all_would_have(metric: str, share: float) -> None
     n = 600
     queries, passages = world(n, 0.35, rng)
     all_of_them = RetrievalSample([(i,) for i in range(n)], n)
-    truth = all_of_them.scores(metric, queries, passages).mean()
+    truth = all_of_them.scores(queries, passages)[metric].mean()
     found = []
     for _ in range(60):
         part = rng.permutation(n)[: round(share * n)]
         sample = RetrievalSample([(i,) for i in range(len(part))], n)
-        found.append(sample.scores(metric, queries[part], passages[part]).mean())
+        found.append(sample.scores(queries[part], passages[part])[metric].mean())
     error = np.std(found, ddof=1) / np.sqrt(len(found))
     assert 0.2 < truth < 0.9
     assert np.mean(found) == pytest.approx(truth, abs=max(3 * error, 0.015))

@@ -25,7 +25,7 @@ from .conftest import RECIPE, Lesson
 torch = pytest.importorskip("torch")
 
 from headgate.distillation import train as loop  # noqa: E402
-from headgate.distillation.encoder import load_encoder  # noqa: E402
+from headgate.distillation.encoder import load_encoder, pooled  # noqa: E402
 from headgate.distillation.train import Taught, TrainingResult, train_student  # noqa: E402
 from headgate.distillation.training import objective  # noqa: E402
 from headgate.distillation.training import start as beginning  # noqa: E402
@@ -126,7 +126,7 @@ def test_resuming_repeats_only_the_steps_since_the_checkpoint(
 
 @pytest.mark.parametrize(
     ("changed", "parts"),
-    [({}, 6), ({"feed_forward_kept": 0.5}, 9), ({"layers_kept": 0}, 4)],
+    [({}, 8), ({"feed_forward_kept": 0.5}, 12), ({"layers_kept": 0}, 4)],
     ids=["layers", "narrower layers", "none"],
 )
 def test_a_start_goes_on_from_any_part_of_it(
@@ -134,7 +134,6 @@ def test_a_start_goes_on_from_any_part_of_it(
 ) -> None:
     """A part is some texts in one layer, or some tokens: what they were summed up to is kept, and
     the student has the bytes of one that nobody stopped."""
-    monkeypatch.setattr(beginning, "_TEXTS_AT_ONCE", 8)
     monkeypatch.setattr(tables, "_TOKENS_AT_ONCE", -(-TINY_VOCAB // 4))
     recipe = dataclasses.replace(RECIPE, bridge_texts=20, table_dimensions=4, **changed)
     whole = train(lesson, tmp_path / "whole", recipe)
@@ -155,12 +154,40 @@ def test_a_start_goes_on_from_any_part_of_it(
     assert again.state.read_bytes() == whole.state.read_bytes()
 
 
+@pytest.mark.parametrize(("texts", "groups"), [(58, 4), (3, 3), (300, 5), (900, 15)])
+def test_few_texts_of_a_start_are_not_padded_to_the_longest_of_all(texts: int, groups: int) -> None:
+    """They are taken in four groups of near lengths; many by 64, as ever."""
+    recipe = dataclasses.replace(RECIPE, bridge_texts=1000, feed_forward_kept=1.0)
+    assert beginning.refit_parts(recipe, 1, texts) == groups
+
+
+def test_what_is_not_to_be_resumed_leaves_nothing_to_go_on_from(
+    lesson: Lesson, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And nothing is hashed for it; the student has the bytes of one that could be resumed, and
+    answers from memory as it does from its file."""
+    whole = train(lesson, tmp_path / "whole", RECIPE)
+    monkeypatch.setattr(loop, "_identity", None)
+    once = train_student(
+        lesson.teacher, lesson.texts, lesson.outputs, tmp_path / "once", recipe=RECIPE, seed=0,
+        resumable=False,
+    )  # fmt: skip
+    assert once.state.read_bytes() == whole.state.read_bytes()
+    assert [path.name for path in once.state.parent.iterdir()] == [once.state.name]
+    kept = load_encoder(lesson.teacher, layers=once.layers, state=once.state)
+    ids = torch.tensor([[5, 6, 7]])
+    mask = torch.ones_like(ids)
+    with torch.no_grad():
+        hidden = kept(input_ids=ids, attention_mask=mask).last_hidden_state
+        assert torch.equal(once.run(ids, mask)[0], pooled(hidden, mask))
+
+
 def test_a_start_that_is_slow_to_save_is_saved_less_often(
     lesson: Lesson, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By a clock on which a part takes a second, and a checkpoint too: after every sixth part, and
     after the last."""
-    monkeypatch.setattr(beginning, "_TEXTS_AT_ONCE", 1)
+    monkeypatch.setattr(beginning, "_MOST_AT_ONCE", 1)
     now, begun = iter(range(10_000)), list[int]()
     monkeypatch.setattr(loop.Checkpoint, "save", lambda _, progress: begun.append(progress.started))
     recipe = dataclasses.replace(RECIPE, bridge_texts=10, steps=1)

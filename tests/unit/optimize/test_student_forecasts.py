@@ -166,3 +166,18 @@ def test_a_part_holds_the_answers_to_its_queries(measured: tuple[Job, Baseline])
     assert [tuple(part.passages[list(r)]) for r in part.sample.relevant] == [
         (q,) for q in part.queries
     ]
+
+
+def test_every_pilot_answers_as_many_passages_as_queries(
+    measured: tuple[Job, Baseline],
+) -> None:
+    """Of what the last one is asked, which holds the passages first; no text twice."""
+    data = measured[0].inputs.evaluate
+    part = sampled_part(data, 0.3, np.random.default_rng(1))  # type: ignore[arg-type]  # a RetrievalSet
+    asked = part.asked(data)  # type: ignore[arg-type]  # the same
+    places = part.some(10, np.random.default_rng(2))
+    assert len(set(places.tolist())) == 10
+    assert sum(places < len(part.passages)) == 5
+    passages, queries = part.split(np.arange(len(asked), dtype=np.float32)[:, None])
+    assert [asked[int(i)] for i in passages[:, 0]] == [data.passages[i] for i in part.passages]  # type: ignore[union-attr]  # the same
+    assert [asked[int(i)] for i in queries[:, 0]] == [data.queries[i] for i in part.queries]  # type: ignore[union-attr]  # the same

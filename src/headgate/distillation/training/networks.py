@@ -20,6 +20,9 @@ from headgate.distillation.training.table import answer, start_table, table_part
 if TYPE_CHECKING:
     import torch
 
+    Run = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, Sequence[torch.Tensor]]]
+    """Token ids and mask -> embeddings, and the hidden states after each layer."""
+
 __all__ = ["Student", "student_of"]
 
 
@@ -27,8 +30,7 @@ __all__ = ["Student", "student_of"]
 class Student:
     """A network in training."""
 
-    run: Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, Sequence[torch.Tensor]]]
-    """Token ids and mask -> embeddings, and the hidden states after each layer."""
+    run: Run
     parameters: Sequence[torch.nn.Parameter]
     """All that changes after the teacher's weights were read; those with gradients are trained."""
     parts: int

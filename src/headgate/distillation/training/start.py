@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["cut", "inputs_of", "refit", "refit_parts"]
 
-_TEXTS_AT_ONCE = 64
+_MOST_AT_ONCE = 64
+_LEAST_GROUPS = 4
+"""Of few texts: padded to the longest of all they take four times as long."""
 
 
 def cut(teacher_dir: Path, layers: Sequence[int], recipe: Recipe) -> torch.nn.Module:
@@ -57,8 +59,8 @@ def cut(teacher_dir: Path, layers: Sequence[int], recipe: Recipe) -> torch.nn.Mo
 def refit_parts(recipe: Recipe, layers: int, texts: int) -> int:
     """In how many parts ``refit`` does its work on so many ``texts``: groups of them, once for each
     layer, and once before where units are chosen."""
-    groups = -(-min(recipe.bridge_texts, texts) // _TEXTS_AT_ONCE)
-    return groups * (layers + (recipe.feed_forward_kept < 1))
+    texts = min(recipe.bridge_texts, texts)
+    return len(_groups(texts)) * (layers + (recipe.feed_forward_kept < 1))
 
 
 def refit(
@@ -92,12 +94,12 @@ def refit(
         return
     fit = _Fit(teacher, student, layers, recipe, device, sums)
     ids = sorted(ids, key=len)
-    starts = range(0, len(ids), _TEXTS_AT_ONCE)
+    groups = _groups(len(ids))
     choosing = int(recipe.feed_forward_kept < 1)
-    for part in range(done, len(starts) * (choosing + len(layers))):
-        turn, group = divmod(part, len(starts))
-        some = padded(ids[starts[group] : starts[group] + _TEXTS_AT_ONCE], device)
-        last = group + 1 == len(starts)
+    for part in range(done, len(groups) * (choosing + len(layers))):
+        turn, group = divmod(part, len(groups))
+        some = padded(ids[groups[group]], device)
+        last = group + 1 == len(groups)
         with torch.no_grad():
             if turn < choosing:
                 fit.add_powers(some)
@@ -110,6 +112,12 @@ def refit(
         if last:
             sums.clear()
         on_part(part + 1)
+
+
+def _groups(texts: int) -> Sequence[slice]:
+    """So many texts in order of length, in groups that are padded to one length each."""
+    size = max(1, min(_MOST_AT_ONCE, -(-texts // _LEAST_GROUPS)))
+    return [slice(begin, begin + size) for begin in range(0, texts, size)]
 
 
 @dataclass(frozen=True)

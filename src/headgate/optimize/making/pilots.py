@@ -40,6 +40,11 @@ from headgate.workload import Codec, Tensors
 if TYPE_CHECKING:
     import torch
 
+    from headgate.distillation.training.networks import Run
+
+    Embed = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    """Token ids and mask -> embeddings."""
+
 __all__ = [
     "PilotRuns",
     "SampledPart",
@@ -59,33 +64,35 @@ class PilotRuns:
     losses: NDArray[np.float64]
     """Of each validation text, (1 + runs, texts): squared distance to the teacher, of the start and
     then of each pilot."""
-    directory: Path
-    """Of the last pilot's student, as a transformers encoder of its own."""
+    answers: NDArray[np.float32]
+    """The last pilot's, to all that was asked, (asked, d)."""
     device_s: float
-    """Of the start, the steps and the validations."""
+    """Of the start, the steps and the answers."""
 
 
 class StudentEngine:
-    """A transformers encoder in its directory, as an engine: token ids in, unit vectors out."""
+    """A student as an engine: token ids in, unit vectors out."""
 
-    def __init__(self, directory: Path, *, bf16: bool, threads: int, device: str) -> None:
-        from headgate.distillation.encoder import load_encoder
-
-        self._model: torch.nn.Module = load_encoder(directory).to(device)
+    def __init__(
+        self,
+        embed: Embed,
+        *,
+        bf16: bool,
+        threads: int,
+        device: str,
+    ) -> None:
+        self._embed = embed
         self._bf16, self._threads, self._device = bf16, threads, device
 
     def run(self, tensors: Tensors) -> NDArray[np.generic]:
         import torch
-
-        from headgate.distillation.encoder import pooled
 
         torch.set_num_threads(self._threads)
         ids, mask = (
             torch.from_numpy(tensors[n]).to(self._device) for n in ("input_ids", "attention_mask")
         )
         with torch.no_grad(), torch.autocast(self._device, torch.bfloat16, enabled=self._bf16):
-            hidden = self._model(input_ids=ids, attention_mask=mask).last_hidden_state
-        outputs: NDArray[np.generic] = pooled(hidden.float(), mask).cpu().numpy()
+            outputs: NDArray[np.generic] = self._embed(ids, mask).cpu().numpy()
         return outputs
 
     def close(self) -> None:
@@ -96,8 +103,9 @@ def run_pilots(
     teacher_dir: Path,
     texts: Sequence[str],
     outputs: NDArray[np.floating],
-    validation: Sequence[str],
-    validation_outputs: NDArray[np.floating],
+    asked: Sequence[str],
+    asked_outputs: NDArray[np.floating],
+    validation: NDArray[np.intp],
     *,
     plan: PilotPlan,
     codec: Codec,
@@ -109,7 +117,8 @@ def run_pilots(
     """Trains the pilots of ``plan`` one after another and measures the loss of each.
 
     ``texts`` are in the order of ``distillation.subset``, so that the first n are a choice too;
-    ``outputs`` are the teacher's, (texts, d), ``validation_outputs`` the same of ``validation``.
+    ``outputs`` are the teacher's, (texts, d), ``asked_outputs`` the same of ``asked``. The last
+    pilot answers all that is asked; those at the places ``validation`` every pilot, and its start.
     Raises as ``train_student``.
     """
     from headgate.distillation.train import train_student
@@ -128,22 +137,40 @@ def run_pilots(
             device=device,
             resumable=False,
         )
-        student = as_encoder(from_dir, done.state, work_dir / f"student{i}")
         if i == 0:
-            from_dir = student
-        answerer = student_answerer(student, codec, recipe, device=device)
+            from_dir = as_encoder(teacher_dir, done.state, work_dir / "start")
+
+        def embed(ids: torch.Tensor, mask: torch.Tensor, run: Run = done.run) -> torch.Tensor:
+            return run(ids, mask)[0]
+
+        answerer = _answerer(embed, codec, recipe, device)
+        last = i == len(plan.runs)
         began_s = time.perf_counter()
-        answers = answerer.answer(validation).astype(np.float32)
+        wanted = asked if last else [asked[place] for place in validation]
+        answers = answerer.answer(wanted).astype(np.float32)
         device_s += done.device_s + time.perf_counter() - began_s
-        losses.append(np.sum((answers - validation_outputs) ** 2, axis=1))
-    return PilotRuns(np.array(losses, dtype=np.float64), student, device_s)
+        judged = answers[validation] if last else answers
+        losses.append(np.sum((judged - asked_outputs[validation]) ** 2, axis=1))
+    return PilotRuns(np.array(losses, dtype=np.float64), answers, device_s)
 
 
 def student_answerer(
     directory: Path, codec: Codec, recipe: Recipe, *, device: str = "cpu"
 ) -> Answerer:
     """The student in ``directory``, computing as it was trained."""
-    engine = StudentEngine(directory, bf16=recipe.bf16, threads=recipe.threads, device=device)
+    from headgate.distillation.encoder import load_encoder, pooled
+
+    model = load_encoder(directory).to(device)
+
+    def embed(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        hidden = model(input_ids=ids, attention_mask=mask).last_hidden_state
+        return pooled(hidden.float(), mask)
+
+    return _answerer(embed, codec, recipe, device)
+
+
+def _answerer(embed: Embed, codec: Codec, recipe: Recipe, device: str) -> Answerer:
+    engine = StudentEngine(embed, bf16=recipe.bf16, threads=recipe.threads, device=device)
     return Answerer(engine, codec, truncate=True)
 
 
@@ -201,15 +228,14 @@ def pilots(call: Call) -> Mapping[str, Output]:
         preprocess=behaviour.preprocess,
         root=call.root,
     )
-    half = plan.validation_texts // 2
-    some_passages = rng.permutation(part.passages)[:half]
-    some_queries = rng.permutation(part.queries)[:half]
+    teacher = passages[part.passages], queries[part.queries]
     runs = run_pilots(
         link_files(call, call.work_dir / "teacher", call.c["encoder"]),
         parse(call.store.read(call.u["texts"])),
         np.load(call.path("outputs.npy"), allow_pickle=False),
-        [data.passages[i] for i in some_passages] + [data.queries[i] for i in some_queries],
-        np.concatenate([passages[some_passages], queries[some_queries]]),
+        part.asked(data),
+        np.concatenate(teacher),
+        part.some(plan.validation_texts, rng),
         plan=plan,
         codec=codec,
         seed=call.seed,
@@ -220,15 +246,8 @@ def pilots(call: Call) -> Mapping[str, Output]:
             f"pilot {run} of {len(plan.runs)}" if run else "the start of all pilots",
         ),
     )
-    answerer = student_answerer(runs.directory, codec, plan.runs[-1], device=call.c["device"])
-    began_s = time.perf_counter()
-    answers = [
-        answerer.answer([texts[i] for i in of]).astype(np.float32)
-        for texts, of in ((data.passages, part.passages), (data.queries, part.queries))
-    ]
-    device_s = runs.device_s + time.perf_counter() - began_s
-    lost = part.lost((passages[part.passages], queries[part.queries]), answers)
-    found = {"losses": runs.losses.tolist(), "lost": lost, "device_s": device_s}
+    lost = part.lost(teacher, part.split(runs.answers))
+    found = {"losses": runs.losses.tolist(), "lost": lost, "device_s": runs.device_s}
     return {"pilots": Output(canonical(found), "samples", "json {losses, lost, device_s}")}
 
 
@@ -240,6 +259,21 @@ class SampledPart:
     queries: NDArray[np.intp]
     sample: RetrievalSample
 
+    def asked(self, data: RetrievalSet) -> list[str]:
+        """The texts of the passages, and then of the queries."""
+        passages = [data.passages[i] for i in self.passages]
+        return passages + [data.queries[i] for i in self.queries]
+
+    def some(self, texts: int, rng: np.random.Generator) -> NDArray[np.intp]:
+        """Places in ``asked`` of so many, half of them passages, at random."""
+        count, half = len(self.passages), texts // 2
+        passages = rng.permutation(count)[:half]
+        return np.concatenate([passages, count + rng.permutation(len(self.queries))[:half]])
+
+    def split(self, answers: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
+        """Answers to what is ``asked``: those to the passages, and those to the queries."""
+        return answers[: len(self.passages)], answers[len(self.passages) :]
+
     def lost(
         self, teacher: Sequence[NDArray[np.floating]], student: Sequence[NDArray[np.floating]]
     ) -> Mapping[str, Mapping[str, list[float]]]:
@@ -247,24 +281,14 @@ class SampledPart:
 
         ``teacher`` and ``student``: vectors of the passages and of the queries.
         """
-
-        def scores(metric: str, vectors: Sequence[NDArray[np.floating]]) -> NDArray[np.float64]:
-            passages, queries = vectors
-            return self.sample.scores(metric, queries, passages)
-
-        found = {}
-        for metric in METRICS:
-            before = scores(metric, teacher)
-            found[metric] = {
-                str(share): (
-                    before
-                    - scores(
-                        metric,
-                        [between(t, s, share) for t, s in zip(teacher, student, strict=True)],
-                    )
-                ).tolist()
-                for share in WAY
-            }
+        before = self.sample.scores(teacher[1], teacher[0])
+        found: dict[str, dict[str, list[float]]] = {metric: {} for metric in METRICS}
+        for share in WAY:
+            passages, queries = (
+                between(t, s, share) for t, s in zip(teacher, student, strict=True)
+            )
+            for metric, after in self.sample.scores(queries, passages).items():
+                found[metric][str(share)] = (before[metric] - after).tolist()
         return found
 
 
