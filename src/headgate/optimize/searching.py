@@ -255,7 +255,7 @@ class Trials:
             ]
         )
         for a, arm, price in zip(asked, arms, priced, strict=True):
-            self._plans[arm] = Plans(pricer, pricer.offers[arm.build], price, tuple(priced))
+            self._plans[arm] = Plans(pricer, pricer.offers[arm.build], price)
             if price.choice.binding is None:
                 yield Told(a, Cost(math.log(price.provisioned_s)))
             else:
