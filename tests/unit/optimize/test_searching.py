@@ -127,17 +127,18 @@ class Lab:
         return SimpleNamespace(provisioned_s=self.naive_s)
 
     def pricer(self, job: object, baseline: object, contenders: list[Tried], *_: object) -> object:
+        measurement = len(self.in_turn)
+
         def price(offer: SimpleNamespace, *_: object, caches: object, **__: object) -> object:
             self.asked.append(f"price {offer.name}")
             machine_s = self.machine_s.get(offer.name)
+            if machine_s is not None:
+                self.feasible_by.add(measurement)
             choice = SimpleNamespace(binding=NEVER if machine_s is None else None)
             if machine_s is not None and caches == CACHES:
                 machine_s *= self.cached
-            if machine_s is not None:
-                self.feasible_by.add(measurement)
             return SimpleNamespace(name=offer.name, choice=choice, provisioned_s=machine_s)
 
-        measurement = len(self.in_turn)
         self.in_turn.append([t.name for t in contenders])
         offers = {t.name: SimpleNamespace(name=t.name) for t in contenders}
         return SimpleNamespace(offers=offers, price=price, all=list)
