@@ -2,7 +2,9 @@
 
 Twelve variants of one truth, which just breaks a promise: none saves more than is asked for, or all
 lose their margin of quality. The product's search looks, chooses by luck, and a certificate on data
-that did not choose decides, by the product's own gate.
+that did not choose decides, by the product's own gate. No policies change what any of them costs,
+the model as it is neither: a search that ends with that gains nothing, and as in the product there
+is no winner then, and nothing to certify.
 """
 
 from __future__ import annotations
@@ -54,8 +56,9 @@ def false_winners(name: str, searches: int, seed: int) -> Counter[str]:
 
 
 def _searched(plan: Plan, drawn: Mapping[str, Mapping[str, Samples]]) -> str | None:
-    """The variant that the search ends with, if it does not stay with the model as it is; on the
-    workload each costs what it showed in blocks, with a cache and without."""
+    """The variant that is handed to the certificate, if any; on the workload each costs what it
+    showed in blocks, with a cache and without, and the baseline as it is served what the model as
+    it is does."""
     unknown = {
         v: entrant_of(Forecast(v, "", "", (), ""), scoring_s=5.0, plans_s=4.0) for v in drawn
     }

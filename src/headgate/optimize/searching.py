@@ -245,7 +245,7 @@ class Trials:
 
     def _planned(self, asked: Sequence[Asked[Caches]]) -> Iterator[Told[Caches]]:
         arms = [a.arm for a in asked if a.arm is not None]
-        pricer = self._pricer_of([arm.build for arm in arms])
+        pricer = self._open_pricer()
         priced = pricer.all(
             [
                 pricer.price(
@@ -255,22 +255,23 @@ class Trials:
             ]
         )
         for a, arm, price in zip(asked, arms, priced, strict=True):
-            self._plans[arm] = Plans(pricer, pricer.offers[arm.build], price, tuple(priced))
+            self._plans[arm] = Plans(pricer, pricer.offers[arm.build], price)
             if price.choice.binding is None:
                 yield Told(a, Cost(math.log(price.provisioned_s)))
             else:
                 yield Told(a, None, (self._p95_promise,), price.choice.binding)
 
-    def _pricer_of(self, builds: Sequence[str]) -> Pricer:
-        """One for all that may be priced, in this round or a later one: measured with other builds,
-        the same curves would be other curves. Another one is for what was dropped and came back.
+    def _open_pricer(self) -> Pricer:
+        """One for all that may still be priced, in this round or a later one: measured with other
+        builds, the same curves would be other curves. Another one is for what was dropped and came
+        back, with all that it is compared with: it comes back before any plan is feasible.
         """
-        if self._pricer is None or not self._contenders.issuperset(builds):
+        left_out = self.search.found.left_out
+        unpriced = {arm.build for arm in self.search.arms if arm not in self._plans}
+        contenders = [b for b in self.search.accepted if b in unpriced and b not in left_out]
+        if self._pricer is None or not self._contenders.issuperset(contenders):
             assert self.speed is not None
             limit_s = p95_limit_s(self.job.contracts, self.speed, load=self.job.config.replay.load)
-            left_out = self.search.found.left_out
-            unpriced = {arm.build for arm in self.search.arms if arm not in self._plans}
-            contenders = [b for b in self.search.accepted if b in unpriced and b not in left_out]
             self._pricer = open_pricer(
                 self.job,
                 self.baseline,

@@ -113,8 +113,8 @@ class Plans:
     offer: Offer
     chosen: Priced
     """On the workload, with a cache if it pays."""
-    considered: tuple[Priced, ...]
-    """All that were priced beside it, of every build that might have won."""
+    considered: tuple[Priced, ...] = ()
+    """All that were priced, in every round; of the winner alone, since no round knows the next."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,8 @@ class Lab:
     asked: list[str] = field(default_factory=list)
     in_turn: list[list[str]] = field(default_factory=list)
     """Builds whose curves were measured in turn."""
+    feasible_by: set[int] = field(default_factory=set)
+    """Which of these measurements priced what holds its p95."""
     cached: float = 1.0
     """What a cache makes of a request's cost."""
 
@@ -125,9 +127,13 @@ class Lab:
         return SimpleNamespace(provisioned_s=self.naive_s)
 
     def pricer(self, job: object, baseline: object, contenders: list[Tried], *_: object) -> object:
+        measurement = len(self.in_turn)
+
         def price(offer: SimpleNamespace, *_: object, caches: object, **__: object) -> object:
             self.asked.append(f"price {offer.name}")
             machine_s = self.machine_s.get(offer.name)
+            if machine_s is not None:
+                self.feasible_by.add(measurement)
             choice = SimpleNamespace(binding=NEVER if machine_s is None else None)
             if machine_s is not None and caches == CACHES:
                 machine_s *= self.cached
@@ -268,6 +274,18 @@ def test_curves_of_what_cannot_win_are_measured_only_where_it_comes_back(search:
     lab = Lab({"int8_static": 0.3, "bf16": 0.9}, {"bf16": 1e-3})
     found = search(lab)
     assert lab.in_turn == [["int8_static"], ["bf16"]]
+    assert found.winner is not None
+    assert found.winner.name == "bf16"
+
+
+def test_what_comes_back_is_measured_in_turn_with_what_it_is_compared_with(search: Start) -> None:
+    """bf16 comes back once student3 is refused, and is close to int8_static, whose curves were
+    measured already: with student3's, and not with those of bf16."""
+    batched_s = {"student3": 0.5, "int8_static": 0.57, "bf16": 0.66}
+    lab = Lab(batched_s, {"int8_static": 1e-3, "bf16": 0.98e-3})
+    found = search(lab)
+    assert lab.in_turn == [["student3", "int8_static"], ["int8_static", "bf16"]]
+    assert lab.feasible_by == {1}
     assert found.winner is not None
     assert found.winner.name == "bf16"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -294,9 +294,12 @@ def kinds_of(search: Joint[str], plans: Mapping[str, Mapping[str, float]]) -> li
     return rounds
 
 
+KINDS = ("plain", "cached")
+
+
 def two_kinds(entrants: Mapping[str, Entrant]) -> Joint[str]:
     """Each plain and with a cache, of which nobody knows what it saves."""
-    arms = {Arm(build, kind, kind): 0.0 for kind in ("plain", "cached") for build in entrants}
+    arms = {Arm(build, kind, kind): 0.0 for kind in KINDS for build in entrants}
     return Joint(entrants, arms, policy_margin=MARGIN, plans_at_once=9)
 
 
@@ -367,6 +370,33 @@ def test_where_the_first_build_holds_its_promise_at_no_rate_the_next_is_the_firs
     search = two_kinds(accepted(a=1.0, b=1.02, c=1.04))
     plans = {"a": {}, "b": {"plain": 1e-3, "cached": 3e-3}, "c": {"plain": 2e-3}}
     assert kinds_of(search, plans) == ["a plain, a cached", "b plain, b cached", "c plain"]
+
+
+SPAN = st.floats(0.3, 1.5)
+
+
+@given(st.lists(st.tuples(SPAN, SPAN, st.booleans(), st.sets(st.sampled_from(KINDS))), max_size=6))
+def test_once_a_plan_is_feasible_no_other_build_comes_back(
+    builds: Sequence[tuple[float, float, bool, set[str]]],
+) -> None:
+    """As forecast and as measured, whether it keeps its promises, and the kinds of plans that hold
+    theirs: who prices relies on it, since prices of two measurements are not compared."""
+    of = {f"b{i}": build for i, build in enumerate(builds)}
+    search = two_kinds({name: entrant(forecast, se=0.5) for name, (forecast, *_) in of.items()})
+    feasible, before = False, set[str]()
+    while asked := search.ask():
+        may_be_priced = {*search.accepted} - search.found.left_out.keys()
+        assert not feasible or may_be_priced <= before
+        before = may_be_priced
+        for_plans = asked[0].level is PLAN
+        told = []
+        for a in asked:
+            _, measured, keeps, kinds = of[a.build]
+            fails = a.arm.policies not in kinds if a.arm else a.level is FULL and not keeps
+            cost = Cost(math.log(measured), 0.0 if for_plans else 0.05)
+            told.append(Told(a, cost, ("a promise",) if fails else ()))
+        search.tell(told)
+        feasible |= for_plans and any(t.ok for t in told)
 
 
 def test_of_equal_costs_the_simpler_arm_wins() -> None:
