@@ -7,19 +7,17 @@ cheaper beyond doubt, and costs nothing where one is.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from headgate.objects import Axis, Variant, Verdict
-from headgate.optimize.comparisons import naive_price
 from headgate.optimize.evidence import gather
 from headgate.optimize.forecasts import Forecast
 from headgate.optimize.job import Job
-from headgate.optimize.stages import Baseline, Plans, Tried
+from headgate.optimize.pricing import Priced
+from headgate.optimize.stages import Baseline, Tried
 from headgate.planning import BASELINE, Cost, Entrant
 from headgate.planning.joint import EQUAL
 from headgate.release import judge
 
-__all__ = ["as_it_is", "entrant_as_it_is", "policies_of", "why_not"]
+__all__ = ["as_it_is", "entrant_as_it_is", "gains_nothing", "policies_of"]
 
 _ANSWERS = (Axis.QUALITY, Axis.SAFETY)
 _KEPT = (Verdict.PASS, Verdict.WARN)
@@ -68,19 +66,16 @@ def entrant_as_it_is(own: Tried) -> Entrant:
     return Entrant(Cost(0.0), ruled_out=own.skipped, accepted=not own.skipped)
 
 
-def why_not(plans: Sequence[Plans], best: Plans | None, baseline: Baseline) -> str:
-    """Why it does not win after all, where it does not: ``plans`` are all that there are of it, and
-    ``best`` is the one that the search ended with, if it is one of these.
-
-    To be told that nothing is gained, or that it is too slow, takes no load test: it stays anyway.
-    """
-    if best is not None:
-        served = naive_price(best.pricer, baseline, "workload", name="naive")
-        (naive,) = best.pricer.all([served])  # wanted again where it wins
-        saves = EQUAL * best.chosen.provisioned_s < naive.provisioned_s
-        return "" if saves else "no policies make it cheaper than it is"
-    refused = [why for p in plans if (why := p.chosen.choice.binding)]
-    return refused[0] if refused and len(refused) == len(plans) else ""
+def gains_nothing(priced: Priced, naive: Priced) -> str:
+    """Why ``priced``, of any build, is not worth a load test beside what stays without one:
+    ``naive``, the baseline as it is served. Empty where it is cheaper by more than a percent."""
+    if EQUAL * priced.provisioned_s < naive.provisioned_s:
+        return ""
+    times = priced.provisioned_s / naive.provisioned_s
+    return (
+        f"under the policies that were tried it costs {times:.2f} times as much as the baseline "
+        "as it is served"
+    )
 
 
 def policies_of(variant: Variant) -> str:

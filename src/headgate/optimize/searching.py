@@ -18,10 +18,11 @@ from datetime import UTC, datetime
 from headgate.errors import EngineError
 from headgate.objects import CASCADE, Axis, Build, Contract, Verdict, jsonable
 from headgate.optimize.admission import admit
-from headgate.optimize.as_it_is import as_it_is, entrant_as_it_is, why_not
+from headgate.optimize.as_it_is import as_it_is, entrant_as_it_is, gains_nothing
 from headgate.optimize.blocks import SpeedBlocks, measure_beside
 from headgate.optimize.certificate import escalation, speed_claim
 from headgate.optimize.code import code_digest
+from headgate.optimize.comparisons import naive_price
 from headgate.optimize.entrants import (
     PILOT_BLOCKS,
     Caches,
@@ -89,7 +90,7 @@ class Searched:
 def search_candidates(
     job: Job, rules: Rules, baseline: Baseline, outlook: Outlook, *, previewed_s: float
 ) -> Searched:
-    """The cheapest accepted candidate, by what it costs on the workload.
+    """The cheapest of what is accepted, the model as it is too, by what it costs on the workload.
 
     ``previewed_s`` is what ``outlook`` took: it is paid for from the same budget. Where no
     accepted candidate holds the p95 promise in virtual time, it is the one that is predicted to
@@ -180,12 +181,12 @@ class Trials:
 
     def searched(self) -> Searched:
         """Where it ended, in the ledger."""
-        found = self._found()
+        found, best = self._ended()
         tried = self._with_reasons(found)
         own = tried.pop(BASELINE, None)
         speed = self._time_baseline()
         power = self.power or Power(())  # nothing was measured that would tell
-        winner, plans = self._winner(found)
+        winner, plans = self._winner(best)
         return Searched(
             tuple(tried.values()),
             own,
@@ -423,16 +424,35 @@ class Trials:
         claim = speed_claim(job, t.name, t.build, speed)
         return replace(t, decision=decision, decision_run=run, claim=claim)
 
-    def _found(self) -> Found[Caches]:
-        """Where the search ended: not with the model as it is where that would gain nothing."""
+    def _ended(self) -> tuple[Found[Caches], Arm[Caches] | None]:
+        """Where the search ended, and the arm that wins, if any.
+
+        Where a plan of the model as it is holds the p95, only what is cheaper than the baseline as
+        it is served wins, of whatever build: that stays anyway. Where no plan of any build holds
+        it, the load test decides of the candidate that is predicted to cost least, and never of
+        the baseline's own build.
+        """
         found = self.search.found
-        own = {arm: plans for arm, plans in self._plans.items() if arm.build == BASELINE}
-        ended_with = own.get(found.best) if found.best is not None else None
-        why = why_not([*own.values()], ended_with, self.baseline)
-        if not why:
-            return found
-        best = found.best if ended_with is None else None
-        return replace(found, best=best, left_out={**found.left_out, BASELINE: why})
+        held = [arm for arm, p in self._plans.items() if p.chosen.choice.binding is None]
+        own = [arm for arm in self._plans if arm.build == BASELINE]
+        if not {*own} & {*held}:
+            refused = {arm.build: self._plans[arm].chosen.choice.binding or "" for arm in own}
+            found = replace(found, left_out={**found.left_out, **refused})
+            first = next((arm for arm in self._plans if arm.build != BASELINE), None)
+            return found, found.best or first
+        pricer = self._plans[own[0]].pricer
+        served = naive_price(pricer, self.baseline, "workload", name="naive")
+        (naive,) = pricer.all([served])  # wanted again for whatever wins
+        held.sort(key=self._costs_s)
+        why = {arm: gains_nothing(self._plans[arm].chosen, naive) for arm in held}
+        worth = [arm for arm in held if not why[arm]]
+        best = found.best if found.best in worth else next(iter(worth), None)
+        may_win = {arm.build for arm in worth}
+        cheapest = {arm.build: why[arm] for arm in reversed(held) if arm.build not in may_win}
+        return replace(found, best=best, left_out={**found.left_out, **cheapest}), best
+
+    def _costs_s(self, arm: Arm[Caches]) -> float:
+        return self._plans[arm].chosen.provisioned_s
 
     def _with_reasons(self, found: Found[Caches]) -> dict[str, Tried]:
         """Everybody that was not judged has a reason."""
@@ -443,10 +463,7 @@ class Trials:
             for name, t in self.tried.items()
         }
 
-    def _winner(self, found: Found[Caches]) -> tuple[Tried | None, Plans | None]:
-        arm = found.best
-        if arm is None:
-            arm = next((arm for arm in self._plans if arm.build != BASELINE), None)
+    def _winner(self, arm: Arm[Caches] | None) -> tuple[Tried | None, Plans | None]:
         if arm is None:
             return None, None
         of_all_rounds = tuple(plans.chosen for plans in self._plans.values())

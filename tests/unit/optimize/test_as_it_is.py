@@ -8,13 +8,11 @@ from typing import cast
 import pytest
 
 from headgate.objects import BatchInvariance, Bound, Contract
-from headgate.optimize.as_it_is import as_it_is, entrant_as_it_is, why_not
+from headgate.optimize.as_it_is import as_it_is, entrant_as_it_is
 from headgate.optimize.job import Job
-from headgate.optimize.pricing import Offer
 from headgate.optimize.recorder import Recorder
-from headgate.optimize.stages import Baseline, Plans, Tried
+from headgate.optimize.stages import Baseline, Tried
 from headgate.planning import Cost
-from headgate.scheduling import InstancePlan
 
 from .fakes import RUN, build, contract, invariance, quality
 
@@ -88,34 +86,3 @@ def test_what_it_is_judged_by_is_on_record(recorder: Recorder) -> None:
         ("recall@10", build().version),
         ("batch_invariance", build().version),
     ]
-
-
-def plans(binding: str | None, cost_s: float = 1.0, naive_s: float = 2.0) -> Plans:
-    """At ``cost_s`` a request, beside ``naive_s`` of the baseline as it is served."""
-    naive = SimpleNamespace(provisioned_s=naive_s)
-    offers = {"fp32": Offer("fp32", {InstancePlan(2, 1): build()}, (), BatchInvariance.EXACT)}
-    pricer = SimpleNamespace(offers=offers, price=lambda *_, **__: naive, all=list)
-    choice = SimpleNamespace(binding=binding)
-    chosen = SimpleNamespace(provisioned_s=cost_s, choice=choice)
-    return cast("Plans", SimpleNamespace(pricer=pricer, chosen=chosen))
-
-
-BASELINE = cast("Baseline", SimpleNamespace(build=build()))
-NEVER = "latency_p95: 0.2 s even at the lowest rate tried"
-
-
-def test_it_cannot_win_where_none_of_its_plans_holds_the_p95_promise() -> None:
-    """One that holds is enough."""
-    refused, held = plans(NEVER), plans(None)
-    assert why_not([], None, BASELINE) == ""
-    assert why_not([refused, refused], None, BASELINE) == NEVER
-    assert why_not([refused, held], None, BASELINE) == ""
-    assert why_not([refused, held], held, BASELINE) == ""
-
-
-@pytest.mark.parametrize(("cost_s", "wins"), [(1.9, True), (1.99, False), (2.0, False)])
-def test_it_wins_nothing_by_what_costs_as_much_as_it_does_now(cost_s: float, wins: bool) -> None:
-    """Within a percent costs are equal, and the plainest stays."""
-    best = plans(None, cost_s)
-    said = why_not([best], best, BASELINE)
-    assert said == ("" if wins else "no policies make it cheaper than it is")

@@ -13,7 +13,7 @@ import pytest
 from headgate.errors import EngineError
 from headgate.ledger import Store
 from headgate.objects import Action, BatchInvariance, Bound, Build, Contract, Verdict
-from headgate.optimize import as_it_is, searching
+from headgate.optimize import searching
 from headgate.optimize.blocks import SpeedBlocks
 from headgate.optimize.forecasts import Figure, Forecast
 from headgate.optimize.making import Maker
@@ -111,7 +111,7 @@ class Lab:
             searching, "gather", lambda *_, **__: SimpleNamespace(samples={}, measurements={})
         )
         patch.setattr(searching, "open_pricer", self.pricer)
-        patch.setattr(as_it_is, "naive_price", self.naive)
+        patch.setattr(searching, "naive_price", self.naive)
         patch.setattr(searching, "escalation", self.escalation)
         patch.setattr(searching, "speed_claim", lambda job, name, *_: f"claim of {name}")
 
@@ -390,15 +390,49 @@ def test_a_model_of_which_no_plan_holds_the_p95_promise_is_not_load_tested(searc
     assert beside.winner.name == "int8_dynamic"
 
 
-def test_a_model_that_no_policies_make_cheaper_is_no_winner(search: Start) -> None:
+@pytest.mark.parametrize(("machine_s", "wins"), [(0.98, True), (0.995, False), (1.0, False)])
+def test_policies_that_save_no_more_than_a_percent_win_nothing(
+    search: Start, machine_s: float, wins: bool
+) -> None:
     """It would be the baseline again; the search says so, and no load is sent for it."""
-    lab = Lab({"int8_dynamic": 0.3}, {"fp32": 1.0}, {"int8_dynamic": Action.UNKNOWN}, naive_s=1.0)
+    lab = Lab({"int8_dynamic": 0.3}, {"fp32": machine_s}, {"int8_dynamic": Action.UNKNOWN})
     found = search(lab, own=AS_IT_IS)
-    assert (found.winner, found.plans, found.found.best) == (None, None, None)
     assert found.as_it_is is not None
-    assert found.as_it_is.skipped == "no policies make it cheaper than it is"
+    if wins:
+        assert (found.winner, found.as_it_is.skipped) == (AS_IT_IS, "")
+        return
+    assert (found.winner, found.plans, found.found.best) == (None, None, None)
+    said = f"costs {machine_s:.2f} times as much as the baseline as it is served"
+    assert found.as_it_is.skipped == f"under the policies that were tried it {said}"
     entry = search.recorder.store.get(found.entry)
     assert entry.body["left_out"]["fp32"] == found.as_it_is.skipped
+
+
+@pytest.mark.parametrize(
+    ("machine_s", "winner", "left_out"),
+    [
+        ({"fp32": 1.0, "bf16": 1.05}, None, {"fp32": "1.00 times", "bf16": "1.05 times"}),
+        ({"fp32": 1.0, "bf16": 1.2}, None, {"fp32": "1.00 times", "bf16": "1.20 times"}),
+        ({"fp32": 1.0, "int8_static": 1.03}, None, {"int8_static": "1.03 times"}),
+        ({"fp32": 0.995, "bf16": 0.986}, "bf16", {"fp32": "0.99 times"}),
+        ({"bf16": 1.2}, "bf16", {"fp32": NEVER}),
+    ],
+    ids=["hardly dearer", "far dearer", "one is refused", "the other gains", "it is too slow"],
+)
+def test_nothing_wins_that_costs_more_than_the_baseline_as_it_is_served(
+    search: Start,
+    machine_s: Mapping[str, float],
+    winner: str | None,
+    left_out: Mapping[str, str],
+) -> None:
+    """Neither the model as it is nor a candidate that is accepted and was priced beside it; what
+    holds its p95 at no rate stands in nobody's way, and is not handed to the load test."""
+    found = search(Lab({"bf16": 0.97, "int8_static": 0.97}, machine_s), own=AS_IT_IS)
+    assert (None if found.winner is None else found.winner.name) == winner
+    assert (None if found.found.best is None else found.found.best.build) == winner
+    assert (found.plans is None) == (winner is None)
+    for name, said in left_out.items():
+        assert said in found.found.left_out[name]
 
 
 def test_what_the_preview_timed_is_not_timed_again(search: Start) -> None:
