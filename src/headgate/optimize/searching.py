@@ -455,10 +455,10 @@ class Trials:
         return self._plans[arm].chosen.provisioned_s
 
     def _with_reasons(self, found: Found[Caches]) -> dict[str, Tried]:
-        """Everybody that was not judged has a reason."""
+        """Everybody that was not refused by the gate, and could not win, has a reason."""
         return {
             name: t
-            if t.decision is not None or t.skipped
+            if t.skipped or not (t.decision is None or t.accepted)
             else replace(t, skipped=found.left_out.get(name, ""))
             for name, t in self.tried.items()
         }

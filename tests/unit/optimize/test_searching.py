@@ -433,6 +433,21 @@ def test_nothing_wins_that_costs_more_than_the_baseline_as_it_is_served(
     assert (found.plans is None) == (winner is None)
     for name, said in left_out.items():
         assert said in found.found.left_out[name]
+    shown = {t.name: t.skipped for t in (*found.tried, found.as_it_is) if t is not None}
+    assert {name: shown[name] for name in left_out} == {
+        name: found.found.left_out[name] for name in left_out
+    }
+
+
+def test_an_accepted_build_that_the_model_as_it_is_spares_its_price_says_so(search: Start) -> None:
+    """It kept its promises and was never priced; where the model then gains nothing, nothing
+    wins."""
+    lab = Lab({"bf16": 1.2}, {"fp32": 1.0, "bf16": 0.9})
+    found = search(lab, own=AS_IT_IS, piloted=speed({"fp32": 1.0, "bf16": 1.0}, blocks=3))
+    assert found.winner is None
+    bf16 = found.tried[0]
+    assert bf16.accepted
+    assert bf16.skipped == "predicted to cost 1.20 times as much as fp32"
 
 
 def test_what_the_preview_timed_is_not_timed_again(search: Start) -> None:
