@@ -18,7 +18,13 @@ from datetime import UTC, datetime
 from headgate.errors import EngineError
 from headgate.objects import CASCADE, Axis, Build, Contract, Verdict, jsonable
 from headgate.optimize.admission import admit
-from headgate.optimize.as_it_is import as_it_is, entrant_as_it_is, gains_nothing
+from headgate.optimize.as_it_is import (
+    as_it_is,
+    breaks_cost,
+    entrant_as_it_is,
+    gains_nothing,
+    replaces_another,
+)
 from headgate.optimize.blocks import SpeedBlocks, measure_beside
 from headgate.optimize.certificate import escalation, speed_claim
 from headgate.optimize.code import code_digest
@@ -41,7 +47,7 @@ from headgate.optimize.measure import measure_invariance, measure_quality
 from headgate.optimize.mending import Reference, mend
 from headgate.optimize.power import Power, plan_power
 from headgate.optimize.preview import Outlook
-from headgate.optimize.pricing import Pricer
+from headgate.optimize.pricing import Priced, Pricer
 from headgate.optimize.rules import CHOOSING_BLOCKS, Rules
 from headgate.optimize.stages import Baseline, Plans, Tried, open_pricer, p95_limit_s
 from headgate.planning import (
@@ -98,7 +104,7 @@ def search_candidates(
     """
     tried = {f.name: Tried(f.name, f) for f in outlook.forecasts}
     if not baseline.build.foreign:  # first: of what costs the same, the plainest wins
-        tried = {BASELINE: as_it_is(job, baseline), **tried}
+        tried = {BASELINE: as_it_is(job, baseline, rules.certify), **tried}
     trials = Trials(job, rules, baseline, tried, previewed_s, outlook.speed)
     trials.follow()
     return trials.searched()
@@ -175,6 +181,9 @@ class Trials:
         before = self.job.recorder.asked
         if asked[0].level is Level.PLAN:
             self._time_baseline()
+            if self.power is None:  # before its certificate: nothing but the model as it is is left
+                own = self.tried[BASELINE]
+                self.power = plan_power(self.job, self.rules.certify, self.baseline, [own])
         told = [*measure(asked)]
         took_s = self.job.recorder.seconds_since(before)
         return [replace(t, seconds=took_s / len(told)) for t in told]
@@ -428,9 +437,9 @@ class Trials:
         """Where the search ended, and the arm that wins, if any.
 
         Where a plan of the model as it is holds the p95, only what is cheaper than the baseline as
-        it is served wins, of whatever build: that stays anyway. Where no plan of any build holds
-        it, the load test decides of the candidate that is predicted to cost least, and never of
-        the baseline's own build.
+        it is served wins, of whatever build: that stays anyway. The baseline's own build wins only
+        over itself, and where it keeps the promises about cost by its price. Where no plan of any
+        build holds the p95, the load test decides of the candidate that is predicted to cost least.
         """
         found = self.search.found
         held = [arm for arm, p in self._plans.items() if p.chosen.choice.binding is None]
@@ -444,12 +453,20 @@ class Trials:
         served = naive_price(pricer, self.baseline, "workload", name="naive")
         (naive,) = pricer.all([served])  # wanted again for whatever wins
         held.sort(key=self._costs_s)
-        why = {arm: gains_nothing(self._plans[arm].chosen, naive) for arm in held}
+        why = {arm: self._why_not(arm, naive) for arm in held}
         worth = [arm for arm in held if not why[arm]]
         best = found.best if found.best in worth else next(iter(worth), None)
         may_win = {arm.build for arm in worth}
         cheapest = {arm.build: why[arm] for arm in reversed(held) if arm.build not in may_win}
         return replace(found, best=best, left_out={**found.left_out, **cheapest}), best
+
+    def _why_not(self, arm: Arm[Caches], naive: Priced) -> str:
+        priced = self._plans[arm].chosen
+        if why := gains_nothing(priced, naive):
+            return why
+        if arm.build != BASELINE:
+            return ""
+        return replaces_another(self.job, self.baseline) or breaks_cost(priced, naive, self.job)
 
     def _costs_s(self, arm: Arm[Caches]) -> float:
         return self._plans[arm].chosen.provisioned_s

@@ -122,7 +122,7 @@ class Lab:
 
     def naive(self, *_: object, **__: object) -> object:
         self.asked.append("price naive")
-        return SimpleNamespace(provisioned_s=self.naive_s)
+        return SimpleNamespace(provisioned_s=self.naive_s, attributed_s=self.naive_s)
 
     def pricer(self, job: object, baseline: object, contenders: list[Tried], *_: object) -> object:
         def price(offer: SimpleNamespace, *_: object, caches: object, **__: object) -> object:
@@ -131,7 +131,9 @@ class Lab:
             choice = SimpleNamespace(binding=NEVER if machine_s is None else None)
             if machine_s is not None and caches == CACHES:
                 machine_s *= self.cached
-            return SimpleNamespace(name=offer.name, choice=choice, provisioned_s=machine_s)
+            return SimpleNamespace(
+                name=offer.name, choice=choice, provisioned_s=machine_s, attributed_s=machine_s
+            )
 
         self.in_turn.append([t.name for t in contenders])
         offers = {t.name: SimpleNamespace(name=t.name) for t in contenders}
@@ -372,9 +374,11 @@ def test_where_nothing_can_be_made_the_baseline_is_timed_alone_and_the_model_as_
 ) -> None:
     """The limit of a plan is taken from how long the baseline takes."""
     lab = Lab({"int8_static": 0.3}, {"fp32": 1e-3})
-    found = search(lab, forecasts=[forecast("int8_static", "no int8 here")], own=AS_IT_IS)
-    assert lab.asked == ["9 blocks fp32", *["price fp32"] * 2, "price naive"]
-    assert found.winner == AS_IT_IS
+    own = replace(AS_IT_IS, quality=quality({}))
+    found = search(lab, forecasts=[forecast("int8_static", "no int8 here")], own=own)
+    assert lab.asked == ["9 blocks fp32", "power", *["price fp32"] * 2, "price naive"]
+    assert found.winner == own
+    assert found.power.entry, "what the data can tell is said before it is certified"
 
 
 def test_a_model_of_which_no_plan_holds_the_p95_promise_is_not_load_tested(search: Start) -> None:
@@ -437,6 +441,41 @@ def test_nothing_wins_that_costs_more_than_the_baseline_as_it_is_served(
     assert {name: shown[name] for name in left_out} == {
         name: found.found.left_out[name] for name in left_out
     }
+
+
+CHEAP = contract("device_s_per_1k", Bound.RATIO_AT_MOST, 0.7)
+
+
+def test_the_model_as_it_is_is_no_winner_by_a_price_that_breaks_a_promise_about_cost(
+    search: Start,
+) -> None:
+    """Policies save 3 %, and 30 were promised: no load is sent for it, and a candidate within a
+    percent of its price is not displaced."""
+    lab = Lab({"bf16": 0.97, "int8_dynamic": 0.3}, {"fp32": 0.97}, {"int8_dynamic": Action.UNKNOWN})
+    found = search(lab, CHEAP, own=AS_IT_IS)
+    assert found.winner is None
+    assert found.as_it_is is not None
+    assert found.as_it_is.skipped.startswith("device_s_per_1k ratio to current at most 0.7: ")
+    beside = search(replace(lab, machine_s={"fp32": 0.97, "bf16": 0.965}), CHEAP, own=AS_IT_IS)
+    assert beside.winner is not None
+    assert beside.winner.name == "bf16"
+    cheap = search(replace(lab, machine_s={"fp32": 0.6}), CHEAP, own=AS_IT_IS)
+    assert cheap.winner == AS_IT_IS
+
+
+def test_the_model_as_it_is_does_not_replace_a_release_of_another_build(
+    search: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not load-tested against that, where nothing else is accepted any more."""
+    monkeypatch.setattr(searching, "replaces_another", lambda *_: "generation 1 serves int8_static")
+    lab = Lab({"bf16": 0.9}, {"fp32": 0.5, "bf16": 0.8}, {"bf16": Action.UNKNOWN})
+    found = search(lab, own=AS_IT_IS)
+    assert found.winner is None
+    assert found.as_it_is is not None
+    assert found.as_it_is.skipped == "generation 1 serves int8_static"
+    accepted = search(replace(lab, actions={}), own=AS_IT_IS)
+    assert accepted.winner is not None
+    assert accepted.winner.name == "bf16"
 
 
 def test_an_accepted_build_that_the_model_as_it_is_spares_its_price_says_so(search: Start) -> None:
