@@ -47,7 +47,7 @@ from headgate.optimize.measure import measure_invariance, measure_quality
 from headgate.optimize.mending import Reference, mend
 from headgate.optimize.power import Power, plan_power
 from headgate.optimize.preview import Outlook
-from headgate.optimize.pricing import Priced, Pricer
+from headgate.optimize.pricing import CACHES, Priced, Pricer
 from headgate.optimize.rules import CHOOSING_BLOCKS, Rules
 from headgate.optimize.stages import Baseline, Plans, Tried, open_pricer, p95_limit_s
 from headgate.planning import (
@@ -498,12 +498,13 @@ class Trials:
             "previewed_s": self.previewed_s,
             "stopped": found.stopped,
             "binding": found.binding,
-            "best": None if found.best is None else found.best.build,
+            "best": None if found.best is None else _said_of(found.best),
             "left_out": found.left_out,
+            "untried": [{**_said_of(a), "why": why} for a, why in self.search.untried.items()],
             "trials": [
                 {
                     "level": t.asked.level.name.lower(),
-                    "build": t.asked.build,
+                    **({"build": t.asked.build} if t.asked.arm is None else _said_of(t.asked.arm)),
                     "cost": t.cost,
                     "stopped_by": t.stopped_by,
                     "why": t.why,
@@ -517,6 +518,11 @@ class Trials:
         if known is not None and known.body == body:
             return known.id
         return self.job.store.append("search", body).id
+
+
+def _said_of(arm: Arm[Caches]) -> dict[str, object]:
+    """On record: the build, and whether it is the arm with the best cache or the one without."""
+    return {"build": arm.build, "cache": arm.policies == CACHES}
 
 
 def _cost(t: Tried) -> Cost:

@@ -691,6 +691,25 @@ def test_the_search_is_an_entry_with_owner_version_budget_and_reason(
     ]
 
 
+def test_the_entry_says_which_arms_were_priced_and_why_others_were_not(
+    search: Start, store: Store
+) -> None:
+    """A cache halves the bill of what was fastest in blocks; without one nothing else may win."""
+    costs = {"int8_static": 1e-3, "student3": 1.2e-3}
+    found = search(Lab({"int8_static": 0.4, "student3": 0.38}, costs, cached=0.5))
+    body = store.get(found.entry).body
+    assert body["best"] == {"build": "int8_static", "cache": True}
+    assert [(t["build"], t["cache"]) for t in body["trials"] if t["level"] == "plan"] == [
+        ("student3", False),
+        ("student3", True),
+        ("int8_static", True),
+    ]
+    assert all("cache" not in t for t in body["trials"] if t["level"] != "plan")
+    (untried,) = body["untried"]
+    assert (untried["build"], untried["cache"]) == ("int8_static", False)
+    assert untried["why"].startswith("predicted to cost ")
+
+
 ATTEMPTS: list[str] = []
 
 
