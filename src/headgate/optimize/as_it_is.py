@@ -1,8 +1,8 @@
 """The model as it is, under policies of its own: the one entrant that nobody has to name.
 
 Its build is the baseline's, so whatever is to be known of it was measured before the search began.
-What batching, instances and a cache save without any loss is priced where no accepted candidate is
-cheaper beyond doubt, and costs nothing where one is.
+What batching, instances and a cache save is priced where no accepted candidate is cheaper beyond
+doubt, and costs nothing where one is.
 """
 
 from __future__ import annotations
