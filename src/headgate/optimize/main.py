@@ -13,7 +13,7 @@ from headgate.config import load_config
 from headgate.distillation import Gain
 from headgate.errors import Fault, Refused, Undecided
 from headgate.ledger import Store, hold_release
-from headgate.objects import Action, Decision, Release
+from headgate.objects import Action, Release
 from headgate.optimize.as_it_is import policies_of
 from headgate.optimize.audit import Audited, audit_promotion
 from headgate.optimize.blocks import SpeedBlocks
@@ -178,18 +178,15 @@ def _outcome(
         for t in searched.tried
         if t.decision is not None and t.decision_run is not None and not t.accepted
     ]
-    judged.sort(key=lambda found: _decided(found[0]))
+    judged.sort(key=lambda found: exit_code_of(found[0].action) != Undecided.exit_code)
     beside = [f"{t.name}: {t.skipped}" for t in searched.tried if t.accepted and t.skipped]
     if findings is not None:
-        decision = findings.certificate.decision
-        because, name = decision.because, findings.winner.name
-        itself = name == BASELINE
-        if itself:  # a name that says nothing of what it won by
-            policies = policies_of(findings.plans.chosen.choice.variant)
-            because = f"the model as it is, with {policies}: {because}"
-        refused = not decision.accepted and _decided(decision)
-        if not (itself and refused and judged and not _decided(judged[0][0])):
-            return decision.action, because, findings.certificate.run.entry, name
+        certified = _certified(findings)
+        action, because, _, name = certified
+        refused = exit_code_of(action) == Refused.exit_code
+        undecided = judged and exit_code_of(judged[0][0].action) == Undecided.exit_code
+        if not (name == BASELINE and refused and undecided):
+            return certified
         beside.append(because)
     if not judged:
         return _no_candidate(job, rule, baseline, searched)
@@ -202,8 +199,14 @@ def _outcome(
     return decision.action, because, entry, name
 
 
-def _decided(decision: Decision) -> bool:
-    return decision.action not in (Action.UNKNOWN, Action.INVALID)
+def _certified(findings: Findings) -> tuple[Action, str, str, str]:
+    """The same of what was load-tested."""
+    decision, name = findings.certificate.decision, findings.winner.name
+    because = decision.because
+    if name == BASELINE:  # a name that says nothing of what it won by
+        policies = policies_of(findings.plans.chosen.choice.variant)
+        because = f"the model as it is, with {policies}: {because}"
+    return decision.action, because, findings.certificate.run.entry, name
 
 
 def _no_candidate(

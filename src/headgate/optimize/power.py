@@ -68,11 +68,10 @@ def plan_power(job: Job, rule: Rule, baseline: Baseline, tried: Sequence[Tried])
     The spread comes from a pilot: the first 300 items, and the blocks, of the first candidate that
     could be made. Those blocks are without load, one request at a time on the current side, so of
     the replay they promise no more than that its blocks are as even; ``assumed`` says so. Where
-    the gate would already call them unknown, or has no slice to judge, the power is 0. Where
-    that candidate was not timed, as the model as it is under other policies, times have no row. In
-    the
-    ledger before the first decision; None, and no entry, where none of ``tried`` was measured: an
-    empty table would stand for what an earlier job knew.
+    the gate would already call them unknown, or has no slice to judge, the power is 0. The model as
+    it is was not timed under policies of its own: of times it shows nothing, and they have no row.
+    In the ledger before the first decision; None, and no entry, where none of ``tried`` was
+    measured: an empty table would stand for what an earlier job knew.
     """
     pilot = next((t for t in tried if t.quality is not None), None)
     if pilot is None:
