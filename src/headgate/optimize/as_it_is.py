@@ -106,8 +106,8 @@ def replaces_another(job: Job, baseline: Baseline) -> str:
     if (build.engine, build.files) == (baseline.build.engine, baseline.build.files):
         return ""
     return (
-        f"generation {release.generation} serves {build.name}, and what is cheaper than the "
-        "baseline may be dearer than that"
+        "a release of another build is current, and what is cheaper than the baseline may be "
+        "dearer than that"
     )
 
 

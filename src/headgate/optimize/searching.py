@@ -457,16 +457,18 @@ class Trials:
         worth = [arm for arm in held if not why[arm]]
         best = found.best if found.best in worth else next(iter(worth), None)
         may_win = {arm.build for arm in worth}
-        cheapest = {arm.build: why[arm] for arm in reversed(held) if arm.build not in may_win}
-        return replace(found, best=best, left_out={**found.left_out, **cheapest}), best
+        reasons = {arm.build: why[arm] for arm in reversed(held) if arm.build not in may_win}
+        # Asked only where it would win: what a job promoted must not change what it is told again.
+        if best in own and (another := replaces_another(self.job, self.baseline)):
+            reasons[BASELINE] = another
+            best = next((arm for arm in worth if arm.build != BASELINE), None)
+        return replace(found, best=best, left_out={**found.left_out, **reasons}), best
 
     def _why_not(self, arm: Arm[Caches], naive: Priced) -> str:
         priced = self._plans[arm].chosen
         if why := gains_nothing(priced, naive):
             return why
-        if arm.build != BASELINE:
-            return ""
-        return replaces_another(self.job, self.baseline) or breaks_cost(priced, naive, self.job)
+        return breaks_cost(priced, naive, self.job) if arm.build == BASELINE else ""
 
     def _costs_s(self, arm: Arm[Caches]) -> float:
         return self._plans[arm].chosen.provisioned_s

@@ -467,15 +467,30 @@ def test_the_model_as_it_is_does_not_replace_a_release_of_another_build(
     search: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is not load-tested against that, where nothing else is accepted any more."""
-    monkeypatch.setattr(searching, "replaces_another", lambda *_: "generation 1 serves int8_static")
     lab = Lab({"bf16": 0.9}, {"fp32": 0.5, "bf16": 0.8}, {"bf16": Action.UNKNOWN})
+    assert search(lab, own=AS_IT_IS).winner == AS_IT_IS
+    monkeypatch.setattr(searching, "replaces_another", lambda *_: "another is current")
     found = search(lab, own=AS_IT_IS)
     assert found.winner is None
     assert found.as_it_is is not None
-    assert found.as_it_is.skipped == "generation 1 serves int8_static"
+    assert found.as_it_is.skipped == "another is current"
     accepted = search(replace(lab, actions={}), own=AS_IT_IS)
     assert accepted.winner is not None
     assert accepted.winner.name == "bf16"
+
+
+def test_a_job_whose_winner_is_current_by_now_is_told_the_same(
+    search: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the model as it is was priced and lost, what has become current since adds nothing."""
+    lab = Lab({"bf16": 0.9}, {"fp32": 0.9, "bf16": 0.8})
+    first = search(lab, own=AS_IT_IS)
+    monkeypatch.setattr(searching, "replaces_another", lambda *_: "another is current")
+    again = search(lab, own=AS_IT_IS)
+    assert first.winner is not None
+    assert first.winner.name == "bf16"
+    assert "price fp32" in lab.asked
+    assert again.entry == first.entry
 
 
 def test_an_accepted_build_that_the_model_as_it_is_spares_its_price_says_so(search: Start) -> None:
