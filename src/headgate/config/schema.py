@@ -74,7 +74,7 @@ def _one_of(what: str, known: tuple[str, ...]) -> AfterValidator:
     return AfterValidator(check)
 
 
-def _named(value: str) -> str:
+def _not_the_baseline(value: str) -> str:
     if value == BASELINE:
         raise ConfigError(
             f"{value!r}, the model as it is, takes part without being named",
@@ -569,7 +569,12 @@ class EndpointFile(_Section):
         examples=["text:scale"],
     )
     candidates: Annotated[
-        tuple[Annotated[str, AfterValidator(_named), _one_of("candidate", tuple(CANDIDATES))], ...],
+        tuple[
+            Annotated[
+                str, AfterValidator(_not_the_baseline), _one_of("candidate", tuple(CANDIDATES))
+            ],
+            ...,
+        ],
         Strict(False),
     ] = Field(
         default=TRIED_BY_DEFAULT,

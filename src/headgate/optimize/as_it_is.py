@@ -1,40 +1,52 @@
 """The model as it is, under policies of its own: the one entrant that nobody has to name.
 
 Its build is the baseline's, so whatever is to be known of it was measured before the search began.
-What batching, instances and a cache save without any loss is priced where no accepted candidate is
-cheaper beyond doubt, and costs nothing where one is.
+What batching, instances and a cache save is priced where no accepted candidate is cheaper beyond
+doubt, and costs nothing where one is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 
-from headgate.objects import Axis, Variant, Verdict
-from headgate.optimize.comparisons import naive_price
+from headgate.objects import Axis, Bound, Variant, Verdict
+from headgate.optimize.entrants import POLICY_MARGIN
 from headgate.optimize.evidence import gather
 from headgate.optimize.forecasts import Forecast
 from headgate.optimize.job import Job
-from headgate.optimize.stages import Baseline, Plans, Tried
+from headgate.optimize.kept_index import KeptIndex
+from headgate.optimize.pricing import Priced
+from headgate.optimize.stages import Baseline, Tried
 from headgate.planning import BASELINE, Cost, Entrant
 from headgate.planning.joint import EQUAL
-from headgate.release import judge
+from headgate.release import Rule, judge
+from headgate.runtime.servable import Servable
 
-__all__ = ["as_it_is", "entrant_as_it_is", "policies_of", "why_not"]
+__all__ = [
+    "as_it_is",
+    "breaks_cost",
+    "entrant_as_it_is",
+    "gains_nothing",
+    "policies_of",
+    "replaces_another",
+]
 
 _ANSWERS = (Axis.QUALITY, Axis.SAFETY)
+_COSTS = ("cost_per_1k", "device_s_per_1k")
 _KEPT = (Verdict.PASS, Verdict.WARN)
 
 
-def as_it_is(job: Job, baseline: Baseline) -> Tried:
+def as_it_is(job: Job, baseline: Baseline, certify: Rule) -> Tried:
     """What there is of it, or why it does not take part.
 
     It does where the baseline's own answers are shown to keep every promise about answers: what is
-    relative to current it then keeps by being the same, if there are items enough to show that. Of
-    times nothing is said, since policies decide those: a plan, and the load test.
+    relative to current it then keeps by answering as it does now, up to rounding, if there are
+    items enough to show that. Of times nothing is said, since policies decide those: a plan, and
+    the load test.
 
-    Each promise is judged at its own level, and the error of choosing is not shared with it
-    (``most_judged``): nothing was chosen by its answers, they are those that all others are held
-    against.
+    Each promise is judged at the level of ``certify``. Nothing was chosen by these answers, they
+    are those that all others are held against; but what the certificate cannot pass on the same
+    data need not be handed to it.
     """
     own = (baseline.quality, baseline.quality_run)
     about_answers = [c for c in job.contracts if c.axis in _ANSWERS]
@@ -51,7 +63,8 @@ def as_it_is(job: Job, baseline: Baseline) -> Tried:
         speed_run=baseline.quality_run,
         own=job.own,
     )
-    results = [judge(c, evidence.samples.get(c.metric)) for c in about_answers]
+    level = certify.pass_level
+    results = [judge(c, evidence.samples.get(c.metric), level=level) for c in about_answers]
     return Tried(
         BASELINE,
         Forecast(BASELINE, "", "", (), ""),  # nothing is forecast of what was measured
@@ -59,6 +72,7 @@ def as_it_is(job: Job, baseline: Baseline) -> Tried:
         quality=baseline.quality,
         quality_run=baseline.quality_run,
         invariance=baseline.invariance,
+        kept=KeptIndex(own, {}),
         skipped=next((r.because for r in results if r.verdict not in _KEPT), ""),
     )
 
@@ -68,19 +82,56 @@ def entrant_as_it_is(own: Tried) -> Entrant:
     return Entrant(Cost(0.0), ruled_out=own.skipped, accepted=not own.skipped)
 
 
-def why_not(plans: Sequence[Plans], best: Plans | None, baseline: Baseline) -> str:
-    """Why it does not win after all, where it does not: ``plans`` are all that there are of it, and
-    ``best`` is the one that the search ended with, if it is one of these.
+def gains_nothing(priced: Priced, naive: Priced) -> str:
+    """Why ``priced``, of any build, is not worth a load test beside what stays without one:
+    ``naive``, the baseline as it is served. Empty where it is cheaper by more than a percent."""
+    if EQUAL * priced.provisioned_s < naive.provisioned_s:
+        return ""
+    times = priced.provisioned_s / naive.provisioned_s
+    return (
+        f"under the policies that were tried it costs {times:.2f} times as much as the baseline "
+        "as it is served"
+    )
 
-    To be told that nothing is gained, or that it is too slow, takes no load test: it stays anyway.
+
+def replaces_another(job: Job, baseline: Baseline) -> str:
+    """Why the baseline's build cannot win over what is current, where that is another one.
+
+    It is held against current then, and a price says only what it saves beside the baseline.
     """
-    if best is not None:
-        served = naive_price(best.pricer, baseline, "workload", name="naive")
-        (naive,) = best.pricer.all([served])  # wanted again where it wins
-        saves = EQUAL * best.chosen.provisioned_s < naive.provisioned_s
-        return "" if saves else "no policies make it cheaper than it is"
-    refused = [why for p in plans if (why := p.chosen.choice.binding)]
-    return refused[0] if refused and len(refused) == len(plans) else ""
+    release = job.store.current(job.config.endpoint)
+    if release is None or release.variant == baseline.version:
+        return ""
+    build = Servable.load(job.store, release.variant).build
+    if (build.engine, build.files) == (baseline.build.engine, baseline.build.files):
+        return ""
+    return (
+        "a release of another build is current, and what is cheaper than the baseline may be "
+        "dearer than that"
+    )
+
+
+def breaks_cost(priced: Priced, naive: Priced, job: Job) -> str:
+    """The promise about cost that the model as it is would break by more than a plan may be wrong,
+    in place of the baseline as it is served. Candidates were judged by theirs in blocks; of it
+    nothing else says so before the load test."""
+    for c in job.contracts:
+        if c.metric not in _COSTS:
+            continue
+        money = job.config.prices.device_second if c.metric == "cost_per_1k" else 1.0
+        ours, theirs = (1000 * money * p.attributed_s for p in (priced, naive))
+        limit = {
+            Bound.AT_MOST: c.limit,
+            Bound.NOT_ABOVE_CURRENT_BY: theirs + c.limit,
+            Bound.RATIO_AT_MOST: theirs * c.limit,
+        }.get(c.bound, math.inf)
+        if ours > limit * math.exp(POLICY_MARGIN):
+            times = priced.attributed_s / naive.attributed_s
+            return (
+                f"{c.describe()}: under the policies that were tried it costs {times:.2f} times as "
+                "much as now"
+            )
+    return ""
 
 
 def policies_of(variant: Variant) -> str:

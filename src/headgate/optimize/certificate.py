@@ -71,13 +71,17 @@ def certify_builds(
     threads that it is served with; by build version. None of a server that is not ours.
 
     ``winner``: the candidate, and its own decision, which need not have been accepted: what noise
-    kept out may be accepted by `headgate gate` on more evidence. Where that is the baseline's build
-    as it is, one certificate says both.
+    kept out may be accepted by `headgate gate` on more evidence. Where that is the very build of
+    the baseline, one certificate says both: the decision's where it accepts, and else the
+    baseline's, which stays.
     """
     if baseline.build.foreign:
         return {}
     issued = []
-    if winner is None or winner[1].build.version != baseline.build.version:
+    itself = winner is not None and winner[1].build.version == baseline.build.version
+    if itself and winner is not None and not winner[1].decision.accepted:
+        winner = None
+    if winner is None or not itself:
         issued.append(
             _issue(
                 job,

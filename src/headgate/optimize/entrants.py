@@ -17,14 +17,23 @@ from headgate.optimize.pricing import CACHES, NO_CACHE
 from headgate.planning import BUILDS, CANDIDATES, Arm, Cost, Entrant, Joint
 from headgate.quantization.repair import BUDGET, LEAST_KEPT
 
-__all__ = ["PILOT_BLOCKS", "Caches", "arms_of", "cost_of", "entrant_of", "mended_of", "open_search"]
+__all__ = [
+    "PILOT_BLOCKS",
+    "POLICY_MARGIN",
+    "Caches",
+    "arms_of",
+    "cost_of",
+    "entrant_of",
+    "mended_of",
+    "open_search",
+]
 
 PILOT_BLOCKS = 3
+POLICY_MARGIN = 0.1
+"""By so much the logarithm of two costs' ratio may differ between blocks, workload and load."""
 _BLOCK_SD = 0.1
 """Standard deviation of the logarithm of two builds' times in one block, at least: few blocks may
 look more even than they are. 0.05 to 0.2 were measured (docs/decisions/0044)."""
-_POLICY_MARGIN = 0.1
-"""By so much the ratio of two builds' costs may differ between blocks and workload."""
 _UNKNOWN_SPEEDUP = (0.5, 8.0)
 _MAKING_S = 10.0
 """Where no preview says."""
@@ -41,7 +50,7 @@ def open_search(
     return Joint(
         entrants,
         arms_of(entrants),
-        policy_margin=_POLICY_MARGIN,
+        policy_margin=POLICY_MARGIN,
         budget_s=math.inf if budget_s is None else budget_s,
         spent_s=spent_s,
         plans_at_once=len(BUILDS) * len(_KINDS),

@@ -169,46 +169,64 @@ def _outcome(
 ) -> tuple[Action, str, str, str]:
     """Action, reason and ledger entry of the job, and the name of what it judged.
 
-    The certificate's decision, else the best refusal's; where there was no candidate to judge, the
-    decision that nothing is known of one.
+    The certificate's decision. Where there is none, a candidate's that was not accepted; else the
+    decision that nothing is known of one. Not knowing goes before a refusal, that of the model as
+    it is too: more data may still find something.
     """
+    judged = [
+        (t.decision, t.decision_run.entry, t.name)
+        for t in searched.tried
+        if t.decision is not None and t.decision_run is not None and not t.accepted
+    ]
+    judged.sort(key=lambda found: exit_code_of(found[0].action) != Undecided.exit_code)
+    beside = [f"{t.name}: {t.skipped}" for t in searched.tried if t.accepted and t.skipped]
     if findings is not None:
-        decision = findings.certificate.decision
-        because = decision.because
-        if findings.winner.name == BASELINE:  # a name that says nothing of what it won by
-            policies = policies_of(findings.plans.chosen.choice.variant)
-            because = f"the model as it is, with {policies}: {because}"
-        return (
-            decision.action,
-            because,
-            findings.certificate.run.entry,
-            findings.winner.name,
-        )
-    judged = [t for t in searched.tried if t.decision is not None and t.decision_run is not None]
-    # Not knowing goes before a refusal: more data may still find something.
-    judged.sort(key=lambda t: t.decision.action not in (Action.UNKNOWN, Action.INVALID))  # type: ignore[union-attr]
+        certified = _certified(findings)
+        action, because, _, name = certified
+        refused = exit_code_of(action) == Refused.exit_code
+        undecided = judged and exit_code_of(judged[0][0].action) == Undecided.exit_code
+        if not (name == BASELINE and refused and undecided):
+            return certified
+        beside.append(because)
     if not judged:
-        itself = baseline.build.version
-        decision, run = judge_candidate(
-            job.recorder,
-            candidate=itself,
-            current=itself,
-            rule=rule,
-            samples={},
-            measurements={},
-            detail="no candidate",
-        )
-        own = [searched.as_it_is] if searched.as_it_is is not None else []
-        left_out = "; ".join(f"{t.name}: {t.skipped}" for t in (*searched.tried, *own) if t.skipped)
-        because = "no candidate is left" + (f" ({left_out})" if left_out else "")
-        return decision.action, because, run.entry, "no candidate"
-    best = judged[0]
-    assert best.decision is not None
-    assert best.decision_run is not None
+        return _no_candidate(job, rule, baseline, searched)
+    decision, entry, name = judged[0]
     binding = searched.found.binding
     stands = f"; what stands in the way is {binding}" if binding else ""
-    because = f"no candidate is accepted{stands}; {best.name}: {best.decision.because}"
-    return best.decision.action, because, best.decision_run.entry, best.name
+    some = any(t.accepted for t in searched.tried)
+    because = f"no candidate {'wins' if some else 'is accepted'}{stands}; "
+    because += "; ".join([f"{name}: {decision.because}", *beside])
+    return decision.action, because, entry, name
+
+
+def _certified(findings: Findings) -> tuple[Action, str, str, str]:
+    """The same of what was load-tested."""
+    decision, name = findings.certificate.decision, findings.winner.name
+    because = decision.because
+    if name == BASELINE:  # a name that says nothing of what it won by
+        policies = policies_of(findings.plans.chosen.choice.variant)
+        because = f"the model as it is, with {policies}: {because}"
+    return decision.action, because, findings.certificate.run.entry, name
+
+
+def _no_candidate(
+    job: Job, rule: Rule, baseline: Baseline, searched: Searched
+) -> tuple[Action, str, str, str]:
+    """The same where none was refused and none won, with what became of each."""
+    itself = baseline.build.version
+    decision, run = judge_candidate(
+        job.recorder,
+        candidate=itself,
+        current=itself,
+        rule=rule,
+        samples={},
+        measurements={},
+        detail="no candidate",
+    )
+    own = [searched.as_it_is] if searched.as_it_is is not None else []
+    left_out = "; ".join(f"{t.name}: {t.skipped}" for t in (*searched.tried, *own) if t.skipped)
+    because = "no candidate is left" + (f" ({left_out})" if left_out else "")
+    return decision.action, because, run.entry, "no candidate"
 
 
 def _measured(

@@ -68,9 +68,10 @@ def plan_power(job: Job, rule: Rule, baseline: Baseline, tried: Sequence[Tried])
     The spread comes from a pilot: the first 300 items, and the blocks, of the first candidate that
     could be made. Those blocks are without load, one request at a time on the current side, so of
     the replay they promise no more than that its blocks are as even; ``assumed`` says so. Where
-    the gate would already call them unknown, or has no slice to judge, the power is 0. In the
-    ledger before the first decision; None, and no entry, where none of ``tried`` was measured: an
-    empty table would stand for what an earlier job knew.
+    the gate would already call them unknown, or has no slice to judge, the power is 0. The model as
+    it is was not timed under policies of its own: of times it shows nothing, and they have no row.
+    In the ledger before the first decision; None, and no entry, where none of ``tried`` was
+    measured: an empty table would stand for what an earlier job knew.
     """
     pilot = next((t for t in tried if t.quality is not None), None)
     if pilot is None:
@@ -110,8 +111,9 @@ def _row(
             return _slices_row(contract, items, slices, asked)
         assumption = assume(_head(items), absolute=not contract.bound.needs_current)
         return _of(contract, contract_power(contract, n, assumption, **asked))
+    if pilot.speed is None:
+        return None
     assert pilot.build is not None
-    assert pilot.speed is not None
     blocks = pilot.speed.samples(
         pilot.build.name, contract.metric, price_per_s=job.config.prices.device_second
     )

@@ -78,14 +78,16 @@ def build_report(
     judged: str,
     audited: Audited,
 ) -> Report:
-    """The whole report; ``findings`` is None where no candidate was accepted.
+    """The whole report; ``findings`` is None where nothing was load-tested.
 
     ``audited`` is what was found of the winner's evidence.
     """
     show, tried = _Show(job), searched.tried
     certificate = findings.certificate if findings is not None else None
-    results = certificate.decision.results if certificate is not None else _without_times(tried)
     winner = findings.winner.name if findings is not None else "baseline"
+    results = _without_times(tried)
+    if certificate is not None and judged == winner:
+        results = certificate.decision.results
     if baseline.build.foreign:  # it was judged itself
         winner = baseline.build.name
     command, why = _next(
@@ -246,7 +248,7 @@ class _Show:
         return Candidate(
             t.name,
             True,
-            t.decision.because,
+            t.decision.because + (f"; not chosen: {t.skipped}" if t.skipped else ""),
             t.decision.action.value,
             {
                 **quality,

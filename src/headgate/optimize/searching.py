@@ -18,10 +18,17 @@ from datetime import UTC, datetime
 from headgate.errors import EngineError
 from headgate.objects import CASCADE, Axis, Build, Contract, Verdict, jsonable
 from headgate.optimize.admission import admit
-from headgate.optimize.as_it_is import as_it_is, entrant_as_it_is, why_not
+from headgate.optimize.as_it_is import (
+    as_it_is,
+    breaks_cost,
+    entrant_as_it_is,
+    gains_nothing,
+    replaces_another,
+)
 from headgate.optimize.blocks import SpeedBlocks, measure_beside
 from headgate.optimize.certificate import escalation, speed_claim
 from headgate.optimize.code import code_digest
+from headgate.optimize.comparisons import naive_price
 from headgate.optimize.entrants import (
     PILOT_BLOCKS,
     Caches,
@@ -40,7 +47,7 @@ from headgate.optimize.measure import measure_invariance, measure_quality
 from headgate.optimize.mending import Reference, mend
 from headgate.optimize.power import Power, plan_power
 from headgate.optimize.preview import Outlook
-from headgate.optimize.pricing import Pricer
+from headgate.optimize.pricing import CACHES, Priced, Pricer
 from headgate.optimize.rules import CHOOSING_BLOCKS, Rules
 from headgate.optimize.stages import Baseline, Plans, Tried, open_pricer, p95_limit_s
 from headgate.planning import (
@@ -89,7 +96,7 @@ class Searched:
 def search_candidates(
     job: Job, rules: Rules, baseline: Baseline, outlook: Outlook, *, previewed_s: float
 ) -> Searched:
-    """The cheapest accepted candidate, by what it costs on the workload.
+    """The cheapest of what is accepted, the model as it is too, by what it costs on the workload.
 
     ``previewed_s`` is what ``outlook`` took: it is paid for from the same budget. Where no
     accepted candidate holds the p95 promise in virtual time, it is the one that is predicted to
@@ -97,7 +104,7 @@ def search_candidates(
     """
     tried = {f.name: Tried(f.name, f) for f in outlook.forecasts}
     if not baseline.build.foreign:  # first: of what costs the same, the plainest wins
-        tried = {BASELINE: as_it_is(job, baseline), **tried}
+        tried = {BASELINE: as_it_is(job, baseline, rules.certify), **tried}
     trials = Trials(job, rules, baseline, tried, previewed_s, outlook.speed)
     trials.follow()
     return trials.searched()
@@ -174,18 +181,21 @@ class Trials:
         before = self.job.recorder.asked
         if asked[0].level is Level.PLAN:
             self._time_baseline()
+            if self.power is None:  # before its certificate: nothing but the model as it is is left
+                own = self.tried[BASELINE]
+                self.power = plan_power(self.job, self.rules.certify, self.baseline, [own])
         told = [*measure(asked)]
         took_s = self.job.recorder.seconds_since(before)
         return [replace(t, seconds=took_s / len(told)) for t in told]
 
     def searched(self) -> Searched:
         """Where it ended, in the ledger."""
-        found = self._found()
+        found, best = self._ended()
         tried = self._with_reasons(found)
         own = tried.pop(BASELINE, None)
         speed = self._time_baseline()
         power = self.power or Power(())  # nothing was measured that would tell
-        winner, plans = self._winner(found)
+        winner, plans = self._winner(best)
         return Searched(
             tuple(tried.values()),
             own,
@@ -424,30 +434,56 @@ class Trials:
         claim = speed_claim(job, t.name, t.build, speed)
         return replace(t, decision=decision, decision_run=run, claim=claim)
 
-    def _found(self) -> Found[Caches]:
-        """Where the search ended: not with the model as it is where that would gain nothing."""
+    def _ended(self) -> tuple[Found[Caches], Arm[Caches] | None]:
+        """Where the search ended, and the arm that wins, if any.
+
+        Where a plan of the model as it is holds the p95, only what is cheaper than the baseline as
+        it is served wins, of whatever build: that stays anyway. The baseline's own build wins only
+        over itself, and where it keeps the promises about cost by its price. Where no plan of any
+        build holds the p95, the load test decides of the candidate that is predicted to cost least.
+        """
         found = self.search.found
-        own = {arm: plans for arm, plans in self._plans.items() if arm.build == BASELINE}
-        ended_with = own.get(found.best) if found.best is not None else None
-        why = why_not([*own.values()], ended_with, self.baseline)
-        if not why:
-            return found
-        best = found.best if ended_with is None else None
-        return replace(found, best=best, left_out={**found.left_out, BASELINE: why})
+        held = [arm for arm, p in self._plans.items() if p.chosen.choice.binding is None]
+        own = [arm for arm in self._plans if arm.build == BASELINE]
+        if not {*own} & {*held}:
+            refused = {arm.build: self._plans[arm].chosen.choice.binding or "" for arm in own}
+            found = replace(found, left_out={**found.left_out, **refused})
+            first = next((arm for arm in self._plans if arm.build != BASELINE), None)
+            return found, found.best or first
+        pricer = self._plans[own[0]].pricer
+        served = naive_price(pricer, self.baseline, "workload", name="naive")
+        (naive,) = pricer.all([served])  # wanted again for whatever wins
+        held.sort(key=self._costs_s)
+        why = {arm: self._why_not(arm, naive) for arm in held}
+        worth = [arm for arm in held if not why[arm]]
+        best = found.best if found.best in worth else next(iter(worth), None)
+        may_win = {arm.build for arm in worth}
+        reasons = {arm.build: why[arm] for arm in reversed(held) if arm.build not in may_win}
+        # Asked only where it would win: what a job promoted must not change what it is told again.
+        if best in own and (another := replaces_another(self.job, self.baseline)):
+            reasons[BASELINE] = another
+            best = next((arm for arm in worth if arm.build != BASELINE), None)
+        return replace(found, best=best, left_out={**found.left_out, **reasons}), best
+
+    def _why_not(self, arm: Arm[Caches], naive: Priced) -> str:
+        priced = self._plans[arm].chosen
+        if why := gains_nothing(priced, naive):
+            return why
+        return breaks_cost(priced, naive, self.job) if arm.build == BASELINE else ""
+
+    def _costs_s(self, arm: Arm[Caches]) -> float:
+        return self._plans[arm].chosen.provisioned_s
 
     def _with_reasons(self, found: Found[Caches]) -> dict[str, Tried]:
-        """Everybody that was not judged has a reason."""
+        """Everybody that was not refused by the gate, and could not win, has a reason."""
         return {
             name: t
-            if t.decision is not None or t.skipped
+            if t.skipped or not (t.decision is None or t.accepted)
             else replace(t, skipped=found.left_out.get(name, ""))
             for name, t in self.tried.items()
         }
 
-    def _winner(self, found: Found[Caches]) -> tuple[Tried | None, Plans | None]:
-        arm = found.best
-        if arm is None:
-            arm = next((arm for arm in self._plans if arm.build != BASELINE), None)
+    def _winner(self, arm: Arm[Caches] | None) -> tuple[Tried | None, Plans | None]:
         if arm is None:
             return None, None
         of_all_rounds = tuple(plans.chosen for plans in self._plans.values())
@@ -465,12 +501,13 @@ class Trials:
             "previewed_s": self.previewed_s,
             "stopped": found.stopped,
             "binding": found.binding,
-            "best": None if found.best is None else found.best.build,
+            "best": None if found.best is None else _said_of(found.best),
             "left_out": found.left_out,
+            "untried": [{**_said_of(a), "why": why} for a, why in self.search.untried.items()],
             "trials": [
                 {
                     "level": t.asked.level.name.lower(),
-                    "build": t.asked.build,
+                    **({"build": t.asked.build} if t.asked.arm is None else _said_of(t.asked.arm)),
                     "cost": t.cost,
                     "stopped_by": t.stopped_by,
                     "why": t.why,
@@ -484,6 +521,11 @@ class Trials:
         if known is not None and known.body == body:
             return known.id
         return self.job.store.append("search", body).id
+
+
+def _said_of(arm: Arm[Caches]) -> dict[str, object]:
+    """On record: the build, and whether it is the arm with the best cache or the one without."""
+    return {"build": arm.build, "cache": arm.policies == CACHES}
 
 
 def _cost(t: Tried) -> Cost:

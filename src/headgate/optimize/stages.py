@@ -90,7 +90,7 @@ class Tried:
     speed: SpeedBlocks | None = None
     """Of the last time that it was measured side by side with the baseline."""
     skipped: str = ""
-    """Why it was not made, or not measured to the end."""
+    """Why it was not made, or not measured to the end; of an accepted one, why it does not win."""
     kept: KeptIndex | None = None
     """What it finds in the baseline's index; None where there is no index."""
     claim: SpeedClaim | None = None

@@ -120,7 +120,8 @@ class BuildCertificate:
     """Between an answer alone and in company, in the unit of docs/decisions/0004."""
     golden: Golden
     decision: str | None
-    """The ledger entry of the decision about it; None of the baseline."""
+    """The ledger entry of the decision about it; None of the baseline, unless that was accepted
+    under other policies."""
     rests_on: tuple[str, ...]
     """Ledger entries: of the measurements of its quality and its batch invariance."""
     speed: SpeedClaim | None

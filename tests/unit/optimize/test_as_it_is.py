@@ -7,14 +7,22 @@ from typing import cast
 
 import pytest
 
-from headgate.objects import BatchInvariance, Bound, Contract
-from headgate.optimize.as_it_is import as_it_is, entrant_as_it_is, why_not
+from headgate.ledger import Store
+from headgate.objects import BatchInvariance, Bound, Build, Contract, Release
+from headgate.optimize import as_it_is as module
+from headgate.optimize.as_it_is import (
+    as_it_is,
+    breaks_cost,
+    entrant_as_it_is,
+    gains_nothing,
+    replaces_another,
+)
 from headgate.optimize.job import Job
-from headgate.optimize.pricing import Offer
+from headgate.optimize.pricing import Priced
 from headgate.optimize.recorder import Recorder
-from headgate.optimize.stages import Baseline, Plans, Tried
+from headgate.optimize.stages import Baseline, Tried
 from headgate.planning import Cost
-from headgate.scheduling import InstancePlan
+from headgate.release import Rule
 
 from .fakes import RUN, build, contract, invariance, quality
 
@@ -22,8 +30,11 @@ INDEPENDENT = contract("batch_invariance", Bound.ONE_OF, 0.0, allowed=("exact",)
 NO_LOSS = contract("recall@10", Bound.NOT_BELOW_CURRENT_BY, 0.02)
 
 
-def measured(recorder: Recorder, *contracts: Contract, found: float = 0.9, n: int = 400) -> Tried:
-    """Of a baseline that finds the share ``found`` of what it should, ``n`` times asked."""
+def measured(
+    recorder: Recorder, *contracts: Contract, found: float = 0.9, n: int = 400, level: float = 0.95
+) -> Tried:
+    """Of a baseline that finds the share ``found`` of what it should, ``n`` times asked; certified
+    at ``level``."""
     inputs = SimpleNamespace(versions={"evaluate": "sha256:evaluate", "workload": "sha256:log"})
     job = SimpleNamespace(recorder=recorder, contracts=contracts, inputs=inputs, own={})
     hits = tuple(float(k < found * n) for k in range(n))
@@ -33,7 +44,8 @@ def measured(recorder: Recorder, *contracts: Contract, found: float = 0.9, n: in
         quality_run=RUN,
         invariance=invariance(BatchInvariance.EPSILON),
     )
-    return as_it_is(cast("Job", job), cast("Baseline", baseline))
+    certify = SimpleNamespace(pass_level=level)
+    return as_it_is(cast("Job", job), cast("Baseline", baseline), cast("Rule", certify))
 
 
 @pytest.mark.parametrize(
@@ -43,14 +55,13 @@ def measured(recorder: Recorder, *contracts: Contract, found: float = 0.9, n: in
         (contract("recall@10", Bound.AT_LEAST, 0.8),),
         (contract("recall@10_kept_index", Bound.NOT_BELOW_CURRENT_BY, 0.02),),
         (contract("flip_rate", Bound.AT_MOST, 0.01),),
-        (contract("latency_p95", Bound.AT_MOST, 1e-9), contract("cost_per_1k", Bound.AT_MOST, 0)),
     ],
-    ids=["relative", "absolute", "its own index", "flips", "times"],
+    ids=["relative", "absolute", "its own index", "flips"],
 )
 def test_what_changes_no_answer_takes_part(
     recorder: Recorder, promises: tuple[Contract, ...]
 ) -> None:
-    """Of times nothing is said before there are policies: it may be cheap and quick with others."""
+    """It is accepted from the start, and costs what all others are counted in."""
     own = measured(recorder, *promises)
     assert own.skipped == ""
     assert own.build == build()
@@ -90,32 +101,86 @@ def test_what_it_is_judged_by_is_on_record(recorder: Recorder) -> None:
     ]
 
 
-def plans(binding: str | None, cost_s: float = 1.0, naive_s: float = 2.0) -> Plans:
-    """At ``cost_s`` a request, beside ``naive_s`` of the baseline as it is served."""
-    naive = SimpleNamespace(provisioned_s=naive_s)
-    offers = {"fp32": Offer("fp32", {InstancePlan(2, 1): build()}, (), BatchInvariance.EXACT)}
-    pricer = SimpleNamespace(offers=offers, price=lambda *_, **__: naive, all=list)
-    choice = SimpleNamespace(binding=binding)
-    chosen = SimpleNamespace(provisioned_s=cost_s, choice=choice)
-    return cast("Plans", SimpleNamespace(pricer=pricer, chosen=chosen))
+@pytest.mark.parametrize(("n", "alone", "of_six"), [(200, True, False), (400, True, True)])
+def test_without_a_holdout_it_is_judged_as_strictly_as_its_certificate(
+    recorder: Recorder, n: int, alone: bool, of_six: bool
+) -> None:
+    """That reads the same data once more: nothing is lost of 200, which shows a loss below 0.02 at
+    95 %, and not at the level that six candidates share."""
+    assert (measured(recorder, NO_LOSS, n=n).skipped == "") is alone
+    shared = measured(recorder, NO_LOSS, n=n, level=1 - 0.05 / 6)
+    assert (shared.skipped == "") is of_six
 
 
-BASELINE = cast("Baseline", SimpleNamespace(build=build()))
-NEVER = "latency_p95: 0.2 s even at the lowest rate tried"
-
-
-def test_it_cannot_win_where_none_of_its_plans_holds_the_p95_promise() -> None:
-    """One that holds is enough."""
-    refused, held = plans(NEVER), plans(None)
-    assert why_not([], None, BASELINE) == ""
-    assert why_not([refused, refused], None, BASELINE) == NEVER
-    assert why_not([refused, held], None, BASELINE) == ""
-    assert why_not([refused, held], held, BASELINE) == ""
+def priced(provisioned_s: float, attributed_s: float = 1e-3) -> Priced:
+    found = SimpleNamespace(provisioned_s=provisioned_s, attributed_s=attributed_s)
+    return cast("Priced", found)
 
 
 @pytest.mark.parametrize(("cost_s", "wins"), [(1.9, True), (1.99, False), (2.0, False)])
-def test_it_wins_nothing_by_what_costs_as_much_as_it_does_now(cost_s: float, wins: bool) -> None:
+def test_what_costs_as_much_as_now_gains_nothing(cost_s: float, wins: bool) -> None:
     """Within a percent costs are equal, and the plainest stays."""
-    best = plans(None, cost_s)
-    said = why_not([best], best, BASELINE)
-    assert said == ("" if wins else "no policies make it cheaper than it is")
+    assert (gains_nothing(priced(cost_s), priced(2.0)) == "") is wins
+    assert gains_nothing(priced(cost_s), priced(float("inf"))) == "", "it is too slow as it is"
+
+
+RATIO = contract("device_s_per_1k", Bound.RATIO_AT_MOST, 0.7)
+
+
+@pytest.mark.parametrize(
+    ("promise", "saves", "kept"),
+    [
+        (RATIO, 0.03, False),
+        (RATIO, 0.24, True),
+        (RATIO, 0.4, True),
+        (contract("cost_per_1k", Bound.RATIO_AT_MOST, 0.7), 0.03, False),
+        (contract("cost_per_1k", Bound.AT_MOST, 1.0), 0.03, False),
+        (contract("cost_per_1k", Bound.AT_MOST, 2.0), 0.03, True),
+        (contract("device_s_per_1k", Bound.NOT_ABOVE_CURRENT_BY, 0.0), 0.03, True),
+        (contract("device_s_per_1k", Bound.NOT_ABOVE_CURRENT_BY, 0.0), -0.2, False),
+        (contract("latency_p95", Bound.RATIO_AT_MOST, 0.7), 0.0, True),
+    ],
+)
+def test_a_promise_about_cost_that_its_price_breaks_is_not_left_to_the_load_test(
+    promise: Contract, saves: float, kept: bool
+) -> None:
+    """Nothing else judges it of the model as it is. A plan may be wrong by a tenth; of latency the
+    plan itself has a limit. A thousand requests cost 2 as it is served now."""
+    job = SimpleNamespace(
+        contracts=(promise,), config=SimpleNamespace(prices=SimpleNamespace(device_second=2.0))
+    )
+    said = breaks_cost(priced(0.5, 1e-3 * (1 - saves)), priced(1.0, 1e-3), cast("Job", job))
+    assert (said == "") is kept
+    assert kept or said.startswith(promise.describe())
+
+
+@pytest.mark.parametrize(
+    ("current", "serves", "another"),
+    [
+        ("none", None, False),
+        ("baseline", build(), False),
+        ("under other policies", build(threads=1), False),
+        ("another", build("int8_static"), True),
+        ("on another engine", build(engine="openvino"), True),
+    ],
+)
+def test_it_replaces_nothing_but_itself(
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    current: str,
+    serves: Build | None,
+    another: bool,
+) -> None:
+    """Whatever else is current may be cheaper than what it is priced beside, and answers of its
+    own would be held against that."""
+    baseline = SimpleNamespace(build=build(), version=store.put_bytes(b"baseline"))
+    monkeypatch.setattr(
+        module, "Servable", SimpleNamespace(load=lambda *_: SimpleNamespace(build=serves))
+    )
+    if serves is not None:
+        release = Release("docs", 0, store.put_bytes(current.encode()), None)
+        store.promote(release, expected_generation=None)
+    job = SimpleNamespace(store=store, config=SimpleNamespace(endpoint="docs"))
+    said = replaces_another(cast("Job", job), cast("Baseline", baseline))
+    assert (said != "") is another
+    assert not another or said.startswith("a release of another build is current, ")

@@ -137,25 +137,27 @@ def test_the_winner_is_certified_under_the_threads_that_it_is_served_with(judged
     assert judged.store.verify().ok
 
 
+@pytest.mark.parametrize("action", [Action.ACCEPT, Action.ROLLBACK])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_the_model_as_it_is_is_certified_by_the_decision_on_it_without_a_claim_of_speed(
-    judged: Judged, threads: int
+    judged: Judged, threads: int, action: Action
 ) -> None:
     """Where that is the baseline's very build there is one certificate of both, which says what was
-    decided; a second job records nothing new."""
+    decided, and nothing of a refusal: the baseline stays. A second job records nothing new."""
     served = replace(judged.baseline.build, threads=threads)
     found = judged.invariance(served)
     own = cast(
         "Certificate",
-        SimpleNamespace(
-            build=served, invariance=found, decision=decision(Action.ACCEPT), run=found.run
-        ),
+        SimpleNamespace(build=served, invariance=found, decision=decision(action), run=found.run),
     )
     winner = tried("fp32", None, build=judged.baseline.build), own
     issued = certify_builds(judged.job, judged.baseline, [], winner)
     assert issued.keys() == {judged.baseline.build.version, served.version}
     certificate = issued[served.version].certificate
-    assert certificate.decision == found.run.entry
+    one = served.version == judged.baseline.build.version
+    assert certificate.decision == (None if one and action is Action.ROLLBACK else found.run.entry)
+    first = issued[judged.baseline.build.version].certificate
+    assert first.decision == (certificate.decision if one else None)
     assert certificate.speed is None
     before = len(list(judged.store.entries()))
     assert certify_builds(judged.job, judged.baseline, [], winner) == issued

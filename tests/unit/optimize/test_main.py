@@ -32,7 +32,7 @@ from headgate.optimize.stages import Baseline, Tried, p95_limit_s
 from headgate.release import Rule
 from headgate.report import Report
 
-from .fakes import RUN, contract, speed, tried
+from .fakes import RUN, build, contract, decision, speed, tried
 
 LOADED_S = 2.0 + 2.0 / 0.6 * math.log(0.7 / 0.05)
 """p95 of a server that takes 2 s for each request, at 0.7 of its capacity: E[W] = rho S / 0.6."""
@@ -102,11 +102,20 @@ def test_the_loaded_baseline_waits_as_the_formula_of_its_queue_says() -> None:
 
 
 def outcome(
-    tries: list[Tried], findings: object = None, binding: str | None = None
+    tries: list[Tried],
+    findings: object = None,
+    binding: str | None = None,
+    own: Tried | None = None,
 ) -> tuple[Action, str, str, str]:
-    nobody = cast("Job", None), cast("Rule", None), cast("Baseline", None)
-    searched = SimpleNamespace(tried=tries, found=SimpleNamespace(binding=binding))
-    return main._outcome(*nobody, cast("Searched", searched), cast("Findings | None", findings))
+    job, baseline = SimpleNamespace(recorder=None), SimpleNamespace(build=build())
+    searched = SimpleNamespace(tried=tries, found=SimpleNamespace(binding=binding), as_it_is=own)
+    return main._outcome(
+        cast("Job", job),
+        cast("Rule", None),
+        cast("Baseline", baseline),
+        cast("Searched", searched),
+        cast("Findings | None", findings),
+    )
 
 
 def findings(store: Store, action: Action) -> object:
@@ -128,18 +137,73 @@ def test_the_jobs_decision_is_that_of_the_certificate(store: Store) -> None:
     assert store.get(entry).body == {"decided": "rollback"}
 
 
-def test_of_the_model_as_it_is_the_decision_says_by_what_it_won(store: Store) -> None:
-    """Its name says nothing of that."""
+def of_itself(store: Store, action: Action) -> object:
+    """The same of the model as it is, with policies of its own."""
     variant = Variant("fp32", "sha256:b", 2, BatchingSpec(8), CacheSpec("lru", 1 << 20))
     chosen = SimpleNamespace(choice=SimpleNamespace(variant=variant))
-    found = SimpleNamespace(
+    return SimpleNamespace(
         winner=SimpleNamespace(name="fp32"),
         plans=SimpleNamespace(chosen=chosen),
-        certificate=findings(store, Action.ACCEPT).certificate,  # type: ignore[attr-defined]
+        certificate=findings(store, action).certificate,  # type: ignore[attr-defined]
     )
-    _, because, _, about = outcome([tried("bf16")], found)
+
+
+def test_of_the_model_as_it_is_the_decision_says_by_what_it_won(store: Store) -> None:
+    """Its name says nothing of that."""
+    _, because, _, about = outcome([tried("bf16")], of_itself(store, Action.ACCEPT))
     assert about == "fp32"
     assert because == "the model as it is, with batching, 2 instances and a cache: it says accept"
+
+
+@pytest.mark.parametrize(
+    ("certified", "beside", "code"),
+    [
+        (Action.ROLLBACK, [Action.ROLLBACK, Action.UNKNOWN], 4),
+        (Action.ROLLBACK, [Action.INVALID], 4),
+        (Action.ROLLBACK, [Action.ROLLBACK, Action.ACCEPT], 3),
+        (Action.UNKNOWN, [Action.INVALID], 4),
+        (Action.ACCEPT, [Action.UNKNOWN], 0),
+        (Action.WARN, [Action.UNKNOWN], 0),
+    ],
+)
+def test_a_refusal_of_the_model_as_it_is_hides_no_candidate_that_is_not_decided(
+    store: Store, certified: Action, beside: list[Action], code: int
+) -> None:
+    """More data may still find the candidate good; what became of the model is said beside it."""
+    tries = [tried(f"c{i}", action) for i, action in enumerate(beside)]
+    action, because, _, about = outcome(tries, of_itself(store, certified))
+    assert exit_code_of(action) == code
+    own = f"the model as it is, with batching, 2 instances and a cache: it says {certified.value}"
+    open_ = certified is Action.ROLLBACK and code == 4
+    assert about == (f"c{len(beside) - 1}" if open_ else "fp32")
+    assert because.endswith(own)
+    assert (because == own) is not open_
+
+
+def test_a_candidates_refusal_under_load_is_the_jobs_though_others_are_not_decided(
+    store: Store,
+) -> None:
+    """It was the best of them, and was accepted before."""
+    tries = [tried("bf16"), tried("student3", Action.UNKNOWN)]
+    action, _, _, about = outcome(tries, findings(store, Action.ROLLBACK))
+    assert (action, about) == (Action.ROLLBACK, "bf16")
+
+
+def test_without_a_winner_the_job_accepts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A candidate that kept its promises and gains nothing is left out like any other, and says
+    why; nothing is there to promote."""
+    unknown = decision(Action.UNKNOWN)
+    monkeypatch.setattr(main, "judge_candidate", lambda *_, **__: (unknown, RUN))
+    bf16 = tried("bf16", skipped="it costs 1.05 times as much")
+    own = tried("fp32", None)
+    action, because, _, about = outcome([bf16], own=own)
+    assert (action, about) == (Action.UNKNOWN, "no candidate")
+    assert because == ("no candidate is left (bf16: it costs 1.05 times as much; fp32: no reason)")
+    action, because, _, about = outcome([bf16, tried("student3", Action.ROLLBACK)], own=own)
+    assert (action, about) == (Action.ROLLBACK, "student3")
+    assert because == (
+        "no candidate wins; student3: it says rollback; bf16: it costs 1.05 times as much"
+    )
 
 
 def test_without_a_winner_not_knowing_goes_before_a_refusal() -> None:

@@ -54,7 +54,7 @@ def power(
     baseline = SimpleNamespace(quality=quality({"accuracy": (1.0,) * N}, N), quality_run=RUN)
     planned = {c.metric: 9 if c.metric.startswith(SPEED) else N for c in contracts}
     rule = Rule("docs", "evaluate", "sha256:data", contracts, {}, planned, seed=0)
-    timed = [replace(t, speed=times) for t in tries]
+    timed = [t if t.name == "fp32" else replace(t, speed=times) for t in tries]
     return plan_power(cast("Job", job), rule, cast("Baseline", baseline), timed) or Power(())
 
 
@@ -74,6 +74,15 @@ def test_each_contract_has_a_row_with_its_rule_and_its_n(store: Store) -> None:
         ("cost_per_1k ratio to current at most 1", 9),
     ]
     assert all(0.0 <= r.power <= 1.0 for r in rows)
+
+
+def test_of_the_model_as_it_is_only_times_have_no_row(store: Store) -> None:
+    """Its answers are measured; under policies of its own nothing was timed."""
+    own = replace(PILOT, name="fp32")
+    promises = contract("accuracy", BELOW, 0.05), contract("cost_per_1k", RATIO, 1.0)
+    found = power(store, *promises, tries=(own,))
+    assert [r.rule for r in found.rows] == ["accuracy not below current by 0.05"]
+    assert found.entry
 
 
 def test_a_wider_margin_is_easier_to_show(store: Store) -> None:

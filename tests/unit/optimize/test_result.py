@@ -37,8 +37,10 @@ from headgate.optimize.result import (
 )
 from headgate.optimize.searching import Searched
 from headgate.optimize.stages import Baseline
+from headgate.quantization.certificate import SpeedClaim
+from headgate.quantization.speed import Speedup
 
-from .fakes import build, contract, decision, quality, speed, tried
+from .fakes import build, contract, decision, invariance, quality, speed, tried
 
 HERE = Path("/srv/my models/headgate.yaml")
 BASELINE = "sha256:" + "fedcba9876543210" * 4
@@ -230,6 +232,24 @@ def test_the_row_of_the_baseline_says_what_became_of_the_model_as_it_is() -> Non
     assert said("", "bf16") == ""
     foreign = SimpleNamespace(as_it_is=None, plans=None)
     assert _under_other_policies(cast("Searched", foreign)) == ""
+
+
+def test_the_row_of_an_accepted_candidate_says_why_it_does_not_win() -> None:
+    """Its verdict is the gate's; what it lost by is no promise."""
+    slow = SpeedClaim(Speedup(1.0, 0.9, 1.1, 9, 1.0), 2, ENTRY, None)
+    fields = {"invariance": invariance(), "claim": slow}
+    show = _Show(
+        cast(
+            "Job",
+            SimpleNamespace(config=SimpleNamespace(prices=SimpleNamespace(device_second=0.0))),
+        )
+    )
+    lost = show._candidate(tried("bf16", **fields, skipped="it costs 1.05 times as much"))
+    assert (lost.verdict, lost.why) == (
+        "accept",
+        "it says accept; not chosen: it costs 1.05 times as much",
+    )
+    assert show._candidate(tried("bf16", **fields)).why == "it says accept"
 
 
 def test_no_interval_of_a_time_begins_below_zero() -> None:

@@ -13,7 +13,7 @@ import pytest
 from headgate.errors import EngineError
 from headgate.ledger import Store
 from headgate.objects import Action, BatchInvariance, Bound, Build, Contract, Verdict
-from headgate.optimize import as_it_is, searching
+from headgate.optimize import searching
 from headgate.optimize.blocks import SpeedBlocks
 from headgate.optimize.forecasts import Figure, Forecast
 from headgate.optimize.making import Maker
@@ -113,7 +113,7 @@ class Lab:
             searching, "gather", lambda *_, **__: SimpleNamespace(samples={}, measurements={})
         )
         patch.setattr(searching, "open_pricer", self.pricer)
-        patch.setattr(as_it_is, "naive_price", self.naive)
+        patch.setattr(searching, "naive_price", self.naive)
         patch.setattr(searching, "escalation", self.escalation)
         patch.setattr(searching, "speed_claim", lambda job, name, *_: f"claim of {name}")
 
@@ -124,7 +124,7 @@ class Lab:
 
     def naive(self, *_: object, **__: object) -> object:
         self.asked.append("price naive")
-        return SimpleNamespace(provisioned_s=self.naive_s)
+        return SimpleNamespace(provisioned_s=self.naive_s, attributed_s=self.naive_s)
 
     def pricer(self, job: object, baseline: object, contenders: list[Tried], *_: object) -> object:
         measurement = len(self.in_turn)
@@ -137,7 +137,9 @@ class Lab:
             choice = SimpleNamespace(binding=NEVER if machine_s is None else None)
             if machine_s is not None and caches == CACHES:
                 machine_s *= self.cached
-            return SimpleNamespace(name=offer.name, choice=choice, provisioned_s=machine_s)
+            return SimpleNamespace(
+                name=offer.name, choice=choice, provisioned_s=machine_s, attributed_s=machine_s
+            )
 
         self.in_turn.append([t.name for t in contenders])
         offers = {t.name: SimpleNamespace(name=t.name) for t in contenders}
@@ -390,9 +392,11 @@ def test_where_nothing_can_be_made_the_baseline_is_timed_alone_and_the_model_as_
 ) -> None:
     """The limit of a plan is taken from how long the baseline takes."""
     lab = Lab({"int8_static": 0.3}, {"fp32": 1e-3})
-    found = search(lab, forecasts=[forecast("int8_static", "no int8 here")], own=AS_IT_IS)
-    assert lab.asked == ["9 blocks fp32", *["price fp32"] * 2, "price naive"]
-    assert found.winner == AS_IT_IS
+    own = replace(AS_IT_IS, quality=quality({}))
+    found = search(lab, forecasts=[forecast("int8_static", "no int8 here")], own=own)
+    assert lab.asked == ["9 blocks fp32", "power", *["price fp32"] * 2, "price naive"]
+    assert found.winner == own
+    assert found.power.entry, "what the data can tell is said before it is certified"
 
 
 def test_a_model_of_which_no_plan_holds_the_p95_promise_is_not_load_tested(search: Start) -> None:
@@ -408,15 +412,114 @@ def test_a_model_of_which_no_plan_holds_the_p95_promise_is_not_load_tested(searc
     assert beside.winner.name == "int8_dynamic"
 
 
-def test_a_model_that_no_policies_make_cheaper_is_no_winner(search: Start) -> None:
+@pytest.mark.parametrize(("machine_s", "wins"), [(0.98, True), (0.995, False), (1.0, False)])
+def test_policies_that_save_no_more_than_a_percent_win_nothing(
+    search: Start, machine_s: float, wins: bool
+) -> None:
     """It would be the baseline again; the search says so, and no load is sent for it."""
-    lab = Lab({"int8_dynamic": 0.3}, {"fp32": 1.0}, {"int8_dynamic": Action.UNKNOWN}, naive_s=1.0)
+    lab = Lab({"int8_dynamic": 0.3}, {"fp32": machine_s}, {"int8_dynamic": Action.UNKNOWN})
     found = search(lab, own=AS_IT_IS)
-    assert (found.winner, found.plans, found.found.best) == (None, None, None)
     assert found.as_it_is is not None
-    assert found.as_it_is.skipped == "no policies make it cheaper than it is"
+    if wins:
+        assert (found.winner, found.as_it_is.skipped) == (AS_IT_IS, "")
+        return
+    assert (found.winner, found.plans, found.found.best) == (None, None, None)
+    said = f"costs {machine_s:.2f} times as much as the baseline as it is served"
+    assert found.as_it_is.skipped == f"under the policies that were tried it {said}"
     entry = search.recorder.store.get(found.entry)
     assert entry.body["left_out"]["fp32"] == found.as_it_is.skipped
+
+
+@pytest.mark.parametrize(
+    ("machine_s", "winner", "left_out"),
+    [
+        ({"fp32": 1.0, "bf16": 1.05}, None, {"fp32": "1.00 times", "bf16": "1.05 times"}),
+        ({"fp32": 1.0, "bf16": 1.2}, None, {"fp32": "1.00 times", "bf16": "1.20 times"}),
+        ({"fp32": 1.0, "int8_static": 1.03}, None, {"int8_static": "1.03 times"}),
+        ({"fp32": 0.995, "bf16": 0.986}, "bf16", {"fp32": "0.99 times"}),
+        ({"bf16": 1.2}, "bf16", {"fp32": NEVER}),
+    ],
+    ids=["hardly dearer", "far dearer", "one is refused", "the other gains", "it is too slow"],
+)
+def test_nothing_wins_that_costs_more_than_the_baseline_as_it_is_served(
+    search: Start,
+    machine_s: Mapping[str, float],
+    winner: str | None,
+    left_out: Mapping[str, str],
+) -> None:
+    """Neither the model as it is nor a candidate that is accepted and was priced beside it; what
+    holds its p95 at no rate stands in nobody's way, and is not handed to the load test."""
+    found = search(Lab({"bf16": 0.97, "int8_static": 0.97}, machine_s), own=AS_IT_IS)
+    assert (None if found.winner is None else found.winner.name) == winner
+    assert (None if found.found.best is None else found.found.best.build) == winner
+    assert (found.plans is None) == (winner is None)
+    for name, said in left_out.items():
+        assert said in found.found.left_out[name]
+    shown = {t.name: t.skipped for t in (*found.tried, found.as_it_is) if t is not None}
+    assert {name: shown[name] for name in left_out} == {
+        name: found.found.left_out[name] for name in left_out
+    }
+
+
+CHEAP = contract("device_s_per_1k", Bound.RATIO_AT_MOST, 0.7)
+
+
+def test_the_model_as_it_is_is_no_winner_by_a_price_that_breaks_a_promise_about_cost(
+    search: Start,
+) -> None:
+    """Policies save 3 %, and 30 were promised: no load is sent for it, and a candidate within a
+    percent of its price is not displaced."""
+    lab = Lab({"bf16": 0.97, "int8_dynamic": 0.3}, {"fp32": 0.97}, {"int8_dynamic": Action.UNKNOWN})
+    found = search(lab, CHEAP, own=AS_IT_IS)
+    assert found.winner is None
+    assert found.as_it_is is not None
+    assert found.as_it_is.skipped.startswith("device_s_per_1k ratio to current at most 0.7: ")
+    beside = search(replace(lab, machine_s={"fp32": 0.97, "bf16": 0.965}), CHEAP, own=AS_IT_IS)
+    assert beside.winner is not None
+    assert beside.winner.name == "bf16"
+    cheap = search(replace(lab, machine_s={"fp32": 0.6}), CHEAP, own=AS_IT_IS)
+    assert cheap.winner == AS_IT_IS
+
+
+def test_the_model_as_it_is_does_not_replace_a_release_of_another_build(
+    search: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not load-tested against that, where nothing else is accepted any more."""
+    lab = Lab({"bf16": 0.9}, {"fp32": 0.5, "bf16": 0.8}, {"bf16": Action.UNKNOWN})
+    assert search(lab, own=AS_IT_IS).winner == AS_IT_IS
+    monkeypatch.setattr(searching, "replaces_another", lambda *_: "another is current")
+    found = search(lab, own=AS_IT_IS)
+    assert found.winner is None
+    assert found.as_it_is is not None
+    assert found.as_it_is.skipped == "another is current"
+    accepted = search(replace(lab, actions={}), own=AS_IT_IS)
+    assert accepted.winner is not None
+    assert accepted.winner.name == "bf16"
+
+
+def test_a_job_whose_winner_is_current_by_now_is_told_the_same(
+    search: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the model as it is was priced and lost, what has become current since adds nothing."""
+    lab = Lab({"bf16": 0.9}, {"fp32": 0.9, "bf16": 0.8})
+    first = search(lab, own=AS_IT_IS)
+    monkeypatch.setattr(searching, "replaces_another", lambda *_: "another is current")
+    again = search(lab, own=AS_IT_IS)
+    assert first.winner is not None
+    assert first.winner.name == "bf16"
+    assert "price fp32" in lab.asked
+    assert again.entry == first.entry
+
+
+def test_an_accepted_build_that_the_model_as_it_is_spares_its_price_says_so(search: Start) -> None:
+    """It kept its promises and was never priced; where the model then gains nothing, nothing
+    wins."""
+    lab = Lab({"bf16": 1.2}, {"fp32": 1.0, "bf16": 0.9})
+    found = search(lab, own=AS_IT_IS, piloted=speed({"fp32": 1.0, "bf16": 1.0}, blocks=3))
+    assert found.winner is None
+    bf16 = found.tried[0]
+    assert bf16.accepted
+    assert bf16.skipped == "predicted to cost 1.20 times as much as fp32"
 
 
 def test_what_the_preview_timed_is_not_timed_again(search: Start) -> None:
@@ -619,6 +722,25 @@ def test_the_search_is_an_entry_with_owner_version_budget_and_reason(
         ("pilot", "int8_static"),
         ("full", "int8_static"),
     ]
+
+
+def test_the_entry_says_which_arms_were_priced_and_why_others_were_not(
+    search: Start, store: Store
+) -> None:
+    """A cache halves the bill of what was fastest in blocks; without one nothing else may win."""
+    costs = {"int8_static": 1e-3, "student3": 1.2e-3}
+    found = search(Lab({"int8_static": 0.4, "student3": 0.38}, costs, cached=0.5))
+    body = store.get(found.entry).body
+    assert body["best"] == {"build": "int8_static", "cache": True}
+    assert [(t["build"], t["cache"]) for t in body["trials"] if t["level"] == "plan"] == [
+        ("student3", False),
+        ("student3", True),
+        ("int8_static", True),
+    ]
+    assert all("cache" not in t for t in body["trials"] if t["level"] != "plan")
+    (untried,) = body["untried"]
+    assert (untried["build"], untried["cache"]) == ("int8_static", False)
+    assert untried["why"].startswith("predicted to cost ")
 
 
 ATTEMPTS: list[str] = []
