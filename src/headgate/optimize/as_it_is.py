@@ -41,8 +41,9 @@ def as_it_is(job: Job, baseline: Baseline, certify: Rule) -> Tried:
 
     It does where the baseline's own answers are shown to keep every promise about answers: what is
     relative to current it then keeps by answering as it does now, up to rounding, if there are
-    items enough to show that. Of times nothing is said, since policies decide those: a plan, and
-    the load test.
+    items enough to show that. Answers that depend on their batch may be others in other batches;
+    where promises allow that, the holdout decides. Of times nothing is said, since policies decide
+    those: a plan, and the load test.
 
     Each promise is judged at the level of ``certify``. Nothing was chosen by these answers, they
     are those that all others are held against; but what the certificate cannot pass on the same
