@@ -129,9 +129,10 @@ def test_a_second_job_finds_all_of_it_and_changes_nothing(job: Job) -> None:
 
 
 def test_it_is_verified_audited_drilled_and_taken_back_as_any_release(
-    job: Job, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What then is current again is the baseline."""
+    """What then is current again is the baseline. Of its own: others look at what is current."""
+    job = optimized(tmp_path)
     store = ["--store", str(job.root), "--json"]
     assert run(["verify", *store]) == 0
     assert run(["audit", *store]) == 0

@@ -39,7 +39,7 @@ from sklearn.ensemble import RandomForestClassifier
 def estimator():
     pixels, labels = load_digits(return_X_y=True)
     train = np.random.default_rng(0).permutation(len(pixels))[:600]
-    return RandomForestClassifier(60, random_state=0).fit(pixels[train], labels[train])
+    return RandomForestClassifier(600, random_state=0).fit(pixels[train], labels[train])
 """
 PROMISES = """\
 contracts:
@@ -75,7 +75,8 @@ class Job:
 
 @pytest.fixture(scope="module")
 def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
-    """A forest of 60 trees on scikit-learn's digits, and a linear student before it."""
+    """A forest of 600 trees on scikit-learn's digits, and a linear student before it: so much
+    faster that no stopwatch finds the forest alone, under other policies, as cheap."""
     here = tmp_path_factory.mktemp("digits")
     assert run(["init", str(here), "--task", "classify"]) == 0
     (here / "forest.py").write_text(TEACHER, encoding="utf-8")
