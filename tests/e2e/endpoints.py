@@ -8,10 +8,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from tests.models import tiny_classifier, tiny_embedder, tiny_tokenizer
 
-__all__ = ["change", "classifier", "content_of", "embedder", "write_rows"]
+__all__ = ["change", "classifier", "content_of", "embedder", "measure_briefly", "write_rows"]
 
 _HEAD = """\
 endpoint: {endpoint}
@@ -22,6 +23,16 @@ workload: {{rate_per_s: 50, requests: 60}}
 prices: {{device_second: 0.00002}}
 candidates: [int8_dynamic]
 """
+
+
+def measure_briefly(patch: pytest.MonkeyPatch) -> None:
+    """What a load test asks of servers before it begins takes tenths of a second."""
+    for name, short in (
+        ("replay._AA_S", 0.3),
+        ("probe._PROBE_S", 0.3),
+        ("probe._SHELL_REQUESTS", 200),
+    ):
+        patch.setattr(f"headgate.optimize.load.{name}", short)
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, object]]) -> Path:

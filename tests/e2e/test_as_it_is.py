@@ -20,7 +20,7 @@ from headgate.ledger import Store
 from headgate.runtime.servable import Servable
 from tests.models import outlier_chain
 
-from .endpoints import change, classifier, content_of, write_rows
+from .endpoints import change, classifier, content_of, measure_briefly, write_rows
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -37,14 +37,9 @@ replay: {seconds: 4.5, blocks: 9}
 @pytest.fixture(scope="module", autouse=True)
 def patient() -> Any:
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in (
-            ("optimize.load.replay._AA_S", 0.3),
-            ("optimize.load.probe._PROBE_S", 0.3),
-            ("optimize.load.probe._SHELL_REQUESTS", 200),
-            ("loadtest.result._LAG_FLOOR_S", 60.0),
-            ("loadtest.result._RATE_TOLERANCE", 60.0),
-        ):
-            patch.setattr(f"headgate.{name}", value)
+        measure_briefly(patch)
+        for name in ("_LAG_FLOOR_S", "_RATE_TOLERANCE"):
+            patch.setattr(f"headgate.loadtest.result.{name}", 60.0)
         yield
 
 

@@ -28,7 +28,7 @@ from headgate.ledger.signing import PublicKey
 from tests.attestations import judge, opened
 from tests.models import tiny_cross_encoder, tiny_embedder, tiny_tokenizer
 
-from .endpoints import change, content_of, write_rows
+from .endpoints import change, content_of, measure_briefly, write_rows
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -479,12 +479,7 @@ def test_own_texts_steps_and_metrics_go_all_the_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Judged with them, released with them, served with them, and with no others."""
-    for name, short in (
-        ("replay._AA_S", 0.3),
-        ("probe._PROBE_S", 0.3),
-        ("probe._SHELL_REQUESTS", 200),
-    ):
-        monkeypatch.setattr(f"headgate.optimize.load.{name}", short)
+    measure_briefly(monkeypatch)
     yaml = texts(tmp_path)
     change(yaml, "seconds: 4.5", "seconds: 0.9")
     code = run(["optimize", "--promote", str(yaml), "--json"])
@@ -560,12 +555,7 @@ def test_a_cross_encoder_goes_all_the_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Judged by how it ranks, calibrated on pairs, released, and served at /rerank."""
-    for name, short in (
-        ("replay._AA_S", 0.3),
-        ("probe._PROBE_S", 0.3),
-        ("probe._SHELL_REQUESTS", 200),
-    ):
-        monkeypatch.setattr(f"headgate.optimize.load.{name}", short)
+    measure_briefly(monkeypatch)
     yaml = ranks(tmp_path)
     change(yaml, "seconds: 4.5", "seconds: 0.9")
     code = run(["optimize", "--promote", str(yaml), "--json"])

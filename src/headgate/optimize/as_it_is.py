@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import math
 
-from headgate.objects import Axis, Bound, Variant, Verdict
+from headgate.objects import Axis, Variant
 from headgate.optimize.entrants import POLICY_MARGIN
 from headgate.optimize.evidence import gather
 from headgate.optimize.forecasts import Forecast
+from headgate.optimize.gate import lets_through
 from headgate.optimize.job import Job
 from headgate.optimize.kept_index import KeptIndex
 from headgate.optimize.pricing import Priced
-from headgate.optimize.stages import Baseline, Tried
+from headgate.optimize.stages import Baseline, Tried, most_allowed
 from headgate.planning import BASELINE, Cost, Entrant
 from headgate.planning.joint import EQUAL
 from headgate.release import Rule, judge
@@ -33,7 +34,6 @@ __all__ = [
 
 _ANSWERS = (Axis.QUALITY, Axis.SAFETY)
 _COSTS = ("cost_per_1k", "device_s_per_1k")
-_KEPT = (Verdict.PASS, Verdict.WARN)
 
 
 def as_it_is(job: Job, baseline: Baseline, certify: Rule) -> Tried:
@@ -74,7 +74,7 @@ def as_it_is(job: Job, baseline: Baseline, certify: Rule) -> Tried:
         quality_run=baseline.quality_run,
         invariance=baseline.invariance,
         kept=KeptIndex(own, {}),
-        skipped=next((r.because for r in results if r.verdict not in _KEPT), ""),
+        skipped=next((r.because for r in results if not lets_through(r)), ""),
     )
 
 
@@ -121,12 +121,8 @@ def breaks_cost(priced: Priced, naive: Priced, job: Job) -> str:
             continue
         money = job.config.prices.device_second if c.metric == "cost_per_1k" else 1.0
         ours, theirs = (1000 * money * p.attributed_s for p in (priced, naive))
-        limit = {
-            Bound.AT_MOST: c.limit,
-            Bound.NOT_ABOVE_CURRENT_BY: theirs + c.limit,
-            Bound.RATIO_AT_MOST: theirs * c.limit,
-        }.get(c.bound, math.inf)
-        if ours > limit * math.exp(POLICY_MARGIN):
+        most = most_allowed(c, theirs)
+        if most is not None and ours > most * math.exp(POLICY_MARGIN):
             times = priced.attributed_s / naive.attributed_s
             return (
                 f"{c.describe()}: under the policies that were tried it costs {times:.2f} times as "

@@ -5,12 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from headgate.objects import Action, Decision, canonical, jsonable, parse
+from headgate.objects import (
+    Action,
+    ContractResult,
+    Decision,
+    Verdict,
+    canonical,
+    jsonable,
+    parse,
+)
 from headgate.optimize.recorder import Call, Output, Recorded, Recorder, transformation
 from headgate.release import Rule, Samples, decide, from_json, rule_from_json
 from headgate.runtime.decisions import DECIDES, decided
 
-__all__ = ["gate", "judge_candidate"]
+__all__ = ["gate", "judge_candidate", "lets_through"]
+
+
+def lets_through(result: ContractResult) -> bool:
+    """Whether a candidate may be accepted in spite of it: it is kept, or its breach only warns."""
+    return result.verdict in (Verdict.PASS, Verdict.WARN)
 
 
 @transformation(DECIDES)

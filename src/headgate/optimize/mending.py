@@ -11,9 +11,10 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from headgate.objects import Build, Contract, Verdict
+from headgate.objects import Build, Contract
 from headgate.optimize.blocks import measure_blocks
 from headgate.optimize.evidence import Scored, gather, paired
+from headgate.optimize.gate import lets_through
 from headgate.optimize.job import Job
 from headgate.optimize.making import Maker, make_build
 from headgate.optimize.making.quantized import layers_of, quantized
@@ -169,8 +170,8 @@ def _holds(job: Job, rule: Rule, reference: Reference, build: Build) -> bool:
         speed_run=ours[1],
         own=job.own,
     )
-    verdicts = [judge(c, evidence.samples[c.metric], level=rule.pass_level) for c in contracts]
-    return all(result.verdict in (Verdict.PASS, Verdict.WARN) for result in verdicts)
+    results = [judge(c, evidence.samples[c.metric], level=rule.pass_level) for c in contracts]
+    return all(map(lets_through, results))
 
 
 def _is_quality(job: Job, contract: Contract, ours: Scored, theirs: Scored) -> bool:

@@ -16,6 +16,7 @@ from headgate.optimize.blocks import SpeedBlocks
 from headgate.optimize.comparisons import Comparisons
 from headgate.optimize.expectations import expectations, learning
 from headgate.optimize.forecasts import read_scorecard
+from headgate.optimize.gate import lets_through
 from headgate.optimize.holdout import looks
 from headgate.optimize.job import Job
 from headgate.optimize.kept_index import KeptIndex
@@ -581,7 +582,7 @@ def _without_times(tried: Sequence[Tried]) -> Sequence[ContractResult]:
     """What was said of a candidate that unclear times alone kept from being accepted, if any."""
     for t in tried:
         results = t.decision.results if t.decision is not None else ()
-        open_ = [r for r in results if r.verdict not in (Verdict.PASS, Verdict.WARN)]
+        open_ = [r for r in results if not lets_through(r)]
         if open_ and all(
             r.verdict is Verdict.UNKNOWN and r.contract.axis in (Axis.LATENCY, Axis.COST)
             for r in open_

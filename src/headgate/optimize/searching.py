@@ -39,7 +39,7 @@ from headgate.optimize.entrants import (
     open_search,
 )
 from headgate.optimize.evidence import gather
-from headgate.optimize.gate import judge_candidate
+from headgate.optimize.gate import judge_candidate, lets_through
 from headgate.optimize.job import Job
 from headgate.optimize.kept_index import measure_kept_index
 from headgate.optimize.making import CANNOT_BE_MADE, Maker, make_build
@@ -69,8 +69,6 @@ from headgate.scheduling import instance_plans
 from headgate.theory.intervals import log_ratios
 
 __all__ = ["Searched", "Trials", "search_candidates"]
-
-_OPEN = (Verdict.PASS, Verdict.WARN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +155,7 @@ class Trials:
             and t.quality is not None
             and t.decision is not None
             and any(
-                r.contract.axis is Axis.QUALITY and r.verdict not in _OPEN
-                for r in t.decision.results
+                r.contract.axis is Axis.QUALITY and not lets_through(r) for r in t.decision.results
             )
         )
 
@@ -539,5 +536,5 @@ def _stopped(t: Tried) -> tuple[tuple[str, ...], str]:
     """The promises in its way and the reason in words, of one that was judged."""
     if t.decision is None or t.decision.accepted:
         return (), ""
-    broken = tuple(r.contract.describe() for r in t.decision.results if r.verdict not in _OPEN)
+    broken = tuple(r.contract.describe() for r in t.decision.results if not lets_through(r))
     return broken or tuple(axis.value for axis in t.decision.missing_axes), t.decision.because

@@ -55,6 +55,7 @@ __all__ = [
     "is_alone",
     "judge_server",
     "measure_baseline",
+    "most_allowed",
     "open_pricer",
     "p95_limit_s",
 ]
@@ -209,15 +210,18 @@ def p95_limit_s(contracts: Sequence[Contract], speed: SpeedBlocks, *, load: floa
     stated default.
     """
     loaded_s = speed.loaded_p95_s(load)
-    of = {
-        Bound.AT_MOST: lambda limit: limit,
-        Bound.NOT_ABOVE_CURRENT_BY: lambda limit: loaded_s + limit,
-        Bound.RATIO_AT_MOST: lambda limit: loaded_s * limit,
-    }
-    limits = [
-        of[c.bound](c.limit) for c in contracts if c.metric == "latency_p95" and c.bound in of
-    ]
+    most = [most_allowed(c, loaded_s) for c in contracts if c.metric == "latency_p95"]
+    limits = [limit_s for limit_s in most if limit_s is not None]
     return min(limits, default=10 * speed.baseline_p95_s)
+
+
+def most_allowed(contract: Contract, current: float) -> float | None:
+    """What the metric may be, at most, beside a ``current`` value; None where there is no most."""
+    return {
+        Bound.AT_MOST: contract.limit,
+        Bound.NOT_ABOVE_CURRENT_BY: current + contract.limit,
+        Bound.RATIO_AT_MOST: current * contract.limit,
+    }.get(contract.bound)
 
 
 def open_pricer(
