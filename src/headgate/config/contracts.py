@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from headgate.config.schema import ContractSpec, nearest
-from headgate.config.units import parse_fraction, parse_number, parse_seconds
+from headgate.config.units import parse_duration, parse_fraction, parse_number
 from headgate.errors import ConfigError
 from headgate.objects import Action, Axis, BatchInvariance, Bound, Contract, Direction, Owner
 from headgate.release import LIVE_METRICS
@@ -87,9 +87,11 @@ def _builtin(task: str) -> dict[str, MetricKind]:
     }
 
 
+_MARGINS = (Bound.NOT_BELOW_CURRENT_BY, Bound.NOT_ABOVE_CURRENT_BY)
+
 _PARSERS: Mapping[str, Callable[[float | str], float]] = {
     "fraction": parse_fraction,
-    "s": parse_seconds,
+    "s": parse_duration,
     "money": parse_number,
     "number": parse_number,
 }
@@ -207,12 +209,12 @@ def _limit(spec: ContractSpec, bound: Bound, kind: MetricKind) -> float:
     value: float | str = getattr(spec, bound.value)
     relative = bound is Bound.RATIO_AT_MOST
     limit = parse_fraction(value) if relative else _PARSERS[kind.unit](value)
-    if limit < 0 and bound is not Bound.AT_LEAST and kind.unit != "number":
-        margin = bound in (Bound.NOT_BELOW_CURRENT_BY, Bound.NOT_ABOVE_CURRENT_BY)
+    margin = bound in _MARGINS
+    if limit < 0 and bound is not Bound.AT_LEAST and (margin or kind.unit != "number"):
         raise ConfigError(
             f"the limit {value} is negative",
             reason="wrong_value",
-            fix="a margin is how much worse it may get, 0 or more"
+            fix="a margin is how much worse it may get"
             if margin
             else "nothing that is measured here is below 0; write the most that it may be, without "
             "the minus",
@@ -270,6 +272,13 @@ def check_decidable(
 
     in_blocks = contract.metric in _OTHERS and kind.unit != "class"
     least = least_n(contract, value_range=None if in_blocks else value_range)
+    if least is None and contract.bound in _MARGINS and contract.limit == 0:
+        absolute = Bound.AT_LEAST if kind.direction is Direction.HIGHER else Bound.AT_MOST
+        raise ConfigError(
+            "has a margin of 0: not even answers that equal current's would keep it",
+            reason="never_decides",
+            fix=f"write how much worse it may get; a gain is asked for by {absolute.value}",
+        )
     if least is None:
         raise ConfigError(
             "can never be kept, whatever is measured: its limit leaves no room",

@@ -148,6 +148,13 @@ def _contracts(
                 reason="wrong_bound",
                 fix="write at_most",
             )
+        if contract.limit == 0:
+            raise ConfigError(
+                "can never be kept, whatever is measured: its limit leaves no room",
+                where=where,
+                reason="never_decides",
+                fix="write how much is too much, such as 30d of age or 0.2 of drift",
+            )
         contracts.append(contract)
     if not contracts and promise.training is None:
         raise ConfigError(

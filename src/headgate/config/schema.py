@@ -21,7 +21,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from headgate.config.units import parse_fraction, parse_number, parse_seconds
+from headgate.config.units import parse_duration, parse_fraction, parse_number, parse_seconds
 from headgate.errors import ConfigError
 from headgate.planning import BASELINE, CANDIDATES, TRIED_BY_DEFAULT
 
@@ -106,6 +106,7 @@ FileName = Annotated[str, Field(min_length=1)]
 Number = Annotated[float, BeforeValidator(parse_number), WithJsonSchema(_NUMBER)]
 Fraction = Annotated[float, BeforeValidator(parse_fraction), WithJsonSchema(_NUMBER)]
 Seconds = Annotated[float, BeforeValidator(parse_seconds), WithJsonSchema(_NUMBER)]
+Duration = Annotated[float, BeforeValidator(parse_duration), WithJsonSchema({"type": "string"})]
 FunctionName = Annotated[
     str,
     _pattern(
@@ -363,6 +364,7 @@ class ContractSpec(_Section):
     )
     one_of: Names | None = Field(
         default=None,
+        min_length=1,
         description="The classes that are allowed.",
         examples=["[exact, within_epsilon]"],
     )
@@ -472,7 +474,7 @@ class Replay(_Section):
 class Search(_Section):
     """How much may be spent on finding out which candidate is best."""
 
-    budget: Seconds | None = Field(
+    budget: Duration | None = Field(
         default=None,
         gt=0,
         description="Machine time for finding out which candidate is best: previews, making,"

@@ -1,6 +1,7 @@
 """Quantities with units, as people write them: ``40ms``, ``512MiB``, ``1%``.
 
-A plain number is seconds, bytes or a fraction. Knows nothing of the keys it is used under.
+A plain number is bytes or a fraction, and seconds where the key says so; a duration names its unit.
+Knows nothing of the keys it is used under.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from types import MappingProxyType
 
 from headgate.errors import ConfigError
 
-__all__ = ["parse_bytes", "parse_fraction", "parse_number", "parse_seconds"]
+__all__ = ["parse_bytes", "parse_duration", "parse_fraction", "parse_number", "parse_seconds"]
 
 _QUANTITY = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([^\W\d_]*|%)\s*")
 
@@ -47,12 +48,28 @@ _NONE: Mapping[str, float] = MappingProxyType({})
 
 
 def parse_seconds(value: float | str) -> float:
-    """A duration in seconds. Raises ``ConfigError``.
+    """A duration in seconds, where the key says that they are. Raises ``ConfigError``.
 
     >>> parse_seconds("40ms"), parse_seconds(2), parse_seconds("1.5 min")
     (0.04, 2.0, 90.0)
     """
     return _parse(value, _SECONDS, "a duration, such as 40ms or 2s")
+
+
+def parse_duration(value: float | str) -> float:
+    """A duration in seconds, of a value that names its unit. Raises ``ConfigError``.
+
+    >>> parse_duration("40ms")
+    0.04
+    """
+    seconds = parse_seconds(value)
+    bare = f"{value:g}" if isinstance(value, int | float) else value.strip()
+    if bare[-1] in "0123456789.":
+        raise ConfigError(
+            f"{bare} has no unit",
+            fix=f"write {bare}ms or {bare}s; units: {', '.join(_SECONDS)}",
+        )
+    return seconds
 
 
 def parse_bytes(value: float | str) -> int:

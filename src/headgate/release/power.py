@@ -166,17 +166,15 @@ def least_n(
     """The fewest items (of ``value_range``) or blocks (None) with which anything could be accepted.
 
     Not even a candidate that answers every item as current does, or that keeps an absolute bound
-    with every one, is accepted with fewer. None where no n suffices: such a gate can never decide.
-    A margin of 0 demands a gain, and how large that is nobody knows beforehand.
+    with every one, is accepted with fewer. None where no n suffices: no block takes no time or
+    costs nothing, and of items a margin of 0 is never kept by answers that are current's own.
     """
     if contract.bound is Bound.ONE_OF:
         return max(contract.min_n, 1)
     if value_range is None:
-        no_ratio = contract.bound is Bound.RATIO_AT_MOST and contract.limit <= 0
-        return None if no_ratio else max(contract.min_n, MIN_BLOCKS)
+        above_zero = contract.bound in (Bound.RATIO_AT_MOST, Bound.AT_MOST)
+        return None if above_zero and contract.limit <= 0 else max(contract.min_n, MIN_BLOCKS)
     least, greatest = value_range
-    if contract.bound.needs_current and contract.limit <= 0:
-        return max(contract.min_n, 2)
     room = {
         Bound.AT_LEAST: greatest - contract.limit,
         Bound.AT_MOST: contract.limit - least,

@@ -81,6 +81,34 @@ BAD = {
         "leaves no room\n"
         "  what to do: write a limit that the best value of the metric keeps with some room",
     ),
+    "a margin that only a gain would keep": (
+        spoilt("not_below_current_by: 1%", "not_below_current_by: 0"),
+        "never_decides",
+        "headgate.yaml:9: contracts.recall@10: has a margin of 0: not even answers that equal "
+        "current's would keep it\n"
+        "  what to do: write how much worse it may get; a gain is asked for by at_least",
+    ),
+    "a latency of nothing": (
+        spoilt("at_most: 40ms", "at_most: 0ms"),
+        "never_decides",
+        "headgate.yaml:11: contracts.latency_p95: can never be kept, whatever is measured: its "
+        "limit leaves no room\n"
+        "  what to do: write a limit that the best value of the metric keeps with some room",
+    ),
+    "a cost of nothing": (
+        spoilt("at_most: 0.002", "at_most: 0"),
+        "never_decides",
+        "headgate.yaml:12: contracts.cost_per_1k: can never be kept, whatever is measured: its "
+        "limit leaves no room\n"
+        "  what to do: write a limit that the best value of the metric keeps with some room",
+    ),
+    "no class that is allowed": (
+        spoilt("[exact, within_epsilon]", "[]"),
+        "wrong_value",
+        "headgate.yaml:10: contracts.batch_invariance.one_of: is empty\n"
+        "  what to do: write, for example, `one_of: [exact, within_epsilon]` (The classes that are "
+        "allowed)",
+    ),
     "fewer blocks than the gate wants": (
         f"{GOOD}replay: {{blocks: 7}}\n",
         "never_decides",
@@ -254,11 +282,35 @@ BAD = {
         "headgate.yaml:11: contracts.latency_p95: '40%' has a unit that does not fit here\n"
         "  what to do: write a duration, such as 40ms or 2s; units: ns, us, µs, ms, s, min, h, d",
     ),
+    "latency without a unit": (
+        spoilt("at_most: 40ms", "at_most: 40"),
+        "config",
+        "headgate.yaml:11: contracts.latency_p95: 40 has no unit\n"
+        "  what to do: write 40ms or 40s; units: ns, us, µs, ms, s, min, h, d",
+    ),
+    "age without a unit, while serving": (
+        GOOD + "live:\n  age: {at_most: '90', why: w, on_breach: warn}\n",
+        "config",
+        "headgate.yaml:14: live.age: 90 has no unit\n"
+        "  what to do: write 90ms or 90s; units: ns, us, µs, ms, s, min, h, d",
+    ),
+    "age without a unit, of data": (
+        GOOD + "data_contracts:\n  evaluate:\n    age: {at_most: 30, why: w, on_breach: warn}\n",
+        "config",
+        "headgate.yaml:15: data_contracts.evaluate.age: 30 has no unit\n"
+        "  what to do: write 30ms or 30s; units: ns, us, µs, ms, s, min, h, d",
+    ),
+    "budget without a unit": (
+        GOOD + "search: {budget: 20}\n",
+        "config",
+        "headgate.yaml:13: search.budget: 20 has no unit\n"
+        "  what to do: write 20ms or 20s; units: ns, us, µs, ms, s, min, h, d",
+    ),
     "negative margin": (
         spoilt("not_below_current_by: 1%", "not_below_current_by: -1%"),
         "wrong_value",
         "headgate.yaml:9: contracts.recall@10: the limit -1% is negative\n"
-        "  what to do: a margin is how much worse it may get, 0 or more",
+        "  what to do: a margin is how much worse it may get",
     ),
     "negative limit": (
         spoilt("at_most: 40ms", "at_most: -40ms"),

@@ -61,6 +61,8 @@ def test_a_day_needs_no_quotes(load: Load) -> None:
             "wrong_bound",
             "no current release",
         ),
+        (f"evaluate: {{{AGE.replace('30d', '0s')}}}", "never_decides", "leaves no room"),
+        (f"evaluate: {{reference: workload, {DRIFT.replace('0.2', '0')}}}", "never_decides", "ro"),
         (f"evaluate: {{{DRIFT}}}", "contract_without_reference", "no reference"),
         (f"evaluate: {{reference: evaluate, {DRIFT}}}", "file_missing", "no file 'evaluate'"),
         (f"evaluate: {{reference: gone.jsonl, {DRIFT}}}", "file_missing", "no file 'gone.jsonl'"),

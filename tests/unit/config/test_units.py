@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headgate.config.units import parse_bytes, parse_fraction, parse_number, parse_seconds
+from headgate.config.units import (
+    parse_bytes,
+    parse_duration,
+    parse_fraction,
+    parse_number,
+    parse_seconds,
+)
 from headgate.errors import ConfigError
 
 
@@ -16,7 +22,7 @@ from headgate.errors import ConfigError
 def test_a_unit_gives_the_float_that_the_decimal_names(number: int) -> None:
     """40ms is exactly the float 0.04, for every number: no rounding of our own."""
     assert parse_seconds(f"{number}ms") == float(f"{number}e-3")
-    assert parse_seconds(f"{number} us") == float(f"{number}e-6")
+    assert parse_duration(f"{number} us") == float(f"{number}e-6")
     assert parse_fraction(f"{number}%") == float(f"{number}e-2")
 
 
@@ -34,6 +40,10 @@ def test_a_plain_number_is_itself(number: float) -> None:
         (parse_seconds, "ms"),
         (parse_seconds, "1e999"),
         (parse_seconds, "1,5s"),
+        (parse_duration, 40),
+        (parse_duration, "40 "),
+        (parse_duration, "4."),
+        (parse_duration, "40 MB"),
         (parse_bytes, "512 mb"),
         (parse_fraction, "1 percent"),
         (parse_number, "nan"),
