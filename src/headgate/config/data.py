@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from headgate.config.rows import Item, Row, read_rows, unique_ids
 from headgate.config.schema import nearest
-from headgate.errors import InputError, Refused
+from headgate.errors import InputError
 from headgate.objects import digest_bytes
 from headgate.workload import Pair
 
@@ -258,7 +258,7 @@ def check_overlap(
     ``splits`` maps a split's name to its items; ``path`` is the file that names them, and ``after``
     what was done to them before. Texts are compared after NFKC, case folding and collapsing of
     white space; numbers exactly; pairs by their queries: who learnt from a query knows something of
-    its other texts. Raises ``Refused`` (reason ``split_overlap``), naming examples.
+    its other texts. Raises ``InputError`` (reason ``split_overlap``), naming examples.
     """
     seen: dict[object, str] = {}
     for name, items in splits.items():
@@ -267,7 +267,7 @@ def check_overlap(
             shared = [item for key, item in keys.items() if seen.get(key) == other]
             if shared:
                 examples = "; ".join(_shorten(item) for item in shared[:3])
-                raise Refused(
+                raise InputError(
                     f"{len(shared)} items of {name} are also in {other}{after}: {examples}",
                     where=f"data.{name}" if path is None else f"{path}: data.{name}",
                     reason="split_overlap",

@@ -115,7 +115,7 @@ def load_split(task: str, path: Path) -> Split:
 def register_inputs(config: EndpointConfig, recorder: Recorder, acceptance: Acceptance) -> Inputs:
     """Loads and checks every input, and only then registers any.
 
-    Raises ``InputError``, ``ConfigError`` and ``Refused``; the store is then as it was, but for
+    Raises ``InputError`` and ``ConfigError``; the store is then as it was, but for
     what the endpoint's own ``prepare`` function wrote.
     """
     if config.workload.log is None and config.workload.requests < 2:
@@ -229,7 +229,7 @@ def _learning_from_requests(given: _Given, acceptance: Acceptance) -> tuple[_Giv
 
 
 def _check(config: EndpointConfig, given: _Given, acceptance: Acceptance) -> None:
-    """Raises ``InputError`` for what the model does not take, ``Refused`` where splits overlap."""
+    """Raises ``InputError`` for what the model does not take, and where splits overlap."""
     paths = given.paths
     check_overlap(given.splits, path=config.path)
     for role, split in (("evaluate", given.evaluate), ("holdout", given.holdout)):

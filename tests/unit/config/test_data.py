@@ -17,7 +17,7 @@ from headgate.config import (
     load_texts,
     load_workload,
 )
-from headgate.errors import InputError, Refused
+from headgate.errors import InputError
 from headgate.workload import Pair
 
 
@@ -304,7 +304,7 @@ def test_a_bad_row_is_named_with_its_line_and_key(case: str, rows: Rows) -> None
 
 def test_splits_that_share_an_item_are_refused() -> None:
     """Case, white space and Unicode form do not hide a shared text; examples are named."""
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(InputError) as caught:
         check_overlap(
             {"evaluate": ["What is  a Café?", "b"], "train": ["x", "what is a cafe\u0301?"]}
         )
@@ -312,10 +312,10 @@ def test_splits_that_share_an_item_are_refused() -> None:
         "data.train: 1 items of train are also in evaluate: 'what is a cafe\u0301?'\n"
         "  what to do: remove them from one of the two; what was learnt from judges nothing"
     )
-    assert caught.value.reason == "split_overlap"
-    with pytest.raises(Refused, match="items of holdout are also in evaluate"):
+    assert (caught.value.reason, caught.value.exit_code) == ("split_overlap", 2)
+    with pytest.raises(InputError, match="items of holdout are also in evaluate"):
         check_overlap({"evaluate": [np.ones(3)], "train": [], "holdout": [np.ones(3)]})
-    with pytest.raises(Refused, match="items of calibrate are also in evaluate: 'a  QUERY'"):
+    with pytest.raises(InputError, match="items of calibrate are also in evaluate: 'a  QUERY'"):
         check_overlap({"evaluate": [Pair("a query", "x")], "calibrate": [Pair("a  QUERY", "y")]})
 
 

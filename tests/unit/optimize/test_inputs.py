@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from headgate.config import load_config
-from headgate.errors import InputError, Refused
+from headgate.errors import InputError
 from headgate.ledger import Store
 from headgate.optimize.accept import Acceptance
 from headgate.optimize.audit import audit_object
@@ -118,7 +118,7 @@ def test_splits_that_are_one_to_the_model_overlap(
     registered(endpoint, new_recorder)
     known = len(list(store.entries()))
     alike = Acceptance(WordCodec(), lambda item: str(item).replace("ward", "word"), False)
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(InputError) as refused:
         register_inputs(load_config(endpoint), new_recorder(), alike)
     assert refused.value.reason == "split_overlap"
     assert "9 items of train are also in evaluate after preprocess: " in refused.value.what
@@ -139,7 +139,7 @@ def test_what_calibrates_judges_nothing(
     data = "evaluate: evaluate.jsonl, holdout: holdout.jsonl, calibrate: calibrate.jsonl"
     text = YAML.split("data_contracts:")[0].replace("evaluate: evaluate.jsonl", data)
     endpoint.write_text(text, encoding="utf-8")
-    with pytest.raises(Refused, match=f"items of calibrate are also in {judged}") as error:
+    with pytest.raises(InputError, match=f"items of calibrate are also in {judged}") as error:
         registered(endpoint, new_recorder)
     assert error.value.reason == "split_overlap"
     assert store.artifact("docs/calibrate") is None
