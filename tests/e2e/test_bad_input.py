@@ -318,6 +318,19 @@ def test_for_machines_the_same_is_an_object(capsys: pytest.CaptureFixture[str]) 
     assert error["exit_code"] == 2
 
 
+@pytest.mark.parametrize("spoil", [label_to_nowhere, overlap], ids=lambda spoil: spoil.__name__)
+def test_nothing_is_fitted_for_data_that_are_wrong(
+    spoil: Callable[[], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An estimator may take minutes; it would be the first to fail here."""
+    spoil()
+    onnx_model = "{onnx: model.onnx, tokenizer: tokenizer.json, max_tokens: 12}"
+    change(Path("headgate.yaml"), onnx_model, "{sklearn: own:estimator}")
+    Path("own.py").write_text("def estimator():\n    return 1 / 0\n", encoding="utf-8")
+    assert run(["optimize", "headgate.yaml"]) == 2
+    assert "ZeroDivisionError" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("hidden", "model", "extra"),
     [("skl2onnx", "{sklearn: own:estimator}", "sklearn"), ("torch", "{path: encoder}", "train")],

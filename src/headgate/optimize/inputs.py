@@ -1,11 +1,13 @@
 """Everything that the job starts from, as registered artifacts: data, workloads, prices, contracts.
 
-What is incomplete, malformed or overlapping is refused here, before anything is measured.
+What is incomplete, malformed or overlapping is refused here, before anything is measured; what
+shows without the model, before that is made.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -42,7 +44,7 @@ from headgate.optimize.registering import (
 from headgate.workload import Pair
 from headgate.workload.arrivals import poisson_arrivals
 
-__all__ = ["Inputs", "Split", "load_split", "register_inputs"]
+__all__ = ["Given", "Inputs", "Split", "load_split", "read_inputs", "register_inputs"]
 
 Split = RetrievalSet | LabelledSet
 
@@ -112,11 +114,12 @@ def load_split(task: str, path: Path) -> Split:
     return load_pairs(path) if task == "rerank" else load_labelled(path)
 
 
-def register_inputs(config: EndpointConfig, recorder: Recorder, acceptance: Acceptance) -> Inputs:
-    """Loads and checks every input, and only then registers any.
+@contextlib.contextmanager
+def read_inputs(config: EndpointConfig, recorder: Recorder) -> Iterator[Given]:
+    """Every input as it is in its file; what ``prepare`` wrote is there until this ends.
 
-    Raises ``InputError`` and ``ConfigError``; the store is then as it was, but for
-    what the endpoint's own ``prepare`` function wrote.
+    Raises ``InputError`` and ``ConfigError`` for what is wrong whatever the model is; the store is
+    then as it was, but for what the endpoint's own ``prepare`` function wrote.
     """
     if config.workload.log is None and config.workload.requests < 2:
         raise ConfigError(
@@ -125,15 +128,26 @@ def register_inputs(config: EndpointConfig, recorder: Recorder, acceptance: Acce
             fix="leave it out, or write how many to draw",
         )
     with scratch(recorder.store, recorder.endpoint) as prepared:
-        made_by = _prepare(config, recorder, prepared)
-        given, excluded = _read(config, prepared), list[str]()
-        if config.data.learns_from_workload:
-            given, excluded = _learning_from_requests(given, acceptance)
-        _check(config, given, acceptance)
-        versions = {
-            role: register_file(recorder, role, path, config.task, made_by)
-            for role, path in given.paths.items()
-        }
+        given = _read(config, prepared, _prepare(config, recorder, prepared))
+        check_overlap(given.splits, path=config.path)
+        yield given
+
+
+def register_inputs(
+    config: EndpointConfig, recorder: Recorder, given: Given, acceptance: Acceptance
+) -> Inputs:
+    """Checks that the model takes every input, and only then registers any.
+
+    Raises ``InputError`` and ``ConfigError``; the store is then as it was.
+    """
+    excluded = list[str]()
+    if config.data.learns_from_workload:
+        given, excluded = _learning_from_requests(given, acceptance)
+    _check(config, given, acceptance)
+    versions = {
+        role: register_file(recorder, role, path, config.task, given.made_by)
+        for role, path in given.paths.items()
+    }
     own_requests = None
     if config.data.learns_from_workload:
         own_requests, versions["train"] = register_own_requests(
@@ -161,10 +175,12 @@ def register_inputs(config: EndpointConfig, recorder: Recorder, acceptance: Acce
 
 
 @dataclass(frozen=True, slots=True)
-class _Given:
+class Given:
     """What the endpoint's files hold."""
 
     paths: Mapping[str, Path]
+    made_by: str | None
+    """The run that ``prepare`` wrote some of them in."""
     evaluate: Split
     holdout: Split | None
     learnt: Mapping[str, LabelledSet | tuple[str, ...]]
@@ -199,7 +215,7 @@ class _Given:
         }
 
 
-def _read(config: EndpointConfig, prepared: Path) -> _Given:
+def _read(config: EndpointConfig, prepared: Path, made_by: str | None) -> Given:
     logs = {"workload": config.workload.log, "unique": config.workload.unique}
     named = config.data.given | {role: name for role, name in logs.items() if name is not None}
     paths = {role: config.resolve(name, prepared) for role, name in named.items()}
@@ -208,8 +224,9 @@ def _read(config: EndpointConfig, prepared: Path) -> _Given:
         for role in ("train", "calibrate")
         if role in paths
     }
-    return _Given(
+    return Given(
         paths,
+        made_by,
         load_split(config.task, paths["evaluate"]),
         load_split(config.task, paths["holdout"]) if "holdout" in paths else None,
         learnt,
@@ -219,7 +236,7 @@ def _read(config: EndpointConfig, prepared: Path) -> _Given:
     )
 
 
-def _learning_from_requests(given: _Given, acceptance: Acceptance) -> tuple[_Given, list[str]]:
+def _learning_from_requests(given: Given, acceptance: Acceptance) -> tuple[Given, list[str]]:
     """With the requests of the log to train on, but for those that judge; these as digests."""
     excluded = digests(given.judging.values(), acceptance.prepare)
     log = given.logs["workload"].items
@@ -228,10 +245,9 @@ def _learning_from_requests(given: _Given, acceptance: Acceptance) -> tuple[_Giv
     return replace(given, train=tuple(log[place] for place in chosen.places)), excluded
 
 
-def _check(config: EndpointConfig, given: _Given, acceptance: Acceptance) -> None:
-    """Raises ``InputError`` for what the model does not take, and where splits overlap."""
+def _check(config: EndpointConfig, given: Given, acceptance: Acceptance) -> None:
+    """Raises ``InputError`` for what the model does not take, or takes for one in two splits."""
     paths = given.paths
-    check_overlap(given.splits, path=config.path)
     for role, split in (("evaluate", given.evaluate), ("holdout", given.holdout)):
         if split is not None:
             acceptance.check(paths[role], *_named(split))

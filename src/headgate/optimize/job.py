@@ -42,7 +42,7 @@ from headgate.optimize.cascades import (
     measured_parts,
 )
 from headgate.optimize.evidence import OwnRange
-from headgate.optimize.inputs import Inputs, register_inputs
+from headgate.optimize.inputs import Inputs, read_inputs, register_inputs
 from headgate.optimize.measure import (
     Behaviour,
     Invariance,
@@ -234,21 +234,21 @@ def open_job(config: EndpointConfig, store: Store, progress: Progress, *, fresh:
         on_progress=progress.update,
     )
     behaviour = Behaviour.of(config)
-    # Bad input is refused before the store absorbs any of it. Only the inputs of an estimator are
-    # unknown until it is converted.
-    converted = (
-        import_model(config, recorder, threads=profile.effective_cores)
-        if config.model.sklearn is not None
-        else None
-    )
-    codec = codec_for(converted.build, store.path_of) if converted else check_source(config)
+    # Bad input is refused before the store absorbs any of it, and before anything is made that
+    # takes long. Only the inputs of an estimator are unknown until it is fitted and converted.
+    codec = check_source(config) if config.model.sklearn is None else None
     preprocess = (
         guarded(load_function(config.preprocess, config.root)) if config.preprocess else None
     )
-    classes = _classes(config, converted, store)
-    _check_names(config, classes)
-    acceptance = Acceptance(codec, preprocess, config.model.truncate, classes)
-    inputs = register_inputs(config, recorder, acceptance)
+    with read_inputs(config, recorder) as given:
+        converted = None
+        if codec is None:
+            converted = import_model(config, recorder, threads=profile.effective_cores)
+            codec = codec_for(converted.build, store.path_of)
+        classes = _classes(config, converted, store)
+        _check_names(config, classes)
+        acceptance = Acceptance(codec, preprocess, config.model.truncate, classes)
+        inputs = register_inputs(config, recorder, given, acceptance)
     environment = store.put_bytes(canonical(profile.environment))
     recorder.register("environment", environment, kind="environment", schema="json profile")
     described = store.put_file(config.path)

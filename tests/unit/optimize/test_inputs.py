@@ -13,7 +13,7 @@ from headgate.errors import InputError
 from headgate.ledger import Store
 from headgate.optimize.accept import Acceptance
 from headgate.optimize.audit import audit_object
-from headgate.optimize.inputs import Inputs, register_inputs
+from headgate.optimize.inputs import Inputs, read_inputs, register_inputs
 from tests.serving import WordCodec
 
 from .conftest import NewRecorder
@@ -55,9 +55,15 @@ def endpoint(tmp_path: Path) -> Path:
     return path
 
 
-def registered(endpoint: Path, new_recorder: NewRecorder) -> Inputs:
-    recorder = new_recorder()
-    return register_inputs(load_config(endpoint), recorder, Acceptance(WordCodec(), None, False))
+def registered(
+    endpoint: Path,
+    new_recorder: NewRecorder,
+    acceptance: Acceptance | None = None,
+) -> Inputs:
+    accepts = acceptance or Acceptance(WordCodec(), None, False)
+    config, recorder = load_config(endpoint), new_recorder()
+    with read_inputs(config, recorder) as given:
+        return register_inputs(config, recorder, given, accepts)
 
 
 def test_contracts_on_data_name_the_version_that_they_compare_with(
@@ -119,7 +125,7 @@ def test_splits_that_are_one_to_the_model_overlap(
     known = len(list(store.entries()))
     alike = Acceptance(WordCodec(), lambda item: str(item).replace("ward", "word"), False)
     with pytest.raises(InputError) as refused:
-        register_inputs(load_config(endpoint), new_recorder(), alike)
+        registered(endpoint, new_recorder, alike)
     assert refused.value.reason == "split_overlap"
     assert "9 items of train are also in evaluate after preprocess: " in refused.value.what
     assert len(list(store.entries())) == known
@@ -166,8 +172,7 @@ def test_a_classifiers_students_learn_from_rows_like_those_that_judge(
         (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "model.onnx").touch()
     (tmp_path / "headgate.yaml").write_text(CLASSIFIER, encoding="utf-8")
-    config = load_config(tmp_path / "headgate.yaml")
-    inputs = register_inputs(config, new_recorder(), Acceptance(WordCodec(), None, False))
+    inputs = registered(tmp_path / "headgate.yaml", new_recorder)
     assert inputs.train[0] == "a bb"
     expected = (0.0, 1.0) * 4
     assert inputs.labels == ({"train": expected, "calibrate": expected} if labelled else {})
@@ -185,6 +190,6 @@ def test_a_label_that_is_no_class_is_named_before_it_is_learnt(
     (tmp_path / "headgate.yaml").write_text(CLASSIFIER, encoding="utf-8")
     acceptance = Acceptance(WordCodec(), None, False, classes=2)
     with pytest.raises(InputError, match="label 7; the model has classes 0 to 1") as refused:
-        register_inputs(load_config(tmp_path / "headgate.yaml"), new_recorder(), acceptance)
+        registered(tmp_path / "headgate.yaml", new_recorder, acceptance)
     assert "train.jsonl:1" in str(refused.value.where)
     assert list(store.entries()) == []

@@ -22,7 +22,7 @@ from headgate.optimize.accept import Acceptance
 from headgate.optimize.admission import admit
 from headgate.optimize.certificate import _learnt_from
 from headgate.optimize.contents import TEXTS
-from headgate.optimize.inputs import Inputs, register_inputs
+from headgate.optimize.inputs import Inputs, read_inputs, register_inputs
 from headgate.optimize.job import Job
 from headgate.optimize.own_requests import LEARNT, OwnRequests, choose, digests
 from headgate.optimize.registering import register_file
@@ -71,7 +71,9 @@ def registered(
     endpoint: Path, new_recorder: NewRecorder, acceptance: Acceptance | None = None
 ) -> Inputs:
     accepts = acceptance or Acceptance(WordCodec(), None, False)
-    return register_inputs(load_config(endpoint), new_recorder(), accepts)
+    config, recorder = load_config(endpoint), new_recorder()
+    with read_inputs(config, recorder) as given:
+        return register_inputs(config, recorder, given, accepts)
 
 
 def own(inputs: Inputs) -> OwnRequests:
@@ -224,9 +226,9 @@ def test_a_classifiers_requests_become_rows_of_its_inputs(
     text = text.replace("  holdout: holdout.jsonl\n  calibrate: calibrate.jsonl\n", "")
     (tmp_path / "headgate.yaml").write_text(text, encoding="utf-8")
     codec = SimpleNamespace(encode=lambda items, truncate: [])
-    inputs = register_inputs(
-        load_config(tmp_path),
-        new_recorder(),
+    inputs = registered(
+        tmp_path,
+        new_recorder,
         Acceptance(codec, None, False),  # type: ignore[arg-type]  # takes all
     )
     assert [np.asarray(item).tolist() for item in inputs.train] == [[0.1, 0.2], [0.3, 0.4]]
