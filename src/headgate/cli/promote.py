@@ -104,6 +104,7 @@ def _promote(store: Store, id: str, config: EndpointConfig | None) -> tuple[Entr
     from headgate.runtime.index import with_index
     from headgate.runtime.target import prove_target
 
+    file = shlex.quote(str(config.path)) if config is not None else "headgate.yaml"
     entry, decision = _decision(store, id)
     servable = content_of(store, decision.candidate)
     if not isinstance(servable, dict) or "endpoint" not in servable:
@@ -132,7 +133,7 @@ def _promote(store: Store, id: str, config: EndpointConfig | None) -> tuple[Entr
             extra=with_index(store, decision.current, None),
         )
     if decision.accepted:
-        _refuse_superseded(store, entry, decision)
+        _refuse_superseded(store, entry, decision, file)
         if config is not None and config.endpoint == endpoint:
             refuse_edited(store, entry, config)
     release = next_release(
@@ -148,6 +149,7 @@ def _promote(store: Store, id: str, config: EndpointConfig | None) -> tuple[Entr
         else None,
         note=decision.because,
         extra=with_index(store, decision.candidate, current),
+        config=file,
     )
     with Progress() as progress:
         recertify.require_certificate(
@@ -161,7 +163,7 @@ def _promote(store: Store, id: str, config: EndpointConfig | None) -> tuple[Entr
     return made, release, False
 
 
-def _refuse_superseded(store: Store, run: Entry, decision: Decision) -> None:
+def _refuse_superseded(store: Store, run: Entry, decision: Decision, file: str) -> None:
     """Of several decisions on the same two the newest counts, as it does for ``gate``."""
     from headgate.errors import Refused
     from headgate.objects import short
@@ -175,8 +177,8 @@ def _refuse_superseded(store: Store, run: Entry, decision: Decision) -> None:
             f"a later decision on the same two is {found.action}: {found.because}",
             where=f"decision {short(run.id)}",
             reason="decision_superseded",
-            fix=f"`headgate show {short(newest.id)}` has its numbers; `headgate optimize` decides "
-            "anew",
+            fix=f"`headgate show {short(newest.id)}` has its numbers; `headgate optimize {file}` "
+            "decides anew",
         )
 
 

@@ -32,11 +32,13 @@ def next_release(
     target_proof: str | None = None,
     note: str = "",
     extra: Mapping[str, str] | None = None,
+    config: str = "headgate.yaml",
 ) -> Release:
     """The release that makes ``variant`` current, or ``Refused``.
 
     ``target_proof`` is the entry of the proof that ``current`` can be served again: it was loaded,
-    checked against its digests and probed before anything takes its place.
+    checked against its digests and probed before anything takes its place. ``config`` is the
+    endpoint's file, as a command line takes it.
 
     ``expected_generation`` is the generation that the caller believes current, None for none yet.
     The first release is the baseline, generation 0, and needs no decision. Reasons to refuse:
@@ -58,7 +60,8 @@ def next_release(
             else f"the decision is {decision.action}: {decision.because}",
             where=where,
             reason="decision_not_accepted",
-            fix="measure again while the machine is quiet: `headgate optimize --fresh --promote`"
+            fix="measure again while the machine is quiet: `headgate optimize --fresh --promote "
+            f"{config}`"
             if decision is not None and decision.action in (Action.UNKNOWN, Action.INVALID)
             else "only a decision to accept (or warn) can be promoted",
         )
@@ -102,7 +105,7 @@ def rollback_target(history: Sequence[Release]) -> Release:
         raise Refused(
             "nothing was ever promoted",
             reason="nothing_to_roll_back_to",
-            fix="run `headgate optimize --promote` first",
+            fix="run `headgate optimize --promote headgate.yaml` first",
         )
     for generation, release in enumerate(history):
         assert release.generation == generation, "a history has no gaps"

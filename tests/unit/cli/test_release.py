@@ -12,6 +12,7 @@ from headgate.ledger import Store
 from headgate.objects import Action, Artifact, Build, Release, canonical, short
 
 from .conftest import Cli, Ids, decide
+from .test_gate import YAML
 
 FOLLOWED = "Servers that are running take it over within seconds; none needs a restart.\n"
 
@@ -114,6 +115,24 @@ def test_a_decision_that_did_not_accept_promotes_nothing(cli: Cli, ids: Ids) -> 
         "  what to do: only a decision to accept (or warn) can be promoted\n"
     )
     assert [r["generation"] for r in json.loads(cli("history", "--json").out)] == [0]
+
+
+@pytest.mark.parametrize(("later", "what"), [(False, "optimize --fresh --promote"), (True, "")])
+def test_what_to_type_instead_names_the_file_as_it_was_given(
+    cli: Cli, ids: Ids, later: bool, what: str
+) -> None:
+    """Of a decision that does not know, and of one that a newer one overtook."""
+    Path("at home").mkdir()
+    for name in ("model.onnx", "evaluate.jsonl", "holdout.jsonl"):
+        Path("at home", name).touch()
+    Path("at home", "headgate.yaml").write_text(YAML, encoding="utf-8")
+    versions = {"student": ids.student, "baseline": ids.baseline}
+    with Store.open(Path(".headgate")) as store:
+        unknown = decide(store, versions, Action.UNKNOWN)
+    given = ids.accepted if later else unknown
+    said = cli("promote", given, "-f", "at home/headgate.yaml", "--store", ".headgate")
+    assert said.code == 3
+    assert f"`headgate {what or 'optimize'} 'at home/headgate.yaml'`" in said.err
 
 
 def test_promoting_what_is_current_changes_nothing(cli: Cli, ids: Ids) -> None:
