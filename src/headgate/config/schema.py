@@ -78,7 +78,7 @@ def _not_the_baseline(value: str) -> str:
     if value == BASELINE:
         raise ConfigError(
             f"{value!r}, the model as it is, takes part without being named",
-            fix="leave it out, and name what else is to be tried",
+            fix="leave it out; `candidates: []` tries nothing else",
         )
     return value
 
@@ -580,9 +580,8 @@ class EndpointFile(_Section):
         Strict(False),
     ] = Field(
         default=TRIED_BY_DEFAULT,
-        min_length=1,
-        description="Which candidates to try beside the model as it is; of classify linear and "
-        "linear_cascade in place of the encoder's students, where it is not said.",
+        description="Which candidates to try beside the model as it is, [] for none; of classify "
+        "linear and linear_cascade in place of the encoder's students, where it is not said.",
     )
     search: Search = Field(default=Search(), description="What finding the best may take.")
     replay: Replay = Field(default=Replay(), description="How it is measured under load.")

@@ -260,6 +260,7 @@ def quality_pilots(
     Slices are left out: a pilot has too few items of each.
     """
     found = []
+    chosen_among = judged_at_most(job.config.candidates, sealed=job.inputs.holdout is not None)
     for contract in job.contracts:
         side = _SIDES.get(contract.bound)
         items = paired(contract.metric, pilot.samples, _rows(baseline, pilot.drawn), job.own)
@@ -278,7 +279,7 @@ def quality_pilots(
                 strata,
                 stops=contract.on_breach is not Action.WARN,
                 bounds=(-width, width) if side is Side.LOSS else items.value_range,
-                alpha=CERTIFICATE / judged_at_most(job),
+                alpha=CERTIFICATE / chosen_among,
                 power=share_of(len(job.contracts)),
             )
         )

@@ -18,7 +18,7 @@ from headgate.ledger import Store
 from headgate.objects import Action, Bound, Contract
 from headgate.optimize.evidence import MIN_SLICE, SPEED
 from headgate.optimize.inputs import Split, load_split
-from headgate.optimize.rules import items_in
+from headgate.optimize.rules import items_in, judged_at_most
 from headgate.release import CERTIFICATE, joint_power, least_n
 from headgate.release.power import ENOUGH_POWER
 
@@ -78,7 +78,8 @@ def planned_power(config: EndpointConfig, store: Store | None) -> Planned:
     path = _path(config, role, store)
     split = None if path is None else load_split(config.task, path)
     contracts = config.contracts_for(labelled=split is None or split.labelled)
-    level = 1 - CERTIFICATE / (1 if role == "holdout" else len(config.candidates))
+    named = config.candidates
+    level = 1 - CERTIFICATE / (1 if role == "holdout" else judged_at_most(named, sealed=False))
     pilot = _pilot(config.endpoint, store)
     return Planned(role, tuple(_row(config, c, split, level, pilot) for c in contracts))
 

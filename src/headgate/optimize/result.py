@@ -148,7 +148,7 @@ def build_report(
 def _search(job: Job, searched: Searched) -> str:
     """What the search looked at, what that took, why it ended, and what stood in the way."""
     found, budget_s = searched.found, job.config.search.budget
-    if not searched.tried:
+    if searched.as_it_is is None:  # a server that is not ours
         return ""
     wholly = sum(t.quality is not None for t in searched.tried)
     of = "" if budget_s is None else f" of a budget of {words.seconds(budget_s)}"
@@ -156,7 +156,9 @@ def _search(job: Job, searched: Searched) -> str:
     if searched.previewed_s:
         took += f", {words.seconds(searched.previewed_s)} of it for previews"
     said = [
-        f"{wholly} of {len(searched.tried)} candidates were measured wholly",
+        f"{wholly} of {len(searched.tried)} candidates were measured wholly"
+        if searched.tried
+        else "no candidate is named beside the model as it is",
         f"finding out took {took}",
         f"it ended because {found.stopped}",
     ]

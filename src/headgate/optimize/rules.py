@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -47,7 +47,8 @@ def register_rules(job: Job) -> Rules:
     A rule that is the newest of its purpose already is not entered again; one that was left and
     returned to is.
     """
-    held, tried = job.inputs.holdout, judged_at_most(job)
+    held = job.inputs.holdout
+    tried = judged_at_most(job.config.candidates, sealed=held is not None)
     choose = _rule(job, "evaluate", job.inputs.evaluate, CHOOSING_BLOCKS, tried)
     certify = (
         _rule(job, "holdout", held, job.config.replay.blocks, 1)
@@ -63,10 +64,12 @@ def register_rules(job: Job) -> Rules:
     return Rules(choose, certify)
 
 
-def judged_at_most(job: Job) -> int:
-    """Candidates that share the error of choosing."""
-    named = job.config.candidates
-    return len(named) if job.inputs.holdout is None else most_judged(named)
+def judged_at_most(named: Sequence[str], *, sealed: bool) -> int:
+    """Candidates that share the error of choosing where these are named; one at least.
+
+    ``sealed``: there is a holdout, so that what is found by trying may be one of them.
+    """
+    return max(most_judged(named) if sealed else len(named), 1)
 
 
 def _rule(job: Job, split: str, items: Split, blocks: int, tried: int) -> Rule:

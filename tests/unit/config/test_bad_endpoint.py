@@ -420,7 +420,7 @@ BAD = {
         "config",
         "headgate.yaml:13: candidates[1]: 'fp32', the model as it is, takes part without being "
         "named\n"
-        "  what to do: leave it out, and name what else is to be tried",
+        "  what to do: leave it out; `candidates: []` tries nothing else",
     ),
     "prepared by no one": (
         spoilt("log: access.jsonl", "log: 'prepared:w.jsonl'"),

@@ -129,6 +129,11 @@ def test_without_labels_quality_is_agreement_with_current(
     assert load(text).contracts_for(labelled=labelled)[0].metric == metric
 
 
+def test_it_may_name_no_candidate(load: Load) -> None:
+    """Then the model as it is is all that is tried."""
+    assert load(SHORT + "candidates: []\n").candidates == ()
+
+
 def test_declared_contracts_replace_the_defaults(load: Load) -> None:
     """A file that declares contracts is judged by those alone, and misses the other axes."""
     config = load(SHORT + "contracts:\n  accuracy: {at_least: 90%, why: law, on_breach: warn}\n")

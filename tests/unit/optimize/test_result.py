@@ -203,11 +203,17 @@ def test_the_search_says_what_it_took_why_it_ended_and_what_was_close(
         previewed_s=previewed_s,
         plans=SimpleNamespace(chosen=priced[0], considered=priced),
     )
+    searched.as_it_is = tried("fp32")
     job = SimpleNamespace(config=SimpleNamespace(search=SimpleNamespace(budget=budget_s)))
     assert _search(cast("Job", job), cast("Searched", searched)) == (
         f"1 of 2 candidates were measured wholly; finding out took {spent}"
         "on the workload bf16 costs 1.20 times as much as int8"
     )
+    searched.tried = []
+    said = _search(cast("Job", job), cast("Searched", searched))
+    assert said.startswith("no candidate is named beside the model as it is; finding out took 12.0")
+    searched.as_it_is = None
+    assert _search(cast("Job", job), cast("Searched", searched)) == "", "a server that is not ours"
 
 
 def test_the_row_of_the_baseline_says_what_became_of_the_model_as_it_is() -> None:

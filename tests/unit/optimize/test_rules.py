@@ -109,6 +109,15 @@ def test_without_a_holdout_the_certificate_is_one_verdict_of_several(job: Job) -
     assert (rule.split, rule.tried, rule.planned_n["latency_p95"]) == ("evaluate", 3, 12)
 
 
+def test_where_no_candidate_is_named_the_model_as_it_is_is_the_one(job: Job) -> None:
+    """With a holdout or without one there is one verdict, at the whole 5 %."""
+    set_config(candidates=())(job)
+    for held in (rows(400), None):
+        job.inputs = cast("object", SimpleNamespace(**{**vars(job.inputs), "holdout": held}))  # type: ignore[assignment]
+        rules = register_rules(job)
+        assert rules.choose.pass_level == rules.certify.pass_level == pytest.approx(0.95)
+
+
 def set_config(**changes: object) -> Callable[[Job], None]:
     return lambda job: vars(job.config).update(changes)
 
