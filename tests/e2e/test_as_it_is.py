@@ -136,6 +136,19 @@ def test_it_is_verified_audited_and_drilled_as_any_release(
     assert (code, said["passed"]) == (0, True)
 
 
+def test_it_may_be_all_that_is_tried(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """No candidate is named, and `preview` does not take that for a reason to stop."""
+
+    def names_none(yaml: Path) -> None:
+        change(yaml, "[int8_dynamic]", "[]")
+        assert run(["preview", str(yaml)]) == 0
+        assert "No candidate is worth trying, but" in capsys.readouterr().out
+
+    job = optimized(tmp_path, names_none)
+    assert (job.code, job.report["winner"], job.report["generation"]) == (0, "fp32", 1)
+    assert {row["name"] for row in job.report["candidates"]} == {"fp32"}
+
+
 def test_where_its_answers_break_a_promise_nothing_wins_and_it_says_so(tmp_path: Path) -> None:
     """A floor that the model itself is under: no load is sent, and the baseline stays."""
 

@@ -43,7 +43,7 @@ def preview(
 ) -> int:
     """Forecast what each candidate would bring and lose, and what finding out would cost.
 
-    Exits with 3 where no candidate is worth trying.
+    Exits with 3 where `optimize` has nothing to try: no candidate, nor the model as it is.
     """
     from headgate.cli.checkpoint import begin, sign
     from headgate.cli.output import print_json
@@ -67,7 +67,8 @@ def preview(
         print_json({**jsonable(found), "scorecard": scores})
     else:
         _print(found)
-    return 0 if any(not f.skip for f in found.forecasts) else _STOPS
+    some = found.as_it_is == "" or any(not f.skip for f in found.forecasts)
+    return 0 if some else _STOPS
 
 
 def _print(found: Previewed) -> None:
@@ -84,7 +85,7 @@ def _print(found: Previewed) -> None:
 
     baseline = ", ".join(f"{m} {words.percent(v)}" for m, v in found.scores.items())
     console.print(title(found.endpoint, f"as it is: {baseline}" if baseline else ""))
-    if not found.forecasts:
+    if found.as_it_is is None:
         console.print("No candidate can be made of a server that is not ours.")
         return
     seen = [f for f in found.forecasts if f.figures]
@@ -123,11 +124,24 @@ def _print(found: Previewed) -> None:
             console.print(luck.describe())
             for warning in luck.warnings:
                 console.print(Text(f"· {warning}", style="yellow"))
+    console.print(Text("\nThe model as it is", style="bold"))
+    console.print(Text(_as_it_is(found)))
     console.print(Text("\nHow forecasts did so far", style="bold"))
     if not found.scorecard:
         console.print("None has met its truth; `headgate optimize` measures it.")
     for score in found.scorecard:
         console.print(Text(score.describe(), style="yellow" if score.trusted is False else ""))
+
+
+def _as_it_is(found: Previewed) -> str:
+    if found.as_it_is:
+        return f"It is tried under no other policies: {found.as_it_is}"
+    nothing_else = all(f.skip for f in found.forecasts)
+    when = "No candidate is worth trying, but" if nothing_else else "Where none is accepted,"
+    return (
+        f"{when} `headgate optimize` looks for batching, instances and a cache that serve it for "
+        "less."
+    )
 
 
 def _expected(made: Sequence[Forecast]) -> Table:

@@ -22,6 +22,7 @@ from headgate.ledger import Store
 from headgate.objects import Build
 from headgate.optimize import pilots as pilots_of
 from headgate.optimize import student_forecasts as students_of
+from headgate.optimize.as_it_is import as_it_is
 from headgate.optimize.blocks import SpeedBlocks
 from headgate.optimize.code import code_digest
 from headgate.optimize.forecasts import (
@@ -125,6 +126,9 @@ class Previewed:
     """Items of the split that chooses."""
     seconds: float
     """Of all pilots, as they were recorded; the baseline's own measurements are not among them."""
+    as_it_is: str | None
+    """Why `optimize` would not look for policies of the model as it is; empty where it would, None
+    of a server that is not ours."""
     luck: tuple[Luck | str, ...] = ()
     """Of each candidate that is calibrated, where it was asked for; or why that is not known."""
 
@@ -230,7 +234,7 @@ def preview_endpoint(
     with Store.open(root, create=True) as store, store.lock(f"optimize-{config.endpoint}"):
         clean_scratch(store, config.endpoint)
         job = open_job(config, store, progress or Silent(), fresh=fresh)
-        register_rules(job)
+        rules = register_rules(job)
         baseline = measure_baseline(job)
         before = job.recorder.asked
         forecasts = preview(job, baseline).forecasts
@@ -244,6 +248,7 @@ def preview_endpoint(
             {m: _mean(values) for m, values in baseline.quality.scores.items()},
             len(baseline.quality.items),
             seconds,
+            None if baseline.build.foreign else as_it_is(job, baseline, rules.certify).skipped,
             _luck(job, baseline, forecasts, resamples) if resamples is not None else (),
         )
 

@@ -49,7 +49,7 @@ SCORE = Score("quantization", "quality", 20, 15, 0.509, 0.913)
 def found(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> list[Previewed]:
     """What the preview finds; the last of the list."""
     seen = Previewed(
-        "docs", "USD", 2e-5, (SEEN, SKIPPED), (SCORE,), {"recall@10": 0.712}, 1300, 14.0
+        "docs", "USD", 2e-5, (SEEN, SKIPPED), (SCORE,), {"recall@10": 0.712}, 1300, 14.0, ""
     )
     every = [seen]
 
@@ -91,15 +91,28 @@ def test_a_preview_that_was_often_wrong_says_so(cli: Cli, found: list[Previewed]
 
 def test_nothing_that_could_be_tried_ends_with_3(cli: Cli, found: list[Previewed]) -> None:
     """As a contract that refuses does."""
-    found.append(Previewed("docs", "USD", 0.0, (SKIPPED,), (), {}, 1300, 0.0))
+    own = "recall@10 = 0.7 breaks 0.8"
+    found.append(Previewed("docs", "USD", 0.0, (SKIPPED,), (), {}, 1300, 0.0, own))
     said = cli("preview", ".")
     assert said.code == 3
+    assert f"It is tried under no other policies: {own}" in said.out
     assert "None has met its truth" in said.out
+
+
+@pytest.mark.parametrize("forecasts", [(SKIPPED,), ()])
+def test_policies_of_the_model_as_it_is_are_worth_trying_alone(
+    cli: Cli, found: list[Previewed], forecasts: tuple[Forecast, ...]
+) -> None:
+    """Whether candidates were ruled out or none was named: `optimize` has something to do."""
+    found.append(Previewed("docs", "USD", 0.0, forecasts, (), {}, 1300, 0.0, ""))
+    said = cli("preview", ".")
+    assert said.code == 0
+    assert "No candidate is worth trying, but `headgate optimize` looks for batching" in said.out
 
 
 def test_a_server_that_is_not_ours_has_no_candidates(cli: Cli, found: list[Previewed]) -> None:
     """It says so in place of an empty table."""
-    found.append(Previewed("docs", "USD", 0.0, (), (), {}, 1300, 0.0))
+    found.append(Previewed("docs", "USD", 0.0, (), (), {}, 1300, 0.0, None))
     said = cli("preview", ".")
     assert said.code == 3
     assert "server that is not ours" in said.out
@@ -110,7 +123,7 @@ def test_a_candidate_without_a_pilot_says_what_is_expected(
 ) -> None:
     """A student's training, in words."""
     student = Forecast("student3", "", "training takes about 90 s", (), "sha256:s")
-    found.append(Previewed("docs", "USD", 0.0, (student,), (), {}, 1300, 0.0))
+    found.append(Previewed("docs", "USD", 0.0, (student,), (), {}, 1300, 0.0, ""))
     said = cli("preview", ".")
     assert said.code == 0
     assert "training takes about 90 s" in said.out
@@ -127,7 +140,7 @@ def test_what_a_pilot_does_not_tell_of_a_student_is_left_open(
     student = Forecast(
         "student3", "", "", (), "sha256:s", preview="distillation", figures=figures, meets=0.3
     )
-    found.append(Previewed("docs", "USD", 0.0, (SEEN, student), (), {}, 1300, 0.0))
+    found.append(Previewed("docs", "USD", 0.0, (SEEN, student), (), {}, 1300, 0.0, ""))
     said = cli("preview", ".")
     assert said.code == 0
     (lost, takes) = (line for line in said.out.splitlines() if line.startswith("student3"))
