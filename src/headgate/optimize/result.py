@@ -100,6 +100,7 @@ def build_report(
         generation=generation,
         promoted=promoted,
         audited=not audited.stops,
+        void=certificate.replay.void if certificate is not None else (),
     )
     return Report(
         endpoint=job.config.endpoint,
@@ -141,6 +142,7 @@ def build_report(
             Step(r.name, r.entry, r.seconds, r.ended_at, r.reused) for r in job.recorder.runs
         ),
         notes=tuple(_notes(job, baseline, tried, findings, audited)),
+        void=certificate.replay.void if certificate is not None else (),
         currency=job.config.prices.currency,
     )
 
@@ -541,9 +543,10 @@ def _next(
     generation: int | None,
     promoted: bool,
     audited: bool,
+    void: Sequence[str] = (),
 ) -> tuple[str, str]:
     """What to type, and why. ``results`` are the certificate's or, where there is none, of a
-    candidate that nothing but unclear times kept from one."""
+    candidate that nothing but unclear times kept from one. ``void``: why the load test is."""
     file = shlex.quote(str(job.config.path))
     if action in (Action.ACCEPT, Action.WARN) and not job.source.build.foreign:
         if promoted:
@@ -568,9 +571,10 @@ def _next(
     times = [r for r in results if r.contract.axis in (Axis.LATENCY, Axis.COST)]
     if any(r.verdict in unclear for r in times):
         lasts = words.seconds(sum(r.seconds for r in job.recorder.runs if r.measures))
+        told = f"The load test is void: {void[0]}." if void else "The machine was too busy to tell."
         return (
             f"headgate optimize --fresh --promote {file}",
-            f"The machine was too busy to tell.{serves} Take the times again (about {lasts}; the "
+            f"{told}{serves} Take the times again (about {lasts}; the "
             "rest is reused) while nothing else runs on it; without --fresh the times of this run "
             "are reused too:",
         )
@@ -644,7 +648,6 @@ def _notes(
                 f"{gain.metric} of the student in it, on the split "
                 f"{split}{chosen_by}: {gain.reason}{told}."
             )
-        notes += [f"Load test: {reason}" for reason in findings.certificate.replay.void]
         if cheaper := _cheaper(findings.comparisons):
             notes.append(
                 f"In virtual time {findings.winner.name} is cheaper with {', '.join(cheaper)}, by "

@@ -153,7 +153,9 @@ def _head(r: Report) -> str:
 
 def _card(r: Report, s: Saving) -> str:
     """One factor: how it is known first, and whether anyone vouches for it."""
-    known = "measured" if s.basis == "measured" else "in virtual time"
+    known = {"measured": "measured", "void": "by a load test that is void"}.get(
+        r.basis(s), "in virtual time"
+    )
     state, look = ("", "card") if r.certified else (", not certified", "card muted")
     workload = s.workload.removesuffix(", measured")
     return (
@@ -175,7 +177,7 @@ def _savings(r: Report) -> str:
         (
             escape(s.workload),
             escape(s.against),
-            escape(s.basis),
+            escape(r.basis(s)),
             _figure(s.baseline_cost_per_1k, ""),
             _figure(s.winner_cost_per_1k, ""),
             f"<b>{words.times(s.factor)}</b>",
@@ -358,7 +360,8 @@ def _load(r: Report) -> str:
         ),
         None,
     )
-    text = "<h2>Under load, predicted and measured</h2>"
+    void = ", by a load test that is void" if r.void else ""
+    text = f"<h2>Under load, predicted and measured{void}</h2>"
     if r.distributions:
         text += _plot(
             plots.latency_distributions(r.distributions, limit_s=limit),

@@ -304,6 +304,8 @@ class Report:
     steps: tuple[Step, ...] = ()
     notes: tuple[str, ...] = ()
     """What a reader must know before believing any of it."""
+    void: tuple[str, ...] = ()
+    """Why the load test is void, so that nothing that it measured counts; empty where it does."""
     currency: str = "USD"
 
     @property
@@ -329,9 +331,21 @@ class Report:
         """Whether the winner kept its contracts; without that nothing that is saved is promised."""
         return self.action in ("accept", "warn")
 
+    def basis(self, saving: Saving) -> str:
+        """As it is shown: what a void load test measured is no measurement."""
+        return "void" if self.void and saving.basis == "measured" else saving.basis
+
     @property
     def caveats(self) -> tuple[str, ...]:
-        """The notes, and every prediction that was far off what was then measured."""
+        """That the load test is void, the notes, and every prediction that was far off what was
+        then measured."""
+        if self.void:
+            return (
+                f"The load test is void: {'; '.join(self.void)}. Nothing that it measured is to be "
+                "believed, the savings that it shows neither. Take the times again while nothing "
+                "else runs on the machine, with `headgate optimize --fresh`.",
+                *self.notes,
+            )
         far = (p for p in self.predictions if abs(p.relative_error) > FAR_OFF)
         return (
             *self.notes,

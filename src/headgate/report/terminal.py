@@ -176,7 +176,7 @@ def _savings(r: Report) -> Group:
         table.add_row(
             s.workload,
             s.against,
-            s.basis,
+            r.basis(s),
             _show(s.baseline_cost_per_1k, ""),
             _show(s.winner_cost_per_1k, ""),
             words.times(s.factor),
@@ -221,7 +221,8 @@ def _predictions(r: Report) -> Group:
             _show(p.measured, ""),
             words.percent(p.relative_error, signed=True),
         )
-    return _section("Predicted and measured", table)
+    void = ", by a load test that is void" if r.void else ""
+    return _section(f"Predicted and measured{void}", table)
 
 
 def _next(r: Report) -> Group:

@@ -59,6 +59,7 @@ def ends_with(
     engine: str = "onnxruntime",
     *,
     audited: bool = True,
+    void: tuple[str, ...] = (),
 ) -> tuple[str, str]:
     ran = [
         SimpleNamespace(seconds=s, measures=m)
@@ -78,6 +79,7 @@ def ends_with(
         generation=generation,
         promoted=generation is not None,
         audited=audited,
+        void=void,
     )
 
 
@@ -140,6 +142,16 @@ def test_measuring_again_says_what_it_takes_and_what_is_served_until_then(
     assert serves in why
     assert "(about 2.17 min; the rest is reused)" in why
     assert "without --fresh the times of this run are reused" in why
+
+
+def test_a_void_load_test_is_called_so_where_it_says_what_to_type() -> None:
+    """It is the generator that was late, and that says what is to be made quiet."""
+    late = "on the current: sent 9.0 requests/s of 10.0 scheduled, more than 1 % off"
+    results = (judged("latency_p95", Verdict.UNKNOWN),)
+    command, why = ends_with(Action.INVALID, results, 0, void=(late, "and more"))
+    assert command.startswith("headgate optimize --fresh --promote")
+    assert why.startswith(f"The load test is void: {late}. ")
+    assert "too busy" not in why
 
 
 @pytest.mark.parametrize(

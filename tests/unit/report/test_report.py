@@ -342,6 +342,25 @@ def test_a_prediction_far_off_is_called_out_everywhere() -> None:
     assert escape(said) in render_html(report)
 
 
+def test_a_void_load_test_is_nowhere_what_to_trust() -> None:
+    """Its factor is called void wherever it stands, with the reason and what to do first."""
+    far = Prediction("int8", "p95", figure(0.6, "s"), figure(0.012, "s"))
+    late = "on the candidate: requests left 40.00 ms late at p99, limit 1.00 ms"
+    report = dataclasses.replace(full_report(), action="invalid", predictions=(far,), void=(late,))
+    first, *others = cards(report)
+    assert "<i>by a load test that is void, not certified</i><b>4.0x</b>" in first
+    assert not any("void" in card for card in others)
+    said, *notes = report.caveats
+    assert said.startswith(f"The load test is void: {late}. Nothing that it measured is to be ")
+    assert "`headgate optimize --fresh`" in said
+    assert tuple(notes) == report.notes, "what is far off a void measurement may be right"
+    for text in (terminal(report), " ".join(render_html(report).split())):
+        assert "redicted and measured, by a load test that is void" in text
+        assert "trust the measured row" not in text
+    assert "the replay, measured naive void " in terminal(report)
+    assert "<td>void</td>" in render_html(report)
+
+
 def test_an_outlier_leaves_the_other_predictions_readable() -> None:
     """An error beyond 100 % is clipped, its number written; the axis stays within ±115 %."""
     rows = [
