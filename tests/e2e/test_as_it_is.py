@@ -7,6 +7,7 @@ more, and the load generator may be late.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,8 +150,11 @@ def test_it_may_be_all_that_is_tried(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert {row["name"] for row in job.report["candidates"]} == {"fp32"}
 
 
-def test_where_its_answers_break_a_promise_nothing_wins_and_it_says_so(tmp_path: Path) -> None:
-    """A floor that the model itself is under: no load is sent, and the baseline stays."""
+def test_where_its_answers_break_a_promise_nothing_wins_and_it_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A floor that the model itself is under: no load is sent, and the baseline stays. What to
+    type next says why, though there are no numbers."""
 
     def wants_more(yaml: Path) -> None:
         more = "contracts:\n  accuracy: {at_least: 99%, why: a test, on_breach: rollback}\n"
@@ -163,3 +167,6 @@ def test_where_its_answers_break_a_promise_nothing_wins_and_it_says_so(tmp_path:
     own, _ = report["candidates"]
     assert "not chosen under other policies: accuracy = " in own["why"]
     assert job.runs("plan.choose") == job.runs("load.replay") == []
+    capsys.readouterr()
+    assert run(shlex.split(report["next_command"])[1:]) == 0
+    assert "accuracy = 0." in capsys.readouterr().out

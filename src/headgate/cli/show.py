@@ -34,6 +34,9 @@ def show(
         return
     console = stdout()
     console.print(title(f"{entry.kind} {short(entry.id)}", f"entry {entry.seq}"))
+    if entry.kind == "search":
+        console.print(_search(entry.body))
+        return
     console.print(facts([("recorded at", entry.recorded_at), *flattened(entry.body)]))
     for name, content in found.items():
         console.print()
@@ -50,6 +53,31 @@ def _readable(content: Any) -> RenderableType:
     leaves = [(path, _cut(text)) for path, text in flattened(content)]
     more = [("…", f"{len(leaves) - _ROWS} more; --json has all")] if len(leaves) > _ROWS else []
     return facts([*leaves[:_ROWS], *more])
+
+
+def _search(body: Mapping[str, Any]) -> RenderableType:
+    """Why it ended, and why each build that it left out is; where none is best, what to do."""
+    from rich.console import Group
+    from rich.text import Text
+
+    from headgate.cli.output import facts, grid
+    from headgate.report import words
+
+    best, binding = body["best"], body["binding"]
+    said = facts(
+        [
+            ("endpoint", body["endpoint"]),
+            ("ended because", body["stopped"]),
+            ("best", "–" if best is None else best["build"]),
+            ("took", words.seconds(body["spent_s"])),
+            ("trials", f"{len(body['trials'])}; --json has all"),
+        ]
+    )
+    table = grid("=left out", "because")
+    for name, why in body["left_out"].items():
+        table.add_row(name, words.with_units(why))
+    tables = [said, table] if body["left_out"] else [said]
+    return Group(*tables) if best is not None else Group(*tables, Text(words.way_on(binding)))
 
 
 def _decision(content: Mapping[str, Any]) -> RenderableType:

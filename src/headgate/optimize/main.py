@@ -27,7 +27,7 @@ from headgate.optimize.preview import preview
 from headgate.optimize.progress import Progress, Silent
 from headgate.optimize.recorder import clean_scratch
 from headgate.optimize.reembedding import price_index
-from headgate.optimize.result import Findings, build_report
+from headgate.optimize.result import NO_CANDIDATE, Findings, build_report
 from headgate.optimize.rules import register_rules
 from headgate.optimize.scoring import hold_to_forecasts, weighed
 from headgate.optimize.searching import Searched, search_candidates
@@ -221,12 +221,14 @@ def _no_candidate(
         rule=rule,
         samples={},
         measurements={},
-        detail="no candidate",
+        detail=NO_CANDIDATE,
     )
     own = [searched.as_it_is] if searched.as_it_is is not None else []
     left_out = "; ".join(f"{t.name}: {t.skipped}" for t in (*searched.tried, *own) if t.skipped)
+    binding = searched.found.binding
     because = "no candidate is left" + (f" ({left_out})" if left_out else "")
-    return decision.action, because, run.entry, "no candidate"
+    because += f"; what stands in the way is {binding}" if binding else ""
+    return decision.action, because, run.entry, NO_CANDIDATE
 
 
 def _measured(

@@ -46,7 +46,10 @@ from headgate.report import (
 )
 from headgate.theory.intervals import t_interval
 
-__all__ = ["Findings", "build_report"]
+__all__ = ["NO_CANDIDATE", "Findings", "build_report"]
+
+NO_CANDIDATE = "no candidate"
+"""What a decision is about where nothing is left to be judged."""
 
 _RELATIVE = (Bound.NOT_BELOW_CURRENT_BY, Bound.NOT_ABOVE_CURRENT_BY)
 
@@ -101,6 +104,7 @@ def build_report(
         promoted=promoted,
         audited=not audited.stops,
         void=certificate.replay.void if certificate is not None else (),
+        fruitless=searched if judged == NO_CANDIDATE else None,
     )
     return Report(
         endpoint=job.config.endpoint,
@@ -544,9 +548,11 @@ def _next(
     promoted: bool,
     audited: bool,
     void: Sequence[str] = (),
+    fruitless: Searched | None = None,
 ) -> tuple[str, str]:
     """What to type, and why. ``results`` are the certificate's or, where there is none, of a
-    candidate that nothing but unclear times kept from one. ``void``: why the load test is."""
+    candidate that nothing but unclear times kept from one. ``void``: why the load test is.
+    ``fruitless``: the search, where it left nothing to be judged: no numbers, but reasons."""
     file = shlex.quote(str(job.config.path))
     if action in (Action.ACCEPT, Action.WARN) and not job.source.build.foreign:
         if promoted:
@@ -577,6 +583,12 @@ def _next(
             f"{told}{serves} Take the times again (about {lasts}; the "
             "rest is reused) while nothing else runs on it; without --fresh the times of this run "
             "are reused too:",
+        )
+    if fruitless is not None:
+        return (
+            f"headgate show {short(fruitless.entry)} -f {file}",
+            f"Nothing was promoted.{serves} {words.way_on(fruitless.found.binding)} Why each was "
+            "left out:",
         )
     return (
         f"headgate show {short(entry)} -f {file}",

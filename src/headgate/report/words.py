@@ -18,6 +18,7 @@ __all__ = [
     "seconds",
     "size",
     "times",
+    "way_on",
     "with_units",
 ]
 
@@ -126,6 +127,20 @@ def figure(value: float, unit: str, currency: str = "USD") -> str:
             return f"{_three(value)}/s"
         case _:
             return f"{_three(value)} {unit}".strip()
+
+
+def way_on(binding: str | None) -> str:
+    """What to do after a search that left nothing; ``binding`` is the promise in its way.
+
+    >>> way_on("latency_p95 at most 0.01")[:51]
+    'What stands in the way is latency_p95 at most 10.0 '
+    """
+    if binding is None:
+        return "Bring what those lack that were left out, or name other candidates."
+    return (
+        f"What stands in the way is {with_units(binding)}: write a wider limit where that protects "
+        "nobody, and why; or name other candidates, or give more data."
+    )
 
 
 _LATENCY = re.compile(

@@ -42,6 +42,29 @@ def test_show_puts_a_decision_first_in_words(cli: Cli, ids: Ids) -> None:
     assert "ROLLBACK  on the holdout split: it says rollback" in out
 
 
+@pytest.mark.parametrize("best", [None, {"build": "bf16", "cache": True}])
+def test_show_of_a_search_says_why_each_was_left_out(
+    cli: Cli, ids: Ids, best: dict[str, object] | None
+) -> None:
+    """And what to do, where it found nothing."""
+    body = {
+        "endpoint": "docs",
+        "stopped": "nothing keeps every promise",
+        "binding": None if best else "latency_p95 at most 0.01",
+        "best": best,
+        "left_out": {"int8_static": "latency_p95 = 0.02 breaks 0.01"},
+        "spent_s": 90.0,
+        "trials": [{"level": "pilot", "build": "int8_static"}],
+    }
+    with Store.open(Path(".headgate")) as store:
+        search = store.append("search", body)
+    said = cli("show", short(search.id)).out
+    assert "ended because  nothing keeps every promise" in said
+    assert "int8_static  latency_p95 = 20.0 ms breaks 10.0 ms" in said
+    assert ("What stands in the way is latency_p95 at most 10.0 ms" in said) is (best is None)
+    assert json.loads(cli("show", search.id, "--json").out)["entry"]["body"] == body
+
+
 def test_show_of_nothing_names_the_store(cli: Cli, ids: Ids) -> None:
     """Exit code 2, and where ids come from."""
     said = cli("show", "0000")

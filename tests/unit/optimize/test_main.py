@@ -199,6 +199,8 @@ def test_without_a_winner_the_job_accepts_nothing(monkeypatch: pytest.MonkeyPatc
     action, because, _, about = outcome([bf16], own=own)
     assert (action, about) == (Action.UNKNOWN, "no candidate")
     assert because == ("no candidate is left (bf16: it costs 1.05 times as much; fp32: no reason)")
+    _, because, _, _ = outcome([bf16], own=own, binding="latency_p95 at most 0.01")
+    assert because.endswith("no reason); what stands in the way is latency_p95 at most 0.01")
     action, because, _, about = outcome([bf16, tried("student3", Action.ROLLBACK)], own=own)
     assert (action, about) == (Action.ROLLBACK, "student3")
     assert because == (

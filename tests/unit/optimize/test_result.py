@@ -39,6 +39,7 @@ from headgate.optimize.searching import Searched
 from headgate.optimize.stages import Baseline
 from headgate.quantization.certificate import SpeedClaim
 from headgate.quantization.speed import Speedup
+from headgate.report.words import way_on
 
 from .fakes import build, contract, decision, invariance, quality, speed, tried
 
@@ -60,6 +61,7 @@ def ends_with(
     *,
     audited: bool = True,
     void: tuple[str, ...] = (),
+    fruitless: object = None,
 ) -> tuple[str, str]:
     ran = [
         SimpleNamespace(seconds=s, measures=m)
@@ -80,6 +82,7 @@ def ends_with(
         promoted=generation is not None,
         audited=audited,
         void=void,
+        fruitless=cast("Searched | None", fruitless),
     )
 
 
@@ -113,6 +116,18 @@ def test_every_outcome_ends_with_a_command_that_can_be_pasted(
     assert str(HERE) in shlex.split(command)
     assert why.endswith(":")
     assert ENTRY not in command
+
+
+@pytest.mark.parametrize("binding", [None, "recall@10 at least 0.9"])
+def test_where_nothing_is_left_the_search_says_why_and_the_report_what_to_do(
+    binding: str | None,
+) -> None:
+    """The decision has no numbers then, and the baseline is no candidate of the gate's."""
+    search = SimpleNamespace(entry=f"sha256:{'5ea5c4' * 8}", found=SimpleNamespace(binding=binding))
+    command, why = ends_with(Action.UNKNOWN, (), 0, fruitless=search)
+    assert command == "headgate show 5ea5c45ea5c4 -f '/srv/my models/headgate.yaml'"
+    assert way_on(binding) in why
+    assert (binding or "name other candidates") in why
 
 
 @pytest.mark.parametrize("action", [Action.ACCEPT, Action.WARN])
