@@ -201,4 +201,4 @@ def _print_power(config: EndpointConfig, planned: Planned) -> None:
                 "\n  what to do: measure more, or declare a wider margin and say why"
             )
         elif row.power is None:
-            say(f"{words.with_units(row.rule)}: {row.assumed}; `headgate optimize` runs one")
+            say(f"{words.with_units(row.rule)}: {row.assumed}")

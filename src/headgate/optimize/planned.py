@@ -39,6 +39,7 @@ class PlannedRow:
     power: float | None
     """None where no pilot is recorded for this n."""
     assumed: str
+    """What the power assumes; where there is none, why, and what to do."""
 
     @property
     def never(self) -> bool:
@@ -80,7 +81,7 @@ def planned_power(config: EndpointConfig, store: Store | None) -> Planned:
     contracts = config.contracts_for(labelled=split is None or split.labelled)
     named = config.candidates
     level = 1 - CERTIFICATE / (1 if role == "holdout" else judged_at_most(named, sealed=False))
-    pilot = _pilot(config.endpoint, store)
+    pilot = _Pilot.of(config.endpoint, store)
     return Planned(role, tuple(_row(config, c, split, level, pilot) for c in contracts))
 
 
@@ -89,14 +90,14 @@ def _row(
     contract: Contract,
     split: Split | None,
     level: float,
-    pilot: Mapping[str, Mapping[str, Any]],
+    pilot: _Pilot,
 ) -> PlannedRow:
     base = contract.metric.removeprefix("worst_slice_")
     own = {**config.metrics, **config.safety}.get(base)
     speed = own is None and contract.metric.startswith(SPEED)
     value_range = None if speed else own.range if own is not None else (0.0, 1.0)
     least = least_n(contract, value_range=value_range, level=level)
-    row = pilot.get(contract.describe(), {})
+    row = pilot.rows.get(contract.describe(), {})
     if contract.bound is Bound.ONE_OF:
         n = row.get("n")
     elif speed:
@@ -115,7 +116,7 @@ def _row(
         row["required_n"] if known else None,
         n,
         float(row["power"]) if known else None,
-        str(row["assumed"]) if known else "no pilot with this n",
+        str(row["assumed"]) if known else pilot.lacks(row, speed=speed),
     )
 
 
@@ -135,7 +136,33 @@ def _path(config: EndpointConfig, role: str, store: Store | None) -> Path | None
     return None if artifact is None or store is None else store.path_of(artifact.version)
 
 
-def _pilot(endpoint: str, store: Store | None) -> Mapping[str, Mapping[str, Any]]:
+@dataclass(frozen=True, slots=True)
+class _Pilot:
+    """What ``optimize`` has found out of the spread of measurements."""
+
+    rows: Mapping[str, Mapping[str, Any]]
     """The newest power table, by rule."""
-    entry = store.latest("power", endpoint=endpoint) if store is not None else None
-    return {} if entry is None else {row["rule"]: row for row in entry.body["rows"]}
+    ran: bool
+    """Whether ``optimize`` came as far as its search: what it left open, again it leaves open."""
+
+    @classmethod
+    def of(cls, endpoint: str, store: Store | None) -> _Pilot:
+        if store is None:
+            return cls({}, ran=False)
+        entry = store.latest("power", endpoint=endpoint)
+        rows = {} if entry is None else {row["rule"]: row for row in entry.body["rows"]}
+        return cls(rows, ran=store.latest("search", endpoint=endpoint) is not None)
+
+    def lacks(self, row: Mapping[str, Any], *, speed: bool) -> str:
+        """Why the power of a contract is not known, and what to do; ``row`` is what is known."""
+        if row:
+            return f"the pilot was of n = {row['n']:,}; `headgate optimize` runs one of this n"
+        if not self.ran:
+            return "no pilot with this n; `headgate optimize` runs one"
+        if not self.rows or (speed and not any(rule.startswith(SPEED) for rule in self.rows)):
+            beside = "timed beside the baseline" if self.rows else "measured"
+            return (
+                f"`headgate optimize` had no candidate that could be {beside}, so the spread is "
+                "not known; name another under candidates"
+            )
+        return "the contract is new since `headgate optimize` ran a pilot; its next run has it"

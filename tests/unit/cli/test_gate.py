@@ -353,6 +353,42 @@ class TestPower:
             store.append("power", {"endpoint": "docs", "rows": rows})
         assert cli("gate", "--power").code == 4
 
+    @pytest.mark.parametrize(
+        ("known", "said_of", "said"),
+        [
+            ([], "accuracy", "had no candidate that could be measured, so the spread is not"),
+            (["accuracy"], "latency_p95", "had no candidate that could be timed beside the"),
+            (["accuracy", "cost_per_1k"], "latency_p95", "the contract is new since"),
+            (["cost_per_1k"], "accuracy", "the contract is new since"),
+        ],
+    )
+    def test_what_a_pilot_did_not_tell_is_not_promised_of_another(
+        self, cli: Cli, yaml: Path, known: list[str], said_of: str, said: str
+    ) -> None:
+        """Where the model as it is won, or nothing did, `optimize` ran and timed no candidate."""
+        contracts = {c.metric: c.describe() for c in load_config(yaml).contracts}
+        pilot = {"n": N, "assumed": "a pilot", "power": 0.96, "required_n": 7, "can_decide": True}
+        with Store.open(Path(".headgate")) as store:
+            if known:
+                rows = [{"rule": contracts[metric], **pilot} for metric in known]
+                store.append("power", {"endpoint": "docs", "rows": rows})
+            store.append("search", {"endpoint": "docs"})
+        (line,) = (
+            line
+            for line in cli("gate", "--power").err.splitlines()
+            if line.startswith(contracts[said_of])
+        )
+        assert said in line
+        assert "`headgate optimize` runs one" not in line
+
+    def test_a_pilot_of_other_data_is_run_again(self, cli: Cli, yaml: Path) -> None:
+        """Its spread holds for its own n."""
+        row = {"rule": load_config(yaml).contracts[0].describe(), "n": 300, "assumed": "a pilot"}
+        with Store.open(Path(".headgate")) as store:
+            store.append("power", {"endpoint": "docs", "rows": [row]})
+        said = cli("gate", "--power").err
+        assert "0.02: the pilot was of n = 300; `headgate optimize` runs one of this n" in said
+
     def test_a_gate_that_can_never_decide_is_refused(self, cli: Cli, yaml: Path) -> None:
         """400 items cannot show a loss below half a point, whatever they say."""
         yaml.write_text(YAML.replace("by: 0.02", "by: 0.005"), encoding="utf-8")
