@@ -97,9 +97,10 @@ def test_the_model_as_it_is_wins_where_nothing_else_is_accepted(job: Job) -> Non
     assert (report["winner"], report["generation"]) == ("fp32", 1)
     assert report["because"].startswith("the model as it is, with ")
     assert {row["verdict"] for row in report["contracts"]} == {"pass"}
-    own, dynamic = report["candidates"]
-    assert (own["name"], own["verdict"]) == ("fp32", "baseline")
-    assert "; chosen, with " in own["why"]
+    before, own, dynamic = report["candidates"]
+    assert (before["name"], before["verdict"]) == ("fp32", "baseline")
+    assert "; chosen, with " in before["why"]
+    assert (own["name"], own["verdict"]) == ("fp32, own policies", "accept")
     assert dynamic["verdict"] in ("skipped", "rollback")
     left_out = {share["optimization"] for share in report["shares"]}
     assert left_out == {"batching", "caching", "hardware-aware scheduling"}
@@ -147,7 +148,7 @@ def test_it_may_be_all_that_is_tried(tmp_path: Path, capsys: pytest.CaptureFixtu
 
     job = optimized(tmp_path, names_none)
     assert (job.code, job.report["winner"], job.report["generation"]) == (0, "fp32", 1)
-    assert {row["name"] for row in job.report["candidates"]} == {"fp32"}
+    assert [row["name"] for row in job.report["candidates"]] == ["fp32", "fp32, own policies"]
 
 
 def test_where_its_answers_break_a_promise_nothing_wins_and_it_says_so(

@@ -29,6 +29,7 @@ from headgate.optimize.pricing import Priced, Replayed
 from headgate.optimize.reembedding import IndexPrice
 from headgate.optimize.searching import Searched
 from headgate.optimize.stages import Baseline, Certificate, Plans, Tried, is_alone
+from headgate.planning import BASELINE
 from headgate.report import (
     Candidate,
     ContractRow,
@@ -125,7 +126,7 @@ def build_report(
         created_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         next_command=command,
         next_why=why,
-        candidates=tuple(show.candidates(baseline, searched)),
+        candidates=tuple(show.candidates(baseline, searched, findings)),
         search=_search(job, searched),
         contracts=tuple(map(show.contract, certificate.decision.results)) if certificate else (),
         certified_on=certificate.split if certificate is not None else "",
@@ -205,7 +206,9 @@ class _Show:
 
         return Figure(machine_s * scale, unit, entry, scaled(low), scaled(high))
 
-    def candidates(self, baseline: Baseline, searched: Searched) -> list[Candidate]:
+    def candidates(
+        self, baseline: Baseline, searched: Searched, findings: Findings | None
+    ) -> list[Candidate]:
         relative = [
             c for c in self._job.contracts if c.axis is Axis.QUALITY and c.bound in _RELATIVE
         ]
@@ -231,7 +234,27 @@ class _Show:
                 baseline.invariance.invariance.value,
             )
         ]
+        if findings is not None and findings.winner.name == BASELINE:
+            rows.append(self._own_policies(findings))
         return [*rows, *map(self._candidate, searched.tried)]
+
+    def _own_policies(self, f: Findings) -> Candidate:
+        """The model as it is where it won: its answers are the baseline's, its times are not."""
+        certificate, replay = f.certificate, f.certificate.replay
+        entry = replay.run.entry
+        seen = {
+            "latency_p95": Figure(replay.candidate.quantile_s(0.95), "s", entry),
+            self.cost_metric: self.cost(replay.candidate.cpu_s_per_request / replay.cores, entry),
+        }
+        return Candidate(
+            f"{BASELINE}, own policies",
+            True,
+            f"with {policies_of(f.plans.chosen.choice.variant)}; times are those of the load test, "
+            "where the other rows are without load",
+            certificate.decision.action.value,
+            {} if replay.void else seen,
+            certificate.invariance.invariance.value,
+        )
 
     def _candidate(self, t: Tried) -> Candidate:
         seen = {} if t.speed is None or t.build is None else self._speed(t.speed, t.build)

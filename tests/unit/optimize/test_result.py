@@ -26,6 +26,7 @@ from headgate.optimize.comparisons import Comparisons
 from headgate.optimize.job import Job
 from headgate.optimize.luck import Luck
 from headgate.optimize.result import (
+    Findings,
     _cheaper,
     _next,
     _notes,
@@ -265,6 +266,43 @@ def test_the_row_of_the_baseline_says_what_became_of_the_model_as_it_is() -> Non
     assert said("", "bf16") == ""
     foreign = SimpleNamespace(as_it_is=None, plans=None)
     assert _under_other_policies(cast("Searched", foreign)) == ""
+
+
+@pytest.mark.parametrize("void", [(), ("requests left late",)])
+def test_where_the_model_as_it_is_wins_it_has_a_row_of_its_own(void: tuple[str, ...]) -> None:
+    """With what the load test measured of it, unless that is void; the baseline's row stays."""
+    job = SimpleNamespace(
+        config=SimpleNamespace(prices=SimpleNamespace(device_second=0.0)), contracts=()
+    )
+    side = SimpleNamespace(quantile_s=lambda q: 0.02, cpu_s_per_request=0.004)
+    replay = SimpleNamespace(candidate=side, cores=2, void=void, run=SimpleNamespace(entry=ENTRY))
+    variant = Variant("fp32", "sha256:b", 2, BatchingSpec(8), CacheSpec())
+    findings = SimpleNamespace(
+        winner=tried("fp32"),
+        plans=SimpleNamespace(
+            offer=SimpleNamespace(name="fp32"),
+            chosen=SimpleNamespace(choice=SimpleNamespace(variant=variant)),
+        ),
+        certificate=SimpleNamespace(
+            replay=replay, decision=decision(Action.ACCEPT), invariance=invariance()
+        ),
+    )
+    baseline = SimpleNamespace(
+        build=build("fp32"), quality=quality({}), invariance=invariance(), quality_run=None
+    )
+    searched = SimpleNamespace(
+        tried=[], as_it_is=tried("fp32"), plans=findings.plans, speed=speed({"fp32": 1.0})
+    )
+    show = _Show(cast("Job", job))
+    asked = cast("Baseline", baseline), cast("Searched", searched)
+    before, own = show.candidates(*asked, cast("Findings", findings))
+    assert (before.name, before.verdict) == ("fp32", "baseline")
+    assert (own.name, own.verdict) == ("fp32, own policies", "accept")
+    assert own.why.startswith("with batching and 2 instances; ")
+    values = {name: f.value for name, f in own.figures.items()}
+    assert values == ({} if void else {"latency_p95": 0.02, "device_s_per_1k": pytest.approx(2.0)})
+    findings.winner = tried("bf16")
+    assert show.candidates(*asked, cast("Findings", findings)) == [before]
 
 
 def test_the_row_of_an_accepted_candidate_says_why_it_does_not_win() -> None:
