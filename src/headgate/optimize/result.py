@@ -52,6 +52,7 @@ __all__ = ["NO_CANDIDATE", "Findings", "build_report"]
 NO_CANDIDATE = "no candidate"
 """What a decision is about where nothing is left to be judged."""
 
+_OF_TIMES = (Axis.LATENCY, Axis.COST)
 _RELATIVE = (Bound.NOT_BELOW_CURRENT_BY, Bound.NOT_ABOVE_CURRENT_BY)
 
 
@@ -597,7 +598,7 @@ def _next(
     if job.source.build.foreign:
         serves = ""
     unclear = (Verdict.UNKNOWN, Verdict.INVALID)
-    times = [r for r in results if r.contract.axis in (Axis.LATENCY, Axis.COST)]
+    times = [r for r in results if r.contract.axis in _OF_TIMES]
     if any(r.verdict in unclear for r in times):
         lasts = words.seconds(sum(r.seconds for r in job.recorder.runs if r.measures))
         told = f"The load test is void: {void[0]}." if void else "The machine was too busy to tell."
@@ -625,8 +626,7 @@ def _without_times(tried: Sequence[Tried]) -> Sequence[ContractResult]:
         results = t.decision.results if t.decision is not None else ()
         open_ = [r for r in results if not lets_through(r)]
         if open_ and all(
-            r.verdict is Verdict.UNKNOWN and r.contract.axis in (Axis.LATENCY, Axis.COST)
-            for r in open_
+            r.verdict is Verdict.UNKNOWN and r.contract.axis in _OF_TIMES for r in open_
         ):
             return results
     return ()
@@ -654,6 +654,8 @@ def _notes(
         if others:
             notes.append(f"Not judged, since they compare two builds: {'; '.join(others)}.")
     notes += [f"Forecasts of {score.describe()}." for score in read_scorecard(job.store)]
+    if findings is None or findings.winner.name == BASELINE:
+        notes += _left_open(job, tried)
     if not job.inputs.labelled:
         quality = "what your own metrics say" if foreign else "agreement with the current release"
         notes.append(f"There are no labels: quality here is {quality}.")
@@ -713,6 +715,22 @@ def _notes(
             "that threads wait for a core, so their tails are rather too short."
         )
     return notes
+
+
+def _left_open(job: Job, tried: Sequence[Tried]) -> Iterator[str]:
+    """What more measuring, or more data, may still find among those that are not decided."""
+    file = shlex.quote(str(job.config.path))
+    for t in tried:
+        results = t.decision.results if t.decision is not None else ()
+        open_ = [r for r in results if not lets_through(r)]
+        if not open_ or any(r.verdict is not Verdict.UNKNOWN for r in open_):
+            continue
+        why = "; ".join(r.because for r in open_)
+        if any(r.contract.axis not in _OF_TIMES for r in open_):
+            told = f"more data may tell, and `headgate gate --power -f {file}` says how much"
+        else:
+            told = f"`headgate optimize --fresh {file}` takes the times again on a quiet machine"
+        yield f"{t.name} was neither accepted nor refused ({words.with_units(why)}): {told}."
 
 
 def _own_requests(own: OwnRequests) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -28,6 +29,7 @@ from headgate.optimize.luck import Luck
 from headgate.optimize.result import (
     Findings,
     _cheaper,
+    _left_open,
     _next,
     _notes,
     _of_luck,
@@ -194,6 +196,38 @@ def test_a_candidate_that_noise_alone_kept_out_is_worth_measuring_again(
     assert command.startswith("headgate optimize --fresh --promote" if busy else "headgate show")
 
 
+@pytest.mark.parametrize(
+    ("quality", "time", "told"),
+    [
+        (
+            Verdict.PASS,
+            Verdict.UNKNOWN,
+            "`headgate optimize --fresh '/srv/my models/headgate.yaml'",
+        ),
+        (Verdict.UNKNOWN, Verdict.PASS, "more data may tell, and `headgate gate --power -f '/srv/"),
+        (Verdict.UNKNOWN, Verdict.UNKNOWN, "more data may tell"),
+        (Verdict.FAIL, Verdict.UNKNOWN, None),
+        (Verdict.PASS, Verdict.PASS, None),
+    ],
+)
+def test_what_was_not_decided_of_a_candidate_says_what_would_decide_it(
+    quality: Verdict, time: Verdict, told: str | None
+) -> None:
+    """Where the model as it is wins meanwhile, or nothing does; one that was refused stays so."""
+    results = (judged("recall@10", quality), judged("latency_p95", time))
+    candidate = dataclasses.replace(
+        tried("int8"), decision=dataclasses.replace(decision(Action.UNKNOWN), results=results)
+    )
+    said = list(_left_open(job_with_notes(()), [tried("skipped", None), candidate]))
+    assert len(said) == (told is not None)
+    asked = job_with_notes(()), cast("Baseline", SimpleNamespace(build=build()))
+    assert _notes(*asked, [candidate], None, Audited()) == said
+    for line in said:
+        assert line.startswith("int8 was neither accepted nor refused (a test")
+        assert told is not None
+        assert told in line
+
+
 def test_what_would_make_the_winner_cheaper_is_named() -> None:
     """Whoever reads a factor below 1 asks why it won."""
     full = SimpleNamespace(attributed_s=1.0)
@@ -341,21 +375,27 @@ def test_a_winner_whose_evidence_is_not_whole_is_not_to_be_promoted_but_audited(
     assert "its evidence is not whole" in why
 
 
-def test_what_was_found_of_the_evidence_is_among_the_notes() -> None:
-    """What a promotion waits for, and what only its owner is told of."""
+def job_with_notes(scores: Sequence[object]) -> Job:
+    """One of which nothing is to be noted but its forecasts' ``scores``."""
     job = SimpleNamespace(
-        config=SimpleNamespace(gaps=()),
+        config=SimpleNamespace(gaps=(), path=HERE),
         inputs=SimpleNamespace(labelled=True, versions={"holdout": "sha256:h"}, own_requests=None),
         store=SimpleNamespace(entries=lambda kind: scores),
     )
+    return cast("Job", job)
+
+
+def test_what_was_found_of_the_evidence_is_among_the_notes() -> None:
+    """What a promotion waits for, and what only its owner is told of."""
     scores: list[object] = []
+    job = job_with_notes(scores)
     baseline = SimpleNamespace(build=build())
     stops = Notice(
         "docs/model", "sha256:m", "held_to", "it is held to nothing", "headgate optimize"
     )
     told = Notice("docs/train", "sha256:t", "stale", "it is 91 days old", "fetch newer data")
     audited = Audited((stops,), (told,))
-    assert _notes(cast("Job", job), cast("Baseline", baseline), (), None, audited) == [
+    assert _notes(job, cast("Baseline", baseline), (), None, audited) == [
         "docs/model: held_to: it is held to nothing; to promote, headgate optimize",
         "docs/train: stale: it is 91 days old; it stops nobody: fetch newer data",
     ]
@@ -366,7 +406,7 @@ def test_what_was_found_of_the_evidence_is_among_the_notes() -> None:
         "truth": 0.02,
     }
     scores += [SimpleNamespace(body={**missed, "of": f"sha256:{k}"}) for k in range(5)]
-    *_, said = _notes(cast("Job", job), cast("Baseline", baseline), (), None, Audited())
+    *_, said = _notes(job, cast("Baseline", baseline), (), None, Audited())
     assert said.startswith("Forecasts of quantization, quality: 0 of the last 5 intervals held")
     assert said.endswith("not to be trusted.")
 
