@@ -110,6 +110,19 @@ def run(arguments: Sequence[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
+def _of_an_option(error: Exception) -> str | None:
+    """What is wrong with the value of an option, where pydantic found it: newer versions of typer
+    let it look."""
+    from pydantic import ValidationError
+
+    from headgate.config.messages import said_of
+
+    cause, param = error.__cause__, getattr(error, "param", None)
+    if param is None or not isinstance(cause, ValidationError):
+        return None
+    return f"{param.opts[0]}: {said_of(cause.errors()[0])}"
+
+
 def _explained(error: Exception) -> HeadgateError:
     """``error`` as one of ours: what was wrong, where, and what to do."""
     if isinstance(error, HeadgateError):
@@ -117,7 +130,7 @@ def _explained(error: Exception) -> HeadgateError:
     if hasattr(error, "format_message"):  # typer's, or click's under older versions of it
         context = getattr(error, "ctx", None)
         path = context.command_path if context is not None else "headgate"
-        what = str(error.format_message())
+        what = _of_an_option(error) or str(error.format_message())
         return UsageError(
             (what[:1].lower() + what[1:]).rstrip("."), where=path.removeprefix("headgate").strip()
             or None, fix=f"see `{path} --help`",

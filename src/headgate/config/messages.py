@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 
 from headgate.config.document import Document, KeyPath
 from headgate.config.schema import (
@@ -28,7 +29,7 @@ from headgate.config.schema import (
 )
 from headgate.errors import ConfigError, HeadgateError
 
-__all__ = ["as_config_error"]
+__all__ = ["as_config_error", "said_of"]
 
 _SECTIONS: Mapping[str, type[BaseModel]] = {
     "owner": OwnerSpec,
@@ -94,11 +95,22 @@ def as_config_error(error: ValidationError, document: Document) -> ConfigError:
             fix=nearest(str(given), allowed) if isinstance(given, str) else _example(loc, field),
         )
     return ConfigError(
-        _what(kind, given, context), where=where, reason="wrong_value", fix=_example(loc, field)
+        said_of(problem), where=where, reason="wrong_value", fix=_example(loc, field)
     )
 
 
-def _what(kind: str, given: Any, context: Mapping[str, Any]) -> str:
+def said_of(problem: ErrorDetails) -> str:
+    """What is wrong with a value.
+
+    >>> from pydantic import TypeAdapter
+    >>> try:
+    ...     TypeAdapter(int).validate_python("two")
+    ... except ValidationError as error:
+    ...     said_of(error.errors()[0])
+    "'two' is not a whole number"
+    """
+    kind, given = problem["type"], problem["input"]
+    context: Mapping[str, Any] = problem.get("ctx", {})
     if kind in ("greater_than_equal", "greater_than", "less_than", "less_than_equal"):
         limit = next(context[k] for k in ("ge", "gt", "lt", "le") if k in context)
         relation = {

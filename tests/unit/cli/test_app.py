@@ -67,6 +67,26 @@ def test_a_misspelt_command_or_option_names_the_nearest(cli: Cli) -> None:
     assert said.err.endswith("  what to do: see `headgate history --help`\n")
 
 
+@pytest.mark.parametrize(
+    ("command", "what"),
+    [
+        (
+            "preview . --resamples 1",
+            "preview: --resamples: 1 is out of range: it must be 2 or more",
+        ),
+        ("preview . --resamples few", "preview: --resamples: 'few' is not a whole number"),
+        ("serve --port 99999", "serve: --port: 99999 is out of range: it must be 65535 or less"),
+        ("bench http://x w --rate a", "bench: --rate: 'a' is not a number"),
+    ],
+)
+def test_an_option_is_refused_as_a_key_is(cli: Cli, command: str, what: str) -> None:
+    """In the words of headgate.yaml's errors."""
+    said = cli(*command.split())
+    assert (said.code, said.out) == (2, "")
+    name = command.split()[0]
+    assert said.err == f"headgate: {what}\n  what to do: see `headgate {name} --help`\n"
+
+
 def test_a_missing_store_is_one_message_and_for_machines_one_object(cli: Cli) -> None:
     """Without --json nothing is on stdout; with it, the same error as an object."""
     said = cli("verify")
