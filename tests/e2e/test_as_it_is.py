@@ -138,34 +138,25 @@ def test_it_is_verified_audited_and_drilled_as_any_release(
     assert (code, said["passed"]) == (0, True)
 
 
-def test_it_may_be_all_that_is_tried(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """No candidate is named, and `preview` does not take that for a reason to stop."""
-
-    def names_none(yaml: Path) -> None:
-        change(yaml, "[int8_dynamic]", "[]")
-        assert run(["preview", str(yaml)]) == 0
-        assert "No candidate is worth trying, but" in capsys.readouterr().out
-
-    job = optimized(tmp_path, names_none)
-    assert (job.code, job.report["winner"], job.report["generation"]) == (0, "fp32", 1)
-    assert [row["name"] for row in job.report["candidates"]] == ["fp32", "fp32, own policies"]
-
-
-def test_where_its_answers_break_a_promise_nothing_wins_and_it_says_so(
+def test_where_it_is_all_that_is_tried_and_breaks_a_promise_nothing_wins(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A floor that the model itself is under: no load is sent, and the baseline stays. What to
-    type next says why, though there are no numbers."""
+    """A floor that the model itself is under: no load is sent, and the baseline stays. `preview`
+    says so before, and what to type next says why, though there are no numbers."""
 
     def wants_more(yaml: Path) -> None:
         more = "contracts:\n  accuracy: {at_least: 99%, why: a test, on_breach: rollback}\n"
         change(yaml, "contracts:\n", more)
+        change(yaml, "[int8_dynamic]", "[]")
+        assert run(["preview", str(yaml)]) == 3
+        assert "It is tried under no other policies: accuracy = 0." in capsys.readouterr().out
 
     job = optimized(tmp_path, wants_more)
     report = job.report
     assert (job.code, report["winner"], report["generation"]) == (4, "baseline", 0)
-    assert "; fp32: accuracy = 0." in report["because"]
-    own, _ = report["candidates"]
+    assert "no candidate is left (fp32: accuracy = 0." in report["because"]
+    assert report["search"].startswith("no candidate is named beside the model as it is; ")
+    (own,) = report["candidates"]
     assert "not chosen under other policies: accuracy = " in own["why"]
     assert job.runs("plan.choose") == job.runs("load.replay") == []
     capsys.readouterr()

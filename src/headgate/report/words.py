@@ -136,7 +136,10 @@ def way_on(binding: str | None) -> str:
     'What stands in the way is latency_p95 at most 10.0 '
     """
     if binding is None:
-        return "Bring what those lack that were left out, or name other candidates."
+        return (
+            "Bring what those lack that were left out, write a wider limit where one "
+            "that they break protects nobody, or name other candidates."
+        )
     return (
         f"What stands in the way is {with_units(binding)}: write a wider limit where that protects "
         "nobody, and why; or name other candidates, or give more data."
