@@ -237,6 +237,12 @@ def _check_direction(metric: str, bound: Bound, kind: MetricKind) -> None:
             if kind.unit == "class"
             else "write at_most, at_least or a bound relative to current",
         )
+    if bound is Bound.RATIO_AT_MOST and kind.unit not in ("s", "money"):
+        raise ConfigError(
+            f"{bound.value} does not fit {metric}, which is measured item by item",
+            reason="wrong_bound",
+            fix="write a bound relative to current by a margin, or an absolute one",
+        )
     lowers = (Bound.AT_MOST, Bound.NOT_ABOVE_CURRENT_BY, Bound.RATIO_AT_MOST)
     highers = (Bound.AT_LEAST, Bound.NOT_BELOW_CURRENT_BY)
     wrong = highers if kind.direction is Direction.LOWER else lowers

@@ -312,6 +312,20 @@ BAD = {
         "headgate.yaml:9: contracts.recall@10: the limit -1% is negative\n"
         "  what to do: a margin is how much worse it may get",
     ),
+    "negative margin of a metric of one's own": (
+        spoilt("recall@10: {not_below_current_by: 1%", "f1: {not_below_current_by: -0.1")
+        + 'metrics: {f1: "own:f1"}\n',
+        "wrong_value",
+        "headgate.yaml:9: contracts.f1: the limit -0.1 is negative\n"
+        "  what to do: a margin is how much worse it may get",
+    ),
+    "ratio of what items have": (
+        spoilt("recall@10: {not_below_current_by: 1%", "flip_rate: {ratio_to_current_at_most: 1"),
+        "wrong_bound",
+        "headgate.yaml:9: contracts.flip_rate: ratio_to_current_at_most does not fit flip_rate, "
+        "which is measured item by item\n"
+        "  what to do: write a bound relative to current by a margin, or an absolute one",
+    ),
     "negative limit": (
         spoilt("at_most: 40ms", "at_most: -40ms"),
         "wrong_value",
