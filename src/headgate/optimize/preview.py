@@ -22,7 +22,7 @@ from headgate.ledger import Store
 from headgate.objects import Build
 from headgate.optimize import pilots as pilots_of
 from headgate.optimize import student_forecasts as students_of
-from headgate.optimize.as_it_is import as_it_is
+from headgate.optimize.as_it_is import as_it_is, replaces_another
 from headgate.optimize.blocks import SpeedBlocks
 from headgate.optimize.code import code_digest
 from headgate.optimize.forecasts import (
@@ -50,7 +50,7 @@ from headgate.optimize.pilots import (
 )
 from headgate.optimize.progress import Progress, Silent
 from headgate.optimize.recorder import clean_scratch
-from headgate.optimize.rules import CHOOSING_BLOCKS, register_rules
+from headgate.optimize.rules import CHOOSING_BLOCKS, Rules, register_rules
 from headgate.optimize.stages import Baseline, measure_baseline
 from headgate.optimize.student_forecasts import StudentForecast, forecast_student
 from headgate.planning import CANDIDATES, MENDED, Candidate
@@ -248,9 +248,15 @@ def preview_endpoint(
             {m: _mean(values) for m, values in baseline.quality.scores.items()},
             len(baseline.quality.items),
             seconds,
-            None if baseline.build.foreign else as_it_is(job, baseline, rules.certify).skipped,
+            None if baseline.build.foreign else _no_policies(job, baseline, rules),
             _luck(job, baseline, forecasts, resamples) if resamples is not None else (),
         )
+
+
+def _no_policies(job: Job, baseline: Baseline, rules: Rules) -> str:
+    """Why the model as it is could not win under policies of its own; empty where it could."""
+    own = as_it_is(job, baseline, rules.certify)
+    return own.skipped or replaces_another(job, baseline)
 
 
 def _luck(

@@ -30,9 +30,9 @@ from headgate.optimize.forecasts import (
 )
 from headgate.optimize.job import Job, open_job
 from headgate.optimize.pilots import PilotQuality, pilot_quality
-from headgate.optimize.preview import HOPELESS, PILOT_S, preview
+from headgate.optimize.preview import HOPELESS, PILOT_S, _no_policies, preview
 from headgate.optimize.progress import Silent
-from headgate.optimize.rules import Rules
+from headgate.optimize.rules import Rules, register_rules
 from headgate.optimize.scoring import hold_to_forecasts, measured_of, weighed
 from headgate.optimize.searching import Trials
 from headgate.optimize.stages import Baseline, Tried, measure_baseline
@@ -554,3 +554,17 @@ def test_a_student_whose_pilots_fail_says_why(
     """Its training would fail as well."""
     students[0] = EngineError("out of memory")
     assert look(measured, "student3", **encoder_of(measured))["student3"].skip == "out of memory"
+
+
+def test_whether_the_model_as_it_is_could_win_is_known_before_anything_is_priced(
+    measured: tuple[Job, Baseline], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It keeps its promises; beside a current release of another build it would not be taken."""
+    job, baseline = measured
+    rules = register_rules(job)
+    assert _no_policies(job, baseline, rules) == ""
+    monkeypatch.setattr(preview_module, "replaces_another", lambda job, baseline: "another is")
+    assert _no_policies(job, baseline, rules) == "another is"
+    own = Tried("fp32", Forecast("fp32", "", "", (), ""), skipped="recall@10 breaks 0.9")
+    monkeypatch.setattr(preview_module, "as_it_is", lambda job, baseline, certify: own)
+    assert _no_policies(job, baseline, rules) == "recall@10 breaks 0.9"
