@@ -599,7 +599,8 @@ def _next(
         serves = ""
     unclear = (Verdict.UNKNOWN, Verdict.INVALID)
     times = [r for r in results if r.contract.axis in _OF_TIMES]
-    if any(r.verdict in unclear for r in times):
+    open_ = action in (Action.UNKNOWN, Action.INVALID)  # harm that is shown stays so
+    if open_ and any(r.verdict in unclear for r in times):
         lasts = words.seconds(sum(r.seconds for r in job.recorder.runs if r.measures))
         told = f"The load test is void: {void[0]}." if void else "The machine was too busy to tell."
         return (

@@ -95,6 +95,12 @@ def ends_with(
         (Action.ACCEPT, (), 1, "headgate serve"),
         (Action.ACCEPT, (), None, "headgate optimize --promote"),
         (Action.ROLLBACK, (judged("latency_p95", Verdict.FAIL),), 0, "headgate show"),
+        (
+            Action.ROLLBACK,
+            (judged("recall@10", Verdict.FAIL), judged("latency_p95", Verdict.UNKNOWN)),
+            0,
+            "headgate show",
+        ),
         (Action.UNKNOWN, (judged("recall@10", Verdict.UNKNOWN),), 0, "headgate show"),
         (
             Action.UNKNOWN,
