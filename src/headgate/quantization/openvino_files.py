@@ -39,6 +39,8 @@ def static_int8(scheme: Scheme, source: Path, out: Path, items: Iterable[Tensors
     calibration = scheme.calibration
     assert calibration is not None
     transformer = any(i.any_name == MASK for i in graph.inputs)
+    if not transformer:
+        calibration = calibration.without_mask()
     smoothing = calibration.smoothing if calibration.smoothing is not None else -1.0
     estimators = nncf.quantization.range_estimator.RangeEstimatorParametersSet
     ranges = {

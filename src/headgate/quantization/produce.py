@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +86,7 @@ def measure_sensitivity(
     model, ranges = onnx.load_model(source), scheme.calibration
     assert ranges is not None
     if not any(i.name == openvino_files.MASK for i in model.graph.input):
-        ranges = replace(ranges, smoothing=None)  # NNCF smooths transformers only
+        ranges = ranges.without_mask()
     sensitivity = Sensitivity(weighted_products(model), ranges)
     for observed in onnx_files.observe(source, sensitivity.tensors, items, scratch=scratch):
         sensitivity.add(observed)

@@ -72,6 +72,16 @@ class Calibration:
         """Whether it looks at the distribution, not at its ends alone."""
         return self.method not in ("min_max", "mean_min_max")
 
+    def without_mask(self) -> Calibration:
+        """The same for a model whose items are not sequences, as NNCF carries it out.
+
+        The mean of the items' extremes is meant for items of many rows. Where an item is one row it
+        cuts off what is large in every second of them (decision 37), so extremes are of all items.
+        And NNCF smooths transformers only.
+        """
+        method: Method = "min_max" if self.method == "mean_min_max" else self.method
+        return replace(self, method=method, smoothing=None)
+
 
 @dataclass(frozen=True, slots=True)
 class Scheme:
@@ -113,6 +123,17 @@ class Scheme:
     def file_bits(self) -> int:
         """Of weights, in the file."""
         return self.weight_bits if self.makes_files else 32
+
+    @property
+    def in_files(self) -> Scheme:
+        """The scheme as its files know it: what the rest computes in is chosen as they are loaded.
+
+        >>> INT8_BF16.in_files == INT8_STATIC
+        True
+        """
+        if self.compute == "fp32":
+            return self
+        return replace(self, name=f"int{self.weight_bits}_{self.activations}", compute="fp32")
 
     @property
     def quantizes(self) -> bool:

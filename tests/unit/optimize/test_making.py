@@ -26,7 +26,7 @@ from headgate.optimize.making.quantized import quantized
 from headgate.optimize.making.students import _Told
 from headgate.optimize.models import Source, _register_encoder
 from headgate.optimize.recorder import Recorder
-from headgate.quantization import INT8_DYNAMIC
+from headgate.quantization import INT8_BF16, INT8_DYNAMIC, INT8_STATIC
 from headgate.testing import ManualClock
 from tests.encoders import tiny_bert
 
@@ -135,6 +135,19 @@ def test_a_cpu_whose_sums_would_saturate_gets_weights_of_seven_bits(maker: Maker
         ]
         largest.append(max(abs(w.astype(int)).max() for w in weights))
     assert largest[0] <= 64 < largest[1]
+
+
+def test_what_the_rest_computes_in_makes_no_other_files(maker: Maker) -> None:
+    """Static int8 is made once, and loaded in bf16 or in fp32."""
+    pytest.importorskip("openvino")
+    source, texts = maker.source.build, ["a b c", "d e"]
+    static, bf16 = (
+        quantized(maker, source, scheme, name=scheme.name, calibrate=texts)
+        for scheme in (INT8_STATIC, INT8_BF16)
+    )
+    assert static.files == bf16.files
+    assert ran(maker, "quantize") == [False, True]
+    assert (static.precision, bf16.precision) == ("int8", "int8_bf16")
 
 
 def test_what_is_validated_on_is_not_learnt_from(maker: Maker) -> None:

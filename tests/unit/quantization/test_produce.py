@@ -291,6 +291,31 @@ def test_openvino_calibrates_to_what_nncf_would(
 
 
 @static
+def test_items_of_one_row_are_not_cut_off_at_the_mean_of_their_extremes(
+    tmp_path: Path, scheme: Scheme
+) -> None:
+    """Every second row is ten times as large: its answer is as near as that of any other."""
+    rng = np.random.default_rng(0)
+    x, y = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", n])
+        for name, n in (("x", 16), ("y", 8))
+    )
+    product = helper.make_node("MatMul", ["x", "weight"], ["y"], name=PRODUCT)
+    weight = onnx.numpy_helper.from_array(rng.normal(size=(16, 8)).astype(np.float32), "weight")
+    graph = helper.make_graph([product], "rows", [x], [y], [weight])
+    opset, path = [helper.make_opsetid("", 18)], tmp_path / "rows.onnx"
+    onnx.save_model(helper.make_model(graph, opset_imports=opset, ir_version=9), path)
+    rows: list[Tensors] = [
+        {"x": (rng.normal(size=(1, 16)) * scale).astype(np.float32)} for scale in (1, 10) * 20
+    ]
+    made = quantize(scheme, path, tmp_path / "out", calibration=rows)
+    engine, exact = loaded(scheme, made), OnnxRuntimeEngine(path, threads=1)
+    for row in rows[1::2]:
+        right = exact.run(row)
+        assert np.abs(engine.run(row) - right).max() < 0.03 * np.abs(right).max()
+
+
+@static
 def test_a_dropped_mask_is_noticed(source: Path, tmp_path: Path, scheme: Scheme) -> None:
     """Calibration data without one of the model's inputs are refused by its name."""
     unmasked = [{"input_ids": b["input_ids"]} for b in batches(3)]

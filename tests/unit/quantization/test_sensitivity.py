@@ -120,11 +120,11 @@ def test_a_range_that_clips_is_seen_to(tmp_path: Path) -> None:
     assert clipped["first"] > 100 * noises(path, inputs(50))["first"]
 
 
-def test_only_a_model_with_a_mask_is_smoothed(tmp_path: Path) -> None:
-    """So NNCF does it, and so sensitivity must see it."""
-    smooth = replace(PLAIN, calibration=Calibration("min_max", smoothing=0.5))
+def test_a_model_without_a_mask_is_calibrated_as_nncf_is_asked_to(tmp_path: Path) -> None:
+    """It is not smoothed, and the extremes of its rows are not averaged."""
+    asked = replace(PLAIN, calibration=Calibration("mean_min_max", smoothing=0.5))
     path = two_layers(tmp_path / "m", outlier=100.0)
-    assert layers_of(smooth, path, inputs(50)) == layers_of(PLAIN, path, inputs(50))
+    assert layers_of(asked, path, inputs(50)) == layers_of(PLAIN, path, inputs(50))
 
 
 def test_work_is_each_products_share_of_the_multiplications(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def quantized(
     files = source.files
     if scheme.makes_files:
         given = {"model.onnx": source.files["model.onnx"]}
-        config: dict[str, object] = {"scheme": scheme}
+        config: dict[str, object] = {"scheme": scheme.in_files}
         if scheme.needs_calibration:
             given["calibrate"] = _artifact(maker, calibrate)
             config["source"] = source  # its codec makes the tensors
