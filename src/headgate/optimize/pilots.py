@@ -185,9 +185,6 @@ def _made(maker: Maker, job: Job, name: str, calibrate: int) -> PilotBuild:
         for role in candidate.learns_from:
             admit(job.recorder, role, job.inputs.versions, now=datetime.now(UTC))
         build = make_build(name, maker, calibrate=given)
-        # Loading it tells what an engine cannot run, before anything is measured.
-        opened = open_answerer(build, job.behaviour, job.store.path_of, job.recorder.root)
-        opened.close()
     except CANNOT_BE_MADE as error:
         return PilotBuild(name, None, 0.0, few, error.what.splitlines()[0])
     seconds = sum(run.seconds for run in maker.recorder.runs[before:])
