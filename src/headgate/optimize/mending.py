@@ -7,7 +7,6 @@ was. Costs nothing where there is nothing to mend.
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -20,15 +19,15 @@ from headgate.optimize.making import Maker, make_build
 from headgate.optimize.making.quantized import layers_of, quantized
 from headgate.optimize.measure import Invariance, measure_quality
 from headgate.quantization import BF16, FP32_OPENVINO, INT8_MIXED, INT8_STATIC, Layer, Scheme
-from headgate.quantization.repair import Repair, Trial, Why
+from headgate.quantization.repair import LEAST_KEPT, Repair, Trial, Why
 from headgate.release import Rule, judge
 
 __all__ = ["Mended", "Mixing", "Reference", "mend"]
 
 _KEPT_IN = (BF16, FP32_OPENVINO)
 """What layers may be kept in, the cheaper first."""
-_BLOCKS = 5
-"""Interleaved blocks to tell how much of the speed-up is left: a fifth of it is not subtle."""
+_BLOCKS = (5, 15)
+"""Interleaved blocks to tell on which side of a limit a speed is: more where few do not tell."""
 _WHY = {
     Why.MET: "nothing more in it is worth dropping",
     Why.BUDGET: "all trials are used",
@@ -99,7 +98,7 @@ class Mixing:
     def search(self, layers: Sequence[Layer]) -> Repair:
         """Told how much faster int8 is than what layers are kept in."""
         than = make_build(self.kept_in.name, self.maker)
-        return Repair(layers, speedup=_times_faster(self.job, self._plain, than=than))
+        return Repair(layers, speedup=_times_faster(self.job, self._plain, than=than, limit=1.0))
 
     def follow(self, search: Repair) -> None:
         """Until it asks no more; the speed of what it would end with is measured."""
@@ -107,7 +106,8 @@ class Mixing:
             search.tell(keep, met=self.holds(keep))
             best = search.best
             if search.ask() is None and best is not None and best.speed_kept is None:
-                share = _times_faster(self.job, self.build(best.keep), than=self._plain)
+                build, least = self.build(best.keep), LEAST_KEPT
+                share = _times_faster(self.job, build, than=self._plain, limit=least)
                 search.tell(best.keep, met=True, speed_kept=share)
 
     def holds(self, keep: Sequence[str]) -> bool:
@@ -179,13 +179,14 @@ def _is_quality(job: Job, contract: Contract, ours: Scored, theirs: Scored) -> b
     return paired(metric, ours[0], theirs[0], job.own) is not None
 
 
-def _times_faster(job: Job, build: Build, *, than: Build) -> float:
-    """Time of ``than`` over that of ``build``, for the same batches: median of several blocks."""
-    speed = measure_blocks(
-        job.recorder, [than, build], job.behaviour, items=job.queries, n_blocks=_BLOCKS
-    )
-    per_1k = [
-        [t.metric("device_s_per_1k", alone=False, price_per_s=0.0) for t in row]
-        for row in speed.blocks
-    ]
-    return statistics.median(theirs / ours for theirs, ours in per_1k)
+def _times_faster(job: Job, build: Build, *, than: Build, limit: float) -> float:
+    """Time of ``than`` over that of ``build``, for the same batches, measured until it is shown to
+    be above ``limit`` or below it, or all blocks are done."""
+    for n in _BLOCKS:
+        blocks = measure_blocks(
+            job.recorder, [than, build], job.behaviour, items=job.queries, n_blocks=n
+        )
+        found = blocks.speedup(build.name)
+        if found.low > limit or found.high < limit:
+            break
+    return found.value

@@ -25,6 +25,7 @@ from headgate.optimize.mending import Mended, Reference, mend
 from headgate.optimize.models import Source
 from headgate.optimize.recorder import Recorder
 from headgate.quantization import BF16, FP32_OPENVINO, INT8_STATIC, Calibration, Layer, Scheme
+from headgate.quantization.speed import Speedup
 from headgate.release import Rule
 from tests.models import outlier_chain
 
@@ -57,7 +58,7 @@ class World:
             self.judged.append(made.name)
             return holds(made)
 
-        def times(job: object, made: Build, *, than: Build) -> float:
+        def times(job: object, made: Build, *, than: Build, limit: float) -> float:
             self.held_against.append(than.name)
             return share if made.name.startswith("int8_mixed") else speedup
 
@@ -102,6 +103,28 @@ def test_the_layer_that_breaks_it_stays_out(monkeypatch: pytest.MonkeyPatch) -> 
     )
     assert world.judged == ["int8_static", "fp32_openvino", "int8_mixed, fp32 for down"]
     assert world.held_against == ["fp32_openvino", "int8_static"]
+
+
+@pytest.mark.parametrize(
+    ("few", "blocks", "kept"),
+    [((0.7, 0.9), [5, 15], 0.85), ((0.81, 0.9), [5], 0.8), ((0.7, 0.79), [5], 0.8)],
+    ids=["on either side", "above", "below"],
+)
+def test_a_speed_near_the_limit_is_measured_in_more_blocks(
+    monkeypatch: pytest.MonkeyPatch, few: tuple[float, float], blocks: list[int], kept: float
+) -> None:
+    """What a few noisy blocks do not tell neither drops a set that holds, nor lets it stand."""
+    asked: list[int] = []
+
+    def measured(*_: object, n_blocks: int, **__: object) -> SimpleNamespace:
+        asked.append(n_blocks)
+        found = {5: Speedup(0.8, *few, 5, 1.0), 15: Speedup(0.85, 0.82, 0.88, 15, 1.0)}[n_blocks]
+        return SimpleNamespace(speedup=lambda name: found)
+
+    monkeypatch.setattr(mending, "measure_blocks", measured)
+    job = cast("Job", SimpleNamespace(recorder=None, behaviour=None, queries=[]))
+    found = mending._times_faster(job, build("int8_mixed"), than=build("int8_static"), limit=0.8)
+    assert (asked, found) == (blocks, kept)
 
 
 def test_where_the_cpu_computes_in_bf16_that_is_what_layers_are_kept_in(
@@ -233,7 +256,7 @@ def test_a_model_that_int8_breaks_is_mended_and_every_trial_is_on_record(
     monkeypatch.setattr(
         mending,
         "_times_faster",
-        lambda job, made, *, than: 0.9 if made.name == "int8_mixed" else 2.0,
+        lambda job, made, *, than, limit: 0.9 if made.name == "int8_mixed" else 2.0,
     )
     found = mend(job, RULE, reference, maker)
     assert found.build is not None, found.because
