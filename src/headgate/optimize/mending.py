@@ -20,6 +20,7 @@ from headgate.optimize.making.quantized import layers_of, quantized
 from headgate.optimize.measure import Invariance, measure_quality
 from headgate.quantization import BF16, FP32_OPENVINO, INT8_MIXED, INT8_STATIC, Layer, Scheme
 from headgate.quantization.repair import LEAST_KEPT, Repair, Trial, Why
+from headgate.quantization.speed import Speedup
 from headgate.release import Rule, judge
 
 __all__ = ["Mended", "Mixing", "Reference", "mend"]
@@ -98,7 +99,9 @@ class Mixing:
     def search(self, layers: Sequence[Layer]) -> Repair:
         """Told how much faster int8 is than what layers are kept in."""
         than = make_build(self.kept_in.name, self.maker)
-        return Repair(layers, speedup=_times_faster(self.job, self._plain, than=than, limit=1.0))
+        return Repair(
+            layers, speedup=_times_faster(self.job, self._plain, than=than, limit=1.0).value
+        )
 
     def follow(self, search: Repair) -> None:
         """Until it asks no more; the speed of what it would end with is measured."""
@@ -137,7 +140,8 @@ def _found(search: Repair, mixing: Mixing) -> Mended:
     if best is None:
         because = f"not mended in {tried} trials: {_WHY[why]}"
         return Mended(None, True, because, search.trials)
-    share = f"{best.speed_kept:.0%} of the speed of int8_static" if best.speed_kept else "its speed"
+    kept = best.speed_kept
+    share = f"{kept.value:.0%} of the speed of int8_static" if kept is not None else "its speed"
     because = (
         f"the best of {tried} trials on evaluate leaves {', '.join(best.keep)} in "
         f"{mixing.kept_in.compute} and keeps {share}; {_WHY[why]}"
@@ -179,7 +183,7 @@ def _is_quality(job: Job, contract: Contract, ours: Scored, theirs: Scored) -> b
     return paired(metric, ours[0], theirs[0], job.own) is not None
 
 
-def _times_faster(job: Job, build: Build, *, than: Build, limit: float) -> float:
+def _times_faster(job: Job, build: Build, *, than: Build, limit: float) -> Speedup:
     """Time of ``than`` over that of ``build``, for the same batches, measured until it is shown to
     be above ``limit`` or below it, or all blocks are done."""
     for n in _BLOCKS:
@@ -189,4 +193,4 @@ def _times_faster(job: Job, build: Build, *, than: Build, limit: float) -> float
         found = blocks.speedup(build.name)
         if found.low > limit or found.high < limit:
             break
-    return found.value
+    return found

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from headgate.quantization.sensitivity import Layer
+from headgate.quantization.speed import Speedup
 
 __all__ = ["BUDGET", "LEAST_KEPT", "Repair", "Trial", "Why", "speed_kept"]
 
@@ -67,8 +68,8 @@ class Trial:
     """Names, in graph order."""
     met: bool
     """Whether the quality that was promised is kept."""
-    speed_kept: float | None = None
-    """Share of plain int8's speed, 0 to 1, where it was measured."""
+    speed_kept: Speedup | None = None
+    """Over plain int8, so 1 or less but for noise, where it was measured."""
 
 
 class Repair:
@@ -95,7 +96,11 @@ class Repair:
 
     @property
     def best(self) -> Trial | None:
-        """Of the trials that hold and keep enough of the speed, that with the least work kept."""
+        """Of the trials that hold, that with the least work kept, but for those too slow.
+
+        What was measured is too slow where that is shown, by its upper bound: a set that is dropped
+        is never looked at again, and one that stays is timed and priced as every candidate is.
+        """
         held = [t for t in self._told.values() if t.met and self._fast(t)]
         return min(held, key=lambda t: (self._work(t.keep), t.keep), default=None)
 
@@ -110,7 +115,7 @@ class Repair:
         asked = self._next()
         return asked if isinstance(asked, Why) else None
 
-    def tell(self, keep: Sequence[str], *, met: bool, speed_kept: float | None = None) -> None:
+    def tell(self, keep: Sequence[str], *, met: bool, speed_kept: Speedup | None = None) -> None:
         """What came of ``keep``. Told once more with a speed that was measured since, it counts as
         the same trial. Raises ``ValueError`` for a layer that is not there."""
         unknown = set(keep) - set(self._layers)
@@ -205,14 +210,15 @@ class Repair:
     def _slope(self) -> float:
         """s - 1 of ``speed_kept``: from the speed-up, or what the measured trials show it to be."""
         shown = [
-            (1 / t.speed_kept - 1) / self._work(t.keep)
+            (1 / t.speed_kept.value - 1) / self._work(t.keep)
             for t in self._told.values()
             if t.speed_kept is not None and self._work(t.keep) > 0
         ]
         return max(statistics.median(shown), 0.0) if shown else self._speedup - 1
 
     def _fast(self, trial: Trial) -> bool:
-        kept = trial.speed_kept if trial.speed_kept is not None else self.estimate(trial.keep)
+        measured = trial.speed_kept
+        kept = self.estimate(trial.keep) if measured is None else measured.high
         return kept >= self._least_kept
 
     def _work(self, keep: Sequence[str]) -> float:

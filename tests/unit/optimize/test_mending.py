@@ -35,6 +35,12 @@ LAYERS = (Layer("query", 0.1, 0.2), Layer("up", 0.01, 0.4), Layer("down", 0.9, 0
 """The rest of the work, 0.3, is of layers that nothing is said about."""
 
 PLAIN = ("bf16", "fp32_openvino")
+
+
+def exactly(value: float) -> Speedup:
+    return Speedup(value, value, value, 5, 1.0)
+
+
 Holds = Callable[[Build], bool]
 
 
@@ -58,9 +64,9 @@ class World:
             self.judged.append(made.name)
             return holds(made)
 
-        def times(job: object, made: Build, *, than: Build, limit: float) -> float:
+        def times(job: object, made: Build, *, than: Build, limit: float) -> Speedup:
             self.held_against.append(than.name)
-            return share if made.name.startswith("int8_mixed") else speedup
+            return exactly(share if made.name.startswith("int8_mixed") else speedup)
 
         def mixed(maker: object, keep: tuple[str, ...], kept_in: Scheme) -> Build:
             return build(f"int8_mixed, {kept_in.compute} for {' '.join(keep)}")
@@ -124,7 +130,7 @@ def test_a_speed_near_the_limit_is_measured_in_more_blocks(
     monkeypatch.setattr(mending, "measure_blocks", measured)
     job = cast("Job", SimpleNamespace(recorder=None, behaviour=None, queries=[]))
     found = mending._times_faster(job, build("int8_mixed"), than=build("int8_static"), limit=0.8)
-    assert (asked, found) == (blocks, kept)
+    assert (asked, found.value) == (blocks, kept)
 
 
 def test_where_the_cpu_computes_in_bf16_that_is_what_layers_are_kept_in(
@@ -256,7 +262,7 @@ def test_a_model_that_int8_breaks_is_mended_and_every_trial_is_on_record(
     monkeypatch.setattr(
         mending,
         "_times_faster",
-        lambda job, made, *, than, limit: 0.9 if made.name == "int8_mixed" else 2.0,
+        lambda job, made, *, than, limit: exactly(0.9 if made.name == "int8_mixed" else 2.0),
     )
     found = mend(job, RULE, reference, maker)
     assert found.build is not None, found.because

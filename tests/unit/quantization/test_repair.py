@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from headgate.quantization.repair import Repair, Trial, Why, speed_kept
 from headgate.quantization.sensitivity import Layer
+from headgate.quantization.speed import Speedup
 
 Holds = Callable[[Sequence[str]], bool]
 
@@ -29,6 +30,11 @@ def mend(repair: Repair, holds: Holds) -> list[tuple[str, ...]]:
         asked.append(keep)
         repair.tell(keep, met=holds(keep))
     return asked
+
+
+def shown(low: float, value: float, high: float) -> Speedup:
+    """A share of plain int8's speed, as it was measured."""
+    return Speedup(value, low, high, 5, 1.0)
 
 
 def needs(*names: str) -> Holds:
@@ -118,18 +124,27 @@ def test_a_measured_speed_replaces_the_estimate() -> None:
     room shrinks, and what is asked for from then on fits into it."""
     ranked = layers(0.1, 0.9, 0.5, 0.2, work=[0.3, 0.1, 0.3, 0.3])
     repair = Repair(ranked, speedup=2.0)
-    repair.tell(["b"], met=True, speed_kept=0.75)
+    repair.tell(["b"], met=True, speed_kept=shown(0.72, 0.75, 0.78))
     assert repair.best is None
     assert repair.ask() is None
     assert repair.why is Why.SPEED
-    repair.tell(["b"], met=True, speed_kept=0.95)
-    assert repair.best == Trial(("b",), True, 0.95)
+    repair.tell(["b"], met=True, speed_kept=shown(0.9, 0.95, 1.0))
+    assert repair.best == Trial(("b",), True, shown(0.9, 0.95, 1.0))
     assert len(repair.trials) == 1
+
+
+def test_a_set_is_dropped_for_its_speed_only_where_it_is_shown_to_be_too_slow() -> None:
+    """Noise does not throw away what holds: it is timed again as every candidate is."""
+    repair = Repair(layers(0.1, 0.9, 0.5, 0.2), speedup=2.0)
+    repair.tell(["b"], met=True, speed_kept=shown(0.55, 0.75, 0.81))
+    assert repair.best is not None
+    repair.tell(["b"], met=True, speed_kept=shown(0.55, 0.75, 0.79))
+    assert repair.best is None
 
 
 def test_a_build_measured_faster_than_int8_leaves_room_for_everything() -> None:
     repair = Repair(layers(0.5, 0.4), speedup=3.0)
-    repair.tell(["a"], met=False, speed_kept=1.02)
+    repair.tell(["a"], met=False, speed_kept=shown(1.0, 1.02, 1.04))
     assert repair.ask() == ("a", "b")
 
 
