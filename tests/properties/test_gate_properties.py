@@ -13,15 +13,16 @@ from hypothesis import strategies as st
 
 from headgate.objects import Bound, Contract, Direction, Verdict, canonical
 from headgate.release import (
+    Assumption,
     Blocks,
     ClassLabel,
     PairedItems,
     Samples,
     WorstSlice,
+    contract_power,
     decide,
     judge,
 )
-from headgate.theory.significance import required_n_paired_binary
 from tests.unit.release.samples import binary, blocks, contract, items, sound
 
 N = 200
@@ -277,14 +278,15 @@ def test_a_slower_candidate_at_the_limit_is_accepted_in_five_percent() -> None:
 
 def test_an_equal_candidate_passes_at_the_planned_n() -> None:
     """With the n of the power plan, a candidate without a loss passes in 80 % (2 points off)."""
-    n = required_n_paired_binary(discordance=0.06, margin=0.05)
+    rule = contract(limit=0.05)
+    n = contract_power(rule, 1, Assumption("discordance", 0.06, "stated")).required_n
     assert n is not None
     rng = np.random.default_rng(34)
     draws: list[Samples] = [
         binary(n, gained=int(g), lost=int(lost))
         for g, lost, _ in rng.multinomial(n, [0.03, 0.03, 0.94], size=2000)
     ]
-    assert share_of_passes(contract(limit=0.05), draws) >= 0.78
+    assert share_of_passes(rule, draws) >= 0.78
 
 
 @settings(max_examples=300, deadline=None)

@@ -56,6 +56,7 @@ def bench(
     from headgate.cli.output import print_json
     from headgate.cli.progress import Progress
     from headgate.loadtest import run_load
+    from headgate.report import words
 
     segment = _segment(
         url,
@@ -68,7 +69,7 @@ def bench(
     )
     with Progress() as progress:
         span_s = float(segment.at_s[-1])
-        progress.start("load", f"{len(segment.bodies):,} requests in {span_s:.1f} s")
+        progress.start("load", f"{len(segment.bodies):,} requests in {words.seconds(span_s)}")
         (result,) = run_load([segment])
     verdict = result.verdict()
     if as_json:
@@ -198,7 +199,7 @@ def _print(result: LoadResult, url: str) -> None:
     elif verdict.void:
         console.print(title("VOID: this measured nothing."))
         for reason in verdict.broken:
-            console.print(f"· {reason}")
+            console.print(f"· {words.with_units(reason)}")
         console.print("Lower the rate, or run the load on a machine of its own.")
     else:
         console.print(title("The load was what was asked for: the numbers count."))

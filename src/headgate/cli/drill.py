@@ -46,6 +46,7 @@ def drill(
     """
     from headgate.cli.output import facts, print_json, say, stdout, title
     from headgate.objects import jsonable
+    from headgate.report.words import with_units
     from headgate.server.drill import drill as hold
 
     def tell(step: Step) -> None:
@@ -71,7 +72,9 @@ def drill(
     console = stdout()
     console.print(title(f"Drill {result}", f"{report.release} returned after a bad release"))
     console.print(facts([(step.what, _after(step)) for step in report.steps]))
-    console.print(facts([("found broken", report.promise or "nothing"), ("", report.because)]))
+    console.print(
+        facts([("found broken", with_units(report.promise or "nothing")), ("", report.because)])
+    )
     if report.still_broken:
         missing = ", ".join(report.still_broken)
         console.print(f"Not shown yet, for that takes more traffic: {missing}.")

@@ -21,6 +21,10 @@ __all__ = ["preview"]
 
 _STOPS = 3
 _DASH = "–"
+_MEMORY = (
+    "Memory is the peak of a process with one engine and no cache. A server has one for each "
+    "instance, and a cache."
+)
 _SIZES = ("file_bytes", "memory_bytes")
 
 
@@ -75,6 +79,8 @@ def _print(found: Previewed) -> None:
     from rich.text import Text
 
     from headgate.cli.output import grid, stdout, title
+    from headgate.optimize.forecasts import HOPELESS
+    from headgate.optimize.preview import DO_NOT_TRAIN
     from headgate.report import words
 
     console = stdout()
@@ -94,14 +100,22 @@ def _print(found: Previewed) -> None:
         answered = [f for f in seen if f.meets is not None]
         if made:
             section("Expected, by pilots (90 % intervals)", _expected(made))
+            if any("memory_bytes" in f.figures for f in made):
+                console.print(_MEMORY)
         if answered:
             section("What its answers would lose", _quality(answered, console.width))
         section("What finding out takes", _cost(found, seen))
+        if any(f.advice == DO_NOT_TRAIN and not f.skip for f in seen):
+            console.print(
+                f"`{DO_NOT_TRAIN}` is advice to whoever names the candidates. `headgate optimize` "
+                f"trains what is named all the same, unless its chance is at most "
+                f"{words.percent(HOPELESS, digits=0)}."
+            )
     unseen = grid("=candidate", "expected")
     skipped = grid("=candidate", "because")
     for f in found.forecasts:
         if f.skip:
-            skipped.add_row(f.name, f.skip)
+            skipped.add_row(f.name, words.with_units(f.skip))
         elif not f.figures:
             unseen.add_row(f.name, f.expected)
     if unseen.row_count:

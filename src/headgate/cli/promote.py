@@ -101,6 +101,7 @@ def _promote(store: Store, id: str, config: EndpointConfig | None) -> tuple[Entr
     from headgate.optimize import recertify
     from headgate.optimize.audit import refuse_unaudited
     from headgate.release import next_release
+    from headgate.report.words import with_units
     from headgate.runtime.index import with_index
     from headgate.runtime.target import prove_target
 
@@ -108,7 +109,9 @@ def _promote(store: Store, id: str, config: EndpointConfig | None) -> tuple[Entr
     entry, decision = _decision(store, id)
     servable = content_of(store, decision.candidate)
     if not isinstance(servable, dict) or "endpoint" not in servable:
-        said = "" if decision.accepted else f", and it is {decision.action}: {decision.because}"
+        said = ""
+        if not decision.accepted:
+            said = f", and it is {decision.action}: {with_units(decision.because)}"
         raise Refused(
             f"the decision is about a candidate that was not planned for serving{said}",
             where=id,
@@ -167,6 +170,7 @@ def _refuse_superseded(store: Store, run: Entry, decision: Decision, file: str) 
     """Of several decisions on the same two the newest counts, as it does for ``gate``."""
     from headgate.errors import Refused
     from headgate.objects import short
+    from headgate.report.words import with_units
     from headgate.runtime.decisions import decisions
 
     pair = (decision.candidate, decision.current)
@@ -174,7 +178,7 @@ def _refuse_superseded(store: Store, run: Entry, decision: Decision, file: str) 
     newest, found = next(about, (run, decision))
     if newest.id != run.id and not found.accepted:
         raise Refused(
-            f"a later decision on the same two is {found.action}: {found.because}",
+            f"a later decision on the same two is {found.action}: {with_units(found.because)}",
             where=f"decision {short(run.id)}",
             reason="decision_superseded",
             fix=f"`headgate show {short(newest.id)}` has its numbers; `headgate optimize {file}` "

@@ -152,7 +152,7 @@ class LoadResult:
             )
         if lag_p99_s > limit_s:
             broken.append(
-                f"requests left {lag_p99_s * 1e3:.2f} ms late at p99, limit {limit_s * 1e3:.2f} ms"
+                f"requests left {lag_p99_s:.4g} s late at p99, limit {limit_s:.4g} s"
                 + (
                     f" ({self.waited_for_connection} waited for a free connection)"
                     if self.waited_for_connection

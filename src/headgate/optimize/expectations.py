@@ -17,7 +17,7 @@ _SHOWN = {
     "speedup": "speed-up",
     "latency_p50": "latency p50 over the baseline's",
     "file_bytes": "size",
-    "memory_bytes": "memory",
+    "memory_bytes": "memory of one engine",
     "training_device_s": "training",
 }
 """Figure -> quantity."""

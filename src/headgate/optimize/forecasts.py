@@ -20,6 +20,7 @@ from headgate.theory.intervals import Range
 from headgate.theory.quantile import quantile
 
 __all__ = [
+    "HOPELESS",
     "Figure",
     "Forecast",
     "Speeds",
@@ -29,6 +30,10 @@ __all__ = [
     "read_scorecard",
     "speeds_of",
 ]
+
+HOPELESS = 0.05
+"""Not tried where the chance to keep its quality contracts is at most this. Advice against comes
+earlier: pilots may be too gloomy, and what is left out never shows it (docs/decisions/0043)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,7 +132,8 @@ def _slices_row(
     if not large:
         n = max(sizes.values(), default=0)
         return Row(contract.describe(), n, f"no slice has {least} items", 0.0, least, False)
-    return _of(contract, slices_power(contract, large, assumption, **asked))
+    judged = replace(contract, min_n=least)
+    return _of(contract, slices_power(judged, large, assumption, **asked))
 
 
 def _blocks_row(contract: Contract, blocks: Blocks, n: int, asked: _Asked) -> Row:

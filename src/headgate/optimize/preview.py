@@ -26,6 +26,7 @@ from headgate.optimize.as_it_is import as_it_is, replaces_another
 from headgate.optimize.blocks import SpeedBlocks
 from headgate.optimize.code import code_digest
 from headgate.optimize.forecasts import (
+    HOPELESS,
     Figure,
     Forecast,
     bytes_of,
@@ -73,7 +74,7 @@ from headgate.quantization.preview import (
 from headgate.report import words
 
 __all__ = [
-    "HOPELESS",
+    "DO_NOT_TRAIN",
     "NO_SMALLER",
     "PILOT_S",
     "Outlook",
@@ -82,8 +83,7 @@ __all__ = [
     "preview_endpoint",
 ]
 
-HOPELESS = 0.05
-"""Not tried where the chance to keep its quality contracts is at most this."""
+DO_NOT_TRAIN = "do not train"
 NO_SMALLER = "it makes the file no smaller, for want of operators that it quantizes"
 _LIKELY = 0.5
 _SMALLER = 0.98
@@ -570,7 +570,7 @@ def _advice(
     if skip:
         return "leave it" if possible else "not possible here"
     if student is not None and student.advice is Advice.DO_NOT_TRAIN:
-        return "do not train"
+        return DO_NOT_TRAIN
     if meets is None:
         return "find out"
     return "try it" if meets >= _LIKELY else "doubtful"

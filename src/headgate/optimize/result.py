@@ -141,8 +141,8 @@ def build_report(
         power=tuple(
             PowerRow(r.rule, r.n, r.assumed, r.power, r.required_n) for r in searched.power.rows
         ),
-        breakdown=show.breakdown(findings) if findings else {},
-        plan=_plan(findings) if findings else {},
+        breakdown=show.breakdown(findings, _lengths(baseline.build)) if findings else {},
+        plan=_plan(findings, _lengths(baseline.build)) if findings else {},
         index=show.index(findings) if findings else None,
         steps=tuple(
             Step(r.name, r.entry, r.seconds, r.ended_at, r.reused) for r in job.recorder.runs
@@ -159,8 +159,7 @@ def _search(job: Job, searched: Searched) -> str:
     if searched.as_it_is is None:  # a server that is not ours
         return ""
     wholly = sum(t.quality is not None for t in searched.tried)
-    of = "" if budget_s is None else f" of a budget of {words.seconds(budget_s)}"
-    took = f"{words.seconds(found.spent_s)}{of}"
+    took = words.seconds(found.spent_s)
     if searched.previewed_s:
         took += f", {words.seconds(searched.previewed_s)} of it for previews"
     said = [
@@ -168,13 +167,27 @@ def _search(job: Job, searched: Searched) -> str:
         if searched.tried
         else "no candidate is named beside the model as it is",
         f"finding out took {took}",
-        f"it ended because {found.stopped}",
     ]
+    if budget_s is not None:
+        said.append(_budget(budget_s, found.spent_s))
+    said.append(f"it ended because {found.stopped}")
     if found.binding is not None:
         said.append(f"what stands in the way is {words.with_units(found.binding)}")
     if searched.plans is not None and (dearer := [*_dearer(searched.plans)]):
         said.append(f"on the workload {', '.join(dearer)}")
     return "; ".join(said)
+
+
+def _budget(budget_s: float, spent_s: float) -> str:
+    """What was allowed, and what it is no bound on."""
+    beside = "measuring the baseline and certifying the winner are not part of it"
+    over = ""
+    if spent_s > budget_s:
+        over = (
+            ", which decides what is begun and cuts neither previews nor what is under way, nor "
+            "pricing what is accepted and the model as it is"
+        )
+    return f"the budget was {words.seconds(budget_s)}{over}; {beside}"
 
 
 def _dearer(plans: Plans) -> Iterator[str]:
@@ -330,7 +343,9 @@ class _Show:
             r.because,
             figure,
             r.contract.rationale,
-            "" if r.flips is None else f"{r.flips.gained} answers won, {r.flips.lost} lost",
+            ""
+            if r.flips is None
+            else f"{words.counted(r.flips.gained, 'answer')} won, {r.flips.lost:,} lost",
             {
                 s.name: Figure(
                     s.value, self._contract_unit(r.contract), figure.entry, s.low, s.high
@@ -477,7 +492,7 @@ class _Show:
             plan = findings.plans.chosen.choice.curve.plan
             curve = next(c for c in findings.plans.offer.curves if c.plan == plan)
             rows.append((f"{findings.winner.name}, {plan.instances} x {plan.threads}", curve))
-        return [_curve(name, measured) for name, measured in rows]
+        return [_curve(name, measured, _lengths(baseline.build)) for name, measured in rows]
 
     def distributions(self, f: Findings) -> list[Distribution]:
         replay = f.certificate.replay
@@ -488,7 +503,7 @@ class _Show:
             rows.append(Distribution(name, outcome.run.entry, "predicted", outcome.quantiles))
         return rows
 
-    def breakdown(self, f: Findings) -> Mapping[str, Mapping[str, Figure]]:
+    def breakdown(self, f: Findings, lengths: str) -> Mapping[str, Mapping[str, Figure]]:
         c = f.comparisons
         named = {
             "naive": c.naive_workload,
@@ -496,16 +511,20 @@ class _Show:
             f"{f.winner.name}, no repeats": c.winner_unique,
             f.winner.name: c.winner_workload,
         }
-        return {name: self._parts(priced) for name, priced in named.items()}
+        return {name: self._parts(priced, lengths) for name, priced in named.items()}
 
-    def _parts(self, priced: Priced) -> Mapping[str, Figure]:
+    def _parts(self, priced: Priced, lengths: str) -> Mapping[str, Figure]:
+        """Of items without a length nothing is padded, and nothing tokenized."""
         entry, shell_s = priced.outcome.run.entry, priced.shell_s
         model_s = max(priced.attributed_s - shell_s, 0.0)
+        shell = self.cost(min(shell_s, priced.attributed_s), entry)
+        if not lengths:
+            return {"model": self.cost(model_s, entry), "HTTP, cache": shell}
         padding_s = model_s * priced.outcome.padding_share
         return {
-            "model, tokens asked for": self.cost(model_s - padding_s, entry),
+            f"model, {lengths} asked for": self.cost(model_s - padding_s, entry),
             "model, padding": self.cost(padding_s, entry),
-            "HTTP, tokenizing, cache": self.cost(min(shell_s, priced.attributed_s), entry),
+            "HTTP, tokenizing, cache": shell,
         }
 
 
@@ -529,22 +548,32 @@ def _replayed(f: Findings) -> list[tuple[str, Side, Replayed]]:
     return rows
 
 
-def _curve(name: str, measured: MeasuredCurve) -> Curve:
+def _lengths(build: Build) -> str:
+    """What the lengths of its items count; empty where an item is a row of numbers."""
+    if build.foreign:
+        return "characters"
+    return "" if build.tokenizer is None else "tokens"
+
+
+def _curve(name: str, measured: MeasuredCurve, lengths: str) -> Curve:
     return Curve(
         name,
         measured.run.entry,
         tuple((p.size, p.longest, p.seconds) for p in measured.points),
         tuple(measured.curve.predict_s(p.size, p.longest) for p in measured.points),
+        lengths,
     )
 
 
-def _plan(f: Findings) -> Mapping[str, str]:
+def _plan(f: Findings, lengths: str) -> Mapping[str, str]:
     choice, replay = f.plans.chosen.choice, f.certificate.replay
     batching, cache = choice.variant.batching, choice.variant.cache
     threads = choice.curve.plan.threads
-    batches = f"at most {batching.max_requests} requests, {batching.max_padded_tokens} tokens"
+    batches = f"at most {batching.max_requests} requests"
+    if lengths:
+        batches += f", {batching.max_padded_tokens} {lengths}"
     if batching.max_wait_s:
-        batches += f"; held for company up to {batching.max_wait_s * 1000:.3g} ms where it pays"
+        batches += f"; held for company up to {words.seconds(batching.max_wait_s)} where it pays"
     instances = f"{choice.variant.instances}, threads each: {threads}"
     if choice.variant.lone_threads:
         instances += f"; one more of {choice.variant.lone_threads} for a request that is alone"
@@ -556,7 +585,9 @@ def _plan(f: Findings) -> Mapping[str, str]:
         else "none",
         "highest rate within the p95 promise": f"{choice.max_rate_per_s:,.0f} requests/s a machine",
         "plans simulated": str(choice.trials),
-        "memory of the server": f"{words.size(replay.candidate.memory_bytes)} "
+        "memory of the whole server": f"{words.size(replay.candidate.memory_bytes)} when the load "
+        f"test ended, with {words.counted(choice.variant.instances, 'instance')}"
+        f"{' and a cache' if cache.capacity_bytes else ''} "
         f"(baseline {words.size(replay.current.memory_bytes)})",
     }
 
@@ -698,22 +729,28 @@ def _notes(
         replayed = findings.certificate.replay
         notes.append(
             "latency_p95 of the contract is the mean of the blocks' p95; under predicted and "
-            "measured it is that of all requests. Each side was loaded at "
-            f"{job.config.replay.load:.2g} of its own capacity: {replayed.current.rate_per_s:.0f} "
-            f"and {replayed.candidate.rate_per_s:.0f} requests/s."
+            "measured it is that of all requests."
+        )
+        notes.append(
+            _of_rates(
+                replayed.current.rate_per_s,
+                replayed.candidate.rate_per_s,
+                share=job.config.replay.load,
+                workload_per_s=job.inputs.workload.rate_per_s,
+            )
         )
         asked_s = job.config.replay.seconds
         for name, side in (("current", replayed.current), ("winner", replayed.candidate)):
             ran_s = sum(s.duration_s for s in side.segments)
             if ran_s < 0.9 * asked_s:
                 notes.append(
-                    f"The workload's log lasted {ran_s:.0f} s of {asked_s:g} s at the rate of the "
-                    f"{name}, {side.rate_per_s:.0f} requests/s."
+                    f"The workload's log lasted {words.seconds(ran_s)} of {words.seconds(asked_s)} "
+                    f"at the rate of the {name}, {side.rate_per_s:.0f} requests/s."
                 )
         notes.append(
-            f"Load generator and server shared {job.cores} cores; read ratios before absolutes. "
-            "Predictions know the CPU time of both and the time between engine calls, but not "
-            "that threads wait for a core, so their tails are rather too short."
+            f"Load generator and server shared {words.counted(job.cores, 'core')}; read ratios "
+            "before absolutes. Predictions know the CPU time of both and the time between engine "
+            "calls, but not that threads wait for a core, so their tails are rather too short."
         )
     return notes
 
@@ -732,6 +769,20 @@ def _left_open(job: Job, tried: Sequence[Tried]) -> Iterator[str]:
         else:
             told = f"`headgate optimize --fresh {file}` takes the times again on a quiet machine"
         yield f"{t.name} was neither accepted nor refused ({words.with_units(why)}): {told}."
+
+
+def _of_rates(
+    current_per_s: float, winner_per_s: float, *, share: float, workload_per_s: float
+) -> str:
+    """Why the load test's rates are not the workload's."""
+    current, winner, workload = (
+        words.figure(x, "per_s") for x in (current_per_s, winner_per_s, workload_per_s)
+    )
+    return (
+        f"In the load test each side was loaded with {share:.2g} of what it can take, {current} "
+        f"and {winner}. The workload comes at {workload}: its requests and their rhythm were "
+        "played at another speed, since what a request costs shows on a server that is busy."
+    )
 
 
 def _own_requests(own: OwnRequests) -> str:

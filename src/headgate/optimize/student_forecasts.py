@@ -29,6 +29,7 @@ from headgate.distillation import (
 )
 from headgate.objects import Action, Bound, Contract, parse
 from headgate.optimize.admission import admit
+from headgate.optimize.forecasts import HOPELESS
 from headgate.optimize.job import Job
 from headgate.optimize.making import Maker
 from headgate.optimize.making.pilots import pilots
@@ -40,9 +41,6 @@ from headgate.theory.intervals import Range
 
 __all__ = ["StudentForecast", "forecast_student"]
 
-_LEFT_OUT = 0.05
-"""Not trained where the chance to keep its contracts is at most this. Below a fifth the advice is
-not to; but pilots this small may be too gloomy, and what is left out never shows it."""
 _GLOOM = (Advice.DO_NOT_TRAIN, Advice.LEARN_MORE, Advice.TRAIN)
 _COST_ERROR = 1.35
 """A training took up to so many times as long, or as short, as its pilots said."""
@@ -162,7 +160,7 @@ def _is_forecast(contract: Contract) -> bool:
 def _hopeless(stops: Mapping[str, StudentPreview]) -> str:
     """Of what it would lose, what it may least afford; or that it never pays."""
     for metric, look in sorted(stops.items(), key=lambda each: each[1].meets_contract):
-        if look.meets_contract <= _LEFT_OUT or math.isinf(look.break_even_requests):
+        if look.meets_contract <= HOPELESS or math.isinf(look.break_even_requests):
             said = f"not worth its training, its pilots say: of {metric} {look.reason}"
             return said.replace("%", " %")
     return ""

@@ -9,8 +9,9 @@ owe together (``share_of``). Knows nothing of where an assumption comes from but
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, assert_never
 
 from scipy.special import ndtr
@@ -25,8 +26,6 @@ from headgate.theory.significance import (
     power_interleaved_blocks,
     power_paired_binary,
     power_paired_mean,
-    required_n_paired_binary,
-    required_n_paired_mean,
 )
 
 __all__ = [
@@ -221,8 +220,9 @@ def slices_power(
     """The power of a worst-slice contract over slices of ``sizes`` items.
 
     All must pass, and slices of several dimensions share items, so their chances do not multiply:
-    the power is at least ``1 - sum(1 - power_i)`` (Boole), and ``required_n`` is what each slice
-    needs for its share of that.
+    the power is at least ``1 - sum(1 - power_i)`` (Boole). ``n`` is the size of the smallest slice,
+    and ``required_n`` the size from which on that sum reaches ``target`` where the others grow in
+    the same proportion: at most ``n`` just where ``can_decide``.
     """
     if not sizes:
         raise InputError(
@@ -230,18 +230,24 @@ def slices_power(
             where=f"contracts.{contract.metric}",
             fix="label more items, or use coarser slices",
         )
-    each = 1 - (1 - target) / len(sizes)
-    rows = [_power(contract, n, assumption, level, each) for n in sizes]
-    power = joint_power(row.power for row in rows)
-    smallest = min(rows, key=lambda row: row.n)
-    return PowerRow(
-        contract.metric,
-        smallest.n,
-        f"{smallest.assumed}, {len(sizes)} slices",
-        smallest.margin,
-        power,
-        smallest.required_n,
-        power >= target,
+    smallest = min(sizes)
+
+    def reached(n: int) -> float:
+        grown = Counter(-(-size * n // smallest) for size in sizes)
+        return joint_power(
+            power
+            for size, slices in grown.items()
+            for power in [_reached(contract, size, assumption, level)] * slices
+        )
+
+    one = _power(contract, smallest, assumption, level, target)
+    power = reached(smallest)
+    return replace(
+        one,
+        assumed=f"{one.assumed}, smallest of {len(sizes)} slices",
+        power=power,
+        required_n=None if one.margin <= 0 else fewest(lambda n: reached(n) >= target),
+        can_decide=power >= target,
     )
 
 
@@ -255,60 +261,50 @@ def _power(
     if assumption is None:
         raise _unfit(contract, "no assumption about its spread")
     margin = _margin(contract, assumption)
-    blocks = assumption.kind != "discordance" and assumption.largest == 0.0
-    least = max(contract.min_n, MIN_BLOCKS if blocks else 2)
-    alpha = 1 - level
-    if blocks:
-        power, required = _blocks(contract, n, assumption, margin, alpha, target)
-    elif assumption.kind == "discordance":
-        # Under a bound from above a gain is a fall, so the difference changes its sign.
-        sign = -1 if contract.bound is Bound.NOT_ABOVE_CURRENT_BY else 1
-        difference = sign * (assumption.expected or 0.0)
-        power = power_paired_binary(
-            max(n, 1),
-            discordance=assumption.value,
-            margin=margin - difference,
-            difference=difference,
-            alpha=alpha,
-        )
-        required = required_n_paired_binary(
-            discordance=assumption.value,
-            margin=margin - difference,
-            difference=difference,
-            alpha=alpha,
-            power=target,
-        )
-    else:
-        power = power_paired_mean(
-            max(n, 2),
-            sd=assumption.value,
-            margin=margin,
-            alpha=alpha,
-            largest=assumption.largest,
-        )
-        required = required_n_paired_mean(
-            sd=assumption.value,
-            margin=margin,
-            alpha=alpha,
-            power=target,
-            largest=assumption.largest,
-        )
-    power = power if n >= least else 0.0
+    power = _reached(contract, n, assumption, level)
+    required = None
+    if margin > 0:
+        required = fewest(lambda n: _reached(contract, n, assumption, level) >= target)
     return PowerRow(
         contract.metric,
         n,
         assumption.describe(),
         margin,
         power,
-        None if required is None else max(required, least),
+        required,
         power >= target,
     )
 
 
-def _blocks(
-    contract: Contract, n: int, assumption: Assumption, margin: float, alpha: float, target: float
-) -> tuple[float, int | None]:
-    """Power and required n of interleaved blocks, with what the gate asks of their noise.
+def _reached(contract: Contract, n: int, assumption: Assumption, level: float) -> float:
+    """The power with ``n`` items or blocks; none below what the gate asks for."""
+    margin = _margin(contract, assumption)
+    blocks = assumption.kind != "discordance" and assumption.largest == 0.0
+    if n < max(contract.min_n, MIN_BLOCKS if blocks else 2):
+        return 0.0
+    alpha = 1 - level
+    if blocks:
+        return _of_blocks(contract, n, assumption, margin, alpha)
+    if assumption.kind == "discordance":
+        # Under a bound from above a gain is a fall, so the difference changes its sign.
+        sign = -1 if contract.bound is Bound.NOT_ABOVE_CURRENT_BY else 1
+        difference = sign * (assumption.expected or 0.0)
+        return power_paired_binary(
+            n,
+            discordance=assumption.value,
+            margin=margin - difference,
+            difference=difference,
+            alpha=alpha,
+        )
+    return power_paired_mean(
+        n, sd=assumption.value, margin=margin, alpha=alpha, largest=assumption.largest
+    )
+
+
+def _of_blocks(
+    contract: Contract, n: int, assumption: Assumption, margin: float, alpha: float
+) -> float:
+    """Power of interleaved blocks, with what the gate asks of their noise.
 
     Of an absolute bound it asks that the candidate's blocks differ from one to the next by less
     than half the margin on average, which its own normal spread tells: ``sqrt(4/pi)`` of it, with
@@ -317,18 +313,11 @@ def _blocks(
     sd, absolute = assumption.value, not contract.bound.needs_current
     own = math.log(contract.limit) if assumption.kind == "log_sd" else contract.limit
     noise_limit = math.inf if absolute else (abs(own) or abs(margin)) / 2
-
-    def reached(n: int) -> float:
-        power = power_interleaved_blocks(
-            n, sd=sd, margin=margin, noise_limit=noise_limit, alpha=alpha
-        )
-        if absolute and sd > 0:
-            excess = margin / 2 - math.sqrt(4 / math.pi) * sd
-            power *= float(ndtr(excess * math.sqrt(n - 1) / (1.03 * sd)))
-        return power
-
-    required = fewest(lambda n: reached(n) >= target) if margin > 0 else None
-    return reached(max(n, 2)), required
+    power = power_interleaved_blocks(n, sd=sd, margin=margin, noise_limit=noise_limit, alpha=alpha)
+    if absolute and sd > 0:
+        excess = margin / 2 - math.sqrt(4 / math.pi) * sd
+        power *= float(ndtr(excess * math.sqrt(n - 1) / (1.03 * sd)))
+    return power
 
 
 def _margin(contract: Contract, assumption: Assumption) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from html import escape
 
@@ -59,7 +60,19 @@ figure svg { width:100%; height:auto; min-width:540px; max-width:820px }
 figcaption { color:var(--muted); font-size:13px; max-width:80ch }
 .reasons { font-size:13.5px } .reasons small { color:var(--muted); display:block }
 ul { padding-left:20px; max-width:76ch } li { margin:4px 0 }
-@media (max-width:600px) { main { padding:24px 16px 60px } }
+@media (max-width:600px) { main { padding:24px 16px 60px }
+  pre { white-space:pre-wrap; overflow-wrap:anywhere }
+  .fold thead { display:none } .fold > tbody > tr { display:block; padding:9px 0;
+    border-bottom:1px solid #cfd7df }
+  .fold > tbody > tr > td { display:flex; gap:14px; border:0; padding:2px 0; text-align:right;
+    justify-content:space-between; white-space:normal; overflow-wrap:anywhere }
+  .fold > tbody > tr > td::before { content:attr(data-of); color:var(--muted); flex:none;
+    max-width:45%; text-align:left }
+  .fold > tbody > tr > td:first-child { font-weight:600 } .fold td small { font-weight:400 }
+  .fold > tbody > tr > td:first-child::before { content:none }
+  .fold > tbody > tr > td:first-child, .fold > tbody > tr > td.prose { display:block;
+    text-align:left }
+  .fold > tbody > tr > td.prose::before { margin-right:.8em } }
 @media print { main { padding:0 } .scroll { overflow:visible }
   h2 { break-after:avoid } figure, table { break-inside:avoid } }
 """
@@ -91,10 +104,29 @@ def render_html(report: Report) -> str:
     )
 
 
+_PAIRS = (("", False), ("", False))
+"""The head of a table of names and values."""
+_CODE = re.compile("`([^`]+)`")
+
+
+def _prose(text: str) -> str:
+    """Somebody's words as they are, but for what stands in backticks: that is set as code."""
+    return _CODE.sub(r"<code>\1</code>", escape(text))
+
+
+def _said(text: str) -> str:
+    """What the job says: as prose, and its times as durations."""
+    return _prose(words.with_units(text))
+
+
 def _badge(word: str) -> str:
     return f'<span class="badge {escape(word)}">{escape(word)}</span>'
 
 
+_NOTHING = "–"
+"""A cell of which there is nothing to say."""
+_PROSE = ("because", "assumed")
+"""Columns of sentences."""
 _RELATIVE = ("points", "difference")
 """Units of what is compared with the baseline."""
 
@@ -106,7 +138,7 @@ def _ref(entry: str) -> str:
 def _figure(f: Figure | None, currency: str) -> str:
     """A figure with its interval, its ledger entry in the tooltip."""
     if f is None:
-        return "–"
+        return _NOTHING
     text = escape(words.figure(f.value, f.unit, currency))
     if f.low is not None and f.high is not None:
         low, high = (escape(words.figure(v, f.unit, currency)) for v in (f.low, f.high))
@@ -114,20 +146,37 @@ def _figure(f: Figure | None, currency: str) -> str:
     return f'<span title="ledger entry {escape(f.entry)}">{text}</span>'
 
 
+_NARROW = 4
+"""Columns that a phone has room for."""
+
+
 def _table(head: Sequence[tuple[str, bool]], rows: Iterable[Sequence[str]]) -> str:
-    """``head``: (title, is a number); cells are HTML already."""
+    """``head``: (title, is a number); cells are HTML already.
+
+    Of many columns some would be out of sight on a phone: there each cell is a line of its row,
+    with the title of its column.
+    """
+    fold = len(head) > _NARROW
     top = "".join(f"<th{' class=n' if n else ''}>{escape(t)}</th>" for t, n in head)
+    opened = [f"<td{_look(t, n)}{_of(t) if fold else ''}>" for t, n in head]
     body = "".join(
-        "<tr>"
-        + "".join(
-            f"<td{' class=n' if n else ''}>{cell}</td>"
-            for cell, (_, n) in zip(row, head, strict=True)
-        )
-        + "</tr>\n"
+        f"<tr>{''.join(f'{td}{cell}</td>' for td, cell in zip(opened, row, strict=True))}</tr>\n"
         for row in rows
     )
-    table = f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
-    return f'<div class="scroll">{table}</div>'
+    return (
+        f"<div class=scroll><table{' class=fold' if fold else ''}><thead><tr>{top}</tr></thead>"
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def _look(title: str, number: bool) -> str:
+    if number:
+        return " class=n"
+    return " class=prose" if title in _PROSE else ""
+
+
+def _of(title: str) -> str:
+    return f' data-of="{escape(title)}"'
 
 
 def _plot(svg: str, caption: str) -> str:
@@ -144,10 +193,10 @@ def _head(r: Report) -> str:
     return (
         f'<div class="eyebrow">Headgate · {escape(r.endpoint)} · {escape(r.created_at)}</div>\n'
         f"<h1>{escape(r.headline)} {_badge(r.action)}</h1>\n"
-        f"<p>{escape(words.with_units(r.because))}</p>\n"
+        f"<p>{_said(r.because)}</p>\n"
         f'<p class="lead">{escape(r.subject)}<br>{facts}</p>\n'
         f'<div class="cards">{cards}</div>\n'
-        f"<p>{escape(r.next_why)}</p><pre><code>{escape(r.next_command)}</code></pre>"
+        f"<p>{_said(r.next_why)}</p><pre><code>{escape(r.next_command)}</code></pre>"
     )
 
 
@@ -217,7 +266,7 @@ def _index(r: Report) -> str:
         "<h2>The index that the winner needs</h2><p class=lead>A vector of one encoder says "
         "nothing to another, so the winner was judged with an index of its own. Kept index: its "
         "queries against the vectors of the current release, as points against that release."
-        f" {_ref(r.index.machine.entry)}</p>" + _table([("", False), ("", False)], rows)
+        f" {_ref(r.index.machine.entry)}</p>" + _table(_PAIRS, rows)
     )
 
 
@@ -230,7 +279,7 @@ def _candidates(r: Report) -> str:
         ("verdict", False),
         *(
             (
-                _priced(m.replace("_", " "), (c.figures.get(m) for c in r.candidates), r.currency),
+                _priced(words.title(m), (c.figures.get(m) for c in r.candidates), r.currency),
                 True,
             )
             for m in metrics
@@ -242,19 +291,19 @@ def _candidates(r: Report) -> str:
             f"<b>{escape(c.name)}</b>",
             _badge(c.verdict),
             *(_figure(c.figures.get(m), "") for m in metrics),
-            escape(c.batch_invariance.replace("_", " ")),
+            escape(c.batch_invariance.replace("_", " ")) or _NOTHING,
         )
         for c in r.candidates
     ]
     reasons = "".join(
         f"<li><b>{escape(c.name)}</b>: "
-        + escape(words.with_units(c.why) or "no reason was recorded")
-        + (f"<small>expected: {escape(c.forecast)}</small>" if c.forecast else "")
-        + (f"<small>not faster: {escape(c.not_faster)}</small>" if c.not_faster else "")
+        + _said(c.why or "no reason was recorded")
+        + (f"<small>expected: {_said(c.forecast)}</small>" if c.forecast else "")
+        + (f"<small>not faster: {_said(c.not_faster)}</small>" if c.not_faster else "")
         + "</li>"
         for c in r.candidates
     )
-    lead = f"<p class=lead>The search: {escape(r.search)}.</p>" if r.search else ""
+    lead = f"<p class=lead>The search: {_said(r.search)}.</p>" if r.search else ""
     text = "<h2>What was tried</h2>" + lead + _table(head, rows)
     if "speedup" in metrics:
         text += f"<p class=lead>{words.IN_BATCHES}</p>"
@@ -316,14 +365,14 @@ def _contracts(r: Report) -> str:
         return ""
     rows = [
         (
-            f"{escape(words.with_units(c.rule))}<small>{escape(c.why)}</small>",
+            f"{_said(c.rule)}<small>{_prose(c.why)}</small>",
             escape(c.axis),
             _badge(c.verdict),
-            _figure(c.figure, r.currency) if c.figure and c.figure.unit != "class" else "–",
-            escape(words.with_units(c.because))
+            _figure(c.figure, r.currency) if c.figure and c.figure.unit != "class" else _NOTHING,
+            _said(c.because)
             + (f"<small>{escape(c.flips)}</small>" if c.flips else "")
             + _slices(c, r.currency),
-            _ref(c.figure.entry) if c.figure else "",
+            _ref(c.figure.entry) if c.figure else _NOTHING,
         )
         for c in r.contracts
     ]
@@ -365,9 +414,10 @@ def _load(r: Report) -> str:
     if r.distributions:
         text += _plot(
             plots.latency_distributions(r.distributions, limit_s=limit),
-            "Open-loop replay of the workload through the server, each variant at 0.7 of its own "
-            "capacity, in alternating segments; dashed is what the simulator said of the same "
-            "requests, with the same policies in virtual time.",
+            "Open-loop replay of the workload through the server, in alternating segments, faster "
+            "or slower than it comes: each variant is loaded with the same share of what it can "
+            "take. Dashed is what the simulator said of the same requests, with the same policies "
+            "in virtual time.",
         )
     if r.predictions:
         text += _plot(
@@ -380,14 +430,14 @@ def _load(r: Report) -> str:
 def _costs(r: Report) -> str:
     if not r.breakdown:
         return ""
-    plan = "".join(f"<tr><td>{escape(k)}</td><td>{escape(v)}</td></tr>" for k, v in r.plan.items())
+    plan = _table(_PAIRS, [(escape(k), escape(v)) for k, v in r.plan.items()]) if r.plan else ""
     return (
         "<h2>Where the money goes</h2>"
         + _plot(
             plots.cost_breakdown(r.breakdown, currency=r.currency),
             "Device time by what it was spent on.",
         )
-        + (f"<div class=scroll><table><tbody>{plan}</tbody></table></div>" if plan else "")
+        + plan
     )
 
 
@@ -406,11 +456,11 @@ def _power(r: Report) -> str:
         return ""
     rows = [
         (
-            escape(words.with_units(p.rule)),
+            _said(p.rule),
             words.count(p.n),
             escape(p.assumed),
             words.percent(p.power),
-            "–" if p.required_n is None else words.count(p.required_n),
+            _NOTHING if p.required_n is None else words.count(p.required_n),
         )
         for p in r.power
     ]
@@ -423,8 +473,10 @@ def _power(r: Report) -> str:
     ]
     return (
         "<h2>What these contracts can tell</h2><p class=lead>Computed before anything was judged: "
-        "the chance that a candidate without any true loss keeps each of them, and the n with "
-        "which it keeps all in 80 %.</p>" + _table(head, rows)
+        "the chance that a candidate without any true loss keeps each of them, and the n that each "
+        "needs for its share of keeping all in 80 %: with n of at least that its data suffice. Of "
+        "slices both are of the smallest, the others being larger in proportion, and the power is "
+        "that of keeping all of them.</p>" + _table(head, rows)
     )
 
 
@@ -442,5 +494,5 @@ def _steps(r: Report) -> str:
 def _notes(r: Report) -> str:
     if not r.caveats:
         return ""
-    items = "".join(f"<li>{escape(n)}</li>" for n in r.caveats)
+    items = "".join(f"<li>{_said(n)}</li>" for n in r.caveats)
     return f"<h2>Before you believe it</h2><ul>{items}</ul>"

@@ -167,9 +167,11 @@ class Curve:
     name: str
     entry: str
     points: tuple[tuple[int, int, float], ...]
-    """(batch size, tokens, seconds), measured medians."""
+    """(batch size, length of its items, seconds), measured medians."""
     fitted: tuple[float, ...]
     """The fit at the same points, seconds."""
+    lengths: str
+    """What a length counts: tokens or characters; empty where items have none."""
 
 
 @dataclass(frozen=True, slots=True)

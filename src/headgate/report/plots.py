@@ -231,7 +231,7 @@ def service_curves(curves: Sequence[Curve]) -> str:
                 [f * 1e3 for _, _, f in rows],
                 color=colour,
                 lw=1.4,
-                label=f"{length} tokens",
+                label=f"{length} {curve.lengths}",
             )
         ax.set_xscale("log", base=2)
         ax.set_yscale("log")
@@ -241,7 +241,8 @@ def service_curves(curves: Sequence[Curve]) -> str:
         ax.set_xlabel("batch size")
     canvas.axes[0].set_ylabel("one engine call, ms (log)")
     plain_log(canvas.axes[0].yaxis)
-    canvas.axes[0].legend(loc="upper left", fontsize=8.5)
+    if any(curve.lengths for curve in curves):
+        canvas.axes[0].legend(loc="upper left", fontsize=8.5)
     return canvas.svg("service-time curves")
 
 

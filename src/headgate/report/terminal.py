@@ -32,6 +32,7 @@ COLOURS = {
 }
 
 
+_NOTHING = "–"
 _NARROW = (
     "recall@10",
     "ndcg@10",
@@ -87,7 +88,7 @@ def _grid(*columns: tuple[str, bool]) -> Table:
 
 def _show(figure: Figure | None, currency: str) -> str:
     if figure is None:
-        return "–"
+        return _NOTHING
     return words.figure(figure.value, figure.unit, currency)
 
 
@@ -117,12 +118,12 @@ def _candidates(r: Report, width: int) -> Group:
         Text(f"{c.name}: {words.with_units(c.why)}", style="dim") for c in r.candidates if c.why
     ]
     reasons += [
-        Text(f"{c.name} is not faster: {c.not_faster}", style="dim")
+        Text(f"{c.name} is not faster: {words.with_units(c.not_faster)}", style="dim")
         for c in r.candidates
         if c.not_faster
     ]
     if r.search:
-        reasons.append(Text(f"The search: {r.search}."))
+        reasons.append(Text(f"The search: {words.with_units(r.search)}."))
     in_currency = f"; cost in {r.currency}" if "cost_per_1k" in shown else ""
     return Group(
         _section(f"What was tried (differences to the baseline{in_currency})", table),
@@ -134,7 +135,7 @@ def _tried(r: Report, shown: Sequence[str]) -> Table:
     table = _grid(
         ("tried", False),
         ("verdict", False),
-        *((m.replace("_", " "), True) for m in shown),
+        *((words.title(m), True) for m in shown),
         ("batch", False),
     )
     for column in table.columns:
@@ -151,7 +152,7 @@ def _tried(r: Report, shown: Sequence[str]) -> Table:
 
 def _short_class(c: Candidate) -> str:
     return {"exact": "exact", "within_epsilon": "≤ ε", "dependent": "dependent"}.get(
-        c.batch_invariance, ""
+        c.batch_invariance, _NOTHING
     )
 
 
@@ -226,7 +227,7 @@ def _predictions(r: Report) -> Group:
 
 
 def _next(r: Report) -> Group:
-    notes = [Text(f"· {n}", style="dim") for n in r.caveats]
+    notes = [Text(f"· {words.with_units(n)}", style="dim") for n in r.caveats]
     return Group(
         *([Text("\nBefore you believe it", style="bold"), *notes] if notes else []),
         Text(f"\n{r.next_why}"),

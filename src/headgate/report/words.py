@@ -12,12 +12,14 @@ import re
 __all__ = [
     "IN_BATCHES",
     "count",
+    "counted",
     "figure",
     "money",
     "percent",
     "seconds",
     "size",
     "times",
+    "title",
     "way_on",
     "with_units",
 ]
@@ -41,18 +43,20 @@ def _three(x: float) -> str:
 def seconds(x: float) -> str:
     """A duration: µs, ms, s, min or days.
 
-    >>> seconds(90 * 86400)
-    '90.0 days'
+    >>> seconds(90 * 86400), seconds(0)
+    ('90.0 days', '0 s')
     """
     if not math.isfinite(x):
         return "∞" if x > 0 else "n/a"
+    if x == 0:
+        return "0 s"
     if abs(x) >= 2 * 86400:
         return f"{_three(x / 86400)} days"
     if abs(x) >= 120:
         return f"{_three(x / 60)} min"
     if abs(x) >= 1:
         return f"{_three(x)} s"
-    if abs(x) >= 1e-3 or x == 0:
+    if abs(x) >= 1e-3:
         return f"{_three(x * 1e3)} ms"
     return f"{_three(x * 1e6)} µs"
 
@@ -60,6 +64,15 @@ def seconds(x: float) -> str:
 def count(x: float) -> str:
     """A whole number with thousands separated."""
     return f"{round(x):,}"
+
+
+def counted(n: int, what: str) -> str:
+    """So many of them.
+
+    >>> counted(1, "answer"), counted(1200, "answer")
+    ('1 answer', '1,200 answers')
+    """
+    return f"{n:,} {what}{'s' * (n != 1)}"
 
 
 def size(n_bytes: float) -> str:
@@ -146,17 +159,31 @@ def way_on(binding: str | None) -> str:
     )
 
 
+def title(metric: str) -> str:
+    """A metric over a column, whose cells say in which unit they are.
+
+    >>> title("latency_p95"), title("device_s_per_1k")
+    ('latency p95', 'device time per 1k')
+    """
+    return metric.replace("device_s", "device_time").replace("_", " ")
+
+
 _LATENCY = re.compile(
     r"(?:latency_\w+(?: candidate - current)?|\bage)"
     r"(?: (?:=|is infinite|at most|at least|not (?:above|below) current by)"
     r"|: current against|: a block)"
     r" [^;]*"
 )
-_NUMBER = re.compile(r"(?<![\w.-])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![\w.]| %)")
+_DIGITS = r"(?<![\w.,-])(-?\d+(?:,\d{3})*(?:\.\d+)?(?:e[+-]?\d+)?)"
+_NUMBER = re.compile(_DIGITS + r"(?![\w.]|,\d| %| (?:µs|ms|s|min|days)\b)")
+_IN_SECONDS = re.compile(_DIGITS + r" s\b")
 
 
 def with_units(sentence: str) -> str:
-    """A rule or a reason as the gate words it, its latencies and ages (plain seconds) as durations.
+    """A sentence of the gate, the plan or the search, its times (plain seconds) as durations.
+
+    Those are what it says of a latency or an age, and whatever else is followed by ``s``. What is
+    worded so already stays.
 
     >>> with_units("latency_p95 = 0.0412 (95 % bound 0.0501) keeps 0.1; n = 9")
     'latency_p95 = 41.2 ms (95 % bound 50.1 ms) keeps 100 ms; n = 9'
@@ -164,9 +191,14 @@ def with_units(sentence: str) -> str:
     'latency_p95: current against itself differs by 20.0 ms, more than 10.0 ms, half of x'
     >>> with_units("latency_p95: a block differs from the next by 0.02, more than 0.01, half of x")
     'latency_p95: a block differs from the next by 20.0 ms, more than 10.0 ms, half of x'
+    >>> with_units("latency_p95: 0.0003517 s even at the lowest rate, above the limit of 5e-05 s")
+    'latency_p95: 352 µs even at the lowest rate, above the limit of 50.0 µs'
     >>> with_units("age at most 7.776e+06 (retrain)")
     'age at most 90.0 days (retrain)'
     """
-    return _LATENCY.sub(
-        lambda clause: _NUMBER.sub(lambda x: seconds(float(x[0])), clause[0]), sentence
-    )
+
+    def duration(found: re.Match[str]) -> str:
+        return seconds(float(found[1].replace(",", "")))
+
+    worded = _LATENCY.sub(lambda clause: _NUMBER.sub(duration, clause[0]), sentence)
+    return _IN_SECONDS.sub(duration, worded)

@@ -36,7 +36,6 @@ __all__ = [
     "power_interleaved_blocks",
     "power_paired_binary",
     "power_paired_mean",
-    "required_n_paired_binary",
     "required_n_paired_mean",
     "t_interval",
     "wilson_interval",
@@ -122,28 +121,6 @@ def power_paired_binary(
     if s1 == 0:  # every pair is alike: the answer is certain
         return float(excess > 0)
     return float(ndtr(excess / s1))
-
-
-def required_n_paired_binary(
-    *,
-    discordance: float,
-    margin: float,
-    difference: float = 0.0,
-    alpha: float = 0.05,
-    power: float = 0.8,
-) -> int | None:
-    """``n = ((z_(1-alpha)*s0 + z_power*s1) / (difference + margin))^2``, rounded up.
-
-    None where no n suffices, because the true loss is not below the margin.
-
-    >>> required_n_paired_binary(discordance=0.04, margin=0.02)
-    695
-    """
-    s0, s1 = _binary_spreads(discordance, margin, difference)
-    if difference + margin <= 0:
-        return None
-    root = normal_quantile(1 - alpha) * s0 + normal_quantile(power) * s1
-    return max(1, math.ceil((root / (difference + margin)) ** 2))
 
 
 def _binary_spreads(discordance: float, margin: float, difference: float) -> tuple[float, float]:

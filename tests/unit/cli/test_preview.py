@@ -13,7 +13,7 @@ from headgate.ledger import Store
 from headgate.optimize import preview as preview_module
 from headgate.optimize.forecasts import Figure, Forecast
 from headgate.optimize.luck import Luck, Spread
-from headgate.optimize.preview import Previewed
+from headgate.optimize.preview import DO_NOT_TRAIN, Previewed
 from headgate.planning.scorecard import Score
 from headgate.theory.intervals import Range
 
@@ -76,6 +76,7 @@ def test_each_candidate_has_a_row_with_its_intervals(cli: Cli, found: list[Previ
     for part in ("17.2 s", "0.000344 USD", "try it"):
         assert part in cost
     assert "items needed of 1,300" in said.out
+    assert "peak of a process with one engine and no cache" in " ".join(said.out.split())
     assert "batch_invariance forbids it" in said.out
     assert "· scales are calibrated" in said.out
 
@@ -146,6 +147,21 @@ def test_what_a_pilot_does_not_tell_of_a_student_is_left_open(
     (lost, takes) = (line for line in said.out.splitlines() if line.startswith("student3"))
     assert lost.split()[1:] == ["1.0", "to", "5.0", "%", "30", "%"]
     assert "no n suffices" not in takes
+
+
+@pytest.mark.parametrize(("skip", "told"), [("", True), ("no chance", False)])
+def test_advice_against_a_training_says_whether_it_is_trained_all_the_same(
+    cli: Cli, found: list[Previewed], skip: str, told: bool
+) -> None:
+    """Between a chance of 5 % and of 20 % a student is advised against, and tried if named."""
+    figures = {"loss of recall@10": Figure("quality", "points", Range(0.03, 0.01, 0.05))}
+    student = Forecast(
+        "student3", skip, "", (), "sha256:s", preview="distillation", figures=figures, meets=0.07,
+        advice=DO_NOT_TRAIN,
+    )  # fmt: skip
+    found.append(Previewed("docs", "USD", 0.0, (SEEN, student), (), {}, 1300, 0.0, ""))
+    said = " ".join(cli("preview", ".").out.split())
+    assert ("trains what is named all the same, unless its chance is at most 5 %" in said) is told
 
 
 def test_eighty_columns_cut_no_number_short(

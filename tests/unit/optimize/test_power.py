@@ -104,6 +104,13 @@ def test_the_worst_slice_is_as_large_as_the_slice(store: Store, metric: str) -> 
     assert row.n == (MIN_SLICE + 50 if metric.startswith("worst") else N)
 
 
+def test_no_slice_needs_fewer_items_than_are_judged(store: Store) -> None:
+    """However wide the margin: the gate leaves smaller slices out."""
+    slices = (("pen:thick",),) * (N // 2) + (("pen:thin",),) * (N - N // 2)
+    (row,) = power(store, contract("worst_slice_accuracy", BELOW, 0.3), slices=slices).rows
+    assert row.required_n == MIN_SLICE
+
+
 @pytest.mark.parametrize(
     ("slices", "n", "words"),
     [

@@ -21,6 +21,7 @@ from headgate.optimize import preview as preview_module
 from headgate.optimize import scoring as scoring_module
 from headgate.optimize.blocks import BlockTimes, SpeedBlocks
 from headgate.optimize.forecasts import (
+    HOPELESS,
     Figure,
     Forecast,
     keep_forecast,
@@ -30,7 +31,7 @@ from headgate.optimize.forecasts import (
 )
 from headgate.optimize.job import Job, open_job
 from headgate.optimize.pilots import PilotQuality, pilot_quality
-from headgate.optimize.preview import HOPELESS, PILOT_S, _no_policies, preview
+from headgate.optimize.preview import PILOT_S, _no_policies, preview
 from headgate.optimize.progress import Silent
 from headgate.optimize.rules import Rules, register_rules
 from headgate.optimize.scoring import hold_to_forecasts, measured_of, weighed

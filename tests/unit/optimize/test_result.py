@@ -16,6 +16,7 @@ from headgate.objects import (
     Action,
     BatchingSpec,
     Bound,
+    Build,
     CacheSpec,
     ContractResult,
     Variant,
@@ -29,10 +30,14 @@ from headgate.optimize.luck import Luck
 from headgate.optimize.result import (
     Findings,
     _cheaper,
+    _curve,
     _left_open,
+    _lengths,
     _next,
     _notes,
     _of_luck,
+    _of_rates,
+    _plan,
     _search,
     _Show,
     _under_other_policies,
@@ -44,7 +49,7 @@ from headgate.quantization.certificate import SpeedClaim
 from headgate.quantization.speed import Speedup
 from headgate.report.words import way_on
 
-from .fakes import build, contract, decision, invariance, quality, speed, tried
+from .fakes import build, contract, curve, decision, invariance, priced, quality, speed, tried
 
 HERE = Path("/srv/my models/headgate.yaml")
 BASELINE = "sha256:" + "fedcba9876543210" * 4
@@ -253,8 +258,18 @@ def test_what_would_make_the_winner_cheaper_is_named() -> None:
             60.0,
             5.0,
             "latency_p95 at most 0.01",
-            "12.0 s of a budget of 60.0 s, 5.00 s of it for previews; it ended because everything "
-            "was tried; what stands in the way is latency_p95 at most 10.0 ms; ",
+            "12.0 s, 5.00 s of it for previews; the budget was 60.0 s; measuring the baseline and "
+            "certifying the winner are not part of it; it ended because everything was tried; what "
+            "stands in the way is latency_p95 at most 10.0 ms; ",
+        ),
+        (
+            1.0,
+            0.0,
+            None,
+            "12.0 s; the budget was 1.00 s, which decides what is begun and cuts neither previews "
+            "nor what is under way, nor pricing what is accepted and the model as it is; measuring "
+            "the baseline and certifying the winner are not part of it; it ended because "
+            "everything was tried; ",
         ),
     ],
 )
@@ -282,6 +297,57 @@ def test_the_search_says_what_it_took_why_it_ended_and_what_was_close(
     assert said.startswith("no candidate is named beside the model as it is; finding out took 12.0")
     searched.as_it_is = None
     assert _search(cast("Job", job), cast("Searched", searched)) == "", "a server that is not ours"
+
+
+@pytest.mark.parametrize(
+    ("served", "batches", "parts"),
+    [
+        (
+            build(),
+            "at most 8 requests",
+            ["model", "HTTP, cache"],
+        ),
+        (
+            build(tokenizer="sha256:t"),
+            "at most 8 requests, 512 tokens",
+            ["model, tokens asked for", "model, padding", "HTTP, tokenizing, cache"],
+        ),
+        (
+            build(engine="http"),
+            "at most 8 requests, 512 characters",
+            ["model, characters asked for", "model, padding", "HTTP, tokenizing, cache"],
+        ),
+    ],
+)
+def test_rows_of_numbers_have_no_tokens(served: Build, batches: str, parts: list[str]) -> None:
+    """Nothing is said of tokens or padding where an item is a row of numbers."""
+    at, cache = curve(), CacheSpec("lru", 1 << 20)
+    offered = priced("int8", at, cache, BatchingSpec(8))
+    side = SimpleNamespace(memory_bytes=300 << 20)
+    findings = SimpleNamespace(
+        plans=SimpleNamespace(chosen=offered),
+        certificate=SimpleNamespace(replay=SimpleNamespace(candidate=side, current=side)),
+    )
+    lengths = _lengths(served)
+    assert _plan(cast("Findings", findings), lengths)["batching"] == batches
+    config = SimpleNamespace(prices=SimpleNamespace(device_second=0.0))
+    show = _Show(cast("Job", SimpleNamespace(config=config)))
+    assert [*show._parts(offered, lengths)] == parts
+    assert _curve("fp32", at, lengths).lengths == lengths
+
+
+def test_memory_says_of_what_it_is() -> None:
+    """The whole server's is not that of one engine's process, which previews weigh."""
+    offered = priced("int8", curve(), CacheSpec("lru", 1 << 20), BatchingSpec(8))
+    now, new = (SimpleNamespace(memory_bytes=mib << 20) for mib in (293, 950))
+    findings = SimpleNamespace(
+        plans=SimpleNamespace(chosen=offered),
+        certificate=SimpleNamespace(replay=SimpleNamespace(candidate=new, current=now)),
+    )
+    said = _plan(cast("Findings", findings), "tokens")["memory of the whole server"]
+    assert said == (
+        "950 MiB when the load test ended, with 1 instance and a cache (baseline 293 MiB)"
+    )
 
 
 def test_the_row_of_the_baseline_says_what_became_of_the_model_as_it_is() -> None:
@@ -415,6 +481,13 @@ def test_what_was_found_of_the_evidence_is_among_the_notes() -> None:
     *_, said = _notes(job, cast("Baseline", baseline), (), None, Audited())
     assert said.startswith("Forecasts of quantization, quality: 0 of the last 5 intervals held")
     assert said.endswith("not to be trusted.")
+
+
+def test_the_rate_of_a_load_test_is_explained_by_the_workloads() -> None:
+    """Whoever declared 20 requests a second wonders at 1,543."""
+    said = _of_rates(1543.2, 3660.0, share=0.2, workload_per_s=20.0)
+    assert "with 0.2 of what it can take, 1,543/s and 3,660/s" in said
+    assert "The workload comes at 20.0/s" in said
 
 
 def test_a_winner_that_was_calibrated_says_how_much_luck_is_in_it_or_how_to_find_out() -> None:

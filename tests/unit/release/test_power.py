@@ -81,9 +81,12 @@ def test_more_blocks_do_not_help_where_the_noise_of_one_stops_it() -> None:
     assert (row.required_n, row.can_decide) == (None, False)
 
 
-def test_required_n_can_decide_and_one_less_cannot() -> None:
+@pytest.mark.parametrize(
+    "assumption",
+    [Assumption("sd", 0.2, "stated", largest=1.0), Assumption("discordance", 0.05, "stated")],
+)
+def test_required_n_can_decide_and_one_less_cannot(assumption: Assumption) -> None:
     """can_decide is power of at least 80 %, and required_n is where it begins."""
-    assumption = Assumption("sd", 0.2, "stated", largest=1.0)
     n = contract_power(contract(), 100, assumption).required_n
     assert n is not None
     assert contract_power(contract(), n, assumption).can_decide
@@ -159,10 +162,29 @@ def test_a_worst_slice_needs_more_than_one_slice() -> None:
     row = slices_power(rule, [300, 200], assumption)
     assert row.n == 200
     assert row.power == pytest.approx(sum(each) - 1)
-    assert row.required_n is not None
-    assert slices_power(rule, [row.required_n] * 2, assumption).can_decide
     with pytest.raises(InputError, match="no slice"):
         slices_power(rule, [], assumption)
+
+
+@pytest.mark.parametrize("smallest", range(100, 400, 20))
+def test_slices_can_decide_just_where_n_is_what_is_needed(
+    smallest: int,
+) -> None:
+    """Of slices of any sizes, as of one: what is needed is said of the smallest, as n is."""
+    rule, assumption = contract(limit=0.06), Assumption("discordance", 0.05, "stated")
+    sizes = [smallest, smallest, 2 * smallest, 5 * smallest]
+    row = slices_power(rule, sizes, assumption, target=0.95)
+    assert row.required_n is not None
+    assert row.can_decide is (row.required_n <= row.n)
+    grown = [-(-size * row.required_n // smallest) for size in sizes]
+    assert slices_power(rule, grown, assumption, target=0.95).can_decide
+
+
+def test_no_slice_is_large_enough_to_show_what_is_not_so() -> None:
+    """Where the loss that is assumed is beyond the margin."""
+    lost = Assumption("discordance", 0.05, "stated", expected=-0.03)
+    row = slices_power(contract(limit=0.02), [300, 200], lost)
+    assert (row.required_n, row.can_decide) == (None, False)
 
 
 def test_a_class_is_decided_from_min_n_on() -> None:

@@ -96,8 +96,9 @@ def full_report() -> Report:
                 Share("caching", figure(1.8, "times"), "no cache")),
         predictions=(Prediction("student3-int8", "p95", figure(0.011, "s"), figure(0.0124, "s")),
                      Prediction("fp32", "p95", figure(0.031, "s"), figure(0.028, "s"))),
-        curves=(Curve("fp32", ENTRY, points, tuple(s for _, _, s in points)),
-                Curve("student3-int8", ENTRY, points, tuple(s / 4 for _, _, s in points))),
+        curves=(Curve("fp32", ENTRY, points, tuple(s for _, _, s in points), "tokens"),
+                Curve("student3-int8", ENTRY, points, tuple(s / 4 for _, _, s in points),
+                      "tokens")),
         distributions=(Distribution("fp32", ENTRY, "measured", quantiles),
                        Distribution("student3-int8", ENTRY, "measured",
                                     tuple((q, t / 5) for q, t in quantiles)),
@@ -142,6 +143,59 @@ def test_text_from_outside_is_escaped() -> None:
                candidates=(evil,))
     )  # fmt: skip
     assert "<script>" not in page
+
+
+def test_what_stands_in_backticks_is_set_as_code() -> None:
+    """Whoever says it: no backtick is left on the page, and what is in them is escaped."""
+    report = dataclasses.replace(
+        full_report(),
+        because="`a` is at fault",
+        next_why="`headgate serve -f <file>` serves the baseline.",
+        search="it ended because of `budget`",
+        notes=("`headgate preview` says",),
+        candidates=(Candidate("x", False, "see `y`", "skipped", forecast="`z`", not_faster="`f`"),),
+    )
+    page = render_html(report)
+    assert "`" not in page
+    assert "<code>headgate serve -f &lt;file&gt;</code> serves the baseline." in page
+    for word in ("a", "budget", "headgate preview", "y", "z", "f"):
+        assert f"<code>{word}</code>" in page
+
+
+def test_times_in_sentences_are_durations_everywhere() -> None:
+    """Of candidates, the search and the notes: 50 µs and no power of ten."""
+    late = "5e-05 s late"
+    report = dataclasses.replace(
+        full_report(),
+        because=late,
+        search=late,
+        notes=(late,),
+        candidates=(Candidate("x", False, late, "skipped", not_faster=late),),
+    )
+    for text in (render_html(report), terminal(report)):
+        assert "5e-05" not in text
+        assert text.count("50.0 µs late") == 5
+
+
+def test_a_cell_of_which_nothing_is_known_has_a_dash() -> None:
+    """The batch column as any other: gptq was never made."""
+    report = full_report()
+    dashes = ["–"] * (len(report.compared) + 1)
+    assert " ".join(["gptq skipped", *dashes, "Cost is"]) in terminal(report)
+    (cells,) = re.findall(r"<tr><td[^>]*><b>gptq</b></td>(.*?)</tr>", render_html(report))
+    assert cells.count(">–</td>") == len(dashes)
+
+
+def test_where_columns_are_folded_each_cell_says_what_it_is_of() -> None:
+    """On a phone a row of many columns is a list; no column is out of sight."""
+    page = render_html(full_report())
+    tables = re.findall(r"<table( class=fold)?>(.*?)</table>", page, re.S)
+    assert {bool(folds) for folds, _ in tables} == {True, False}
+    for folds, table in tables:
+        titles = re.findall(r"<th(?: [^>]*)?>(.*?)</th>", table)
+        assert bool(folds) is (len(titles) > 4)
+        for row in re.findall(r"<tr>(<td.*?)</tr>", table, re.S) if folds else ():
+            assert re.findall(r'<td[^>]* data-of="(.*?)">', row) == titles
 
 
 def test_json_names_the_ledger_entry_of_every_figure() -> None:
@@ -302,7 +356,7 @@ def test_latencies_of_contracts_are_durations() -> None:
 
 def test_the_currency_stands_once_in_the_head_of_its_column() -> None:
     """Cells of money are numbers only."""
-    tables = "".join(re.findall(r"<table>.*?</table>", render_html(full_report()), re.S))
+    tables = "".join(re.findall(r"<table.*?</table>", render_html(full_report()), re.S))
     assert "cost per 1k, USD</th>" in tables
     assert not re.search(r"<td[^>]*>[^/]*USD", tables)
 
@@ -358,7 +412,7 @@ def test_a_void_load_test_is_nowhere_what_to_trust() -> None:
         assert "redicted and measured, by a load test that is void" in text
         assert "trust the measured row" not in text
     assert "the replay, measured naive void " in terminal(report)
-    assert "<td>void</td>" in render_html(report)
+    assert ">void</td>" in render_html(report)
 
 
 def test_an_outlier_leaves_the_other_predictions_readable() -> None:
@@ -378,7 +432,9 @@ def test_an_outlier_leaves_the_other_predictions_readable() -> None:
 def test_log_axes_are_labelled_with_plain_numbers() -> None:
     """No power of ten stands beside a plain number, in a curve of less than a decade either."""
     points = tuple((n, 8, 0.009 + 0.006 * n) for n in (1, 2, 4, 8))
-    svg = plots.service_curves([Curve("fp32", ENTRY, points, tuple(s for *_, s in points))])
+    svg = plots.service_curves(
+        [Curve("fp32", ENTRY, points, tuple(s for *_, s in points), "tokens")]
+    )
     texts = re.findall(r"<text[^>]*>([^<]*)</text>", svg)
     assert {"20", "50"} <= set(texts)
     assert "×" not in svg
