@@ -52,7 +52,7 @@ def seconds(x: float) -> str:
         return "0 s"
     if abs(x) >= 2 * 86400:
         return f"{_three(x / 86400)} days"
-    if abs(x) >= 120:
+    if abs(x) >= 119.5:  # what would read 120 s
         return f"{_three(x / 60)} min"
     if abs(x) >= 1:
         return f"{_three(x)} s"
@@ -172,8 +172,10 @@ _LATENCY = re.compile(
     r"(?:latency_\w+(?: candidate - current)?|\bage)"
     r"(?: (?:=|is infinite|at most|at least|not (?:above|below) current by)"
     r"|: current against|: a block)"
-    r" [^;]*"
+    r" (?:\((?!and )[^()`]*\)|[^;:()`.]|\.(?=\d))*"
 )
+"""What is said of a latency or an age, up to where its clause or its sentence ends."""
+_IN_BACKTICKS = re.compile(r"(`[^`]*`)")
 _DIGITS = r"(?<![\w.,-])(-?\d+(?:,\d{3})*(?:\.\d+)?(?:e[+-]?\d+)?)"
 _NUMBER = re.compile(_DIGITS + r"(?![\w.]|,\d| %| (?:µs|ms|s|min|days)\b)")
 _IN_SECONDS = re.compile(_DIGITS + r" s\b")
@@ -183,7 +185,7 @@ def with_units(sentence: str) -> str:
     """A sentence of the gate, the plan or the search, its times (plain seconds) as durations.
 
     Those are what it says of a latency or an age, and whatever else is followed by ``s``. What is
-    worded so already stays.
+    worded so already stays, and so does what stands in backticks, as it is to be typed.
 
     >>> with_units("latency_p95 = 0.0412 (95 % bound 0.0501) keeps 0.1; n = 9")
     'latency_p95 = 41.2 ms (95 % bound 50.1 ms) keeps 100 ms; n = 9'
@@ -200,5 +202,9 @@ def with_units(sentence: str) -> str:
     def duration(found: re.Match[str]) -> str:
         return seconds(float(found[1].replace(",", "")))
 
-    worded = _LATENCY.sub(lambda clause: _NUMBER.sub(duration, clause[0]), sentence)
-    return _IN_SECONDS.sub(duration, worded)
+    def worded(said: str) -> str:
+        said = _LATENCY.sub(lambda clause: _NUMBER.sub(duration, clause[0]), said)
+        return _IN_SECONDS.sub(duration, said)
+
+    parts = _IN_BACKTICKS.split(sentence)  # every second one is in backticks
+    return "".join(part if i % 2 else worded(part) for i, part in enumerate(parts))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import html
+import io
 import math
 import shlex
 from collections.abc import Sequence
@@ -11,6 +13,7 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
+from rich.console import Console
 
 from headgate.objects import (
     Action,
@@ -47,6 +50,7 @@ from headgate.optimize.searching import Searched
 from headgate.optimize.stages import Baseline
 from headgate.quantization.certificate import SpeedClaim
 from headgate.quantization.speed import Speedup
+from headgate.report import Report, print_report, render_html
 from headgate.report.words import way_on
 
 from .fakes import build, contract, curve, decision, invariance, priced, quality, speed, tried
@@ -237,6 +241,28 @@ def test_what_was_not_decided_of_a_candidate_says_what_would_decide_it(
         assert line.startswith("int8 was neither accepted nor refused (a test")
         assert told is not None
         assert told in line
+
+
+def test_a_command_in_a_note_is_printed_as_it_is_typed() -> None:
+    """Numbers in the name of a directory are no times, whatever stands before them."""
+    late = dataclasses.replace(
+        judged("latency_p95", Verdict.UNKNOWN),
+        because="latency_p95: current against itself differs by 0.02, more than 0.01",
+    )
+    candidate = dataclasses.replace(
+        tried("int8"), decision=dataclasses.replace(decision(Action.UNKNOWN), results=(late,))
+    )
+    job = job_with_notes((), Path("/data/2026/5 s/headgate.yaml"))
+    report = Report(
+        endpoint="docs", task="embed", action="unknown", because="", decision=ENTRY, judged="int8",
+        winner="baseline", winner_id=ENTRY, generation=0, hardware={}, created_at="",
+        next_command="", next_why="", notes=tuple(_left_open(job, [candidate])),
+    )  # fmt: skip
+    out = io.StringIO()
+    print_report(report, Console(file=out, width=400))
+    for text in (out.getvalue(), html.unescape(render_html(report))):
+        assert "differs by 20.0 ms, more than 10.0 ms)" in text
+        assert "headgate optimize --fresh '/data/2026/5 s/headgate.yaml'" in text
 
 
 def test_what_would_make_the_winner_cheaper_is_named() -> None:
@@ -447,10 +473,10 @@ def test_a_winner_whose_evidence_is_not_whole_is_not_to_be_promoted_but_audited(
     assert "its evidence is not whole" in why
 
 
-def job_with_notes(scores: Sequence[object]) -> Job:
+def job_with_notes(scores: Sequence[object], path: Path = HERE) -> Job:
     """One of which nothing is to be noted but its forecasts' ``scores``."""
     job = SimpleNamespace(
-        config=SimpleNamespace(gaps=(), path=HERE),
+        config=SimpleNamespace(gaps=(), path=path),
         inputs=SimpleNamespace(labelled=True, versions={"holdout": "sha256:h"}, own_requests=None),
         store=SimpleNamespace(entries=lambda kind: scores),
     )
