@@ -11,6 +11,8 @@ from headgate.cli.options import AsJson, FileOption, IdArgument, StoreOption, op
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from headgate.ledger import Entry
+
 __all__ = ["flattened", "show"]
 
 _ROWS = 60
@@ -35,7 +37,7 @@ def show(
     console = stdout()
     console.print(title(f"{entry.kind} {short(entry.id)}", f"entry {entry.seq}"))
     if entry.kind == "search":
-        console.print(_search(entry.body))
+        console.print(_search(entry))
         return
     console.print(facts([("recorded at", entry.recorded_at), *flattened(entry.body)]))
     for name, content in found.items():
@@ -55,7 +57,7 @@ def _readable(content: Any) -> RenderableType:
     return facts([*leaves[:_ROWS], *more])
 
 
-def _search(body: Mapping[str, Any]) -> RenderableType:
+def _search(entry: Entry) -> RenderableType:
     """Why it ended, and why each build that it left out is; where none is best, what to do."""
     from rich.console import Group
     from rich.text import Text
@@ -63,12 +65,16 @@ def _search(body: Mapping[str, Any]) -> RenderableType:
     from headgate.cli.output import facts, grid
     from headgate.report import words
 
+    body = entry.body
     best, binding = body["best"], body["binding"]
+    if isinstance(best, Mapping):  # older entries have the build's name alone
+        best = best["build"]
     said = facts(
         [
+            ("recorded at", entry.recorded_at),
             ("endpoint", body["endpoint"]),
             ("ended because", body["stopped"]),
-            ("best", "–" if best is None else best["build"]),
+            ("best", "–" if best is None else best),
             ("took", words.seconds(body["spent_s"])),
             ("trials", f"{len(body['trials'])}; --json has all"),
         ]

@@ -42,11 +42,11 @@ def test_show_puts_a_decision_first_in_words(cli: Cli, ids: Ids) -> None:
     assert "ROLLBACK  on the holdout split: it says rollback" in out
 
 
-@pytest.mark.parametrize("best", [None, {"build": "bf16", "cache": True}])
+@pytest.mark.parametrize("best", [None, {"build": "bf16", "cache": True}, "bf16"])
 def test_show_of_a_search_says_why_each_was_left_out(
-    cli: Cli, ids: Ids, best: dict[str, object] | None
+    cli: Cli, ids: Ids, best: dict[str, object] | str | None
 ) -> None:
-    """And what to do, where it found nothing."""
+    """And what to do, where it found nothing; older entries name the best build alone."""
     body = {
         "endpoint": "docs",
         "stopped": "nothing keeps every promise",
@@ -59,6 +59,8 @@ def test_show_of_a_search_says_why_each_was_left_out(
     with Store.open(Path(".headgate")) as store:
         search = store.append("search", body)
     said = cli("show", short(search.id)).out
+    assert f"recorded at    {search.recorded_at}" in said
+    assert f"best           {'bf16' if best else '–'}" in said
     assert "ended because  nothing keeps every promise" in said
     assert "int8_static  latency_p95 = 20.0 ms breaks 10.0 ms" in said
     assert ("What stands in the way is latency_p95 at most 10.0 ms" in said) is (best is None)
