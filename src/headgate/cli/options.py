@@ -21,6 +21,7 @@ __all__ = [
     "FileOption",
     "IdArgument",
     "StoreOption",
+    "as_given",
     "config_beside",
     "endpoint_in",
     "open_store",
@@ -51,6 +52,16 @@ StoreOption = Annotated[
     Path | None,
     typer.Option("--store", help="The store.", show_default=".headgate beside headgate.yaml"),
 ]
+
+
+def as_given(file: Path | None, store: Path | None) -> str:
+    """What names the same store on the next command line.
+
+    >>> as_given(Path("my models"), None), as_given(None, None)
+    (" -f 'my models'", '')
+    """
+    options = (("-f", file), ("--store", store))
+    return "".join(f" {name} {shlex.quote(str(p))}" for name, p in options if p is not None)
 
 
 def store_root(config: Path | None, store: Path | None) -> Path:

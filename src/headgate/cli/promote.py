@@ -13,6 +13,7 @@ from headgate.cli.options import (
     FileOption,
     IdArgument,
     StoreOption,
+    as_given,
     config_beside,
     open_store,
     yaml_in,
@@ -38,7 +39,8 @@ def promote(
     with open_store(file, store) as opened:
         refuse_forged(opened)
         refuse_gaps(file or opened.root.absolute().parent)
-        entry, release, already = _promote(opened, id, config_beside(opened, file))
+        config, named = config_beside(opened, file), as_given(file, store)
+        entry, release, already = _promote(opened, id, config, named)
         sign(opened)
         name, change = variant_name(opened, release.variant), index_change(opened, release)
     if as_json:
@@ -90,8 +92,13 @@ def refuse_edited(store: Store, run: Entry, config: EndpointConfig) -> None:
         )
 
 
-def _promote(store: Store, id: str, config: EndpointConfig | None) -> tuple[Entry, Release, bool]:
-    """The release, its entry, and whether it was current before: repeating changes nothing."""
+def _promote(
+    store: Store, id: str, config: EndpointConfig | None, named: str
+) -> tuple[Entry, Release, bool]:
+    """The release, its entry, and whether it was current before: repeating changes nothing.
+
+    ``named`` are the options that name the store.
+    """
     from headgate.cli.names import content_of
     from headgate.cli.output import say
     from headgate.cli.progress import Progress
@@ -118,7 +125,7 @@ def _promote(store: Store, id: str, config: EndpointConfig | None) -> tuple[Entr
             reason="not_servable",
             fix="promote a decision on a variant: a report with a winner names one under its title"
             if decision.accepted
-            else f"nothing can be promoted of it; `headgate show {id}` has its numbers",
+            else f"nothing can be promoted of it; `headgate show {id}{named}` has its numbers",
         )
     endpoint = str(servable["endpoint"])
     history = store.history(endpoint)
@@ -136,7 +143,7 @@ def _promote(store: Store, id: str, config: EndpointConfig | None) -> tuple[Entr
             extra=with_index(store, decision.current, None),
         )
     if decision.accepted:
-        _refuse_superseded(store, entry, decision, file)
+        _refuse_superseded(store, entry, decision, file, named)
         if config is not None and config.endpoint == endpoint:
             refuse_edited(store, entry, config)
     release = next_release(
@@ -166,7 +173,7 @@ def _promote(store: Store, id: str, config: EndpointConfig | None) -> tuple[Entr
     return made, release, False
 
 
-def _refuse_superseded(store: Store, run: Entry, decision: Decision, file: str) -> None:
+def _refuse_superseded(store: Store, run: Entry, decision: Decision, file: str, named: str) -> None:
     """Of several decisions on the same two the newest counts, as it does for ``gate``."""
     from headgate.errors import Refused
     from headgate.objects import short
@@ -181,8 +188,8 @@ def _refuse_superseded(store: Store, run: Entry, decision: Decision, file: str) 
             f"a later decision on the same two is {found.action}: {with_units(found.because)}",
             where=f"decision {short(run.id)}",
             reason="decision_superseded",
-            fix=f"`headgate show {short(newest.id)}` has its numbers; `headgate optimize {file}` "
-            "decides anew",
+            fix=f"`headgate show {short(newest.id)}{named}` has its numbers; "
+            f"`headgate optimize {file}` decides anew",
         )
 
 

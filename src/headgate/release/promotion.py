@@ -105,7 +105,7 @@ def rollback_target(history: Sequence[Release]) -> Release:
         raise Refused(
             "nothing was ever promoted",
             reason="nothing_to_roll_back_to",
-            fix="run `headgate optimize --promote headgate.yaml` first",
+            fix="promote a release first",
         )
     for generation, release in enumerate(history):
         assert release.generation == generation, "a history has no gaps"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -133,6 +134,23 @@ def test_what_to_type_instead_names_the_file_as_it_was_given(
     said = cli("promote", given, "-f", "at home/headgate.yaml", "--store", ".headgate")
     assert said.code == 3
     assert f"`headgate {what or 'optimize'} 'at home/headgate.yaml'`" in said.err
+    shown = f"`headgate show {short(unknown)} -f 'at home/headgate.yaml' --store .headgate`"
+    assert (shown in said.err) is later
+
+
+def test_of_a_store_elsewhere_the_numbers_are_shown_by_what_is_printed(cli: Cli, ids: Ids) -> None:
+    """A decision on what was never planned for serving."""
+    with Store.open(Path(".headgate")) as store:
+        model = store.put_bytes(canonical({"no": "variant"}))
+        versions = {"student": model, "baseline": ids.baseline}
+        unknown = decide(store, versions, Action.UNKNOWN)
+    Path("at home").mkdir()
+    Path(".headgate").rename("at home/.headgate")
+    said = cli("promote", short(unknown), "-f", "at home")
+    assert said.code == 3
+    command = said.err.split("`")[1]
+    assert command == f"headgate show {short(unknown)} -f 'at home'"
+    assert "UNKNOWN" in cli(*shlex.split(command)[1:]).out
 
 
 def test_promoting_what_is_current_changes_nothing(cli: Cli, ids: Ids) -> None:
