@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["preview"]
 
 _STOPS = 3
-_DASH = "–"
 _MEMORY = (
     "Memory is the peak of a process with one engine and no cache. A server has one for each "
     "instance, and a cache."
@@ -150,8 +149,11 @@ def _print(found: Previewed) -> None:
 def _as_it_is(found: Previewed) -> str:
     if found.as_it_is:
         return f"It is tried under no other policies: {found.as_it_is}"
-    nothing_else = all(f.skip for f in found.forecasts)
-    when = "No candidate is worth trying, but" if nothing_else else "Where none is accepted,"
+    when = "Where none is accepted,"
+    if not found.forecasts:
+        when = "No candidate is named, but"
+    elif all(f.skip for f in found.forecasts):
+        when = "No candidate is worth trying, but"
     return (
         f"{when} `headgate optimize` looks for batching, instances and a cache that serve it for "
         "less."
@@ -168,10 +170,10 @@ def _expected(made: Sequence[Forecast]) -> Table:
         speed = of.get("speedup")
         table.add_row(
             f.name,
-            *(words.size(of[m].value) if m in of else _DASH for m in _SIZES),
-            _DASH if f.p50_s is None else words.seconds(f.p50_s.value),
-            _DASH if f.per_s is None else words.figure(f.per_s.value, "per_s"),
-            _DASH if speed is None else f"{speed.low:.1f} to {speed.high:.1f}x",
+            *(words.size(of[m].value) if m in of else words.NOTHING for m in _SIZES),
+            words.NOTHING if f.p50_s is None else words.seconds(f.p50_s.value),
+            words.NOTHING if f.per_s is None else words.figure(f.per_s.value, "per_s"),
+            words.NOTHING if speed is None else f"{speed.low:.1f} to {speed.high:.1f}x",
         )
     return table
 
@@ -191,8 +193,8 @@ def _quality(answered: Sequence[Forecast], width: int) -> Table:
         for f in answered:
             rows.add_row(
                 f.name,
-                *(_interval(f.figures[m]) if m in f.figures else _DASH for m in metrics),
-                _DASH if f.meets is None else words.percent(f.meets, digits=0),
+                *(_interval(f.figures[m]) if m in f.figures else words.NOTHING for m in metrics),
+                words.NOTHING if f.meets is None else words.percent(f.meets, digits=0),
             )
         return rows
 
@@ -226,7 +228,9 @@ def _cost(found: Previewed, seen: Sequence[Forecast]) -> Table:
     for f in seen:
         cost_s = f.cost_s or 0.0
         money = [words.money(cost_s * found.price_per_s, found.currency)] if priced else []
-        unknown = _DASH if f.meets is None or f.preview == "distillation" else "no n suffices"
+        unknown = (
+            words.NOTHING if f.meets is None or f.preview == "distillation" else "no n suffices"
+        )
         needed = unknown if f.n_required is None else words.count(f.n_required)
         table.add_row(f.name, needed, words.seconds(cost_s), *money, f.advice)
     return table

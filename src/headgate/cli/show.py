@@ -74,7 +74,7 @@ def _search(entry: Entry) -> RenderableType:
             ("recorded at", entry.recorded_at),
             ("endpoint", body["endpoint"]),
             ("ended because", body["stopped"]),
-            ("best", "–" if best is None else best),
+            ("best", words.NOTHING if best is None else best),
             ("took", words.seconds(body["spent_s"])),
             ("trials", f"{len(body['trials'])}; --json has all"),
         ]
@@ -141,10 +141,12 @@ def _cut(text: str) -> str:
 
 
 def _text(value: Any) -> str:
+    from headgate.report import words
+
     if isinstance(value, list):
-        return ", ".join(_text(v) for v in value) or "–"
+        return ", ".join(_text(v) for v in value) or words.NOTHING
     if value is None or value in ({}, ""):
-        return "–"
+        return words.NOTHING
     if isinstance(value, str):
         return _DIGEST.sub(r"\1", value)
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -123,8 +123,6 @@ def _badge(word: str) -> str:
     return f'<span class="badge {escape(word)}">{escape(word)}</span>'
 
 
-_NOTHING = "–"
-"""A cell of which there is nothing to say."""
 _PROSE = ("because", "assumed")
 """Columns of sentences."""
 _RELATIVE = ("points", "difference")
@@ -138,7 +136,7 @@ def _ref(entry: str) -> str:
 def _figure(f: Figure | None, currency: str) -> str:
     """A figure with its interval, its ledger entry in the tooltip."""
     if f is None:
-        return _NOTHING
+        return words.NOTHING
     text = escape(words.figure(f.value, f.unit, currency))
     if f.low is not None and f.high is not None:
         low, high = (escape(words.figure(v, f.unit, currency)) for v in (f.low, f.high))
@@ -202,9 +200,7 @@ def _head(r: Report) -> str:
 
 def _card(r: Report, s: Saving) -> str:
     """One factor: how it is known first, and whether anyone vouches for it."""
-    known = {"measured": "measured", "void": "by a load test that is void"}.get(
-        r.basis(s), "in virtual time"
-    )
+    known = (r.by_load or "measured") if s.basis == "measured" else "in virtual time"
     state, look = ("", "card") if r.certified else (", not certified", "card muted")
     workload = s.workload.removesuffix(", measured")
     return (
@@ -291,7 +287,7 @@ def _candidates(r: Report) -> str:
             f"<b>{escape(c.name)}</b>",
             _badge(c.verdict),
             *(_figure(c.figures.get(m), "") for m in metrics),
-            escape(c.batch_invariance.replace("_", " ")) or _NOTHING,
+            escape(c.batch_invariance.replace("_", " ")) or words.NOTHING,
         )
         for c in r.candidates
     ]
@@ -368,11 +364,13 @@ def _contracts(r: Report) -> str:
             f"{_said(c.rule)}<small>{_prose(c.why)}</small>",
             escape(c.axis),
             _badge(c.verdict),
-            _figure(c.figure, r.currency) if c.figure and c.figure.unit != "class" else _NOTHING,
+            _figure(c.figure, r.currency)
+            if c.figure and c.figure.unit != "class"
+            else words.NOTHING,
             _said(c.because)
             + (f"<small>{escape(c.flips)}</small>" if c.flips else "")
             + _slices(c, r.currency),
-            _ref(c.figure.entry) if c.figure else _NOTHING,
+            _ref(c.figure.entry) if c.figure else words.NOTHING,
         )
         for c in r.contracts
     ]
@@ -409,8 +407,8 @@ def _load(r: Report) -> str:
         ),
         None,
     )
-    void = ", by a load test that is void" if r.void else ""
-    text = f"<h2>Under load, predicted and measured{void}</h2>"
+    title = ", ".join(filter(None, ("Under load, predicted and measured", r.by_load)))
+    text = f"<h2>{title}</h2>"
     if r.distributions:
         text += _plot(
             plots.latency_distributions(r.distributions, limit_s=limit),
@@ -460,7 +458,7 @@ def _power(r: Report) -> str:
             words.count(p.n),
             escape(p.assumed),
             words.percent(p.power),
-            _NOTHING if p.required_n is None else words.count(p.required_n),
+            words.NOTHING if p.required_n is None else words.count(p.required_n),
         )
         for p in r.power
     ]
@@ -474,9 +472,9 @@ def _power(r: Report) -> str:
     return (
         "<h2>What these contracts can tell</h2><p class=lead>Computed before anything was judged: "
         "the chance that a candidate without any true loss keeps each of them, and the n that each "
-        "needs for its share of keeping all in 80 %: with n of at least that its data suffice. Of "
-        "slices both are of the smallest, the others being larger in proportion, and the power is "
-        "that of keeping all of them.</p>" + _table(head, rows)
+        "needs for its share of keeping all in 80 %: where n is at least that, the data suffice. "
+        "Of slices both are of the smallest, the others being larger in proportion, and the power "
+        "is that of keeping all of them.</p>" + _table(head, rows)
     )
 
 

@@ -338,14 +338,20 @@ class Report:
         return "void" if self.void and saving.basis == "measured" else saving.basis
 
     @property
+    def by_load(self) -> str:
+        """By what kind of load test all was measured that stands under load; empty where it
+        counts."""
+        return "by a load test that is void" if self.void else ""
+
+    @property
     def caveats(self) -> tuple[str, ...]:
         """That the load test is void, the notes, and every prediction that was far off what was
         then measured."""
         if self.void:
             return (
-                f"The load test is void: {'; '.join(self.void)}. Nothing that it measured is to be "
-                "believed, the savings that it shows neither. Take the times again while nothing "
-                "else runs on the machine, with `headgate optimize --fresh`.",
+                f"{words.void(self.void)} Nothing that it measured is to be believed, the savings "
+                "that it shows neither: times are to be taken again while nothing else runs on the "
+                "machine.",
                 *self.notes,
             )
         far = (p for p in self.predictions if abs(p.relative_error) > FAR_OFF)
@@ -367,12 +373,13 @@ class Report:
 
 
 def as_json(report: Report) -> object:
-    """The report as plain JSON types, factors, errors and caveats (as notes) included."""
+    """The report as plain JSON types, factors, errors and caveats (as notes) included, with the
+    basis of each saving as it is shown."""
     body = jsonable(report)
     assert isinstance(body, dict)
     body["notes"] = list(report.caveats)
     for row, saving in zip(body["savings"], report.savings, strict=True):
-        row["factor"] = saving.factor
+        row["basis"], row["factor"] = report.basis(saving), saving.factor
     for row, prediction in zip(body["predictions"], report.predictions, strict=True):
         row["relative_error"] = prediction.relative_error
     return body

@@ -32,7 +32,6 @@ COLOURS = {
 }
 
 
-_NOTHING = "–"
 _NARROW = (
     "recall@10",
     "ndcg@10",
@@ -88,7 +87,7 @@ def _grid(*columns: tuple[str, bool]) -> Table:
 
 def _show(figure: Figure | None, currency: str) -> str:
     if figure is None:
-        return _NOTHING
+        return words.NOTHING
     return words.figure(figure.value, figure.unit, currency)
 
 
@@ -152,7 +151,7 @@ def _tried(r: Report, shown: Sequence[str]) -> Table:
 
 def _short_class(c: Candidate) -> str:
     return {"exact": "exact", "within_epsilon": "≤ ε", "dependent": "dependent"}.get(
-        c.batch_invariance, _NOTHING
+        c.batch_invariance, words.NOTHING
     )
 
 
@@ -222,8 +221,7 @@ def _predictions(r: Report) -> Group:
             _show(p.measured, ""),
             words.percent(p.relative_error, signed=True),
         )
-    void = ", by a load test that is void" if r.void else ""
-    return _section(f"Predicted and measured{void}", table)
+    return _section(", ".join(filter(None, ("Predicted and measured", r.by_load))), table)
 
 
 def _next(r: Report) -> Group:

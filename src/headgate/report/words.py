@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 
 __all__ = [
     "IN_BATCHES",
+    "NOTHING",
     "count",
     "counted",
     "figure",
@@ -20,6 +22,7 @@ __all__ = [
     "size",
     "times",
     "title",
+    "void",
     "way_on",
     "with_units",
 ]
@@ -30,6 +33,10 @@ IN_BATCHES = (
 )
 """What stands beside two columns that need not agree: a slow build in batches may cost less than a
 fast one that is asked one at a time."""
+
+
+NOTHING = "–"
+"""A cell of which there is nothing to say."""
 
 
 def _three(x: float) -> str:
@@ -166,6 +173,15 @@ def title(metric: str) -> str:
     ('latency p95', 'device time per 1k')
     """
     return metric.replace("device_s", "device_time").replace("_", " ")
+
+
+def void(why: Sequence[str]) -> str:
+    """That a load test is, and why.
+
+    >>> void(["requests left 0.7298 s late"])
+    'The load test is void: requests left 730 ms late.'
+    """
+    return f"The load test is void: {with_units('; '.join(why))}."
 
 
 _LATENCY = re.compile(
