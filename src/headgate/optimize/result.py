@@ -253,20 +253,23 @@ class _Show:
         return [*rows, *map(self._candidate, searched.tried)]
 
     def _own_policies(self, f: Findings) -> Candidate:
-        """The model as it is where it won: its answers are the baseline's, its times are not."""
+        """The model as it is where it won: its answers are the baseline's, its times are not.
+
+        What it costs stands with the savings: a load test has the server's CPU time, the other rows
+        that of the engine alone.
+        """
         certificate, replay = f.certificate, f.certificate.replay
-        entry = replay.run.entry
-        seen = {
-            "latency_p95": Figure(replay.candidate.quantile_s(0.95), "s", entry),
-            self.cost_metric: self.cost(replay.candidate.cpu_s_per_request / replay.cores, entry),
-        }
+        seen, why = {}, f"with {policies_of(f.plans.chosen.choice.variant)}"
+        if not replay.void:
+            p95_s = replay.candidate.quantile_s(0.95)
+            seen = {"latency_p95": Figure(p95_s, "s", replay.run.entry)}
+            why += "; its p95 is that of the load test, where the other rows are without load"
         return Candidate(
             f"{BASELINE}, own policies",
             True,
-            f"with {policies_of(f.plans.chosen.choice.variant)}; times are those of the load test, "
-            "where the other rows are without load",
+            why,
             certificate.decision.action.value,
-            {} if replay.void else seen,
+            seen,
             certificate.invariance.invariance.value,
         )
 
@@ -631,9 +634,10 @@ def _next(
     unclear = (Verdict.UNKNOWN, Verdict.INVALID)
     times = [r for r in results if r.contract.axis in _OF_TIMES]
     open_ = action in (Action.UNKNOWN, Action.INVALID)  # harm that is shown stays so
-    if open_ and any(r.verdict in unclear for r in times):
+    # Of a void load test the verdicts on times say nothing, those that it refused neither.
+    if open_ and (void or any(r.verdict in unclear for r in times)):
         lasts = words.seconds(sum(r.seconds for r in job.recorder.runs if r.measures))
-        told = f"The load test is void: {void[0]}." if void else "The machine was too busy to tell."
+        told = words.void(void) if void else "The machine was too busy to tell."
         return (
             f"headgate optimize --fresh --promote {file}",
             f"{told}{serves} Take the times again (about {lasts}; the "

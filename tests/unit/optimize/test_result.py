@@ -177,14 +177,26 @@ def test_measuring_again_says_what_it_takes_and_what_is_served_until_then(
     assert "without --fresh the times of this run are reused" in why
 
 
-def test_a_void_load_test_is_called_so_where_it_says_what_to_type() -> None:
+@pytest.mark.parametrize(
+    "results",
+    [
+        (judged("latency_p95", Verdict.UNKNOWN),),
+        (judged("latency_p95", Verdict.FAIL),),
+        (judged("recall@10", Verdict.PASS),),
+    ],
+)
+def test_a_void_load_test_is_called_so_where_it_says_what_to_type(
+    results: tuple[ContractResult, ...],
+) -> None:
     """It is the generator that was late, and that says what is to be made quiet."""
-    late = "on the current: sent 9.0 requests/s of 10.0 scheduled, more than 1 % off"
-    results = (judged("latency_p95", Verdict.UNKNOWN),)
+    late = "on the current: requests left 0.7298 s late at p99, limit 0.013 s"
     command, why = ends_with(Action.INVALID, results, 0, void=(late, "and more"))
     assert command.startswith("headgate optimize --fresh --promote")
-    assert why.startswith(f"The load test is void: {late}. ")
+    worded = "on the current: requests left 730 ms late at p99, limit 13.0 ms; and more"
+    assert why.startswith(f"The load test is void: {worded}. ")
     assert "too busy" not in why
+    refused, _ = ends_with(Action.ROLLBACK, results, 0, void=(late,))
+    assert refused.startswith("headgate show"), "harm that is shown stays so"
 
 
 @pytest.mark.parametrize(
@@ -402,12 +414,12 @@ def test_the_row_of_the_baseline_says_what_became_of_the_model_as_it_is() -> Non
 
 @pytest.mark.parametrize("void", [(), ("requests left late",)])
 def test_where_the_model_as_it_is_wins_it_has_a_row_of_its_own(void: tuple[str, ...]) -> None:
-    """With what the load test measured of it, unless that is void; the baseline's row stays."""
+    """With the p95 that was measured of it, unless that is void; the baseline's row stays."""
     job = SimpleNamespace(
         config=SimpleNamespace(prices=SimpleNamespace(device_second=0.0)), contracts=()
     )
-    side = SimpleNamespace(quantile_s=lambda q: 0.02, cpu_s_per_request=0.004)
-    replay = SimpleNamespace(candidate=side, cores=2, void=void, run=SimpleNamespace(entry=ENTRY))
+    side = SimpleNamespace(quantile_s=lambda q: 0.02)
+    replay = SimpleNamespace(candidate=side, void=void, run=SimpleNamespace(entry=ENTRY))
     variant = Variant("fp32", "sha256:b", 2, BatchingSpec(8), CacheSpec())
     findings = SimpleNamespace(
         winner=tried("fp32"),
@@ -430,9 +442,10 @@ def test_where_the_model_as_it_is_wins_it_has_a_row_of_its_own(void: tuple[str, 
     before, own = show.candidates(*asked, cast("Findings", findings))
     assert (before.name, before.verdict) == ("fp32", "baseline")
     assert (own.name, own.verdict) == ("fp32, own policies", "accept")
-    assert own.why.startswith("with batching and 2 instances; ")
+    assert own.why.startswith("with batching and 2 instances")
+    assert ("load test" in own.why) is not bool(void)
     values = {name: f.value for name, f in own.figures.items()}
-    assert values == ({} if void else {"latency_p95": 0.02, "device_s_per_1k": pytest.approx(2.0)})
+    assert values == ({} if void else {"latency_p95": 0.02})
     findings.winner = tried("bf16")
     assert show.candidates(*asked, cast("Findings", findings)) == [before]
 
