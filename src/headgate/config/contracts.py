@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from headgate.config.schema import ContractSpec, nearest
-from headgate.config.units import parse_duration, parse_fraction, parse_number
+from headgate.config.units import parse_duration, parse_fraction, parse_number, parse_seconds
 from headgate.errors import ConfigError
 from headgate.objects import Action, Axis, BatchInvariance, Bound, Contract, Direction, Owner
 from headgate.release import LIVE_METRICS
@@ -38,6 +38,9 @@ class MetricKind:
     """``fraction``, ``s``, ``money``, ``class`` or ``number``."""
     direction: Direction | None
     """None where it is a class."""
+    written: tuple[str, ...] = ("ms", "s")
+    """Of one in s: the units that its limits are usually written in. A limit without one is
+    refused; () where the metric's name says that it is in seconds."""
 
 
 _HIGHER, _LOWER = Direction.HIGHER, Direction.LOWER
@@ -63,7 +66,7 @@ _OTHERS = {
     "latency_p95": MetricKind(Axis.LATENCY, "s", _LOWER),
     "latency_p99": MetricKind(Axis.LATENCY, "s", _LOWER),
     "cost_per_1k": MetricKind(Axis.COST, "money", _LOWER),
-    "device_s_per_1k": MetricKind(Axis.COST, "s", _LOWER),
+    "device_s_per_1k": MetricKind(Axis.COST, "s", _LOWER, ()),
 }
 _LIVE = {
     **{name: kind for name, kind in _OTHERS.items() if name in LIVE_METRICS},
@@ -71,7 +74,7 @@ _LIVE = {
     "invalid_rate": MetricKind(Axis.SAFETY, "fraction", _LOWER),
     "wrong_hit_rate": MetricKind(Axis.SAFETY, "fraction", _LOWER),
     "input_drift": MetricKind(Axis.QUALITY, "fraction", _LOWER),
-    "age": MetricKind(Axis.QUALITY, "s", _LOWER),
+    "age": MetricKind(Axis.QUALITY, "s", _LOWER, ("d",)),
 }
 """What can be seen while serving."""
 
@@ -91,7 +94,6 @@ _MARGINS = (Bound.NOT_BELOW_CURRENT_BY, Bound.NOT_ABOVE_CURRENT_BY)
 
 _PARSERS: Mapping[str, Callable[[float | str], float]] = {
     "fraction": parse_fraction,
-    "s": parse_duration,
     "money": parse_number,
     "number": parse_number,
 }
@@ -208,7 +210,12 @@ def live_contract_of(metric: str, spec: ContractSpec, owner: Owner) -> Contract:
 def _limit(spec: ContractSpec, bound: Bound, kind: MetricKind) -> float:
     value: float | str = getattr(spec, bound.value)
     relative = bound is Bound.RATIO_AT_MOST
-    limit = parse_fraction(value) if relative else _PARSERS[kind.unit](value)
+    if relative:
+        limit = parse_fraction(value)
+    elif kind.unit == "s":
+        limit = parse_duration(value, kind.written) if kind.written else parse_seconds(value)
+    else:
+        limit = _PARSERS[kind.unit](value)
     margin = bound in _MARGINS
     if limit < 0 and bound is not Bound.AT_LEAST and (margin or kind.unit != "number"):
         raise ConfigError(

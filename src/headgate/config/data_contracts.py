@@ -24,7 +24,7 @@ __all__ = ["DATA_ROLES", "DataContracts", "TrainingPermission", "data_contracts_
 DATA_ROLES = ("evaluate", "holdout", "train", "calibrate", "workload", "unique")
 
 _KINDS = {
-    "age": MetricKind(Axis.QUALITY, "s", Direction.LOWER),
+    "age": MetricKind(Axis.QUALITY, "s", Direction.LOWER, ("d",)),
     "drift": MetricKind(Axis.QUALITY, "fraction", Direction.LOWER),
 }
 

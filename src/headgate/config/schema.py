@@ -106,7 +106,11 @@ FileName = Annotated[str, Field(min_length=1)]
 Number = Annotated[float, BeforeValidator(parse_number), WithJsonSchema(_NUMBER)]
 Fraction = Annotated[float, BeforeValidator(parse_fraction), WithJsonSchema(_NUMBER)]
 Seconds = Annotated[float, BeforeValidator(parse_seconds), WithJsonSchema(_NUMBER)]
-Duration = Annotated[float, BeforeValidator(parse_duration), WithJsonSchema({"type": "string"})]
+Duration = Annotated[
+    float,
+    BeforeValidator(lambda value: parse_duration(value, ("min",))),
+    WithJsonSchema({"type": "string"}),
+]
 FunctionName = Annotated[
     str,
     _pattern(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from headgate.errors import ConfigError
@@ -56,18 +56,21 @@ def parse_seconds(value: float | str) -> float:
     return _parse(value, _SECONDS, "a duration, such as 40ms or 2s")
 
 
-def parse_duration(value: float | str) -> float:
+def parse_duration(value: float | str, meant: Sequence[str] = ("ms", "s")) -> float:
     """A duration in seconds, of a value that names its unit. Raises ``ConfigError``.
 
-    >>> parse_duration("40ms")
-    0.04
+    Nothing is nothing in every unit, so 0 needs none. ``meant`` are the units that are suggested
+    for a number that lacks one.
+
+    >>> parse_duration("40ms"), parse_duration(0)
+    (0.04, 0.0)
     """
     seconds = parse_seconds(value)
-    bare = f"{value:g}" if isinstance(value, int | float) else value.strip()
-    if bare[-1] in "0123456789.":
+    bare = str(value).strip().removesuffix(".0")
+    if seconds and bare[-1] in "0123456789.":
+        written = " or ".join(f"{bare}{unit}" for unit in meant)
         raise ConfigError(
-            f"{bare} has no unit",
-            fix=f"write {bare}ms or {bare}s; units: {', '.join(_SECONDS)}",
+            f"{bare} has no unit", fix=f"write {written}; units: {', '.join(_SECONDS)}"
         )
     return seconds
 

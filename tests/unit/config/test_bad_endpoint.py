@@ -288,23 +288,36 @@ BAD = {
         "headgate.yaml:11: contracts.latency_p95: 40 has no unit\n"
         "  what to do: write 40ms or 40s; units: ns, us, µs, ms, s, min, h, d",
     ),
+    "latency of nothing, which is that in every unit": (
+        spoilt("at_most: 40ms", "at_most: 0"),
+        "never_decides",
+        "headgate.yaml:11: contracts.latency_p95: can never be kept, whatever is measured: its "
+        "limit leaves no room\n"
+        "  what to do: write a limit that the best value of the metric keeps with some room",
+    ),
+    "a number without a unit, with all its digits": (
+        GOOD + "search: {budget: 1234567.5}\n",
+        "config",
+        "headgate.yaml:13: search.budget: 1234567.5 has no unit\n"
+        "  what to do: write 1234567.5min; units: ns, us, µs, ms, s, min, h, d",
+    ),
     "age without a unit, while serving": (
         GOOD + "live:\n  age: {at_most: '90', why: w, on_breach: warn}\n",
         "config",
         "headgate.yaml:14: live.age: 90 has no unit\n"
-        "  what to do: write 90ms or 90s; units: ns, us, µs, ms, s, min, h, d",
+        "  what to do: write 90d; units: ns, us, µs, ms, s, min, h, d",
     ),
     "age without a unit, of data": (
         GOOD + "data_contracts:\n  evaluate:\n    age: {at_most: 30, why: w, on_breach: warn}\n",
         "config",
         "headgate.yaml:15: data_contracts.evaluate.age: 30 has no unit\n"
-        "  what to do: write 30ms or 30s; units: ns, us, µs, ms, s, min, h, d",
+        "  what to do: write 30d; units: ns, us, µs, ms, s, min, h, d",
     ),
     "budget without a unit": (
         GOOD + "search: {budget: 20}\n",
         "config",
         "headgate.yaml:13: search.budget: 20 has no unit\n"
-        "  what to do: write 20ms or 20s; units: ns, us, µs, ms, s, min, h, d",
+        "  what to do: write 20min; units: ns, us, µs, ms, s, min, h, d",
     ),
     "negative margin": (
         spoilt("not_below_current_by: 1%", "not_below_current_by: -1%"),

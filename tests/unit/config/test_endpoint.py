@@ -42,6 +42,23 @@ def test_limits_are_in_the_unit_of_their_metric(load: Load) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("metric", "given", "limit"),
+    [
+        ("device_s_per_1k", "0.05", 0.05),
+        ("device_s_per_1k", "50ms", 0.05),
+        ("latency_p95", "2s", 2),
+    ],
+)
+def test_a_limit_of_seconds_needs_no_unit_where_the_metric_is_named_by_it(
+    load: Load, metric: str, given: str, limit: float
+) -> None:
+    """Of any other time a bare number is refused."""
+    promise = f"{metric}: {{at_most: {given}, why: page, on_breach: warn}}"
+    text = spoilt("latency_p95: {at_most: 40ms, why: 100 ms page, on_breach: rollback}", promise)
+    assert {c.metric: c.limit for c in load(text).contracts}[metric] == limit
+
+
 def test_a_contract_carries_all_that_a_breach_needs(load: Load) -> None:
     """Escalation defaults to the owner's, the rollback candidate to the previous generation."""
     assert load(GOOD).contracts[0] == Contract(
