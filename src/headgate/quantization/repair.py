@@ -84,7 +84,8 @@ class Repair:
         budget: int = BUDGET,
     ) -> None:
         """``layers`` in graph order; ``speedup`` of plain int8 over the same engine without, in
-        the precision that layers are kept in."""
+        the precision that layers are kept in: where it was measured to be none, all of them are as
+        well kept in that."""
         self._layers = {layer.name: layer for layer in layers}
         self._speedup, self._least_kept, self._budget = speedup, least_kept, budget
         self._told: dict[tuple[str, ...], Trial] = {}
@@ -210,7 +211,7 @@ class Repair:
     def _slope(self) -> float:
         """s - 1 of ``speed_kept``: from the speed-up, or what the measured trials show it to be."""
         shown = [
-            (1 / t.speed_kept.value - 1) / self._work(t.keep)
+            (1 / t.speed_kept.high - 1) / self._work(t.keep)
             for t in self._told.values()
             if t.speed_kept is not None and self._work(t.keep) > 0
         ]

@@ -134,12 +134,15 @@ def test_a_measured_speed_replaces_the_estimate() -> None:
 
 
 def test_a_set_is_dropped_for_its_speed_only_where_it_is_shown_to_be_too_slow() -> None:
-    """Noise does not throw away what holds: it is timed again as every candidate is."""
+    """Noise does not throw away what holds, nor takes the room away that it needs: it is timed
+    again as every candidate is."""
     repair = Repair(layers(0.1, 0.9, 0.5, 0.2), speedup=2.0)
     repair.tell(["b"], met=True, speed_kept=shown(0.55, 0.75, 0.81))
     assert repair.best is not None
+    assert repair.why is Why.MET
     repair.tell(["b"], met=True, speed_kept=shown(0.55, 0.75, 0.79))
     assert repair.best is None
+    assert repair.why is Why.SPEED
 
 
 def test_a_build_measured_faster_than_int8_leaves_room_for_everything() -> None:
