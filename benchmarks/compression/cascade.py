@@ -85,7 +85,7 @@ def _kept_in(world: World, calibrations: int) -> float:
     for _ in range(calibrations):
         margin, lost = world.draw(rng, _WORLD_ITEMS)
         found = learn_threshold(margin, lost, RISK)
-        kept += found is not None and world.risk(found.margin) <= RISK
+        kept += found is not None and world.risk(found.least) <= RISK
     return kept / calibrations
 
 
@@ -142,7 +142,7 @@ class _Subject:
         for _ in range(calibrations):
             drawn = rng.integers(len(margin), size=len(self.data.calibrate))
             found = learn_threshold(margin[drawn], lost[drawn], RISK)
-            kept += found is not None and float((lost & (margin >= found.margin)).mean()) <= RISK
+            kept += found is not None and float((lost & (margin >= found.least)).mean()) <= RISK
         return kept / calibrations
 
     def served(self) -> tuple[dict[str, Target], dict[str, object]]:
@@ -164,10 +164,10 @@ class _Subject:
                 **details,
                 "cascade": "no threshold keeps the risk",
             }
-        asked = escalates(scored.student, found.margin)
+        asked = escalates(scored.student, found.least, "classify")
         merged = np.where(asked[:, None], scored.teacher, scored.student)
         accuracy["cascade"] = scored.right(merged)
-        served = _Served.of(self.data, self.student, found.margin, asked)
+        served = _Served.of(self.data, self.student, found.least, asked)
         cost, again = served.cost()
         predicted = served.predicted()
         details |= {

@@ -137,7 +137,7 @@ def test_its_threshold_keeps_the_margin_that_the_contract_declares(job: Job) -> 
     assert threshold["risk_bound"] <= 0.02
     assert threshold["n"] == len(_CALIBRATE) >= fewest_items(0.02)
     assert 0 < threshold["escalated_share"] < 0.5
-    assert parts_of(winner(job).build).threshold == threshold["margin"]
+    assert parts_of(winner(job).build).threshold == threshold["least"]
 
 
 def test_what_its_teacher_was_worth_is_on_record(job: Job) -> None:
@@ -166,7 +166,7 @@ def test_the_simulator_asks_the_policy_that_serves(job: Job) -> None:
         codec = engines.codec_for(parts.student, store.path_of)
     items = codec.encode([np.array(json.loads(line)["input"]) for line in lines])
     scores = student.run(codec.collate(items))
-    assert np.array_equal(escalates(scores, parts.threshold), recorded)
+    assert np.array_equal(escalates(scores, parts.threshold, "classify"), recorded)
 
 
 def test_its_certificate_says_how_fast_it_is_and_what_escalates(job: Job) -> None:
@@ -236,7 +236,7 @@ def test_callers_get_the_answers_that_the_policy_says(job: Job) -> None:
         codec = engines.codec_for(parts.teacher, store.path_of)
     batch = codec.collate(codec.encode(list(rows)))
     scores, answers = student.run(batch), teacher.run(batch)
-    asked = escalates(scores, parts.threshold)
+    asked = escalates(scores, parts.threshold, "classify")
     assert 0 < asked.sum() < len(rows)
     with served(job) as url:
         together = ask(url, rows.tolist())

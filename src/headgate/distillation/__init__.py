@@ -8,12 +8,15 @@ and ``headgate.distillation.heads``, is imported by name.
 from headgate.distillation.cascade import (
     CONFIDENCE,
     Threshold,
+    answers,
     disagreements,
     escalates,
     fewest_items,
     learn_threshold,
     lost_answers,
+    lost_worth,
     margins,
+    sureness,
 )
 from headgate.distillation.classifiers import HEADS, HeadRecipe, as_probabilities, check_classes
 from headgate.distillation.curriculum import (
@@ -70,6 +73,7 @@ __all__ = [
     "Threshold",
     "Way",
     "Weights",
+    "answers",
     "as_probabilities",
     "batches",
     "between",
@@ -93,6 +97,7 @@ __all__ = [
     "learn_threshold",
     "learning_rate_share",
     "lost_answers",
+    "lost_worth",
     "margins",
     "pieces",
     "plan_pilots",
@@ -101,6 +106,7 @@ __all__ = [
     "soft_target",
     "standard_errors",
     "subset",
+    "sureness",
     "targets",
     "training_passes",
     "two_parts",

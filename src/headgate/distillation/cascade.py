@@ -1,57 +1,69 @@
-"""Who answers: a student where it is confident, its teacher elsewhere.
+"""Who answers: a student where it is sure, its teacher elsewhere.
 
 Two decisions, both pure, so that server, simulator and tests take the same ones. *Who escalates*
-is a property of an item alone: the student's margin on it, against a threshold. *Which threshold*
-is learnt from data that neither trained nor judge, so that the answers lost are within a declared
-risk (``learn_threshold``).
+is a property of an item alone: how sure the student is of it, against a threshold. *Which
+threshold* is learnt from data that neither trained nor judge, so that what is lost is within a
+declared risk (``learn_threshold``).
 
-Knows nothing of engines: scores come in as arrays.
+A classifier is as sure as its best score stands out. One value stands out from nothing, so the
+student of a predictor has learnt how far off it is (``values``), and says it beside its answer.
+
+Knows nothing of engines: outputs come in as arrays.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from headgate.theory.concentration import hoeffding_bentkus_bound, hoeffding_bentkus_p_value
 from headgate.theory.intervals import exact_interval
 from headgate.theory.significance import binomial_p_value
 
 __all__ = [
     "CONFIDENCE",
     "Threshold",
+    "answers",
     "disagreements",
     "escalates",
     "fewest_items",
     "learn_threshold",
     "lost_answers",
+    "lost_worth",
     "margins",
+    "sureness",
 ]
 
 CONFIDENCE = 0.95
 """The risk is kept in at least this share of all calibrations."""
 
+_OfTotal = Callable[[float, int, float], float]
+"""(the sum of losses, their number, a risk or a level)"""
+Floats = NDArray[np.float64]
 Scores = NDArray[np.generic]
 """(items, classes), the highest is the answer: probabilities or logits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """The lowest margin that the student may answer with, and what is known of it.
+    """How sure the student must be to answer, and what is known of it.
 
     Shares are of the ``n`` items that it was learnt from.
     """
 
-    margin: float
-    """Between the least margin that the student still answers with and the next below it."""
+    least: float
+    """Between the least sure that the student still answers and the next below it."""
     escalated_share: float
     lost_share: float
+    """Of what may be lost; of answers that are lost or not, of the answers."""
     risk: float
-    """Declared: the share of answers that may be lost."""
+    """Declared: the share that may be lost."""
     risk_bound: float
-    """The exact upper bound of the true share at that confidence, at most ``risk``."""
+    """The upper bound of the true share at that confidence, at most ``risk``."""
     n: int
 
 
@@ -73,15 +85,47 @@ def margins(scores: Scores) -> NDArray[np.float64]:
     return margin
 
 
-def escalates(scores: Scores, threshold: float) -> NDArray[np.bool_]:
-    """Which items the teacher answers, shape (items,), from the student's ``scores``.
+def sureness(outputs: NDArray[np.generic], task: str) -> Floats:
+    """How sure a student is of each item, (items,), at least 0; NaN where it is not at all.
 
-    What is no number is never confident.
+    Of ``classify`` its ``margins``. Of ``predict`` ``outputs`` are (items, values + 1), the last
+    column the logarithm of how far off the values before it may be: it is as sure as ``exp`` of
+    less that, and not at all of values that are not finite. Raises ``ValueError`` for another
+    shape.
 
-    >>> escalates(np.array([[0.5, 0.5], [0.75, 0.25], [np.nan, 0.0]]), 0.5).tolist()
+    >>> sureness(np.array([[7.0, 0.0], [8.0, np.log(4.0)], [np.inf, 0.0]]), "predict").tolist()
+    [1.0, 0.25, nan]
+    """
+    if task != "predict":
+        return margins(outputs)
+    if outputs.ndim != 2 or outputs.shape[1] < 2:
+        raise ValueError(
+            f"values, and how far off they may be, are two columns or more, got {outputs.shape}"
+        )
+    with np.errstate(over="ignore"):  # infinitely sure
+        sure = np.exp(-outputs[:, -1].astype(np.float64))
+    return np.where(np.isfinite(outputs[:, :-1]).all(axis=1), sure, np.nan)
+
+
+def answers(outputs: NDArray[np.generic], task: str) -> NDArray[np.generic]:
+    """A copy of what a caller gets of a student's ``outputs``: of ``classify`` all as float32, of
+    ``predict`` the values, of the type that they have.
+
+    >>> answers(np.array([[7.0, 0.5]]), "predict")
+    array([[7.]])
+    """
+    return outputs[:, :-1].copy() if task == "predict" else outputs.astype(np.float32)
+
+
+def escalates(outputs: NDArray[np.generic], threshold: float, task: str) -> NDArray[np.bool_]:
+    """Which items the teacher answers, shape (items,), from the student's ``outputs``.
+
+    What is no number is never sure.
+
+    >>> escalates(np.array([[0.5, 0.5], [0.75, 0.25], [np.nan, 0.0]]), 0.5, "classify").tolist()
     [True, False, True]
     """
-    kept: NDArray[np.bool_] = margins(scores) >= threshold
+    kept: NDArray[np.bool_] = sureness(outputs, task) >= threshold
     return ~kept
 
 
@@ -101,9 +145,30 @@ def disagreements(student: Scores, teacher: Scores) -> NDArray[np.bool_]:
     return differ
 
 
+def lost_worth(
+    student: Sequence[float | None], teacher: Sequence[float | None], *, span: float, higher: bool
+) -> Floats:
+    """How much worse the student's answers are than the teacher's, (items,), 0 to 1.
+
+    By a metric of which an item has one value, as a share of the ``span`` of its range; ``higher``
+    where that is better. What the student answers better is not set off. An item of which the
+    metric says nothing is lost whole: nobody can show that it is not.
+
+    >>> lost_worth([0.5, 0.0, 3.0, None], [0.0, 1.0, 1.0, 0.0], span=4.0, higher=False).tolist()
+    [0.125, 0.0, 0.5, 1.0]
+    """
+    sign = 1 if higher else -1
+    return np.array(
+        [
+            1.0 if ours is None or theirs is None else max(0.0, sign * (theirs - ours)) / span
+            for ours, theirs in zip(student, teacher, strict=True)
+        ]
+    )
+
+
 def learn_threshold(
-    margin: NDArray[np.float64],
-    lost: NDArray[np.bool_],
+    sure: Floats,
+    lost: NDArray[np.bool_] | Floats,
     risk: float,
     *,
     confidence: float = CONFIDENCE,
@@ -111,44 +176,48 @@ def learn_threshold(
     """The threshold under which most items are the student's while ``P(R > risk)`` is at most
     ``1 - confidence``.
 
-    ``R`` is the true share of items that the student answers and loses; ``margin`` and ``lost``
-    (items,) are independent draws of what will be served, ``lost`` what would be lost were the
-    item not to escalate. None where no threshold keeps the risk: with ``n`` items that is so where
-    even none lost shows nothing, at 95 % below 299 for a risk of 1 %.
+    ``R`` is the true mean, over all items, of what is lost of those that the student answers;
+    ``sure`` and ``lost`` (items,) are independent draws of what will be served, ``lost`` what would
+    be lost were the item not to escalate: yes or no, or a share of it, 0 to 1. None where no
+    threshold keeps the risk: with ``n`` items that is so where even none lost shows nothing, at
+    95 % below 299 for a risk of 1 %.
 
     Learn then test (Angelopoulos et al., arXiv 2110.01052): thresholds are tested in a fixed
-    sequence, the strictest first, each by an exact binomial test of "R is at least the risk", until
-    one cannot be rejected. The first true hypothesis is rejected by chance at most as often as the
-    confidence allows, so no correction is needed for their number. They need not be chosen
-    beforehand either: an item that is lost under a threshold is lost under every lower one, so R
-    only grows along the sequence, and whichever margins fell into the sample, the test that counts
-    is the one where R reaches the risk (Bates et al., arXiv 2101.02703, theorem 1).
+    sequence, the strictest first, each by a test of "R is at least the risk", until one cannot be
+    rejected. The test is exact of yes and no, and Hoeffding and Bentkus' of shares; which of both
+    follows from the type, since shares that happen to be 0 and 1 are no coins. The first true
+    hypothesis is rejected by chance at most as often as the confidence allows, so no correction is
+    needed for their number. They need not be chosen beforehand either: what is lost under a
+    threshold is lost under every lower one, so R only grows along the sequence, and whichever
+    thresholds fell into the sample, the test that counts is the one where R reaches the risk (Bates
+    et al., arXiv 2101.02703, theorem 1).
 
-    >>> margin, lost = np.linspace(1, 0, 1000), np.arange(1000) >= 700
-    >>> learn_threshold(margin, lost, risk=0.01).escalated_share
+    >>> sure, lost = np.linspace(1, 0, 1000), np.arange(1000) >= 700
+    >>> learn_threshold(sure, lost, risk=0.01).escalated_share
     0.296
-    >>> learn_threshold(margin[:200], lost[:200], risk=0.01) is None
+    >>> learn_threshold(sure[:200], lost[:200], risk=0.01) is None
     True
     """
-    n = len(margin)
-    order = np.argsort(-margin, kind="stable")  # NaN last: never confident, at any threshold
-    sorted_margin, lost_so_far = margin[order], np.cumsum(lost[order])
+    n = len(sure)
+    order = np.argsort(-sure, kind="stable")  # NaN last: never sure, at any threshold
+    sorted_sure, lost_so_far = sure[order], np.cumsum(lost[order])
+    p_value, bound = _BINARY if lost.dtype == np.bool_ else _SHARES
     kept = 0
-    for last in range(np.count_nonzero(~np.isnan(margin))):
-        if last + 1 < n and sorted_margin[last + 1] == sorted_margin[last]:
-            continue  # equal margins are kept together or not at all
-        if binomial_p_value(int(lost_so_far[last]), n, risk) > 1 - confidence:
+    for last in range(np.count_nonzero(~np.isnan(sure))):
+        if last + 1 < n and sorted_sure[last + 1] == sorted_sure[last]:
+            continue  # who are equally sure are kept together or not at all
+        if p_value(lost_so_far[last].item(), n, risk) > 1 - confidence:
             break
         kept = last + 1
     if kept == 0:
         return None
-    events = int(lost_so_far[kept - 1])
+    total = lost_so_far[kept - 1].item()
     return Threshold(
-        margin=_between(sorted_margin, kept),
+        least=_between(sorted_sure, kept),
         escalated_share=1 - kept / n,
-        lost_share=events / n,
+        lost_share=total / n,
         risk=risk,
-        risk_bound=exact_interval(events, n, level=confidence).high,
+        risk_bound=bound(total, n, confidence),
         n=n,
     )
 
@@ -162,9 +231,20 @@ def fewest_items(risk: float, *, confidence: float = CONFIDENCE) -> int:
     return math.ceil(math.log(1 - confidence) / math.log1p(-risk))
 
 
-def _between(descending: NDArray[np.float64], kept: int) -> float:
-    """Halfway to the next margin: what a batch's rounding moves by 1e-7 seldom crosses it."""
+_BINARY: tuple[_OfTotal, _OfTotal] = (
+    lambda events, n, risk: binomial_p_value(int(events), n, risk),
+    lambda events, n, level: exact_interval(int(events), n, level=level).high,
+)
+_SHARES: tuple[_OfTotal, _OfTotal] = (
+    hoeffding_bentkus_p_value,
+    lambda total, n, level: hoeffding_bentkus_bound(total, n, level=level),
+)
+"""Of losses that are all or nothing, and of shares: the p of a risk, and the bound at a level."""
+
+
+def _between(descending: Floats, kept: int) -> float:
+    """Halfway to the next: what a batch's rounding moves by 1e-7 seldom crosses it."""
     least = float(descending[kept - 1])
     if kept == len(descending) or np.isnan(descending[kept]):
-        return least / 2  # margins are at least 0
+        return least / 2  # nobody is less sure than 0
     return (least + float(descending[kept])) / 2

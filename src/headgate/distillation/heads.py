@@ -1,4 +1,5 @@
-"""Trains the small students of ``classifiers``: their layers, and the vectors of their tokens.
+"""Trains the small students of ``classifiers`` and ``values``: their layers, and the vectors of
+their tokens.
 
 Effectful like ``train.py``: it imports torch, and no ``__init__`` imports it. Some thousand steps
 of a small batch take seconds, so there are no checkpoints: who is interrupted begins again. One
@@ -10,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,16 +19,21 @@ from numpy.typing import NDArray
 
 from headgate.distillation.classifiers import HeadRecipe, softened
 from headgate.distillation.curriculum import batches, learning_rate_share
+from headgate.distillation.values import Doubt, Standard, doubt_of
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Head", "train_head"]
+    Layers = Sequence[tuple[torch.Tensor, torch.Tensor]]
+
+__all__ = ["Head", "ValueHead", "train_head", "train_value_head"]
 
 Floats = NDArray[np.float32]
 Progress = Callable[[int, int, float], None]
 """Called with (steps done, steps in all, loss of the last one)."""
 _TELL_EVERY_STEPS = 50
+_DOUBTING = 4
+"""One item in so many is left to learn from how far off the student is on the unseen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +50,15 @@ class Head:
     """(vocabulary, dimensions) of texts."""
     losses: tuple[float, ...]
     """Of each step, on its own batch, before its update."""
+
+
+@dataclass(frozen=True, slots=True)
+class ValueHead:
+    """A trained student of values: its ``head`` answers in the teacher's units."""
+
+    head: Head
+    doubt: Doubt
+    """Of the same features that the head's layers take."""
 
 
 def train_head(
@@ -67,47 +82,131 @@ def train_head(
 
     rng = np.random.default_rng(seed)
     with _one_thread():
-        generator = torch.Generator().manual_seed(seed)
-        model: _Tokens | _Numbers
-        if vocabulary is None:
-            model = _Numbers(items)
-        else:
-            model = _Tokens(items, vocabulary, table, recipe.dimensions, rng)
-        widths = [model.width, *([recipe.hidden] if recipe.hidden else []), targets.shape[1]]
-        layers = [_layer(before, after, generator) for before, after in itertools.pairwise(widths)]
-        weights = [w for w, _ in layers]
-        rest = [*(b for _, b in layers), *model.trained]
-        optimizer = torch.optim.AdamW(
-            [
-                {"params": weights, "weight_decay": recipe.weight_decay},
-                {"params": rest, "weight_decay": 0.0},
-            ],
-            lr=recipe.peak_learning_rate,
-        )
+        model = _features_of(items, vocabulary, table, recipe, rng)
         wanted = torch.from_numpy(softened(targets, recipe.temperature)).float()
-        order = batches(model.lengths, batch_size=recipe.batch_items, count=recipe.steps, rng=rng)
-        losses: list[float] = []
-        for step, batch in enumerate(order):
-            for group in optimizer.param_groups:
-                share = learning_rate_share(step, recipe.steps, recipe.warmup_share)
-                group["lr"] = recipe.peak_learning_rate * share
-            logits = _through(layers, model.features(batch))
+
+        def divergence(logits: torch.Tensor, batch: NDArray[np.intp]) -> torch.Tensor:
             soft = torch.log_softmax(logits / recipe.temperature, dim=1)
-            divergence = torch.nn.functional.kl_div(soft, wanted[batch], reduction="batchmean")
-            loss = recipe.temperature**2 * divergence
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.item())
-            if (step + 1) % _TELL_EVERY_STEPS == 0:
-                on_progress(step + 1, recipe.steps, losses[-1])
-        return Head(
-            tuple((w.detach().numpy(), b.detach().numpy()) for w, b in layers),
-            model.mean,
-            model.scale,
-            model.table(),
-            tuple(losses),
+            away = torch.nn.functional.kl_div(soft, wanted[batch], reduction="batchmean")
+            return recipe.temperature**2 * away
+
+        every = np.arange(len(items))
+        layers, losses = _fit(
+            model, targets.shape[1], divergence, every, recipe, seed, rng, on_progress
         )
+        return _head(model, layers, losses)
+
+
+def train_value_head(
+    items: Sequence[NDArray[np.generic]],
+    targets: NDArray[np.float64],
+    *,
+    vocabulary: int | None,
+    table: Floats | None,
+    recipe: HeadRecipe,
+    seed: int,
+    on_progress: Progress = lambda *_: None,
+) -> ValueHead:
+    """A student of ``targets`` (items, values), a predictor's, and of how far off it is.
+
+    As ``train_head``, but for the loss, squared errors of the scaled values. A quarter of the
+    items, drawn by ``seed``, teach no values: on them it is seen how far off those are. Raises as
+    ``Standard.of``.
+    """
+    import torch
+
+    standard, rng = Standard.of(targets), np.random.default_rng(seed)
+    scaled = standard.scaled(targets)
+    order = rng.permutation(len(items))
+    unseen, learnt = np.split(order, [max(1, len(items) // _DOUBTING)])
+    with _one_thread():
+        model = _features_of(items, vocabulary, table, recipe, rng)
+        wanted = torch.from_numpy(scaled).float()
+
+        def distance(values: torch.Tensor, batch: NDArray[np.intp]) -> torch.Tensor:
+            return torch.nn.functional.mse_loss(values, wanted[batch])
+
+        layers, losses = _fit(
+            model, targets.shape[1], distance, learnt, recipe, seed, rng, on_progress
+        )
+        with torch.no_grad():
+            features = model.features(unseen)
+            said = _through(layers, features).double().numpy()
+        doubt = doubt_of(features.numpy(), said, scaled[unseen])
+        head = _head(model, layers, losses)
+    weight, bias = head.layers[-1]
+    own_units = (
+        (weight * standard.deviation).astype(np.float32),
+        (bias * standard.deviation + standard.mean).astype(np.float32),
+    )
+    return ValueHead(replace(head, layers=(*head.layers[:-1], own_units)), doubt)
+
+
+def _features_of(
+    items: Sequence[NDArray[np.generic]],
+    vocabulary: int | None,
+    table: Floats | None,
+    recipe: HeadRecipe,
+    rng: np.random.Generator,
+) -> _Tokens | _Numbers:
+    if vocabulary is None:
+        return _Numbers(items)
+    return _Tokens(items, vocabulary, table, recipe.dimensions, rng)
+
+
+def _fit(
+    model: _Tokens | _Numbers,
+    outputs: int,
+    loss_of: Callable[[torch.Tensor, NDArray[np.intp]], torch.Tensor],
+    learnt: NDArray[np.intp],
+    recipe: HeadRecipe,
+    seed: int,
+    rng: np.random.Generator,
+    on_progress: Progress,
+) -> tuple[Layers, list[float]]:
+    """The layers that make ``loss_of(outputs, batch)`` small on the items ``learnt``, and the loss
+    of each step."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    widths = [model.width, *([recipe.hidden] if recipe.hidden else []), outputs]
+    layers = [_layer(before, after, generator) for before, after in itertools.pairwise(widths)]
+    weights = [w for w, _ in layers]
+    rest = [*(b for _, b in layers), *model.trained]
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": weights, "weight_decay": recipe.weight_decay},
+            {"params": rest, "weight_decay": 0.0},
+        ],
+        lr=recipe.peak_learning_rate,
+    )
+    lengths = [model.lengths[i] for i in learnt]
+    losses: list[float] = []
+    for step, places in enumerate(
+        batches(lengths, batch_size=recipe.batch_items, count=recipe.steps, rng=rng)
+    ):
+        batch = learnt[places]
+        for group in optimizer.param_groups:
+            share = learning_rate_share(step, recipe.steps, recipe.warmup_share)
+            group["lr"] = recipe.peak_learning_rate * share
+        loss = loss_of(_through(layers, model.features(batch)), batch)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+        if (step + 1) % _TELL_EVERY_STEPS == 0:
+            on_progress(step + 1, recipe.steps, losses[-1])
+    return layers, losses
+
+
+def _head(model: _Tokens | _Numbers, layers: Layers, losses: Sequence[float]) -> Head:
+    return Head(
+        tuple((w.detach().numpy(), b.detach().numpy()) for w, b in layers),
+        model.mean,
+        model.scale,
+        model.table(),
+        tuple(losses),
+    )
 
 
 class _Numbers:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from headgate.distillation import escalates
+from headgate.distillation import answers, escalates
 from headgate.errors import EngineError
 from headgate.workload import Engine, Tensors
 
@@ -29,43 +29,46 @@ class CascadePart:
 
 
 class CascadeEngine:
-    """Scores (batch, classes), float32: the student's where its margin is at least ``threshold``,
-    the teacher's elsewhere; ``run`` is called by one thread at a time.
+    """Scores (batch, classes), float32, or values (batch, values): the student's where it is as
+    sure as ``threshold``, the teacher's elsewhere; ``run`` is called by one thread at a time.
 
     The teacher runs on the escalated rows alone, padded as the whole batch is, so a batch of ``n``
     of which ``k`` escalate takes the student's time for ``n`` and the teacher's for ``k``. Who
-    escalates depends on the item's own scores: of its neighbours an item learns what either part
-    lets through, and nothing beside. So the scores have one type, whoever answers: a teacher of
-    doubles would else lend it to those in its company.
+    escalates depends on the student's own output for the item: of its neighbours an item learns
+    what either part lets through, and nothing beside. So answers have one type, whoever gives them:
+    a teacher of doubles would else lend it to those in its company. A student of values is made
+    with its teacher's type.
     """
 
-    def __init__(self, student: CascadePart, teacher: CascadePart, *, threshold: float) -> None:
-        self._student, self._teacher, self._threshold = student, teacher, threshold
+    def __init__(
+        self, student: CascadePart, teacher: CascadePart, *, threshold: float, task: str
+    ) -> None:
+        self._student, self._teacher = student, teacher
+        self._threshold, self._task = threshold, task
         self.escalated_items = 0
         """So many were the teacher's since it was loaded."""
 
     def run(self, tensors: Tensors) -> NDArray[np.generic]:
-        """The merged scores. Raises ``EngineError``."""
-        scores = self._student.run(tensors)
-        if scores.ndim != 2 or scores.shape[1] < 2 or scores.dtype.kind != "f":
-            raise EngineError(
-                f"a cascade asks for scores of two classes or more, and its student answers "
-                f"{scores.dtype} of shape {scores.shape}",
-                where="student",
-            )
-        asked = escalates(scores, self._threshold)
-        merged = scores.astype(np.float32)
+        """The merged answers. Raises ``EngineError``."""
+        outputs = self._student.run(tensors)
+        if outputs.dtype.kind != "f":
+            raise EngineError(f"its student answers {outputs.dtype}, no floats", where="student")
+        try:
+            asked = escalates(outputs, self._threshold, self._task)
+        except ValueError as error:
+            raise EngineError(f"not what a cascade asks for: {error}", where="student") from error
+        merged = answers(outputs, self._task)
         if not asked.any():
             return merged
-        answers = self._teacher.run({name: rows[asked] for name, rows in tensors.items()})
-        if answers.shape[1:] != scores.shape[1:]:
+        theirs = self._teacher.run({name: rows[asked] for name, rows in tensors.items()})
+        if theirs.shape[1:] != merged.shape[1:]:
             raise EngineError(
-                f"its teacher answers rows of {answers.shape[1:]}, its student of "
-                f"{scores.shape[1:]}",
+                f"its teacher answers rows of {theirs.shape[1:]}, its student of "
+                f"{merged.shape[1:]}",
                 where="teacher",
             )
-        self.escalated_items += len(answers)
-        merged[asked] = answers
+        self.escalated_items += len(theirs)
+        merged[asked] = theirs
         return merged
 
     def close(self) -> None:

@@ -1,5 +1,5 @@
-"""A classifier's small student as ONNX: what ``distillation.heads`` trained, with its teacher's
-inputs and its teacher's kind of scores.
+"""A small student as ONNX: what ``distillation.heads`` trained, with its teacher's inputs and its
+teacher's kind of scores, or of values.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from headgate.distillation.heads import Head
+from headgate.distillation.heads import Head, ValueHead
 from headgate.quantization.facts import TensorSpec
 
-__all__ = ["export_head", "token_table"]
+__all__ = ["export_head", "export_value_head", "token_table"]
 
 _OPSET = 18
 _IR_VERSION = 10
@@ -31,37 +31,29 @@ def export_head(
     ``inputs`` are the teacher's; the student has those that it uses, of the same name, type and
     shape. Of texts it takes the mean over all tokens that are no padding.
     """
-    names = [i.name for i in inputs]
-    used = [i for i in inputs if i.name in (_IDS, _MASK)] if head.table is not None else inputs[:1]
     graph = _Graph()
-    if head.table is not None:
-        x = _mean_of_tokens(graph, head.table, masked=_MASK in names)
-    else:
-        assert head.mean is not None
-        assert head.scale is not None
-        x = graph.add("Cast", used[0].name, to=TensorProto.FLOAT)
-        x = graph.add("Flatten", x, axis=1)
-        x = graph.add("Sub", x, graph.constant(head.mean))
-        x = graph.add("Div", x, graph.constant(head.scale))
-    for i, (weight, bias) in enumerate(head.layers):
-        x = graph.add("Gemm", x, graph.constant(weight), graph.constant(bias))
-        if i + 1 < len(head.layers):
-            x = graph.add("Relu", x)
-    graph.add("Softmax" if probabilities else "Identity", x, to_name="scores")
-    classes = len(head.layers[-1][1])
-    model = helper.make_model(
-        helper.make_graph(
-            graph.nodes,
-            "student",
-            [_value(i) for i in used],
-            [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["batch", classes])],
-            graph.weights,
-        ),
-        opset_imports=[helper.make_opsetid("", _OPSET)],
-        ir_version=_IR_VERSION,
+    scores = _answers(graph, head, _features(graph, head, inputs))
+    graph.add("Softmax" if probabilities else "Identity", scores, to_name="scores")
+    _write(
+        graph, head, inputs, TensorSpec("scores", "float32", (None, len(head.layers[-1][1]))), out
     )
-    onnx.checker.check_model(model)
-    out.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def export_value_head(
+    made: ValueHead, inputs: Sequence[TensorSpec], out: Path, *, dtype: str, doubts: bool
+) -> None:
+    """Writes ``out``: values (batch, values) of ``dtype``, the teacher's; where it ``doubts`` with
+    one column more, the logarithm of how far off they may be. ``inputs`` as of ``export_head``."""
+    graph = _Graph()
+    x = _features(graph, made.head, inputs)
+    said, width = _answers(graph, made.head, x), len(made.head.layers[-1][1])
+    if doubts:
+        both = graph.add("Concat", x, graph.add("Mul", x, x), axis=1)
+        weight, bias = graph.constant(made.doubt.weight), graph.constant(made.doubt.bias)
+        said = graph.add("Concat", said, graph.add("Gemm", both, weight, bias), axis=1)
+        width += 1
+    graph.add("Cast", said, to_name="values", to=_onnx_type(dtype))
+    _write(graph, made.head, inputs, TensorSpec("values", dtype, (None, width)), out)
 
 
 def token_table(path: Path) -> NDArray[np.float32] | None:
@@ -79,6 +71,51 @@ def token_table(path: Path) -> NDArray[np.float32] | None:
                 vectors: NDArray[np.float32] = table.astype(np.float32)
                 return vectors
     return None
+
+
+def _used(head: Head, inputs: Sequence[TensorSpec]) -> Sequence[TensorSpec]:
+    """Those of the teacher's inputs that the student has too."""
+    if head.table is None:
+        return inputs[:1]
+    return [i for i in inputs if i.name in (_IDS, _MASK)]
+
+
+def _features(graph: _Graph, head: Head, inputs: Sequence[TensorSpec]) -> str:
+    """What the layers take: the mean of an item's tokens, or its numbers on their scale."""
+    if head.table is not None:
+        return _mean_of_tokens(graph, head.table, masked=_MASK in [i.name for i in inputs])
+    assert head.mean is not None
+    assert head.scale is not None
+    x = graph.add("Cast", inputs[0].name, to=TensorProto.FLOAT)
+    x = graph.add("Flatten", x, axis=1)
+    x = graph.add("Sub", x, graph.constant(head.mean))
+    return graph.add("Div", x, graph.constant(head.scale))
+
+
+def _answers(graph: _Graph, head: Head, x: str) -> str:
+    for i, (weight, bias) in enumerate(head.layers):
+        x = graph.add("Gemm", x, graph.constant(weight), graph.constant(bias))
+        if i + 1 < len(head.layers):
+            x = graph.add("Relu", x)
+    return x
+
+
+def _write(
+    graph: _Graph, head: Head, inputs: Sequence[TensorSpec], output: TensorSpec, out: Path
+) -> None:
+    model = helper.make_model(
+        helper.make_graph(
+            graph.nodes,
+            "student",
+            [_value(i) for i in _used(head, inputs)],
+            [_value(output)],
+            graph.weights,
+        ),
+        opset_imports=[helper.make_opsetid("", _OPSET)],
+        ir_version=_IR_VERSION,
+    )
+    onnx.checker.check_model(model)
+    out.write_bytes(model.SerializeToString(deterministic=True))
 
 
 def _mean_of_tokens(graph: _Graph, table: NDArray[np.float32], *, masked: bool) -> str:
@@ -112,5 +149,8 @@ class _Graph:
 
 def _value(spec: TensorSpec) -> onnx.ValueInfoProto:
     shape = [f"d{i}" if d is None else d for i, d in enumerate(spec.shape)]
-    kind = helper.np_dtype_to_tensor_dtype(np.dtype(spec.dtype))
-    return helper.make_tensor_value_info(spec.name, kind, shape)
+    return helper.make_tensor_value_info(spec.name, _onnx_type(spec.dtype), shape)
+
+
+def _onnx_type(dtype: str) -> int:
+    return int(helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))

@@ -76,7 +76,7 @@ def _cascade(build: Build, path_of: Callable[[str], Path]) -> CascadeEngine:
             reason="unlike_parts",
             fix="make the student from this teacher",
         )
-    return CascadeEngine(student, teacher, threshold=parts.threshold)
+    return CascadeEngine(student, teacher, threshold=parts.threshold, task=build.task)
 
 
 def codec_for(build: Build, path_of: Callable[[str], Path]) -> Codec:

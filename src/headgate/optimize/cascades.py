@@ -47,8 +47,8 @@ def escalations(call: Call) -> Mapping[str, Output]:
     codec = served_codec(build, path_of, preprocess=call.c["preprocess"], root=call.root)
     student = Answerer(load_part(parts.student, path_of), codec, truncate=True)
     with contextlib.closing(student):
-        scores = student.answer(load_workload(call.path("workload")).items)
-    asked = npy(escalates(scores, parts.threshold))
+        outputs = student.answer(load_workload(call.path("workload")).items)
+    asked = npy(escalates(outputs, parts.threshold, build.task))
     return {ESCALATED: Output(asked, "samples", "npy bool, one a request")}
 
 

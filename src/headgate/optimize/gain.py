@@ -50,7 +50,7 @@ def gain(call: Call) -> Mapping[str, Output]:
 def gain_of_teacher(job: Job, rule: Rule, winner: str) -> Gain | None:
     """Of the student in the candidate ``winner``, on the data that it was certified on, by
     ``rule``; None where there is none in it, or none can be without its teacher: a classifier's, of
-    data without labels.
+    data without labels, and a predictor's, whose labels only the endpoint's own metrics read.
 
     Both are measured as they were trained, in fp32. Their answers to a holdout belong to the use
     that the certificate was, now or in an earlier run: they decide nothing, and what they are of
@@ -61,7 +61,8 @@ def gain_of_teacher(job: Job, rule: Rule, winner: str) -> Gain | None:
     making: tuple[_Make, _Make] = (trained_student, untaught_student)
     if candidate.classifies:
         making = (trained_head, untaught_head)
-    if name is None or (candidate.classifies and "train" not in job.inputs.labels):
+    labelled = "train" in job.inputs.labels and job.config.task == "classify"
+    if name is None or (candidate.classifies and not labelled):
         return None
     maker = Maker.of(job, failures_stand=True)
     student, control = (make(maker, name) for make in making)

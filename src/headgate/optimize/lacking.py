@@ -51,18 +51,24 @@ def forbidden(job: Job, candidate: Candidate) -> str:
 
 
 def _lacks_head(job: Job, candidate: Candidate) -> Sequence[str]:
-    """The same of a classifier's small student, alone or before its teacher."""
-    if job.config.task != "classify":
-        return [f"{candidate.student} is a student of a classifier"]
+    """The same of a classifier's or a predictor's small student, alone or before its teacher."""
+    task, own = job.config.task, job.behaviour.metrics
+    if task not in ("classify", "predict"):
+        return [f"{candidate.student} is a student of a classifier or of a predictor"]
     if job.config.postprocess is not None:
-        return ["what postprocess makes of the scores is not what a student learns"]
+        return ["what postprocess makes of the outputs is not what a student learns"]
     if not candidate.cascade:
+        if task == "predict" and not any(c.metric in own for c in job.contracts):
+            return [
+                "no contract says how far off a student may be: agreement of predictions is that "
+                "they are the same, and no student's are; promise a metric of your own"
+            ]
         return []
     if job.inputs.own_requests is not None:
         return [
             "how often its student is unsure is told by the requests, which it learnt from here"
         ]
-    lacking = lacks_for_cascade(job.contracts, len(job.inputs.calibrate))
+    lacking = lacks_for_cascade(job.contracts, task, own, len(job.inputs.calibrate))
     return [lacking] if lacking else []
 
 

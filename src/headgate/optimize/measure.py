@@ -177,15 +177,15 @@ def open_answerer(
     )
 
 
-def own_metrics(behaviour: Behaviour, root: Path) -> list[OwnMetric]:
-    """The endpoint's own metrics, loaded."""
+def own_metrics(specified: Mapping[str, Mapping[str, object]], root: Path) -> list[OwnMetric]:
+    """The endpoint's own metrics, of ``Behaviour.metrics``, loaded."""
     return [
         load_metric(
             name,
             MetricSpec.model_validate({k: v for k, v in spec.items() if k != "source"}),
             root,
         )
-        for name, spec in behaviour.metrics.items()
+        for name, spec in specified.items()
     ]
 
 
@@ -195,7 +195,7 @@ def quality(call: Call) -> Mapping[str, Output]:
     build, behaviour = build_from_json(call.c["build"]), Behaviour(**call.c["behaviour"])
     call.progress(0.0, build.name)
     split = load_split(behaviour.task, call.path("dataset"))
-    own = own_metrics(behaviour, call.root)
+    own = own_metrics(behaviour.metrics, call.root)
     opened = open_answerer(
         build, behaviour, call.store.path_of, call.root, instances=call.c["instances"]
     )

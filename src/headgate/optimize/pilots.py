@@ -118,7 +118,7 @@ def answers(call: Call) -> Mapping[str, Output]:
     near = closeness(data, vectors, behaviour.task)
     which = Drawn(tuple(drawn(near, int(call.c["n"]), int(call.c["items"]), rng)))
     part = part_of(data, which.items, behaviour.task)
-    own = own_metrics(behaviour, call.root)
+    own = own_metrics(behaviour.metrics, call.root)
     opened = open_answerer(build, behaviour, call.store.path_of, call.root)
     with contextlib.closing(opened) as answerer:
         if isinstance(data, RetrievalSet):

@@ -21,7 +21,7 @@ from headgate.optimize.answers import Answerer
 from headgate.theory.ranking import ndcg, reciprocal_rank
 from headgate.workload import Pair
 
-__all__ = ["QualitySamples", "agreement", "evaluate", "flips", "score_retrieval"]
+__all__ = ["QualitySamples", "agreement", "evaluate", "flips", "score_labelled", "score_retrieval"]
 
 _TOP = 10
 _RIGHT = {"recall@10": 1.0, "accuracy": 1.0}
@@ -98,7 +98,7 @@ def evaluate(
     keep(outputs)
     if task == "rerank":
         return _ranking(outputs, data, metrics)
-    return _labelled(outputs, data, metrics, values=task == "predict")
+    return score_labelled(outputs, data, metrics, values=task == "predict")
 
 
 def score_retrieval(
@@ -155,13 +155,14 @@ def _top_indices(similarity: NDArray[np.float32], k: int) -> NDArray[np.int64]:
     return order
 
 
-def _labelled(
+def score_labelled(
     outputs: NDArray[np.generic],
     data: LabelledSet,
     metrics: Iterable[OwnMetric],
     *,
     values: bool,
 ) -> QualitySamples:
+    """The same from the outputs to ``data``'s items; ``values`` where they are predicted values."""
     rows = outputs.reshape(len(outputs), -1)
     if not values and rows.shape[1] > 1:
         rows = rows.argmax(axis=1, keepdims=True)

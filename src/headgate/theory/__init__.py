@@ -5,6 +5,7 @@ Knows nothing of models, requests or files, and imports nothing of Headgate but 
 
 from headgate.theory import (
     betting,
+    concentration,
     cost,
     divergence,
     hits,
@@ -19,6 +20,7 @@ from headgate.theory import (
 
 __all__ = [
     "betting",
+    "concentration",
     "cost",
     "divergence",
     "hits",

@@ -26,8 +26,8 @@ def test_who_escalates_is_a_property_of_the_item_alone(
     scores: NDArray[np.float32], threshold: float, first: int
 ) -> None:
     """However the batch is cut, the same items escalate."""
-    whole = escalates(scores, threshold)
-    parts = [escalates(rows, threshold) for rows in (scores[:first], scores[first:])]
+    whole = escalates(scores, threshold, "classify")
+    parts = [escalates(rows, threshold, "classify") for rows in (scores[:first], scores[first:])]
     assert whole.tolist() == np.concatenate(parts).tolist()
 
 
@@ -36,13 +36,13 @@ def test_a_higher_threshold_escalates_no_less(
     scores: NDArray[np.float32], a: float, b: float
 ) -> None:
     low, high = sorted((a, b))
-    assert not (escalates(scores, low) & ~escalates(scores, high)).any()
+    assert not (escalates(scores, low, "classify") & ~escalates(scores, high, "classify")).any()
 
 
 def test_what_is_no_number_escalates_under_any_threshold() -> None:
     """A student that answers NaN is not believed, not even at threshold 0."""
     scores = np.array([[np.nan, 1.0], [np.nan, np.nan], [1.0, 0.0], [np.inf, 0.0]])
-    assert escalates(scores, 0.0).tolist() == [True, True, False, False]
+    assert escalates(scores, 0.0, "classify").tolist() == [True, True, False, False]
 
 
 def test_one_class_has_no_margin() -> None:
@@ -67,7 +67,7 @@ def test_the_lowest_threshold_that_the_test_allows_is_taken() -> None:
     kept = round(1000 * (1 - found.escalated_share))
     assert found.lost_share == 0.004
     assert kept == 500  # the fifth loss is not allowed
-    assert margin[kept] < found.margin < margin[kept - 1]
+    assert margin[kept] < found.least < margin[kept - 1]
     assert found.risk_bound <= 0.01
     assert binomial_p_value(4, 1000, 0.01) <= 0.05 < binomial_p_value(5, 1000, 0.01)
 
@@ -80,7 +80,7 @@ def test_equal_margins_are_kept_together_or_not_at_all() -> None:
     found = learn_threshold(margin, lost, 0.01)
     assert found is not None
     assert found.escalated_share == 0.7
-    assert 0.5 < found.margin < 0.75
+    assert 0.5 < found.least < 0.75
 
 
 @pytest.mark.parametrize(("n", "found"), [(298, False), (299, True)])
@@ -119,9 +119,9 @@ def test_the_risk_is_kept_in_nineteen_of_twenty_calibrations(harm: float, coarse
             continue
         if coarse:
             grid = np.array([0, 1 / 3, 2 / 3])
-            truth = float((harm * (1 - grid) ** 2 * (grid >= found.margin)).sum() / 3)
+            truth = float((harm * (1 - grid) ** 2 * (grid >= found.least)).sum() / 3)
         else:
-            truth = harm * (1 - found.margin) ** 3 / 3
+            truth = harm * (1 - found.least) ** 3 / 3
         broken += truth > risk
     assert broken / 600 <= 0.05 + 0.02  # two standard errors
 
@@ -140,7 +140,7 @@ def test_the_test_that_was_passed_is_the_threshold_s_own(
     if found is None:
         assert binomial_p_value(0, len(items), risk) > 0.05 or lost[margin == margin.max()].any()
         return
-    kept = ~escalates(np.stack([margin, np.zeros_like(margin)], axis=1), found.margin)
+    kept = ~escalates(np.stack([margin, 0 * margin], axis=1), found.least, "classify")
     assert found.escalated_share == pytest.approx(1 - kept.mean())
     assert found.lost_share == pytest.approx((kept & lost).mean())
     assert binomial_p_value(int((kept & lost).sum()), len(items), risk) <= 0.05

@@ -48,7 +48,7 @@ def test_every_row_is_answered_by_whom_the_policy_says(parts: Parts, path_of: Pa
     """Bit by bit the student's row or the teacher's, and some of each."""
     merged = answers(cascade_of("both", parts), path_of)
     student, teacher = answers(parts.student, path_of), answers(parts.teacher, path_of)
-    asked = escalates(student, THRESHOLD)
+    asked = escalates(student, THRESHOLD, "classify")
     assert 0 < asked.sum() < len(ROWS)
     assert np.array_equal(merged[~asked], student[~asked])
     assert np.allclose(merged[asked], teacher[asked], rtol=0, atol=1e-6)
@@ -100,10 +100,13 @@ def test_the_teacher_sees_those_rows_alone_that_escalate(parts: Parts, path_of: 
             seen.append(0)
 
     student = engines.load(parts.student, path_of)
-    asked = escalates(student.run({"x": ROWS}), THRESHOLD)
+    asked = escalates(student.run({"x": ROWS}), THRESHOLD, "classify")
     names = frozenset({"x"})
     cascade = CascadeEngine(
-        CascadePart(student, names), CascadePart(Counting(), names), threshold=THRESHOLD
+        CascadePart(student, names),
+        CascadePart(Counting(), names),
+        threshold=THRESHOLD,
+        task="classify",
     )
     cascade.run({"x": ROWS})
     cascade.run({"x": ROWS[~asked]})
@@ -132,7 +135,7 @@ def test_scores_have_one_type_in_any_company(types: tuple[str, str]) -> None:
         CascadePart(Of(dtype, margin), names)
         for dtype, margin in zip(types, (1.0, 0.1), strict=True)
     )
-    engine = CascadeEngine(student, teacher, threshold=0.5)
+    engine = CascadeEngine(student, teacher, threshold=0.5, task="classify")
     rows = np.array([[0.9], [0.3]])
     together = engine.run({"x": rows})
     assert together.dtype == np.float32
@@ -155,7 +158,7 @@ def test_a_student_gets_only_the_tensors_that_it_takes(path_of: PathOf) -> None:
 
     few, all_three = frozenset({"input_ids"}), frozenset({"input_ids", "attention_mask", "extra"})
     engine: Engine = CascadeEngine(
-        CascadePart(Noting(), few), CascadePart(Noting(), all_three), threshold=0.0
+        CascadePart(Noting(), few), CascadePart(Noting(), all_three), threshold=0.0, task="classify"
     )
     engine.run(dict.fromkeys(all_three, np.zeros((3, 5), np.int64)))
     assert taken == [few, all_three]

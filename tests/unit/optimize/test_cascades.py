@@ -48,7 +48,7 @@ def test_a_cascade_may_lose_half_of_what_the_contracts_allow(
     contracts: list[Contract], risks: dict[str, float]
 ) -> None:
     """The tightest of a metric; a bound that allows nothing, or says nothing of it, is none."""
-    assert promised_risks(contracts) == pytest.approx(risks)
+    assert promised_risks(contracts, "classify", {}) == pytest.approx(risks)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_a_cascade_may_lose_half_of_what_the_contracts_allow(
 def test_what_a_cascade_lacks_is_said_before_its_student_is_trained(
     contracts: list[Contract], items: int, said: str
 ) -> None:
-    lacking = lacks_for_cascade(contracts, items)
+    lacking = lacks_for_cascade(contracts, "classify", {}, items)
     assert said in lacking
     assert bool(lacking) is bool(said)
 
@@ -126,7 +126,9 @@ def test_labels_let_a_cascade_keep_more(recorder: Recorder) -> None:
     u |= {"labels": store.put_bytes(canonical(labels))}
 
     def learnt(**inputs: str) -> dict[str, object]:
-        done = recorder.run(threshold, u=inputs, c={"risks": {"accuracy": 0.01}})
+        done = recorder.run(
+            threshold, u=inputs, c={"risks": {"accuracy": 0.01}, "task": "classify"}
+        )
         found = parse(store.read(done.outputs["thresholds"]))["accuracy"]
         return dict(found)
 
@@ -210,7 +212,7 @@ def test_a_cascade_of_texts_answers_in_logits_as_its_teacher(
             (parts.teacher, tuple(batch)),
         )
     )
-    asked = escalates(scores, parts.threshold)
+    asked = escalates(scores, parts.threshold, "classify")
     assert 0 < asked.mean() < 1
     merged = engines.load(made, path_of).run(batch)
     assert np.allclose(merged, np.where(asked[:, None], teacher, scores), atol=1e-5)

@@ -7,24 +7,30 @@ are refused before anything is made (``config.data.check_overlap``).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import cast
 
 import numpy as np
+from numpy.typing import NDArray
 
+from headgate.config import load_labelled
 from headgate.distillation import (
     CONFIDENCE,
     Threshold,
+    answers,
     disagreements,
     fewest_items,
     learn_threshold,
     lost_answers,
-    margins,
+    lost_worth,
+    sureness,
 )
 from headgate.errors import InputError
 from headgate.objects import (
     Bound,
     Build,
     Contract,
+    Direction,
     Parts,
     canonical,
     cascade_of,
@@ -32,37 +38,63 @@ from headgate.objects import (
 )
 from headgate.optimize.making.heads import answers_of, labels_of
 from headgate.optimize.making.maker import Maker
+from headgate.optimize.measure import own_metrics
+from headgate.optimize.quality import agreement, score_labelled
 from headgate.optimize.recorder import Call, Output, transformation
 from headgate.quantization.speed import LEAST_GAIN
 
 __all__ = ["cascaded", "lacks_for_cascade", "promised_risks"]
 
-_LABELS = "labels"
+Lost = NDArray[np.bool_] | NDArray[np.float64]
+"""(items,): what is lost or not, or the share of it."""
+OwnMetrics = Mapping[str, Mapping[str, object]]
+"""Name -> specification, as ``Behaviour.metrics``."""
+_LABELS, _ROWS = "labels", "rows"
 _AGREEMENT = "agreement"
 _OF_THE_MARGIN = 0.5
 _SUREST = "mlp_cascade"
 
 
-def promised_risks(contracts: Iterable[Contract]) -> Mapping[str, float]:
-    """Metric -> the share of answers that a cascade may lose: half of what ``contracts`` allow.
+def promised_risks(
+    contracts: Iterable[Contract], task: str, own: OwnMetrics
+) -> Mapping[str, float]:
+    """Metric -> what a cascade may lose by it: half of what ``contracts`` allow.
 
-    ``accuracy`` within a margin of current allows the margin, ``flip_rate`` its limit, and
-    ``agreement`` of at least a share the rest; nothing else says how many answers may be lost. The
-    other half is the gate's: a cascade that loses all that it may is one of which no number of
-    items shows that it does not lose more.
+    Of ``classify`` a share of answers: ``accuracy`` within a margin of current allows the margin,
+    ``flip_rate`` its limit, and ``agreement`` of at least a share the rest; nothing else says how
+    many answers may be lost. Of ``predict`` the margin on one of the endpoint's ``own`` metrics,
+    as a share of its range, and the rest that ``agreement`` leaves. The other half is the gate's: a
+    cascade that loses all that it may is one of which no number of items shows that it does not
+    lose more.
     """
-    allowed = {
-        (Bound.NOT_BELOW_CURRENT_BY, "accuracy"): lambda limit: limit,
-        (Bound.AT_MOST, "flip_rate"): lambda limit: limit,
-        (Bound.AT_LEAST, _AGREEMENT): lambda limit: 1 - limit,
-    }
     found: dict[str, float] = {}
     for contract in contracts:
-        loss = allowed.get((contract.bound, contract.metric))
-        if loss is not None and 0 < loss(contract.limit) < 1:
-            risk = _OF_THE_MARGIN * loss(contract.limit)
+        allowed = _allowed(contract, task, own)
+        if 0 < allowed < 1:
+            risk = _OF_THE_MARGIN * allowed
             found[contract.metric] = min(found.get(contract.metric, 1.0), risk)
     return found
+
+
+def _allowed(contract: Contract, task: str, own: OwnMetrics) -> float:
+    """The share of what there is to lose that ``contract`` lets be lost; 0 where it does not say.
+
+    ``not_below_current_by`` is of what is better high, ``not_above_current_by`` of the others: a
+    contract of the wrong one is refused when it is read.
+    """
+    margins = (Bound.NOT_BELOW_CURRENT_BY, Bound.NOT_ABOVE_CURRENT_BY)
+    metric, bound, limit = contract.metric, contract.bound, contract.limit
+    if (metric, bound) == (_AGREEMENT, Bound.AT_LEAST):
+        return 1 - limit
+    if task == "predict":
+        return limit / _span(own[metric]) if metric in own and bound in margins else 0.0
+    of_classes = (("accuracy", Bound.NOT_BELOW_CURRENT_BY), ("flip_rate", Bound.AT_MOST))
+    return limit if (metric, bound) in of_classes else 0.0
+
+
+def _span(specified: Mapping[str, object]) -> float:
+    low, high = cast("Sequence[float]", specified["range"])
+    return high - low
 
 
 def _confidence(risks: Mapping[str, float]) -> float:
@@ -70,14 +102,21 @@ def _confidence(risks: Mapping[str, float]) -> float:
     return 1 - (1 - CONFIDENCE) / len(risks)
 
 
-def lacks_for_cascade(contracts: Iterable[Contract], calibrate: int) -> str:
+def lacks_for_cascade(
+    contracts: Iterable[Contract], task: str, own: OwnMetrics, calibrate: int
+) -> str:
     """What stands in the way of a threshold before any is learnt; empty where nothing does.
 
     ``calibrate`` is the number of items that there are.
     """
     if not calibrate:
         return "data: calibrate is not declared"
-    risks = promised_risks(contracts)
+    risks = promised_risks(contracts, task, own)
+    if task == "predict" and not risks.keys() - {_AGREEMENT}:
+        return (
+            "no contract says how far off a cascade may be: a metric of your own with "
+            "not_below_current_by or not_above_current_by"
+        )
     if not risks:
         return (
             "no contract says how many answers a cascade may lose: accuracy with "
@@ -94,46 +133,84 @@ def lacks_for_cascade(contracts: Iterable[Contract], calibrate: int) -> str:
 
 @transformation("cascade.threshold")
 def threshold(call: Call) -> Mapping[str, Output]:
-    """The lowest margin that the student may answer with, for each promise.
-
-    Where there are no labels an answer counts as lost where the two disagree, which is never fewer.
-    """
+    """How sure the student must be to answer, for each promise."""
     student, teacher = (
         np.load(call.path(f"{role}.npy"), allow_pickle=False) for role in ("student", "teacher")
     )
-    differ = disagreements(student, teacher)
-    lost = differ
-    if _LABELS in call.u:
-        labels = np.array(parse(call.store.read(call.u[_LABELS])), dtype=np.int64)
-        lost = lost_answers(student, teacher, labels)
+    task, risks = call.c["task"], call.c["risks"]
+    lost_of = _lost_worth if task == "predict" else _lost_classes
+    lost = lost_of(call, answers(student, task), teacher)
     learnt = {
         metric: learn_threshold(
-            margins(student),
-            differ if metric == _AGREEMENT else lost,
-            risk,
-            confidence=_confidence(call.c["risks"]),
+            sureness(student, task), lost[metric], risk, confidence=_confidence(risks)
         )
-        for metric, risk in call.c["risks"].items()
+        for metric, risk in risks.items()
     }
     return {"thresholds": Output(canonical(learnt), "samples", "json {metric: Threshold or null}")}
 
 
+def _lost_classes(
+    call: Call, student: NDArray[np.generic], teacher: NDArray[np.generic]
+) -> Mapping[str, Lost]:
+    """Metric -> which answers are lost. Where there are no labels one counts as lost where the two
+    disagree, which is never fewer."""
+    differ = lost = disagreements(student, teacher)
+    if _LABELS in call.u:
+        labels = np.array(parse(call.store.read(call.u[_LABELS])), dtype=np.int64)
+        lost = lost_answers(student, teacher, labels)
+    return {metric: differ if metric == _AGREEMENT else lost for metric in call.c["risks"]}
+
+
+def _lost_worth(
+    call: Call, student: NDArray[np.generic], teacher: NDArray[np.generic]
+) -> Mapping[str, Lost]:
+    """Metric -> how much worse the student's values are, (items,), as a share of its range.
+
+    Raises ``InputError`` where a metric says nothing of any item.
+    """
+    data = load_labelled(call.path(_ROWS))
+    own = own_metrics(call.c["own"], call.root)
+    ours, theirs = (score_labelled(v, data, own, values=True) for v in (student, teacher))
+    lost: dict[str, Lost] = {
+        metric.name: lost_worth(
+            ours.scores[metric.name],
+            theirs.scores[metric.name],
+            span=metric.high - metric.low,
+            higher=metric.direction is Direction.HIGHER,
+        )
+        for metric in own
+    }
+    for metric in own:
+        if all(value is None for value in theirs.scores[metric.name]):
+            raise InputError(
+                f"{metric.name} says nothing of any of its {len(data.ids)} items",
+                where="data.calibrate",
+                reason="metric_invalid",
+                fix=f"give its rows what {metric.function.spec} reads of those of data.evaluate",
+            )
+    return lost | {_AGREEMENT: np.array(agreement(ours, theirs)) < 1}
+
+
 def cascaded(maker: Maker, student: Build, *, name: str) -> Build:
-    """``student`` where it is confident enough for every promise, and the model itself elsewhere.
+    """``student`` where it is sure enough for every promise, and the model itself elsewhere.
 
     Raises ``InputError``: ``no_threshold`` where no threshold keeps one of them, so that everything
     would escalate; ``not_worth_it`` where nearly everything would. The student would be paid for
     nothing.
     """
-    teacher, labels = maker.source.build, maker.inputs.labels.get("calibrate")
+    teacher = maker.source.build
+    risks = promised_risks(maker.contracts, teacher.task, maker.own_metrics)
+    own = {metric: spec for metric, spec in maker.own_metrics.items() if metric in risks}
     u = {
         "student.npy": answers_of(maker, student, "calibrate"),
         "teacher.npy": answers_of(maker, teacher, "calibrate"),
     }
-    if labels is not None:
+    if teacher.task == "predict":
+        u[_ROWS] = maker.inputs.versions["calibrate"]
+    elif (labels := maker.inputs.labels.get("calibrate")) is not None:
         u[_LABELS] = labels_of(maker, "calibrate", labels)
-    risks = promised_risks(maker.contracts)
-    done = maker.recorder.run(threshold, u=u, c={"risks": risks}, detail=name)
+    c = {"risks": risks, "task": teacher.task, "own": own if teacher.task == "predict" else {}}
+    done = maker.recorder.run(threshold, u=u, c=c, detail=name)
     learnt = parse(maker.recorder.store.read(done.outputs["thresholds"]))
     found = [Threshold(**each) for each in learnt.values() if each is not None]
     if not found or len(found) < len(risks):
@@ -145,7 +222,7 @@ def cascaded(maker: Maker, student: Build, *, name: str) -> Build:
             reason="no_threshold",
             fix="give more items, or a student that is surer where it is right",
         )
-    strictest = max(found, key=lambda each: each.margin)
+    strictest = max(found, key=lambda each: each.least)
     if strictest.escalated_share * LEAST_GAIN >= 1:
         raise InputError(
             f"not worth it: to keep what is promised, {strictest.escalated_share:.1%} of the items "
@@ -155,4 +232,4 @@ def cascaded(maker: Maker, student: Build, *, name: str) -> Build:
             fix="give data.train more items"
             + f", or try {_SUREST}, whose student is surer where it is right" * (name != _SUREST),
         )
-    return cascade_of(name, Parts(student, teacher, strictest.margin))
+    return cascade_of(name, Parts(student, teacher, strictest.least))

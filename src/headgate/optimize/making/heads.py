@@ -1,10 +1,12 @@
-"""Small students of a classifier, and their control without a teacher."""
+"""Small students of a classifier or a predictor, and a classifier's control without a teacher."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,58 +14,98 @@ from numpy.typing import NDArray
 from headgate.config import Item
 from headgate.distillation import HEADS, HeadRecipe, as_probabilities, check_classes
 from headgate.engines import codec_for
+from headgate.engines.check import check_onnx
 from headgate.engines.signature import model_inputs
 from headgate.errors import InputError
 from headgate.objects import Build, canonical, parse
 from headgate.optimize.making.maker import Maker
 from headgate.optimize.making.students import outputs_of
 from headgate.optimize.measure import build_inputs
-from headgate.optimize.recorder import Call, Output, transformation
+from headgate.optimize.recorder import Call, Output, Recorded, transformation
 from headgate.optimize.served import as_items, as_json
 from headgate.runtime.servable import build_from_json
 
-__all__ = ["answers_of", "labels_of", "trained_head", "untaught_head"]
+__all__ = ["answers_of", "doubting", "labels_of", "trained_head", "untaught_head"]
 
 _OUTPUTS, _LABELS = "outputs.npy", "labels"
+_MODEL, _DOUBTING = "model.onnx", "doubting.onnx"
 
 
 @transformation("distill.head")
 def head(call: Call) -> Mapping[str, Output]:
     """A small student, of the teacher's answers or, as a control, of the labels alone.
 
-    Both take equal steps on equal items. Raises ``InputError`` where there is nothing to tell
-    apart.
+    Both take equal steps on equal items. A predictor's comes twice, once with a column that says
+    how far off it may be. Raises ``InputError`` where there is nothing to tell apart.
     """
-    from headgate.distillation.heads import train_head
-    from headgate.engines.export_head import export_head, token_table
+    from headgate.engines.export_head import export_head, export_value_head
 
-    teacher, recipe = build_from_json(call.c["teacher"]), HeadRecipe(**call.c["recipe"])
+    teacher = build_from_json(call.c["teacher"])
+    outputs = np.load(call.path(_OUTPUTS), allow_pickle=False)
+    model, doubting_model = call.work_dir / _MODEL, call.work_dir / _DOUBTING
+    if teacher.task == "predict":
+        from headgate.distillation.heads import train_value_head
+
+        dtype = _type_of(call.path(_MODEL))
+        values = train_value_head(targets=outputs.astype(np.float64), **_lesson(call, teacher))
+        inputs = model_inputs(teacher, call.store.path_of)
+        for out, doubts in ((model, False), (doubting_model, True)):
+            export_value_head(values, inputs, out, dtype=dtype, doubts=doubts)
+        said = "onnx, values, and the logarithm of how far off they may be"
+        return {
+            _MODEL: Output(model, "model", "onnx, values as the teacher's"),
+            _DOUBTING: Output(doubting_model, "model", said),
+            "training": _training(values.head.losses),
+        }
+    from headgate.distillation.heads import train_head
+
+    scores, already = as_probabilities(outputs)
+    check_classes(scores.argmax(axis=1), "the teacher's answers to data.train")
+    made = train_head(targets=_targets(call, scores), **_lesson(call, teacher))
+    export_head(made, model_inputs(teacher, call.store.path_of), model, probabilities=already)
+    return {
+        _MODEL: Output(model, "model", "onnx, scores as the teacher's"),
+        "training": _training(made.losses),
+    }
+
+
+def _lesson(call: Call, teacher: Build) -> dict[str, Any]:
+    """What every student is trained with, but for its targets."""
+    from headgate.engines.export_head import token_table
+
     items = as_items(parse(call.store.read(call.u["texts"])))
-    answers, already = as_probabilities(np.load(call.path(_OUTPUTS), allow_pickle=False))
-    check_classes(answers.argmax(axis=1), "the teacher's answers to data.train")
-    targets = _targets(call, answers)
     codec = codec_for(teacher, call.store.path_of)
-    table = token_table(call.path("model.onnx")) if teacher.tokenizer is not None else None
+    table = token_table(call.path(_MODEL)) if teacher.tokenizer is not None else None
     vocabulary = None
     if teacher.tokenizer is not None:
         vocabulary = len(table) if table is not None else _tokens_in(call)
-    made = train_head(
-        [encoded.content for encoded in codec.encode(items, truncate=True)],
-        targets,
-        vocabulary=vocabulary,
-        table=table,
-        recipe=recipe,
-        seed=call.seed,
-        on_progress=lambda step, steps, loss: call.progress(
+    return {
+        "items": [encoded.content for encoded in codec.encode(items, truncate=True)],
+        "vocabulary": vocabulary,
+        "table": table,
+        "recipe": HeadRecipe(**call.c["recipe"]),
+        "seed": call.seed,
+        "on_progress": lambda step, steps, loss: call.progress(
             step / steps, f"step {step} of {steps}, loss {loss:.4f}"
         ),
-    )
-    out = call.work_dir / "model.onnx"
-    export_head(made, model_inputs(teacher, call.store.path_of), out, probabilities=already)
-    return {
-        "model.onnx": Output(out, "model", "onnx, scores as the teacher's"),
-        "training": Output(canonical({"losses": made.losses}), "samples", "json {losses}"),
     }
+
+
+def _type_of(path: Path) -> str:
+    """Of a predictor's values. Raises ``InputError`` where they are no floats."""
+    answer = check_onnx(path).outputs[0]
+    if np.dtype(answer.dtype).kind != "f":
+        raise InputError(
+            f"its answers are {answer.dtype}, no floats",
+            where="the teacher",
+            reason="no_values",
+            fix="export the model so that its first output is of floats",
+        )
+    return answer.dtype
+
+
+def _training(losses: Sequence[float]) -> Output:
+    return Output(canonical({"losses": losses}), "samples", "json {losses}")
 
 
 def _targets(call: Call, answers: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -94,11 +136,18 @@ def _tokens_in(call: Call) -> int:
 
 
 def trained_head(maker: Maker, name: str) -> Build:
-    """The student ``name`` of a classifier's answers, as an fp32 build.
+    """The student ``name`` of the model's answers, as an fp32 build.
 
     Raises ``MissingExtra``, ``EngineError`` or ``InputError``.
     """
     return _made(maker, name, labels=None)
+
+
+def doubting(maker: Maker, name: str) -> Build:
+    """``trained_head`` as it stands before its teacher: its outputs say how sure it is. A
+    classifier's do anyway."""
+    done = _trained(maker, name, labels=None)
+    return _build(maker, name, done.outputs.get(_DOUBTING, done.outputs[_MODEL]))
 
 
 def untaught_head(maker: Maker, name: str) -> Build:
@@ -110,6 +159,20 @@ def untaught_head(maker: Maker, name: str) -> Build:
 
 
 def _made(maker: Maker, name: str, *, labels: Sequence[float] | None) -> Build:
+    done = _trained(maker, name, labels=labels)
+    detail = name if labels is None else f"{name}_control"
+    return _build(maker, detail, done.outputs[_MODEL])
+
+
+def _build(maker: Maker, name: str, model: str) -> Build:
+    files = {_MODEL: model}
+    source = maker.source.build
+    return replace(
+        source, name=name, engine="onnxruntime", precision="fp32", files=files, options={}
+    )
+
+
+def _trained(maker: Maker, name: str, *, labels: Sequence[float] | None) -> Recorded:
     source, recipe = maker.source.build, HEADS[name]
     chosen = _chosen(maker.inputs.train, recipe.max_items)
     items = [maker.inputs.train[i] for i in chosen]
@@ -121,11 +184,7 @@ def _made(maker: Maker, name: str, *, labels: Sequence[float] | None) -> Build:
     if labels is not None:
         u[_LABELS] = labels_of(maker, "train", [labels[i] for i in chosen])
         detail = f"{name}_control"
-    done = maker.recorder.run(head, u=u, c={"teacher": source, "recipe": recipe}, detail=detail)
-    files = {"model.onnx": done.outputs["model.onnx"]}
-    return replace(
-        source, name=detail, engine="onnxruntime", precision="fp32", files=files, options={}
-    )
+    return maker.recorder.run(head, u=u, c={"teacher": source, "recipe": recipe}, detail=detail)
 
 
 def answers_of(maker: Maker, build: Build, role: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from headgate.errors import EngineError, InputError, MissingExtra
@@ -31,12 +32,15 @@ class Maker:
     profile: HardwareProfile
     contracts: tuple[Contract, ...]
     """What a cascade may lose follows from them."""
+    own_metrics: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    """The endpoint's own, as ``Behaviour.metrics``: they say what a prediction is worth."""
 
     @classmethod
     def of(cls, job: Job, *, failures_stand: bool = False) -> Maker:
         """``failures_stand``: what failed in an earlier run is not tried again."""
         recorder = replace(job.recorder, failures_stand=True) if failures_stand else job.recorder
-        return cls(recorder, job.source, job.inputs, job.profile, job.contracts)
+        own = job.behaviour.metrics
+        return cls(recorder, job.source, job.inputs, job.profile, job.contracts, own)
 
     def json_artifact(self, name: str, value: object, lineage: tuple[str, ...]) -> str:
         """A small JSON input of a transformation, as an artifact of its own."""

@@ -1,0 +1,107 @@
+"""Students of a predictor: what they learn, and how they know how far off they are.
+
+A value says nothing of how sure its student is, so a second formula is learnt: the logarithm of
+how far student and teacher are apart, from items that the student did not learn from. It has only
+to order items well. Whatever its scale, the threshold on it is learnt (``cascade``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headgate.errors import InputError
+
+__all__ = ["Doubt", "Standard", "doubt_of", "squared_too"]
+
+Floats = NDArray[np.float64]
+_LEAST_APART = 1e-3
+"""In deviations of the teacher's values: who is nearer is right, and no surer for it."""
+_PENALTY_ITEMS = 10.0
+"""So many items' worth of evidence speaks for features that say nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standard:
+    """A teacher's values (items, values) as they are learnt: mean 0 and deviation 1 each."""
+
+    mean: Floats
+    deviation: Floats
+    """(values,); 1 of a value that is always the same."""
+
+    @classmethod
+    def of(cls, outputs: NDArray[np.generic]) -> Standard:
+        """Raises ``InputError`` for outputs that are no rows of finite values, or are all alike.
+
+        >>> Standard.of(np.array([[1.0, 5.0], [3.0, 5.0]]))
+        Standard(mean=array([2., 5.]), deviation=array([1., 1.]))
+        """
+        values = np.asarray(outputs, dtype=np.float64)
+        if values.ndim != 2:
+            raise InputError(
+                f"its answers have shape {values.shape[1:]}: no row of values",
+                where="the teacher",
+                reason="no_values",
+                fix="export the model so that its first output is (items, values)",
+            )
+        if not np.isfinite(values).all():
+            raise InputError("it answers with NaN or infinity", where="the teacher")
+        spread = values.std(axis=0)
+        if not spread.any():
+            raise InputError(
+                "its answers to data.train are all the same",
+                where="the teacher",
+                reason="values_alike",
+                fix="give items of every kind that callers ask about",
+            )
+        return cls(values.mean(axis=0), np.where(spread > 0, spread, 1.0))
+
+    def scaled(self, outputs: NDArray[np.generic]) -> Floats:
+        """As they are learnt; the answer is ``scaled * deviation + mean``."""
+        scaled: Floats = (np.asarray(outputs, dtype=np.float64) - self.mean) / self.deviation
+        return scaled
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """The logarithm of how far off a student is: ``squared_too(x) @ weight + bias``, ``x`` its
+    features of an item."""
+
+    weight: NDArray[np.float32]
+    """(2 * features, 1)"""
+    bias: NDArray[np.float32]
+    """(1,)"""
+
+
+def squared_too(features: NDArray[np.floating]) -> NDArray[np.floating]:
+    """(items, features) with their squares beside them: a line is furthest off at both ends."""
+    return np.concatenate([features, features**2], axis=1)
+
+
+def doubt_of(features: NDArray[np.floating], student: Floats, teacher: Floats) -> Doubt:
+    """By least squares with a penalty, from ``student`` and ``teacher`` (items, values), scaled.
+
+    Items of several values are as far off as the root of their squares' sum. The student must not
+    have learnt from these items, on which it would be too near. ``features`` (items, features) have
+    a deviation of about 1. A square never makes surer: what is far from all that was seen is what
+    a student knows least of.
+    """
+    apart = np.sqrt(((student - teacher) ** 2).sum(axis=1))
+    wanted = np.log(apart + _LEAST_APART)
+    both = squared_too(features.astype(np.float64))
+    centre = both.mean(axis=0)
+    x, y = both - centre, wanted - wanted.mean()
+    weight = np.zeros(both.shape[1])
+    used = np.arange(both.shape[1])
+    while True:
+        gram = x[:, used].T @ x[:, used] + _PENALTY_ITEMS * np.eye(len(used))
+        weight[:] = 0
+        weight[used] = np.linalg.solve(gram, x[:, used].T @ y)
+        surer = (weight < 0) & (np.arange(len(weight)) >= features.shape[1])
+        if not surer.any():
+            break
+        used = used[~surer[used]]
+    bias = wanted.mean() - centre @ weight
+    return Doubt(weight[:, None].astype(np.float32), np.array([bias], dtype=np.float32))
