@@ -17,6 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 __all__ = [
     "TINY_VOCAB",
+    "bent_predictor",
     "outlier_chain",
     "tiny_classifier",
     "tiny_cross_encoder",
@@ -72,6 +73,27 @@ def tiny_classifier(path: Path, *, features: int = 4, classes: int = 3, seed: in
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", features])
     weights = {"weight": rng.normal(size=(features, classes)).astype(np.float32)}
     return _save(path, "tiny_classifier", nodes, [x], "probabilities", ["batch", classes], weights)
+
+
+def bent_predictor(path: Path, *, bend: float = 6.0) -> Path:
+    """x (batch, 4) -> x1 + x2 + x3 + x4 + bend * relu(x1 - 1), shape (batch, 1): a line, but for
+    one item in six."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "sum"], ["line"]),
+        helper.make_node("MatMul", ["x", "first"], ["x1"]),
+        helper.make_node("Sub", ["x1", "one"], ["over"]),
+        helper.make_node("Relu", ["over"], ["above"]),
+        helper.make_node("Mul", ["above", "bend"], ["bent"]),
+        helper.make_node("Add", ["line", "bent"], ["y"]),
+    ]
+    weights: dict[str, NDArray[np.generic]] = {
+        "sum": np.ones((4, 1), np.float32),
+        "first": np.array([[1], [0], [0], [0]], np.float32),
+        "one": np.ones(1, np.float32),
+        "bend": np.full(1, bend, np.float32),
+    }
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 4])
+    return _save(path, "bent_predictor", nodes, [x], "y", ["batch", 1], weights)
 
 
 def outlier_chain(

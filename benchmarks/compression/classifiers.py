@@ -28,9 +28,9 @@ from headgate.engines.signature import model_inputs
 from headgate.objects import Build
 from headgate.optimize.answers import Answerer
 
-__all__ = ["Classified", "Split", "banking77", "digits", "student_of"]
+__all__ = ["KEPT_FILES", "Classified", "Split", "banking77", "digits", "student_of"]
 
-_HERE = Path(__file__).parents[1] / ".compression"
+KEPT_FILES = Path(__file__).parents[1] / ".compression"
 _ROOT = Path(__file__).parents[2]
 _MAX_TOKENS = 128
 
@@ -39,10 +39,10 @@ Scores = NDArray[np.generic]
 
 @dataclass(frozen=True)
 class Split:
-    """Items and the index of each one's class."""
+    """Items and the index of each one's class; of a predictor the value that is right."""
 
     items: list[object]
-    labels: NDArray[np.int64]
+    labels: NDArray[np.int64] | NDArray[np.float64]
 
     def __len__(self) -> int:
         return len(self.items)
@@ -111,7 +111,7 @@ def banking77() -> Classified | None:
     whole, evaluate = (_read(root / f"{split}.csv", names) for split in ("train", "evaluate"))
     order = np.random.default_rng(0).permutation(len(whole))
     train, calibrate = whole.of(order[3000:]), whole.of(order[:3000])
-    _HERE.mkdir(exist_ok=True)
+    KEPT_FILES.mkdir(exist_ok=True)
     encoder, embedder = minilm_files()
     tokenizer = str(encoder / "tokenizer.json")
     build = Build(
@@ -122,7 +122,7 @@ def banking77() -> Classified | None:
     vectors = answerer.answer(train.items)
     answerer.close()
     fitted = LogisticRegression(C=30.0, max_iter=300).fit(vectors, train.labels)
-    model = _HERE / "banking77.onnx"
+    model = KEPT_FILES / "banking77.onnx"
     _with_head(embedder, fitted.coef_.T, fitted.intercept_, model)
     return Classified(_build("teacher", model, tokenizer), train, calibrate, evaluate)
 
@@ -148,8 +148,8 @@ def digits() -> Classified:
         options={"zipmap": False},
         target_opset=18,
     )
-    _HERE.mkdir(exist_ok=True)
-    both, model = _HERE / "digits-both.onnx", _HERE / "digits.onnx"
+    KEPT_FILES.mkdir(exist_ok=True)
+    both, model = KEPT_FILES / "digits-both.onnx", KEPT_FILES / "digits.onnx"
     both.write_bytes(graph.SerializeToString(deterministic=True))
     keep_output(both, scores_beside_labels(both) or "", model)
     return Classified(_build("teacher", model, None), train, calibrate, evaluate)

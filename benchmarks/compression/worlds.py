@@ -1,4 +1,4 @@
-"""Students whose true risk is known at every threshold: margins and losses, drawn."""
+"""Students whose true risk is known at every threshold: how sure, and what is lost, drawn."""
 
 from __future__ import annotations
 
@@ -21,27 +21,36 @@ class World:
     margins: Callable[[np.random.Generator, int], NDArray[np.float64]]
     harm: Callable[[NDArray[np.float64]], NDArray[np.float64]]
     risk: Callable[[float], float]
+    even: float | None = None
+    """Where what is lost of an item is a share, beta-distributed about ``harm(m)``: large where the
+    shares differ little. None where an item is lost or is not."""
 
     def draw(
         self, rng: np.random.Generator, n: int
-    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_] | NDArray[np.float64]]:
         """Margins and losses of ``n`` items."""
         margin = self.margins(rng, n)
-        return margin, rng.uniform(size=n) < self.harm(margin)
+        harm = self.harm(margin)
+        if self.even is None:
+            return margin, rng.uniform(size=n) < harm
+        harm = np.maximum(harm, 1e-9)
+        return margin, rng.beta(self.even * harm, self.even * (1 - harm))
 
 
 def _uniform(rng: np.random.Generator, n: int) -> NDArray[np.float64]:
     return rng.uniform(size=n)
 
 
-def _smooth(most: float) -> World:
-    """Lost the more often the smaller the margin."""
-    return World(_uniform, lambda m: most * (1 - m) ** 2, lambda t: most * (1 - t) ** 3 / 3)
+def _smooth(most: float, even: float | None = None) -> World:
+    """Lost the more often, or the more of it, the smaller the margin."""
+    return World(_uniform, lambda m: most * (1 - m) ** 2, lambda t: most * (1 - t) ** 3 / 3, even)
 
 
 WORLDS = {
     "at most 5 % lost": _smooth(0.05),
     "at most 30 % lost": _smooth(0.3),
+    "shares, nearly all or nothing": _smooth(0.3, 0.3),
+    "shares, small each": _smooth(0.3, 10.0),
     # As a forest of twenty trees votes: many items share a margin.
     "twenty margins": World(
         lambda rng, n: rng.choice(_VOTES, size=n),

@@ -7,6 +7,7 @@ and ``headgate.distillation.heads``, is imported by name.
 
 from headgate.distillation.cascade import (
     CONFIDENCE,
+    Losses,
     Threshold,
     answers,
     disagreements,
@@ -65,6 +66,7 @@ __all__ = [
     "Forecast",
     "Gain",
     "HeadRecipe",
+    "Losses",
     "PilotPlan",
     "Piloted",
     "Recipe",

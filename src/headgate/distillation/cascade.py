@@ -14,14 +14,14 @@ Knows nothing of engines: outputs come in as arrays.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headgate.theory.concentration import hoeffding_bentkus_bound, hoeffding_bentkus_p_value
 from headgate.theory.intervals import exact_interval
+from headgate.theory.risk import fewest_losses, risk_bound, risk_p_values
 from headgate.theory.significance import binomial_p_value
 
 __all__ = [
@@ -41,9 +41,9 @@ __all__ = [
 CONFIDENCE = 0.95
 """The risk is kept in at least this share of all calibrations."""
 
-_OfTotal = Callable[[float, int, float], float]
-"""(the sum of losses, their number, a risk or a level)"""
 Floats = NDArray[np.float64]
+Losses = NDArray[np.bool_] | NDArray[np.float64]
+"""(items,): whether each is lost, or the share of it that is."""
 Scores = NDArray[np.generic]
 """(items, classes), the highest is the answer: probabilities or logits."""
 
@@ -168,7 +168,7 @@ def lost_worth(
 
 def learn_threshold(
     sure: Floats,
-    lost: NDArray[np.bool_] | Floats,
+    lost: Losses,
     risk: float,
     *,
     confidence: float = CONFIDENCE,
@@ -184,13 +184,13 @@ def learn_threshold(
 
     Learn then test (Angelopoulos et al., arXiv 2110.01052): thresholds are tested in a fixed
     sequence, the strictest first, each by a test of "R is at least the risk", until one cannot be
-    rejected. The test is exact of yes and no, and Hoeffding and Bentkus' of shares; which of both
+    rejected. The test is exact of yes and no, and bets on shares (``theory.risk``); which of both
     follows from the type, since shares that happen to be 0 and 1 are no coins. The first true
     hypothesis is rejected by chance at most as often as the confidence allows, so no correction is
     needed for their number. They need not be chosen beforehand either: what is lost under a
     threshold is lost under every lower one, so R only grows along the sequence, and whichever
-    thresholds fell into the sample, the test that counts is the one where R reaches the risk (Bates
-    et al., arXiv 2101.02703, theorem 1).
+    thresholds fell into the sample, the test that counts is the one where R reaches the risk: it is
+    that of the same items (Bates et al., arXiv 2101.02703, theorem 1).
 
     >>> sure, lost = np.linspace(1, 0, 1000), np.arange(1000) >= 700
     >>> learn_threshold(sure, lost, risk=0.01).escalated_share
@@ -200,46 +200,48 @@ def learn_threshold(
     """
     n = len(sure)
     order = np.argsort(-sure, kind="stable")  # NaN last: never sure, at any threshold
-    sorted_sure, lost_so_far = sure[order], np.cumsum(lost[order])
-    p_value, bound = _BINARY if lost.dtype == np.bool_ else _SHARES
-    kept = 0
-    for last in range(np.count_nonzero(~np.isnan(sure))):
-        if last + 1 < n and sorted_sure[last + 1] == sorted_sure[last]:
-            continue  # who are equally sure are kept together or not at all
-        if p_value(lost_so_far[last].item(), n, risk) > 1 - confidence:
-            break
-        kept = last + 1
-    if kept == 0:
+    sorted_sure, sorted_lost = sure[order], lost[order]
+    # Who are equally sure are kept together or not at all.
+    last = np.flatnonzero((np.diff(sorted_sure, append=np.nan) != 0) & ~np.isnan(sorted_sure))
+    fails = np.flatnonzero(_p_values(sorted_lost, risk)[last] > 1 - confidence)
+    tested = last[: fails[0]] if len(fails) else last
+    if len(tested) == 0:
         return None
-    total = lost_so_far[kept - 1].item()
+    kept = int(tested[-1]) + 1
+    sorted_lost[kept:] = 0  # those escalate
     return Threshold(
         least=_between(sorted_sure, kept),
         escalated_share=1 - kept / n,
-        lost_share=total / n,
+        lost_share=float(sorted_lost.mean()),
         risk=risk,
-        risk_bound=bound(total, n, confidence),
+        risk_bound=_bound(sorted_lost, confidence),
         n=n,
     )
 
 
-def fewest_items(risk: float, *, confidence: float = CONFIDENCE) -> int:
-    """With fewer items than this no threshold keeps ``risk``, even where nothing is lost.
+def _p_values(lost: Losses, risk: float) -> Floats:
+    """p of "R is at least ``risk``" if the first k of ``lost`` (n,) are kept, for each k, (n,)."""
+    if lost.dtype != np.bool_:
+        return risk_p_values(lost.astype(np.float64), risk)
+    return np.array([binomial_p_value(int(k), len(lost), risk) for k in np.cumsum(lost)])
 
-    >>> fewest_items(0.01)
-    299
+
+def _bound(lost: Losses, confidence: float) -> float:
+    if lost.dtype != np.bool_:
+        return risk_bound(lost.astype(np.float64), level=confidence)
+    return exact_interval(int(lost.sum()), len(lost), level=confidence).high
+
+
+def fewest_items(risk: float, *, shares: bool = False, confidence: float = CONFIDENCE) -> int:
+    """With fewer items than this no threshold keeps ``risk``, even where nothing is lost; of what
+    is lost or not, or of ``shares``.
+
+    >>> fewest_items(0.01), fewest_items(0.01, shares=True)
+    (299, 355)
     """
+    if shares:
+        return fewest_losses(risk, level=confidence)
     return math.ceil(math.log(1 - confidence) / math.log1p(-risk))
-
-
-_BINARY: tuple[_OfTotal, _OfTotal] = (
-    lambda events, n, risk: binomial_p_value(int(events), n, risk),
-    lambda events, n, level: exact_interval(int(events), n, level=level).high,
-)
-_SHARES: tuple[_OfTotal, _OfTotal] = (
-    hoeffding_bentkus_p_value,
-    lambda total, n, level: hoeffding_bentkus_bound(total, n, level=level),
-)
-"""Of losses that are all or nothing, and of shares: the p of a risk, and the bound at a level."""
 
 
 def _between(descending: Floats, kept: int) -> float:

@@ -5,7 +5,6 @@ Knows nothing of models, requests or files, and imports nothing of Headgate but 
 
 from headgate.theory import (
     betting,
-    concentration,
     cost,
     divergence,
     hits,
@@ -13,6 +12,7 @@ from headgate.theory import (
     quantile,
     queueing,
     ranking,
+    risk,
     roofline,
     significance,
     strata,
@@ -20,7 +20,6 @@ from headgate.theory import (
 
 __all__ = [
     "betting",
-    "concentration",
     "cost",
     "divergence",
     "hits",
@@ -28,6 +27,7 @@ __all__ = [
     "quantile",
     "queueing",
     "ranking",
+    "risk",
     "roofline",
     "significance",
     "strata",

@@ -10,33 +10,71 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from headgate.distillation import (
+    answers,
     disagreements,
     escalates,
     learn_threshold,
     lost_answers,
+    lost_worth,
     margins,
+    sureness,
 )
+from headgate.theory.risk import risk_p_values
 from headgate.theory.significance import binomial_p_value
 
 SCORES = arrays(np.float32, (7, 3), elements=st.floats(-50, 50, width=32))
 
 
-@given(SCORES, st.floats(0, 20), st.integers(0, 6))
+TASKS = st.sampled_from(["classify", "predict"])
+
+
+@given(SCORES, st.floats(0, 20), st.integers(0, 6), TASKS)
 def test_who_escalates_is_a_property_of_the_item_alone(
-    scores: NDArray[np.float32], threshold: float, first: int
+    scores: NDArray[np.float32], threshold: float, first: int, task: str
 ) -> None:
     """However the batch is cut, the same items escalate."""
-    whole = escalates(scores, threshold, "classify")
-    parts = [escalates(rows, threshold, "classify") for rows in (scores[:first], scores[first:])]
+    whole = escalates(scores, threshold, task)
+    parts = [escalates(rows, threshold, task) for rows in (scores[:first], scores[first:])]
     assert whole.tolist() == np.concatenate(parts).tolist()
 
 
-@given(SCORES, st.floats(0, 20), st.floats(0, 20))
+@given(SCORES, st.floats(0, 20), st.floats(0, 20), TASKS)
 def test_a_higher_threshold_escalates_no_less(
-    scores: NDArray[np.float32], a: float, b: float
+    scores: NDArray[np.float32], a: float, b: float, task: str
 ) -> None:
+    """And at 0 nobody escalates who answers with numbers."""
     low, high = sorted((a, b))
-    assert not (escalates(scores, low, "classify") & ~escalates(scores, high, "classify")).any()
+    assert not (escalates(scores, low, task) & ~escalates(scores, high, task)).any()
+    assert not escalates(scores, 0.0, task).any()
+
+
+def test_a_value_is_as_sure_as_its_student_says() -> None:
+    """It says how far off it may be, as a logarithm, in the last column: never seen by a caller."""
+    outputs = np.array([[3.0, 4.0, np.log(2.0)], [5.0, 6.0, np.log(0.5)]])
+    assert sureness(outputs, "predict") == pytest.approx([0.5, 2.0])
+    assert escalates(outputs, 1.0, "predict").tolist() == [True, False]
+    assert answers(outputs, "predict").tolist() == [[3.0, 4.0], [5.0, 6.0]]
+
+
+@pytest.mark.parametrize("row", [[np.nan, 0.0], [np.inf, 0.0], [1.0, np.nan], [1.0, np.inf]])
+def test_a_value_that_is_no_number_is_never_kept(row: list[float]) -> None:
+    """Nor one that may be infinitely far off, but where everything is."""
+    assert escalates(np.array([row]), 1e-9, "predict").all()
+
+
+@pytest.mark.parametrize("shape", [(4,), (4, 1), (4, 2, 2)])
+def test_a_value_without_its_doubt_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="two columns or more"):
+        sureness(np.zeros(shape), "predict")
+
+
+def test_what_is_lost_of_a_value_is_how_much_worse_it_is() -> None:
+    """As a share of the range; better is not set off, and what is not known is lost whole."""
+    teacher, student = [1.0, 1.0, 3.0, None, 2.0], [3.0, 0.0, 3.0, 1.0, None]
+    lower = lost_worth(student, teacher, span=4.0, higher=False)
+    assert lower.tolist() == [0.5, 0.0, 0.0, 1.0, 1.0]
+    higher = lost_worth(student, teacher, span=4.0, higher=True)
+    assert higher.tolist() == [0.0, 0.25, 0.0, 1.0, 1.0]
 
 
 def test_what_is_no_number_escalates_under_any_threshold() -> None:
@@ -124,6 +162,37 @@ def test_the_risk_is_kept_in_nineteen_of_twenty_calibrations(harm: float, coarse
             truth = harm * (1 - found.least) ** 3 / 3
         broken += truth > risk
     assert broken / 600 <= 0.05 + 0.02  # two standard errors
+
+
+@pytest.mark.parametrize("wild", [0.3, 3.0], ids=["nearly all or nothing", "small each"])
+def test_the_risk_of_shares_is_kept_in_nineteen_of_twenty_calibrations(wild: float) -> None:
+    """An item of sureness s loses a beta-distributed share of mean 0.2*(1-s)^2, so the risk of
+    threshold t is 0.2*(1-t)^3/3. 300 calibrations of 800 items."""
+    rng, risk, broken, kept = np.random.default_rng(0), 0.02, 0, 0.0
+    for _ in range(300):
+        sure = rng.uniform(size=800)
+        mean = 0.2 * (1 - sure) ** 2 + 1e-9
+        found = learn_threshold(sure, rng.beta(wild * mean, wild * (1 - mean)), risk)
+        if found is None:
+            continue
+        assert found.lost_share < found.risk_bound <= risk
+        broken += 0.2 * (1 - found.least) ** 3 / 3 > risk
+        kept += 1 - found.escalated_share
+    assert broken / 300 <= 0.05 + 0.025  # two standard errors
+    assert kept / 300 > 0.2
+
+
+def test_shares_that_happen_to_be_0_and_1_are_no_coins() -> None:
+    """The exact test is for what is lost or not by its kind; of shares nobody knows that."""
+    sure, lost = np.linspace(1, 0, 1000), np.zeros(1000)
+    lost[[100, 200, 300, 400, 500]] = 1
+    of_shares = learn_threshold(sure, lost, 0.01)
+    of_coins = learn_threshold(sure, lost.astype(bool), 0.01)
+    assert of_shares is not None
+    assert of_coins is not None
+    assert of_shares.escalated_share > of_coins.escalated_share
+    kept = np.where(sure >= of_shares.least, lost, 0.0)
+    assert risk_p_values(kept, 0.01)[-1] <= 0.05
 
 
 @settings(deadline=None, max_examples=50)

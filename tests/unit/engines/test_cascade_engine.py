@@ -192,3 +192,55 @@ def test_a_student_that_takes_what_its_teacher_does_not_is_refused(
     other = replace(parts.student, files={"model.onnx": "m6"})
     with pytest.raises(ConfigError, match="takes y, which its teacher does not"):
         engines.load(cascade_of("both", replace(parts, student=other)), path_of)
+
+
+class Values:
+    """Answers ``scale * x`` and, as a student, the logarithm of how far off: ``x[1]`` as given."""
+
+    def __init__(self, scale: float, *, dtype: str = "float32", doubts: bool = False) -> None:
+        self.scale, self.dtype, self.doubts = scale, dtype, doubts
+
+    def run(self, tensors: Tensors) -> NDArray[np.generic]:
+        x = tensors["x"]
+        columns = [self.scale * x[:, :1], *([x[:, 1:2]] if self.doubts else [])]
+        return np.concatenate(columns, axis=1).astype(self.dtype)
+
+    def close(self) -> None: ...
+
+
+def of_values(student: Engine, teacher: Engine, threshold: float = 1.0) -> CascadeEngine:
+    names = frozenset({"x"})
+    return CascadeEngine(
+        CascadePart(student, names),
+        CascadePart(teacher, names),
+        threshold=threshold,
+        task="predict",
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_values_are_the_teachers_where_the_student_doubts(dtype: str) -> None:
+    """Of its shape and type, alone as in company, and the doubt is nobody's answer."""
+    rows = np.array([[1e8 + 1, -2.0], [3.0, 2.0], [5.0, np.nan], [7.0, 0.0], [np.nan, -2.0]])
+    student = Values(1.0, dtype=dtype, doubts=True)
+    engine = of_values(student, Values(10.0, dtype=dtype))
+    merged = engine.run({"x": rows})
+    assert merged.dtype == dtype
+    expected = np.array([[1e8 + 1], [30.0], [50.0], [7.0], [np.nan]]).astype(dtype)
+    assert np.array_equal(merged, expected, equal_nan=True)
+    assert engine.escalated_items == 3
+    alone = np.concatenate([engine.run({"x": row[None]}) for row in rows])
+    assert alone.tobytes() == merged.tobytes()
+
+
+@pytest.mark.parametrize("doubts", [True, False])
+def test_values_of_another_width_are_an_error(doubts: bool) -> None:
+    """Of a student that says no doubt, or of a teacher that answers two."""
+    student = Values(1.0, doubts=doubts)
+    with pytest.raises(EngineError, match=r"two columns or more|rows of \(2,\), its student of"):
+        of_values(student, Values(1.0, doubts=True), 9.0).run({"x": ROWS})
+
+
+def test_whole_numbers_are_no_values_of_a_student() -> None:
+    with pytest.raises(EngineError, match="int64, no floats"):
+        of_values(Values(1.0, dtype="int64", doubts=True), Values(1.0)).run({"x": ROWS})

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from headgate.distillation.heads import Head
+from headgate.distillation.heads import Head, ValueHead
+from headgate.distillation.values import Doubt, squared_too
 from headgate.engines.check import check_onnx
-from headgate.engines.export_head import export_head, token_table
+from headgate.engines.export_head import export_head, export_value_head, token_table
 from headgate.engines.onnxruntime_engine import OnnxRuntimeEngine
 from headgate.quantization.facts import TensorSpec
 from tests.models import TINY_VOCAB, tiny_classifier, tiny_embedder
@@ -56,6 +57,33 @@ def test_a_student_of_numbers_takes_what_its_teacher_takes(
     expected = softmax(logits) if probabilities else logits
     assert np.allclose(run(out, pixels=x), expected, atol=1e-5)
     assert check_onnx(out).outputs[0].shape == (None, 3)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("doubts", [False, True])
+def test_a_student_of_values_answers_as_its_teacher_and_says_its_doubt_beside(
+    tmp_path: Path, dtype: str, doubts: bool
+) -> None:
+    """In the teacher's type; the doubt is of the numbers on their scale, and of their squares."""
+    made = ValueHead(
+        Head(LAYERS, floats(8), np.abs(floats(8)) + 1, None, ()), Doubt(floats(16, 1), floats(1))
+    )
+    out = tmp_path / "m"
+    export_value_head(
+        made, [TensorSpec("x", "float32", (None, 8))], out, dtype=dtype, doubts=doubts
+    )
+    x = floats(6, 8)
+    assert made.head.mean is not None
+    assert made.head.scale is not None
+    features = (x - made.head.mean) / made.head.scale
+    expected = through(features)
+    if doubts:
+        doubt = squared_too(features) @ made.doubt.weight + made.doubt.bias
+        expected = np.concatenate([expected, doubt], axis=1)
+    got = run(out, x=x)
+    assert got.dtype == dtype
+    assert np.allclose(got, expected, atol=1e-4)
+    assert check_onnx(out).outputs[0].shape == (None, 3 + doubts)
 
 
 def test_a_student_of_texts_takes_the_mean_of_what_is_no_padding(tmp_path: Path) -> None:

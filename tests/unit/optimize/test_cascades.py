@@ -23,7 +23,7 @@ from headgate.optimize.making.cascades import lacks_for_cascade, promised_risks,
 from headgate.optimize.making.heads import head, untaught_head
 from headgate.optimize.recorder import Recorder
 from headgate.workload import CascadeTimes, CurvePoint, ServiceCurve
-from tests.models import tiny_cross_encoder, tiny_tokenizer
+from tests.models import bent_predictor, tiny_cross_encoder, tiny_tokenizer
 
 from .fakes import build, contract, curve
 
@@ -64,6 +64,47 @@ def test_what_a_cascade_lacks_is_said_before_its_student_is_trained(
     contracts: list[Contract], items: int, said: str
 ) -> None:
     lacking = lacks_for_cascade(contracts, "classify", {}, items)
+    assert said in lacking
+    assert bool(lacking) is bool(said)
+
+
+OWN = {
+    "error": {"function": "m:f", "direction": "lower_is_better", "range": [0.0, 40.0]},
+    "worth": {"function": "m:g", "direction": "higher_is_better", "range": [-1.0, 1.0]},
+}
+ERROR = contract("error", Bound.NOT_ABOVE_CURRENT_BY, 0.8)
+
+
+@pytest.mark.parametrize(
+    ("contracts", "risks"),
+    [
+        ([ERROR], {"error": 0.01}),
+        ([contract("worth", Bound.NOT_BELOW_CURRENT_BY, 0.2)], {"worth": 0.05}),
+        ([ERROR, AGREEMENT], {"error": 0.01, "agreement": 0.02}),
+        ([contract("worth", Bound.AT_LEAST, 0.9)], {}),
+        ([contract("latency_p95", Bound.NOT_ABOVE_CURRENT_BY, 0.2)], {}),
+        ([replace(ERROR, limit=40.0)], {}),
+    ],
+)
+def test_of_values_half_of_a_margin_may_be_lost_as_a_share_of_the_metrics_range(
+    contracts: list[Contract], risks: dict[str, float]
+) -> None:
+    """A margin as wide as the range promises nothing, and nor does a bound that stands alone."""
+    assert promised_risks(contracts, "predict", OWN) == pytest.approx(risks)
+
+
+@pytest.mark.parametrize(
+    ("contracts", "items", "said"),
+    [
+        ([ERROR], 0, "calibrate is not declared"),
+        ([AGREEMENT], 1000, "how far off a cascade may be: a metric of your own"),
+        ([ERROR], 354, "has 354 items, and a risk of 0.01 can be shown with 355 at least"),
+        ([ERROR], 355, ""),
+    ],
+)
+def test_what_a_cascade_of_values_lacks(contracts: list[Contract], items: int, said: str) -> None:
+    """Agreement says that values are the same, and says of no other how far off it may be."""
+    lacking = lacks_for_cascade(contracts, "predict", OWN, items)
     assert said in lacking
     assert bool(lacking) is bool(said)
 
@@ -272,3 +313,104 @@ def test_a_student_that_fails_alone_is_still_made_alone(recorder: Recorder, tmp_
     )
     assert student["c"] == other["c"]
     assert other["u"].keys() - student["u"].keys() == {"labels"}
+
+
+METRIC = """\
+def error(item, output):
+    return min(abs(float(output[0]) - item["label"]), 10.0)
+"""
+
+
+def predictor(recorder: Recorder, tmp_path: Path, *, labelled: bool = True) -> Maker:
+    """Of four numbers, with a bend that a line does not know, and right about every label; how far
+    off an answer is says m.py."""
+    store, rng = recorder.store, np.random.default_rng(0)
+    model = store.put_file(bent_predictor(tmp_path / "model.onnx"))
+    teacher = build("fp32", task="predict", files={"model.onnx": model})
+    (recorder.root / "m.py").write_text(METRIC, encoding="utf-8")
+    items, versions = {}, {}
+    for role, n in (("train", 600), ("calibrate", 500)):
+        rows = rng.normal(size=(n, 4)).astype(np.float32)
+        items[role] = tuple(rows)
+        lines: list[dict[str, object]] = [
+            {"id": f"{role}{k}", "input": row.tolist()} for k, row in enumerate(rows)
+        ]
+        if labelled:
+            truth = engines.load(teacher, store.path_of).run({"x": rows})
+            lines = [line | {"label": float(y)} for line, y in zip(lines, truth[:, 0], strict=True)]
+        versions[role] = store.put_bytes(b"\n".join(map(canonical, lines)) + b"\n")
+        recorder.register(role, versions[role], kind="dataset", schema="jsonl")
+    inputs = SimpleNamespace(**items, versions=versions, labels={})
+    spec = {"function": "m:error", "direction": "lower_is_better", "range": (0.0, 10.0)}
+    return Maker(
+        recorder,
+        cast("Any", SimpleNamespace(build=teacher, encoder={})),
+        cast("Any", inputs),
+        cast("Any", SimpleNamespace(effective_cores=1)),
+        (contract("error", Bound.NOT_ABOVE_CURRENT_BY, 0.6),),
+        {"error": {**spec, "source": "sha256:m"}},
+    )
+
+
+@pytest.fixture
+def _quick_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch")
+    monkeypatch.setitem(cast("Any", HEADS), "linear", HeadRecipe(steps=800))
+
+
+@pytest.mark.usefixtures("_quick_values")
+def test_a_cascade_of_values_loses_no_more_than_its_metric_allows(
+    recorder: Recorder, tmp_path: Path
+) -> None:
+    """On items that nobody saw, by the endpoint's own metric; the student alone loses more."""
+    endpoint = predictor(recorder, tmp_path)
+    made = make_build("linear_cascade", endpoint)
+    path_of = recorder.store.path_of
+    parts = parts_of(made)
+    x = np.random.default_rng(1).normal(size=(2000, 4)).astype(np.float32)
+    outputs, teacher, merged = (
+        engines.load(b, path_of).run({"x": x}) for b in (parts.student, parts.teacher, made)
+    )
+    asked = escalates(outputs, parts.threshold, "predict")
+    assert 0 < asked.mean() < 0.9
+    assert merged.dtype == teacher.dtype
+    assert np.allclose(merged, np.where(asked[:, None], teacher, outputs[:, :1]), atol=1e-5)
+
+    def lost(values: np.ndarray) -> float:
+        return float(np.minimum(np.abs(values - teacher), 10).mean() / 10)
+
+    assert lost(merged) <= 0.03 < lost(outputs[:, :1])
+    alone = make_build("linear", endpoint)
+    assert np.array_equal(engines.load(alone, path_of).run({"x": x}), outputs[:, :1])
+    assert [e.body["transformation"] for e in recorder.store.entries("run")].count(
+        "distill.head"
+    ) == 1, "both students are of one training"
+
+
+@pytest.mark.usefixtures("_quick_values")
+def test_a_metric_that_says_nothing_of_calibrate_is_said_to(
+    recorder: Recorder, tmp_path: Path
+) -> None:
+    """Its rows lack the label that the metric reads: nothing is kept for want of knowing."""
+    with pytest.raises(InputError, match="error says nothing of any of its 500 items") as refused:
+        make_build("linear_cascade", predictor(recorder, tmp_path, labelled=False))
+    assert refused.value.reason == "metric_invalid"
+    assert "what m:error reads" in str(refused.value.fix)
+
+
+def test_agreement_of_values_is_a_promise_too(recorder: Recorder, tmp_path: Path) -> None:
+    """Where somebody makes it: values within an epsilon are kept, and others lost."""
+    store, n = recorder.store, 1000
+    doubt = np.linspace(-5, 5, n)
+    teacher = np.arange(n, dtype=np.float64)[:, None] + 10
+    student = np.stack([teacher[:, 0] * np.where(doubt < 0, 1.0, 1.5), doubt], axis=1)
+    (recorder.root / "m.py").write_text(METRIC, encoding="utf-8")
+    rows = [canonical({"id": str(k), "input": [0.0], "label": 0.0}) for k in range(n)]
+    u = arrays(store, student=student, teacher=teacher)
+    u["rows"] = store.put_bytes(b"\n".join(rows) + b"\n")
+    done = recorder.run(
+        threshold, u=u, c={"risks": {"agreement": 0.02}, "task": "predict", "own": {}}
+    )
+    found = Threshold(**parse(store.read(done.outputs["thresholds"]))["agreement"])
+    assert found.lost_share == 0.012, "as many as the exact test lets be lost"
+    assert found.escalated_share == pytest.approx(0.488)

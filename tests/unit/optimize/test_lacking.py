@@ -1,4 +1,4 @@
-"""What a classifier's students lack; the rest is seen in what previews say."""
+"""What a classifier's or a predictor's students lack; the rest is seen in what previews say."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 
-from headgate.objects import Bound
+from headgate.objects import Bound, Contract
 from headgate.optimize.job import Job
 from headgate.optimize.lacking import lacks
 from headgate.planning import CANDIDATES
@@ -17,8 +17,8 @@ from .fakes import contract
 
 TEXTS = tuple(f"text {k}" for k in range(50))
 NO_TORCH = "torch is not installed: pip install 'headgate[train]'"
-NO_STUDENT = "linear is a student of a classifier"
-NO_SCORES = "what postprocess makes of the scores is not what a student learns"
+NO_STUDENT = "linear is a student of a classifier or of a predictor"
+NO_SCORES = "what postprocess makes of the outputs is not what a student learns"
 BOTH = ("linear", "linear_cascade")
 FACTS = ModelFacts((), (), 10**6, 4 * 10**6, 18, {"MatMul": 1}, {"MatMul": 10**6}, 1)
 
@@ -63,23 +63,68 @@ def test_what_a_classifiers_students_lack_is_said(
     change: dict[str, object], why: dict[str, str]
 ) -> None:
     """Before any is trained; a cascade lacks what its student does, and more."""
+    assert found(**{"task": "classify", **change}) == why
+
+
+ERROR = contract("error", Bound.NOT_ABOVE_CURRENT_BY, 0.6)
+AGREES = contract("agreement", Bound.AT_LEAST, 0.99)
+NO_METRIC = (
+    "no contract says how far off a student may be: agreement of predictions is that they are the "
+    "same, and no student's are; promise a metric of your own"
+)
+
+
+@pytest.mark.parametrize(
+    ("contracts", "calibrate", "why"),
+    [
+        ((ERROR,), 300, {}),
+        (
+            (ERROR,),
+            50,
+            {
+                "linear_cascade": "data.calibrate has 50 items, and a risk of 0.03 can be shown "
+                "with 118 at least"
+            },
+        ),
+        (
+            (AGREES,),
+            300,
+            {
+                "linear": NO_METRIC,
+                "linear_cascade": "no contract says how far off a cascade may be: a metric of your "
+                "own with not_below_current_by or not_above_current_by",
+            },
+        ),
+    ],
+    ids=["nothing", "too few", "only agreement"],
+)
+def test_what_a_predictors_students_lack_is_said(
+    contracts: tuple[Contract, ...], calibrate: int, why: dict[str, str]
+) -> None:
+    """Above all a promise that a student could keep."""
+    assert found(task="predict", contracts=contracts, calibrate=(TEXTS * 6)[:calibrate]) == why
+
+
+def found(**has: object) -> dict[str, str]:
+    """What each student lacks at an endpoint that has this, and all that is not said."""
     has = {
         "libraries": {"torch": "1"},
         "calibrate": TEXTS * 6,
         "train": TEXTS,
-        "task": "classify",
         "postprocess": None,
         "own_requests": None,
-        **change,
+        "contracts": (contract("accuracy", Bound.NOT_BELOW_CURRENT_BY, 0.02),),
+        **has,
     }
     job = SimpleNamespace(
         source=SimpleNamespace(encoder={}),
         config=SimpleNamespace(task=has["task"], postprocess=has["postprocess"]),
-        contracts=(contract("accuracy", Bound.NOT_BELOW_CURRENT_BY, 0.02),),
+        behaviour=SimpleNamespace(metrics={"error": {"range": (0.0, 10.0)}}),
+        contracts=has["contracts"],
         profile=SimpleNamespace(libraries=has["libraries"], flags=()),
         inputs=SimpleNamespace(
             calibrate=has["calibrate"], train=has["train"], own_requests=has["own_requests"]
         ),
     )
-    found = {name: "; ".join(lacks(cast("Job", job), CANDIDATES[name], FACTS)) for name in BOTH}
-    assert {name: lack for name, lack in found.items() if lack} == why
+    lacking = {name: "; ".join(lacks(cast("Job", job), CANDIDATES[name], FACTS)) for name in BOTH}
+    return {name: lack for name, lack in lacking.items() if lack}

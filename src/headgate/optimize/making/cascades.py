@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from headgate.config import load_labelled
 from headgate.distillation import (
     CONFIDENCE,
+    Losses,
     Threshold,
     answers,
     disagreements,
@@ -45,8 +46,6 @@ from headgate.quantization.speed import LEAST_GAIN
 
 __all__ = ["cascaded", "lacks_for_cascade", "promised_risks"]
 
-Lost = NDArray[np.bool_] | NDArray[np.float64]
-"""(items,): what is lost or not, or the share of it."""
 OwnMetrics = Mapping[str, Mapping[str, object]]
 """Name -> specification, as ``Behaviour.metrics``."""
 _LABELS, _ROWS = "labels", "rows"
@@ -122,11 +121,18 @@ def lacks_for_cascade(
             "no contract says how many answers a cascade may lose: accuracy with "
             "not_below_current_by, flip_rate with at_most, or agreement with at_least"
         )
-    least = fewest_items(min(risks.values()), confidence=_confidence(risks))
-    if calibrate < least:
+    least = {
+        fewest_items(
+            risk,
+            shares=task == "predict" and metric != _AGREEMENT,
+            confidence=_confidence(risks),
+        ): risk
+        for metric, risk in risks.items()
+    }
+    if calibrate < max(least):
         return (
-            f"data.calibrate has {calibrate} items, and a risk of {min(risks.values()):.3g} can be "
-            f"shown with {least} at least"
+            f"data.calibrate has {calibrate} items, and a risk of {least[max(least)]:.3g} can be "
+            f"shown with {max(least)} at least"
         )
     return ""
 
@@ -151,7 +157,7 @@ def threshold(call: Call) -> Mapping[str, Output]:
 
 def _lost_classes(
     call: Call, student: NDArray[np.generic], teacher: NDArray[np.generic]
-) -> Mapping[str, Lost]:
+) -> Mapping[str, Losses]:
     """Metric -> which answers are lost. Where there are no labels one counts as lost where the two
     disagree, which is never fewer."""
     differ = lost = disagreements(student, teacher)
@@ -163,7 +169,7 @@ def _lost_classes(
 
 def _lost_worth(
     call: Call, student: NDArray[np.generic], teacher: NDArray[np.generic]
-) -> Mapping[str, Lost]:
+) -> Mapping[str, Losses]:
     """Metric -> how much worse the student's values are, (items,), as a share of its range.
 
     Raises ``InputError`` where a metric says nothing of any item.
@@ -171,7 +177,7 @@ def _lost_worth(
     data = load_labelled(call.path(_ROWS))
     own = own_metrics(call.c["own"], call.root)
     ours, theirs = (score_labelled(v, data, own, values=True) for v in (student, teacher))
-    lost: dict[str, Lost] = {
+    lost: dict[str, Losses] = {
         metric.name: lost_worth(
             ours.scores[metric.name],
             theirs.scores[metric.name],
