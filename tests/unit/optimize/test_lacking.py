@@ -83,7 +83,7 @@ NO_METRIC = (
             50,
             {
                 "linear_cascade": "data.calibrate has 50 items, and a risk of 0.03 can be shown "
-                "with 118 at least"
+                "with 117 at least"
             },
         ),
         (
