@@ -78,16 +78,21 @@ def cascade(*, quick: bool) -> tuple[Mapping[str, Target], dict[str, object]]:
         costs, details[name] = subject.served()
         if name == "banking77":
             targets |= costs
+    kept, details["values"] = _values(calibrations)
+    targets["values: calibrations that keep the risk"] = at_least(kept, 0.95)
+    return targets, details
+
+
+def _values(calibrations: int) -> tuple[float, dict[str, object]]:
+    """Of a predictor: the share of calibrations that keep the risk, and what one of them costs."""
     values = friedman(_STUDENT, risk=RISK)
-    targets["values: calibrations that keep the risk"] = at_least(values.kept(calibrations), 0.95)
     served = _Served.of(values.data, values.student, values.threshold, values.asked)
     cost, again = served.cost()
-    details["values"] = {
+    return values.kept(calibrations), {
         **values.details,
         "cost, of the teacher's": jsonable(cost),
         "the teacher again, of the teacher's": jsonable(again),
     }
-    return targets, details
 
 
 def _kept_in(world: World, calibrations: int) -> float:

@@ -1,4 +1,5 @@
-"""Students of a classifier, as values: how each is made, and what it learns from its teacher.
+"""Small students, as values: how each is made, and what a classifier's learns from its teacher (a
+predictor's: ``values``).
 
 They are small on purpose. A student that answers most items a hundred times as cheaply pays in a
 cascade even where it would fail alone.

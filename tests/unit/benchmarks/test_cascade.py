@@ -27,6 +27,7 @@ def looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(benchmark, "digits", lambda: None)
     monkeypatch.setattr(benchmark, "banking77", lambda: None)
     monkeypatch.setattr(benchmark, "WORLDS", {})
+    monkeypatch.setattr(benchmark, "_values", lambda _: (1.0, {}))
     monkeypatch.setattr(_Subject, "of", lambda _: subject)
 
 
