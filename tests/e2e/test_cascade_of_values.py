@@ -54,7 +54,7 @@ contracts:
   latency_p95: {ratio_to_current_at_most: 1000, why: a test, on_breach: rollback}
   device_s_per_1k: {ratio_to_current_at_most: 1000, why: a test, on_breach: rollback}
 candidates: [mlp_cascade]
-replay: {seconds: 0.9, blocks: 9}
+replay: {seconds: 0.4, blocks: 9}
 """
 
 

@@ -48,15 +48,15 @@ class Standard:
             )
         if not np.isfinite(values).all():
             raise InputError("it answers with NaN or infinity", where="the teacher")
-        spread = values.std(axis=0)
-        if not spread.any():
+        differ = values.max(axis=0) > values.min(axis=0)  # a deviation is hardly ever exactly 0
+        if not differ.any():
             raise InputError(
                 "its answers to data.train are all the same",
                 where="the teacher",
                 reason="values_alike",
                 fix="give items of every kind that callers ask about",
             )
-        return cls(values.mean(axis=0), np.where(spread > 0, spread, 1.0))
+        return cls(values.mean(axis=0), np.where(differ, values.std(axis=0), 1.0))
 
     def scaled(self, outputs: NDArray[np.generic]) -> Floats:
         """As they are learnt; the answer is ``scaled * deviation + mean``."""

@@ -61,7 +61,7 @@ def test_a_student_doubts_where_it_is_far_off(hidden: int) -> None:
 def test_several_values_are_learnt_each_on_its_scale() -> None:
     """One of them a thousand times as large, one always the same."""
     pytest.importorskip("torch")
-    three = np.concatenate([VALUES, VALUES / 1000, np.full_like(VALUES, 7.0)], axis=1)
+    three = np.concatenate([VALUES, VALUES / 1000, np.full_like(VALUES, 0.1)], axis=1)
     values, far_off = said(taught(three, hidden=32, steps=1000))
     apart = np.abs(values - three)[~ENDS].mean(axis=0)
     assert (apart <= [VALUES.std() / 10, VALUES.std() / 10_000, 0.1]).all()
@@ -135,7 +135,7 @@ def test_a_dull_feature_and_a_perfect_student_break_nothing() -> None:
         (np.zeros(4), "no row of values"),
         (np.zeros((4, 2, 2)), "no row of values"),
         (np.array([[np.nan], [1.0]]), "NaN or infinity"),
-        (np.full((4, 2), 3.0), "all the same"),
+        (np.full((7, 2), 0.1), "all the same"),
     ],
 )
 def test_a_teacher_that_teaches_no_values_is_refused(
