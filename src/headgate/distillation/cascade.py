@@ -26,6 +26,7 @@ from headgate.theory.significance import binomial_p_value
 
 __all__ = [
     "CONFIDENCE",
+    "Losses",
     "Threshold",
     "answers",
     "disagreements",
@@ -59,9 +60,9 @@ class Threshold:
     """Between the least sure that the student still answers and the next below it."""
     escalated_share: float
     lost_share: float
-    """Of what may be lost; of answers that are lost or not, of the answers."""
+    """Of the answers; of values the mean of what each loses of the metric's range."""
     risk: float
-    """Declared: the share that may be lost."""
+    """Declared: what ``lost_share`` may be of all that will be asked."""
     risk_bound: float
     """The upper bound of the true share at that confidence, at most ``risk``."""
     n: int
@@ -202,7 +203,8 @@ def learn_threshold(
     order = np.argsort(-sure, kind="stable")  # NaN last: never sure, at any threshold
     sorted_sure, sorted_lost = sure[order], lost[order]
     # Who are equally sure are kept together or not at all.
-    last = np.flatnonzero((np.diff(sorted_sure, append=np.nan) != 0) & ~np.isnan(sorted_sure))
+    ends = np.append(sorted_sure[1:] != sorted_sure[:-1], True)
+    last = np.flatnonzero(ends & ~np.isnan(sorted_sure))
     fails = np.flatnonzero(_p_values(sorted_lost, risk)[last] > 1 - confidence)
     tested = last[: fails[0]] if len(fails) else last
     if len(tested) == 0:

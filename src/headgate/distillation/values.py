@@ -66,13 +66,15 @@ class Standard:
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """The logarithm of how far off a student is: ``squared_too(x) @ weight + bias``, ``x`` its
-    features of an item."""
+    """The logarithm of how far off a student is: ``max(squared_too(x) @ weight + bias, least)``,
+    ``x`` its features of an item."""
 
     weight: NDArray[np.float32]
     """(2 * features, 1)"""
     bias: NDArray[np.float32]
     """(1,)"""
+    least: NDArray[np.float32]
+    """(1,), of all that it was learnt from: nobody is surer than the surest that was seen."""
 
 
 def squared_too(features: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -85,8 +87,8 @@ def doubt_of(features: NDArray[np.floating], student: Floats, teacher: Floats) -
 
     Items of several values are as far off as the root of their squares' sum. The student must not
     have learnt from these items, on which it would be too near. ``features`` (items, features) have
-    a deviation of about 1. A square never makes surer: what is far from all that was seen is what
-    a student knows least of.
+    a deviation of about 1. A square never makes surer: what is far from all that was seen is not
+    what a student knows best.
     """
     apart = np.sqrt(((student - teacher) ** 2).sum(axis=1))
     wanted = np.log(apart + _LEAST_APART)
@@ -104,4 +106,6 @@ def doubt_of(features: NDArray[np.floating], student: Floats, teacher: Floats) -
             break
         used = used[~surer[used]]
     bias = wanted.mean() - centre @ weight
-    return Doubt(weight[:, None].astype(np.float32), np.array([bias], dtype=np.float32))
+    least = (both @ weight + bias).min()
+    columns = (weight[:, None], np.array([bias]), np.array([least]))
+    return Doubt(*(column.astype(np.float32) for column in columns))

@@ -50,7 +50,9 @@ def export_value_head(
     if doubts:
         both = graph.add("Concat", x, graph.add("Mul", x, x), axis=1)
         weight, bias = graph.constant(made.doubt.weight), graph.constant(made.doubt.bias)
-        said = graph.add("Concat", said, graph.add("Gemm", both, weight, bias), axis=1)
+        far_off = graph.add("Gemm", both, weight, bias)
+        far_off = graph.add("Max", far_off, graph.constant(made.doubt.least))
+        said = graph.add("Concat", said, far_off, axis=1)
         width += 1
     graph.add("Cast", said, to_name="values", to=_onnx_type(dtype))
     _write(graph, made.head, inputs, TensorSpec("values", dtype, (None, width)), out)

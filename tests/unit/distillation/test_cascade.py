@@ -128,6 +128,17 @@ def test_without_enough_items_no_threshold_keeps_the_risk(n: int, found: bool) -
     assert (threshold is not None) is found
 
 
+def test_who_is_infinitely_sure_is_kept_first_and_together() -> None:
+    """As of logits that are infinite."""
+    sure = np.repeat([np.inf, 1.0, np.nan], [400, 300, 300])
+    lost = np.zeros(1000, bool)
+    lost[400:450] = True
+    found = learn_threshold(sure, lost, 0.01)
+    assert found is not None
+    assert found.escalated_share == 0.6
+    assert found.least == np.inf
+
+
 def test_a_student_that_is_wrong_where_it_is_surest_is_never_kept() -> None:
     lost = np.zeros(1000, bool)
     lost[:20] = True

@@ -120,6 +120,8 @@ def test_far_from_all_that_was_seen_nobody_is_surer() -> None:
     apart = np.exp(-(features**2).sum(axis=1))[:, None]
     doubt = doubt_of(features, apart, np.zeros_like(apart))
     assert (doubt.weight[2:] >= 0).all()
+    seen = squared_too(features) @ doubt.weight + doubt.bias
+    assert seen.min() == pytest.approx(doubt.least[0], abs=1e-5)
 
 
 def test_a_dull_feature_and_a_perfect_student_break_nothing() -> None:
