@@ -58,12 +58,13 @@ def gain_of_teacher(job: Job, rule: Rule, winner: str) -> Gain | None:
     """
     candidate = BUILDS[winner]
     name = candidate.student
+    if name is None:
+        return None
     making: tuple[_Make, _Make] = (trained_student, untaught_student)
     if candidate.classifies:
+        if job.config.task != "classify" or "train" not in job.inputs.labels:
+            return None
         making = (trained_head, untaught_head)
-    labelled = "train" in job.inputs.labels and job.config.task == "classify"
-    if name is None or (candidate.classifies and not labelled):
-        return None
     maker = Maker.of(job, failures_stand=True)
     student, control = (make(maker, name) for make in making)
     measured = {}

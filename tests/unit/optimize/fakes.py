@@ -165,7 +165,7 @@ def trials_of(
         source=None,
         profile=SimpleNamespace(memory_bytes=1 << 30),
         cores=2,
-        behaviour=None,
+        behaviour=SimpleNamespace(metrics={}),
         queries=(),
         own={},
         register_build=lambda build: None,

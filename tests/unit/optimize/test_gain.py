@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import cast
 
@@ -50,6 +51,8 @@ def gained(
     margin: float,
     *,
     split: str = "holdout",
+    task: str = "embed",
+    labelled: Sequence[str] = (),
 ) -> object:
     """By a job that has certified ``winner`` on ``split``."""
     answers = {"fp32": TEACHER, "student": STUDENT, "control": CONTROL}
@@ -70,12 +73,12 @@ def gained(
         recorder=recorder,
         store=recorder.store,
         config=SimpleNamespace(
-            task="embed", endpoint="docs", path="headgate.yaml", holdout_error_budget=0.05
+            task=task, endpoint="docs", path="headgate.yaml", holdout_error_budget=0.05
         ),
         source=SimpleNamespace(build=build("fp32")),
-        inputs=None,
+        inputs=SimpleNamespace(labels=dict.fromkeys(labelled, (0.0, 1.0))),
         profile=None,
-        behaviour=None,
+        behaviour=SimpleNamespace(metrics={}),
         contracts=(contract("recall@10", Bound.NOT_BELOW_CURRENT_BY, margin),),
     )
     rule = Rule("docs", split, f"sha256:{split}", (), {}, {}, seed=0)
@@ -125,3 +128,12 @@ def test_a_winner_without_a_student_owes_no_teacher(
     assert gained(recorder, monkeypatch, "int8_static", 0.02) is None
     assert gained(recorder, monkeypatch, "fp32", 0.02) is None
     assert made == []
+
+
+@pytest.mark.parametrize(("task", "labelled"), [("classify", ()), ("predict", ("train",))])
+def test_a_small_student_whose_labels_nobody_can_learn_from_has_no_control(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch, task: str, labelled: Sequence[str]
+) -> None:
+    """A classifier's where there are none; a predictor's, which only its own metric understands."""
+    for winner in ("linear", "mlp_cascade"):
+        assert gained(recorder, monkeypatch, winner, 0.02, task=task, labelled=labelled) is None
