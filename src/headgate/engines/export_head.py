@@ -34,9 +34,8 @@ def export_head(
     graph = _Graph()
     scores = _answers(graph, head, _features(graph, head, inputs))
     graph.add("Softmax" if probabilities else "Identity", scores, to_name="scores")
-    _write(
-        graph, head, inputs, TensorSpec("scores", "float32", (None, len(head.layers[-1][1]))), out
-    )
+    classes = len(head.layers[-1][1])
+    _write(graph, head, inputs, TensorSpec("scores", "float32", (None, classes)), out)
 
 
 def export_value_head(
