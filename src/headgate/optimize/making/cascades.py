@@ -143,7 +143,8 @@ def threshold(call: Call) -> Mapping[str, Output]:
     student, teacher = (
         np.load(call.path(f"{role}.npy"), allow_pickle=False) for role in ("student", "teacher")
     )
-    task, risks = call.c["task"], call.c["risks"]
+    task = call.c.get("task", "classify")  # what older runs mean
+    risks = call.c["risks"]
     lost_of = _lost_worth if task == "predict" else _lost_classes
     lost = lost_of(call, answers(student, task), teacher)
     learnt = {
