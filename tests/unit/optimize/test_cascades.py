@@ -9,7 +9,9 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from headgate import engines
 from headgate.distillation import HEADS, HeadRecipe, Threshold, escalates
@@ -20,7 +22,7 @@ from headgate.optimize.cascades import composed, measured_parts
 from headgate.optimize.making import Maker, make_build
 from headgate.optimize.making import cascades as cascades_module
 from headgate.optimize.making.cascades import lacks_for_cascade, promised_risks, threshold
-from headgate.optimize.making.heads import head, untaught_head
+from headgate.optimize.making.heads import answers_of, head, untaught_head
 from headgate.optimize.recorder import Recorder
 from headgate.workload import CascadeTimes, CurvePoint, ServiceCurve
 from tests.models import bent_predictor, tiny_cross_encoder, tiny_tokenizer
@@ -155,9 +157,10 @@ def scores(classes: np.ndarray, margin: np.ndarray) -> np.ndarray:
     return np.where(np.eye(2)[classes] == 1, (1 + margin[:, None]) / 2, (1 - margin[:, None]) / 2)
 
 
-def test_labels_let_a_cascade_keep_more(recorder: Recorder) -> None:
+@pytest.mark.parametrize("task", [{"task": "classify"}, {}], ids=["told", "an older run"])
+def test_labels_let_a_cascade_keep_more(recorder: Recorder, task: dict[str, str]) -> None:
     """Where teacher and student disagree and the teacher is wrong, nothing is lost; without labels
-    every disagreement counts."""
+    every disagreement counts. A run from before there were cascades of values names no task."""
     n, store = 1000, recorder.store
     margin = np.linspace(1, 0.01, n)
     teacher, student = np.zeros(n, np.int64), np.zeros(n, np.int64)
@@ -167,9 +170,7 @@ def test_labels_let_a_cascade_keep_more(recorder: Recorder) -> None:
     u |= {"labels": store.put_bytes(canonical(labels))}
 
     def learnt(**inputs: str) -> dict[str, object]:
-        done = recorder.run(
-            threshold, u=inputs, c={"risks": {"accuracy": 0.01}, "task": "classify"}
-        )
+        done = recorder.run(threshold, u=inputs, c={"risks": {"accuracy": 0.01}, **task})
         found = parse(store.read(done.outputs["thresholds"]))["accuracy"]
         return dict(found)
 
@@ -385,6 +386,34 @@ def test_a_cascade_of_values_loses_no_more_than_its_metric_allows(
     assert [e.body["transformation"] for e in recorder.store.entries("run")].count(
         "distill.head"
     ) == 1, "both students are of one training"
+
+
+def test_answers_of_doubles_are_not_rounded(recorder: Recorder, tmp_path: Path) -> None:
+    """Around 1e9 float32 knows every 64th number: there a student and its teacher are the same."""
+    endpoint, model = predictor(recorder, tmp_path), tmp_path / "doubles.onnx"
+    nodes = [
+        helper.make_node("Cast", ["x"], ["wide"], to=TensorProto.DOUBLE),
+        helper.make_node("MatMul", ["wide", "ones"], ["sum"]),
+        helper.make_node("Add", ["sum", "far"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "doubles",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 4])],
+        [helper.make_tensor_value_info("y", TensorProto.DOUBLE, ["batch", 1])],
+        [
+            numpy_helper.from_array(np.ones((4, 1)), "ones"),
+            numpy_helper.from_array(np.full(1, 1e9), "far"),
+        ],
+    )
+    opset = [helper.make_opsetid("", 18)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=10), model)
+    files = {"model.onnx": recorder.store.put_file(model)}
+    version = answers_of(endpoint, replace(endpoint.source.build, files=files), "calibrate")
+    answered = np.load(recorder.store.path_of(version))
+    rows = np.stack(endpoint.inputs.calibrate).astype(np.float64)
+    assert answered.dtype == np.float64
+    assert np.allclose(answered[:, 0] - 1e9, rows.sum(axis=1), rtol=0, atol=1e-5)
 
 
 @pytest.mark.usefixtures("_quick_values")

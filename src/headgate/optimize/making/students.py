@@ -45,15 +45,22 @@ _PART = 4000
 
 @transformation("distill.teacher_outputs")
 def teacher_outputs(call: Call) -> Mapping[str, Output]:
-    """The teacher's answer to every item that is learnt from, computed once."""
+    """The teacher's answer to every item that is learnt from, computed once.
+
+    A predictor's keep their type: around 1e9 float32 lies on a grid of 64, on which a student and
+    its teacher would be equal.
+    """
     teacher = build_from_json(call.c["teacher"])
     texts = as_items(parse(call.store.read(call.u["texts"])))
     call.progress(0.0, f"{teacher.name} answers {len(texts):,} items")
     first, *beside = (load(teacher, call.store.path_of) for _ in range(call.c["instances"]))
     codec = codec_for(teacher, call.store.path_of)
     with contextlib.closing(Answerer(first, codec, truncate=True, beside=beside)) as answerer:
-        outputs = answerer.answer(texts).astype(np.float32)
-    return {"outputs.npy": Output(npy(outputs), "samples", "npy float32 (items, dimensions)")}
+        outputs = answerer.answer(texts)
+    if teacher.task != "predict":
+        outputs = outputs.astype(np.float32)
+    said = f"npy {outputs.dtype} (items, dimensions)"
+    return {"outputs.npy": Output(npy(outputs), "samples", said)}
 
 
 class _Told:
@@ -170,7 +177,8 @@ def teacher_answers(maker: Maker, texts: str, *, detail: str) -> str:
 
 
 def outputs_of(maker: Maker, build: Build, items: str, *, detail: str) -> str:
-    """The artifact of what ``build`` answers to those in the artifact ``items``: npy float32."""
+    """The artifact of what ``build`` answers to those in the artifact ``items``: npy,
+    float32, or of a predictor's type."""
     answered = maker.recorder.run(
         teacher_outputs,
         u=build_inputs(build, texts=items),
