@@ -109,7 +109,7 @@ def _write(
             graph.nodes,
             "student",
             [_value(i) for i in _used(head, inputs)],
-            [_value(output)],
+            [_value(output, rows="batch")],
             graph.weights,
         ),
         opset_imports=[helper.make_opsetid("", _OPSET)],
@@ -148,8 +148,9 @@ class _Graph:
         return name
 
 
-def _value(spec: TensorSpec) -> onnx.ValueInfoProto:
-    shape = [f"d{i}" if d is None else d for i, d in enumerate(spec.shape)]
+def _value(spec: TensorSpec, *, rows: str = "d0") -> onnx.ValueInfoProto:
+    """``rows`` is the name of the first dimension, where that is free."""
+    shape = [(f"d{i}" if i else rows) if d is None else d for i, d in enumerate(spec.shape)]
     return helper.make_tensor_value_info(spec.name, _onnx_type(spec.dtype), shape)
 
 

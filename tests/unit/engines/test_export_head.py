@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from numpy.typing import NDArray
 
@@ -107,6 +108,15 @@ def test_a_teacher_without_a_mask_has_a_student_without(tmp_path: Path) -> None:
     assert head.table is not None
     expected = through(head.table[ids].mean(axis=1))
     assert np.allclose(run(tmp_path / "m", input_ids=ids), expected, atol=1e-5)
+
+
+def test_a_students_rows_are_named_as_they_always_were(tmp_path: Path) -> None:
+    """So that one on record is made again to the byte."""
+    head = Head(LAYERS, None, None, floats(TINY_VOCAB, 8), ())
+    export_head(head, TOKENS, tmp_path / "m", probabilities=True)
+    graph = onnx.load_model(tmp_path / "m").graph
+    assert graph.output[0].type.tensor_type.shape.dim[0].dim_param == "batch"
+    assert graph.input[0].type.tensor_type.shape.dim[0].dim_param == "d0"
 
 
 def test_the_same_student_is_the_same_file(tmp_path: Path) -> None:
