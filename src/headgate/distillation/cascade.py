@@ -225,7 +225,9 @@ def _p_values(lost: Losses, risk: float) -> Floats:
     """p of "R is at least ``risk``" if the first k of ``lost`` (n,) are kept, for each k, (n,)."""
     if lost.dtype != np.bool_:
         return risk_p_values(lost.astype(np.float64), risk)
-    return np.array([binomial_p_value(int(k), len(lost), risk) for k in np.cumsum(lost)])
+    counts, places = np.unique(np.cumsum(lost), return_inverse=True)
+    p_values: Floats = np.array([binomial_p_value(int(k), len(lost), risk) for k in counts])
+    return p_values[places]
 
 
 def _bound(lost: Losses, confidence: float) -> float:
