@@ -188,7 +188,7 @@ def _trained(maker: Maker, name: str, *, labels: Sequence[float] | None) -> Reco
 
 
 def answers_of(maker: Maker, build: Build, role: str) -> str:
-    """The artifact version of ``build``'s answers to all of ``data.ROLE``, npy (items, classes)."""
+    """The artifact version of ``build``'s answers to all of ``data.ROLE``, npy (items, outputs)."""
     items = maker.json_artifact(
         f"{role}/all", as_json(getattr(maker.inputs, role)), (maker.inputs.versions[role],)
     )
