@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +15,18 @@ import pytest
 
 from tests.models import tiny_classifier, tiny_embedder, tiny_tokenizer
 
-__all__ = ["change", "classifier", "content_of", "embedder", "measure_briefly", "write_rows"]
+__all__ = [
+    "HEADGATE",
+    "change",
+    "classifier",
+    "content_of",
+    "embedder",
+    "measure_briefly",
+    "served",
+    "write_rows",
+]
+
+HEADGATE = [sys.executable, "-m", "headgate"]
 
 _HEAD = """\
 endpoint: {endpoint}
@@ -65,6 +79,18 @@ def embedder(here: Path) -> Path:
     model = "model: {onnx: model.onnx, tokenizer: tokenizer.json, max_tokens: 12}\n"
     yaml.write_text(head + model, encoding="utf-8")
     return yaml
+
+
+@contextmanager
+def served(yaml: Path, *options: str) -> Iterator[str]:
+    """The address of a server of the endpoint, in a process of its own."""
+    command = [*HEADGATE, "serve", "-f", str(yaml), *options, "--port", "0", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            yield json.loads(server.stdout.readline())["url"]
+        finally:
+            server.terminate()
 
 
 def change(yaml: Path, old: str, new: str) -> None:

@@ -5,16 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.bundles import Origin
-from tests.e2e.endpoints import content_of
+from tests.e2e.endpoints import HEADGATE, content_of
 from tests.e2e.test_serve_command import embed, served
-
-HEADGATE = [sys.executable, "-m", "headgate"]
 
 
 def typed(here: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 import subprocess
-import sys
 import urllib.request
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from headgate import engines
-from headgate.cli.app import run
 from headgate.distillation import escalates, fewest_items
 from headgate.ledger import Store
 from headgate.objects import parts_of
-from headgate.runtime.servable import Servable
 
-from .endpoints import change, write_rows
+from .cascades import Job, ask, forest_job
+from .endpoints import HEADGATE
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-HEADGATE = [sys.executable, "-m", "headgate"]
 _TRAIN, _CALIBRATE, _EVALUATE = range(600), range(600, 1000), range(1000, 1797)
 
 TEACHER = """\
@@ -48,7 +41,7 @@ contracts:
   latency_p95: {ratio_to_current_at_most: 1000, why: a test, on_breach: rollback}
   device_s_per_1k: {ratio_to_current_at_most: 1000, why: a test, on_breach: rollback}
 candidates: [linear_cascade]
-replay: {seconds: 2.5, blocks: 9}
+replay: {seconds: 0.4, blocks: 9}
 """
 
 
@@ -60,66 +53,29 @@ def digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     return pixels[order].astype(np.float32), labels[order].astype(np.int64)
 
 
-@dataclass(frozen=True)
-class Job:
-    """The endpoint, and what the job reported of it."""
-
-    yaml: Path
-    report: dict[str, Any]
-    code: int
-
-    @property
-    def store(self) -> Path:
-        return self.yaml.parent / ".headgate"
-
-
 @pytest.fixture(scope="module")
 def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
     """A forest of 600 trees on scikit-learn's digits, and a linear student before it: so much
     faster that no stopwatch finds the forest alone, under other policies, as cheap."""
-    here = tmp_path_factory.mktemp("digits")
-    assert run(["init", str(here), "--task", "classify"]) == 0
-    (here / "forest.py").write_text(TEACHER, encoding="utf-8")
     pixels, labels = digits()
-    for name, places in (
-        ("train", _TRAIN),
-        ("calibrate", _CALIBRATE),
-        ("evaluate", _EVALUATE),
-    ):
-        rows = (
+    splits = {
+        name: (
             {"id": f"d{k}", "input": pixels[k].tolist(), "label": int(labels[k])} for k in places
         )
-        write_rows(here / f"{name}.jsonl", rows)
-    yaml = here / "headgate.yaml"
-    change(yaml, "onnx: model.onnx", 'sklearn: "forest:estimator"')
-    more = "  train: train.jsonl\n  calibrate: calibrate.jsonl\n"
-    change(yaml, "evaluate: evaluate.jsonl\n", f"evaluate: evaluate.jsonl\n{more}")
-    change(yaml, "rate_per_s: 20", "rate_per_s: 20\n  requests: 400")
-    text = yaml.read_text(encoding="utf-8")
-    yaml.write_text(re.sub(r"(?ms)^contracts:\n.*?\n\n", PROMISES, text), encoding="utf-8")
-    done = subprocess.run(
-        [*HEADGATE, "optimize", str(yaml)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode in (0, 4), done.stderr + done.stdout
-    report = json.loads((here / "report.json").read_text(encoding="utf-8"))
-    return Job(yaml, report, done.returncode)
-
-
-def winner(job: Job) -> Servable:
-    with Store.open(job.store) as store:
-        return Servable.load(store, job.report["winner_id"])
-
-
-def outputs_of(job: Job, transformation: str) -> list[dict[str, str]]:
-    with Store.open(job.store) as store:
-        runs = [e.body for e in store.entries("run")]
-    return [r["z"] for r in runs if r["transformation"] == transformation]
+        for name, places in (
+            ("train", _TRAIN),
+            ("calibrate", _CALIBRATE),
+            ("evaluate", _EVALUATE),
+        )
+    }
+    here = tmp_path_factory.mktemp("digits")
+    return forest_job(here, "classify", TEACHER, splits, PROMISES)
 
 
 def test_the_cascade_is_made_accepted_planned_and_certified(job: Job) -> None:
     """Like any other candidate: every step of the report is there, its prediction too."""
     assert job.report["winner"] == "linear_cascade"
-    assert winner(job).build.engine == "cascade"
+    assert job.winner.build.engine == "cascade"
     verdicts = {row["rule"]: row["verdict"] for row in job.report["contracts"]}
     assert verdicts["accuracy not below current by 0.04"] == "pass"
     assert {p["quantity"] for p in job.report["predictions"]} >= {"p50", "p95"}
@@ -128,40 +84,36 @@ def test_the_cascade_is_made_accepted_planned_and_certified(job: Job) -> None:
 
 def test_its_threshold_keeps_the_margin_that_the_contract_declares(job: Job) -> None:
     """Half of it, at 95 %, by items that neither trained nor judged it."""
-    (outputs,) = outputs_of(job, "cascade.threshold")
+    (found,) = job.runs("cascade.threshold")
     with Store.open(job.store) as store:
-        learnt = json.loads(store.read(outputs["thresholds"]))
+        learnt = json.loads(store.read(found["z"]["thresholds"]))
     assert list(learnt) == ["accuracy"]
     threshold = learnt["accuracy"]
     assert threshold["risk"] == 0.02
     assert threshold["risk_bound"] <= 0.02
     assert threshold["n"] == len(_CALIBRATE) >= fewest_items(0.02)
     assert 0 < threshold["escalated_share"] < 0.5
-    assert parts_of(winner(job).build).threshold == threshold["least"]
+    assert parts_of(job.winner.build).threshold == threshold["least"]
 
 
 def test_what_its_teacher_was_worth_is_on_record(job: Job) -> None:
     """Against a control that learnt from the labels alone, in as many steps on the same items."""
-    (outputs,) = outputs_of(job, "distill.gain")
+    (found,) = job.runs("distill.gain")
     with Store.open(job.store) as store:
-        gain = json.loads(store.read(outputs["gain"]))
+        gain = json.loads(store.read(found["z"]["gain"]))
     assert gain["metric"] == "accuracy"
     assert gain["low"] < gain["value"] < gain["high"]
-    assert len(outputs_of(job, "distill.head")) == 2
+    assert len(job.runs("distill.head")) == 2
     assert any(gain["reason"] in note for note in job.report["notes"])
 
 
 def test_the_simulator_asks_the_policy_that_serves(job: Job) -> None:
     """Who escalates on the workload is on record, and is what the policy says of its items."""
+    (found,) = job.runs("cascade.escalations")
     with Store.open(job.store) as store:
-        (found,) = [
-            e.body
-            for e in store.entries("run")
-            if e.body["transformation"] == "cascade.escalations"
-        ]
         recorded = np.load(store.path_of(found["z"]["escalated.npy"]))
         lines = store.read(found["u"]["workload"]).decode().splitlines()
-        parts = parts_of(winner(job).build)
+        parts = parts_of(job.winner.build)
         student = engines.load(parts.student, store.path_of)
         codec = engines.codec_for(parts.student, store.path_of)
     items = codec.encode([np.array(json.loads(line)["input"]) for line in lines])
@@ -171,15 +123,10 @@ def test_the_simulator_asks_the_policy_that_serves(job: Job) -> None:
 
 def test_its_certificate_says_how_fast_it_is_and_what_escalates(job: Job) -> None:
     """A bound that was measured on the workload's items, or the cause why it claims nothing."""
+    (found,) = job.runs("cascade.escalations")
     with Store.open(job.store) as store:
-        build = Servable.load(store, job.report["winner_id"]).build
-        (asked,) = [
-            run["z"]["escalated.npy"]
-            for run in (e.body for e in store.entries("run"))
-            if run["transformation"] == "cascade.escalations"
-        ]
-        share = np.load(store.path_of(asked)).mean()
-        issued = store.latest("certificate", build=build.version)
+        share = np.load(store.path_of(found["z"]["escalated.npy"])).mean()
+        issued = store.latest("certificate", build=job.winner.build.version)
         assert issued is not None
         speed = json.loads(store.read(issued.body["certificate"]))["speed"]
     assert speed["escalated_share"] == pytest.approx(share)
@@ -200,26 +147,10 @@ def test_its_plan_replays_to_the_same_bytes(job: Job) -> None:
     assert json.loads(done.stdout)["identical"] is True
 
 
-@contextlib.contextmanager
-def served(job: Job) -> Iterator[str]:
-    variant = ["--variant", job.report["winner_id"]]
-    command = [*HEADGATE, "serve", "-f", str(job.yaml), *variant, "--port", "0", "--json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        try:
-            assert server.stdout is not None
-            yield json.loads(server.stdout.readline())["url"]
-        finally:
-            server.terminate()
-
-
-def ask(url: str, items: Sequence[list[float]]) -> NDArray[np.float64]:
-    """Scores, (items, classes), as ``/predict`` gives them."""
-    body = json.dumps({"inputs": items}).encode()
-    request = urllib.request.Request(f"{url}/predict", body, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=30) as reply:
-        answers = json.loads(reply.read())
+def scores_of(url: str, items: Sequence[list[float]]) -> NDArray[np.float64]:
+    """(items, classes), in the order of the classes."""
     return np.array(
-        [[p["score"] for p in sorted(row, key=lambda p: int(p["label"]))] for row in answers]
+        [[p["score"] for p in sorted(r, key=lambda p: int(p["label"]))] for r in ask(url, items)]
     )
 
 
@@ -229,7 +160,7 @@ def test_callers_get_the_answers_that_the_policy_says(job: Job) -> None:
     pixels, _ = digits()
     rows = pixels[1000:1200]
     with Store.open(job.store) as store:
-        parts = parts_of(winner(job).build)
+        parts = parts_of(job.winner.build)
         student, teacher = (
             engines.load(part, store.path_of) for part in (parts.student, parts.teacher)
         )
@@ -238,9 +169,9 @@ def test_callers_get_the_answers_that_the_policy_says(job: Job) -> None:
     scores, answers = student.run(batch), teacher.run(batch)
     asked = escalates(scores, parts.threshold, "classify")
     assert 0 < asked.sum() < len(rows)
-    with served(job) as url:
-        together = ask(url, rows.tolist())
-        alone = np.concatenate([ask(url, [row]) for row in rows[:20].tolist()])
+    with job.served() as url:
+        together = scores_of(url, rows.tolist())
+        alone = np.concatenate([scores_of(url, [row]) for row in rows[:20].tolist()])
         with urllib.request.urlopen(f"{url}/metrics", timeout=30) as reply:
             metrics = reply.read().decode()
     expected = np.where(asked[:, None], answers, scores)

@@ -7,13 +7,11 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 import urllib.request
 import warnings
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,11 +26,10 @@ from headgate.ledger.signing import PublicKey
 from tests.attestations import judge, opened
 from tests.models import tiny_cross_encoder, tiny_embedder, tiny_tokenizer
 
-from .endpoints import change, content_of, measure_briefly, write_rows
+from .endpoints import HEADGATE, change, content_of, measure_briefly, served, write_rows
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-HEADGATE = [sys.executable, "-m", "headgate"]
 WAIT_S = 120.0
 
 # Load on a small machine may be void or too noisy to judge. That is an answer, and never a pass.
@@ -462,17 +459,6 @@ safety: {spread: {function: own:spread, direction: lower_is_better, range: [0, 2
 """
     change(yaml, "candidates: [int8_dynamic]\n", own + "candidates: [int8_dynamic]\n")
     return yaml
-
-
-@contextmanager
-def served(yaml: Path) -> Iterator[str]:
-    command = [*HEADGATE, "serve", "-f", str(yaml), "--port", "0", "--json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        try:
-            assert server.stdout is not None
-            yield json.loads(server.stdout.readline())["url"]
-        finally:
-            server.terminate()
 
 
 def test_own_texts_steps_and_metrics_go_all_the_way(

@@ -9,7 +9,6 @@ import secrets
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -35,9 +34,8 @@ from headgate.runtime.receiver import Receiver
 from headgate.runtime.servable import Servable
 from headgate.workload import ServiceCurve
 from tests.certificates import certify
+from tests.e2e.endpoints import HEADGATE
 from tests.models import tiny_embedder, tiny_tokenizer
-
-HEADGATE = [sys.executable, "-m", "headgate"]
 
 
 @pytest.fixture(scope="module")
