@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -54,9 +54,11 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class ValueHead:
-    """A trained student of values: its ``head`` answers in the teacher's units."""
+    """A trained student of values: of what its ``head`` says the ``standard`` makes the teacher's
+    units, in the teacher's type. float32 would round a value of 1e9 to a multiple of 64."""
 
     head: Head
+    standard: Standard
     doubt: Doubt
     """Of the same features that the head's layers take."""
 
@@ -133,13 +135,7 @@ def train_value_head(
             features = model.features(unseen)
             said = _through(layers, features).double().numpy()
         doubt = doubt_of(features.numpy(), said, scaled[unseen])
-        head = _head(model, layers, losses)
-    weight, bias = head.layers[-1]
-    own_units = (
-        (weight * standard.deviation).astype(np.float32),
-        (bias * standard.deviation + standard.mean).astype(np.float32),
-    )
-    return ValueHead(replace(head, layers=(*head.layers[:-1], own_units)), doubt)
+        return ValueHead(_head(model, layers, losses), standard, doubt)
 
 
 def _features_of(

@@ -98,9 +98,8 @@ def doubt_of(features: NDArray[np.floating], student: Floats, teacher: Floats) -
     weight = np.zeros(both.shape[1])
     used = np.arange(both.shape[1])
     while True:
-        gram = x[:, used].T @ x[:, used] + _PENALTY_ITEMS * np.eye(len(used))
         weight[:] = 0
-        weight[used] = np.linalg.solve(gram, x[:, used].T @ y)
+        weight[used] = _penalized(x[:, used], y)
         surer = (weight < 0) & (np.arange(len(weight)) >= features.shape[1])
         if not surer.any():
             break
@@ -109,3 +108,14 @@ def doubt_of(features: NDArray[np.floating], student: Floats, teacher: Floats) -
     least = (both @ weight + bias).min()
     columns = (weight[:, None], np.array([bias]), np.array([least]))
     return Doubt(*(column.astype(np.float32) for column in columns))
+
+
+def _penalized(x: Floats, y: Floats) -> Floats:
+    """Weights (columns,) with ``x.T @ (y - x @ w) = penalty * w``; of more columns than items from
+    the items' products, since an image has thousands of the former."""
+    items, columns = x.shape
+    if columns > items:
+        weight = x.T @ np.linalg.solve(x @ x.T + _PENALTY_ITEMS * np.eye(items), y)
+    else:
+        weight = np.linalg.solve(x.T @ x + _PENALTY_ITEMS * np.eye(columns), x.T @ y)
+    return weight.astype(np.float64)

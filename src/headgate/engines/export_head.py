@@ -43,14 +43,19 @@ def export_value_head(
 ) -> None:
     """Writes ``out``: values (batch, values) of ``dtype``, the teacher's; where it ``doubts`` with
     one column more, the logarithm of how far off they may be. ``inputs`` as of ``export_head``."""
-    graph = _Graph()
+    graph, standard = _Graph(), made.standard
+    wide = np.promote_types(dtype, np.float32)
     x = _features(graph, made.head, inputs)
-    said, width = _answers(graph, made.head, x), len(made.head.layers[-1][1])
+    scaled, width = _answers(graph, made.head, x), len(standard.mean)
+    said = graph.add("Cast", scaled, to=_onnx_type(wide.name))
+    said = graph.add("Mul", said, graph.constant(standard.deviation.astype(wide)))
+    said = graph.add("Add", said, graph.constant(standard.mean.astype(wide)))
     if doubts:
         both = graph.add("Concat", x, graph.add("Mul", x, x), axis=1)
         weight, bias = graph.constant(made.doubt.weight), graph.constant(made.doubt.bias)
         far_off = graph.add("Gemm", both, weight, bias)
         far_off = graph.add("Max", far_off, graph.constant(made.doubt.least))
+        far_off = graph.add("Cast", far_off, to=_onnx_type(wide.name))
         said = graph.add("Concat", said, far_off, axis=1)
         width += 1
     graph.add("Cast", said, to_name="values", to=_onnx_type(dtype))

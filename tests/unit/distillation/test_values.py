@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -38,7 +39,8 @@ def said(made: ValueHead) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
     x = features = (NUMBERS - made.head.mean) / made.head.scale
     for i, (weight, bias) in enumerate(made.head.layers):
         x = (np.maximum(x, 0) if i else x) @ weight + bias
-    return x, (squared_too(features) @ made.doubt.weight + made.doubt.bias)[:, 0]
+    values = x * made.standard.deviation + made.standard.mean
+    return values, (squared_too(features) @ made.doubt.weight + made.doubt.bias)[:, 0]
 
 
 def test_a_student_answers_in_its_teachers_units() -> None:
@@ -122,6 +124,33 @@ def test_far_from_all_that_was_seen_nobody_is_surer() -> None:
     assert (doubt.weight[2:] >= 0).all()
     seen = squared_too(features) @ doubt.weight + doubt.bias
     assert seen.min() == pytest.approx(doubt.least[0], abs=1e-5)
+
+
+@pytest.mark.parametrize("features", [30, 50, 51, 400])
+def test_a_doubt_is_what_least_squares_say_with_fewer_features_than_items_or_more(
+    features: int,
+) -> None:
+    """100 items, and twice as many columns as features: the gradient vanishes where a column is
+    used, and would make surer where it is not."""
+    x = RNG.normal(size=(100, features))
+    student = RNG.normal(size=(100, 1)) * np.exp(x[:, :1])
+    weight = doubt_of(x, student, np.zeros_like(student)).weight[:, 0].astype(np.float64)
+    both, wanted = squared_too(x), np.log(np.abs(student[:, 0]) + 1e-3)
+    both, wanted = both - both.mean(axis=0), wanted - wanted.mean()
+    gradient = both.T @ (wanted - both @ weight) - 10 * weight
+    used = weight != 0
+    assert np.abs(gradient[used]).max() < 1e-3
+    assert used[:features].all()
+
+
+def test_an_image_has_a_doubt_in_bounded_memory() -> None:
+    """20,000 numbers an item: their products with each other would be 12 GB."""
+    x = RNG.normal(size=(60, 20_000))
+    tracemalloc.start()
+    doubt_of(x, RNG.normal(size=(60, 1)), np.zeros((60, 1)))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 500e6
 
 
 def test_a_dull_feature_and_a_perfect_student_break_nothing() -> None:

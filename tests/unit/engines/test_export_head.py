@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from headgate.distillation.heads import Head, ValueHead
-from headgate.distillation.values import Doubt, squared_too
+from headgate.distillation.values import Doubt, Standard, squared_too
 from headgate.engines.check import check_onnx
 from headgate.engines.export_head import export_head, export_value_head, token_table
 from headgate.engines.onnxruntime_engine import OnnxRuntimeEngine
@@ -73,17 +73,18 @@ def test_a_student_of_values_answers_as_its_teacher_and_says_its_doubt_beside(
     features = (x - head.mean) / head.scale
     far_off = squared_too(features) @ weight + bias
     least = np.median(far_off, keepdims=True)[0].astype(np.float32)  # half of them are nearer
-    made = ValueHead(head, Doubt(weight, bias, least))
+    standard = Standard(np.array([1e9, 0.0, -3.0]), np.array([10.0, 1.0, 0.5]))
+    made = ValueHead(head, standard, Doubt(weight, bias, least))
     out = tmp_path / "m"
     export_value_head(
         made, [TensorSpec("x", "float32", (None, 8))], out, dtype=dtype, doubts=doubts
     )
-    expected = through(features)
+    expected = through(features) * standard.deviation + standard.mean
     if doubts:
         expected = np.concatenate([expected, np.maximum(far_off, least)], axis=1)
     got = run(out, x=x)
     assert got.dtype == dtype
-    assert np.allclose(got, expected, atol=1e-4)
+    assert np.allclose(got, expected, rtol=1e-7 if dtype == "float32" else 0, atol=1e-3)
     assert check_onnx(out).outputs[0].shape == (None, 3 + doubts)
 
 
