@@ -33,6 +33,7 @@ from headgate.quantization import (
     Scheme,
     onnx_files,
     openvino_files,
+    suited_to,
 )
 from headgate.quantization.optional import load_openvino
 from headgate.quantization.produce import openvino_ir, quantize
@@ -75,6 +76,11 @@ def shas(made: dict[str, Path]) -> dict[str, str]:
     return {n: hashlib.sha256(p.read_bytes()).hexdigest() for n, p in made.items()}
 
 
+def here(scheme: Scheme) -> Scheme:
+    """As it is made for this machine: 8 bits a weight saturate where the CPU has no VNNI."""
+    return suited_to(scheme, read_profile().flags)
+
+
 def loaded(scheme: Scheme, made: dict[str, Path]) -> Engine:
     if scheme.engine == "onnxruntime":
         return OnnxRuntimeEngine(made["model.onnx"], threads=1)
@@ -106,10 +112,10 @@ def test_every_scheme_still_computes_the_model(
     source: Path, tmp_path: Path, scheme: Scheme
 ) -> None:
     """Close to fp32, not equal to it, smaller where that shows, and alone in its folder."""
-    made = quantize(scheme, source, tmp_path / "out", calibration=batches(30))
+    made = quantize(here(scheme), source, tmp_path / "out", calibration=batches(30))
     assert files(tmp_path / "out") == sorted(made)
     assert files(source.parent) == ["ab12"]
-    if scheme.required_flags and not set(scheme.required_flags) & set(read_profile().flags):
+    if not scheme.runs_with(read_profile().flags):
         return  # made here, to be served elsewhere
     cosine = similarity(OnnxRuntimeEngine(source, threads=1), loaded(scheme, made))
     assert (0.95 if scheme.weight_bits == 4 else 0.98) < cosine < 1 - 1e-7
@@ -126,7 +132,7 @@ def test_every_calibration_computes_the_model_or_says_that_the_engine_has_it_not
         with pytest.raises(InputError, match="no calibration by entropy"):
             quantize(scheme, source, tmp_path / "out", calibration=batches(5))
         return
-    made = quantize(scheme, source, tmp_path / "out", calibration=batches(30))
+    made = quantize(here(scheme), source, tmp_path / "out", calibration=batches(30))
     cosine = similarity(OnnxRuntimeEngine(source, threads=1), loaded(scheme, made))
     assert 0.97 < cosine < 1 - 1e-7
 
@@ -308,11 +314,14 @@ def test_items_of_one_row_are_not_cut_off_at_the_mean_of_their_extremes(
     rows: list[Tensors] = [
         {"x": (rng.normal(size=(1, 16)) * scale).astype(np.float32)} for scale in (1, 10) * 20
     ]
-    made = quantize(scheme, path, tmp_path / "out", calibration=rows)
+    made = quantize(here(scheme), path, tmp_path / "out", calibration=rows)
+    if not scheme.runs_with(read_profile().flags):
+        return  # made here, to be served elsewhere
     engine, exact = loaded(scheme, made), OnnxRuntimeEngine(path, threads=1)
+    near = 0.06 if here(scheme).reduced_weights else 0.03  # cut off, it would be some 0.45 away
     for row in rows[1::2]:
         right = exact.run(row)
-        assert np.abs(engine.run(row) - right).max() < 0.03 * np.abs(right).max()
+        assert np.abs(engine.run(row) - right).max() < near * np.abs(right).max()
 
 
 @static
