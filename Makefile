@@ -3,7 +3,6 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
-EXTRA  ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help quickstart install test campaign lint types format bench peers clean
@@ -31,10 +30,11 @@ quickstart: $(VENV)/.quickstart ## Optimize the example endpoint, from nothing t
 install: $(VENV)/.dev ## .venv with everything for development
 
 test: install lint ## Lint, then all tests and doctests
-	$(BIN)/python -m pytest $(EXTRA)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/e2e
+	$(BIN)/python -m pytest tests/e2e
 
 campaign: install ## The long fault and property campaigns: millions of decisions, a hundred SIGTERMs
-	$(BIN)/python -m pytest -m campaign --durations=0 $(EXTRA)
+	$(BIN)/python -m pytest -m campaign --durations=0
 
 lint: install ## ruff, mypy (strict over src), import-linter
 	$(BIN)/ruff format --check .

@@ -248,24 +248,28 @@ def test_the_job_ends_with_an_honest_decision(story: Story) -> None:
     assert story.last is not None
     report = story.report
     assert story.last.returncode == HONEST[report["action"]], story.last.stderr
-    assert report["winner"] == "int8_static"
-    own, dynamic, _ = report["candidates"]
-    spared = "; not chosen under other policies: predicted to cost "
-    assert spared in own["why"], (
-        "of what is twice as fast and more nobody asks whether it is dearer"
-    )
+    # Which is cheaper is for the CPU to say: without VNNI, int8 seldom is.
+    shares = {"batching", "caching", "hardware-aware scheduling"}
+    if report["winner"] == "int8_static":
+        shares.add("quantization")
+        own, dynamic, _ = report["candidates"]
+        spared = "; not chosen under other policies: predicted to cost "
+        assert spared in own["why"], (
+            "of what is twice as fast and more nobody asks whether it is dearer"
+        )
+    else:
+        assert report["winner"] == "fp32"
+        own, own_policies, dynamic, static = report["candidates"]
+        assert "; chosen, with " in own["why"]
+        assert own_policies["name"] == "fp32, own policies"
+        assert (static["verdict"], "; not chosen: " in static["why"]) == ("accept", True)
     assert dynamic["verdict"] == "skipped"
     assert "depend on its neighbours, by construction" in dynamic["why"]
     verdicts = {row["rule"]: row["verdict"] for row in report["contracts"]}
     assert len(verdicts) == 4
     assert set(verdicts.values()) <= {"pass", "unknown", "invalid"}
     assert verdicts["agreement at least 0.5"] == "pass"
-    assert {s["optimization"] for s in report["shares"]} == {
-        "batching",
-        "caching",
-        "quantization",
-        "hardware-aware scheduling",
-    }
+    assert {s["optimization"] for s in report["shares"]} == shares
 
 
 def entries_of(value: object) -> Iterator[str]:
