@@ -87,15 +87,17 @@ def margins(scores: Scores) -> NDArray[np.float64]:
 
 
 def sureness(outputs: NDArray[np.generic], task: str) -> Floats:
-    """How sure a student is of each item, (items,), at least 0; NaN where it is not at all.
+    """How sure a student is of each item, (items,), at least 0; NaN where its answer is no number.
 
     Of ``classify`` its ``margins``. Of ``predict`` ``outputs`` are (items, values + 1), the last
     column the logarithm of how far off the values before it may be: it is as sure as ``exp`` of
-    less that, and not at all of values that are not finite. Raises ``ValueError`` for another
-    shape.
+    less that. Where that is infinite it is not sure at all, 0; one that is NaN or -inf is no number
+    either. Raises ``ValueError`` for another shape.
 
-    >>> sureness(np.array([[7.0, 0.0], [8.0, np.log(4.0)], [np.inf, 0.0]]), "predict").tolist()
-    [1.0, 0.25, nan]
+    >>> sureness(np.array([[7.0, 0.0], [8.0, np.log(4.0)], [9.0, np.inf]]), "predict").tolist()
+    [1.0, 0.25, 0.0]
+    >>> sureness(np.array([[np.inf, 0.0], [7.0, -np.inf]]), "predict").tolist()
+    [nan, nan]
     """
     if task != "predict":
         return margins(outputs)
@@ -103,9 +105,11 @@ def sureness(outputs: NDArray[np.generic], task: str) -> Floats:
         raise ValueError(
             f"values, and how far off they may be, are two columns or more, got {outputs.shape}"
         )
+    doubt = outputs[:, -1].astype(np.float64)
     with np.errstate(over="ignore"):  # infinitely sure
-        sure = np.exp(-outputs[:, -1].astype(np.float64))
-    return np.where(np.isfinite(outputs[:, :-1]).all(axis=1), sure, np.nan)
+        sure = np.exp(-doubt)
+    known = np.isfinite(outputs[:, :-1]).all(axis=1) & (doubt > -np.inf)
+    return np.where(known, sure, np.nan)
 
 
 def answers(outputs: NDArray[np.generic], task: str) -> NDArray[np.generic]:
@@ -179,7 +183,8 @@ def learn_threshold(
 
     ``R`` is the true mean, over all items, of what is lost of those that the student answers;
     ``sure`` and ``lost`` (items,) are independent draws of what will be served, ``lost`` what would
-    be lost were the item not to escalate: yes or no, or a share of it, 0 to 1. None where no
+    be lost were the item not to escalate: yes or no, or a share of it, 0 to 1. Of what the student
+    is not sure at all, 0 or NaN, it answers nothing, so a threshold lies above 0. None where no
     threshold keeps the risk: with ``n`` items that is so where even none lost shows nothing, at
     95 % below 299 for a risk of 1 %.
 
@@ -204,7 +209,7 @@ def learn_threshold(
     sorted_sure, sorted_lost = sure[order], lost[order]
     # Who are equally sure are kept together or not at all.
     ends = np.append(sorted_sure[1:] != sorted_sure[:-1], True)
-    last = np.flatnonzero(ends & ~np.isnan(sorted_sure))
+    last = np.flatnonzero(ends & (sorted_sure > 0))
     fails = np.flatnonzero(_p_values(sorted_lost, risk)[last] > 1 - confidence)
     tested = last[: fails[0]] if len(fails) else last
     if len(tested) == 0:
@@ -249,8 +254,8 @@ def fewest_items(risk: float, *, shares: bool = False, confidence: float = CONFI
 
 
 def _between(descending: Floats, kept: int) -> float:
-    """Halfway to the next: what a batch's rounding moves by 1e-7 seldom crosses it."""
+    """Halfway to the next, or to 0: what a batch's rounding moves by 1e-7 seldom crosses it."""
     least = float(descending[kept - 1])
     if kept == len(descending) or np.isnan(descending[kept]):
-        return least / 2  # nobody is less sure than 0
+        return least / 2
     return (least + float(descending[kept])) / 2

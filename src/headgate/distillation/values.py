@@ -2,7 +2,8 @@
 
 A value says nothing of how sure its student is, so a second formula is learnt: the logarithm of
 how far student and teacher are apart, from items that the student did not learn from. It has only
-to order items well. Whatever its scale, the threshold on it is learnt (``cascade``).
+to order items well. Whatever its scale, the threshold on it is learnt (``cascade``). Beyond what
+these items span a formula says anything, so there it says nothing: the doubt is infinite.
 """
 
 from __future__ import annotations
@@ -21,6 +22,11 @@ _LEAST_APART = 1e-3
 """In deviations of the teacher's values: who is nearer is right, and no surer for it."""
 _PENALTY_ITEMS = 10.0
 """So many items' worth of evidence speaks for features that say nothing."""
+_SLACK = 0.25
+"""Of what a feature spanned: an item may lie beyond either end by so much. Of normal numbers fewer
+than one in 10,000 lies further, where 300 were seen."""
+_ROUNDING = 1e-3
+"""In deviations of a feature: by so much at least, also of one that was always the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +72,7 @@ class Standard:
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """The logarithm of how far off a student is: ``max(squared_too(x) @ weight + bias, least)``,
-    ``x`` its features of an item."""
+    """The logarithm of how far off a student is, as ``of`` says it."""
 
     weight: NDArray[np.float32]
     """(2 * features, 1)"""
@@ -75,6 +80,21 @@ class Doubt:
     """(1,)"""
     least: NDArray[np.float32]
     """(1,), of all that it was learnt from: nobody is surer than the surest that was seen."""
+    low: NDArray[np.float32]
+    """(features,): what an item's may be at least, and at most ``high``, for anything to be known
+    of it; each with the slack."""
+    high: NDArray[np.float32]
+
+    def of(self, features: NDArray[np.floating]) -> NDArray[np.float32]:
+        """``max(squared_too(x) @ weight + bias, least)`` for each of ``features`` (items,
+        features), (items,); +inf of an item that lies outside, or of which one is NaN.
+
+        What a student is exported with says the same (``engines.export_head``).
+        """
+        x = features.astype(np.float32)
+        inside = ((x >= self.low) & (x <= self.high)).all(axis=1)
+        apart = np.maximum(squared_too(x) @ self.weight + self.bias, self.least)[:, 0]
+        return np.where(inside, apart, np.float32(np.inf))
 
 
 def squared_too(features: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -87,8 +107,9 @@ def doubt_of(features: NDArray[np.floating], student: Floats, teacher: Floats) -
 
     Items of several values are as far off as the root of their squares' sum. The student must not
     have learnt from these items, on which it would be too near. ``features`` (items, features) have
-    a deviation of about 1. A square never makes surer: what is far from all that was seen is not
-    what a student knows best.
+    a deviation of about 1. A square never makes surer: what is at the edge of all that was seen is
+    not what a student knows best. Of what lies beyond it, by a quarter of what a feature spans,
+    nothing is known at all.
     """
     apart = np.sqrt(((student - teacher) ** 2).sum(axis=1))
     wanted = np.log(apart + _LEAST_APART)
@@ -106,7 +127,9 @@ def doubt_of(features: NDArray[np.floating], student: Floats, teacher: Floats) -
         used = used[~surer[used]]
     bias = wanted.mean() - centre @ weight
     least = (both @ weight + bias).min()
-    columns = (weight[:, None], np.array([bias]), np.array([least]))
+    low, high = features.min(axis=0), features.max(axis=0)
+    slack = np.maximum(_SLACK * (high - low), _ROUNDING)
+    columns = (weight[:, None], np.array([bias]), np.array([least]), low - slack, high + slack)
     return Doubt(*(column.astype(np.float32) for column in columns))
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from headgate.distillation.heads import Head, ValueHead
+from headgate.distillation.values import Doubt
 from headgate.quantization.facts import TensorSpec
 
 __all__ = ["export_head", "export_value_head", "token_table"]
@@ -42,7 +43,8 @@ def export_value_head(
     made: ValueHead, inputs: Sequence[TensorSpec], out: Path, *, dtype: str, doubts: bool
 ) -> None:
     """Writes ``out``: values (batch, values) of ``dtype``, the teacher's; where it ``doubts`` with
-    one column more, the logarithm of how far off they may be. ``inputs`` as of ``export_head``."""
+    one column more, the logarithm of how far off they may be (``Doubt.of``). ``inputs`` as of
+    ``export_head``."""
     graph, standard = _Graph(), made.standard
     wide = np.promote_types(dtype, np.float32)
     x = _features(graph, made.head, inputs)
@@ -51,11 +53,7 @@ def export_value_head(
     said = graph.add("Mul", said, graph.constant(standard.deviation.astype(wide)))
     said = graph.add("Add", said, graph.constant(standard.mean.astype(wide)))
     if doubts:
-        both = graph.add("Concat", x, graph.add("Mul", x, x), axis=1)
-        weight, bias = graph.constant(made.doubt.weight), graph.constant(made.doubt.bias)
-        far_off = graph.add("Gemm", both, weight, bias)
-        far_off = graph.add("Max", far_off, graph.constant(made.doubt.least))
-        far_off = graph.add("Cast", far_off, to=_onnx_type(wide.name))
+        far_off = graph.add("Cast", _doubt(graph, made.doubt, x), to=_onnx_type(wide.name))
         said = graph.add("Concat", said, far_off, axis=1)
         width += 1
     graph.add("Cast", said, to_name="values", to=_onnx_type(dtype))
@@ -104,6 +102,19 @@ def _answers(graph: _Graph, head: Head, x: str) -> str:
         if i + 1 < len(head.layers):
             x = graph.add("Relu", x)
     return x
+
+
+def _doubt(graph: _Graph, doubt: Doubt, x: str) -> str:
+    """``doubt.of(x)``, (items, 1). NaN lies neither above the low end nor below the high one."""
+    both = graph.add("Concat", x, graph.add("Mul", x, x), axis=1)
+    far_off = graph.add("Gemm", both, graph.constant(doubt.weight), graph.constant(doubt.bias))
+    far_off = graph.add("Max", far_off, graph.constant(doubt.least))
+    above = graph.add("GreaterOrEqual", x, graph.constant(doubt.low))
+    below = graph.add("LessOrEqual", x, graph.constant(doubt.high))
+    inside = graph.add("Cast", graph.add("And", above, below), to=TensorProto.FLOAT)
+    inside = graph.add("ReduceMin", inside, graph.constant(np.array([1])), keepdims=1)
+    inside = graph.add("Cast", inside, to=TensorProto.BOOL)
+    return graph.add("Where", inside, far_off, graph.constant(np.array([np.inf], np.float32)))
 
 
 def _write(

@@ -62,6 +62,14 @@ def test_a_value_that_is_no_number_is_never_kept(row: list[float]) -> None:
     assert escalates(np.array([row]), 1e-9, "predict").all()
 
 
+def test_a_doubt_that_is_no_number_is_not_the_surest() -> None:
+    """Its exponential would be infinitely sure, or 0; at threshold 0 everything is kept that is
+    a number."""
+    rows = np.array([[1.0, -np.inf], [1.0, np.nan], [1.0, np.inf], [1.0, -800.0]])
+    assert escalates(rows, 0.0, "predict").tolist() == [True, True, False, False]
+    assert escalates(rows, 1e300, "predict").tolist() == [True, True, True, False]
+
+
 @pytest.mark.parametrize("shape", [(4,), (4, 1), (4, 2, 2)])
 def test_a_value_without_its_doubt_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="two columns or more"):
@@ -137,6 +145,18 @@ def test_who_is_infinitely_sure_is_kept_first_and_together() -> None:
     assert found is not None
     assert found.escalated_share == 0.6
     assert found.least == np.inf
+
+
+@pytest.mark.parametrize("sure", [1.0, 1e-300])
+@pytest.mark.parametrize("far", [0.0, np.nan])
+def test_an_infinite_doubt_is_never_kept(sure: float, far: float) -> None:
+    """Though nothing were lost: where the student knows nothing, that was luck."""
+    both = np.repeat([sure, far], [600, 400])
+    found = learn_threshold(both, np.zeros(1000, bool), 0.01)
+    assert found is not None
+    assert found.escalated_share == 0.4
+    assert found.least > 0
+    assert learn_threshold(np.zeros(1000), np.zeros(1000), 0.01) is None
 
 
 def test_a_student_that_is_wrong_where_it_is_surest_is_never_kept() -> None:
@@ -218,7 +238,9 @@ def test_the_test_that_was_passed_is_the_threshold_s_own(
     margin, lost = np.array([m for m, _ in items]), np.array([x for _, x in items])
     found = learn_threshold(margin, lost, risk)
     if found is None:
-        assert binomial_p_value(0, len(items), risk) > 0.05 or lost[margin == margin.max()].any()
+        surest = margin == margin.max()
+        nobody = margin.max() == 0
+        assert nobody or binomial_p_value(0, len(items), risk) > 0.05 or lost[surest].any()
         return
     kept = ~escalates(np.stack([margin, 0 * margin], axis=1), found.least, "classify")
     assert found.escalated_share == pytest.approx(1 - kept.mean())

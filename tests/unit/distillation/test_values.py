@@ -40,7 +40,7 @@ def said(made: ValueHead) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
     for i, (weight, bias) in enumerate(made.head.layers):
         x = (np.maximum(x, 0) if i else x) @ weight + bias
     values = x * made.standard.deviation + made.standard.mean
-    return values, (squared_too(features) @ made.doubt.weight + made.doubt.bias)[:, 0]
+    return values, made.doubt.of(features)
 
 
 def test_a_student_answers_in_its_teachers_units() -> None:
@@ -116,14 +116,47 @@ def test_the_doubt_is_learnt_from_items_that_the_student_did_not_learn_from(
     assert len(learnt) == 1200, "900 in training, and then the other 300"
 
 
-def test_far_from_all_that_was_seen_nobody_is_surer() -> None:
-    """Even where those at the edge happened to be nearest."""
+def test_where_it_was_nearest_the_surest_that_was_seen_is_the_most() -> None:
+    """Items at the edge happened to be nearest: squares would make those beyond surer still."""
     features = RNG.normal(size=(500, 2))
     apart = np.exp(-(features**2).sum(axis=1))[:, None]
     doubt = doubt_of(features, apart, np.zeros_like(apart))
     assert (doubt.weight[2:] >= 0).all()
     seen = squared_too(features) @ doubt.weight + doubt.bias
     assert seen.min() == pytest.approx(doubt.least[0], abs=1e-5)
+
+
+def falling() -> Doubt:
+    """Of two features from -1 to 3, and of one that was always 5; the further to the right in the
+    first, the nearer was the student."""
+    features = RNG.uniform(-1, 3, size=(500, 3))
+    features[:2, :2], features[:, 2] = [[-1], [3]], 5
+    apart = np.exp(-3 * features[:, :1])
+    return doubt_of(features, apart, np.zeros_like(apart))
+
+
+@pytest.mark.parametrize(
+    "row", [[4.1, 0, 5], [1e6, 0, 5], [0, -2.1, 5], [3, 3, 5.1], [0, 0, np.nan]]
+)
+def test_beyond_all_that_was_seen_the_doubt_is_infinite(row: list[float]) -> None:
+    """Further than a quarter of what a feature spanned, in whichever it is, however sure the line
+    becomes there; of one that never changed, any other value is beyond."""
+    doubt = falling()
+    near = doubt.of(np.array([[2.9, 0, 5]]))
+    assert (squared_too(np.array([[4.1, 0.0, 5.0]])) @ doubt.weight + doubt.bias) < near
+    assert doubt.of(np.array([row, [0, 0, 5]])).tolist() == [
+        np.inf,
+        pytest.approx(float(doubt.of(np.array([[0, 0, 5]]))[0])),
+    ]
+
+
+def test_a_little_beyond_nobody_is_surer_than_the_surest() -> None:
+    """As new items are, of which the largest is seldom smaller than any before."""
+    doubt = falling()
+    inside = doubt.of(np.array([[3.9, 0, 5], [3, 0, 5.0005], [-1.9, 3.9, 5]]))
+    assert np.isfinite(inside).all()
+    assert inside[0] == doubt.least[0]
+    assert inside[2] > inside[1]
 
 
 @pytest.mark.parametrize("features", [30, 50, 51, 400])

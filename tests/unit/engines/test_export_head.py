@@ -65,26 +65,35 @@ def test_a_student_of_numbers_takes_what_its_teacher_takes(
 def test_a_student_of_values_answers_as_its_teacher_and_says_its_doubt_beside(
     tmp_path: Path, dtype: str, doubts: bool
 ) -> None:
-    """In the teacher's type; the doubt is of the numbers on their scale, and of their squares."""
+    """In the teacher's type; the doubt is of the numbers on their scale, and infinite where one of
+    them is beyond what was seen, or no number."""
     head = Head(LAYERS, floats(8), np.abs(floats(8)) + 1, None, ())
     assert head.mean is not None
     assert head.scale is not None
-    x, weight, bias = floats(6, 8), floats(16, 1), floats(1)
+    x, weight, bias = floats(9, 8), floats(16, 1), floats(1)
+    x[6, 0], x[7, 7], x[8, 3] = 1e3, -1e3, np.nan
     features = (x - head.mean) / head.scale
-    far_off = squared_too(features) @ weight + bias
+    far_off = (squared_too(features) @ weight + bias)[:6]
     least = np.median(far_off, keepdims=True)[0].astype(np.float32)  # half of them are nearer
+    low, high = features[:6].min(axis=0), features[:6].max(axis=0)
+    doubt = Doubt(weight, bias, least, low, high)
     standard = Standard(np.array([1e9, 0.0, -3.0]), np.array([10.0, 1.0, 0.5]))
-    made = ValueHead(head, standard, Doubt(weight, bias, least))
+    made = ValueHead(head, standard, doubt)
     out = tmp_path / "m"
     export_value_head(
         made, [TensorSpec("x", "float32", (None, 8))], out, dtype=dtype, doubts=doubts
     )
     expected = through(features) * standard.deviation + standard.mean
     if doubts:
-        expected = np.concatenate([expected, np.maximum(far_off, least)], axis=1)
+        said = doubt.of(features)
+        assert said[:6] == pytest.approx(np.maximum(far_off, least)[:, 0])
+        assert np.isinf(said[6:]).all()
+        expected = np.concatenate([expected, said[:, None]], axis=1)
     got = run(out, x=x)
     assert got.dtype == dtype
-    assert np.allclose(got, expected, rtol=1e-7 if dtype == "float32" else 0, atol=1e-3)
+    close = {"rtol": 1e-7 if dtype == "float32" else 0, "atol": 1e-3}
+    assert np.allclose(got[:6], expected[:6], **close)
+    assert np.array_equal(got[6:, 3:], expected[6:, 3:])
     assert check_onnx(out).outputs[0].shape == (None, 3 + doubts)
 
 

@@ -381,6 +381,9 @@ def test_a_cascade_of_values_loses_no_more_than_its_metric_allows(
         return float(np.minimum(np.abs(values - teacher), 10).mean() / 10)
 
     assert lost(merged) <= 0.03 < lost(outputs[:, :1])
+    far = x * np.float32(1e4)
+    theirs, answered = (engines.load(b, path_of).run({"x": far}) for b in (parts.teacher, made))
+    assert np.array_equal(answered, theirs), "nobody was taught what lies there"
     alone = make_build("linear", endpoint)
     assert np.array_equal(engines.load(alone, path_of).run({"x": x}), outputs[:, :1])
     assert [e.body["transformation"] for e in recorder.store.entries("run")].count(
