@@ -209,14 +209,17 @@ def live_contract_of(metric: str, spec: ContractSpec, owner: Owner) -> Contract:
 
 def _limit(spec: ContractSpec, bound: Bound, kind: MetricKind) -> float:
     value: float | str = getattr(spec, bound.value)
-    relative = bound is Bound.RATIO_AT_MOST
-    if relative:
-        limit = parse_fraction(value)
-    elif kind.unit == "s":
-        limit = parse_duration(value, kind.written) if kind.written else parse_seconds(value)
-    else:
-        limit = _PARSERS[kind.unit](value)
-    margin = bound in _MARGINS
+    relative, margin = bound is Bound.RATIO_AT_MOST, bound in _MARGINS
+    try:
+        if relative:
+            limit = parse_fraction(value)
+        elif kind.unit == "s":
+            limit = parse_duration(value, kind.written) if kind.written else parse_seconds(value)
+        else:
+            limit = _PARSERS[kind.unit](value)
+    except ConfigError as error:
+        what = f"the margin {error.what}" if margin else error.what
+        raise ConfigError(what, reason=error.reason, fix=error.fix) from None
     if limit < 0 and bound is not Bound.AT_LEAST and (margin or kind.unit != "number"):
         raise ConfigError(
             f"the limit {value} is negative",
@@ -291,6 +294,15 @@ def check_decidable(
             "has a margin of 0: not even answers that equal current's would keep it",
             reason="never_decides",
             fix=f"write how much worse it may get; a gain is asked for by {absolute.value}",
+        )
+    if least is None and contract.bound in _MARGINS:
+        low, high = value_range
+        raise ConfigError(
+            f"has a margin of {contract.limit:g}, and the metric's range is [{low:g}, {high:g}]: "
+            "whatever is answered would keep it",
+            reason="never_decides",
+            fix="write a smaller margin; where the metric is your own, correct its range if that "
+            "is what is wrong",
         )
     if least is None:
         raise ConfigError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -115,7 +116,15 @@ def check_meaning(file: EndpointFile, document: Document) -> None:
     _check_retrain(file, wrong)
     for kind in ("metrics", "safety"):
         for name, spec in getattr(file, kind).items():
-            if spec.range[0] >= spec.range[1]:
+            low, high = spec.range
+            if not math.isfinite(high - low):
+                raise wrong(
+                    (kind, name, "range"),
+                    f"[{low:g}, {high:g}] has no finite width, of which a margin is a share",
+                    "write the lowest and the highest value of one item, such as [0, 100], and "
+                    "have the metric return no more",
+                )
+            if low >= high:
                 raise wrong((kind, name, "range"), "is empty", "write [lowest, highest]")
             _check_new_name(kind, name, file, wrong)
 

@@ -453,7 +453,9 @@ class MetricSpec(_Section):
         default="higher_is_better", description="Which way it is better."
     )
     range: Annotated[tuple[float, float], Strict(False)] = Field(
-        default=(0.0, 1.0), description="The lowest and the highest value of one item."
+        default=(0.0, 1.0),
+        description="The lowest and the highest value of one item.",
+        examples=[[0, 100]],
     )
 
 

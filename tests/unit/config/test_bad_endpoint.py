@@ -77,9 +77,39 @@ BAD = {
     "a margin that lets any loss through": (
         spoilt("not_below_current_by: 1%", "not_below_current_by: 100%"),
         "never_decides",
-        "headgate.yaml:9: contracts.recall@10: can never be kept, whatever is measured: its limit "
-        "leaves no room\n"
-        "  what to do: write a limit that the best value of the metric keeps with some room",
+        "headgate.yaml:9: contracts.recall@10: has a margin of 1, and the metric's range is "
+        "[0, 1]: whatever is answered would keep it\n"
+        "  what to do: write a smaller margin; where the metric is your own, correct its range if "
+        "that is what is wrong",
+    ),
+    "a margin without end": (
+        spoilt("not_below_current_by: 1%", "not_below_current_by: 1e999"),
+        "config",
+        "headgate.yaml:9: contracts.recall@10: the margin inf is not a finite number\n"
+        "  what to do: write a fraction, such as 0.01 or 1%",
+    ),
+    "a range without end": (
+        GOOD + "metrics: {far: {function: 'own:far', range: [0, 1e999]}}\n",
+        "wrong_value",
+        "headgate.yaml:13: metrics.far.range: [0, inf] has no finite width, of which a margin is a "
+        "share\n"
+        "  what to do: write the lowest and the highest value of one item, such as [0, 100], and "
+        "have the metric return no more",
+    ),
+    "a range whose width is no number": (
+        GOOD + "safety: {far: {function: 'own:far', range: [-1e308, 1e308]}}\n",
+        "wrong_value",
+        "headgate.yaml:13: safety.far.range: [-1e+308, 1e+308] has no finite width, of which a "
+        "margin is a share\n"
+        "  what to do: write the lowest and the highest value of one item, such as [0, 100], and "
+        "have the metric return no more",
+    ),
+    "a range of words": (
+        GOOD + "metrics: {far: {function: 'own:far', range: [0, .inf]}}\n",
+        "wrong_value",
+        "headgate.yaml:13: metrics.far.range[1]: '.inf' is not a number\n"
+        "  what to do: write, for example, `range: [0, 100]` (The lowest and the highest value of "
+        "one item)",
     ),
     "a margin that only a gain would keep": (
         spoilt("not_below_current_by: 1%", "not_below_current_by: 0"),
