@@ -61,7 +61,7 @@ def gain_of_teacher(job: Job, rule: Rule, winner: str) -> Gain | None:
     if name is None:
         return None
     making: tuple[_Make, _Make] = (trained_student, untaught_student)
-    if candidate.classifies:
+    if candidate.of_head:
         if job.config.task != "classify" or "train" not in job.inputs.labels:
             return None
         making = (trained_head, untaught_head)

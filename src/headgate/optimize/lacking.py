@@ -29,7 +29,7 @@ def lacks(job: Job, candidate: Candidate, facts: ModelFacts) -> Sequence[str]:
             ),
             (bool(job.inputs.train), "data: train is not declared"),
         ]
-        if candidate.classifies:
+        if candidate.of_head:
             return [*(what for there, what in needs if not there), *_lacks_head(job, candidate)]
         if not job.source.encoder:  # nothing that could be installed or declared helps
             return ["a student takes layers of a transformers encoder (model: {path: DIR})"]

@@ -210,7 +210,7 @@ class _Seen:
     def detail(self) -> Mapping[str, object]:
         """For the forecast's entry."""
         found: dict[str, object] = {"quantization": self.quantized} if self.is_quantized else {}
-        if self.student is not None and not self.candidate.classifies:
+        if self.student is not None and not self.candidate.of_head:
             found["student"] = self.student.unknown if self.looked is None else self.looked.detail
         return found
 
@@ -456,7 +456,7 @@ def _decided(known: _Known, seen: _Seen) -> tuple[str, tuple[str, ...]]:
 def _expected(seen: _Seen) -> list[str]:
     """In words."""
     said = _said(seen.quantized) if seen.is_quantized else []
-    if seen.candidate.classifies:
+    if seen.candidate.of_head:
         return [*said, _HEAD_EXPECTED[seen.candidate.cascade]]
     return [*said, *(_said_of(seen.student) if seen.student is not None else [])]
 

@@ -40,7 +40,8 @@ class Candidate:
     """One way to make a build of the endpoint's model."""
 
     student: str | None
-    """One of ``distillation.STUDENTS`` or ``HEADS``; None is the model itself."""
+    """One of ``distillation.STUDENTS``, an encoder's, or of ``HEADS``, a classifier's or a
+    predictor's; None is the model itself."""
     scheme: Scheme
     cascade: bool = False
     """Whether the model itself answers what the student is not sure of."""
@@ -75,8 +76,8 @@ class Candidate:
         return lacking
 
     @property
-    def classifies(self) -> bool:
-        """Whether it is made of classifiers only."""
+    def of_head(self) -> bool:
+        """Whether its student is a classifier's or a predictor's, alone or before its teacher."""
         return self.student in HEADS
 
     @property
@@ -98,7 +99,7 @@ def _all() -> Mapping[str, Candidate]:
         for scheme in SCHEMES
         if scheme == FP32 or student is None or not STUDENTS[student].static
     ]
-    # A classifier's small students have nothing that fewer bits would make faster.
+    # A head's small students have nothing that fewer bits would make faster.
     pairs += [Candidate(head, FP32, cascade) for head in HEADS for cascade in (False, True)]
     return {c.name: c for c in (*pairs, MENDED) if c.name != BASELINE}
 
@@ -108,7 +109,8 @@ CANDIDATES: Mapping[str, Candidate] = _all()
 BUILDS: Mapping[str, Candidate] = {BASELINE: Candidate(None, FP32), **CANDIDATES}
 """All that may win: the model as it is too, under policies of its own."""
 TRIED_BY_DEFAULT = ("bf16", "int8_dynamic", "int8_static", "student3", "student3_int8_static")
-"""What is tried where the file does not say, of all but classifiers."""
+"""What is tried where the file does not say, of all but classifiers. A predictor's students are
+tried where they are named."""
 
 
 def most_judged(named: Sequence[str]) -> int:

@@ -23,9 +23,9 @@ def test_what_is_tried_by_default_can_be_made() -> None:
     for task in ("embed", "rerank", "predict"):
         assert tried_by_default(task) == TRIED_BY_DEFAULT
     assert set(TRIED_BY_DEFAULT) <= set(CANDIDATES)
-    assert not any(CANDIDATES[name].classifies for name in TRIED_BY_DEFAULT)
+    assert not any(CANDIDATES[name].of_head for name in TRIED_BY_DEFAULT)
     of_classifiers = [CANDIDATES[name] for name in tried_by_default("classify")]
-    assert all(c.classifies for c in of_classifiers if c.student is not None)
+    assert all(c.of_head for c in of_classifiers if c.student is not None)
     assert [c.name for c in of_classifiers if c.cascade] == ["linear_cascade"]
 
 

@@ -28,7 +28,7 @@ def make_build(name: str, maker: Maker, *, calibrate: Sequence[Item] | None = No
     """
     candidate = CANDIDATES[name]
     source = maker.source.build
-    if candidate.student is not None and candidate.classifies:
+    if candidate.student is not None and candidate.of_head:
         if candidate.cascade:
             return cascaded(maker, doubting(maker, candidate.student), name=name)
         return replace(trained_head(maker, candidate.student), name=name)
