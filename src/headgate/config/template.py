@@ -65,6 +65,13 @@ _QUALITY = {
     on_breach: rollback
 # accuracy:                # with labels, better: this instead
 #   {not_below_current_by: 1%, why: ..., on_breach: rollback}""",
+    "predict": """\
+  agreement:               # how many answers are those of today, within 0.001
+    at_least: 99%
+    why: callers keep the answers that they have today
+    on_breach: rollback
+# error:                   # a metric of your own (metrics:), better: this instead
+#   {not_above_current_by: 2, why: ..., on_breach: rollback}""",
     "rerank": """\
   agreement:               # for how many queries the same text comes first as today
     at_least: 99%
@@ -99,7 +106,7 @@ data:
 # calibrate: calibrate.jsonl""",
 }
 _ASKED = {"embed": '"text": ...', "rerank": '"query": ..., "text": ...'}
-for _table in (_MODEL, _DATA, _SPLITS, _QUALITY):
+for _table in (_MODEL, _DATA, _SPLITS):
     _table["predict"] = _table["classify"]
 
 _TEXT = """\

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from headgate.objects import Action, BatchInvariance
 from headgate.optimize.job import Job
-from headgate.optimize.making.cascades import lacks_for_cascade
+from headgate.optimize.making.cascades import lacks_for_cascade, sameness
 from headgate.planning import Candidate
 from headgate.quantization import ModelFacts, applies_to
 
@@ -58,18 +58,30 @@ def _lacks_head(job: Job, candidate: Candidate) -> Sequence[str]:
     if job.config.postprocess is not None:
         return ["what postprocess makes of the outputs is not what a student learns"]
     if not candidate.cascade:
-        if task == "predict" and not any(c.metric in own for c in job.contracts):
-            return [
-                "no contract says how far off a student may be: agreement of predictions is that "
-                "they are the same, and no student's are; promise a metric of your own"
-            ]
-        return []
+        return _lacks_alone(job) if task == "predict" else []
     if job.inputs.own_requests is not None:
         return [
             "how often its student is unsure is told by the requests, which it learnt from here"
         ]
     lacking = lacks_for_cascade(job.contracts, task, own, len(job.inputs.calibrate))
     return [lacking] if lacking else []
+
+
+def _lacks_alone(job: Job) -> Sequence[str]:
+    """The same of a predictor's student that answers everything: what it could keep is promised,
+    and nothing that it could not."""
+    own = job.behaviour.metrics
+    if not any(c.metric.removeprefix("worst_slice_") in own for c in job.contracts):
+        return [
+            "no contract says how far off a student may be: agreement of predictions is that they "
+            "are the same, and no student's are; promise a metric of your own"
+        ]
+    return [
+        f"{c.describe()}: no student's predictions are the model's own; where a metric of your own "
+        "says what they are worth, leave it out"
+        for c in job.contracts
+        if sameness(c) > 0 and c.on_breach is not Action.WARN
+    ]
 
 
 def _may_depend(job: Job) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -38,6 +39,8 @@ AGREEMENT = contract("agreement", Bound.AT_LEAST, 0.96)
     [
         ([ACCURACY], {"accuracy": 0.01}),
         ([AGREEMENT], {"agreement": 0.02}),
+        ([contract("agreement", Bound.NOT_BELOW_CURRENT_BY, 0.04)], {"agreement": 0.02}),
+        ([replace(AGREEMENT, metric="worst_slice_agreement")], {}),
         ([contract("flip_rate", Bound.AT_MOST, 0.03)], {"flip_rate": 0.015}),
         ([AGREEMENT, ACCURACY], {"agreement": 0.02, "accuracy": 0.01}),
         ([ACCURACY, replace(ACCURACY, limit=0.01)], {"accuracy": 0.005}),
@@ -57,7 +60,12 @@ def test_a_cascade_may_lose_half_of_what_the_contracts_allow(
     ("contracts", "items", "said"),
     [
         ([ACCURACY], 0, "calibrate is not declared"),
-        ([contract("exact", Bound.AT_LEAST, 0.9)], 1000, "no contract says"),
+        ([contract("exact", Bound.AT_LEAST, 0.9)], 1000, "agreement with at_least"),
+        (
+            [replace(ACCURACY, metric="worst_slice_accuracy")],
+            1000,
+            "(no threshold follows from worst_slice_accuracy, which the gate judges slice by",
+        ),
         ([ACCURACY], 298, "has 298 items, and a risk of 0.01 can be shown with 299 at least"),
         ([ACCURACY], 299, ""),
     ],
@@ -99,13 +107,18 @@ def test_of_values_half_of_a_margin_may_be_lost_as_a_share_of_the_metrics_range(
     ("contracts", "items", "said"),
     [
         ([ERROR], 0, "calibrate is not declared"),
-        ([AGREEMENT], 1000, "how far off a cascade may be: a metric of your own"),
+        ([AGREEMENT], 1000, "how far off a cascade may be on the whole: a metric of your own"),
         ([ERROR], 354, "has 354 items, and a risk of 0.01 can be shown with 355 at least"),
         ([ERROR], 355, ""),
+        ([ERROR, AGREEMENT], 3000, "agreement at least 0.96: no student's predictions are the "),
+        ([ERROR, replace(AGREEMENT, limit=0.905)], 3000, "4.75% of the items at most could be"),
+        ([ERROR, replace(AGREEMENT, limit=0.904)], 3000, ""),
+        ([ERROR, replace(AGREEMENT, metric="worst_slice_agreement")], 3000, "no student's"),
     ],
 )
 def test_what_a_cascade_of_values_lacks(contracts: list[Contract], items: int, said: str) -> None:
-    """Agreement says that values are the same, and says of no other how far off it may be."""
+    """Agreement says that values are the same, and says of no other how far off it may be; where
+    it leaves the student too little to be worth it, nobody trains one to find that out."""
     lacking = lacks_for_cascade(contracts, "predict", OWN, items)
     assert said in lacking
     assert bool(lacking) is bool(said)
@@ -318,13 +331,15 @@ def test_a_student_that_fails_alone_is_still_made_alone(recorder: Recorder, tmp_
 
 METRIC = """\
 def error(item, output):
-    return min(abs(float(output[0]) - item["label"]), 10.0)
+    return min(abs(float(output[0]) - item["meta"]["truth"]), 10.0)
 """
 
 
-def predictor(recorder: Recorder, tmp_path: Path, *, labelled: bool = True) -> Maker:
-    """Of four numbers, with a bend that a line does not know, and right about every label; how far
-    off an answer is says m.py."""
+def predictor(
+    recorder: Recorder, tmp_path: Path, *, labelled: Callable[[int], bool] = lambda _: True
+) -> Maker:
+    """Of four numbers, with a bend that a line does not know, and always right; how far off an
+    answer is says m.py, of the k-th row where that is ``labelled``."""
     store, rng = recorder.store, np.random.default_rng(0)
     model = store.put_file(bent_predictor(tmp_path / "model.onnx"))
     teacher = build("fp32", task="predict", files={"model.onnx": model})
@@ -336,9 +351,11 @@ def predictor(recorder: Recorder, tmp_path: Path, *, labelled: bool = True) -> M
         lines: list[dict[str, object]] = [
             {"id": f"{role}{k}", "input": row.tolist()} for k, row in enumerate(rows)
         ]
-        if labelled:
-            truth = engines.load(teacher, store.path_of).run({"x": rows})
-            lines = [line | {"label": float(y)} for line, y in zip(lines, truth[:, 0], strict=True)]
+        truth = engines.load(teacher, store.path_of).run({"x": rows})[:, 0].tolist()
+        lines = [
+            line | {"meta": {"truth": truth[k]} if labelled(k) else {}}
+            for k, line in enumerate(lines)
+        ]
         versions[role] = store.put_bytes(b"\n".join(map(canonical, lines)) + b"\n")
         recorder.register(role, versions[role], kind="dataset", schema="jsonl")
     inputs = SimpleNamespace(**items, versions=versions, labels={})
@@ -423,11 +440,27 @@ def test_answers_of_doubles_are_not_rounded(recorder: Recorder, tmp_path: Path) 
 def test_a_metric_that_says_nothing_of_calibrate_is_said_to(
     recorder: Recorder, tmp_path: Path
 ) -> None:
-    """Its rows lack the label that the metric reads: nothing is kept for want of knowing."""
+    """Its rows lack the truth that the metric reads: nothing is kept for want of knowing."""
     with pytest.raises(InputError, match="error says nothing of any of its 500 items") as refused:
-        make_build("linear_cascade", predictor(recorder, tmp_path, labelled=False))
+        make_build("linear_cascade", predictor(recorder, tmp_path, labelled=lambda _: False))
     assert refused.value.reason == "metric_invalid"
     assert "what m:error reads" in str(refused.value.fix)
+
+
+@pytest.mark.usefixtures("_quick_values")
+@pytest.mark.parametrize("share", [1.0, 0.97], ids=["no threshold", "not worth it"])
+def test_items_that_the_metric_says_nothing_of_are_counted(
+    recorder: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    """They count as lost whole, so they may be why: as here every fourth."""
+    endpoint = predictor(recorder, tmp_path, labelled=lambda k: k % 4 > 0)
+    if share < 1:
+        learnt = Threshold(0.9, share, 0.0, 0.03, 0.02, 500)
+        monkeypatch.setattr(cascades_module, "learn_threshold", lambda *_, **__: learnt)
+    with pytest.raises(InputError) as refused:
+        make_build("linear_cascade", endpoint)
+    assert refused.value.what.endswith("; error says nothing of 125 of them, which count as lost")
+    assert str(refused.value.fix).startswith("give those items what error reads, or give ")
 
 
 def test_agreement_of_values_is_a_promise_too(recorder: Recorder, tmp_path: Path) -> None:

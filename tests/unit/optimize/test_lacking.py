@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import cast
 
 import pytest
 
-from headgate.objects import Bound, Contract
+from headgate.objects import Action, Bound, Contract
 from headgate.optimize.job import Job
 from headgate.optimize.lacking import lacks
 from headgate.planning import CANDIDATES
@@ -72,6 +73,13 @@ NO_METRIC = (
     "no contract says how far off a student may be: agreement of predictions is that they are the "
     "same, and no student's are; promise a metric of your own"
 )
+NO_MARGIN = (
+    "no contract says how far off a cascade may be on the whole: a metric of your own with "
+    "not_below_current_by or not_above_current_by"
+)
+PARITY = "agreement at least 0.99: no student's predictions are the model's own"
+LEAVE_OUT = "where a metric of your own says what they are worth, leave it out"
+WORST = contract("worst_slice_error", Bound.NOT_ABOVE_CURRENT_BY, 0.6)
 
 
 @pytest.mark.parametrize(
@@ -89,19 +97,47 @@ NO_METRIC = (
         (
             (AGREES,),
             300,
+            {"linear": NO_METRIC, "linear_cascade": NO_MARGIN},
+        ),
+        (
+            (ERROR, AGREES),
+            300,
             {
-                "linear": NO_METRIC,
-                "linear_cascade": "no contract says how far off a cascade may be: a metric of your "
-                "own with not_below_current_by or not_above_current_by",
+                "linear": f"{PARITY}; {LEAVE_OUT}",
+                "linear_cascade": f"{PARITY}, so 0.50% of the items at most could be its "
+                f"student's; {LEAVE_OUT}",
             },
         ),
+        (
+            (ERROR, replace(AGREES, on_breach=Action.WARN, limit=0.5)),
+            300,
+            {},
+        ),
+        (
+            (WORST,),
+            300,
+            {
+                "linear_cascade": f"{NO_MARGIN} (no threshold follows from worst_slice_error, "
+                "which the gate judges slice by slice)"
+            },
+        ),
+        ((ERROR, WORST), 300, {}),
     ],
-    ids=["nothing", "too few", "only agreement"],
+    ids=[
+        "nothing",
+        "too few",
+        "only agreement",
+        "agreement too",
+        "agreement of half, and only warned of",
+        "only of slices",
+        "of slices too",
+    ],
 )
 def test_what_a_predictors_students_lack_is_said(
     contracts: tuple[Contract, ...], calibrate: int, why: dict[str, str]
 ) -> None:
-    """Above all a promise that a student could keep."""
+    """Above all a promise that a student could keep, and none beside it that it could not: all
+    before anybody pays for training."""
     assert found(task="predict", contracts=contracts, calibrate=(TEXTS * 6)[:calibrate]) == why
 
 
