@@ -27,6 +27,7 @@ from headgate.optimize.measure import MeasuredCurve
 from headgate.optimize.own_requests import OwnRequests
 from headgate.optimize.pricing import Priced, Replayed
 from headgate.optimize.reembedding import IndexPrice
+from headgate.optimize.repeats import Repeats, repeats_of, without_cache
 from headgate.optimize.searching import Searched
 from headgate.optimize.stages import Baseline, Certificate, Plans, Tried, is_alone
 from headgate.planning import BASELINE
@@ -90,6 +91,7 @@ def build_report(
     """
     show, tried = _Show(job), searched.tried
     certificate = findings.certificate if findings is not None else None
+    repeats = _repeats(job, findings) if findings is not None else None
     winner = findings.winner.name if findings is not None else "baseline"
     results = _without_times(tried)
     if certificate is not None and judged == winner:
@@ -131,9 +133,10 @@ def build_report(
         search=_search(job, searched),
         contracts=tuple(map(show.contract, certificate.decision.results)) if certificate else (),
         certified_on=certificate.split if certificate is not None else "",
-        savings=tuple(show.savings(findings)) if findings else (),
-        shares=tuple(show.shares(findings.comparisons)) if findings else (),
-        predictions=tuple(show.predictions(findings)) if findings else (),
+        savings=tuple(show.savings(findings, repeats)) if findings else (),
+        assumed_repeats=_assumed(repeats, findings) if findings else "",
+        shares=tuple(show.shares(findings.comparisons, repeats)) if findings else (),
+        predictions=tuple(show.predictions(findings, repeats)) if findings else (),
         expectations=tuple(expectations(job, baseline, tried)),
         learning=tuple(learning(job)),
         curves=tuple(show.curves(baseline, findings)),
@@ -143,7 +146,7 @@ def build_report(
         ),
         breakdown=show.breakdown(findings, _lengths(baseline.build)) if findings else {},
         plan=_plan(findings, _lengths(baseline.build)) if findings else {},
-        index=show.index(findings) if findings else None,
+        index=show.index(findings, repeats) if findings else None,
         steps=tuple(
             Step(r.name, r.entry, r.seconds, r.ended_at, r.reused) for r in job.recorder.runs
         ),
@@ -367,12 +370,17 @@ class _Show:
         measures = {"s": "s", "money": "money_per_1k"}
         return measures.get(self._job.unit(c.metric)) or self._unit(c)
 
-    def savings(self, f: Findings) -> list[Saving]:
-        c = f.comparisons
+    def savings(self, f: Findings, repeats: Repeats | None) -> list[Saving]:
+        c, assumed = f.comparisons, repeats is not None and repeats.assumed
         pairs: list[tuple[str, str, tuple[Priced, ...], Priced]] = [
             ("no repeats, cache off", "naive", (c.naive_unique,), c.winner_unique),
             ("no repeats, cache off", "tuned", c.tuned_unique, c.winner_unique),
-            ("the workload, cache on", "naive", (c.naive_workload,), c.winner_workload),
+            (
+                "assumed repeats, cached" if assumed else "the workload, cache on",
+                "naive",
+                (c.naive_workload,),
+                c.winner_workload,
+            ),
         ]
         rows = []
         for workload, against, others, after in pairs:
@@ -399,7 +407,7 @@ class _Show:
         replay = f.certificate.replay
         rows.append(
             Saving(
-                "the replay, measured",
+                "assumed repeats, replay" if assumed else "the replay, measured",
                 "naive" if f.certificate.against == "baseline" else f.certificate.against,
                 "measured",
                 self.cost(replay.current.cpu_s_per_request / replay.cores, replay.run.entry),
@@ -416,7 +424,7 @@ class _Show:
             figures[metric] = Figure(body["compared"], "points", entry, body["low"], body["high"])
         return figures
 
-    def index(self, f: Findings) -> NewIndex | None:
+    def index(self, f: Findings, repeats: Repeats | None) -> NewIndex | None:
         if f.index is None:
             return None
         price, replay = f.index.price, f.certificate.replay
@@ -433,28 +441,31 @@ class _Show:
             break_even_requests=price.requests if pays else None,
             break_even_days=price.days if pays else None,
             kept=self.kept(f.certificate.kept),
+            assumed_repeats=repeats is not None and repeats.assumed,
         )
 
-    def shares(self, c: Comparisons) -> list[Share]:
+    def shares(self, c: Comparisons, repeats: Repeats | None) -> list[Share]:
+        assumed = repeats is not None and repeats.assumed
         full = c.winner_workload.attributed_s
         return [
             Share(
                 w.optimization,
                 Figure(w.priced.attributed_s / full, "times", w.priced.outcome.run.entry),
-                w.instead,
+                w.instead + "; the repeats are assumed" * (assumed and w.optimization == "caching"),
             )
             for w in c.without
         ]
 
-    def predictions(self, f: Findings) -> list[Prediction]:
+    def predictions(self, f: Findings, repeats: Repeats | None) -> list[Prediction]:
         replay = f.certificate.replay
+        hits = "hits, assumed" if repeats is not None and repeats.assumed else "hits"
         rows: list[Prediction] = []
         for name, side, replayed in _replayed(f):
-            rows += self._predicted(name, side, replayed, replay.run.entry, replay.cores)
+            rows += self._predicted(name, side, replayed, replay.run.entry, replay.cores, hits)
         return rows
 
     def _predicted(
-        self, name: str, side: Side, replayed: Replayed, entry: str, cores: int
+        self, name: str, side: Side, replayed: Replayed, entry: str, cores: int, hits: str
     ) -> list[Prediction]:
         outcome, made = replayed.outcome, replayed.outcome.run.entry
         rows = [
@@ -481,7 +492,7 @@ class _Show:
             rows.append(
                 Prediction(
                     name,
-                    "hits",
+                    hits,
                     Figure(outcome.hit_ratio, "share", made),
                     Figure(side.hit_share, "share", entry),
                 )
@@ -529,6 +540,19 @@ class _Show:
             "model, padding": self.cost(padding_s, entry),
             "HTTP, tokenizing, cache": shell,
         }
+
+
+def _repeats(job: Job, f: Findings) -> Repeats | None:
+    """Of the workload, where the winner has a cache."""
+    cached = f.plans.chosen.choice.variant.cache.capacity_bytes > 0
+    return repeats_of(job, f.certificate.replay.candidate, cached=cached)
+
+
+def _assumed(repeats: Repeats | None, f: Findings) -> str:
+    """That the repeats are, where they are, and what is left without them."""
+    if repeats is None or not repeats.assumed:
+        return ""
+    return repeats.describe(*without_cache(f.comparisons))
 
 
 def _under_other_policies(searched: Searched) -> str:
@@ -730,6 +754,9 @@ def _notes(
         binding = findings.plans.chosen.choice.binding
         if binding:
             notes.append(f"No plan is feasible: {binding}")
+        repeats = _repeats(job, findings)
+        if repeats is not None and repeats.in_log:
+            notes.append(repeats.in_log)
         replayed = findings.certificate.replay
         notes.append(
             "latency_p95 of the contract is the mean of the blocks' p95; under predicted and "

@@ -245,6 +245,8 @@ def _savings(r: Report) -> str:
         "or not. Naive is fp32, one request at a time, nothing padded; tuned is fp32 with the best "
         "engine, batch and threads.</p>" + _table(head, rows)
     )
+    if r.assumed_repeats:
+        text += f"<p>{_said(r.assumed_repeats)}</p>"
     if r.shares:
         text += _plot(
             plots.shares(r.shares),

@@ -217,6 +217,8 @@ class NewIndex:
     """So long they take at the workload's rate."""
     kept: Mapping[str, Figure]
     """Metric -> what queries of the winner lose in the index of the current release."""
+    assumed_repeats: bool = False
+    """Whether a cache saves a part of it, by repeats that are nobody's."""
 
     def lines(self, currency: str) -> tuple[tuple[str, str], ...]:
         """What is said, and of what, for people."""
@@ -224,8 +226,9 @@ class NewIndex:
         price = f"{words.seconds(self.machine.value)} of the machine"
         if self.cost is not None:
             price += f", {words.figure(self.cost.value, self.cost.unit, currency)}"
+        told = ", whose repeats are assumed" if self.assumed_repeats else ""
         saved = words.figure(self.saved_per_1k.value, self.saved_per_1k.unit, currency)
-        saves, pays = f"{saved} per 1,000 requests, by the replay", "never: nothing is saved"
+        saves, pays = f"{saved} per 1,000 requests, by the replay{told}", "never: nothing is saved"
         if self.break_even_requests is not None and self.break_even_days is not None:
             pays = (
                 f"{words.count(self.break_even_requests)} requests, "
@@ -290,6 +293,8 @@ class Report:
     certified_on: str = ""
     """The split on which the contracts were judged."""
     savings: tuple[Saving, ...] = ()
+    assumed_repeats: str = ""
+    """What was assumed of repeats, where a cache saves by them and no log has them; a sentence."""
     shares: tuple[Share, ...] = ()
     predictions: tuple[Prediction, ...] = ()
     expectations: tuple[Expectation, ...] = ()

@@ -182,9 +182,13 @@ def _savings(r: Report) -> Group:
             words.times(s.factor),
         )
     title = "What is saved" if r.certified else "What would be saved, not certified"
-    return _section(
-        f"{title} ({_unit_of_cost(r)} / 1k requests; virtual unless measured)",
-        table,
+    told = [Text(r.assumed_repeats)] if r.assumed_repeats else []
+    return Group(
+        _section(
+            f"{title} ({_unit_of_cost(r)} / 1k requests; virtual unless measured)",
+            table,
+        ),
+        *told,
     )
 
 

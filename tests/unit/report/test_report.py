@@ -487,3 +487,15 @@ def test_names_of_points_that_lie_together_do_not_touch() -> None:
     corners = [(float(x) - (width if a == "end" else 0), float(y)) for a, x, y in texts]
     for (x, y), (other_x, other_y) in itertools.combinations(corners, 2):
         assert abs(x - other_x) >= width or abs(y - other_y) >= height
+
+
+def test_what_is_assumed_of_repeats_stands_with_the_savings_everywhere() -> None:
+    """Below their table on a terminal and on the page, and as a field of its own."""
+    told = "The repeats are assumed, not your callers'."
+    report = dataclasses.replace(full_report(), assumed_repeats=told)
+    after = terminal(report).partition("What is saved")[2]
+    assert told in after.partition("What each optimization brings")[0]
+    page = render_html(report).partition("<h2>What is saved")[2]
+    assert escape(told) in page.partition("<h2>")[0]
+    assert as_json(report)["assumed_repeats"] == told  # type: ignore[index]
+    assert "assumed" not in terminal(full_report())
