@@ -105,6 +105,9 @@ def _print(found: Standing, candidate: str, current: str) -> None:
     for result in found.decision.results:
         because = words.with_units(result.because)
         console.print(Text(f"· {because}", style="" if result.verdict != "pass" else "dim"))
+    for changed in found.changed:
+        told = words.with_units(changed.describe())
+        console.print(Text(f"· changed after a look at the holdout: {told}", style="yellow"))
     slices = _slices(found.decision)
     if slices.row_count:
         console.print(Text("\nSlices, beside the averages; they are not judged", style="bold"))

@@ -80,15 +80,14 @@ def refuse_edited(store: Store, run: Entry, config: EndpointConfig) -> None:
     """What the endpoint's file says otherwise than the decision of ``run`` was made by stops a
     promotion, as it stops ``gate``."""
     from headgate.errors import Refused
-    from headgate.optimize.standing import edited_since
+    from headgate.optimize.standing import after_an_edit, edited_since
 
     if edited := edited_since(store, run, config):
         raise Refused(
             edited,
             where=str(config.path),
             reason="rule_edited",
-            fix=f"type `headgate optimize {shlex.quote(str(config.path))}`, or put the old file "
-            "back",
+            fix=after_an_edit(store, run, config),
         )
 
 
@@ -107,8 +106,10 @@ def _promote(
     from headgate.objects import Release
     from headgate.optimize import recertify
     from headgate.optimize.audit import refuse_unaudited
+    from headgate.optimize.holdout import changed_since_look
     from headgate.release import next_release
     from headgate.report.words import with_units
+    from headgate.runtime.decisions import rule_of
     from headgate.runtime.index import with_index
     from headgate.runtime.target import prove_target
 
@@ -165,6 +166,8 @@ def _promote(
         recertify.require_certificate(
             store, decision.candidate, store.root.absolute().parent, progress
         )
+    for changed in changed_since_look(store, rule_of(store, entry)):
+        say(f"changed after a look at the holdout: {changed.describe()}")
     for told in refuse_unaudited(store, entry.id, decision, now=datetime.now(UTC)).told:
         say(told.in_passing)
     if not history:  # so that there is always something to roll back to

@@ -221,12 +221,11 @@ def _evidence(
             measured += shown.body["measurements"]
             yield shown
     yield from store.evidence_of([entry.id, *measured, *starts])
-    yield from (
-        e for e in store.entries(_RULE) if e.body["digest"] == decision.rule and e.seq < entry.seq
-    )
-    # Every look at the data that it was certified on: whoever imports it sees how many there were.
+    # Every look at the data that it was certified on, and by which rule: whoever imports it sees
+    # how many there were, and what was changed since the first.
     dataset = rule_of(store, entry).dataset
-    yield from (
-        e for e in store.entries(_USE) if e.body["dataset"] == dataset and e.seq < entry.seq
-    )
+    uses = [e for e in store.entries(_USE) if e.body["dataset"] == dataset and e.seq < entry.seq]
+    rules = {decision.rule, *(use.body["rule"] for use in uses)}
+    yield from (e for e in store.entries(_RULE) if e.body["digest"] in rules and e.seq < entry.seq)
+    yield from uses
     yield from (e for e in store.entries("release") if e.body["decision"] == entry.id)

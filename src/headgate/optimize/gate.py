@@ -51,7 +51,8 @@ def gate(call: Call) -> Mapping[str, Output]:
         planned_n=rule.planned_n,
     )
     decision = replace(decision, rule=rule.digest)
-    edited = rule.edited(case["in_force"])
+    before = {d: rule_from_json(body) for d, body in case.get("before", {}).items()}
+    edited = rule.edited(case["in_force"], before)
     if edited is not None:
         decision = replace(decision, action=Action.INVALID, because=edited)
     elif case["void"] and decision.action in (Action.ACCEPT, Action.WARN, Action.UNKNOWN):
@@ -68,14 +69,15 @@ def judge_candidate(
     samples: Mapping[str, Samples],
     measurements: Mapping[str, str],
     in_force: Mapping[str, str | None] | None = None,
+    before: Mapping[str, Rule] | None = None,
     void: Sequence[str] = (),
     detail: str = "",
 ) -> tuple[Decision, Recorded]:
     """Stores the whole case, decides it, and records the decision under its own entry.
 
     ``in_force``: what was measured -> the digest of the rule that was registered before it
-    (``Rule.edited``); a certificate says it of everything. ``void``: what the load generator holds
-    against its own run.
+    (``Rule.edited``); a certificate says it of everything. ``before``: digest -> such a rule that
+    is not ``rule``. ``void``: what the load generator holds against its own run.
     """
     case = {
         "candidate": candidate,
@@ -85,6 +87,8 @@ def judge_candidate(
         "samples": {metric: s.to_json() for metric, s in samples.items()},
         "measurements": dict(measurements),
         "void": list(void),
+        # Where nothing was edited a case is what it always was.
+        **({"before": jsonable(before)} if before else {}),
     }
     version = recorder.store.put_bytes(canonical(case))
     recorder.register(

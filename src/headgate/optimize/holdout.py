@@ -10,17 +10,83 @@ read again: it costs nothing.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from headgate.errors import Refused
+from headgate.ledger import Entry, Store
 from headgate.objects import short
 from headgate.optimize.job import Job
 from headgate.optimize.recorder import Recorder
-from headgate.release import CERTIFICATE, Rule, certificates
+from headgate.optimize.rules import RULE, rule_of_entry
+from headgate.release import CERTIFICATE, Change, Rule, certificates
 
-__all__ = ["looks", "spending"]
+__all__ = ["Changed", "changed_since_look", "looks", "spending"]
 
 _USE = "holdout_use"
+_ON_RECORD_ELSEWHERE = ("candidates", "the code of ")
+"""What may change between two looks and promises nothing: each candidate costs a look."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A part of the rule that is not what it was when the holdout was first looked at."""
+
+    change: Change
+    looked_at: str
+    since: str
+    """Both UTC, ISO 8601: of the first look, and from when on it is as it is."""
+
+    def describe(self) -> str:
+        """In words.
+
+        >>> change = Change("contracts.accuracy", "at least 0.9", "at least 0.8", looser=True)
+        >>> Changed(change, "2026-11-29T08:30:00.000Z", "2026-11-29T09:10:00.000Z").describe()
+        'contracts.accuracy was at least 0.9, is at least 0.8 (looser); changed on 2026-11-29 \
+09:10 UTC, and the holdout was first looked at on 2026-11-29 08:30 UTC'
+        """
+        return (
+            f"{self.change.describe()}; changed on {_minute(self.since)}, and the holdout was "
+            f"first looked at on {_minute(self.looked_at)}"
+        )
+
+
+def _minute(utc: str) -> str:
+    return f"{utc[:16].replace('T', ' ')} UTC"
+
+
+def changed_since_look(store: Store, rule: Rule) -> tuple[Changed, ...]:
+    """What promises otherwise in ``rule``, or is measured otherwise by it, than when its holdout
+    was first looked at. Nothing where nobody has, or where the rule of then is not in the store."""
+    looks = (e for e in store.entries(_USE) if _about(e, rule))
+    first = next(looks, None)
+    if first is None:
+        return ()
+    rules = [e for e in store.entries(RULE) if _about(e, rule) and e.body["purpose"] == "certify"]
+    then = next((e for e in rules if e.body["digest"] == first.body["rule"]), None)
+    if then is None:
+        return ()
+    until = max((e.seq for e in rules if e.body["digest"] == rule.digest), default=first.seq)
+    later = [e for e in rules if first.seq < e.seq <= until]
+    apart = [(e, {c.key for c in rule_of_entry(e).changes(rule)}) for e in later]
+    return tuple(
+        Changed(c, first.recorded_at, _since(c.key, apart) or first.recorded_at)
+        for c in rule_of_entry(then).changes(rule)
+        if not c.key.startswith(_ON_RECORD_ELSEWHERE)
+    )
+
+
+def _about(entry: Entry, rule: Rule) -> bool:
+    body = entry.body
+    return (body["endpoint"], body["dataset"]) == (rule.endpoint, rule.dataset)
+
+
+def _since(key: str, apart: Sequence[tuple[Entry, set[str]]]) -> str:
+    """When the last run of rules began in which ``key`` is as it is now."""
+    since = ""
+    for entry, differs in apart:
+        since = "" if key in differs else since or entry.recorded_at
+    return since
 
 
 def looks(job: Job, dataset: str) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from headgate.optimize.comparisons import Comparisons
 from headgate.optimize.expectations import expectations, learning
 from headgate.optimize.forecasts import read_scorecard
 from headgate.optimize.gate import lets_through
-from headgate.optimize.holdout import looks
+from headgate.optimize.holdout import Changed, changed_since_look, looks
 from headgate.optimize.job import Job
 from headgate.optimize.kept_index import KeptIndex
 from headgate.optimize.load import Side
@@ -28,6 +28,7 @@ from headgate.optimize.own_requests import OwnRequests
 from headgate.optimize.pricing import Priced, Replayed
 from headgate.optimize.reembedding import IndexPrice
 from headgate.optimize.repeats import Repeats, repeats_of, without_cache
+from headgate.optimize.rules import LOAD
 from headgate.optimize.searching import Searched
 from headgate.optimize.stages import Baseline, Certificate, Plans, Tried, is_alone
 from headgate.planning import BASELINE
@@ -91,6 +92,7 @@ def build_report(
     """
     show, tried = _Show(job), searched.tried
     certificate = findings.certificate if findings is not None else None
+    changed = changed_since_look(job.store, certificate.rule) if certificate is not None else ()
     repeats = _repeats(job, findings) if findings is not None else None
     winner = findings.winner.name if findings is not None else "baseline"
     results = _without_times(tried)
@@ -108,6 +110,7 @@ def build_report(
         promoted=promoted,
         audited=not audited.stops,
         void=certificate.replay.void if certificate is not None else (),
+        late=certificate.late if certificate is not None and judged == winner else (),
         fruitless=searched if judged == NO_CANDIDATE else None,
     )
     return Report(
@@ -131,7 +134,9 @@ def build_report(
         next_why=why,
         candidates=tuple(show.candidates(baseline, searched, findings)),
         search=_search(job, searched),
-        contracts=tuple(map(show.contract, certificate.decision.results)) if certificate else (),
+        contracts=tuple(show.contract(r, changed) for r in certificate.decision.results)
+        if certificate
+        else (),
         certified_on=certificate.split if certificate is not None else "",
         savings=tuple(show.savings(findings, repeats)) if findings else (),
         assumed_repeats=_assumed(repeats, findings) if findings else "",
@@ -150,7 +155,7 @@ def build_report(
         steps=tuple(
             Step(r.name, r.entry, r.seconds, r.ended_at, r.reused) for r in job.recorder.runs
         ),
-        notes=tuple(_notes(job, baseline, tried, findings, audited)),
+        notes=(*map(_of_change, changed), *_notes(job, baseline, tried, findings, audited)),
         void=certificate.replay.void if certificate is not None else (),
         currency=job.config.prices.currency,
     )
@@ -338,7 +343,9 @@ class _Show:
             figures[self.cost_metric] = self.cost(cost.value, entry, max(cost.low, 0.0), cost.high)
         return figures
 
-    def contract(self, r: ContractResult) -> ContractRow:
+    def contract(self, r: ContractResult, changed: Sequence[Changed] = ()) -> ContractRow:
+        key = f"contracts.{r.contract.metric}"
+        theirs = [c for c in changed if f"{c.change.key}.".startswith(f"{key}.")]
         figure = None
         if r.measurement is not None and r.value == r.value:
             figure = Figure(r.value, self._contract_unit(r.contract), r.measurement, r.low, r.high)
@@ -359,6 +366,7 @@ class _Show:
                 for s in r.slices
                 if figure is not None and s.value == s.value
             },
+            "; ".join(c.describe() for c in theirs),
         )
 
     def _contract_unit(self, c: Contract) -> str:
@@ -630,10 +638,12 @@ def _next(
     promoted: bool,
     audited: bool,
     void: Sequence[str] = (),
+    late: Sequence[str] = (),
     fruitless: Searched | None = None,
 ) -> tuple[str, str]:
     """What to type, and why. ``results`` are the certificate's or, where there is none, of a
     candidate that nothing but unclear times kept from one. ``void``: why the load test is.
+    ``late``: what was measured by another rule.
     ``fruitless``: the search, where it left nothing to be judged: no numbers, but reasons."""
     file = shlex.quote(str(job.config.path))
     if action in (Action.ACCEPT, Action.WARN) and not job.source.build.foreign:
@@ -655,6 +665,19 @@ def _next(
     }.get(generation, f" Generation {generation} stays current.")
     if job.source.build.foreign:
         serves = ""
+    if action is Action.INVALID and late:
+        if any(what != LOAD for what in late):
+            return (
+                f"headgate optimize --promote {file}",
+                f"Nothing was promoted.{serves} Put back what was edited in headgate.yaml, named "
+                "above; or keep it, and give new rows under data.holdout: answers that were seen "
+                "cannot be unseen. Then:",
+            )
+        return (
+            f"headgate optimize --fresh --promote {file}",
+            f"Nothing was promoted.{serves} Put back what was edited in headgate.yaml and leave "
+            "--fresh out; or keep it, and take the times again by it:",
+        )
     unclear = (Verdict.UNKNOWN, Verdict.INVALID)
     times = [r for r in results if r.contract.axis in _OF_TIMES]
     open_ = action in (Action.UNKNOWN, Action.INVALID)  # harm that is shown stays so
@@ -800,6 +823,10 @@ def _left_open(job: Job, tried: Sequence[Tried]) -> Iterator[str]:
         else:
             told = f"`headgate optimize --fresh {file}` takes the times again on a quiet machine"
         yield f"{t.name} was neither accepted nor refused ({words.with_units(why)}): {told}."
+
+
+def _of_change(changed: Changed) -> str:
+    return f"The rule was changed after a look at the holdout: {changed.describe()}."
 
 
 def _of_rates(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from headgate.objects import Bound, digest, jsonable
 from headgate.optimize.evidence import SPEED
 from headgate.optimize.inputs import Split
 from headgate.planning import most_judged
-from headgate.release import Rule
+from headgate.release import Rule, rule_from_json
 from headgate.workload import Pair
 
 if TYPE_CHECKING:
@@ -20,17 +20,24 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CHOOSING_BLOCKS",
+    "LOAD",
+    "RULE",
     "Rules",
     "as_declared",
     "in_force",
     "items_in",
     "judged_at_most",
     "register_rules",
+    "rule_of_entry",
+    "rules_named",
 ]
 
 CHOOSING_BLOCKS = 9
 """Interleaved blocks without load, by which candidates are chosen."""
-_RULE = "rule"
+LOAD = "speed under load"
+"""What can be measured again, as ``in_force`` calls it."""
+RULE = "rule"
+"""Kind of the entries of rules."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +64,10 @@ def register_rules(job: Job) -> Rules:
         else _rule(job, "evaluate", job.inputs.evaluate, job.config.replay.blocks, tried)
     )
     for purpose, rule in (("choose", choose), ("certify", certify)):
-        newest = job.store.latest(_RULE, endpoint=rule.endpoint, purpose=purpose)
+        newest = job.store.latest(RULE, endpoint=rule.endpoint, purpose=purpose)
         if newest is None or newest.body["digest"] != rule.digest:
             body = {"purpose": purpose, "digest": rule.digest, **jsonable(rule)}
-            job.store.append(_RULE, body)
+            job.store.append(RULE, body)
     return Rules(choose, certify)
 
 
@@ -144,17 +151,32 @@ def in_force(store: Store, rule: Rule, *, answers: str, load: str) -> Mapping[st
     """
     registered = [
         (e.seq, str(e.body["digest"]))
-        for e in store.entries(_RULE)
+        for e in store.entries(RULE)
         if e.body["endpoint"] == rule.endpoint and e.body["purpose"] == "certify"
     ]
     seen = {
         "answers on the holdout": _first_answers(store, store.get(answers)).seq,
-        "speed under load": store.get(load).seq,
+        LOAD: store.get(load).seq,
     }
     return {
         what: next((d for seq, d in reversed(registered) if seq < first), None)
         for what, first in seen.items()
     }
+
+
+def rules_named(store: Store, digests: Iterable[str | None]) -> Mapping[str, Rule]:
+    """Digest -> the rule, of those that are on record."""
+    wanted = {d for d in digests if d is not None}
+    return {
+        str(e.body["digest"]): rule_of_entry(e)
+        for e in store.entries(RULE)
+        if e.body["digest"] in wanted
+    }
+
+
+def rule_of_entry(entry: Entry) -> Rule:
+    """The rule that an entry of ``register_rules`` holds."""
+    return rule_from_json({k: v for k, v in entry.body.items() if k not in ("purpose", "digest")})
 
 
 def _first_answers(store: Store, run: Entry) -> Entry:

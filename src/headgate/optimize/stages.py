@@ -39,7 +39,7 @@ from headgate.optimize.measure import (
 from headgate.optimize.pricing import Offer, Priced, Pricer, measured_offers
 from headgate.optimize.quality import QualitySamples
 from headgate.optimize.recorder import Recorded
-from headgate.optimize.rules import in_force
+from headgate.optimize.rules import in_force, rules_named
 from headgate.planning import BUILDS, CANDIDATES
 from headgate.quantization.certificate import SpeedClaim
 from headgate.release import Rule
@@ -136,6 +136,9 @@ class Certificate:
     """What it was judged against."""
     kept: KeptIndex | None
     """What it finds in current's index; None where there is no index."""
+    rule: Rule
+    late: tuple[str, ...] = ()
+    """What was measured by another rule than the decision's, in the words of ``in_force``."""
 
 
 def measure_baseline(job: Job) -> Baseline:
@@ -354,6 +357,8 @@ def certify(job: Job, rule: Rule, baseline: Baseline, plans: Plans) -> Certifica
         speed_run=replay.run,
         own=job.own,
     )
+    registered = _in_force(job, rule, ours[1], replay.run)
+    late = rule.late(registered)
     decision, decided = judge_candidate(
         job.recorder,
         candidate=version,
@@ -361,7 +366,8 @@ def certify(job: Job, rule: Rule, baseline: Baseline, plans: Plans) -> Certifica
         rule=rule,
         samples=evidence.samples,
         measurements=evidence.measurements,
-        in_force=_in_force(job, rule, ours[1], replay.run),
+        in_force=registered,
+        before=rules_named(job.store, [registered[what] for what in late]),
         void=replay.void,
         detail=f"{variant.name} on {split} and under load",
     )
@@ -377,6 +383,8 @@ def certify(job: Job, rule: Rule, baseline: Baseline, plans: Plans) -> Certifica
         against,
         current,
         kept,
+        rule,
+        late,
     )
 
 

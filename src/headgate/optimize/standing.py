@@ -17,12 +17,13 @@ from headgate.ledger import Entry, Store
 from headgate.objects import Action, Decision, short
 from headgate.optimize.audit import Notice, audit_candidate
 from headgate.optimize.gate import gate
+from headgate.optimize.holdout import Changed, changed_since_look
 from headgate.optimize.recorder import Recorder
 from headgate.optimize.rules import as_declared
 from headgate.runtime.decisions import decided, decisions, is_decision, rule_of
 from headgate.runtime.servable import Servable
 
-__all__ = ["CURRENT", "Missing", "Standing", "edited_since", "stand"]
+__all__ = ["CURRENT", "Missing", "Standing", "after_an_edit", "edited_since", "stand"]
 
 CURRENT = "current"
 
@@ -52,6 +53,8 @@ class Standing:
     """It was held against what is current, so that it may take its place."""
     told: tuple[Notice, ...] = ()
     """What its owner is told of its evidence; it stops nobody."""
+    changed: tuple[Changed, ...] = ()
+    """What was promised otherwise when the holdout was first looked at."""
 
 
 def stand(
@@ -123,6 +126,7 @@ def stand(
         missing,
         may_replace=release is None or release.variant == decision.current,
         told=told,
+        changed=changed_since_look(store, rule_of(store, run)),
     )
 
 
@@ -130,9 +134,20 @@ def edited_since(store: Store, run: Entry, config: EndpointConfig) -> str:
     """In which parts ``config`` is not what the decision of ``run`` was made by; empty where in
     none."""
     rule = rule_of(store, run)
-    edited = ", ".join(rule.differs_in(as_declared(rule, config)))
-    said = f"headgate.yaml was edited since in {edited}: what it says was never judged"
+    edited = "; ".join(c.describe() for c in rule.changes(as_declared(rule, config)))
+    said = f"headgate.yaml was edited since: {edited}. What it says now was never judged"
     return said if edited else ""
+
+
+def after_an_edit(store: Store, run: Entry, config: EndpointConfig) -> str:
+    """What to do where ``edited_since`` says something."""
+    back = "put that back, and the decision counts again"
+    if rule_of(store, run).split != "holdout":
+        return f"{back}; or keep it, and `{_again(config)}` decides by it"
+    return (
+        f"{back}; or keep it, and `{_again(config)}` decides by it where another build wins, or "
+        "where data.holdout has new rows: answers to the old ones were seen by the old rule"
+    )
 
 
 def _again(config: EndpointConfig | None) -> str:
@@ -161,7 +176,7 @@ def _checked(
         return (
             Action.INVALID,
             edited,
-            (Missing("a decision by what it says", f"type `{_again(config)}`"),),
+            (Missing("a decision by what it says", after_an_edit(store, run, config)),),
         )
     if config.gaps and decision.accepted:
         return (

@@ -23,7 +23,7 @@ from headgate.release.power import (
 )
 from headgate.release.promotion import next_release, rollback_release, rollback_target
 from headgate.release.replay import contract_from_json, decide_again, decision_from_json
-from headgate.release.rule import Rule, rule_from_json
+from headgate.release.rule import Change, Rule, rule_from_json
 from headgate.release.samples import (
     Blocks,
     ClassLabel,
@@ -42,6 +42,7 @@ __all__ = [
     "Assumption",
     "Blocks",
     "Breach",
+    "Change",
     "ClassLabel",
     "NoEstimate",
     "PairedItems",

@@ -8,16 +8,43 @@ are registered.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from headgate.errors import InputError
-from headgate.objects import Contract, digest
+from headgate.objects import Bound, Contract, digest
 from headgate.release.estimate import LEVEL
 from headgate.release.replay import contract_from_json
 
-__all__ = ["Rule", "rule_from_json"]
+__all__ = ["Change", "Rule", "rule_from_json"]
+
+_DERIVED = ("planned_n", "tried")
+"""What follows from other parts, and is worth a word only where none of those was changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A key of headgate.yaml that one rule has otherwise than another."""
+
+    key: str
+    was: str
+    now: str
+    """Both empty where only digests are on record."""
+    looser: bool = False
+    """A contract lets more through than it did."""
+
+    def describe(self) -> str:
+        """In words.
+
+        >>> Change("contracts.accuracy", "at least 0.9", "at least 0.8", looser=True).describe()
+        'contracts.accuracy was at least 0.9, is at least 0.8 (looser)'
+        >>> Change("prices", "", "").describe()
+        'prices is another'
+        """
+        if not self.was:
+            return f"{self.key} is another"
+        return f"{self.key} was {self.was}, is {self.now}{' (looser)' * self.looser}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +89,29 @@ class Rule:
         """Of the bound that a contract passes by: the error is shared by all that were tried."""
         return 1 - (1 - self.level) / self.tried
 
-    def edited(self, in_force: Mapping[str, str | None]) -> str | None:
+    def late(self, in_force: Mapping[str, str | None]) -> tuple[str, ...]:
+        """What was measured by another rule than this, or by none; ``in_force`` as ``edited``'s."""
+        return tuple(what for what, registered in in_force.items() if registered != self.digest)
+
+    def edited(
+        self, in_force: Mapping[str, str | None], before: Mapping[str, Rule] | None = None
+    ) -> str | None:
         """Why no decision can be made by this rule, and what to do; or None.
 
         ``in_force`` maps what was measured, in words, to the digest of the rule that was registered
-        when its first sample was taken; None where there was none.
+        when its first sample was taken; None where there was none. ``before``: digest -> such a
+        rule, so that what was edited can be named.
         """
-        late = [what for what, registered in in_force.items() if registered != self.digest]
+        late = self.late(in_force)
         if not late:
             return None
+        known = [
+            before[d] for w in late if (d := in_force[w]) is not None and before and d in before
+        ]
+        changes = dict.fromkeys(c.describe() for rule in known for c in rule.changes(self))
+        edited = f"edited ({'; '.join(changes)})" if changes else "registered, or edited,"
         return (
-            f"the rule was registered, or edited, after this was measured: {' and '.join(late)}; "
+            f"the rule was {edited} after this was measured: {' and '.join(late)}; "
             "put the old rule back, or take new samples by this one (`--fresh` takes times again; "
             "a holdout that was seen needs new data)"
         )
@@ -81,6 +120,99 @@ class Rule:
         """Names of the fields in which ``other`` is another rule."""
         names = (f.name for f in fields(self))
         return tuple(n for n in names if digest(getattr(self, n)) != digest(getattr(other, n)))
+
+    def changes(self, now: Rule) -> tuple[Change, ...]:
+        """What ``now`` has otherwise, by the keys of headgate.yaml, with what it was and is."""
+        parts = self.differs_in(now)
+        found: list[Change] = []
+        for part in (p for p in parts if p not in _DERIVED):
+            match part:
+                case "contracts":
+                    found += _contracts_changed(self.contracts, now.contracts)
+                case "metrics" | "functions":
+                    found += _code_changed(part, getattr(self, part), getattr(now, part))
+                case "replay":
+                    keys = dict.fromkeys((*self.replay, *now.replay))
+                    found += [
+                        Change(f"replay.{k}", _said(self.replay.get(k)), _said(now.replay.get(k)))
+                        for k in keys
+                        if self.replay.get(k) != now.replay.get(k)
+                    ]
+                case "candidates" | "seed" | "split" | "level" | "endpoint":
+                    was, is_ = getattr(self, part), getattr(now, part)
+                    found.append(Change(part, _said(was), _said(is_)))
+                case "dataset":
+                    found.append(Change(f"data.{now.split}", "", ""))
+                case _:  # on record as digests
+                    found.append(Change(part, "", ""))
+        derived = [Change(p, _said(getattr(self, p)), _said(getattr(now, p))) for p in parts]
+        return tuple(found or derived)
+
+
+def _contracts_changed(was: Sequence[Contract], now: Sequence[Contract]) -> Iterator[Change]:
+    """By metric, which may have several promises."""
+    for metric in dict.fromkeys(c.metric for c in (*was, *now)):
+        before, after = ([c for c in cs if c.metric == metric] for cs in (was, now))
+        if before == after:
+            continue
+        old, new = (" and ".join(map(_bound, cs)) or "not promised" for cs in (before, after))
+        key = f"contracts.{metric}"
+        if old != new:
+            yield Change(key, old, new, looser=_looser(before, after))
+            continue
+        for name in ("axis", "on_breach", "min_n", "rationale", "escalation"):
+            then, today = (_said([getattr(c, name) for c in cs]) for cs in (before, after))
+            if then != today:
+                yield Change(f"{key}.{_KEYS.get(name, name)}", then, today)
+
+
+_KEYS = {"rationale": "why", "escalation": "escalate"}
+"""What headgate.yaml calls the fields of a contract that have another name there."""
+
+
+def _bound(c: Contract) -> str:
+    return c.describe().removeprefix(f"{c.metric} ")
+
+
+def _looser(before: Sequence[Contract], after: Sequence[Contract]) -> bool:
+    """Where there is one of each, or none is left."""
+    if not after:
+        return True
+    if len(before) != 1 or len(after) != 1:
+        return False
+    was, now = before[0], after[0]
+    if was.bound is not now.bound:
+        return False
+    if now.bound is Bound.ONE_OF:
+        return set(now.allowed) > set(was.allowed)
+    return now.limit < was.limit if now.bound is Bound.AT_LEAST else now.limit > was.limit
+
+
+def _code_changed(part: str, was: Mapping[str, str], now: Mapping[str, str]) -> Iterator[Change]:
+    """Of the endpoint's own functions, of which digests are on record. That a metric has none, or
+    is new, is said by its contract."""
+    for name in dict.fromkeys((*was, *now)):
+        if was.get(name, "") == now.get(name, ""):
+            continue
+        if part == "functions":
+            if name not in was or name not in now:
+                then, today = ("there" if name in side else "not there" for side in (was, now))
+                yield Change(name, then, today)
+                continue
+        elif name not in was or name not in now:
+            continue
+        own = f"the metric {name.removeprefix('worst_slice_')} (its code, direction or range)"
+        yield Change(own if part == "metrics" else f"the code of {name}", "", "")
+
+
+def _said(value: object) -> str:
+    if value is None:
+        return "not there"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_said, value)) or "none"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k}: {_said(v)}" for k, v in sorted(value.items()))
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def rule_from_json(data: Mapping[str, Any]) -> Rule:

@@ -371,6 +371,7 @@ def _contracts(r: Report) -> str:
             else words.NOTHING,
             _said(c.because)
             + (f"<small>{escape(c.flips)}</small>" if c.flips else "")
+            + (f"<small>{_said(c.changed)}</small>" if c.changed else "")
             + _slices(c, r.currency),
             _ref(c.figure.entry) if c.figure else words.NOTHING,
         )

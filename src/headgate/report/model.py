@@ -80,6 +80,8 @@ class ContractRow:
     """How many answers the winner has won and lost, which an average does not say."""
     slices: Mapping[str, Figure] = field(default_factory=dict)
     """Slice -> what is compared there; shown, and judged by nobody."""
+    changed: str = ""
+    """What it was when the holdout was first looked at, where it was something else."""
 
 
 @dataclass(frozen=True, slots=True)

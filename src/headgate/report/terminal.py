@@ -158,7 +158,8 @@ def _short_class(c: Candidate) -> str:
 def _contracts(r: Report) -> Group:
     table = _grid(("contract", False), ("verdict", False), ("because", False))
     for row in r.contracts:
-        because = words.with_units(row.because) + (f"; {row.flips}" if row.flips else "")
+        told = (row.because, row.flips, row.changed)
+        because = words.with_units("; ".join(filter(None, told)))
         table.add_row(words.with_units(row.rule), _word(row.verdict), because)
     return _section(f"The winner against its contracts ({r.certified_on} split, real load)", table)
 

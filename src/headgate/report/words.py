@@ -185,10 +185,10 @@ def void(why: Sequence[str]) -> str:
 
 
 _LATENCY = re.compile(
-    r"(?:latency_\w+(?: candidate - current)?|\bage)"
+    r"(?:latency_\w+(?: candidate - current| was)?|\bage)"
     r"(?: (?:=|is infinite|at most|at least|not (?:above|below) current by)"
     r"|: current against|: a block)"
-    r" (?:\((?!and )[^()`]*\)|[^;:()`.]|\.(?=\d))*"
+    r" (?:\((?!and )[^()`]*\)|(?! ratio to )[^;:()`.]|\.(?=\d))*"
 )
 """What is said of a latency or an age, up to where its clause or its sentence ends."""
 _IN_BACKTICKS = re.compile(r"(`[^`]*`)")
@@ -213,6 +213,8 @@ def with_units(sentence: str) -> str:
     'latency_p95: 352 µs even at the lowest rate, above the limit of 50.0 µs'
     >>> with_units("age at most 7.776e+06 (retrain)")
     'age at most 90.0 days (retrain)'
+    >>> with_units("contracts.latency_p95 was at most 0.1, is ratio to current at most 1.1")
+    'contracts.latency_p95 was at most 100 ms, is ratio to current at most 1.1'
     """
 
     def duration(found: re.Match[str]) -> str:

@@ -23,6 +23,7 @@ from headgate.objects import (
     Variant,
     canonical,
 )
+from headgate.release import Rule
 from headgate.runtime.servable import Servable
 from headgate.workload import ServiceCurve
 
@@ -144,9 +145,10 @@ def decide(store: Store, versions: dict[str, str], action: Action) -> str:
         versions["student"], versions["baseline"], "holdout", (), action, f"it says {action}"
     )
     lineage = (versions["student"], versions["baseline"])
+    rule = Rule("docs", "holdout", "sha256:data", (), {}, {}, seed=0)
     case = keep(
-        store, "samples", canonical({"action": action}), "json case of the gate", "docs/case",
-        lineage=lineage,
+        store, "samples", canonical({"action": action, "rule": rule}), "json case of the gate",
+        "docs/case", lineage=lineage,
     )  # fmt: skip
     z = {"decision": store.put_bytes(canonical(decision))}
     u, c = {"case": case}, {"code": "sha256:c0de"}

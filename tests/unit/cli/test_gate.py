@@ -11,10 +11,11 @@ import pytest
 
 from headgate.config import load_config
 from headgate.ledger import Store, hold
-from headgate.objects import Direction, Release, short
+from headgate.objects import Direction, Release, jsonable, short
 from headgate.optimize.gate import judge_candidate
 from headgate.optimize.recorder import Recorder
 from headgate.optimize.rules import as_declared
+from headgate.planning import tried_by_default
 from headgate.release import Blocks, ClassLabel, PairedItems, Rule, Samples
 
 from .conftest import Cli, Ids, environment
@@ -198,27 +199,45 @@ def test_a_decision_against_another_current_is_none(cli: Cli, ids: Ids, judge: J
 @pytest.mark.parametrize(
     ("old", "new", "part"),
     [
-        ("by: 0.02", "by: 0.2", "contracts"),
-        ("0.00002", "0.00001", "prices"),
-        ("contracts:\n", "replay: {load: 0.3}\ncontracts:\n", "replay"),
-        ("contracts:\n", "candidates: [bf16]\ncontracts:\n", "candidates"),
-        ("contracts:\n", "seed: 1\ncontracts:\n", "seed"),
+        (
+            "by: 0.02",
+            "by: 0.2",
+            "contracts.accuracy was not below current by 0.02, is not below current by 0.2 "
+            "(looser)",
+        ),
+        ("0.00002", "0.00001", "prices is another"),
+        (
+            "contracts:\n",
+            "replay: {load: 0.3}\ncontracts:\n",
+            "replay.load was 0.7, is 0.3",
+        ),
+        (
+            "contracts:\n",
+            "candidates: [bf16]\ncontracts:\n",
+            f"candidates was {', '.join(tried_by_default('classify'))}, is bf16",
+        ),
+        ("contracts:\n", "seed: 1\ncontracts:\n", "seed was 0, is 1"),
     ],
 )
 def test_a_file_that_was_edited_since_makes_it_invalid(
     cli: Cli, ids: Ids, judge: Judge, yaml: Path, old: str, new: str, part: str
 ) -> None:
-    """What it says was never judged; the parts are named, and the old file is judged as before."""
+    """What it says was never judged; the keys are named with what they were and are, the way out is
+    no command that says the same again, and the old file is judged as before."""
     entry = judge()
     yaml.write_text(YAML.replace(old, new), encoding="utf-8")
     said = cli("gate", ids.student)
     assert said.code == 4
     assert "INVALID" in said.out
-    edited = f"headgate.yaml was edited since in {part}: what it says was never judged"
+    edited = f"headgate.yaml was edited since: {part}. What it says now was never judged"
     assert edited in " ".join(said.out.split())
+    way_out = "put that back, and the decision counts again; or keep it, and `headgate optimize "
+    assert way_out in said.err
+    assert "or where data.holdout has new rows" in said.err
     refused = cli("promote", short(entry))
     assert refused.code == 3, "one rule for all that approves"
     assert edited in refused.err
+    assert way_out in refused.err
     yaml.write_text(YAML, encoding="utf-8")
     assert cli("gate", ids.student).code == 0
     assert cli("promote", short(entry)).code == 0
@@ -401,3 +420,32 @@ class TestPower:
         found = json.loads(cli("gate", "--power", "--json").out)
         assert [row["never"] for row in found["rows"]] == [True, False, False, False]
         assert not found["ok"]
+
+
+def test_a_promise_that_was_loosened_after_a_look_is_told_wherever_it_is_approved(
+    cli: Cli, ids: Ids, judge: Judge, yaml: Path
+) -> None:
+    """`gate` and `promote` name the contract, what it was and is, and since when."""
+    config = load_config(yaml)
+    planned = {"accuracy": N, "latency_p95": 9, "cost_per_1k": 9}
+    rule = as_declared(
+        Rule("docs", "holdout", "sha256:data", config.contracts, {}, planned, seed=0), config
+    )
+    strict = replace(rule, contracts=(replace(rule.contracts[0], limit=0.01), *rule.contracts[1:]))
+    with Store.open(Path(".headgate")) as store:
+        for step in (strict, None, rule):
+            if step is None:
+                look = {"endpoint": "docs", "dataset": rule.dataset, "rule": strict.digest}
+                store.append("holdout_use", look)
+            else:
+                body = {"purpose": "certify", "digest": step.digest, **jsonable(step)}
+                store.append("rule", body)
+    entry = judge()
+    told = (
+        "contracts.accuracy was not below current by 0.01, is not below current by 0.02 (looser); "
+        "changed on "
+    )
+    assert told in " ".join(cli("gate", ids.student).out.split())
+    changed = json.loads(cli("gate", ids.student, "--json").out)["changed"]
+    assert [c["change"]["key"] for c in changed] == ["contracts.accuracy"]
+    assert told in cli("promote", short(entry)).err

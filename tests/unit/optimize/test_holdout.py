@@ -12,12 +12,14 @@ import pytest
 
 from headgate.errors import EngineError, Refused
 from headgate.ledger import Store
-from headgate.optimize.holdout import spending
+from headgate.objects import Bound, jsonable
+from headgate.optimize.holdout import changed_since_look, spending
 from headgate.optimize.job import Job
 from headgate.optimize.recorder import Call, Output, transformation
 from headgate.release import Rule
 
 from .conftest import NewRecorder
+from .fakes import contract
 
 RULE = Rule("docs", "holdout", "sha256:holdout", (), {}, {}, seed=0)
 BROKEN: list[str] = []
@@ -177,3 +179,55 @@ def test_new_data_begin_anew(certify: Certify) -> None:
     certify("5", rule=replace(RULE, dataset="sha256:fresh"))
     with pytest.raises(Refused):
         certify("5", rule=replace(RULE, endpoint="another"))
+
+
+def promising(*limits: float, **changes: object) -> Rule:
+    """A rule with these promises on accuracy, registered nowhere yet."""
+    contracts = tuple(contract("accuracy", Bound.AT_LEAST, x) for x in limits)
+    return replace(RULE, contracts=contracts, **changes)  # type: ignore[arg-type]  # a test's own keywords
+
+
+def register(store: Store, rule: Rule, purpose: str = "certify") -> str:
+    """When it was."""
+    body = {"purpose": purpose, "digest": rule.digest, **jsonable(rule)}
+    return store.append("rule", body).recorded_at
+
+
+def test_a_promise_that_was_changed_after_a_look_is_named_with_both_and_since_when(
+    store: Store, certify: Certify
+) -> None:
+    """From the first look on: what was changed before it, or changed back, is nobody's business."""
+    register(store, promising(0.99))
+    strict, loose = promising(0.9), promising(0.8, seed=1)
+    register(store, strict)
+    assert changed_since_look(store, strict) == (), "nobody has looked"
+    certify("a", rule=strict)
+    assert changed_since_look(store, strict) == ()
+    register(store, promising(0.7))
+    since = register(store, loose)
+    register(store, replace(loose, candidates=("bf16",)))
+    found = changed_since_look(store, replace(loose, candidates=("bf16",)))
+    looked_at = next(iter(store.entries("holdout_use"))).recorded_at
+    assert [(c.change.key, c.since, c.looked_at) for c in found] == [
+        ("contracts.accuracy", since, looked_at),
+        ("seed", since, looked_at),
+    ]
+    assert found[0].change.describe() == (
+        "contracts.accuracy was at least 0.9, is at least 0.8 (looser)"
+    )
+    register(store, strict)
+    assert changed_since_look(store, strict) == (), "it was put back"
+
+
+def test_a_look_at_other_data_or_by_another_endpoint_is_none(
+    store: Store, certify: Certify
+) -> None:
+    """Two endpoints may certify on the same data, each by its own promises; and the rules by which
+    candidates are chosen certify nothing."""
+    strict = promising(0.9)
+    register(store, strict)
+    register(store, strict, "choose")
+    certify("a", rule=strict)
+    for other in (promising(0.8, dataset="sha256:new"), promising(0.8, endpoint="other")):
+        register(store, other)
+        assert changed_since_look(store, other) == ()

@@ -28,6 +28,7 @@ from headgate.objects import (
 from headgate.optimize.audit import Audited, Notice
 from headgate.optimize.blocks import BlockTimes
 from headgate.optimize.comparisons import Comparisons
+from headgate.optimize.holdout import Changed
 from headgate.optimize.job import Job
 from headgate.optimize.luck import Luck
 from headgate.optimize.result import (
@@ -38,6 +39,7 @@ from headgate.optimize.result import (
     _lengths,
     _next,
     _notes,
+    _of_change,
     _of_luck,
     _of_rates,
     _plan,
@@ -50,6 +52,7 @@ from headgate.optimize.searching import Searched
 from headgate.optimize.stages import Baseline
 from headgate.quantization.certificate import SpeedClaim
 from headgate.quantization.speed import Speedup
+from headgate.release import Change
 from headgate.report import Report, print_report, render_html
 from headgate.report.words import way_on
 
@@ -73,6 +76,7 @@ def ends_with(
     *,
     audited: bool = True,
     void: tuple[str, ...] = (),
+    late: tuple[str, ...] = (),
     fruitless: object = None,
 ) -> tuple[str, str]:
     ran = [
@@ -94,6 +98,7 @@ def ends_with(
         promoted=generation is not None,
         audited=audited,
         void=void,
+        late=late,
         fruitless=cast("Searched | None", fruitless),
     )
 
@@ -134,6 +139,57 @@ def test_every_outcome_ends_with_a_command_that_can_be_pasted(
     assert str(HERE) in shlex.split(command)
     assert why.endswith(":")
     assert ENTRY not in command
+
+
+@pytest.mark.parametrize(
+    ("late", "command", "way_out"),
+    [
+        (("speed under load",), "headgate optimize --fresh --promote", "take the times again by"),
+        (("answers on the holdout",), "headgate optimize --promote", "new rows under data.holdout"),
+        (
+            ("answers on the holdout", "speed under load"),
+            "headgate optimize --promote",
+            "new rows under data.holdout",
+        ),
+    ],
+)
+def test_after_an_edit_what_to_do_is_not_what_was_just_done(
+    late: tuple[str, ...], command: str, way_out: str
+) -> None:
+    """Looking at the same sentence again leads nowhere; times can be taken again, answers cannot
+    be unseen. Of a decision that is another's nothing of that is said."""
+    typed, why = ends_with(Action.INVALID, (), 0, late=late)
+    assert typed == f"{command} '{HERE}'"
+    assert "Put back what was edited in headgate.yaml" in why
+    assert way_out in why
+    assert ends_with(Action.ROLLBACK, (), 0, late=late)[0].startswith("headgate show")
+
+
+def test_a_contract_that_was_changed_after_a_look_says_so_in_its_row() -> None:
+    """And no other contract does."""
+    prices = SimpleNamespace(device_second=0.0)
+    config = SimpleNamespace(prices=prices)
+    show = _Show(cast("Job", SimpleNamespace(config=config, unit=lambda metric: "s")))
+    change = Change("contracts.latency_p95", "at most 0.1", "at most 0.2", looser=True)
+    changed = [Changed(change, "2026-11-29T08:30:00.000Z", "2026-11-29T09:10:00.000Z")]
+    row = show.contract(judged("latency_p95", Verdict.PASS), changed)
+    assert row.changed == changed[0].describe()
+    assert show.contract(judged("latency_p99", Verdict.PASS), changed).changed == ""
+    report = Report(
+        endpoint="docs", task="embed", action="accept", because="", decision=ENTRY, judged="x",
+        winner="x", winner_id=ENTRY, generation=None, hardware={}, created_at="", next_command="",
+        next_why="", contracts=(row,), notes=(_of_change(changed[0]),),
+    )  # fmt: skip
+    out = io.StringIO()
+    print_report(report, Console(file=out, width=200))
+    told = "was at most 100 ms, is at most 200 ms (looser); changed on 2026-11-29 09:10 UTC, and"
+    for shown in (" ".join(out.getvalue().split()), render_html(report)):
+        row_said, _, note = shown.partition("Before you believe it")
+        assert told in row_said
+        assert (
+            f"The rule was changed after a look at the holdout: contracts.latency_p95 {told}"
+            in note
+        )
 
 
 @pytest.mark.parametrize("binding", [None, "recall@10 at least 0.9"])

@@ -16,7 +16,13 @@ from headgate.ledger import Store
 from headgate.objects import Bound, digest
 from headgate.optimize.inputs import Split
 from headgate.optimize.job import Job
-from headgate.optimize.rules import as_declared, in_force, items_in, register_rules
+from headgate.optimize.rules import (
+    as_declared,
+    in_force,
+    items_in,
+    register_rules,
+    rules_named,
+)
 from headgate.release import Rule
 from headgate.workload import Pair
 
@@ -170,6 +176,30 @@ EDITS: dict[str, tuple[str, Callable[[Job], None]]] = {
 }
 
 
+KEYS: dict[str, list[str]] = {
+    "a wider margin": ["contracts.accuracy"],
+    "a metric that is kinder": ["the metric exact (its code, direction or range)"],
+    "a metric turned round": ["the metric exact (its code, direction or range)"],
+    "a metric of another range": ["the metric exact (its code, direction or range)"],
+    "another cleaning of inputs": ["the code of preprocess"],
+    "no cleaning": ["preprocess"],
+    "a step behind the model": ["postprocess"],
+    "a cheaper machine": ["prices"],
+    "another currency": ["prices"],
+    "a shorter replay": ["replay.seconds"],
+    "a lighter load": ["replay.load"],
+    "fewer blocks": ["replay.blocks"],
+    "other requests": ["workload"],
+    "another holdout": ["data.holdout"],
+    "part of the holdout": ["planned_n"],
+    "one candidate less": ["candidates"],
+    "another candidate": ["candidates"],
+    "another seed": ["seed"],
+    "another name": ["endpoint"],
+}
+"""What each edit is called, by the keys of headgate.yaml."""
+
+
 def answers(store: Store, name: str = "bf16", **c: object) -> str:
     """A run that took a build's answers on the holdout."""
     body = {
@@ -196,9 +226,14 @@ def test_what_is_edited_once_the_samples_were_seen_is_another_rule(
     change(job)
     edited = register_rules(job).certify
     assert field in kept.differs_in(edited)
+    assert [c.key for c in kept.changes(edited)] == KEYS[edit]
     late = "the rule was registered, or edited, after this was measured:"
     found = str(edited.edited(in_force(store, edited, **seen)))
     assert found.startswith(f"{late} answers on the holdout and speed under load; put the old rule")
+    named = str(edited.edited(in_force(store, edited, **seen), rules_named(store, [kept.digest])))
+    (changed,) = kept.changes(edited)
+    other = edit == "another name"  # of which no rule was in force
+    assert other or f"the rule was edited ({changed.describe()}) after this was measured: " in named
     assert kept.edited(in_force(store, kept, **seen)) is None
 
 
