@@ -79,7 +79,7 @@ def _print(found: Previewed) -> None:
 
     from headgate.cli.output import grid, stdout, title
     from headgate.optimize.forecasts import HOPELESS
-    from headgate.optimize.preview import DO_NOT_TRAIN
+    from headgate.optimize.preview import DO_NOT_TRAIN, FOR_SIZE, NO_GAIN
     from headgate.report import words
 
     console = stdout()
@@ -88,8 +88,10 @@ def _print(found: Previewed) -> None:
         console.print(Text(f"\n{name}", style="bold"))
         console.print(table)
 
-    baseline = ", ".join(f"{m} {words.percent(v)}" for m, v in found.scores.items())
+    baseline = ", ".join(f"{m} {words.figure(v, found.units[m])}" for m, v in found.scores.items())
     console.print(title(found.endpoint, f"as it is: {baseline}" if baseline else ""))
+    for silent in found.silent:
+        console.print(Text(f"· {silent}", style="yellow"))
     if found.as_it_is is None:
         console.print("No candidate can be made of a server that is not ours.")
         return
@@ -110,6 +112,9 @@ def _print(found: Previewed) -> None:
                 f"trains what is named all the same, unless its chance is at most "
                 f"{words.percent(HOPELESS, digits=0)}."
             )
+        slow = [f for f in seen if f.advice in (FOR_SIZE, NO_GAIN)]
+        for f in slow:
+            console.print(_no_gain(f))
     unseen = grid("=candidate", "expected")
     skipped = grid("=candidate", "because")
     for f in found.forecasts:
@@ -157,6 +162,24 @@ def _as_it_is(found: Previewed) -> str:
     return (
         f"{when} `headgate optimize` looks for batching, instances and a cache that serve it for "
         "less."
+    )
+
+
+def _no_gain(f: Forecast) -> str:
+    """Why it is advised against, in figures of the tables above."""
+    from headgate.optimize.preview import FOR_SIZE
+    from headgate.report import words
+
+    speed, p50 = f.figures["speedup"].range, f.figures["latency_p50"].range
+    if f.advice == FOR_SIZE:
+        but = "worth it only where a smaller file is what you want"
+    elif f.meets is not None and f.meets < 0.5:
+        but = f"its chance to keep its promises is {words.percent(f.meets, digits=0)}"
+    else:
+        but = "its file is no smaller"
+    return (
+        f"{f.name}: no faster than the model as it is, with {speed.low:.1f} to {speed.high:.1f}x "
+        f"the speed in batches and {1 / p50.high:.1f} to {1 / p50.low:.1f}x alone; {but}."
     )
 
 

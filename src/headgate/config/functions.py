@@ -70,9 +70,10 @@ def guarded(function: UserFunction) -> Callable[..., Any]:
     return call
 
 
-def _place(error: Exception) -> str:
-    """`` (FILE:LINE)``: where the caller's own file was when it raised; empty where it was not."""
-    frames = traceback.extract_tb(error.__traceback__)[2:]  # the first two are of this file
+def _place(error: Exception, ours: int = 2) -> str:
+    """`` (FILE:LINE)``: where the caller's own file was when it raised; empty where it was not.
+    ``ours``: frames of this file above it."""
+    frames = traceback.extract_tb(error.__traceback__)[ours:]
     own = [frame for frame in frames if frame.filename == frames[0].filename]
     return f" ({Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""
 
@@ -105,6 +106,24 @@ class OwnMetric:
             reason="metric_invalid",
             fix=f"return a float in that range, or declare another under {self.name}: range",
         )
+
+    def attempt(self, item: dict[str, object], output: NDArray[np.generic]) -> float | str:
+        """The value of one item; in words what went wrong where it has none."""
+        try:
+            return self(item, output)
+        except InputError as error:
+            if error.reason == "metric_invalid":
+                return error.what
+            return self._raised(item, error)
+        except Exception as error:  # the caller's code may raise anything
+            return self._raised(item, error)
+
+    @staticmethod
+    def _raised(item: Mapping[str, object], error: Exception) -> str:
+        said = str(error) or "without a word"
+        where = _place(error, ours=3)
+        which = f"item {item['id']!r}" if "id" in item else f"query {item.get('query')!r}"
+        return f"it raised {type(error).__name__}: {said}{where} for {which}"
 
 
 def load_metric(name: str, spec: MetricSpec, root: Path) -> OwnMetric:

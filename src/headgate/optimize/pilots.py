@@ -52,6 +52,7 @@ from headgate.optimize.subset import (
 from headgate.planning import CANDIDATES
 from headgate.quantization.preview import QualityPilot, Side
 from headgate.release import CERTIFICATE, PairedItems, share_of
+from headgate.release.estimate import MAX_ERRORED_SHARE
 from headgate.runtime.servable import build_from_json
 from headgate.theory.strata import Stratum, drawn
 
@@ -261,7 +262,7 @@ def quality_pilots(
     for contract in job.contracts:
         side = _SIDES.get(contract.bound)
         items = paired(contract.metric, pilot.samples, _rows(baseline, pilot.drawn), job.own)
-        if side is None or items is None:
+        if side is None or items is None or _invalid(baseline.scores.get(contract.metric, ())):
             continue
         strata = _strata(contract, side, items, pilot.drawn)
         width = items.value_range[1] - items.value_range[0]
@@ -281,6 +282,11 @@ def quality_pilots(
             )
         )
     return tuple(found)
+
+
+def _invalid(current: Sequence[float | None]) -> bool:
+    """Whether the baseline's own values are too few for any candidate to be held against them."""
+    return sum(value is None for value in current) > MAX_ERRORED_SHARE * len(current)
 
 
 def _strata(

@@ -10,7 +10,8 @@ entry of the ledger, so that it can be held against what was measured.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+import statistics
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -50,6 +51,7 @@ from headgate.optimize.pilots import (
     quality_pilots,
 )
 from headgate.optimize.progress import Progress, Silent
+from headgate.optimize.quality import QualitySamples
 from headgate.optimize.recorder import clean_scratch
 from headgate.optimize.rules import CHOOSING_BLOCKS, Rules, register_rules
 from headgate.optimize.stages import Baseline, measure_baseline
@@ -71,10 +73,14 @@ from headgate.quantization.preview import (
     Side,
     pilot_items,
 )
+from headgate.quantization.speed import LEAST_GAIN
+from headgate.release.estimate import MAX_ERRORED_SHARE
 from headgate.report import words
 
 __all__ = [
     "DO_NOT_TRAIN",
+    "FOR_SIZE",
+    "NO_GAIN",
     "NO_SMALLER",
     "PILOT_S",
     "Outlook",
@@ -84,6 +90,8 @@ __all__ = [
 ]
 
 DO_NOT_TRAIN = "do not train"
+FOR_SIZE = "for its size only"
+NO_GAIN = "not worth it"
 NO_SMALLER = "it makes the file no smaller, for want of operators that it quantizes"
 _LIKELY = 0.5
 _SMALLER = 0.98
@@ -121,7 +129,9 @@ class Previewed:
     forecasts: tuple[Forecast, ...]
     scorecard: tuple[Score, ...]
     scores: Mapping[str, float]
-    """Quality metric -> the baseline's mean."""
+    """Quality metric -> the baseline's mean, of the items of which it says anything."""
+    units: Mapping[str, str]
+    """The same metrics -> ``share``, or nothing where a value is in the metric's own unit."""
     evaluated: int
     """Items of the split that chooses."""
     seconds: float
@@ -131,6 +141,9 @@ class Previewed:
     of a server that is not ours."""
     luck: tuple[Luck | str, ...] = ()
     """Of each candidate that is calibrated, where it was asked for; or why that is not known."""
+    silent: tuple[str, ...] = ()
+    """Own metrics that say nothing of some of the baseline's answers: of how many, what went wrong
+    first, what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,11 +258,17 @@ def preview_endpoint(
             config.prices.device_second,
             forecasts,
             read_scorecard(store),
-            {m: _mean(values) for m, values in baseline.quality.scores.items()},
+            scores := {
+                metric: statistics.fmean(known)
+                for metric, values in baseline.quality.scores.items()
+                if (known := [v for v in values if v is not None])
+            },
+            {metric: _share_or_own(job, metric) for metric in scores},
             len(baseline.quality.items),
             seconds,
             None if baseline.build.foreign else _no_policies(job, baseline, rules),
             _luck(job, baseline, forecasts, resamples) if resamples is not None else (),
+            tuple(_silent_metrics(job, baseline.quality)),
         )
 
 
@@ -282,9 +301,22 @@ def _luck(
     return tuple(found)
 
 
-def _mean(values: Sequence[float | None]) -> float:
-    known = [v for v in values if v is not None]
-    return sum(known) / len(known) if known else float("nan")
+def _silent_metrics(job: Job, of: QualitySamples) -> Iterator[str]:
+    for metric, first in of.failures.items():
+        items, lost = len(of.items), sum(value is None for value in of.scores[metric])
+        specified = {**job.config.metrics, **job.config.safety}[metric]
+        counts = "each counts as lost"
+        if lost > MAX_ERRORED_SHARE * items:
+            least = words.percent(MAX_ERRORED_SHARE, digits=0)
+            counts = (
+                f"more than {least} makes a measurement invalid, so nothing is forecast of it, and "
+                "no candidate can keep a contract on it"
+            )
+        yield (
+            f"{metric} says nothing of {lost:,} of {items:,} items of evaluate: {counts}. The "
+            f"first: {first}. Correct {specified.function}, or the range declared for {metric}, "
+            "and look again."
+        )
 
 
 def preview(
@@ -431,7 +463,7 @@ def _forecast(known: _Known, seen: _Seen) -> Forecast:
         scoring_s=None
         if training_s is None and made is None
         else _scoring_s(known, made, quantized),
-        advice=_advice(skip, seen.meets, looked, possible=not seen.lacking),
+        advice=_advice(known, skip, seen),
         calibrated=made is not None and seen.candidate.scheme.needs_calibration,
     )
     kept = keep_forecast(known.job.store, found, of=known.of, detail=seen.detail)
@@ -530,12 +562,17 @@ def _student_figures(student: StudentForecast | None, scheme: Scheme) -> Mapping
     }
 
 
-def _unit(job: Job, q: QualityForecast) -> str:
+def _share_or_own(job: Job, metric: str) -> str:
     """As the report shows values of the metric."""
-    fraction = job.unit(q.metric) == "fraction"
+    return "share" if job.unit(metric) == "fraction" else ""
+
+
+def _unit(job: Job, q: QualityForecast) -> str:
+    """The same of what is forecast of it."""
+    value = _share_or_own(job, q.metric)
     if q.side is Side.LOSS:
-        return "points" if fraction else "difference"
-    return "share" if fraction else ""
+        return "points" if value else "difference"
+    return value
 
 
 def _name(q: QualityForecast) -> str:
@@ -547,10 +584,14 @@ def _no_smaller(known: _Known, candidate: Candidate, q: QuantizationForecast) ->
     """Why a file of the scheme's own is not worth it, if so: none of it was quantized."""
     if not (q.piloted and candidate.scheme.makes_files):
         return ""
-    source = bytes_of(known.job.store, known.baseline.build)
-    if q.file_bytes.value < _SMALLER * source:
+    if _smaller(known, q):
         return ""
     return f"ruled out by its pilot: {NO_SMALLER}"
+
+
+def _smaller(known: _Known, q: QuantizationForecast) -> bool:
+    source = bytes_of(known.job.store, known.baseline.build)
+    return q.file_bytes.value < _SMALLER * source
 
 
 def _hopeless(q: QuantizationForecast) -> str:
@@ -564,16 +605,28 @@ def _hopeless(q: QuantizationForecast) -> str:
     ).replace("%", " %")
 
 
-def _advice(
-    skip: str, meets: float | None, student: StudentForecast | None, *, possible: bool
-) -> str:
+def _advice(known: _Known, skip: str, seen: _Seen) -> str:
+    meets, looked = seen.meets, seen.looked
     if skip:
-        return "leave it" if possible else "not possible here"
-    if student is not None and student.advice is Advice.DO_NOT_TRAIN:
+        return "not possible here" if seen.lacking else "leave it"
+    if looked is not None and looked.advice is Advice.DO_NOT_TRAIN:
         return DO_NOT_TRAIN
+    likely = meets is None or meets >= _LIKELY
+    if seen.made is not None and not _gains(seen.quantized, at_best=True):
+        return FOR_SIZE if likely and _smaller(known, seen.quantized) else NO_GAIN
     if meets is None:
         return "find out"
-    return "try it" if meets >= _LIKELY else "doubtful"
+    gains = seen.made is None or _gains(seen.quantized, at_best=False)
+    return "try it" if likely and gains else "doubtful"
+
+
+def _gains(q: QuantizationForecast, *, at_best: bool) -> bool:
+    """Whether it is faster in batches or alone by more than counts as a gain, as is expected or at
+    the better end of the interval."""
+    assert q.p50_ratio is not None
+    speedup = q.speedup.high if at_best else q.speedup.value
+    p50_ratio = q.p50_ratio.low if at_best else q.p50_ratio.value
+    return max(speedup, 1 / p50_ratio) > LEAST_GAIN
 
 
 def _said(q: QuantizationForecast) -> list[str]:

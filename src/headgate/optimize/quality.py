@@ -8,7 +8,7 @@ Knows nothing of contracts or intervals.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,8 @@ class QualitySamples:
     """
     values: bool = False
     """Answers are predicted values, which agree within ``EPSILON``, and not indices or classes."""
+    failures: Mapping[str, str] = field(default_factory=dict)
+    """Metric of the user's -> what went wrong with the first item of which it says nothing."""
 
     def to_json(self) -> object:
         return jsonable(self)
@@ -62,6 +64,7 @@ class QualitySamples:
             scores={name: tuple(values) for name, values in scores.items()},
             answers=rows(body["answers"]),  # type: ignore[arg-type]  # written by to_json
             values=bool(body["values"]),
+            failures=body.get("failures", {}),  # type: ignore[arg-type]  # older records have none
         )
 
 
@@ -134,12 +137,13 @@ def score_retrieval(
             (float(1 / (hit.argmax() + 1)) if hit.any() else 0.0) if ok else None
             for hit, ok in zip(hits, known, strict=True)
         )
-    scores |= _own_scores(metrics, data.rows, queries, known)
+    own, failures = _own_scores(metrics, data.rows, queries, known)
     return QualitySamples(
         tuple(data.query_ids),
         tuple(data.slices),
-        scores,
+        scores | own,
         tuple(tuple(map(float, row)) if ok else () for row, ok in zip(top, known, strict=True)),
+        failures=failures,
     )
 
 
@@ -173,11 +177,13 @@ def score_labelled(
             float(row[0] == label) if ok else None
             for row, label, ok in zip(rows, data.labels, known, strict=True)
         )
-    scores |= _own_scores(metrics, data.rows, outputs, known)
+    own, failures = _own_scores(metrics, data.rows, outputs, known)
     answers = tuple(
         tuple(map(float, row)) if ok else () for row, ok in zip(rows, known, strict=True)
     )
-    return QualitySamples(tuple(data.ids), tuple(data.slices), scores, answers, values)
+    return QualitySamples(
+        tuple(data.ids), tuple(data.slices), scores | own, answers, values, failures
+    )
 
 
 def _ranking(
@@ -210,17 +216,15 @@ def _ranking(
                 worth(labels[order].tolist(), _TOP) if ok else None
                 for order, ok in zip(orders, known, strict=True)
             )
-    for metric in metrics:
-        scores[metric.name] = tuple(
-            _guarded(metric, _query_row(data, query, group), outputs[group]) if ok else None
-            for (query, group), ok in zip(places.items(), known, strict=True)
-        )
+    rows = [_query_row(data, query, group) for query, group in places.items()]
+    own, failures = _own_scores(metrics, rows, [outputs[group] for group in groups], known)
     first = [group[0] for group in groups]
     return QualitySamples(
         tuple(data.ids[place] for place in first),
         tuple(data.slices[place] for place in first),
-        scores,
+        scores | own,
         tuple((float(order[0]),) if ok else () for order, ok in zip(orders, known, strict=True)),
+        failures=failures,
     )
 
 
@@ -235,26 +239,23 @@ def _query_row(data: LabelledSet, query: str, places: list[int]) -> dict[str, ob
 
 def _own_scores(
     metrics: Iterable[OwnMetric],
-    rows: tuple[Mapping[str, object], ...],
-    outputs: NDArray[np.generic],
+    rows: Sequence[Mapping[str, object]],
+    outputs: Sequence[NDArray[np.generic]] | NDArray[np.generic],
     known: NDArray[np.bool_],
-) -> dict[str, tuple[float | None, ...]]:
-    return {
-        metric.name: tuple(
-            _guarded(metric, dict(row), output) if ok else None
-            for row, output, ok in zip(rows, outputs, known, strict=True)
-        )
-        for metric in metrics
-    }
-
-
-def _guarded(
-    metric: OwnMetric, item: dict[str, object], output: NDArray[np.generic]
-) -> float | None:
-    try:
-        return metric(item, output)
-    except Exception:  # a user's function may raise anything; the item counts as errored
-        return None
+) -> tuple[dict[str, tuple[float | None, ...]], dict[str, str]]:
+    """Metric -> its values, and -> what went wrong first where one has none: a user's function may
+    raise anything, and the item counts as errored."""
+    scores: dict[str, tuple[float | None, ...]] = {}
+    failures: dict[str, str] = {}
+    for metric in metrics:
+        values: list[float | None] = []
+        for row, output, ok in zip(rows, outputs, known, strict=True):
+            found = metric.attempt(dict(row), output) if ok else None
+            if isinstance(found, str):
+                failures.setdefault(metric.name, found)
+            values.append(None if isinstance(found, str) else found)
+        scores[metric.name] = tuple(values)
+    return scores, failures
 
 
 def agreement(candidate: QualitySamples, current: QualitySamples) -> tuple[float, ...]:

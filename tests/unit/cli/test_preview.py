@@ -13,7 +13,7 @@ from headgate.ledger import Store
 from headgate.optimize import preview as preview_module
 from headgate.optimize.forecasts import Figure, Forecast
 from headgate.optimize.luck import Luck, Spread
-from headgate.optimize.preview import DO_NOT_TRAIN, Previewed
+from headgate.optimize.preview import DO_NOT_TRAIN, FOR_SIZE, NO_GAIN, Previewed
 from headgate.planning.scorecard import Score
 from headgate.theory.intervals import Range
 
@@ -49,7 +49,16 @@ SCORE = Score("quantization", "quality", 20, 15, 0.509, 0.913)
 def found(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> list[Previewed]:
     """What the preview finds; the last of the list."""
     seen = Previewed(
-        "docs", "USD", 2e-5, (SEEN, SKIPPED), (SCORE,), {"recall@10": 0.712}, 1300, 14.0, ""
+        "docs",
+        "USD",
+        2e-5,
+        (SEEN, SKIPPED),
+        (SCORE,),
+        {"recall@10": 0.712},
+        {"recall@10": "share"},
+        1300,
+        14.0,
+        "",
     )
     every = [seen]
 
@@ -93,7 +102,7 @@ def test_a_preview_that_was_often_wrong_says_so(cli: Cli, found: list[Previewed]
 def test_nothing_that_could_be_tried_ends_with_3(cli: Cli, found: list[Previewed]) -> None:
     """As a contract that refuses does."""
     own = "recall@10 = 0.7 breaks 0.8"
-    found.append(Previewed("docs", "USD", 0.0, (SKIPPED,), (), {}, 1300, 0.0, own))
+    found.append(Previewed("docs", "USD", 0.0, (SKIPPED,), (), {}, {}, 1300, 0.0, own))
     said = cli("preview", ".")
     assert said.code == 3
     assert f"It is tried under no other policies: {own}" in said.out
@@ -105,7 +114,7 @@ def test_policies_of_the_model_as_it_is_are_worth_trying_alone(
     cli: Cli, found: list[Previewed], forecasts: tuple[Forecast, ...], what: str
 ) -> None:
     """Whether candidates were ruled out or none was named: `optimize` has something to do."""
-    found.append(Previewed("docs", "USD", 0.0, forecasts, (), {}, 1300, 0.0, ""))
+    found.append(Previewed("docs", "USD", 0.0, forecasts, (), {}, {}, 1300, 0.0, ""))
     said = cli("preview", ".")
     assert said.code == 0
     assert f"No candidate {what}, but `headgate optimize` looks for batching" in said.out
@@ -113,7 +122,7 @@ def test_policies_of_the_model_as_it_is_are_worth_trying_alone(
 
 def test_a_server_that_is_not_ours_has_no_candidates(cli: Cli, found: list[Previewed]) -> None:
     """It says so in place of an empty table."""
-    found.append(Previewed("docs", "USD", 0.0, (), (), {}, 1300, 0.0, None))
+    found.append(Previewed("docs", "USD", 0.0, (), (), {}, {}, 1300, 0.0, None))
     said = cli("preview", ".")
     assert said.code == 3
     assert "server that is not ours" in said.out
@@ -124,7 +133,7 @@ def test_a_candidate_without_a_pilot_says_what_is_expected(
 ) -> None:
     """A student's training, in words."""
     student = Forecast("student3", "", "training takes about 90 s", (), "sha256:s")
-    found.append(Previewed("docs", "USD", 0.0, (student,), (), {}, 1300, 0.0, ""))
+    found.append(Previewed("docs", "USD", 0.0, (student,), (), {}, {}, 1300, 0.0, ""))
     said = cli("preview", ".")
     assert said.code == 0
     assert "training takes about 90 s" in said.out
@@ -141,7 +150,7 @@ def test_what_a_pilot_does_not_tell_of_a_student_is_left_open(
     student = Forecast(
         "student3", "", "", (), "sha256:s", preview="distillation", figures=figures, meets=0.3
     )
-    found.append(Previewed("docs", "USD", 0.0, (SEEN, student), (), {}, 1300, 0.0, ""))
+    found.append(Previewed("docs", "USD", 0.0, (SEEN, student), (), {}, {}, 1300, 0.0, ""))
     said = cli("preview", ".")
     assert said.code == 0
     (lost, takes) = (line for line in said.out.splitlines() if line.startswith("student3"))
@@ -159,7 +168,7 @@ def test_advice_against_a_training_says_whether_it_is_trained_all_the_same(
         "student3", skip, "", (), "sha256:s", preview="distillation", figures=figures, meets=0.07,
         advice=DO_NOT_TRAIN,
     )  # fmt: skip
-    found.append(Previewed("docs", "USD", 0.0, (SEEN, student), (), {}, 1300, 0.0, ""))
+    found.append(Previewed("docs", "USD", 0.0, (SEEN, student), (), {}, {}, 1300, 0.0, ""))
     said = " ".join(cli("preview", ".").out.split())
     assert ("trains what is named all the same, unless its chance is at most 5 %" in said) is told
 
@@ -204,3 +213,55 @@ def test_the_guide_shows_every_column_of_what_is_expected() -> None:
     columns = [str(column.header) for column in _expected(()).columns]
     assert "throughput" in columns
     assert columns in [line.split() for line in guide.read_text(encoding="utf-8").splitlines()]
+
+
+def test_a_metric_of_ones_own_is_shown_in_its_own_unit(cli: Cli, found: list[Previewed]) -> None:
+    """An error of 5.533 is no percentage, nor is what of it would be lost."""
+    figures = {"loss of error": Figure("quality", "difference", Range(0.2, -0.05, 1.25))}
+    own = replace(SEEN, figures={**SEEN.figures, **figures})
+    found.append(
+        replace(
+            found[0],
+            forecasts=(own,),
+            scores={"error": 5.533, "recall@10": 0.712},
+            units={"error": "", "recall@10": "share"},
+        )
+    )
+    said = cli("preview", ".").out
+    assert "as it is: error 5.53, recall@10 71.2 %" in said
+    assert "−0.05 to 1.25" in said
+    assert "553" not in said
+
+
+def test_a_metric_that_says_nothing_is_told_of_before_all_else(
+    cli: Cli, found: list[Previewed]
+) -> None:
+    """Whoever reads on would take the table for the truth."""
+    found.append(replace(found[0], silent=("error says nothing of 40 of 40 items",)))
+    said = cli("preview", ".").out
+    assert said.index("· error says nothing of 40 of 40 items") < said.index("Expected")
+
+
+@pytest.mark.parametrize(
+    ("advice", "meets", "but"),
+    [
+        (FOR_SIZE, 0.97, "worth it only where a smaller file is what you want"),
+        (NO_GAIN, 0.97, "its file is no smaller"),
+        (NO_GAIN, 0.3, "its chance to keep its promises is 30 %"),
+    ],
+)
+def test_advice_against_what_is_no_faster_says_by_which_figures(
+    cli: Cli, found: list[Previewed], advice: str, meets: float, but: str
+) -> None:
+    """Those of the table above it."""
+    slow = {
+        "speedup": Figure("speed", "times", Range(0.42, 0.3, 0.6)),
+        "latency_p50": Figure("speed", "times", Range(2.0, 1.25, 2.5)),
+    }
+    seen = replace(SEEN, figures={**SEEN.figures, **slow}, meets=meets, advice=advice)
+    found.append(replace(found[0], forecasts=(seen,)))
+    said = " ".join(cli("preview", ".").out.split())
+    assert (
+        "int8_static: no faster than the model as it is, with 0.3 to 0.6x the speed in batches and "
+        f"0.4 to 0.8x alone; {but}."
+    ) in said

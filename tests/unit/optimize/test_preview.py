@@ -12,6 +12,7 @@ from typing import Any, cast
 import pytest
 
 from headgate.config import load_config
+from headgate.config.schema import MetricSpec
 from headgate.distillation import Advice
 from headgate.errors import EngineError, HeadgateError
 from headgate.ledger import Store
@@ -24,6 +25,7 @@ from headgate.optimize.forecasts import (
     HOPELESS,
     Figure,
     Forecast,
+    Speeds,
     keep_forecast,
     keep_truth,
     read_scorecard,
@@ -351,6 +353,100 @@ def test_where_calibrating_takes_long_the_pilot_has_few_items_and_another_name(
     assert set(outlook.speed) == {"fp32", "int8_static_qdq, calibrated on 16"}
     assert not found.figures["file_bytes"].known
     assert not found.figures["loss of recall@10"].known
+
+
+@pytest.mark.parametrize(
+    ("speed", "small", "advice"),
+    [
+        ((2.0, 1.8), True, "try it"),
+        ((0.5, 2.0), True, "try it"),
+        ((0.96, 0.96), True, "for its size only"),
+        ((0.5, 0.4), True, "for its size only"),
+        ((0.5, 0.4), False, "not worth it"),
+    ],
+    ids=["faster", "faster alone", "hardly slower", "slower", "slower and no smaller"],
+)
+def test_advice_follows_from_the_speed_too(
+    measured: tuple[Job, Baseline],
+    monkeypatch: pytest.MonkeyPatch,
+    speed: tuple[float, float],
+    small: bool,
+    advice: str,
+) -> None:
+    """(in batches, alone), as a factor. What keeps every promise and is slower saves nothing but
+    room."""
+    batched, alone = speed
+    monkeypatch.setattr(
+        preview_module,
+        "speeds_of",
+        lambda *_: Speeds((1 / alone,) * 4, (batched,) * 4, 0.001, 900.0),
+    )
+    if not small:
+        monkeypatch.setattr(preview_module, "_smaller", lambda *_: False)
+        monkeypatch.setattr(preview_module, "_no_smaller", lambda *_: "")
+    kept = QualityPilot("recall@10", Side.LOSS, 0.1, 1.0, (Stratum(60, (0.0,) * 60),))
+    monkeypatch.setattr(preview_module, "quality_pilots", lambda *_: (kept,))
+    assert look(measured)["int8_dynamic"].advice == advice
+
+
+def test_where_a_gain_is_as_likely_as_none_the_advice_is_doubtful(
+    measured: tuple[Job, Baseline], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the better end of its interval it is faster, and in the middle it is not."""
+    mixed = Speeds((1.1, 1.0, 1.1, 1.0), (0.9, 1.1, 1.0, 1.0), 0.001, 900.0)
+    monkeypatch.setattr(preview_module, "speeds_of", lambda *_: mixed)
+    kept = QualityPilot("recall@10", Side.LOSS, 0.1, 1.0, (Stratum(60, (0.0,) * 60),))
+    monkeypatch.setattr(preview_module, "quality_pilots", lambda *_: (kept,))
+    assert look(measured)["int8_dynamic"].advice == "doubtful"
+
+
+def with_own_metric(job: Job) -> Job:
+    """``far`` is an error in seconds; ``worth`` lies between 0 and 1."""
+    far = MetricSpec(function="own:far", direction="lower_is_better", range=(0, 60))
+    worth = MetricSpec(function="own:worth")
+    return replace(job, config=replace(job.config, metrics={"far": far, "worth": worth}))
+
+
+def test_values_of_own_metrics_keep_their_unit(measured: tuple[Job, Baseline]) -> None:
+    """A share only where the declared range is that of one."""
+    job = with_own_metric(measured[0])
+    units = {m: preview_module._share_or_own(job, m) for m in ("far", "worth", "recall@10")}
+    assert units == {"far": "", "worth": "share", "recall@10": "share"}
+
+
+@pytest.mark.parametrize(
+    ("lost", "counts"),
+    [(1, "each counts as lost"), (60, "more than 1 % makes a measurement invalid")],
+)
+def test_a_metric_that_says_nothing_of_some_items_is_told_of(
+    measured: tuple[Job, Baseline], lost: int, counts: str
+) -> None:
+    """How many, what went wrong first, and what to do."""
+    job = with_own_metric(measured[0])
+    n = 200
+    samples = replace(
+        measured[1].quality,
+        items=tuple(f"q{i}" for i in range(n)),
+        scores={"far": (None,) * lost + (5.5,) * (n - lost)},
+        failures={"far": "it raised KeyError: 'truth' (own.py:2) for item 'q0'"},
+    )
+    (said,) = preview_module._silent_metrics(job, samples)
+    assert said.startswith(f"far says nothing of {lost} of 200 items of evaluate: {counts}")
+    assert "The first: it raised KeyError: 'truth' (own.py:2) for item 'q0'. " in said
+    assert "Correct own:far, or the range declared for far" in said
+
+
+def test_of_a_metric_whose_measurement_is_invalid_nothing_is_forecast(
+    measured: tuple[Job, Baseline], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The few items that it says something of are not those that the gate would look at."""
+    job, baseline = measured
+    quality = baseline.quality
+    broken = (None, *quality.scores["recall@10"][1:])
+    lost = replace(quality, scores={**quality.scores, "recall@10": broken})
+    found = look((job, replace(baseline, quality=lost)))["int8_dynamic"]
+    assert "loss of recall@10" not in found.figures
+    assert "agreement@10" in found.figures
 
 
 def test_what_will_almost_certainly_break_its_contract_is_not_tried(

@@ -222,13 +222,25 @@ def test_an_item_whose_metric_fails_counts_as_errored() -> None:
         return 0.5
 
     data = classes(SCORES, None)
-    scores = evaluate(
+    samples = evaluate(
         Table(dict(zip(data.ids, SCORES, strict=True))),
         data,
         task="classify",
-        metrics=[own("picky", picky)],
-    ).scores
-    assert scores["picky"] == (None, None, 0.5)
+        metrics=[own("picky", picky), own("easy", lambda item, output: 1)],
+    )
+    assert samples.scores["picky"] == (None, None, 0.5)
+    assert list(samples.failures) == ["picky"]
+    assert samples.failures["picky"].startswith("it raised ZeroDivisionError: without a word (test")
+    assert samples.failures["picky"].endswith("for item 'i0'")
+    assert QualitySamples.from_json(parse(canonical(samples))) == samples
+
+
+def test_a_value_outside_of_the_declared_range_is_named_with_the_range() -> None:
+    """The first of them, so that whoever declared it sees which of the two is wrong."""
+    data = classes(SCORES, None)
+    table = Table(dict(zip(data.ids, SCORES, strict=True)))
+    samples = evaluate(table, data, task="classify", metrics=[own("far", lambda item, output: 7.0)])
+    assert samples.failures == {"far": "the metric returned 7.0 for item 'i0'; its range is [0, 1]"}
 
 
 def test_an_output_that_is_not_finite_is_an_error_and_no_answer() -> None:
