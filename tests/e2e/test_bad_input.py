@@ -392,6 +392,7 @@ def test_a_model_that_answers_in_words_is_told_so(capsys: pytest.CaptureFixture[
     answered with those."""
     change(classifier(HERE), "{onnx: model.onnx}", "{sklearn: own:estimator}")
     change(HERE / "headgate.yaml", "task: classify", "task: predict")
+    write_rows(Path("evaluate.jsonl"), ({"id": f"{k}", "input": [0, 0, 0, k]} for k in range(40)))
     Path("own.py").write_text(
         "from sklearn.naive_bayes import GaussianNB\n"
         "def estimator():\n"

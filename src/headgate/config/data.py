@@ -1,11 +1,12 @@
 """Data files: JSON lines in, frozen sets out, or one error that names the line and the key.
 
-Five kinds of row, one kind a file but for the first two::
+Six kinds of row, one kind a file but for the first two::
 
     {"id": "p1", "passage": "..."}                                   what is searched
     {"id": "q1", "query": "...", "relevant": ["p1"], "slices": []}   what is asked
     {"id": "t1", "text": "..."}                                      both, without labels
-    {"id": "1", "input": [0.5, ...] or "...", "label": 3}            classify and predict
+    {"id": "1", "input": [0.5, ...] or "...", "label": 3}            classify
+    {"id": "1", "input": [0.5, ...] or "...", "label": 2.5}          predict: for own metrics alone
     {"id": "1", "query": "...", "text": "...", "label": 1}           rerank: how much it answers
 
 ``slices`` (``dimension:value``) and ``meta`` (an object for your own metrics) are optional

@@ -25,6 +25,12 @@ model:
 # returns the fitted estimator.
 model:
   onnx: model.onnx""",
+    "predict": """\
+# The model: an ONNX file; one input whose first axis is the batch, and its first output is what is
+# predicted. Of scikit-learn instead: {sklearn: "train:estimator"}, where train.py beside this file
+# has a function estimator() that returns the fitted estimator.
+model:
+  onnx: model.onnx""",
     "rerank": """\
 # The model: an ONNX cross-encoder whose first output is one logit a pair, and its tokenizer.
 model:
@@ -43,6 +49,10 @@ _DATA = {
     "classify": """\
 # evaluate.jsonl, one JSON object a line; label and slices are optional:
 #   {"id": "1", "input": [0.0, 5.0, 13.0], "label": 3, "slices": ["pen:thick"]}""",
+    "predict": """\
+# evaluate.jsonl, one JSON object a line; label, the true value, is for your own metric; slices are
+# optional:
+#   {"id": "1", "input": [0.0, 5.0, 13.0], "label": 21.5, "slices": ["region:north"]}""",
     "rerank": """\
 # evaluate.jsonl, one JSON object a line, one for each text of a query; label (how much it answers
 # the query, 0 or more) and slices are optional:
@@ -66,12 +76,10 @@ _QUALITY = {
 # accuracy:                # with labels, better: this instead
 #   {not_below_current_by: 1%, why: ..., on_breach: rollback}""",
     "predict": """\
-  agreement:               # how many answers are those of today, within 0.001
-    at_least: 99%
-    why: callers keep the answers that they have today
-    on_breach: rollback
-# error:                   # a metric of your own (metrics:), better: this instead
-#   {not_above_current_by: 2, why: ..., on_breach: rollback}""",
+  error:                   # the margin: so much more of it than today goes unnoticed
+    not_above_current_by: 1
+    why: callers round to whole numbers
+    on_breach: rollback""",
     "rerank": """\
   agreement:               # for how many queries the same text comes first as today
     at_least: 99%
@@ -105,9 +113,23 @@ data:
 # holdout: holdout.jsonl
 # calibrate: calibrate.jsonl""",
 }
+_SPLITS["predict"] = _SPLITS["classify"]
+_OWN = {
+    "predict": """\
+
+# How far off is too far, only you know. metrics.py beside this file has the function; range is the
+# least and the greatest value that it gives of one item, and what lies outside counts as lost:
+#   def error(item, output):
+#       return min(abs(float(output[0]) - item["label"]), 100.0)
+metrics:
+  error: {function: "metrics:error", direction: lower_is_better, range: [0, 100]}
+
+# Small students are tried where they are named; mlp_cascade asks the model where it is unsure.
+# candidates: [mlp, mlp_cascade]
+""",
+}
+"""What only these tasks have, before the promises."""
 _ASKED = {"embed": '"text": ...', "rerank": '"query": ..., "text": ...'}
-for _table in (_MODEL, _DATA, _SPLITS):
-    _table["predict"] = _table["classify"]
 
 _TEXT = """\
 # An endpoint: what is promised to callers, by whom, and on which evidence.
@@ -134,7 +156,7 @@ workload:
 # What one second of the whole machine costs. Without it costs are shown in seconds of the machine
 # (device_s_per_1k); a contract on cost_per_1k needs it.
 # prices: {{device_second: 0.00002}}
-
+{own}
 # The promises. Each needs one bound, a why, and what is done on breach (warn, rollback, retrain
 # or escalate); a promotion needs all four axes: quality, safety, latency and cost.
 contracts:
@@ -176,5 +198,6 @@ def template(task: str, *, endpoint: str) -> str:
         data=_DATA[task],
         quality=_QUALITY[task],
         splits=_SPLITS[task],
+        own=_OWN.get(task, ""),
         asked=_ASKED.get(task, '"input": [...]'),
     )

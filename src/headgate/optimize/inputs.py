@@ -129,6 +129,7 @@ def read_inputs(config: EndpointConfig, recorder: Recorder) -> Iterator[Given]:
         )
     with scratch(recorder.store, recorder.endpoint) as prepared:
         given = _read(config, prepared, _prepare(config, recorder, prepared))
+        _refuse_unread_labels(config, given)
         check_overlap(given.splits, path=config.path)
         yield given
 
@@ -234,6 +235,22 @@ def _read(config: EndpointConfig, prepared: Path, made_by: str | None) -> Given:
         _inputs_of(learnt.get("calibrate")),
         {role: _workload(paths[role]) for role in logs if role in paths},
     )
+
+
+def _refuse_unread_labels(config: EndpointConfig, given: Given) -> None:
+    """A predictor's labels are for own metrics alone; who has none believes that they count."""
+    if config.task != "predict" or config.metrics or config.safety:
+        return
+    held = {"evaluate": given.evaluate, "holdout": given.holdout, **given.learnt}
+    for role, split in held.items():
+        if isinstance(split, LabelledSet) and split.labels is not None:
+            raise InputError(
+                "nothing reads the labels of a predictor but a metric of your own, and none is "
+                "declared",
+                where=f"{given.paths[role]}:{split.lines[0]}: label",
+                reason="label_unread",
+                fix='declare a metric that reads item["label"] under metrics, or leave labels out',
+            )
 
 
 def _learning_from_requests(given: Given, acceptance: Acceptance) -> tuple[Given, list[str]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from headgate.config import load_config
-from headgate.objects import Axis
+from headgate.objects import Axis, Bound
 
 from .conftest import Cli
 
@@ -17,13 +17,29 @@ from .conftest import Cli
 def test_what_init_writes_is_valid_once_its_files_are_there(cli: Cli, task: str) -> None:
     """All four axes have a contract, so nothing stops a promotion; no price is needed."""
     assert cli("init", "Docs Search", "--task", task).code == 0
-    for name in ("model.onnx", "tokenizer.json", "evaluate.jsonl"):
+    for name in ("model.onnx", "tokenizer.json", "evaluate.jsonl", "metrics.py"):
         Path("Docs Search", name).touch()
     config = load_config(Path("Docs Search"))
     assert config.endpoint == "docs-search"
     assert config.task == task
     assert config.gaps == ()
     assert {c.axis for c in config.contracts} == set(Axis)
+
+
+def test_a_predictors_file_begins_with_a_metric_of_ones_own(cli: Cli) -> None:
+    """With a range and a margin, and no class anywhere: its labels are true values."""
+    assert cli("init", "demo", "--task", "predict").code == 0
+    for name in ("model.onnx", "evaluate.jsonl", "metrics.py"):
+        Path("demo", name).touch()
+    config = load_config(Path("demo"))
+    (metric,) = config.metrics.values()
+    assert metric.range == (0, 100)
+    (promise,) = (c for c in config.contracts if c.axis is Axis.QUALITY)
+    assert (promise.metric, promise.bound) == ("error", Bound.NOT_ABOVE_CURRENT_BY)
+    text = Path("demo", "headgate.yaml").read_text(encoding="utf-8")
+    assert '"label": 21.5' in text
+    assert "accuracy" not in text
+    assert "class" not in text
 
 
 def test_init_says_what_to_do_next(cli: Cli) -> None:

@@ -193,3 +193,43 @@ def test_a_label_that_is_no_class_is_named_before_it_is_learnt(
         registered(tmp_path / "headgate.yaml", new_recorder, acceptance)
     assert "train.jsonl:1" in str(refused.value.where)
     assert list(store.entries()) == []
+
+
+PREDICTOR = """\
+endpoint: prices
+owner: {team: search, escalate: "command:page"}
+task: predict
+model: {onnx: model.onnx}
+data: {evaluate: evaluate.jsonl}
+workload: {rate_per_s: 20}
+"""
+METRIC = 'metrics: {error: {function: "metrics:error", range: [0, 9]}}\n'
+
+
+@pytest.mark.parametrize(
+    ("labelled", "metric", "refused"),
+    [(True, "", True), (True, METRIC, False), (False, "", False)],
+    ids=["labels alone", "labels and a metric", "neither"],
+)
+def test_labels_of_a_predictor_that_nothing_reads_are_refused(
+    tmp_path: Path, new_recorder: NewRecorder, labelled: bool, metric: str, refused: bool
+) -> None:
+    """Whoever wrote them believes that they count; with a metric it is that which reads them."""
+    for name in ("model.onnx", "metrics.py"):
+        (tmp_path / name).touch()
+    rows = ({"id": f"{i}", "input": [i]} | ({"label": i / 2} if labelled else {}) for i in range(9))
+    (tmp_path / "evaluate.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    path = tmp_path / "headgate.yaml"
+    path.write_text(PREDICTOR + metric, encoding="utf-8")
+    config, recorder = load_config(path), new_recorder()
+    if not refused:
+        with read_inputs(config, recorder):
+            return
+    with (
+        pytest.raises(InputError, match="none is declared") as raised,
+        read_inputs(config, recorder),
+    ):
+        pass
+    assert raised.value.reason == "label_unread"
+    assert raised.value.where == f"{tmp_path / 'evaluate.jsonl'}:1: label"
+    assert 'reads item["label"]' in (raised.value.fix or "")
