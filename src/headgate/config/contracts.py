@@ -278,11 +278,16 @@ def check_classes(metric: str, allowed: Iterable[str]) -> None:
 
 
 def check_decidable(
-    contract: Contract, kind: MetricKind, blocks: int, value_range: tuple[float, float]
+    contract: Contract,
+    kind: MetricKind,
+    blocks: int,
+    value_range: tuple[float, float],
+    declared: str = "",
 ) -> None:
     """Raises ``ConfigError`` where no measurement whatever could keep the contract.
 
-    ``blocks`` are those of the replay; ``value_range`` is that of one item, of what has items.
+    ``blocks`` are those of the replay; ``value_range`` is that of one item, of what has items, and
+    ``declared`` the key of headgate.yaml that it stands under, or would; empty where it has none.
     """
     from headgate.release import least_n  # brings scipy, which most commands do without
 
@@ -295,14 +300,25 @@ def check_decidable(
             reason="never_decides",
             fix=f"write how much worse it may get; a gain is asked for by {absolute.value}",
         )
+    low, high = value_range
+    one_item = f"one item's value is from {low:g} to {high:g}" + (
+        f" ({declared})" if declared else ""
+    )
+    range_or = (
+        "write the lowest and the highest value of one item there, `range: [LOWEST, HIGHEST]`"
+    )
     if least is None and contract.bound in _MARGINS:
-        low, high = value_range
         raise ConfigError(
-            f"has a margin of {contract.limit:g}, and the metric's range is [{low:g}, {high:g}]: "
-            "whatever is answered would keep it",
+            f"has a margin of {contract.limit:g}, and {one_item}: whatever is answered would "
+            "keep it",
             reason="never_decides",
-            fix="write a smaller margin; where the metric is your own, correct its range if that "
-            "is what is wrong",
+            fix=f"{range_or}, or a smaller margin here" if declared else "write a smaller margin",
+        )
+    if least is None and declared:
+        raise ConfigError(
+            f"can never be kept: its limit is {contract.limit:g}, and {one_item}",
+            reason="never_decides",
+            fix=f"{range_or}, or another limit here",
         )
     if least is None:
         raise ConfigError(

@@ -251,23 +251,38 @@ def load_workload(path: Path) -> WorkloadLog:
     return WorkloadLog(np.array(at_s), tuple(items), tuple(tenants))
 
 
+_EXAMPLES = 3
+"""Of what is in two splits, that are named."""
+
+
 def check_overlap(
-    splits: Mapping[str, Sequence[Item]], *, path: Path | None = None, after: str = ""
+    splits: Mapping[str, Sequence[Item]],
+    *,
+    path: Path | None = None,
+    after: str = "",
+    names: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
     """Refuses splits that share an item: what was learnt from or tuned on judges nothing.
 
-    ``splits`` maps a split's name to its items; ``path`` is the file that names them, and ``after``
-    what was done to them before. Texts are compared after NFKC, case folding and collapsing of
-    white space; numbers exactly; pairs by their queries: who learnt from a query knows something of
-    its other texts. Raises ``InputError`` (reason ``split_overlap``), naming examples.
+    ``splits`` maps a split's name to its items; ``path`` is the file that names them, ``after``
+    what was done to them before, and ``names`` what its items are called, where they are. Texts are
+    compared after NFKC, case folding and collapsing of white space; numbers exactly; pairs by their
+    queries: who learnt from a query knows something of its other texts. Raises ``InputError``
+    (reason ``split_overlap``), naming examples.
     """
     seen: dict[object, str] = {}
+    called: dict[object, str] = {}
     for name, items in splits.items():
         keys = {_normal(item): item for item in items}
+        own = dict(reversed([*zip(map(_normal, items), (names or {}).get(name, ()), strict=False)]))
         for other in dict.fromkeys(seen.values()):
-            shared = [item for key, item in keys.items() if seen.get(key) == other]
+            shared = [key for key in keys if seen.get(key) == other]
             if shared:
-                examples = "; ".join(_shorten(item) for item in shared[:3])
+                examples = "; ".join(
+                    (f"{own[key]}, there {called[key]}: " if key in own and key in called else "")
+                    + _shorten(keys[key])
+                    for key in shared[:_EXAMPLES]
+                ) + (f"; and {len(shared) - _EXAMPLES} more" if len(shared) > _EXAMPLES else "")
                 raise InputError(
                     f"{len(shared)} items of {name} are also in {other}{after}: {examples}",
                     where=f"data.{name}" if path is None else f"{path}: data.{name}",
@@ -276,6 +291,7 @@ def check_overlap(
                 )
         for key in keys:
             seen.setdefault(key, name)
+        called = {**own, **called}
 
 
 def item_digest(item: Item) -> str:

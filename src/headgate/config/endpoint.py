@@ -180,7 +180,7 @@ def load_config(path: Path) -> EndpointConfig:
         kind = metric_kind(metric, file.task, own)
         contract = contract_of(metric, spec, kind, owner)
         check_safety(contract)
-        check_decidable(contract, kind, file.replay.blocks, _range_of(metric, file))
+        check_decidable(contract, kind, file.replay.blocks, *_range_of(metric, file))
         return contract
 
     contracts = _contracts("contracts", file.contracts, document, decidable)
@@ -267,10 +267,17 @@ def _contracts(
     return tuple(contracts)
 
 
-def _range_of(metric: str, file: EndpointFile) -> tuple[float, float]:
-    """Of one item: what the endpoint's own metric declares, else a fraction."""
-    spec = {**file.metrics, **file.safety}.get(metric.removeprefix("worst_slice_"))
-    return spec.range if spec is not None else (0.0, 1.0)
+def _range_of(metric: str, file: EndpointFile) -> tuple[tuple[float, float], str]:
+    """Of one item: what the endpoint's own metric declares, else a fraction; and where that is, or
+    is not, written."""
+    name = metric.removeprefix("worst_slice_")
+    for section, own in (("metrics", file.metrics), ("safety", file.safety)):
+        if name in own:
+            spec = own[name]
+            key = f"{section}.{name}.range"
+            written = "range" in spec.model_fields_set
+            return spec.range, key if written else f"what is taken where {key} is left out"
+    return (0.0, 1.0), ""
 
 
 def _gaps(file: EndpointFile, contracts: tuple[Contract, ...]) -> tuple[Gap, ...]:

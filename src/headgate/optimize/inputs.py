@@ -130,7 +130,7 @@ def read_inputs(config: EndpointConfig, recorder: Recorder) -> Iterator[Given]:
     with scratch(recorder.store, recorder.endpoint) as prepared:
         given = _read(config, prepared, _prepare(config, recorder, prepared))
         _refuse_unread_labels(config, given)
-        check_overlap(given.splits, path=config.path)
+        check_overlap(given.splits, path=config.path, names=given.names)
         yield given
 
 
@@ -208,6 +208,17 @@ class Given:
         return {role: items for role, items in every.items() if items}
 
     @property
+    def names(self) -> Mapping[str, Sequence[str]]:
+        """What the items of each of ``splits`` are called: by their ids, or their rows."""
+        learnt = {"train": self.train, "calibrate": self.calibrate}
+        named = {role: [f"row {i + 1}" for i in range(len(rows))] for role, rows in learnt.items()}
+        named |= {r: [*s.ids] for r, s in self.learnt.items() if isinstance(s, LabelledSet)}
+        for role, split in (("evaluate", self.evaluate), ("holdout", self.holdout)):
+            if split is not None:
+                named[role] = [*_named(split)[1]]
+        return named
+
+    @property
     def labels(self) -> Mapping[str, tuple[float, ...]]:
         return {
             role: split.labels
@@ -281,7 +292,7 @@ def _check(config: EndpointConfig, given: Given, acceptance: Acceptance) -> None
             acceptance.check_labels(paths[role], rows)
     if acceptance.preprocess is not None:  # two items may be one to the model
         seen = {role: _seen(acceptance, items) for role, items in given.splits.items()}
-        check_overlap(seen, path=config.path, after=" after preprocess")
+        check_overlap(seen, path=config.path, after=" after preprocess", names=given.names)
 
 
 def _drawn_workload(config: EndpointConfig, recorder: Recorder, evaluate: str) -> str:

@@ -77,10 +77,9 @@ BAD = {
     "a margin that lets any loss through": (
         spoilt("not_below_current_by: 1%", "not_below_current_by: 100%"),
         "never_decides",
-        "headgate.yaml:9: contracts.recall@10: has a margin of 1, and the metric's range is "
-        "[0, 1]: whatever is answered would keep it\n"
-        "  what to do: write a smaller margin; where the metric is your own, correct its range if "
-        "that is what is wrong",
+        "headgate.yaml:9: contracts.recall@10: has a margin of 1, and one item's value is from "
+        "0 to 1: whatever is answered would keep it\n"
+        "  what to do: write a smaller margin",
     ),
     "a margin without end": (
         spoilt("not_below_current_by: 1%", "not_below_current_by: 1e999"),
@@ -131,6 +130,24 @@ BAD = {
         "headgate.yaml:12: contracts.cost_per_1k: can never be kept, whatever is measured: its "
         "limit leaves no room\n"
         "  what to do: write a limit that the best value of the metric keeps with some room",
+    ),
+    "a margin as wide as a range that nobody wrote": (
+        spoilt("recall@10: {not_below_current_by: 1%", "f1: {not_below_current_by: 3")
+        + 'metrics: {f1: "own:f1"}\n',
+        "never_decides",
+        "headgate.yaml:9: contracts.f1: has a margin of 3, and one item's value is from 0 to 1 "
+        "(what is taken where metrics.f1.range is left out): whatever is answered would keep it\n"
+        "  what to do: write the lowest and the highest value of one item there, `range: [LOWEST, "
+        "HIGHEST]`, or a smaller margin here",
+    ),
+    "a limit outside of a range that is written": (
+        spoilt("recall@10: {not_below_current_by: 1%", "f1: {at_least: 9")
+        + 'metrics: {f1: {function: "own:f1", range: [2, 5]}}\n',
+        "never_decides",
+        "headgate.yaml:9: contracts.f1: can never be kept: its limit is 9, and one item's value "
+        "is from 2 to 5 (metrics.f1.range)\n"
+        "  what to do: write the lowest and the highest value of one item there, `range: [LOWEST, "
+        "HIGHEST]`, or another limit here",
     ),
     "no class that is allowed": (
         spoilt("[exact, within_epsilon]", "[]"),

@@ -127,7 +127,8 @@ def test_splits_that_are_one_to_the_model_overlap(
     with pytest.raises(InputError) as refused:
         registered(endpoint, new_recorder, alike)
     assert refused.value.reason == "split_overlap"
-    assert "9 items of train are also in evaluate after preprocess: " in refused.value.what
+    assert "9 items of train are also in evaluate after preprocess: row 1, " in refused.value.what
+    assert refused.value.what.endswith("; and 6 more")
     assert len(list(store.entries())) == known
 
 
@@ -148,6 +149,7 @@ def test_what_calibrates_judges_nothing(
     with pytest.raises(InputError, match=f"items of calibrate are also in {judged}") as error:
         registered(endpoint, new_recorder)
     assert error.value.reason == "split_overlap"
+    assert f"row 2, there {judged[0]}: '{shared}'" in error.value.what
     assert store.artifact("docs/calibrate") is None
 
 
