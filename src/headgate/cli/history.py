@@ -76,6 +76,7 @@ def _table(
 ) -> Table:
     from headgate.cli.output import grid
     from headgate.objects import short
+    from headgate.report import words
 
     columns = [c for c in _COLUMNS if c not in left_out]
     table = grid(*columns)
@@ -86,7 +87,7 @@ def _table(
             "=id": short(release.variant),
             "=since": entry.recorded_at[:16].replace("T", " "),
             "=decision": short(release.decision) if release.decision else "–",
-            "note": release.note or _restored(release),
+            "note": words.with_units(release.note) or _restored(release),
         }
         style = "bold" if entry is releases[-1][0] else None
         table.add_row(*(cells[c] for c in columns), style=style)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -149,7 +150,7 @@ def _promote(
             refuse_edited(store, entry, config)
     release = next_release(
         current,
-        decision,
+        replace(decision, because=with_units(decision.because)),  # a refusal says it to people
         endpoint=endpoint,
         variant=decision.candidate,
         expected_generation=current.generation,

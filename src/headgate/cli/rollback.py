@@ -31,7 +31,7 @@ def rollback(
     from headgate.cli.output import print_json, say, say_follows, stdout, title
     from headgate.ledger import hold_release
     from headgate.objects import short
-    from headgate.release import rollback_release
+    from headgate.release import restored_generation, rollback_release
     from headgate.runtime.index import index_change
 
     with open_store(file, store) as opened:
@@ -48,7 +48,8 @@ def rollback(
         return
     stdout().print(
         title(
-            f"{name} is at generation {release.generation}: {variant} again",
+            f"{name} is at generation {release.generation}: {variant} again, as in generation "
+            f"{restored_generation(release)}",
             f"variant {short(release.variant)}",
         )
     )

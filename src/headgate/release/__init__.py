@@ -21,7 +21,12 @@ from headgate.release.power import (
     share_of,
     slices_power,
 )
-from headgate.release.promotion import next_release, rollback_release, rollback_target
+from headgate.release.promotion import (
+    next_release,
+    restored_generation,
+    rollback_release,
+    rollback_target,
+)
 from headgate.release.replay import contract_from_json, decide_again, decision_from_json
 from headgate.release.rule import Change, Rule, rule_from_json
 from headgate.release.samples import (
@@ -75,6 +80,7 @@ __all__ = [
     "least_n",
     "means_of",
     "next_release",
+    "restored_generation",
     "rollback_release",
     "rollback_target",
     "rule_from_json",

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from headgate.errors import Refused
 from headgate.objects import Action, Decision, Release, short
 
-__all__ = ["next_release", "rollback_release", "rollback_target"]
+__all__ = ["next_release", "restored_generation", "rollback_release", "rollback_target"]
 
 _RESTORES = "restores"
 """Key of ``Release.extra`` of a rollback: the generation whose variant it brings back."""
@@ -109,15 +109,18 @@ def rollback_target(history: Sequence[Release]) -> Release:
         )
     for generation, release in enumerate(history):
         assert release.generation == generation, "a history has no gaps"
-    origin = _origin(history[-1])
+    origin = restored_generation(history[-1])
     if origin == 0:
+        current = history[-1].generation
+        again = f"generation {current} is current, and is generation 0, the baseline, again"
         raise Refused(
-            "the baseline, generation 0, is current; there is nothing before it",
+            f"{again if current else 'the baseline, generation 0, is current'}; there is nothing "
+            "before it",
             where=f"endpoint {history[-1].endpoint}",
             reason="nothing_to_roll_back_to",
             fix="promote another release instead",
         )
-    return history[_origin(history[origin - 1])]
+    return history[restored_generation(history[origin - 1])]
 
 
 def rollback_release(
@@ -146,8 +149,9 @@ def rollback_release(
     )
 
 
-def _origin(release: Release) -> int:
-    """The generation in which the release's variant was promoted."""
+def restored_generation(release: Release) -> int:
+    """The generation in which the release's variant was promoted: its own, unless it is a
+    rollback."""
     return int(release.extra.get(_RESTORES, release.generation))
 
 

@@ -28,8 +28,8 @@ __all__ = [
 ]
 
 IN_BATCHES = (
-    "Cost is of the baseline one at a time and of the others in batches; speedup is of both in "
-    "batches."
+    "Cost is of the baseline one at a time and of the others in batches; speedup, and what is "
+    "predicted to cost so many times as much, are of both in batches."
 )
 """What stands beside two columns that need not agree: a slow build in batches may cost less than a
 fast one that is asked one at a time."""
@@ -184,13 +184,15 @@ def void(why: Sequence[str]) -> str:
     return f"The load test is void: {with_units('; '.join(why))}."
 
 
-_LATENCY = re.compile(
-    r"(?:latency_\w+(?: candidate - current| was)?|\bage)"
+_CLAUSE = (
+    r"(?: candidate - current| was)?"
     r"(?: (?:=|is infinite|at most|at least|not (?:above|below) current by)"
     r"|: current against|: a block)"
     r" (?:\((?!and )[^()`]*\)|(?! ratio to )[^;:()`.]|\.(?=\d))*"
 )
-"""What is said of a latency or an age, up to where its clause or its sentence ends."""
+"""Behind a metric's name what is said of its values, up to where clause or sentence ends."""
+_LATENCY = re.compile(rf"(?:latency_\w+|device_s_per_1k|\bage){_CLAUSE}")
+_MONEY = re.compile(rf"cost_per_1k{_CLAUSE}")
 _IN_BACKTICKS = re.compile(r"(`[^`]*`)")
 _DIGITS = r"(?<![\w.,-])(-?\d+(?:,\d{3})*(?:\.\d+)?(?:e[+-]?\d+)?)"
 _NUMBER = re.compile(_DIGITS + r"(?![\w.]|,\d| %| (?:µs|ms|s|min|days)\b)")
@@ -198,7 +200,8 @@ _IN_SECONDS = re.compile(_DIGITS + r" s\b")
 
 
 def with_units(sentence: str) -> str:
-    """A sentence of the gate, the plan or the search, its times (plain seconds) as durations.
+    """A sentence of the gate, the plan or the search, its times (plain seconds) as durations and
+    its money in plain digits.
 
     Those are what it says of a latency or an age, and whatever else is followed by ``s``. What is
     worded so already stays, and so does what stands in backticks, as it is to be typed.
@@ -215,12 +218,18 @@ def with_units(sentence: str) -> str:
     'age at most 90.0 days (retrain)'
     >>> with_units("contracts.latency_p95 was at most 0.1, is ratio to current at most 1.1")
     'contracts.latency_p95 was at most 100 ms, is ratio to current at most 1.1'
+    >>> with_units("cost_per_1k = 1.2345e-05 (95 % bound 1.4e-05) keeps 2e-05; n = 9")
+    'cost_per_1k = 0.0000123 (95 % bound 0.0000140) keeps 0.0000200; n = 9'
     """
 
     def duration(found: re.Match[str]) -> str:
         return seconds(float(found[1].replace(",", "")))
 
+    def amount(found: re.Match[str]) -> str:
+        return _three(float(found[1].replace(",", "")))
+
     def worded(said: str) -> str:
+        said = _MONEY.sub(lambda clause: _NUMBER.sub(amount, clause[0]), said)
         said = _LATENCY.sub(lambda clause: _NUMBER.sub(duration, clause[0]), said)
         return _IN_SECONDS.sub(duration, said)
 

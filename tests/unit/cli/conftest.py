@@ -133,7 +133,7 @@ def environment(store: Store) -> str:
     return keep(store, "environment", b'{"python":"3.11"}', "json profile", "docs/environment")
 
 
-def decide(store: Store, versions: dict[str, str], action: Action) -> str:
+def decide(store: Store, versions: dict[str, str], action: Action, because: str = "") -> str:
     """The entry of a decision about the student against the baseline, all of it registered."""
     for version in versions.values():
         if store.artifact(version) is None:
@@ -141,9 +141,8 @@ def decide(store: Store, versions: dict[str, str], action: Action) -> str:
                 store, "variant", store.read(version), "json Servable", "docs/variant/other",
                 lineage=(versions["baseline"],),
             )  # fmt: skip
-    decision = Decision(
-        versions["student"], versions["baseline"], "holdout", (), action, f"it says {action}"
-    )
+    because = because or f"it says {action}"
+    decision = Decision(versions["student"], versions["baseline"], "holdout", (), action, because)
     lineage = (versions["student"], versions["baseline"])
     rule = Rule("docs", "holdout", "sha256:data", (), {}, {}, seed=0)
     case = keep(

@@ -195,7 +195,9 @@ def test_rollback_brings_the_previous_release_back(cli: Cli, ids: Ids) -> None:
     cli("promote", ids.accepted)
     said = cli("rollback", "--why", "too slow")
     assert said.code == 0
-    assert said.out == f"docs is at generation 2: baseline again  variant {short(ids.baseline)}"
+    assert " ".join(said.out.split()) == (
+        f"docs is at generation 2: baseline again, as in generation 0 variant {short(ids.baseline)}"
+    )
     assert said.err == FOLLOWED
     lines = cli("history").out.splitlines()
     assert lines[0] == "docs  the first line is current; times are UTC"
@@ -341,3 +343,24 @@ def test_own_functions_that_changed_since_they_were_judged_are_not_served(tmp_pa
     own.write_text("def clean(item):\n    return item\n", encoding="utf-8")
     with pytest.raises(Refused, match="not the source that this release was judged with"):
         own_functions(judged, tmp_path)
+
+
+def test_a_second_rollback_names_what_is_current_and_what_that_was(cli: Cli, ids: Ids) -> None:
+    """Generation 2 is current then, with what generation 0 had; 0 itself is history."""
+    cli("promote", ids.accepted)
+    cli("rollback")
+    said = cli("rollback")
+    assert said.code == 3
+    told = "generation 2 is current, and is generation 0, the baseline, again; there is nothing"
+    assert told in said.err
+
+
+def test_a_decision_that_is_refused_says_its_times_as_everywhere(cli: Cli, ids: Ids) -> None:
+    """As durations, and money without exponents."""
+    because = "latency_p95 = 0.0412 (at best 0.0401 at 95 %) breaks 0.04; cost_per_1k = 1.2345e-05"
+    versions = {"student": ids.student, "baseline": ids.baseline}
+    with Store.open(Path(".headgate")) as store:
+        refused = decide(store, versions, Action.ROLLBACK, because)
+    said = cli("promote", refused).err
+    assert "latency_p95 = 41.2 ms (at best 40.1 ms at 95 %) breaks 40.0 ms" in said
+    assert "cost_per_1k = 0.0000123" in said
