@@ -167,7 +167,8 @@ def _power(file: Path | None, store: Path | None, *, as_json: bool) -> int:
     code = exit_code_of(planned.action)
     if as_json:
         rows = [{**jsonable(row), "never": row.never} for row in planned.rows]
-        print_json({"split": planned.split, "rows": rows, "joint": planned.joint, "ok": code == 0})
+        told = {"split": planned.split, "rows": rows, "joint": planned.joint, "ok": code == 0}
+        print_json({**told, "unpromised": list(planned.unpromised)})
     else:
         _print_power(config, planned)
     return code
@@ -205,3 +206,8 @@ def _print_power(config: EndpointConfig, planned: Planned) -> None:
             )
         elif row.power is None:
             say(f"{words.with_units(row.rule)}: {row.assumed}")
+    for key in planned.unpromised:
+        say(
+            f"{key}: no contract is on it, so nothing is decided by it, and no row says what could "
+            f"be\n  what to do: write one under contracts: {key.partition('.')[2]}"
+        )

@@ -53,6 +53,9 @@ class Planned:
 
     split: str
     rows: tuple[PlannedRow, ...]
+    unpromised: tuple[str, ...] = ()
+    """The endpoint's own metrics, by their keys, that no contract is on: nothing is decided by
+    them."""
 
     @property
     def joint(self) -> float | None:
@@ -82,7 +85,13 @@ def planned_power(config: EndpointConfig, store: Store | None) -> Planned:
     named = config.candidates
     level = 1 - CERTIFICATE / (1 if role == "holdout" else judged_at_most(named, sealed=False))
     pilot = _Pilot.of(config.endpoint, store)
-    return Planned(role, tuple(_row(config, c, split, level, pilot) for c in contracts))
+    promised = {c.metric.removeprefix("worst_slice_") for c in contracts}
+    sections = {"metrics": config.metrics, "safety": config.safety}
+    return Planned(
+        role,
+        tuple(_row(config, c, split, level, pilot) for c in contracts),
+        tuple(f"{s}.{m}" for s, own in sections.items() for m in own if m not in promised),
+    )
 
 
 def _row(

@@ -319,6 +319,21 @@ def test_what_is_current_is_held_against_something_else(cli: Cli, ids: Ids, yaml
     assert "it is itself what is current" in said.out
 
 
+def test_a_metric_of_ones_own_without_a_contract_is_named_where_power_is(
+    cli: Cli, yaml: Path
+) -> None:
+    """It has no row, since nothing is decided by it; one that is promised has a row and no word."""
+    Path("own.py").write_text("def exact(item, output):\n    return 1.0\n", encoding="utf-8")
+    yaml.write_text(f'{YAML}metrics: {{exact: "own:exact"}}\n', encoding="utf-8")
+    said = cli("gate", "--power").err
+    assert "metrics.exact: no contract is on it, so nothing is decided by it" in said
+    assert "what to do: write one under contracts: exact" in said
+    assert json.loads(cli("gate", "--power", "--json").out)["unpromised"] == ["metrics.exact"]
+    promised = yaml.read_text(encoding="utf-8").replace("  accuracy:", "  worst_slice_exact:")
+    yaml.write_text(promised, encoding="utf-8")
+    assert "no contract is on it" not in cli("gate", "--power").err
+
+
 @pytest.mark.parametrize("arguments", [["gate"], ["gate", "abcd", "--power"]])
 def test_a_gate_without_a_question_is_refused(cli: Cli, arguments: list[str]) -> None:
     """A candidate or --power, not both and not neither."""
