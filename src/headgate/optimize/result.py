@@ -316,6 +316,9 @@ class _Show:
             t.invariance.invariance.value,
             t.forecast.expected,
             claim.slow.because if claim.slow is not None else "",
+            ""
+            if claim.escalated_share is None
+            else _escalates(claim.escalated_share, len(self._job.inputs.workload.items)),
         )
 
     def _unit(self, c: Contract) -> str:
@@ -563,6 +566,22 @@ def _assumed(repeats: Repeats | None, f: Findings) -> str:
     return repeats.describe(*without_cache(f.comparisons))
 
 
+def _escalates(share: float, requests: int) -> str:
+    """How much of the workload a cascade asks its teacher about, and what that means at its ends.
+
+    >>> _escalates(0.1, 400)
+    'its teacher is asked about 40 of the 400 requests of the workload (10.0 %)'
+    """
+    asked = round(share * requests)
+    said = (
+        f"its teacher is asked about {asked:,} of the {requests:,} requests of the workload "
+        f"({words.percent(share)})"
+    )
+    if asked == 0:
+        return f"{said}: it answers all of them as its student would alone"
+    return f"{said}: it answers none of them by its student" if asked == requests else said
+
+
 def _under_other_policies(searched: Searched) -> str:
     """What became of the model as it is in the search, where there is more to say than its
     price."""
@@ -740,8 +759,7 @@ def _notes(
     if findings is None or findings.winner.name == BASELINE:
         notes += _left_open(job, tried)
     if not job.inputs.labelled:
-        quality = "what your own metrics say" if foreign else "agreement with the current release"
-        notes.append(f"There are no labels: quality here is {quality}.")
+        notes.append(_without_labels(job, foreign=foreign))
     if job.inputs.own_requests is not None:
         notes.append(_own_requests(job.inputs.own_requests))
     if "holdout" not in job.inputs.versions and not foreign:
@@ -841,6 +859,21 @@ def _of_rates(
         f"and {winner}. The workload comes at {workload}: its requests and their rhythm were "
         "played at another speed, since what a request costs shows on a server that is busy."
     )
+
+
+def _without_labels(job: Job, *, foreign: bool) -> str:
+    """By what quality is judged then: own metrics may know what is right from elsewhere in a row,
+    such as its ``meta``."""
+    judged = dict.fromkeys(c.metric for c in job.contracts if c.axis is Axis.QUALITY)
+    own = [m for m in judged if m.removeprefix("worst_slice_") in job.own]
+    if foreign:
+        return "There are no labels: quality here is what your own metrics say."
+    if not own:
+        return "There are no labels: quality here is agreement with the current release."
+    by_own = f"{', '.join(own)}, by what your own function reads of a row"
+    if len(own) == len(judged):
+        return f"No row has a label: quality here is {by_own}."
+    return f"No row has a label: quality here is {by_own}, and agreement with the current release."
 
 
 def _own_requests(own: OwnRequests) -> str:

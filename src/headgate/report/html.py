@@ -297,13 +297,14 @@ def _candidates(r: Report) -> str:
         f"<li><b>{escape(c.name)}</b>: "
         + _said(c.why or "no reason was recorded")
         + (f"<small>expected: {_said(c.forecast)}</small>" if c.forecast else "")
+        + (f"<small>{_said(c.escalates)}</small>" if c.escalates else "")
         + (f"<small>not faster: {_said(c.not_faster)}</small>" if c.not_faster else "")
         + "</li>"
         for c in r.candidates
     )
     lead = f"<p class=lead>The search: {_said(r.search)}.</p>" if r.search else ""
     text = "<h2>What was tried</h2>" + lead + _table(head, rows)
-    if "speedup" in metrics:
+    if r.two_bases:
         text += f"<p class=lead>{words.IN_BATCHES}</p>"
     text += f"<ul class=reasons>{reasons}</ul>"
     first = next(

@@ -31,6 +31,9 @@ __all__ = [
     "as_json",
 ]
 
+_IN_BATCHES = ("cost_per_1k", "device_s_per_1k", "speedup")
+_PREDICTED = "predicted to cost"
+"""In the words of the search (``planning.joint``)."""
 FAR_OFF = 0.5
 """Relative error from which on a prediction is called out."""
 
@@ -63,6 +66,8 @@ class Candidate:
     """What the preview expected, in words."""
     not_faster: str = ""
     """Why, where no speed-up over the baseline is shown."""
+    escalates: str = ""
+    """How much of the workload a cascade asks its teacher about; empty of all else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -377,6 +382,16 @@ class Report:
         """The metrics of all candidates; what is found in the kept index stands with the index."""
         names = dict.fromkeys(m for c in self.candidates for m in c.figures)
         return [name for name in names if not name.endswith("_kept_index")]
+
+    @property
+    def two_bases(self) -> bool:
+        """Whether costs stand there beside what is compared with the baseline in batches: another
+        build's cost or its speed-up, or how much dearer one is predicted to be."""
+        return any(
+            _PREDICTED in c.why
+            or (c.verdict != "baseline" and any(m in c.figures for m in _IN_BATCHES))
+            for c in self.candidates
+        )
 
 
 def as_json(report: Report) -> object:

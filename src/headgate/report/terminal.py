@@ -112,7 +112,7 @@ def _candidates(r: Report, width: int) -> Group:
     while len(shown) > 1 and Console(width=_ANY).measure(table).maximum > width:
         shown.remove(next((m for m in _FIRST_TO_GO if m in shown), shown[-1]))
         table = _tried(r, shown)
-    reasons = [Text(words.IN_BATCHES, style="dim")] if "speedup" in shown else []
+    reasons = [Text(words.IN_BATCHES, style="dim")] if r.two_bases else []
     reasons += [
         Text(f"{c.name}: {words.with_units(c.why)}", style="dim") for c in r.candidates if c.why
     ]
@@ -121,6 +121,7 @@ def _candidates(r: Report, width: int) -> Group:
         for c in r.candidates
         if c.not_faster
     ]
+    reasons += [Text(f"{c.name}: {c.escalates}") for c in r.candidates if c.escalates]
     if r.search:
         reasons.append(Text(f"The search: {words.with_units(r.search)}."))
     in_currency = f"; cost in {r.currency}" if "cost_per_1k" in shown else ""

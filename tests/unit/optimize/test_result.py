@@ -35,6 +35,7 @@ from headgate.optimize.result import (
     Findings,
     _cheaper,
     _curve,
+    _escalates,
     _left_open,
     _lengths,
     _next,
@@ -46,6 +47,7 @@ from headgate.optimize.result import (
     _search,
     _Show,
     _under_other_policies,
+    _without_labels,
     _without_times,
 )
 from headgate.optimize.searching import Searched
@@ -594,3 +596,47 @@ def test_a_winner_that_was_calibrated_says_how_much_luck_is_in_it_or_how_to_find
     (asked,) = _of_luck(None, calibrated=True)
     assert "`headgate preview --resamples 3`" in asked
     assert _of_luck(None, calibrated=False) == []
+
+
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [
+        (
+            0.0,
+            "0 of the 400 requests of the workload (0.0 %): it answers all of them as its student",
+        ),
+        (0.0075, "3 of the 400 requests of the workload (0.8 %)"),
+        (1.0, "400 of the 400 requests of the workload (100.0 %): it answers none of them by its"),
+    ],
+)
+def test_a_cascade_says_how_often_its_teacher_is_asked(share: float, said: str) -> None:
+    """Never and always are the ends at which it is no cascade; in the row of the candidate."""
+    assert said in _escalates(share, 400)
+    claim = SpeedClaim(Speedup(2.0, 1.9, 2.1, 9, 1.0), 2, ENTRY, None, share)
+    config = SimpleNamespace(prices=SimpleNamespace(device_second=0.0))
+    inputs = SimpleNamespace(workload=SimpleNamespace(items=("x",) * 400))
+    show = _Show(cast("Job", SimpleNamespace(config=config, inputs=inputs)))
+    row = show._candidate(tried("mlp_cascade", invariance=invariance(), claim=claim))
+    assert row.escalates == _escalates(share, 400)
+    alone = dataclasses.replace(claim, escalated_share=None)
+    assert show._candidate(tried("mlp", invariance=invariance(), claim=alone)).escalates == ""
+
+
+@pytest.mark.parametrize(
+    ("metrics", "foreign", "said"),
+    [
+        (["agreement"], False, "There are no labels: quality here is agreement with the current"),
+        (["off"], False, "quality here is off, by what your own function reads of a row."),
+        (["off", "agreement"], False, "reads of a row, and agreement with the current release."),
+        (["off"], True, "There are no labels: quality here is what your own metrics say."),
+    ],
+)
+def test_a_metric_that_knows_what_is_right_is_not_called_agreement(
+    metrics: list[str], foreign: bool, said: str
+) -> None:
+    """It may read the truth from elsewhere in a row."""
+    promised = tuple(contract(m, Bound.AT_LEAST, 0.9) for m in metrics)
+    job = SimpleNamespace(contracts=promised, own={"off": None})
+    told = _without_labels(cast("Job", job), foreign=foreign)
+    assert said in told
+    assert ("agreement" in told) == ("agreement" in metrics)

@@ -280,19 +280,39 @@ def test_what_is_no_faster_is_told_why_everywhere() -> None:
     assert "not faster" not in render_html(full_report())
 
 
-def test_a_cost_beside_a_speedup_says_what_each_is_of() -> None:
-    """On the page and where the terminal has room for both; a column that is not there needs no
-    word."""
+def test_what_is_compared_on_two_bases_says_what_each_is_of() -> None:
+    """The cost of the baseline is one at a time; what others cost, their speed-up, and how much
+    dearer one is predicted to be are of batches. Where nothing of that is there no word is
+    needed."""
     report = full_report()
-    assert "speedup is of both in batches" in terminal(report)
-    assert "speedup is of both in batches" in render_html(report)
-    only_cost = [
-        dataclasses.replace(c, figures={m: f for m, f in c.figures.items() if m != "speedup"})
-        for c in report.candidates
-    ]
-    bare = dataclasses.replace(report, candidates=tuple(only_cost))
-    assert "speedup" not in terminal(bare)
-    assert "speedup" not in render_html(bare)
+    baseline, *others = report.candidates
+    told = "predicted to cost so many times as much, are of both in batches"
+
+    def says(*candidates: Candidate) -> bool:
+        shown = dataclasses.replace(report, candidates=candidates)
+        on_page, on_terminal = told in render_html(shown), told in terminal(shown)
+        assert on_page == on_terminal
+        return on_page
+
+    bare = Candidate("x", False, "", "skipped")
+    assert says(baseline, *others)
+    for metric in ("cost_per_1k", "speedup"):
+        figures = {metric: others[0].figures[metric]}
+        assert says(baseline, dataclasses.replace(bare, figures=figures))
+    dearer = "predicted to cost 1.95 times as much as int8_static"
+    assert says(baseline, dataclasses.replace(bare, why=dearer))
+    assert not says(dataclasses.replace(baseline, figures={}), bare)
+
+
+def test_how_much_a_cascade_escalates_stands_with_it() -> None:
+    """On the page and on a terminal."""
+    told = "its teacher is asked about 0 of the 400 requests"
+    report = full_report()
+    first, *others = report.candidates
+    cascade = dataclasses.replace(first, escalates=told)
+    shown = dataclasses.replace(report, candidates=(cascade, *others))
+    assert told in render_html(shown)
+    assert f"{first.name}: {told}" in terminal(shown)
 
 
 def test_an_empty_report_still_says_what_to_do() -> None:
