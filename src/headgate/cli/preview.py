@@ -112,6 +112,9 @@ def _print(found: Previewed) -> None:
                 f"trains what is named all the same, unless its chance is at most "
                 f"{words.percent(HOPELESS, digits=0)}."
             )
+        for f in seen:
+            if f.training and not f.skip:
+                console.print(f"{f.name}: {f.training}. `headgate optimize` takes it from here.")
         slow = [f for f in seen if f.advice in (FOR_SIZE, NO_GAIN)]
         for f in slow:
             console.print(_no_gain(f))
@@ -229,14 +232,20 @@ def _quality(answered: Sequence[Forecast], width: int) -> Table:
 
 
 def _interval(figure: Figure) -> str:
-    """Of a fraction in per cent, without repeating the sign of it.
+    """Of a fraction in per cent, without repeating the sign of it; one value where it is known.
 
     >>> from headgate.optimize.forecasts import Figure
     >>> from headgate.theory.intervals import Range
     >>> _interval(Figure("quality", "points", Range(0.01, -0.0012, 0.0213)))
     '−0.1 to 2.1 %'
+    >>> _interval(Figure("quality", "difference", Range(-0.1614, -0.1614, -0.1614)))
+    '−0.161'
     """
+    from headgate.report import words
+
     low, high = figure.range.low, figure.range.high
+    if figure.known:
+        return words.figure(low, figure.unit).replace("+", "").replace("-", "−")
     if figure.unit in ("points", "share"):
         return f"{low * 100:z.1f} to {high * 100:z.1f} %".replace("-", "−")
     return f"{low:.3g} to {high:.3g}".replace("-", "−")

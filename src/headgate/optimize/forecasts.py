@@ -86,6 +86,9 @@ class Forecast:
     """What to do about it, in a word or two."""
     calibrated: bool = False
     """Its pilot was, so that there is luck in it."""
+    training: str = ""
+    """Of a small student that was trained for the preview: what that took, and when it is earned
+    back, in words."""
 
     @property
     def cost_s(self) -> float | None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from headgate.config import load_config
-from headgate.distillation import STUDENTS, Advice
+from headgate.distillation import HEADS, STUDENTS, Advice
 from headgate.engines.check import check_onnx
 from headgate.errors import EngineError, Undecided
 from headgate.ledger import Store
@@ -100,10 +100,8 @@ PILOT_S = 3.0
 """Of the baseline's time: a pilot may look at as many items as it answers in that."""
 _ANSWERING_S = 15.0
 """Of the minute that a preview may take: what that may come to of all pilots."""
-_HEAD_EXPECTED = {
-    False: "a small model of the teacher's answers; training takes seconds",
-    True: "the teacher answers what a small student is not sure of",
-}
+_LEARNING_S = 15.0
+"""Of the model's own time, what it may answer for so that a small student can be trained here."""
 _PASSES_A_SAMPLE = 4
 """Of a forward pass in the model's precision, for each item that static scales are taken from."""
 
@@ -382,9 +380,15 @@ def _measured(
 def _pilots(
     job: Job, baseline: Baseline, able: Sequence[str], pilot_s: float, calibrating_s: float
 ) -> tuple[Mapping[str, PilotBuild], Mapping[str, PilotQuality]]:
-    """Of what takes no training and no repair: made small, and what those answered that could
-    be."""
-    cheap = [name for name in able if CANDIDATES[name].student is None and name != MENDED.name]
+    """Of what takes no long training and no repair: made small, or whole as small students are, and
+    what those answered that could be."""
+    cheap = [
+        name
+        for name in able
+        if (CANDIDATES[name].student is None or CANDIDATES[name].of_head)
+        and name != MENDED.name
+        and not _takes_long(job, baseline, name)
+    ]
     calibrate = pilot_items(
         min(len(job.inputs.calibrate), CALIBRATION_ITEMS),
         schemes=sum(CANDIDATES[name].scheme.needs_calibration for name in cheap),
@@ -402,6 +406,29 @@ def _pilots(
         except CANNOT_BE_MADE as error:  # one candidate that does not run must not cost the others
             pilots[name] = replace(pilot, build=None, failed=error.what.splitlines()[0])
     return pilots, answers
+
+
+def _takes_long(job: Job, baseline: Baseline, name: str) -> str:
+    """Why a small student is not trained to be looked at; empty where it is, or is none."""
+    candidate = CANDIDATES[name]
+    if not candidate.of_head:
+        return ""
+    learnt = min(len(job.inputs.train), HEADS[candidate.student or ""].max_items)
+    asked = learnt + (len(job.inputs.calibrate) if candidate.cascade else 0)
+    answering_s = asked * _request_s(job, baseline)
+    if answering_s <= _LEARNING_S:
+        return ""
+    return (
+        f"the model would have to answer {asked:,} items of "
+        f"{' and '.join(f'data.{role}' for role in candidate.learns_from)} for it first, about "
+        f"{words.seconds(answering_s)}, and a preview takes at most {words.seconds(_LEARNING_S)} "
+        "for that"
+    )
+
+
+def _request_s(job: Job, baseline: Baseline) -> float:
+    """Of one item of the usual length, alone."""
+    return baseline.curve.curve.predict_s(1, job.lengths[len(job.lengths) // 2])
 
 
 def _lacking(job: Job, facts: ModelFacts) -> Mapping[str, Sequence[str]]:
@@ -448,7 +475,7 @@ def _forecast(known: _Known, seen: _Seen) -> Forecast:
     found = Forecast(
         name=seen.name,
         skip=skip,
-        expected="" if skip else ", ".join(_expected(seen)),
+        expected="" if skip else ", ".join(_expected(known, seen)),
         warnings=warnings,
         entry="",
         preview=seen.kind,
@@ -465,6 +492,7 @@ def _forecast(known: _Known, seen: _Seen) -> Forecast:
         else _scoring_s(known, made, quantized),
         advice=_advice(known, skip, seen),
         calibrated=made is not None and seen.candidate.scheme.needs_calibration,
+        training=_training(known, seen),
     )
     kept = keep_forecast(known.job.store, found, of=known.of, detail=seen.detail)
     return replace(found, entry=kept)
@@ -485,12 +513,25 @@ def _decided(known: _Known, seen: _Seen) -> tuple[str, tuple[str, ...]]:
     return "; ".join(seen.lacking) or none_smaller or hopeless, warnings
 
 
-def _expected(seen: _Seen) -> list[str]:
+def _expected(known: _Known, seen: _Seen) -> list[str]:
     """In words."""
     said = _said(seen.quantized) if seen.is_quantized else []
     if seen.candidate.of_head:
-        return [*said, _HEAD_EXPECTED[seen.candidate.cascade]]
+        if seen.made is not None:
+            return [*said, _training(known, seen)]
+        return [*said, f"not forecast: {_takes_long(known.job, known.baseline, seen.name)}"]
     return [*said, *(_said_of(seen.student) if seen.student is not None else [])]
+
+
+def _training(known: _Known, seen: _Seen) -> str:
+    """What training a small student took, and when that is earned back; of others nothing."""
+    if seen.made is None or not seen.candidate.of_head:
+        return ""
+    saved_s = _request_s(known.job, known.baseline) * (1 - 1 / seen.quantized.speedup.value)
+    earned = "which is never earned back"
+    if saved_s > 0:
+        earned = f"earned back by {words.count(seen.made.seconds / saved_s)} requests"
+    return f"training took {words.seconds(seen.made.seconds)}, {earned}"
 
 
 def _quantized(known: _Known, scheme: Scheme, pilot: PilotBuild | None) -> QuantizationForecast:
@@ -641,8 +682,7 @@ def _said(q: QuantizationForecast) -> list[str]:
 
 def _calibrating_s(job: Job, baseline: Baseline) -> float:
     """Of one item, about."""
-    length = job.lengths[len(job.lengths) // 2]
-    return _PASSES_A_SAMPLE * baseline.curve.curve.predict_s(1, length)
+    return _PASSES_A_SAMPLE * _request_s(job, baseline)
 
 
 def _making_s(known: _Known, pilot: PilotBuild) -> float:

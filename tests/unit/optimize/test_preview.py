@@ -9,11 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pytest
 
 from headgate.config import load_config
 from headgate.config.schema import MetricSpec
-from headgate.distillation import Advice
+from headgate.distillation import HEADS, Advice, HeadRecipe
 from headgate.errors import EngineError, HeadgateError
 from headgate.ledger import Store
 from headgate.objects import Action, Bound, Contract
@@ -32,6 +33,7 @@ from headgate.optimize.forecasts import (
     speeds_of,
 )
 from headgate.optimize.job import Job, open_job
+from headgate.optimize.making import Maker, make_build
 from headgate.optimize.pilots import PilotQuality, pilot_quality
 from headgate.optimize.preview import PILOT_S, _no_policies, preview
 from headgate.optimize.progress import Silent
@@ -45,7 +47,7 @@ from headgate.planning.scorecard import Score
 from headgate.quantization.preview import QualityPilot, Side
 from headgate.theory.intervals import Range
 from headgate.theory.strata import Stratum
-from tests.models import tiny_embedder, tiny_tokenizer
+from tests.models import tiny_classifier, tiny_embedder, tiny_tokenizer
 
 from .fakes import RUN, contract
 
@@ -665,3 +667,74 @@ def test_whether_the_model_as_it_is_could_win_is_known_before_anything_is_priced
     own = Tried("fp32", Forecast("fp32", "", "", (), ""), skipped="recall@10 breaks 0.9")
     monkeypatch.setattr(preview_module, "as_it_is", lambda job, baseline, certify: own)
     assert _no_policies(job, baseline, rules) == "recall@10 breaks 0.9"
+
+
+PREDICTOR = """\
+endpoint: prices
+owner: {team: search, escalate: "command:true"}
+task: predict
+model: {onnx: model.onnx}
+data: {evaluate: evaluate.jsonl, train: train.jsonl}
+workload: {rate_per_s: 50, requests: 40}
+metrics:
+  far: {function: "own:far", direction: lower_is_better, range: [0, 9]}
+contracts:
+  far: {not_above_current_by: 4, why: a test, on_breach: rollback}
+candidates: [linear]
+"""
+
+
+@pytest.fixture
+def predictor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Job, Baseline]:
+    """Values of four numbers, a student that learns for fifty steps, and how far off it is."""
+    monkeypatch.setattr("headgate.optimize.job._CURVE_BUDGET_S", 0.0)
+    monkeypatch.setitem(cast("dict[str, HeadRecipe]", HEADS), "linear", HeadRecipe(steps=50))
+    tiny_classifier(tmp_path / "model.onnx")
+    rng = np.random.default_rng(0)
+    for name in ("evaluate", "train"):
+        numbers = rng.normal(size=(60, 4)).tolist()
+        write(tmp_path / f"{name}.jsonl", [{"id": f"{k}", "input": x, "label": x[0]}
+                                           for k, x in enumerate(numbers)])  # fmt: skip
+    (tmp_path / "own.py").write_text(
+        "def far(item, output):\n    return min(abs(float(output[0]) - item['label']), 9.0)\n",
+        encoding="utf-8",
+    )
+    (tmp_path / "headgate.yaml").write_text(PREDICTOR, encoding="utf-8")
+    store = Store.open(tmp_path / ".headgate", create=True)
+    job = open_job(load_config(tmp_path / "headgate.yaml"), store, Silent(), fresh=False)
+    return job, measure_baseline(job)
+
+
+def test_a_small_student_is_trained_to_be_looked_at(predictor: tuple[Job, Baseline]) -> None:
+    """All that is said of a scheme is said of it, and what its training took; it is the student
+    that `optimize` would train, which is not trained again."""
+    job, _ = predictor
+    found = look(predictor)["linear"]
+    assert found.skip == ""
+    assert found.preview == "distillation"
+    assert {"file_bytes", "memory_bytes", "latency_p50", "speedup", "loss of far"} == set(
+        found.figures
+    )
+    assert found.figures["loss of far"].unit == "difference"
+    assert found.meets is not None
+    assert found.n_required is not None
+    assert found.making_s == 0.0
+    assert found.advice in ("try it", "doubtful", "for its size only")
+    assert found.training.startswith("training took ")
+    assert "earned back" in found.training
+    before = len(job.recorder.runs)
+    make_build("linear", Maker.of(job))
+    assert {r.reused for r in job.recorder.runs[before:] if r.name == "distill.head"} == {True}
+
+
+def test_where_the_model_is_too_slow_to_teach_in_a_preview_that_is_said(
+    predictor: tuple[Job, Baseline], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How many items it would have to answer, how long that takes, and what a preview takes."""
+    monkeypatch.setattr(preview_module, "_request_s", lambda *_: 1.0)
+    found = look(predictor)["linear"]
+    assert (found.skip, found.figures, found.advice) == ("", {}, "find out")
+    assert found.expected == (
+        "not forecast: the model would have to answer 60 items of data.train for it first, about "
+        "60.0 s, and a preview takes at most 15.0 s for that"
+    )
