@@ -48,13 +48,15 @@ class Ahead:
     this is closed.
     """
 
-    def __init__(self, recorder: Recorder, *, helpers: int) -> None:
+    def __init__(self, recorder: Recorder, *, helpers: int, threads: bool = False) -> None:
+        """``threads``: helpers are threads, for what only starts a process and waits for it."""
         self._recorder = recorder
+        self._helper = _Waiting if threads else _Helper
         self._most = helpers
         self._waiting: SimpleQueue[Task | None] = SimpleQueue()
         """None tells a helper's thread that there will be no more."""
         self._results: dict[str, Future[Executed | None]] = {}
-        self._helpers: list[_Helper] = []
+        self._helpers: list[_Helper | _Waiting] = []
         self._threads: list[threading.Thread] = []
 
     def __enter__(self) -> Ahead:
@@ -83,7 +85,7 @@ class Ahead:
         # From this thread, since a helper ends with the one that starts it.
         while len(self._helpers) < min(self._most, len(new) - 1):
             try:
-                helper = _Helper(self._recorder)
+                helper = self._helper(self._recorder)
             except OSError:  # no memory or no process to be had
                 self._most = 0
                 return
@@ -107,7 +109,7 @@ class Ahead:
         except Exception as error:  # raised when this one is asked for
             result.set_exception(error)
 
-    def _serve(self, helper: _Helper) -> None:
+    def _serve(self, helper: _Helper | _Waiting) -> None:
         """Hands tasks to a helper until there will be no more, or until it fails."""
         while (task := self._waiting.get()) is not None:
             executed = helper.execute(task)
@@ -120,6 +122,23 @@ class Ahead:
             return self._waiting.get_nowait()
         except Empty:
             return None
+
+
+class _Waiting:
+    """A thread of ours that waits for the processes that it starts."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+
+    def execute(self, task: Task) -> Executed | None:
+        """What came out; None where nothing did."""
+        try:
+            return self._recorder.execute(task.what, task.u, task.config)
+        except Exception:  # raised in its turn, when it is executed again
+            return None
+
+    def end(self) -> None:
+        """What it waits for ends by itself."""
 
 
 class _Helper:

@@ -23,6 +23,7 @@ from headgate.config import RetrievalSet
 from headgate.errors import EngineError
 from headgate.objects import Action, Bound, Build, Contract, canonical, jsonable, parse
 from headgate.optimize.admission import admit
+from headgate.optimize.ahead import Ahead, Task
 from headgate.optimize.blocks import SpeedBlocks, measure_beside
 from headgate.optimize.child import end_with_parent
 from headgate.optimize.evidence import paired
@@ -38,7 +39,7 @@ from headgate.optimize.measure import (
     own_metrics,
 )
 from headgate.optimize.quality import QualitySamples, evaluate, score_retrieval
-from headgate.optimize.recorder import Call, Output, Recorded, transformation
+from headgate.optimize.recorder import Asked, Call, Output, Recorded, transformation
 from headgate.optimize.rules import judged_at_most
 from headgate.optimize.served import as_json
 from headgate.optimize.subset import (
@@ -61,6 +62,7 @@ __all__ = [
     "PilotQuality",
     "make_pilots",
     "pilot_blocks",
+    "pilot_memories",
     "pilot_memory",
     "pilot_quality",
     "quality_pilots",
@@ -72,6 +74,9 @@ _PASSAGES_PER_QUERY = 2
 _BLOCKS = 4
 _MEMORY_ITEMS = 64
 _MEMORY_TIMEOUT_S = 120
+_BESIDE_SHARE = 1 / 16
+"""Of the machine's memory, for the file of a build that is weighed beside another: an engine takes
+up to twice its file (docs/decisions/0042), and the rest of the job is there too."""
 _SIDES = {
     Bound.NOT_BELOW_CURRENT_BY: Side.LOSS,
     Bound.NOT_ABOVE_CURRENT_BY: Side.LOSS,
@@ -238,16 +243,49 @@ def pilot_blocks(job: Job, baseline: Build, builds: Sequence[Build]) -> Mapping[
 
 def pilot_memory(job: Job, build: Build) -> tuple[int, Recorded]:
     """Bytes at the peak of a process that serves ``build``."""
+    asked = _weighing(job, build)
+    done = job.recorder.run(asked.what, u=asked.u, c=asked.c, detail=asked.detail)
+    return _peak(job, done), done
+
+
+def pilot_memories(job: Job, builds: Mapping[str, Build]) -> Mapping[str, int]:
+    """The same of each of ``builds``, but for those whose process fails.
+
+    What an engine keeps beside a file, and for how long, follows from no rule that would hold for
+    the next version. Two are weighed at a time where the machine has room: neither is in the peak
+    of the other, and no time is measured.
+    """
+    asked = {name: _weighing(job, build) for name, build in builds.items()}
+    sizes = [
+        job.store.path_of(version).stat().st_size
+        for build in builds.values()
+        for version in build.files.values()
+    ]
+    room = max(sizes, default=0) <= _BESIDE_SHARE * job.profile.memory_bytes
+    helpers = 1 if job.cores > 1 and room else 0
+    peaks: dict[str, int] = {}
+    with Ahead(job.recorder, helpers=helpers, threads=True) as ahead:
+        configs = [(each, job.recorder.missing(each)) for each in asked.values()]
+        ahead.begin([Task(a.what, a.u, config) for a, config in configs if config is not None])
+        for name, a in asked.items():
+            with contextlib.suppress(EngineError):
+                done = job.recorder.run(
+                    a.what, u=a.u, c=a.c, detail=a.detail, execute=ahead.execute
+                )
+                peaks[name] = _peak(job, done)
+    return peaks
+
+
+def _weighing(job: Job, build: Build) -> Asked:
     items = as_json(job.queries[:_MEMORY_ITEMS])
     version = job.store.put_bytes(canonical(items))
     job.recorder.register("pilot.memory/items", version, kind="dataset", schema="json [item]")
-    done = job.recorder.run(
-        memory,
-        u=build_inputs(build, items=version),
-        c={"build": build, "behaviour": job.behaviour},
-        detail=build.name,
-    )
-    return int(parse(job.store.read(done.outputs["peak"]))["peak_bytes"]), done
+    c = {"build": build, "behaviour": job.behaviour}
+    return Asked(memory, build_inputs(build, items=version), c, build.name)
+
+
+def _peak(job: Job, done: Recorded) -> int:
+    return int(parse(job.store.read(done.outputs["peak"]))["peak_bytes"])
 
 
 def quality_pilots(

@@ -9,7 +9,6 @@ entry of the ledger, so that it can be held against what was measured.
 
 from __future__ import annotations
 
-import contextlib
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,7 +17,7 @@ from pathlib import Path
 from headgate.config import load_config
 from headgate.distillation import HEADS, STUDENTS, Advice
 from headgate.engines.check import check_onnx
-from headgate.errors import EngineError, Undecided
+from headgate.errors import Undecided
 from headgate.ledger import Store
 from headgate.objects import Build
 from headgate.optimize import pilots as pilots_of
@@ -46,7 +45,7 @@ from headgate.optimize.pilots import (
     PilotQuality,
     make_pilots,
     pilot_blocks,
-    pilot_memory,
+    pilot_memories,
     pilot_quality,
     quality_pilots,
 )
@@ -356,7 +355,7 @@ def _measured(
         job=job,
         baseline=baseline,
         facts=facts,
-        memory_bytes=_memory(job, made),
+        memory_bytes=pilot_memories(job, made),
         of={
             "endpoint": job.config.endpoint,
             "model": job.source.build.version,
@@ -443,16 +442,6 @@ def _lacking(job: Job, facts: ModelFacts) -> Mapping[str, Sequence[str]]:
     if len(refused) < len(able):
         lacking |= {name: [why] for name, why in refused.items()}
     return lacking
-
-
-def _memory(job: Job, made: Mapping[str, Build]) -> Mapping[str, int]:
-    """Of each pilot, a process that serves it: what an engine keeps beside a file, and for how
-    long, follows from no rule that would hold for the next version."""
-    peaks: dict[str, int] = {}
-    for name, build in made.items():
-        with contextlib.suppress(EngineError):  # what it takes is then not forecast
-            peaks[name] = pilot_memory(job, build)[0]
-    return peaks
 
 
 def _seen(known: _Known, name: str, lacking: Sequence[str]) -> _Seen:

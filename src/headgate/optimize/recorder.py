@@ -281,10 +281,8 @@ class Recorder:
         config = self._config(what, c)
         if foreign:
             config["foreign"] = True
-        recorded = self._find(what, u, config)
-        taken_before = recorded is not None and recorded.entry not in {r.entry for r in self.runs}
-        stale = foreign or (self.fresh_measurements and what.measures)
-        if recorded is None or (stale and taken_before):
+        recorded = self._standing(what, u, config)
+        if recorded is None:
             key = self._key(what, u, config)
             if self.failures_stand and not self.fresh_measurements:
                 self._fail_again(key)
@@ -302,12 +300,9 @@ class Recorder:
         return recorded
 
     def missing(self, asked: Asked) -> Mapping[str, Any] | None:
-        """The configuration that it would be executed under; None where it is recorded.
-
-        Of measurements and of what is foreign, ``run`` decides by more than that.
-        """
+        """The configuration that it would be executed under; None where what is recorded stands."""
         config = self._config(asked.what, asked.c)
-        return config if self._find(asked.what, asked.u, config) is None else None
+        return config if self._standing(asked.what, asked.u, config) is None else None
 
     def execute(
         self, what: Transformation, u: Mapping[str, str], config: Mapping[str, Any]
@@ -325,6 +320,17 @@ class Recorder:
 
     def _config(self, what: Transformation, c: Mapping[str, object]) -> dict[str, Any]:
         return {**jsonable(c), "code": what.code}
+
+    def _standing(
+        self, what: Transformation, u: Mapping[str, str], config: Mapping[str, object]
+    ) -> Recorded | None:
+        """The run that is recorded, unless it has to be taken again in this job."""
+        recorded = self._find(what, u, config)
+        if recorded is None:
+            return None
+        stale = "foreign" in config or (self.fresh_measurements and what.measures)
+        taken_now = recorded.entry in {r.entry for r in self.runs}
+        return None if stale and not taken_now else recorded
 
     def _find(
         self, what: Transformation, u: Mapping[str, str], config: Mapping[str, object]

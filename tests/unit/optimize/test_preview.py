@@ -107,7 +107,9 @@ def measured(here: Path) -> Iterator[tuple[Job, Baseline]]:
 @pytest.fixture(autouse=True)
 def nothing_is_weighed(monkeypatch: pytest.MonkeyPatch) -> None:
     """No process is started to weigh a build: that takes seconds, and has a test of its own."""
-    monkeypatch.setattr(preview_module, "pilot_memory", lambda job, build: (10**8, None))
+    monkeypatch.setattr(
+        preview_module, "pilot_memories", lambda job, builds: dict.fromkeys(builds, 10**8)
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -496,7 +498,7 @@ def test_a_pilot_that_does_not_run_says_why(
     def broken(*_: object, **__: object) -> None:
         raise EngineError("the kernel refuses the shape", where="int8_dynamic")
 
-    monkeypatch.setattr(preview_module, "pilot_memory", broken)
+    monkeypatch.setattr(preview_module, "pilot_memories", lambda job, builds: {})
     assert "memory_bytes" not in look(measured)["int8_dynamic"].figures
     monkeypatch.setattr(preview_module, "pilot_quality", broken)
     found = look(measured)["int8_dynamic"]
@@ -596,6 +598,15 @@ def test_a_process_that_serves_a_build_is_weighed(measured: tuple[Job, Baseline]
     assert 3e7 < peak < job.profile.memory_bytes
     assert not run.reused
     assert pilots_module.pilot_memory(job, baseline.build)[1].reused
+
+
+def test_of_two_that_are_weighed_at_a_time_one_may_fail(measured: tuple[Job, Baseline]) -> None:
+    job, baseline = measured
+    text = job.store.put_bytes(b"no model")
+    no_model = replace(baseline.build, name="no model", files={"model.onnx": text})
+    again = replace(baseline.build, name="again")
+    peaks = pilots_module.pilot_memories(job, {"bad": no_model, "good": again})
+    assert peaks == {"good": pilots_module.pilot_memory(job, again)[0]}
 
 
 def encoder_of(measured: tuple[Job, Baseline]) -> dict[str, object]:
