@@ -21,7 +21,7 @@ def code_digest(*modules: str) -> str:
     Packages on the way count by what is named in them, not by what they re-export: importing
     ``headgate.objects`` counts all of ``headgate.objects``.
     """
-    roots = {name.partition(".")[0] for name in modules}
+    roots = frozenset(name.partition(".")[0] for name in modules)
     sources: dict[str, str] = {}
     todo = [*modules]
     while todo:
@@ -29,10 +29,17 @@ def code_digest(*modules: str) -> str:
         path = _source_of(name)
         if name in sources or path is None:
             continue
-        source = path.read_bytes()
-        sources[name] = digest_bytes(source)
-        todo.extend(_imports(source, roots))
+        sources[name], imported = _read(path, roots)
+        todo.extend(imported)
     return digest(sources)
+
+
+@cache
+def _read(path: Path, roots: frozenset[str]) -> tuple[str, tuple[str, ...]]:
+    """The digest of a source and what it imports. Once a process: transformations share nearly all
+    that they can reach, and parsing is what takes the time."""
+    source = path.read_bytes()
+    return digest_bytes(source), tuple(_imports(source, roots))
 
 
 def _imports(source: bytes, roots: Set[str]) -> Iterator[str]:

@@ -35,6 +35,7 @@ def digest_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Diges
     def forget() -> None:
         code_digest.cache_clear()
         code._source_of.cache_clear()
+        code._read.cache_clear()
         importlib.invalidate_caches()
 
     def digest(files: Mapping[str, str]) -> str:
