@@ -268,14 +268,14 @@ def cascaded(maker: Maker, student: Build, *, name: str) -> Build:
     c = {"risks": risks, "task": teacher.task, "own": own if teacher.task == "predict" else {}}
     done = maker.recorder.run(threshold, u=u, c=c, detail=name)
     learnt, unscored = (
-        parse(maker.recorder.store.read(done.outputs[name])) for name in ("thresholds", _UNSCORED)
+        parse(maker.recorder.store.read(done.outputs[key])) for key in ("thresholds", _UNSCORED)
     )
     silent = {metric: items for metric, items in unscored.items() if items}
     lost_whole = "".join(
         f"; {metric} says nothing of {items} of them, which count as lost"
         for metric, items in silent.items()
     )
-    more = f"give those items what {' and '.join(silent)} reads, or " * bool(silent) + "give "
+    scored = f"give those items what {' and '.join(silent)} reads, or " if silent else ""
     found = [Threshold(**each) for each in learnt.values() if each is not None]
     if not found or len(found) < len(risks):
         raise InputError(
@@ -285,7 +285,7 @@ def cascaded(maker: Maker, student: Build, *, name: str) -> Build:
             + lost_whole,
             where="data.calibrate",
             reason="no_threshold",
-            fix=more + "more items, or a student that is surer where it is right",
+            fix=scored + "give more items, or a student that is surer where it is right",
         )
     strictest = max(found, key=lambda each: each.least)
     if _not_worth_it(strictest.escalated_share):
@@ -294,8 +294,8 @@ def cascaded(maker: Maker, student: Build, *, name: str) -> Build:
             "are asked of the model too, after the student was" + lost_whole,
             where="data.calibrate",
             reason="not_worth_it",
-            fix=more
-            + "data.train more items"
+            fix=scored
+            + "give data.train more items"
             + f", or try {_SUREST}, whose student is surer where it is right" * (name != _SUREST),
         )
     return cascade_of(name, Parts(student, teacher, strictest.least))
