@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from headgate.errors import Refused
 from headgate.objects import Action, Decision, Release, short
+from headgate.release.rule import LATE
 
 __all__ = ["next_release", "restored_generation", "rollback_release", "rollback_target"]
 
@@ -60,10 +61,7 @@ def next_release(
             else f"the decision is {decision.action}: {decision.because}",
             where=where,
             reason="decision_not_accepted",
-            fix="measure again while the machine is quiet: `headgate optimize --fresh --promote "
-            f"{config}`"
-            if decision is not None and decision.action in (Action.UNKNOWN, Action.INVALID)
-            else "only a decision to accept (or warn) can be promoted",
+            fix=_way_out(decision, config),
         )
     for what, judged, actual in (
         ("candidate", decision.candidate, variant),
@@ -90,6 +88,19 @@ def next_release(
         decision_entry,
         note,
         {**(extra or {}), _TARGET_PROOF: target_proof},
+    )
+
+
+def _way_out(decision: Decision | None, config: str) -> str:
+    if decision is None or decision.action not in (Action.UNKNOWN, Action.INVALID):
+        return "only a decision to accept (or warn) can be promoted"
+    if LATE in decision.because:  # measuring again would say the same again
+        return (
+            "put back what was edited, or give new rows under data.holdout, and type `headgate "
+            f"optimize --promote {config}`"
+        )
+    return (
+        f"measure again while the machine is quiet: `headgate optimize --fresh --promote {config}`"
     )
 
 

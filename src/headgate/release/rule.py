@@ -17,8 +17,10 @@ from headgate.objects import Bound, Contract, digest
 from headgate.release.estimate import LEVEL
 from headgate.release.replay import contract_from_json
 
-__all__ = ["Change", "Rule", "rule_from_json"]
+__all__ = ["LATE", "Change", "Rule", "rule_from_json"]
 
+LATE = "after this was measured"
+"""In every sentence of ``Rule.edited``."""
 _DERIVED = ("planned_n", "tried")
 """What follows from other parts, and is worth a word only where none of those was changed."""
 
@@ -111,7 +113,7 @@ class Rule:
         changes = dict.fromkeys(c.describe() for rule in known for c in rule.changes(self))
         edited = f"edited ({'; '.join(changes)})" if changes else "registered, or edited,"
         return (
-            f"the rule was {edited} after this was measured: {' and '.join(late)}; "
+            f"the rule was {edited} {LATE}: {' and '.join(late)}; "
             "put the old rule back, or take new samples by this one (`--fresh` takes times again; "
             "a holdout that was seen needs new data)"
         )
@@ -161,7 +163,9 @@ def _contracts_changed(was: Sequence[Contract], now: Sequence[Contract]) -> Iter
             yield Change(key, old, new, looser=_looser(before, after))
             continue
         for name in ("axis", "on_breach", "min_n", "rationale", "escalation"):
-            then, today = (_said([getattr(c, name) for c in cs]) for cs in (before, after))
+            then, today = (
+                " and ".join(_said(getattr(c, name)) for c in cs) for cs in (before, after)
+            )
             if then != today:
                 yield Change(f"{key}.{_KEYS.get(name, name)}", then, today)
 
@@ -209,7 +213,7 @@ def _said(value: object) -> str:
     if value is None:
         return "not there"
     if isinstance(value, list | tuple):
-        return ", ".join(map(_said, value)) or "none"
+        return f"[{', '.join(map(_said, value))}]"
     if isinstance(value, Mapping):
         return ", ".join(f"{k}: {_said(v)}" for k, v in sorted(value.items()))
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -214,7 +214,7 @@ def test_a_decision_against_another_current_is_none(cli: Cli, ids: Ids, judge: J
         (
             "contracts:\n",
             "candidates: [bf16]\ncontracts:\n",
-            f"candidates was {', '.join(tried_by_default('classify'))}, is bf16",
+            f"candidates was [{', '.join(tried_by_default('classify'))}], is [bf16]",
         ),
         ("contracts:\n", "seed: 1\ncontracts:\n", "seed was 0, is 1"),
     ],

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from headgate.errors import Refused
 from headgate.objects import Action, Decision, Release
-from headgate.release import next_release, rollback_release, rollback_target
+from headgate.release import Rule, next_release, rollback_release, rollback_target
 
 BASE = Release("docs", 0, "v0", None)
 
@@ -149,3 +151,14 @@ def test_a_rollback_compares_before_it_swaps() -> None:
     with pytest.raises(Refused) as refusal:
         rollback_release(promoted("v0", "v1"), expected_generation=0)
     assert refusal.value.reason == "generation_moved"
+
+
+def test_a_refusal_of_what_was_edited_does_not_ask_to_measure_again() -> None:
+    """Answers to the holdout that were seen are not unseen by that; noise and void loads are."""
+    edited = Rule("docs", "holdout", "sha256:data", (), {}, {}, seed=0).edited({"it": None})
+    for because, way_out in ((edited, "put back what was edited"), ("noise", "--fresh")):
+        invalid = replace(decision(action=Action.INVALID), because=str(because))
+        with pytest.raises(Refused) as refused:
+            next_release(BASE, invalid, endpoint="docs", variant="v1", expected_generation=0)
+        assert way_out in str(refused.value.fix)
+        assert ("--fresh" in str(refused.value.fix)) == (because == "noise")
