@@ -12,8 +12,10 @@ __all__ = [
     "GRID",
     "INK",
     "MUTED",
+    "NARROW",
     "STYLE",
     "WARN",
+    "WIDE",
     "Canvas",
     "plain_log",
 ]
@@ -21,6 +23,9 @@ __all__ = [
 INK, MUTED, GRID = "#1c2733", "#66788a", "#e3e8ee"
 ACCENT, BASE, WARN = "#0b7285", "#98a4b1", "#c2410c"
 CYCLE = ("#0b7285", "#d9480f", "#5f3dc4", "#2b8a3e", "#1864ab", "#a61e4d", "#846358")
+WIDE, NARROW = 7.6, 4.4
+"""Inches: of a drawing on a page, and of the one that a phone shows in its place, whose letters are
+as large as those beside it."""
 STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "headgate",
@@ -35,6 +40,8 @@ STYLE: dict[str, Any] = {
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.axisbelow": True,
+    "axes.formatter.limits": (-9, 12),  # no power of ten at the end of an axis
+    "axes.formatter.useoffset": False,
     "grid.color": GRID,
     "grid.linewidth": 0.8,
     "xtick.color": MUTED,
@@ -55,7 +62,8 @@ class Canvas:
         import matplotlib as mpl
         from matplotlib.figure import Figure as MplFigure
 
-        self._style = mpl.rc_context(STYLE)
+        # Parts of two drawings of one page must not have one name.
+        self._style = mpl.rc_context({**STYLE, "svg.hashsalt": f"headgate {width}"})
         self._style.__enter__()
         self.figure = MplFigure(figsize=(width, height), layout="constrained")
         self.axes: Any = self.figure.subplots(rows, columns, squeeze=False, **kwargs).flatten()

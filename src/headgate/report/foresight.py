@@ -9,12 +9,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from headgate.report.canvas import ACCENT, CYCLE, INK, MUTED, WARN, Canvas, plain_log
+from headgate.report.canvas import ACCENT, CYCLE, INK, MUTED, WARN, WIDE, Canvas, plain_log
 from headgate.report.model import Expectation, Learning
 
 __all__ = ["expectations", "learning"]
 
-_WIDTH = 7.6
 _COLUMNS = 2
 _POINT = 6.5
 _LEGEND, _TITLE_AND_SCALE, _LINE = 0.55, 0.75, 0.27
@@ -23,19 +22,19 @@ _WIDE = 15
 """Largest over smallest value from which on an axis is logarithmic."""
 
 
-def expectations(rows: Sequence[Expectation]) -> str:
+def expectations(rows: Sequence[Expectation], *, width: float = WIDE) -> str:
     """A panel a quantity, a line a candidate: its interval, and on it what was measured.
 
     A candidate that was skipped has its interval alone; one of which none of two panels that stand
     side by side says anything has no line in them.
     """
     quantities = list(dict.fromkeys(r.quantity for r in rows))
-    columns = min(_COLUMNS, len(quantities))
+    columns = min(_COLUMNS if width == WIDE else 1, len(quantities))
     bands = [quantities[i : i + columns] for i in range(0, len(quantities), columns)]
     names = [list(dict.fromkeys(r.candidate for r in rows if r.quantity in b)) for b in bands]
     heights = [_TITLE_AND_SCALE + _LINE * len(each) for each in names]
     canvas = Canvas(
-        _WIDTH,
+        width,
         _LEGEND + sum(heights),
         columns=columns,
         rows=len(bands),
@@ -49,7 +48,10 @@ def expectations(rows: Sequence[Expectation]) -> str:
         else:
             ax.set_visible(False)
     canvas.figure.legend(
-        handles=_legend(rows), loc="outside lower center", ncols=4, handletextpad=0.6
+        handles=_legend(rows),
+        loc="outside lower center",
+        ncols=4 if width == WIDE else 2,
+        handletextpad=0.6,
     )
     return canvas.svg("forecasts and what was measured")
 
@@ -132,9 +134,9 @@ def _legend(rows: Sequence[Expectation]) -> list[Any]:
     return found
 
 
-def learning(rows: Sequence[Learning]) -> str:
+def learning(rows: Sequence[Learning], *, width: float = WIDE) -> str:
     """Loss over steps, a colour a training: of its batches, smoothed, and on held-back texts."""
-    canvas = Canvas(_WIDTH, 3.3)
+    canvas = Canvas(width, 3.3)
     ax = canvas.axes[0]
     for i, row in enumerate(rows):
         colour = CYCLE[i % len(CYCLE)]
@@ -155,7 +157,9 @@ def learning(rows: Sequence[Learning]) -> str:
         ax.set_ylim(0, 1.15 * top)
     ax.set_xlabel("steps")
     ax.set_ylabel("loss against the teacher")
-    ax.legend(loc="upper right", ncols=1 if len(rows) == 1 else 2)
+    canvas.figure.legend(
+        loc="outside lower center", ncols=2 if width == WIDE else 1
+    )  # curves may run anywhere
     return canvas.svg("training curves")
 
 

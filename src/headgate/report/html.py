@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from html import escape
 
 from headgate.objects import short
 from headgate.report import foresight, plots, words
-from headgate.report.model import ContractRow, Figure, Report, Saving
+from headgate.report.canvas import NARROW, WIDE
+from headgate.report.model import Candidate, ContractRow, Figure, Report, Saving
 
 __all__ = ["render_html"]
 
@@ -56,11 +58,12 @@ code { font:12.5px/1.5 ui-monospace,"SF Mono",Menlo,"DejaVu Sans Mono",monospace
 pre { background:var(--soft); border:1px solid var(--line); border-radius:8px; padding:12px 14px;
   overflow-x:auto; margin:8px 0 }
 figure { margin:10px 0 4px }
-figure svg { width:100%; height:auto; min-width:540px; max-width:820px }
+figure svg { width:100%; height:auto; max-width:820px } svg.narrow { display:none }
 figcaption { color:var(--muted); font-size:13px; max-width:80ch }
 .reasons { font-size:13.5px } .reasons small { color:var(--muted); display:block }
 ul { padding-left:20px; max-width:76ch } li { margin:4px 0 }
 @media (max-width:600px) { main { padding:24px 16px 60px }
+  svg.wide { display:none } svg.narrow { display:block }
   pre { white-space:pre-wrap; overflow-wrap:anywhere }
   .fold thead { display:none } .fold > tbody > tr { display:block; padding:9px 0;
     border-bottom:1px solid #cfd7df }
@@ -177,10 +180,14 @@ def _of(title: str) -> str:
     return f' data-of="{escape(title)}"'
 
 
-def _plot(svg: str, caption: str) -> str:
-    return (
-        f"<figure><div class=scroll>{svg}</div><figcaption>{escape(caption)}</figcaption></figure>"
+def _plot(drawn: Callable[[float], str], caption: str) -> str:
+    """Drawn twice, of which the page shows the one that fits the screen: none is cut, and none has
+    letters that are too small to be read."""
+    svgs = "".join(
+        drawn(width).replace("<svg", f'<svg class="{name}"', 1)
+        for name, width in (("wide", WIDE), ("narrow", NARROW))
     )
+    return f"<figure>{svgs}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
 def _head(r: Report) -> str:
@@ -249,7 +256,7 @@ def _savings(r: Report) -> str:
         text += f"<p>{_said(r.assumed_repeats)}</p>"
     if r.shares:
         text += _plot(
-            plots.shares(r.shares),
+            lambda width: plots.shares(r.shares, width=width),
             "Leave one out: the winner's cost without each optimization, everything else as it is. "
             "The factors need not multiply to the whole: optimizations share what they save.",
         )
@@ -316,12 +323,16 @@ def _candidates(r: Report) -> str:
         None,
     )
     if first and "cost_per_1k" in metrics:
-        margin = _margin(r, first)
         text += _plot(
-            plots.quality_against_cost(
-                r.candidates, quality=first, cost="cost_per_1k", margin=margin, currency=r.currency
+            lambda width: plots.quality_against_cost(
+                _as_certified(r),
+                quality=first,
+                cost="cost_per_1k",
+                limit=_allowed(r, first),
+                currency=r.currency,
+                width=width,
             ),
-            "Each build on the evaluation split, paired query by query with the baseline; bars are "
+            "Each build on the evaluation split, paired item by item with the baseline; bars are "
             "one-sided 95 % bounds to each side. Filled: may be promoted.",
         )
     return text
@@ -339,23 +350,33 @@ def _expectations(r: Report) -> str:
             f"nothing measures it yet.{told}</p>"
         )
         text += _plot(
-            foresight.expectations(r.expectations),
+            lambda width: foresight.expectations(r.expectations, width=width),
             "Losses are against the baseline: above 0 is worse. The bar is the interval, its tick "
             "the forecast; where a point lies outside, the preview was wrong.",
         )
     if r.learning:
         text += _plot(
-            foresight.learning(r.learning),
+            lambda width: foresight.learning(r.learning, width=width),
             "How students learnt: the loss of each step's batch, smoothed; as points, the loss "
             "on texts that were held back.",
         )
     return text
 
 
-def _margin(r: Report, metric: str) -> float | None:
-    for row in r.contracts:
-        if row.rule.startswith(f"{metric} not below current by "):
-            return float(row.rule.rsplit(" ", 1)[1])
+def _as_certified(r: Report) -> Sequence[Candidate]:
+    """The winner with its last verdict: what was accepted on one split may not be under load."""
+    return [
+        replace(c, verdict=r.action) if c.name == r.judged and c.verdict != "baseline" else c
+        for c in r.candidates
+    ]
+
+
+def _allowed(r: Report, metric: str) -> float | None:
+    """The difference to the current that the contract allows; None where there is none."""
+    for sign, side in ((-1, "below"), (1, "above")):
+        for row in r.contracts:
+            if row.rule.startswith(f"{metric} not {side} current by "):
+                return sign * float(row.rule.rsplit(" ", 1)[1])
     return None
 
 
@@ -415,7 +436,7 @@ def _load(r: Report) -> str:
     text = f"<h2>{title}</h2>"
     if r.distributions:
         text += _plot(
-            plots.latency_distributions(r.distributions, limit_s=limit),
+            lambda width: plots.latency_distributions(r.distributions, limit_s=limit, width=width),
             "Open-loop replay of the workload through the server, in alternating segments, faster "
             "or slower than it comes: each variant is loaded with the same share of what it can "
             "take. Dashed is what the simulator said of the same requests, with the same policies "
@@ -423,7 +444,7 @@ def _load(r: Report) -> str:
         )
     if r.predictions:
         text += _plot(
-            plots.predicted_against_measured(r.predictions),
+            lambda width: plots.predicted_against_measured(r.predictions, width=width),
             "Every prediction that can be held against a measurement.",
         )
     return text
@@ -436,7 +457,7 @@ def _costs(r: Report) -> str:
     return (
         "<h2>Where the money goes</h2>"
         + _plot(
-            plots.cost_breakdown(r.breakdown, currency=r.currency),
+            lambda width: plots.cost_breakdown(r.breakdown, currency=r.currency, width=width),
             "Device time by what it was spent on.",
         )
         + plan
@@ -447,7 +468,7 @@ def _curves(r: Report) -> str:
     if not r.curves:
         return ""
     return "<h2>Service time</h2>" + _plot(
-        plots.service_curves(r.curves),
+        lambda width: plots.service_curves(r.curves, width=width),
         "Dots: measured medians, interleaved. Lines: the fitted curve that the scheduler and the "
         "simulator use.",
     )

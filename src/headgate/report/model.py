@@ -124,8 +124,11 @@ class Prediction:
     measured: Figure
 
     @property
-    def relative_error(self) -> float:
-        return self.predicted.value / self.measured.value - 1 if self.measured.value else 0.0
+    def relative_error(self) -> float | None:
+        """None where nothing was measured to be a part of: something was predicted, and 0 came."""
+        if not self.measured.value:
+            return None if self.predicted.value else 0.0
+        return self.predicted.value / self.measured.value - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,14 +369,15 @@ class Report:
                 "machine.",
                 *self.notes,
             )
-        far = (p for p in self.predictions if abs(p.relative_error) > FAR_OFF)
+        errors = ((p, p.relative_error) for p in self.predictions)
+        far = ((p, abs(e)) for p, e in errors if e is not None and abs(e) > FAR_OFF)
         return (
             *self.notes,
             *(
                 f"{p.variant}'s {p.quantity} was predicted "
-                f"{words.percent(abs(p.relative_error), digits=0)} off what was measured: trust "
+                f"{words.percent(error, digits=0)} off what was measured: trust "
                 "the measured row of the savings, not the others."
-                for p in far
+                for p, error in far
             ),
         )
 

@@ -12,7 +12,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from headgate.report import words
-from headgate.report.canvas import ACCENT, BASE, CYCLE, INK, MUTED, STYLE, WARN, Canvas, plain_log
+from headgate.report.canvas import (
+    ACCENT,
+    BASE,
+    CYCLE,
+    INK,
+    MUTED,
+    STYLE,
+    WARN,
+    WIDE,
+    Canvas,
+    plain_log,
+)
 from headgate.report.model import Candidate, Curve, Distribution, Figure, Prediction, Share
 
 __all__ = [
@@ -33,41 +44,53 @@ __all__ = [
 
 
 def quality_against_cost(
-    candidates: Sequence[Candidate], *, quality: str, cost: str, margin: float | None, currency: str
+    candidates: Sequence[Candidate],
+    *,
+    quality: str,
+    cost: str,
+    limit: float | None,
+    currency: str,
+    width: float = WIDE,
 ) -> str:
-    """Quality difference (with interval) over money per thousand requests (log)."""
-    canvas = Canvas(7.6, 4.0)
+    """Quality difference (with interval) over money per thousand requests (log).
+
+    ``limit``: the difference that the contract allows, in the unit of the figures; below 0 where
+    more is better.
+    """
+    canvas = Canvas(width, 4.0)
     ax = canvas.axes[0]
     drawn = [c for c in candidates if quality in c.figures and cost in c.figures]
     points = any(c.figures[quality].unit == "points" for c in drawn)
     scale = 100.0 if points else 1.0
-    if margin is not None:
-        ax.axhspan(-margin * scale, 1e3, color=ACCENT, alpha=0.05, lw=0)
-        ax.axhline(-margin * scale, color=WARN, lw=1, ls=(0, (4, 3)))
-    highest = lowest = 0.0
+    if limit is not None:
+        ax.axhspan(limit * scale, math.copysign(1e6, -limit), color=ACCENT, alpha=0.05, lw=0)
+        ax.axhline(limit * scale, color=WARN, lw=1, ls=(0, (4, 3)))
+    highest, lowest = max(0.0, (limit or 0) * scale), min(0.0, (limit or 0) * scale)
+    price, said = _cost_scale([c.figures[cost].value for c in drawn], "money_per_1k", currency)
     names: list[tuple[str, tuple[float, float], str]] = []
     for i, c in enumerate(drawn):
-        q, x = c.figures[quality], c.figures[cost]
+        q, x = c.figures[quality], c.figures[cost].value * price
         low = (q.low if q.low is not None else q.value) * scale
         high = (q.high if q.high is not None else q.value) * scale
         highest, lowest = max(highest, high), min(lowest, low)
         good = c.verdict in ("accept", "warn")
         colour = BASE if c.verdict == "baseline" else CYCLE[i % len(CYCLE)]
-        ax.plot([x.value] * 2, [low, high], color=colour, lw=2, alpha=0.5, solid_capstyle="round")
-        ax.plot(
-            x.value, q.value * scale, "o", ms=8, mec=colour, mfc=colour if good else "white", mew=2
-        )
-        names.append((c.name, (x.value, q.value * scale), MUTED if colour == BASE else colour))
+        ax.plot([x] * 2, [low, high], color=colour, lw=2, alpha=0.5, solid_capstyle="round")
+        ax.plot(x, q.value * scale, "o", ms=8, mec=colour, mfc=colour if good else "white", mew=2)
+        names.append((c.name, (x, q.value * scale), MUTED if colour == BASE else colour))
     span = max(highest - lowest, 0.01 * scale)
-    bottom = min(lowest, -(margin or 0) * scale) - 0.15 * span
-    ax.set_ylim(bottom, highest + 0.2 * span)
-    _money_axis(ax, [c.figures[cost].value for c in drawn])
-    ax.set_xlabel(f"cost of 1,000 requests, {currency} (log)")
+    ax.set_ylim(lowest - 0.15 * span, highest + 0.2 * span)
+    _money_axis(
+        ax,
+        [c.figures[cost].value * price for c in drawn],
+        most=_MOST_TICKS if width == WIDE else _MOST_TICKS // 2,
+    )
+    ax.set_xlabel(f"cost of 1,000 requests, {said} (log)")
     ax.set_ylabel(f"{quality} against the baseline" + (", points" if points else ""))
-    if margin is not None:
+    if limit is not None:
         ax.annotate(
             "margin",
-            (1, -margin * scale),
+            (1, limit * scale),
             xycoords=("axes fraction", "data"),
             xytext=(-4, 4),
             textcoords="offset points",
@@ -77,6 +100,13 @@ def quality_against_cost(
         )
     _name_points(canvas, names)
     return canvas.svg("quality against cost")
+
+
+_MOST_TICKS = 8
+
+
+def _legend_columns(width: float) -> int:
+    return 4 if width == WIDE else 2
 
 
 _NAME_PT = 9.5
@@ -141,7 +171,7 @@ def _name_points(canvas: Canvas, names: Sequence[tuple[str, tuple[float, float],
         )
 
 
-def _money_axis(ax: Any, values: Sequence[float]) -> None:
+def _money_axis(ax: Any, values: Sequence[float], *, most: int) -> None:
     """A log axis whose few labels are plain numbers."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
@@ -154,17 +184,43 @@ def _money_axis(ax: Any, values: Sequence[float]) -> None:
             for m in (1, 2, 5)
             if low <= m * 10.0**e <= high
         ]
+        if len(ticks) > most:
+            ticks = [t for t in ticks if math.isclose(math.log10(t) % 1, 0, abs_tol=1e-9)]
         ax.set_xlim(low, high)
         ax.xaxis.set_major_locator(FixedLocator(ticks))
     ax.xaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:.6f}".rstrip("0").rstrip(".")))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:.9f}".rstrip("0").rstrip(".")))
 
 
-def latency_distributions(rows: Sequence[Distribution], *, limit_s: float | None) -> str:
+def _cost_scale(values: Sequence[float], unit: str, currency: str) -> tuple[float, str]:
+    """What costs of ``unit`` are multiplied by, so that they are numbers of few digits, and what
+    they are called then.
+
+    >>> _cost_scale([0.08], "money_per_1k", "USD"), _cost_scale([8e-6], "money_per_1k", "USD")
+    ((1.0, 'USD'), (1000000.0, 'millionths of a USD'))
+    """
+    largest = max(values, default=0.0)
+    if unit == "money_per_1k":
+        if largest >= 1e-3 or largest == 0:
+            return 1.0, currency
+        return (
+            (1e6, f"millionths of a {currency}")
+            if largest >= 1e-6
+            else (1e9, f"billionths of a {currency}")
+        )
+    for scale, name in ((1.0, "seconds"), (1e3, "ms")):
+        if largest * scale >= 1:
+            return scale, f"{name} of the machine"
+    return 1e6, "µs of the machine"
+
+
+def latency_distributions(
+    rows: Sequence[Distribution], *, limit_s: float | None, width: float = WIDE
+) -> str:
     """Share of requests answered within a time; solid measured, dashed predicted."""
     from matplotlib.ticker import FuncFormatter
 
-    canvas = Canvas(7.6, 3.8)
+    canvas = Canvas(width, 3.8)
     ax = canvas.axes[0]
     names = list(dict.fromkeys(r.name for r in rows))
     for row in rows:
@@ -206,29 +262,32 @@ def latency_distributions(rows: Sequence[Distribution], *, limit_s: float | None
     ax.set_ylim(0, 1.01)
     ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v * 100:.0f} %"))
     ax.set_xlabel("latency from the scheduled time, ms (log)")
-    # over the contract's line, which may run anywhere
-    ax.legend(loc="center right", frameon=True, framealpha=1, edgecolor="none")
+    canvas.figure.legend(
+        loc="outside lower center", ncols=_legend_columns(width) // 2
+    )  # curves may run anywhere
     return canvas.svg("latency distributions")
 
 
-def service_curves(curves: Sequence[Curve]) -> str:
+def service_curves(curves: Sequence[Curve], *, width: float = WIDE) -> str:
     """Seconds of one engine call over batch size, a line a length; dots measured, lines fitted."""
-    canvas = Canvas(7.6, 3.5, columns=max(len(curves), 1), sharey=True)
+    panels = max(len(curves), 1)
+    columns, rows = (panels, 1) if width == WIDE else (1, panels)
+    canvas = Canvas(width, 3.5 if rows == 1 else 2.6 * rows, columns, rows, sharey=True)
     for ax, curve in zip(canvas.axes, curves, strict=False):
         lengths = sorted({length for _, length, _ in curve.points})
         for i, length in enumerate(lengths):
-            rows = sorted(
+            seen = sorted(
                 (n, s, f)
                 for (n, at, s), f in zip(curve.points, curve.fitted, strict=True)
                 if at == length
             )
             colour = CYCLE[i % len(CYCLE)]
             ax.plot(
-                [n for n, _, _ in rows], [s * 1e3 for _, s, _ in rows], "o", ms=4.5, color=colour
+                [n for n, _, _ in seen], [s * 1e3 for _, s, _ in seen], "o", ms=4.5, color=colour
             )
             ax.plot(
-                [n for n, _, _ in rows],
-                [f * 1e3 for _, _, f in rows],
+                [n for n, _, _ in seen],
+                [f * 1e3 for _, _, f in seen],
                 color=colour,
                 lw=1.4,
                 label=f"{length} {curve.lengths}",
@@ -239,23 +298,35 @@ def service_curves(curves: Sequence[Curve]) -> str:
         ax.set_xticks(sizes, [str(n) for n in sizes])
         ax.set_title(curve.name, loc="left", color=INK)
         ax.set_xlabel("batch size")
-    canvas.axes[0].set_ylabel("one engine call, ms (log)")
+    for ax in canvas.axes[::columns]:
+        ax.set_ylabel("one engine call, ms (log)")
     plain_log(canvas.axes[0].yaxis)
     if any(curve.lengths for curve in curves):
-        canvas.axes[0].legend(loc="upper left", fontsize=8.5)
+        found = [ax.get_legend_handles_labels() for ax in canvas.axes]
+        of = {label: handle for each in found for handle, label in zip(*each, strict=True)}
+        canvas.figure.legend(
+            [*of.values()],
+            [*of],
+            loc="outside lower center",
+            ncols=min(len(of), _legend_columns(width)),
+        )
     return canvas.svg("service-time curves")
 
 
-def cost_breakdown(breakdown: Mapping[str, Mapping[str, Figure]], *, currency: str) -> str:
+def cost_breakdown(
+    breakdown: Mapping[str, Mapping[str, Figure]], *, currency: str, width: float = WIDE
+) -> str:
     """Money per thousand requests, or the machine's seconds, by part; one bar a variant."""
     unit = next((f.unit for row in breakdown.values() for f in row.values()), "money_per_1k")
-    canvas = Canvas(7.6, 1.1 + 0.5 * max(len(breakdown), 1))
+    canvas = Canvas(width, 1.1 + 0.5 * max(len(breakdown), 1))
     ax = canvas.axes[0]
+    totals = [sum(f.value for f in row.values()) for row in breakdown.values()]
+    scale, said = _cost_scale(totals, unit, currency)
     parts = list(dict.fromkeys(part for row in breakdown.values() for part in row))
     names = list(breakdown)
     left = [0.0] * len(names)
     for i, part in enumerate(parts):
-        widths = [breakdown[n][part].value if part in breakdown[n] else 0.0 for n in names]
+        widths = [scale * breakdown[n][part].value if part in breakdown[n] else 0.0 for n in names]
         ax.barh(
             names,
             widths,
@@ -268,7 +339,7 @@ def cost_breakdown(breakdown: Mapping[str, Mapping[str, Figure]], *, currency: s
         left = [a + b for a, b in zip(left, widths, strict=True)]
     for name, total in zip(names, left, strict=True):
         ax.annotate(
-            words.figure(total, unit, ""),
+            words.figure(total, "", "") if scale != 1 else words.figure(total, unit, ""),
             (total, name),
             xytext=(5, 0),
             va="center",
@@ -278,9 +349,8 @@ def cost_breakdown(breakdown: Mapping[str, Mapping[str, Figure]], *, currency: s
     ax.invert_yaxis()
     ax.set_xlim(0, max(left, default=1.0) * 1.15)
     ax.grid(axis="y", visible=False)
-    shown = currency if unit == "money_per_1k" else "seconds of the machine"
-    ax.set_xlabel(f"cost of 1,000 requests, {shown}")
-    canvas.figure.legend(loc="outside lower center", ncols=min(len(parts), 4))
+    ax.set_xlabel(f"cost of 1,000 requests, {said}")
+    canvas.figure.legend(loc="outside lower center", ncols=min(len(parts), _legend_columns(width)))
     return canvas.svg("cost breakdown")
 
 
@@ -288,21 +358,26 @@ _CLIP = 100.0
 """Largest error that is drawn to scale, per cent."""
 
 
-def predicted_against_measured(rows: Sequence[Prediction]) -> str:
+def predicted_against_measured(rows: Sequence[Prediction], *, width: float = WIDE) -> str:
     """Relative error of each prediction; the band is 15 per cent.
 
     Errors beyond 100 per cent are arrows at the edge with their number, so that one of them leaves
     the others readable.
     """
-    canvas = Canvas(7.6, 0.8 + 0.36 * max(len(rows), 1))
+    canvas = Canvas(width, 0.8 + 0.36 * max(len(rows), 1))
     ax = canvas.axes[0]
     labels = [f"{r.variant}: {r.quantity}" for r in rows]
-    errors = [r.relative_error * 100 for r in rows]
-    shown = [max(-_CLIP, min(_CLIP, e)) for e in errors]
+    known = [
+        (label, row.relative_error * 100)
+        for label, row in zip(labels, rows, strict=True)
+        if row.relative_error is not None
+    ]
+    shown = [max(-_CLIP, min(_CLIP, error)) for _, error in known]
     ax.axvspan(-15, 15, color=ACCENT, alpha=0.07, lw=0)
     ax.axvline(0, color=MUTED, lw=1)
-    ax.hlines(labels, 0, shown, color=ACCENT, lw=2, alpha=0.5)
-    for label, error, at in zip(labels, errors, shown, strict=True):
+    ax.plot([0] * len(labels), labels, alpha=0)  # a line each, in their order
+    ax.hlines([label for label, _ in known], 0, shown, color=ACCENT, lw=2, alpha=0.5)
+    for (label, error), at in zip(known, shown, strict=True):
         if error == at:
             ax.plot(at, label, "o", color=ACCENT, ms=7)
             continue
@@ -335,15 +410,18 @@ def predicted_against_measured(rows: Sequence[Prediction]) -> str:
         )
     reach = max([30.0, *(abs(e) for e in shown)]) * 1.15
     ax.set_xlim(-reach, reach)
-    ax.invert_yaxis()
+    ax.set_ylim(len(labels) - 0.5, -0.5)
     ax.grid(axis="y", visible=False)
-    ax.set_xlabel("error of the prediction, % (band: ±15 %); at the right: predicted / measured")
+    between = "; " if width == WIDE else "\n"
+    ax.set_xlabel(
+        f"error of the prediction, % (band: ±15 %){between}at the right: predicted / measured"
+    )
     return canvas.svg("predicted against measured")
 
 
-def shares(rows: Sequence[Share]) -> str:
+def shares(rows: Sequence[Share], *, width: float = WIDE) -> str:
     """How many times dearer the winner is without each optimization."""
-    canvas = Canvas(7.6, 0.7 + 0.42 * max(len(rows), 1))
+    canvas = Canvas(width, 0.7 + 0.42 * max(len(rows), 1))
     ax = canvas.axes[0]
     names = [r.optimization for r in rows]
     values = [r.factor_without.value for r in rows]

@@ -225,7 +225,9 @@ def _predictions(r: Report) -> Group:
             p.quantity,
             _show(p.predicted, ""),
             _show(p.measured, ""),
-            words.percent(p.relative_error, signed=True),
+            words.NOTHING
+            if p.relative_error is None
+            else words.percent(p.relative_error, signed=True),
         )
     return _section(", ".join(filter(None, ("Predicted and measured", r.by_load))), table)
 

@@ -28,6 +28,7 @@ from headgate.report import (
     Share,
     Step,
     as_json,
+    html,
     plots,
     print_report,
     render_html,
@@ -122,9 +123,9 @@ def test_the_page_is_self_contained() -> None:
 
 
 def test_every_plot_is_well_formed_svg() -> None:
-    """All six plots are drawn, and each parses as XML."""
+    """All six plots are drawn, for a wide and for a narrow screen, and each parses as XML."""
     svgs = re.findall(r"<svg.*?</svg>", render_html(full_report()), re.S)
-    assert len(svgs) == 6
+    assert [svg.count('class="wide"') for svg in svgs] == [1, 0] * 6
     for svg in svgs:
         ElementTree.fromstring(svg.replace("xlink:href", "href"))
 
@@ -497,7 +498,7 @@ def test_names_of_points_that_lie_together_do_not_touch() -> None:
         for k in range(8)
     ]
     svg = plots.quality_against_cost(
-        drawn, quality="recall@10", cost="cost_per_1k", margin=0.02, currency="USD"
+        drawn, quality="recall@10", cost="cost_per_1k", limit=-0.02, currency="USD"
     )
     texts = re.findall(
         r'text-anchor: (start|end)[^>]*? x="([\d.]+)" y="([\d.]+)"[^>]*>candidate\d<', svg
@@ -519,3 +520,126 @@ def test_what_is_assumed_of_repeats_stands_with_the_savings_everywhere() -> None
     assert escape(told) in page.partition("<h2>")[0]
     assert as_json(report)["assumed_repeats"] == told  # type: ignore[index]
     assert "assumed" not in terminal(full_report())
+
+
+def texts_of(svg: str) -> list[str]:
+    """All that is written in a drawing."""
+    root = ElementTree.fromstring(svg.replace("xlink:href", "href"))
+    return ["".join(t.itertext()) for t in root.iter() if t.tag.endswith("}text")]
+
+
+def compared(*costs: float, unit: str = "difference") -> list[Candidate]:
+    """Builds of these costs, each half of a unit worse by an error of one's own."""
+    return [
+        Candidate(
+            f"c{k}", True, "", "accept",
+            {"error": figure(0.5, unit, 0.4, 0.6), "cost_per_1k": figure(c, "money_per_1k")},
+        )
+        for k, c in enumerate(costs)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("costs", "said"),
+    [
+        ((0.01, 0.08), "USD"),
+        ((2e-7, 5e-6), "millionths of a USD"),
+        ((3e-8,), "billionths of a USD"),
+    ],
+)
+def test_no_tick_of_a_cost_reads_zero(costs: tuple[float, ...], said: str) -> None:
+    """A log axis has none; a small cost is so many millionths."""
+    svg = plots.quality_against_cost(
+        compared(*costs), quality="error", cost="cost_per_1k", limit=None, currency="USD"
+    )
+    texts = texts_of(svg)
+    assert f"cost of 1,000 requests, {said} (log)" in texts
+    assert "0" not in texts
+    assert len({t for t in texts if re.fullmatch(r"[\d.]+", t)}) > 1
+
+
+def test_a_bar_of_small_costs_has_no_power_of_ten_at_the_end_of_its_axis() -> None:
+    """Numbers at the bars are in the unit of the axis."""
+    svg = plots.cost_breakdown({"fp32": {"model": figure(8.58e-6, "money_per_1k")}}, currency="USD")
+    texts = texts_of(svg)
+    assert "8.58" in texts
+    assert "cost of 1,000 requests, millionths of a USD" in texts
+    assert not [t for t in texts if "1e" in t or "×" in t]
+    in_time = plots.cost_breakdown({"fp32": {"model": figure(0.0858, "s")}}, currency="USD")
+    assert {"85.8", "cost of 1,000 requests, ms of the machine"} <= set(texts_of(in_time))
+
+
+def test_what_was_predicted_and_never_came_has_no_point() -> None:
+    """Twenty hits of a hundred, and none: no share of nothing is an error of 0 %."""
+    rows = [Prediction("fp32", "hits", figure(0.2, "share"), figure(0.0, "share"))]
+    assert rows[0].relative_error is None
+    point = Prediction("fp32", "p95", figure(0.031, "s"), figure(0.028, "s"))
+    both, alone = (
+        plots.predicted_against_measured(each).count("<use") for each in ([*rows, point], [point])
+    )
+    assert "20.0 % / 0.0 %" in plots.predicted_against_measured(rows)
+    assert both - alone == 1, "the tick of its line, and no point"
+    report = dataclasses.replace(full_report(), predictions=tuple(rows))
+    assert "hits 20.0 % 0.0 % –" in terminal(report)
+    assert as_json(report)["predictions"][0]["relative_error"] is None
+    assert not any("hits" in caveat for caveat in report.caveats)
+
+
+@pytest.mark.parametrize(
+    ("rule", "limit"),
+    [
+        ("error not above current by 0.9", 0.9),
+        ("error not below current by 0.9", -0.9),
+        ("latency_p95 at most 0.04", None),
+    ],
+)
+def test_the_margin_is_on_the_side_that_is_worse(rule: str, limit: float | None) -> None:
+    """More of an error is worse, more of a recall is better."""
+    row = dataclasses.replace(full_report().contracts[0], rule=rule)
+    report = dataclasses.replace(full_report(), contracts=(row,))
+    assert html._allowed(report, "error") == limit
+
+
+@pytest.mark.parametrize(("action", "filled"), [("accept", 4), ("unknown", 3), ("rollback", 3)])
+def test_a_winner_that_the_load_test_did_not_accept_is_not_drawn_as_accepted(
+    action: str, filled: int
+) -> None:
+    """The search accepted it on one split; the verdict that counts is the last. The baseline has
+    none."""
+    report = dataclasses.replace(full_report(), action=action)
+    verdicts = [c.verdict for c in html._as_certified(report)]
+    assert verdicts[4] == action
+    assert verdicts[0] == "baseline"
+    assert [c.verdict for c in html._as_certified(report)].count("accept") == filled - 1
+
+
+def test_no_legend_lies_over_a_curve() -> None:
+    """It stands below the axes: its letters are lower than the label of the axis."""
+    report = full_report()
+    svg = plots.latency_distributions(report.distributions, limit_s=0.04)
+    at = {
+        text: float(y)
+        for y, text in re.findall(r'<text[^>]*? y="([\d.]+)"[^>]*>([^<]*)</text>', svg)
+    }
+    placed = {
+        text: float(y)
+        for y, text in re.findall(
+            r'<text[^>]*?transform="translate\([\d.]+ ([\d.]+)\)"[^>]*>([^<]*)</text>', svg
+        )
+    } | at
+    assert placed["fp32, measured"] > placed["latency from the scheduled time, ms (log)"]
+
+
+def test_a_phone_is_shown_drawings_that_are_made_for_it() -> None:
+    """Not the wide ones, cut off or too small: those are hidden where these are shown."""
+    page = render_html(full_report())
+    narrow = re.findall(r'<svg class="narrow"[^>]*? width="([\d.]+)pt"', page)
+    assert len(narrow) == 6
+    assert {float(w) for w in narrow} == {4.4 * 72}
+    phone = page.split("@media (max-width:600px)")[1].split("@media")[0]
+    assert "svg.wide { display:none } svg.narrow { display:block }" in phone
+    assert "svg.narrow { display:none }" in page.split("@media")[0]
+    ids = [set(re.findall(r' id="((?:p|m)[0-9a-f]{10})"', svg))
+           for svg in re.findall(r"<svg.*?</svg>", page, re.S)]  # fmt: skip
+    for wide, small in zip(ids[::2], ids[1::2], strict=True):
+        assert not wide & small
