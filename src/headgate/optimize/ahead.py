@@ -12,17 +12,17 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any
 
 from headgate.objects import digest
 from headgate.optimize.child import end_with_parent
-from headgate.optimize.recorder import Executed, Made, Recorder, Transformation
+from headgate.optimize.recorder import Asked, Executed, Made, Recorder, Transformation
 
 __all__ = ["Ahead", "Task"]
 
@@ -76,8 +76,11 @@ class Ahead:
         for thread in self._threads:
             thread.join()
 
-    def begin(self, tasks: Sequence[Task]) -> None:
-        """Has ``tasks`` executed, in this order."""
+    def begin(self, asked: Iterable[Asked]) -> Recorder:
+        """Has executed what is ``asked`` and not recorded, in this order: the recorder that knows
+        of it."""
+        configs = [(each, self._recorder.missing(each)) for each in asked]
+        tasks = [Task(a.what, a.u, config) for a, config in configs if config is not None]
         new = {task.key: task for task in tasks if task.key not in self._results}
         self._results |= {key: Future() for key in new}
         for task in new.values():
@@ -88,16 +91,19 @@ class Ahead:
                 helper = self._helper(self._recorder)
             except OSError:  # no memory or no process to be had
                 self._most = 0
-                return
+                break
             self._helpers.append(helper)
             self._threads.append(threading.Thread(target=self._serve, args=(helper,), daemon=True))
             self._threads[-1].start()
+        return replace(self._recorder, ahead=self.execute)
 
     def execute(
         self, what: Transformation, u: Mapping[str, str], config: Mapping[str, Any]
     ) -> Executed:
-        """As ``Recorder.execute``, for what was begun. Raises what the work raises."""
-        result = self._results[Task(what, u, config).key]
+        """As ``Recorder.execute``, but what was begun is not done again."""
+        result = self._results.get(Task(what, u, config).key)
+        if result is None:
+            return self._recorder.execute(what, u, config)
         while not result.done() and (other := self._take()) is not None:
             self._do(other)
         return result.result() or self._recorder.execute(what, u, config)

@@ -6,10 +6,10 @@ the first run of each, then the second; runs are recorded in the order of the ch
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Sequence
+from collections.abc import Generator, Sequence
 from typing import TypeVar
 
-from headgate.optimize.ahead import Ahead, Task
+from headgate.optimize.ahead import Ahead
 from headgate.optimize.recorder import Asked, Recorded, Recorder
 
 __all__ = ["Chain", "follow", "follow_all"]
@@ -40,13 +40,8 @@ def follow_all(recorder: Recorder, chains: Sequence[Chain[T]], *, processes: int
                     asked[i] = next(chains[i]) if last is None else chains[i].send(last)
                 except StopIteration as end:
                     results[i] = end.value
-            recorded = dict(zip(asked, _runs(recorder, asked.values(), ahead), strict=True))
+            knows = ahead.begin(asked.values())
+            recorded = {
+                i: knows.run(a.what, u=a.u, c=a.c, detail=a.detail) for i, a in asked.items()
+            }
     return [results[i] for i in range(len(chains))]
-
-
-def _runs(recorder: Recorder, asked: Collection[Asked], ahead: Ahead) -> list[Recorded]:
-    configs = [(a, recorder.missing(a)) for a in asked]
-    ahead.begin([Task(a.what, a.u, config) for a, config in configs if config is not None])
-    return [
-        recorder.run(a.what, u=a.u, c=a.c, detail=a.detail, execute=ahead.execute) for a in asked
-    ]

@@ -23,14 +23,14 @@ from headgate.config import RetrievalSet
 from headgate.errors import EngineError
 from headgate.objects import Action, Bound, Build, Contract, canonical, jsonable, parse
 from headgate.optimize.admission import admit
-from headgate.optimize.ahead import Ahead, Task
+from headgate.optimize.ahead import Ahead
 from headgate.optimize.blocks import SpeedBlocks, measure_beside
 from headgate.optimize.child import end_with_parent
 from headgate.optimize.evidence import paired
 from headgate.optimize.inputs import load_split
 from headgate.optimize.job import Job
 from headgate.optimize.making import CANNOT_BE_MADE, Maker, make_build
-from headgate.optimize.making.quantized import CALIBRATION_ITEMS
+from headgate.optimize.making.quantized import CALIBRATION_ITEMS, quantizing
 from headgate.optimize.measure import (
     Behaviour,
     build_inputs,
@@ -75,8 +75,10 @@ _BLOCKS = 4
 _MEMORY_ITEMS = 64
 _MEMORY_TIMEOUT_S = 120
 _BESIDE_SHARE = 1 / 16
-"""Of the machine's memory, for the file of a build that is weighed beside another: an engine takes
-up to twice its file (docs/decisions/0042), and the rest of the job is there too."""
+"""Of the machine's memory, for a file that is worked on beside another: an engine takes up to twice
+its file (docs/decisions/0042), a quantizer more, and the rest of the job is there too."""
+_WORTH_HELPER_BYTES = 32 << 20
+"""Of the model's file. A smaller one is quantized before a helper has started."""
 _SIDES = {
     Bound.NOT_BELOW_CURRENT_BY: Side.LOSS,
     Bound.NOT_ABOVE_CURRENT_BY: Side.LOSS,
@@ -177,19 +179,50 @@ def memory(call: Call) -> Mapping[str, Output]:
 
 
 def make_pilots(job: Job, names: Sequence[str], *, calibrate: int) -> list[PilotBuild]:
-    """Each candidate, calibrated on so many items. What cannot be made says why."""
+    """Each candidate, calibrated on so many items. What cannot be made says why.
+
+    Quantizers compute on one thread: where calibrating takes the most of it, they run in two
+    processes. A pilot's seconds are those of its own run.
+    """
     maker = Maker.of(job, failures_stand=True)
-    return [_made(maker, job, name, calibrate) for name in names]
+    refused = {name: _refused(job, name) for name in names}
+    given = job.inputs.calibrate[:CALIBRATION_ITEMS][:calibrate]
+    schemes = [CANDIDATES[n].scheme for n in names if not refused[n] and not CANDIDATES[n].student]
+    asked = [
+        run
+        for scheme in schemes
+        if (run := quantizing(maker, job.source.build, scheme, name=scheme.name, calibrate=given))
+    ]
+    size = max(job.store.path_of(v).stat().st_size for v in job.source.build.files.values())
+    pays = size >= _WORTH_HELPER_BYTES and sum(s.needs_calibration for s in schemes) > 1
+    with Ahead(maker.recorder, helpers=1 if pays and _room(job, size) else 0) as ahead:
+        maker = replace(maker, recorder=ahead.begin(asked))
+        return [_made(maker, job, name, calibrate, refused[name]) for name in names]
 
 
-def _made(maker: Maker, job: Job, name: str, calibrate: int) -> PilotBuild:
+def _room(job: Job, size: int) -> bool:
+    """For the work on another file of ``size`` bytes beside one."""
+    return job.cores > 1 and size <= _BESIDE_SHARE * job.profile.memory_bytes
+
+
+def _refused(job: Job, name: str) -> str:
+    """Why nothing is learnt from the data that it needs; empty where it may be."""
+    try:
+        for role in CANDIDATES[name].learns_from:
+            admit(job.recorder, role, job.inputs.versions, now=datetime.now(UTC))
+    except CANNOT_BE_MADE as error:
+        return error.what.splitlines()[0]
+    return ""
+
+
+def _made(maker: Maker, job: Job, name: str, calibrate: int, refused: str) -> PilotBuild:
     candidate, before = CANDIDATES[name], len(maker.recorder.runs)
     whole = job.inputs.calibrate[:CALIBRATION_ITEMS]
     given = whole[:calibrate]
     few = candidate.scheme.needs_calibration and len(given) < len(whole)
+    if refused:
+        return PilotBuild(name, None, 0.0, few, refused)
     try:
-        for role in candidate.learns_from:
-            admit(job.recorder, role, job.inputs.versions, now=datetime.now(UTC))
         build = make_build(name, maker, calibrate=given)
     except CANNOT_BE_MADE as error:
         return PilotBuild(name, None, 0.0, few, error.what.splitlines()[0])
@@ -261,18 +294,13 @@ def pilot_memories(job: Job, builds: Mapping[str, Build]) -> Mapping[str, int]:
         for build in builds.values()
         for version in build.files.values()
     ]
-    room = max(sizes, default=0) <= _BESIDE_SHARE * job.profile.memory_bytes
-    helpers = 1 if job.cores > 1 and room else 0
+    helpers = 1 if _room(job, max(sizes, default=0)) else 0
     peaks: dict[str, int] = {}
     with Ahead(job.recorder, helpers=helpers, threads=True) as ahead:
-        configs = [(each, job.recorder.missing(each)) for each in asked.values()]
-        ahead.begin([Task(a.what, a.u, config) for a, config in configs if config is not None])
+        recorder = ahead.begin(asked.values())
         for name, a in asked.items():
             with contextlib.suppress(EngineError):
-                done = job.recorder.run(
-                    a.what, u=a.u, c=a.c, detail=a.detail, execute=ahead.execute
-                )
-                peaks[name] = _peak(job, done)
+                peaks[name] = _peak(job, recorder.run(a.what, u=a.u, c=a.c, detail=a.detail))
     return peaks
 
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from headgate.errors import EngineError, HeadgateError, InputError, Refused
 from headgate.ledger import Entry, Store, hold, hold_run
@@ -239,6 +239,8 @@ class Recorder:
     """Take every measurement again, once, even where it is recorded; try again what failed."""
     failures_stand: bool = False
     """What failed in an earlier run fails again at once, in the same environment."""
+    ahead: Execute | None = None
+    """What was begun before it is asked for: stands in for ``execute``."""
     on_start: Callable[[str, str], None] = lambda name, detail: None
     """Told of every execution before it begins; what this raises, nothing is executed of."""
     on_progress: Callable[[float, str], None] = lambda share, detail: None
@@ -268,15 +270,14 @@ class Recorder:
         c: Mapping[str, object],
         foreign: bool = False,
         detail: str = "",
-        execute: Execute | None = None,
     ) -> Recorded:
         """The outputs of ``what`` on ``u`` under ``c``; executes it if need be.
 
         ``foreign``: it asks a server that is not ours, which no digest holds to what it was, so a
         run that is recorded of an earlier job stands for nothing; the configuration says so.
-        ``detail`` is for people and no part of the run's identity. ``execute`` stands in for
-        ``Recorder.execute``. Raises whatever the work raises; no run is recorded then, but what an
-        engine or an input is to blame for is, as a ``failure``.
+        ``detail`` is for people and no part of the run's identity. Raises whatever the work raises;
+        no run is recorded then, but what an engine or an input is to blame for is, as a
+        ``failure``.
         """
         config = self._config(what, c)
         if foreign:
@@ -284,12 +285,12 @@ class Recorder:
         recorded = self._standing(what, u, config)
         if recorded is None:
             key = self._key(what, u, config)
-            if self.failures_stand and not self.fresh_measurements:
-                self._fail_again(key)
+            if (failure := self._failure(key)) is not None:
+                self._fail_again(failure)
             self.on_start(what.name, detail)
             started = datetime.now(UTC)
             try:
-                executed = (execute or self.execute)(what, u, config)
+                executed = (self.ahead or self.execute)(what, u, config)
             except (EngineError, InputError) as error:
                 ended = datetime.now(UTC)
                 took = Failed(key, (ended - started).total_seconds(), _text(ended))
@@ -300,9 +301,12 @@ class Recorder:
         return recorded
 
     def missing(self, asked: Asked) -> Mapping[str, Any] | None:
-        """The configuration that it would be executed under; None where what is recorded stands."""
+        """The configuration that it would be executed under; None where what is recorded stands,
+        a failure too."""
         config = self._config(asked.what, asked.c)
-        return config if self._standing(asked.what, asked.u, config) is None else None
+        stands = self._standing(asked.what, asked.u, config)
+        failed = self._failure(self._key(asked.what, asked.u, config))
+        return config if stands is None and failed is None else None
 
     def execute(
         self, what: Transformation, u: Mapping[str, str], config: Mapping[str, Any]
@@ -381,10 +385,13 @@ class Recorder:
             known = self.store.append("failure", {**body, **times})
         return replace(took, entry=known.id)
 
-    def _fail_again(self, key: str) -> None:
-        known = self.store.latest("failure", key=key)
-        if known is None:
-            return
+    def _failure(self, key: str) -> Entry | None:
+        """What the run with this ``key`` came to, where that is not tried again."""
+        if not self.failures_stand or self.fresh_measurements:
+            return None
+        return self.store.latest("failure", key=key)
+
+    def _fail_again(self, known: Entry) -> NoReturn:
         body = known.body
         self.failures.append(Failed(known.id, body["seconds"], body["ended_at"]))
         raise _FAILURES[body["error"]](

@@ -16,7 +16,7 @@ import pytest
 from headgate.errors import EngineError
 from headgate.ledger import Store
 from headgate.objects import canonical, parse
-from headgate.optimize.ahead import Ahead, Task
+from headgate.optimize.ahead import Ahead
 from headgate.optimize.chains import Chain, follow, follow_all
 from headgate.optimize.recorder import Asked, Call, Output, Recorder, transformation
 
@@ -147,11 +147,10 @@ def test_a_thread_waits_for_one_process_while_this_one_waits_for_another(
     recorder: Recorder,
 ) -> None:
     runs = [Asked(meet, {}, {"me": me, "you": 1 - me}) for me in (0, 1)]
-    tasks = [Task(a.what, a.u, config) for a in runs if (config := recorder.missing(a))]
     with Ahead(recorder, helpers=1, threads=True) as ahead:
-        ahead.begin(tasks)
-        made = [ahead.execute(t.what, t.u, t.config).outputs["pid"] for t in tasks]
-    assert {parse(recorder.store.read(output.version)) for output in made} == {os.getpid()}
+        knows = ahead.begin(runs)
+        made = [knows.run(a.what, u=a.u, c=a.c).outputs["pid"] for a in runs]
+    assert {parse(recorder.store.read(version)) for version in made} == {os.getpid()}
 
 
 @pytest.mark.parametrize(("chains", "processes"), [(3, 1), (1, 8), (0, 8)])
@@ -211,7 +210,7 @@ import signal
 import sys
 from pathlib import Path
 from headgate.ledger import Store
-from headgate.optimize.ahead import Ahead, Task
+from headgate.optimize.ahead import Ahead
 from headgate.optimize.chains import follow_all
 from tests.unit.optimize.test_chains import Asked, hang, lone, recorder_on
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
