@@ -33,13 +33,15 @@ def follow_all(recorder: Recorder, chains: Sequence[Chain[T]], *, processes: int
     results: dict[int, T] = {}
     recorded: dict[int, Recorded | None] = dict.fromkeys(range(len(chains)))
     with Ahead(recorder, helpers=processes - 1) as ahead:
-        while recorded:
+        while True:
             asked: dict[int, Asked] = {}
             for i, last in recorded.items():
                 try:
                     asked[i] = next(chains[i]) if last is None else chains[i].send(last)
                 except StopIteration as end:
                     results[i] = end.value
+            if not asked:
+                break
             knows = ahead.begin(asked.values())
             recorded = {
                 i: knows.run(a.what, u=a.u, c=a.c, detail=a.detail) for i, a in asked.items()
