@@ -102,7 +102,12 @@ class OpenVinoEngine:
 
 @functools.cache
 def _core(openvino: Any) -> Any:
-    """The process's one ``Core``, never freed.
+    """The process's one ``Core``, never freed, and made after the tables of element types.
+
+    Those are static variables of OpenVINO's binding. They are built at first use, by code that lets
+    go of the interpreter's lock half way: where two threads ran their first inference at one time,
+    one waited for that lock and the other, which held it, for the table, for ever (OpenVINO 2026.4,
+    3 of 25 processes).
 
     The CPU plugin gives the thread that loads it a stack for signal handlers (for AMX: ``class
     SigAltStackSetup`` of its plugin.cpp). It unmaps that with the last model and ``Core``, and puts
@@ -110,6 +115,8 @@ def _core(openvino: Any) -> Any:
     main thread and frees a release on another: the next signal then ran on memory that was gone
     (OpenVINO 2026.4, seen with ``strace -f -k -e trace=sigaltstack,munmap``).
     """
+    openvino.Type.f32.to_dtype()
+    openvino.Tensor(np.zeros(1, np.float32))
     return openvino.Core()
 
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -13,7 +14,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from headgate import engines
-from headgate.engines.openvino_engine import OpenVinoEngine
+from headgate.engines.openvino_engine import OpenVinoEngine, _core
 from headgate.engines.probe import read_profile
 from headgate.errors import EngineError, InputError, MissingExtra
 from headgate.objects import Build
@@ -21,6 +22,19 @@ from headgate.quantization.schemes import BF16
 from tests.models import TINY_VOCAB
 
 PathOf = Callable[[str], Path]
+
+
+def test_openvinos_tables_are_there_before_its_core_is() -> None:
+    """Two threads that ran the first inference at one time waited for each other for ever, in some
+    of the processes that were started; who has a model to run has made a core."""
+    did: list[str] = []
+    openvino = SimpleNamespace(
+        Type=SimpleNamespace(f32=SimpleNamespace(to_dtype=lambda: did.append("to numpy"))),
+        Tensor=lambda of: did.append(f"of {of.dtype}"),
+        Core=lambda: did.append("core"),
+    )
+    _core.__wrapped__(openvino)
+    assert did == ["to numpy", "of float32", "core"]
 
 
 def test_precision_reaches_openvino(text_build: Build, path_of: PathOf) -> None:
