@@ -170,13 +170,13 @@ def _as_it_is(found: Previewed) -> str:
 
 def _no_gain(f: Forecast) -> str:
     """Why it is advised against, in figures of the tables above."""
-    from headgate.optimize.preview import FOR_SIZE
+    from headgate.optimize.preview import FOR_SIZE, LIKELY
     from headgate.report import words
 
     speed, p50 = f.figures["speedup"].range, f.figures["latency_p50"].range
     if f.advice == FOR_SIZE:
         but = "worth it only where a smaller file is what you want"
-    elif f.meets is not None and f.meets < 0.5:
+    elif f.meets is not None and f.meets < LIKELY:
         but = f"its chance to keep its promises is {words.percent(f.meets, digits=0)}"
     else:
         but = "its file is no smaller"
@@ -238,6 +238,8 @@ def _interval(figure: Figure) -> str:
     >>> from headgate.theory.intervals import Range
     >>> _interval(Figure("quality", "points", Range(0.01, -0.0012, 0.0213)))
     '−0.1 to 2.1 %'
+    >>> _interval(Figure("quality", "points", Range(0.0001, -0.0002, 0.0004)))
+    '−0.02 to 0.04 %'
     >>> _interval(Figure("quality", "difference", Range(-0.1614, -0.1614, -0.1614)))
     '−0.161'
     """
@@ -247,7 +249,12 @@ def _interval(figure: Figure) -> str:
     if figure.known:
         return words.figure(low, figure.unit).replace("+", "").replace("-", "−")
     if figure.unit in ("points", "share"):
-        return f"{low * 100:z.1f} to {high * 100:z.1f} %".replace("-", "−")
+        ends = 100 * low, 100 * high
+        # Both ends would be shown as nothing lost: as many digits as tell more.
+        digits = next((d for d in (1, 2, 3) if any(round(end, d) for end in ends)), None)
+        if digits is None:
+            return "within 0.001 %"
+        return " to ".join(f"{end:z.{digits}f}" for end in ends).replace("-", "−") + " %"
     return f"{low:.3g} to {high:.3g}".replace("-", "−")
 
 

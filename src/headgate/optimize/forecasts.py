@@ -64,7 +64,8 @@ class Forecast:
     entry: str
     """Of the ledger."""
     preview: str = "quantization"
-    """Whose intervals these are: ``quantization``, or ``distillation`` where it has a student."""
+    """Whose intervals these are: ``distillation`` where it has an encoder's student, of which
+    smaller trainings tell; else ``quantization``, also of a small student that was trained."""
     figures: Mapping[str, Figure] = field(default_factory=dict)
     """``file_bytes``, ``memory_bytes``, ``latency_p50`` and ``speedup`` (times the baseline's, as a
     machine is not equally fast every day), ``loss of M`` for a contract relative to current, else

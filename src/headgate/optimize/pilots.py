@@ -13,7 +13,7 @@ import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -53,13 +53,14 @@ from headgate.optimize.subset import (
 from headgate.planning import CANDIDATES
 from headgate.quantization.preview import QualityPilot, Side
 from headgate.release import CERTIFICATE, PairedItems, share_of
-from headgate.release.estimate import MAX_ERRORED_SHARE
+from headgate.release.estimate import MAX_ERRORED_SHARE, Counted, counted
 from headgate.runtime.servable import build_from_json
 from headgate.theory.strata import Stratum, drawn
 
 __all__ = [
     "PilotBuild",
     "PilotQuality",
+    "invalid_metrics",
     "make_pilots",
     "pilot_blocks",
     "pilot_memories",
@@ -321,26 +322,24 @@ def quality_pilots(
 ) -> tuple[QualityPilot, ...]:
     """The pilot's values as each quality contract looks at them, stratum by stratum.
 
-    Slices are left out: a pilot has too few items of each.
+    What errored counts as the gate counts it. Left out are slices, of which a pilot has too few
+    items each, and what the gate would call invalid (``invalid_metrics``).
     """
     found = []
     chosen_among = judged_at_most(job.config.candidates, sealed=job.inputs.holdout is not None)
-    for contract in job.contracts:
-        side = _SIDES.get(contract.bound)
-        items = paired(contract.metric, pilot.samples, _rows(baseline, pilot.drawn), job.own)
-        if side is None or items is None or _invalid(baseline.scores.get(contract.metric, ())):
+    for contract, side, items in _judged(job, pilot, baseline):
+        values = counted(contract, items)
+        # Of a single item no spread is known: the whole evaluation will say.
+        if len(items.items) < 2 or _invalid(contract, values, pilot.drawn, baseline):
             continue
-        strata = _strata(contract, side, items, pilot.drawn)
         width = items.value_range[1] - items.value_range[0]
-        if sum(len(s.values) for s in strata) < 2:
-            continue  # nearly all of its items errored: the whole evaluation will say so
         found.append(
             QualityPilot(
                 contract.metric,
                 side,
                 contract.limit,
                 width,
-                strata,
+                _strata(contract, side, values, pilot.drawn),
                 stops=contract.on_breach is not Action.WARN,
                 bounds=(-width, width) if side is Side.LOSS else items.value_range,
                 alpha=CERTIFICATE / chosen_among,
@@ -350,30 +349,60 @@ def quality_pilots(
     return tuple(found)
 
 
-def _invalid(current: Sequence[float | None]) -> bool:
-    """Whether the baseline's own values are too few for any candidate to be held against them."""
-    return sum(value is None for value in current) > MAX_ERRORED_SHARE * len(current)
+def invalid_metrics(
+    job: Job, pilot: PilotQuality, baseline: QualitySamples
+) -> Mapping[str, tuple[int, int]]:
+    """Metrics of which the gate would find the measurement invalid, as far as the pilot tells: of
+    how many items the pilot's own build has no value, and of how many that it answered."""
+    return {
+        contract.metric: (sum(v is None for v in items.candidate), len(items.items))
+        for contract, _, items in _judged(job, pilot, baseline)
+        if _invalid(contract, counted(contract, items), pilot.drawn, baseline)
+    }
 
 
-def _strata(
-    contract: Contract, side: Side, items: PairedItems, which: Drawn
-) -> tuple[Stratum, ...]:
+def _judged(
+    job: Job, pilot: PilotQuality, baseline: QualitySamples
+) -> Iterator[tuple[Contract, Side, PairedItems]]:
+    """Each contract on values of single items, with those of the pilot's."""
+    rows = _rows(baseline, pilot.drawn)
+    for contract in job.contracts:
+        side = _SIDES.get(contract.bound)
+        items = paired(contract.metric, pilot.samples, rows, job.own)
+        if side is not None and items is not None:
+            yield contract, side, items
+
+
+def _invalid(contract: Contract, values: Counted, which: Drawn, baseline: QualitySamples) -> bool:
+    """Whether more of all items errored than may: of the baseline all are known, of the pilot's
+    build the drawn ones stand for their stratum."""
+    current = baseline.scores.get(contract.metric, ()) if contract.bound.needs_current else ()
+    if sum(v is None for v in current) > MAX_ERRORED_SHARE * len(current):
+        return True
+    errored = sum(
+        size * sum(values.errored[at]) / max(len(values.errored[at]), 1)
+        for size, at in _places(which)
+    )
+    return errored > MAX_ERRORED_SHARE * sum(size for size, _ in which.strata)
+
+
+def _strata(contract: Contract, side: Side, values: Counted, which: Drawn) -> tuple[Stratum, ...]:
     sign = 1.0 if contract.bound is Bound.NOT_BELOW_CURRENT_BY else -1.0
-    strata, at = [], 0
-    for size, indices in which.strata:
-        pairs = zip(
-            items.candidate[at : at + len(indices)], items.current[at : at + len(indices)],
-            strict=True,
-        )  # fmt: skip
-        at += len(indices)
-        values = tuple(
-            sign * (b - a) if side is Side.LOSS else a
-            for a, b in pairs
-            if a is not None and b is not None
-        )
-        errored = len(indices) - len(values)  # what was looked at and is of no population
-        strata.append(Stratum(size - errored, values))
+    strata = []
+    for size, at in _places(which):
+        of = values.candidate[at]
+        if side is Side.LOSS:
+            of = tuple(sign * (b - a) for a, b in zip(of, values.current[at], strict=True))
+        strata.append(Stratum(size, of))
     return tuple(s for s in strata if s.values)
+
+
+def _places(which: Drawn) -> Iterator[tuple[int, slice]]:
+    """Of each stratum its size, and where its items are among the drawn."""
+    at = 0
+    for size, indices in which.strata:
+        yield size, slice(at, at + len(indices))
+        at += len(indices)
 
 
 def _rows(samples: QualitySamples, which: Drawn) -> QualitySamples:

@@ -43,6 +43,7 @@ from headgate.optimize.measure import VECTORS
 from headgate.optimize.pilots import (
     PilotBuild,
     PilotQuality,
+    invalid_metrics,
     make_pilots,
     pilot_blocks,
     pilot_memories,
@@ -79,6 +80,7 @@ from headgate.report import words
 __all__ = [
     "DO_NOT_TRAIN",
     "FOR_SIZE",
+    "LIKELY",
     "NO_GAIN",
     "NO_SMALLER",
     "PILOT_S",
@@ -92,7 +94,9 @@ DO_NOT_TRAIN = "do not train"
 FOR_SIZE = "for its size only"
 NO_GAIN = "not worth it"
 NO_SMALLER = "it makes the file no smaller, for want of operators that it quantizes"
-_LIKELY = 0.5
+LIKELY = 0.5
+"""To keep its promises: a smaller chance is advised against."""
+_TOO_MANY = f"more than {words.percent(MAX_ERRORED_SHARE, digits=0)} makes a measurement invalid"
 _SMALLER = 0.98
 """Of the model's file: a scheme that leaves more than this has quantized next to nothing."""
 PILOT_S = 3.0
@@ -199,7 +203,7 @@ class _Seen:
     @property
     def kind(self) -> str:
         """Whose forecast it is."""
-        return "quantization" if self.candidate.student is None else "distillation"
+        return "distillation" if self.candidate.student in STUDENTS else "quantization"
 
     @property
     def is_quantized(self) -> bool:
@@ -302,13 +306,19 @@ def _silent_metrics(job: Job, of: QualitySamples) -> Iterator[str]:
     for metric, first in of.failures.items():
         items, lost = len(of.items), sum(value is None for value in of.scores[metric])
         specified = {**job.config.metrics, **job.config.safety}[metric]
-        counts = "each counts as lost"
-        if lost > MAX_ERRORED_SHARE * items:
-            least = words.percent(MAX_ERRORED_SHARE, digits=0)
+        relative = [
+            c.describe()
+            for c in job.contracts
+            if c.metric.removeprefix("worst_slice_") == metric and c.bound.needs_current
+        ]
+        counts = "no contract holds a candidate against them"
+        if relative and lost > MAX_ERRORED_SHARE * items:
             counts = (
-                f"more than {least} makes a measurement invalid, so nothing is forecast of it, and "
-                "no candidate can keep a contract on it"
+                f"{_TOO_MANY}, so nothing is forecast of it, and no candidate can keep "
+                f"{', nor '.join(relative)}"
             )
+        elif relative:
+            counts = f"each counts as lost by every candidate under {', and '.join(relative)}"
         yield (
             f"{metric} says nothing of {lost:,} of {items:,} items of evaluate: {counts}. The "
             f"first: {first}. Correct {specified.function}, or the range declared for {metric}, "
@@ -489,7 +499,7 @@ def _forecast(known: _Known, seen: _Seen) -> Forecast:
 
 def _decided(known: _Known, seen: _Seen) -> tuple[str, tuple[str, ...]]:
     """Why it is not tried, empty where it is; and what to beware of."""
-    looked, warnings = seen.looked, seen.quantized.warnings
+    looked, warnings = seen.looked, (*seen.quantized.warnings, *_silent_pilot(known, seen))
     hopeless = _hopeless(seen.quantized) or (looked.hopeless if looked else "")
     if hopeless and seen.kind in known.distrusted:
         # What it rules out is never measured, so it could not win back its trust either.
@@ -500,6 +510,21 @@ def _decided(known: _Known, seen: _Seen) -> tuple[str, tuple[str, ...]]:
         hopeless = ""
     none_smaller = _no_smaller(known, seen.candidate, seen.quantized)
     return "; ".join(seen.lacking) or none_smaller or hopeless, warnings
+
+
+def _silent_pilot(known: _Known, seen: _Seen) -> Iterator[str]:
+    """What its own answers leave open, besides what is said of the baseline's."""
+    if seen.made is None:
+        return
+    answers = known.answers[seen.name]
+    for metric, (lost, of) in invalid_metrics(known.job, answers, known.baseline.quality).items():
+        if lost:
+            first = answers.samples.failures.get(metric)
+            yield (
+                f"{metric} says nothing of {lost:,} of the {of:,} items that {seen.name} answered: "
+                f"{_TOO_MANY} and the candidate refused, so nothing is forecast of it"
+                + (f". The first: {first}" if first else "")
+            )
 
 
 def _expected(known: _Known, seen: _Seen) -> list[str]:
@@ -561,6 +586,7 @@ def _pilot(known: _Known, pilot: PilotBuild) -> Pilot:
         quality=quality_pilots(job, answers, known.baseline.quality),
         few=pilot.few,
         again=CANDIDATES[pilot.name].scheme.shared_scale and not answers.whole,
+        invalid=tuple(invalid_metrics(job, answers, known.baseline.quality)),
     )
 
 
@@ -625,9 +651,11 @@ def _smaller(known: _Known, q: QuantizationForecast) -> bool:
 
 
 def _hopeless(q: QuantizationForecast) -> str:
-    if q.meets is None or q.meets > HOPELESS:
+    worst = min(
+        (each for each in q.quality if each.stops), key=lambda each: each.meets, default=None
+    )
+    if worst is None or worst.meets > HOPELESS:
         return ""
-    worst = min((each for each in q.quality if each.stops), key=lambda each: each.meets)
     shown = f"{worst.range.value:.3g} ({worst.range.low:.3g} to {worst.range.high:.3g})"
     return (
         f"ruled out by its pilot: {_name(worst)} would be {shown}, and the contract says "
@@ -641,7 +669,9 @@ def _advice(known: _Known, skip: str, seen: _Seen) -> str:
         return "not possible here" if seen.lacking else "leave it"
     if looked is not None and looked.advice is Advice.DO_NOT_TRAIN:
         return DO_NOT_TRAIN
-    likely = meets is None or meets >= _LIKELY
+    if seen.quantized.invalid:
+        return "doubtful"
+    likely = meets is None or meets >= LIKELY
     if seen.made is not None and not _gains(seen.quantized, at_best=True):
         return FOR_SIZE if likely and _smaller(known, seen.quantized) else NO_GAIN
     if meets is None:

@@ -103,6 +103,8 @@ class Pilot:
     """It was calibrated on few items, and the build to come will be on all: it is not this one."""
     again: bool
     """Asked again it may answer otherwise: by its batches."""
+    invalid: tuple[str, ...] = ()
+    """Metrics with a contract, of which so many items errored that nothing can be forecast."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,16 +152,22 @@ class QuantizationForecast:
     """Empty without a pilot."""
     piloted: bool = False
     """Without a pilot all of it is accounting and rules of thumb."""
+    invalid: tuple[str, ...] = ()
+    """As the pilot's."""
 
     @property
     def meets(self) -> float | None:
         """At most so probably are all quality contracts kept, whose breach would stop a promotion;
-        None where nothing was tried."""
+        None where nothing was tried, or a measurement would be invalid."""
+        if self.invalid:
+            return None
         return min((q.meets for q in self.quality if q.stops), default=None)
 
     @property
     def n_required(self) -> int | None:
         """Items for the most demanding contract; None where no n would do, or nothing is known."""
+        if self.invalid:
+            return None
         needed = [q.n_required for q in self.quality if q.stops]
         return None if None in needed else max((n for n in needed if n is not None), default=None)
 
@@ -203,6 +211,7 @@ def forecast(
         per_s=_times(speedup, pilot.baseline_per_s),
         quality=tuple(quality(q, again=pilot.again, few=pilot.few) for q in pilot.quality),
         piloted=True,
+        invalid=pilot.invalid,
     )
 
 

@@ -29,8 +29,10 @@ __all__ = [
     "LEVEL",
     "MAX_ERRORED_SHARE",
     "MIN_BLOCKS",
+    "Counted",
     "Estimate",
     "NoEstimate",
+    "counted",
     "estimate_blocks",
     "estimate_items",
     "mismatch",
@@ -70,6 +72,35 @@ class NoEstimate:
     """What was measured, where only the noise stands against judging by it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Paired values as a contract counts them, one an item."""
+
+    candidate: tuple[float, ...]
+    current: tuple[float, ...]
+    """The candidate's own under an absolute bound, which does not look at current."""
+    errored: tuple[bool, ...]
+    """Whether the value stands for an item in which one of these errored."""
+
+
+def counted(contract: Contract, samples: PairedItems) -> Counted:
+    """``samples`` with the greatest loss that one item can show in place of each that errored: a
+    candidate that answers nothing gains nothing, and a current that failed flatters nobody."""
+    least, greatest = samples.value_range
+    worst, best = (least, greatest) if samples.direction is Direction.HIGHER else (greatest, least)
+    relative = contract.bound.needs_current
+    ours: list[float] = []
+    theirs: list[float] = []
+    errored: list[bool] = []
+    others = samples.current if relative else samples.candidate
+    for a, b in zip(samples.candidate, others, strict=True):
+        lost = a is None or b is None
+        errored.append(lost)
+        ours.append(worst if a is None or lost else a)
+        theirs.append((best if relative else worst) if b is None or lost else b)
+    return Counted(tuple(ours), tuple(theirs), tuple(errored))
+
+
 def _invalid(because: str, n: int) -> NoEstimate:
     return NoEstimate(Verdict.INVALID, because, n)
 
@@ -102,11 +133,10 @@ def estimate_items(
 ) -> Estimate | NoEstimate:
     """Estimate from paired items, with one-sided bounds at ``level``.
 
-    A pair in which either side errored counts as the greatest loss that one item can show: a
-    candidate that answers nothing gains nothing, and a current that failed flatters nobody. An
-    absolute bound does not look at current at all. Values that are all 0 or 1 use score intervals
-    (Tango; Wilson), others the t interval of the (paired) mean with the value range as the floor
-    of its spread.
+    A pair in which either side errored counts as the greatest loss that one item can show
+    (``counted``); an absolute bound does not look at current at all. Values that are all 0 or 1
+    use score intervals (Tango; Wilson), others the t interval of the (paired) mean with the value
+    range as the floor of its spread.
     """
     n = len(samples.items)
     least, greatest = samples.value_range
@@ -114,8 +144,8 @@ def estimate_items(
     if broken is not None:
         return _invalid(broken, n)
     relative = contract.bound.needs_current
-    others = samples.current if relative else samples.candidate
-    errored = [a is None or b is None for a, b in zip(samples.candidate, others, strict=True)]
+    values = counted(contract, samples)
+    errored, ours, theirs = values.errored, values.candidate, values.current
     if sum(errored) > max_errored_share * n:
         return _invalid(
             f"{sum(errored)} of {n} items errored, more than {max_errored_share:.0%}", n
@@ -123,11 +153,6 @@ def estimate_items(
     if n < max(contract.min_n, 2):
         return _unknown(f"{n} items are fewer than the {max(contract.min_n, 2)} required", n)
 
-    worst, best = (least, greatest) if samples.direction is Direction.HIGHER else (greatest, least)
-    candidate = [worst if e else x for e, x in zip(errored, samples.candidate, strict=True)]
-    current = [best if e else x for e, x in zip(errored, others, strict=True)]
-    ours = [x for x in candidate if x is not None]
-    theirs = [x for x in current if x is not None]
     binary = samples.value_range == (0.0, 1.0) and all(x in (0.0, 1.0) for x in ours + theirs)
     if relative:
         differences = [a - b for a, b in zip(ours, theirs, strict=True)]

@@ -233,6 +233,22 @@ def test_a_metric_of_ones_own_is_shown_in_its_own_unit(cli: Cli, found: list[Pre
     assert "553" not in said
 
 
+def test_a_small_student_that_no_n_would_show_says_so(cli: Cli, found: list[Previewed]) -> None:
+    """It is its own pilot, so that more is known of it than of a student of an encoder."""
+    own = replace(SEEN, name="mlp", meets=0.1, n_required=None)
+    found.append(replace(found[0], forecasts=(own,)))
+    assert "no n suffices" in cli("preview", ".").out
+
+
+def test_a_loss_too_small_for_one_digit_has_more(cli: Cli, found: list[Previewed]) -> None:
+    """`0.0 to 0.0 %` would say that nothing is lost, and what is not known is not nothing."""
+    small = {"loss of recall@10": Figure("quality", "points", Range(0.0001, -0.0002, 0.0004))}
+    found.append(replace(found[0], forecasts=(replace(SEEN, figures={**SEEN.figures, **small}),)))
+    said = cli("preview", ".").out
+    assert "−0.02 to 0.04 %" in said
+    assert "0.0 to 0.0 %" not in said
+
+
 def test_a_metric_that_says_nothing_is_told_of_before_all_else(
     cli: Cli, found: list[Previewed]
 ) -> None:

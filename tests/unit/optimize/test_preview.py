@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any, cast
 
 import numpy as np
@@ -23,6 +24,7 @@ from headgate.optimize import preview as preview_module
 from headgate.optimize import scoring as scoring_module
 from headgate.optimize.ahead import Ahead
 from headgate.optimize.blocks import BlockTimes, SpeedBlocks
+from headgate.optimize.evidence import paired
 from headgate.optimize.forecasts import (
     HOPELESS,
     Figure,
@@ -35,18 +37,27 @@ from headgate.optimize.forecasts import (
 )
 from headgate.optimize.job import Job, open_job
 from headgate.optimize.making import Maker, make_build
-from headgate.optimize.pilots import PilotQuality, make_pilots, pilot_quality
+from headgate.optimize.pilots import (
+    PilotQuality,
+    invalid_metrics,
+    make_pilots,
+    pilot_quality,
+    quality_pilots,
+)
 from headgate.optimize.preview import PILOT_S, _no_policies, preview
 from headgate.optimize.progress import Silent
+from headgate.optimize.quality import QualitySamples
 from headgate.optimize.recorder import Recorder
 from headgate.optimize.rules import Rules, register_rules
 from headgate.optimize.scoring import hold_to_forecasts, measured_of, weighed
 from headgate.optimize.searching import Trials
 from headgate.optimize.stages import Baseline, Tried, measure_baseline
 from headgate.optimize.student_forecasts import StudentForecast
+from headgate.optimize.subset import Drawn
 from headgate.planning import TRIED_BY_DEFAULT
 from headgate.planning.scorecard import Score
 from headgate.quantization.preview import QualityPilot, Side
+from headgate.release.estimate import Estimate, NoEstimate, estimate_items
 from headgate.theory.intervals import Range
 from headgate.theory.strata import Stratum
 from tests.models import tiny_classifier, tiny_embedder, tiny_tokenizer
@@ -447,15 +458,28 @@ def test_values_of_own_metrics_keep_their_unit(measured: tuple[Job, Baseline]) -
     assert units == {"far": "", "worth": "share", "recall@10": "share"}
 
 
+RELATIVE, ABSOLUTE = Bound.NOT_ABOVE_CURRENT_BY, Bound.AT_MOST
+
+
 @pytest.mark.parametrize(
-    ("lost", "counts"),
-    [(1, "each counts as lost"), (60, "more than 1 % makes a measurement invalid")],
+    ("lost", "bound", "counts"),
+    [
+        (1, RELATIVE, "each counts as lost by every candidate under far not above current by 6. "),
+        (
+            60,
+            RELATIVE,
+            "more than 1 % makes a measurement invalid, so nothing is forecast of it, and no "
+            "candidate can keep far not above current by 6. ",
+        ),
+        (60, ABSOLUTE, "no contract holds a candidate against them. "),
+    ],
 )
 def test_a_metric_that_says_nothing_of_some_items_is_told_of(
-    measured: tuple[Job, Baseline], lost: int, counts: str
+    measured: tuple[Job, Baseline], lost: int, bound: Bound, counts: str
 ) -> None:
-    """How many, what went wrong first, and what to do."""
-    job = with_own_metric(measured[0])
+    """How many, what follows from it, what went wrong first, and what to do. A contract that does
+    not look at current may be kept all the same."""
+    job = replace(with_own_metric(measured[0]), contracts=(contract("far", bound, 6),))
     n = 200
     samples = replace(
         measured[1].quality,
@@ -480,6 +504,97 @@ def test_of_a_metric_whose_measurement_is_invalid_nothing_is_forecast(
     found = look((job, replace(baseline, quality=lost)))["int8_dynamic"]
     assert "loss of recall@10" not in found.figures
     assert "agreement@10" in found.figures
+    assert found.meets is None, "whatever is likely of the others"
+
+
+N = 200
+
+
+def far_off(lost: tuple[int, ...], of: tuple[int, ...] = tuple(range(N))) -> QualitySamples:
+    """Five seconds off everywhere, but for the ``lost`` items, of which nothing is said."""
+    return QualitySamples(
+        tuple(f"q{i}" for i in of),
+        ((),) * len(of),
+        {"far": tuple(None if i in lost else 5.0 for i in of)},
+        ((0.0,),) * len(of),
+    )
+
+
+@pytest.mark.parametrize(
+    ("bound", "ours", "theirs", "seen"),
+    [
+        (RELATIVE, (0, 1), (), [60.0, 60.0]),
+        (RELATIVE, (), (0, 1), [60.0, 60.0]),
+        (ABSOLUTE, (0, 1), (), [60.0, 60.0]),
+        (ABSOLUTE, (), tuple(range(60)), [5.0, 5.0]),
+        (RELATIVE, (0, 1, 2), (), None),
+        (RELATIVE, (0, 1), (2,), None),
+        (RELATIVE, (), (0, 1, 2), None),
+        (ABSOLUTE, (0, 1, 2), (), None),
+    ],
+)
+def test_what_a_metric_says_nothing_of_is_forecast_as_the_gate_counts_it(
+    measured: tuple[Job, Baseline],
+    bound: Bound,
+    ours: tuple[int, ...],
+    theirs: tuple[int, ...],
+    seen: list[float] | None,
+) -> None:
+    """As the greatest loss, of either side or the candidate's alone; and where the gate will find
+    the measurement invalid, nothing is forecast."""
+    job = replace(with_own_metric(measured[0]), contracts=(contract("far", bound, 6),))
+    candidate, current = far_off(ours), far_off(theirs)
+    pilot = PilotQuality(Drawn(((N, tuple(range(N))),)), candidate, RUN)
+    judged = paired("far", candidate, current, job.own)
+    assert judged is not None
+    by_gate = estimate_items(job.contracts[0], judged)
+    if seen is None:
+        assert isinstance(by_gate, NoEstimate)
+        assert quality_pilots(job, pilot, current) == ()
+        assert invalid_metrics(job, pilot, current) == {"far": (len(ours), N)}
+        return
+    (found,) = quality_pilots(job, pilot, current)
+    ((size, values),) = ((s.size, s.values) for s in found.strata)
+    assert (size, len(values), list(values[:2])) == (N, N, seen)
+    assert isinstance(by_gate, Estimate)
+    assert fmean(values) == pytest.approx(by_gate.value)
+    assert invalid_metrics(job, pilot, current) == {}
+
+
+@pytest.mark.parametrize(
+    ("lost", "invalid"), [((150,), False), ((0, 1), False), ((150, 151), True)]
+)
+def test_what_was_drawn_stands_for_its_stratum(
+    measured: tuple[Job, Baseline], lost: tuple[int, ...], invalid: bool
+) -> None:
+    """One of a stratum that was drawn by half is two of all; two are too many of 200."""
+    job = replace(with_own_metric(measured[0]), contracts=(contract("far", RELATIVE, 6),))
+    which = Drawn(((100, tuple(range(100))), (100, tuple(range(150, 200)))))
+    pilot = PilotQuality(which, far_off(lost, which.items), RUN)
+    assert bool(invalid_metrics(job, pilot, far_off(()))) is invalid
+
+
+def test_a_candidate_of_which_a_metric_says_too_little_is_not_recommended(
+    measured: tuple[Job, Baseline], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However well it does elsewhere: the gate accepts nothing with an invalid measurement."""
+
+    def broken(*args: Any, **kwargs: Any) -> PilotQuality:
+        pilot = pilot_quality(*args, **kwargs)
+        scores = pilot.samples.scores
+        lost = (None, *scores["recall@10"][1:])
+        return replace(pilot, samples=replace(pilot.samples, scores={**scores, "recall@10": lost}))
+
+    monkeypatch.setattr(preview_module, "pilot_quality", broken)
+    fast = Speeds((0.5, 0.5, 0.5, 0.5), (2.0, 2.0, 2.0, 2.0), 0.001, 900.0)
+    monkeypatch.setattr(preview_module, "speeds_of", lambda *_: fast)
+    found = look(measured)["int8_dynamic"]
+    assert "loss of recall@10" not in found.figures
+    assert (found.skip, found.meets, found.n_required, found.advice) == ("", None, None, "doubtful")
+    assert found.warnings[-1] == (
+        "recall@10 says nothing of 1 of the 60 items that int8_dynamic answered: more than 1 % "
+        "makes a measurement invalid and the candidate refused, so nothing is forecast of it"
+    )
 
 
 def test_what_will_almost_certainly_break_its_contract_is_not_tried(
@@ -521,14 +636,11 @@ def test_a_pilot_that_fails_says_why(
 def test_a_pilot_that_does_not_run_says_why(
     measured: tuple[Job, Baseline], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It could be made, and fails at its first batch; a process that cannot be weighed is left
-    out of the forecast."""
+    """It could be made, and fails at its first batch."""
 
     def broken(*_: object, **__: object) -> None:
         raise EngineError("the kernel refuses the shape", where="int8_dynamic")
 
-    monkeypatch.setattr(preview_module, "pilot_memories", lambda job, builds: {})
-    assert "memory_bytes" not in look(measured)["int8_dynamic"].figures
     monkeypatch.setattr(preview_module, "pilot_quality", broken)
     found = look(measured)["int8_dynamic"]
     assert (found.skip, found.figures) == ("the kernel refuses the shape", {})
@@ -751,7 +863,7 @@ def test_a_small_student_is_trained_to_be_looked_at(predictor: tuple[Job, Baseli
     job, _ = predictor
     found = look(predictor)["linear"]
     assert found.skip == ""
-    assert found.preview == "distillation"
+    assert found.preview == "quantization", "a pilot's of the very build, as of a scheme"
     assert {"file_bytes", "memory_bytes", "latency_p50", "speedup", "loss of far"} == set(
         found.figures
     )
