@@ -11,6 +11,7 @@ import ast
 import contextlib
 import importlib
 import math
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -34,6 +35,11 @@ __all__ = [
     "source_digest",
     "source_files",
 ]
+
+
+_ADDRESS = re.compile(r"(?: at)? ?\b0x[0-9A-Fa-f]{6,}\b")
+_MOST_SAID = 200
+"""Characters of an exception of the caller's that are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +84,13 @@ def _place(error: Exception, ours: int = 2) -> str:
     return f" ({Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""
 
 
+def _brief(said: str) -> str:
+    """Of what the caller's own code says, what is the same in every run and short enough to keep:
+    the first line, without addresses of objects."""
+    line = _ADDRESS.sub("", said.strip().partition("\n")[0]).rstrip()
+    return line if len(line) <= _MOST_SAID else line[: _MOST_SAID - 1] + "…"
+
+
 @dataclass(frozen=True, slots=True)
 class OwnMetric:
     """``function(item, output) -> float`` for one item, with its direction and range.
@@ -95,12 +108,14 @@ class OwnMetric:
         """The value of one item. Raises ``InputError`` (reason ``metric_invalid``) where it is
         not a number within the declared range; whatever the function raises passes through."""
         value = self.function(item, output)
+        returned = f"a {type(value).__name__}, no number,"
         if isinstance(value, bool | np.bool_ | int | float | np.number):
             number = float(value)
             if math.isfinite(number) and self.low <= number <= self.high:
                 return number
+            returned = repr(number)
         raise InputError(
-            f"the metric returned {value!r} for item {item.get('id')!r}; "
+            f"the metric returned {returned} for item {item.get('id')!r}; "
             f"its range is [{self.low:g}, {self.high:g}]",
             where=self.function.spec,
             reason="metric_invalid",
@@ -120,7 +135,7 @@ class OwnMetric:
 
     @staticmethod
     def _raised(item: Mapping[str, object], error: Exception) -> str:
-        said = str(error) or "without a word"
+        said = _brief(str(error)) or "without a word"
         where = _place(error, ours=3)
         which = f"item {item['id']!r}" if "id" in item else f"query {item.get('query')!r}"
         return f"it raised {type(error).__name__}: {said}{where} for {which}"

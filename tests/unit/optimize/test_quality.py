@@ -243,6 +243,28 @@ def test_a_value_outside_of_the_declared_range_is_named_with_the_range() -> None
     assert samples.failures == {"far": "the metric returned 7.0 for item 'i0'; its range is [0, 1]"}
 
 
+def test_what_a_metric_says_of_its_failure_is_the_same_in_every_run() -> None:
+    """It is recorded: no address of an object, one line of at most 200 characters; of what is no
+    number the type."""
+    fails = {
+        "lazy": lambda item, output: (x for x in output),
+        "gone": lambda item, output: {}[object()],
+        "loud": lambda item, output: exec('raise ValueError("word " * 90 + "\\nand more")'),
+        "empty": lambda item, output: exec('raise ValueError("\\n two\\nlines")'),
+    }
+    data = classes(SCORES, None)
+    table = Table(dict(zip(data.ids, SCORES, strict=True)))
+    metrics = [own(name, function) for name, function in fails.items()]
+    said = evaluate(table, data, task="classify", metrics=metrics).failures
+    assert said["lazy"] == (
+        "the metric returned a generator, no number, for item 'i0'; its range is [0, 1]"
+    )
+    assert said["gone"].startswith("it raised KeyError: <object object> (test_quality.py:")
+    loud = said["loud"].removeprefix("it raised ValueError: ").partition(" (test_quality")[0]
+    assert (len(loud), loud[-1]) == (200, "…")
+    assert said["empty"].startswith("it raised ValueError: two (test_quality.py:")
+
+
 def test_an_output_that_is_not_finite_is_an_error_and_no_answer() -> None:
     """argmax of NaN is a class like any other; a caller would have been given an error."""
     data = classes(SCORES, [0, 0, 0])
