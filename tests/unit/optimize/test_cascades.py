@@ -18,7 +18,7 @@ from headgate import engines
 from headgate.distillation import HEADS, HeadRecipe, Threshold, escalates
 from headgate.errors import InputError
 from headgate.ledger import Store
-from headgate.objects import Bound, Contract, Parts, canonical, cascade_of, parse, parts_of
+from headgate.objects import Action, Bound, Contract, Parts, canonical, cascade_of, parse, parts_of
 from headgate.optimize.cascades import composed, measured_parts
 from headgate.optimize.making import Maker, make_build
 from headgate.optimize.making import cascades as cascades_module
@@ -46,13 +46,15 @@ AGREEMENT = contract("agreement", Bound.AT_LEAST, 0.96)
         ([ACCURACY, replace(ACCURACY, limit=0.01)], {"accuracy": 0.005}),
         ([contract("accuracy", Bound.AT_LEAST, 0.9)], {}),
         ([replace(ACCURACY, limit=0.0)], {}),
+        ([ACCURACY, replace(AGREEMENT, on_breach=Action.WARN)], {"accuracy": 0.01}),
         ([contract("latency_p95", Bound.AT_MOST, 0.04)], {}),
     ],
 )
 def test_a_cascade_may_lose_half_of_what_the_contracts_allow(
     contracts: list[Contract], risks: dict[str, float]
 ) -> None:
-    """The tightest of a metric; a bound that allows nothing, or says nothing of it, is none."""
+    """The tightest of a metric; a bound that allows nothing, or says nothing of it, is none, nor is
+    one whose breach is only warned of."""
     assert promised_risks(contracts, "classify", {}) == pytest.approx(risks)
 
 
@@ -68,6 +70,7 @@ def test_a_cascade_may_lose_half_of_what_the_contracts_allow(
         ),
         ([ACCURACY], 298, "has 298 items, and a risk of 0.01 can be shown with 299 at least"),
         ([ACCURACY], 299, ""),
+        ([replace(ACCURACY, on_breach=Action.WARN)], 299, "no contract whose breach stops says"),
     ],
 )
 def test_what_a_cascade_lacks_is_said_before_its_student_is_trained(
@@ -91,6 +94,7 @@ ERROR = contract("error", Bound.NOT_ABOVE_CURRENT_BY, 0.8)
         ([ERROR], {"error": 0.01}),
         ([contract("worth", Bound.NOT_BELOW_CURRENT_BY, 0.2)], {"worth": 0.05}),
         ([ERROR, AGREEMENT], {"error": 0.01, "agreement": 0.02}),
+        ([ERROR, replace(AGREEMENT, limit=0.99, on_breach=Action.WARN)], {"error": 0.01}),
         ([contract("worth", Bound.AT_LEAST, 0.9)], {}),
         ([contract("latency_p95", Bound.NOT_ABOVE_CURRENT_BY, 0.2)], {}),
         ([replace(ERROR, limit=40.0)], {}),
@@ -113,6 +117,7 @@ def test_of_values_half_of_a_margin_may_be_lost_as_a_share_of_the_metrics_range(
         ([ERROR, AGREEMENT], 3000, "agreement at least 0.96: no student's predictions are the "),
         ([ERROR, replace(AGREEMENT, limit=0.905)], 3000, "4.75% of the items at most could be"),
         ([ERROR, replace(AGREEMENT, limit=0.904)], 3000, ""),
+        ([ERROR, replace(AGREEMENT, limit=0.99, on_breach=Action.WARN)], 3000, ""),
         ([ERROR, replace(AGREEMENT, metric="worst_slice_agreement")], 3000, "no student's"),
     ],
 )

@@ -74,8 +74,8 @@ NO_METRIC = (
     "same, and no student's are; promise a metric of your own"
 )
 NO_MARGIN = (
-    "no contract says how far off a cascade may be on the whole: a metric of your own with "
-    "not_below_current_by or not_above_current_by"
+    "no contract whose breach stops says how far off a cascade may be on the whole: a metric of "
+    "your own with not_below_current_by or not_above_current_by"
 )
 PARITY = "agreement at least 0.99: no student's predictions are the model's own"
 LEAVE_OUT = "where a metric of your own says what they are worth, leave it out"
@@ -109,7 +109,7 @@ WORST = contract("worst_slice_error", Bound.NOT_ABOVE_CURRENT_BY, 0.6)
             },
         ),
         (
-            (ERROR, replace(AGREES, on_breach=Action.WARN, limit=0.5)),
+            (ERROR, replace(AGREES, on_breach=Action.WARN)),
             300,
             {},
         ),
@@ -128,7 +128,7 @@ WORST = contract("worst_slice_error", Bound.NOT_ABOVE_CURRENT_BY, 0.6)
         "too few",
         "only agreement",
         "agreement too",
-        "agreement of half, and only warned of",
+        "agreement that is only warned of",
         "only of slices",
         "of slices too",
     ],

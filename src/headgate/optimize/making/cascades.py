@@ -28,6 +28,7 @@ from headgate.distillation import (
 )
 from headgate.errors import InputError
 from headgate.objects import (
+    Action,
     Bound,
     Build,
     Contract,
@@ -58,7 +59,8 @@ _SUREST = "mlp_cascade"
 def promised_risks(
     contracts: Iterable[Contract], task: str, own: OwnMetrics
 ) -> Mapping[str, float]:
-    """Metric -> what a cascade may lose by it: half of what ``contracts`` allow.
+    """Metric -> what a cascade may lose by it: half of what ``contracts`` allow whose breach stops
+    a promotion. What is only warned of must not cost what would be accepted.
 
     Of ``classify`` a share of answers: ``accuracy`` within a margin of current allows the margin,
     ``flip_rate`` its limit, and ``agreement`` of at least a share the rest; nothing else says how
@@ -69,12 +71,16 @@ def promised_risks(
     holds a cascade to it as any other candidate.
     """
     found: dict[str, float] = {}
-    for contract in contracts:
+    for contract in _stopping(contracts):
         allowed = _allowed(contract, task, own)
         if 0 < allowed < 1:
             risk = _OF_THE_MARGIN * allowed
             found[contract.metric] = min(found.get(contract.metric, 1.0), risk)
     return found
+
+
+def _stopping(contracts: Iterable[Contract]) -> list[Contract]:
+    return [c for c in contracts if c.on_breach is not Action.WARN]
 
 
 def _allowed(contract: Contract, task: str, own: OwnMetrics) -> float:
@@ -124,17 +130,18 @@ def lacks_for_cascade(
     risks = promised_risks(contracts, task, own)
     if task == "predict" and not risks.keys() - {_AGREEMENT}:
         return (
-            "no contract says how far off a cascade may be on the whole: a metric of your own with "
-            "not_below_current_by or not_above_current_by" + _of_slices(contracts, own)
+            "no contract whose breach stops says how far off a cascade may be on the whole: a "
+            "metric of your own with not_below_current_by or not_above_current_by"
+            + _of_slices(contracts, own)
         )
     if not risks:
         return (
-            "no contract says how many answers a cascade may lose on the whole: accuracy with "
-            "not_below_current_by, flip_rate with at_most, or agreement with at_least"
+            "no contract whose breach stops says how many answers a cascade may lose on the whole: "
+            "accuracy with not_below_current_by, flip_rate with at_most, or agreement with at_least"
             + _of_slices(contracts, ("accuracy", "flip_rate", _AGREEMENT))
         )
     if task == "predict":
-        for contract in contracts:
+        for contract in _stopping(contracts):
             kept = _OF_THE_MARGIN * (1 - sameness(contract))
             if _not_worth_it(1 - kept):
                 return (
