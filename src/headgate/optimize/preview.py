@@ -38,6 +38,7 @@ from headgate.optimize.job import Job, open_job
 from headgate.optimize.lacking import forbidden, lacks
 from headgate.optimize.luck import Luck, calibration_luck
 from headgate.optimize.making import CANNOT_BE_MADE, Maker
+from headgate.optimize.making.heads import unanswered
 from headgate.optimize.making.quantized import CALIBRATION_ITEMS
 from headgate.optimize.measure import VECTORS
 from headgate.optimize.pilots import (
@@ -175,6 +176,8 @@ class _Known:
     """Of the pilots that could be made."""
     speed: Mapping[str, SpeedBlocks]
     """Of the pilots."""
+    slow: Mapping[str, str]
+    """Small student -> why it is not trained to be looked at."""
     distrusted: frozenset[str]
     """Previews whose forecasts of quality missed too often."""
 
@@ -358,7 +361,10 @@ def _measured(
     calibrating_s: float,
 ) -> _Known:
     """Runs the pilots of the candidates that are ``able`` to be tried."""
-    pilots, answers = _pilots(job, baseline, able, pilot_s, calibrating_s)
+    # Said once: when one is made, the model has answered for others too.
+    slow = {name: why for name in able if (why := _takes_long(job, baseline, name))}
+    quick = [name for name in able if name not in slow]
+    pilots, answers = _pilots(job, baseline, quick, pilot_s, calibrating_s)
     made = {name: pilot.build for name, pilot in pilots.items() if pilot.build is not None}
     students = [CANDIDATES[name].student or "" for name in able]
     return _Known(
@@ -375,6 +381,7 @@ def _measured(
             "code": code_digest(pilots_of.__name__, students_of.__name__),
         },
         pilots=pilots,
+        slow=slow,
         students=_students(job, baseline, [name for name in students if name in STUDENTS]),
         answers=answers,
         speed=pilot_blocks(job, baseline.build, [*made.values()]) if made else {},
@@ -389,14 +396,12 @@ def _measured(
 def _pilots(
     job: Job, baseline: Baseline, able: Sequence[str], pilot_s: float, calibrating_s: float
 ) -> tuple[Mapping[str, PilotBuild], Mapping[str, PilotQuality]]:
-    """Of what takes no long training and no repair: made small, or whole as small students are, and
-    what those answered that could be."""
+    """Of those ``able`` that take no long training and no repair: made small, or whole as small
+    students are, and what those answered that could be."""
     cheap = [
         name
         for name in able
-        if (CANDIDATES[name].student is None or CANDIDATES[name].of_head)
-        and name != MENDED.name
-        and not _takes_long(job, baseline, name)
+        if (CANDIDATES[name].student is None or CANDIDATES[name].of_head) and name != MENDED.name
     ]
     calibrate = pilot_items(
         min(len(job.inputs.calibrate), CALIBRATION_ITEMS),
@@ -422,14 +427,19 @@ def _takes_long(job: Job, baseline: Baseline, name: str) -> str:
     candidate = CANDIDATES[name]
     if not candidate.of_head:
         return ""
-    learnt = min(len(job.inputs.train), HEADS[candidate.student or ""].max_items)
-    asked = learnt + (len(job.inputs.calibrate) if candidate.cascade else 0)
+    student = candidate.student or ""
+    learnt = min(len(job.inputs.train), HEADS[student].max_items)
+    most = learnt + (len(job.inputs.calibrate) if candidate.cascade else 0)
+    if most * _request_s(job, baseline) <= _LEARNING_S:
+        return ""
+    yet = unanswered(Maker.of(job), student, cascade=candidate.cascade)
+    asked = sum(yet.values())
     answering_s = asked * _request_s(job, baseline)
     if answering_s <= _LEARNING_S:
         return ""
     return (
         f"the model would have to answer {asked:,} items of "
-        f"{' and '.join(f'data.{role}' for role in candidate.learns_from)} for it first, about "
+        f"{' and '.join(f'data.{role}' for role in yet)} for it first, about "
         f"{words.seconds(answering_s)}, and a preview takes at most {words.seconds(_LEARNING_S)} "
         "for that"
     )
@@ -533,7 +543,7 @@ def _expected(known: _Known, seen: _Seen) -> list[str]:
     if seen.candidate.of_head:
         if seen.made is not None:
             return [*said, _training(known, seen)]
-        return [*said, f"not forecast: {_takes_long(known.job, known.baseline, seen.name)}"]
+        return [*said, f"not forecast: {known.slow[seen.name]}"]
     return [*said, *(_said_of(seen.student) if seen.student is not None else [])]
 
 

@@ -890,3 +890,5 @@ def test_where_the_model_is_too_slow_to_teach_in_a_preview_that_is_said(
         "not forecast: the model would have to answer 60 items of data.train for it first, about "
         "60.0 s, and a preview takes at most 15.0 s for that"
     )
+    make_build("linear", Maker.of(predictor[0]))
+    assert look(predictor)["linear"].figures, "by now it has answered them"

@@ -17,15 +17,15 @@ from headgate.engines import codec_for
 from headgate.engines.check import check_onnx
 from headgate.engines.signature import model_inputs
 from headgate.errors import InputError
-from headgate.objects import Build, canonical, parse
+from headgate.objects import Build, canonical, digest, parse
 from headgate.optimize.making.maker import Maker
-from headgate.optimize.making.students import outputs_of
+from headgate.optimize.making.students import is_answered, outputs_of
 from headgate.optimize.measure import build_inputs
 from headgate.optimize.recorder import Call, Output, Recorded, transformation
 from headgate.optimize.served import as_items, as_json
 from headgate.runtime.servable import build_from_json
 
-__all__ = ["answers_of", "doubting", "labels_of", "trained_head", "untaught_head"]
+__all__ = ["answers_of", "doubting", "labels_of", "trained_head", "unanswered", "untaught_head"]
 
 _OUTPUTS, _LABELS = "outputs.npy", "labels"
 _MODEL, _DOUBTING = "model.onnx", "doubting.onnx"
@@ -193,6 +193,20 @@ def answers_of(maker: Maker, build: Build, role: str) -> str:
         f"{role}/all", as_json(getattr(maker.inputs, role)), (maker.inputs.versions[role],)
     )
     return outputs_of(maker, build, items, detail=build.name)
+
+
+def unanswered(maker: Maker, student: str, *, cascade: bool) -> Mapping[str, int]:
+    """Role -> items that the model has yet to answer before ``student`` is made, alone or in a
+    ``cascade``; nothing of a role whose answers are on record."""
+    train = maker.inputs.train
+    asked = {"train": [train[i] for i in _chosen(train, HEADS[student].max_items)]}
+    if cascade:
+        asked["calibrate"] = list(maker.inputs.calibrate)
+    return {
+        role: len(items)
+        for role, items in asked.items()
+        if not is_answered(maker, maker.source.build, digest(as_json(items)))
+    }
 
 
 def labels_of(maker: Maker, role: str, labels: Sequence[float]) -> str:

@@ -19,7 +19,7 @@ from headgate.optimize.making.maker import Maker
 from headgate.optimize.making.quantized import quantized
 from headgate.optimize.measure import build_inputs, npy
 from headgate.optimize.models import export, link_files
-from headgate.optimize.recorder import Call, Output, transformation
+from headgate.optimize.recorder import Asked, Call, Output, transformation
 from headgate.optimize.served import as_items
 from headgate.quantization import BF16
 from headgate.report import words
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from headgate.distillation.train import Taught
 
 __all__ = [
+    "is_answered",
     "on_this_machine",
     "outputs_of",
     "teacher_answers",
@@ -179,14 +180,23 @@ def teacher_answers(maker: Maker, texts: str, *, detail: str) -> str:
 def outputs_of(maker: Maker, build: Build, items: str, *, detail: str) -> str:
     """The artifact of what ``build`` answers to those in the artifact ``items``: npy,
     float32, or of a predictor's type."""
-    answered = maker.recorder.run(
+    asked = _answering(maker, build, items)
+    answered = maker.recorder.run(asked.what, u=asked.u, c=asked.c, detail=detail)
+    return answered.outputs["outputs.npy"]
+
+
+def is_answered(maker: Maker, build: Build, items: str) -> bool:
+    """Whether ``outputs_of`` is on record, so that ``build`` would not be asked."""
+    return maker.recorder.missing(_answering(maker, build, items)) is None
+
+
+def _answering(maker: Maker, build: Build, items: str) -> Asked:
+    return Asked(
         teacher_outputs,
         u=build_inputs(build, texts=items),
         # One thread each wastes least where there is always another batch.
         c={"teacher": replace(build, threads=1), "instances": maker.profile.effective_cores},
-        detail=detail,
     )
-    return answered.outputs["outputs.npy"]
 
 
 def on_this_machine(maker: Maker, recipe: Recipe) -> tuple[str, Recipe]:
