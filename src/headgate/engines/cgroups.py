@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import PurePosixPath
 
-__all__ = ["Limits", "effective_cores", "parse_cpu_list", "read_limits"]
+__all__ = ["Limits", "effective_cores", "free_memory_bytes", "parse_cpu_list", "read_limits"]
 
 Read = Callable[[str], str | None]
 
@@ -65,16 +65,46 @@ def read_limits(read: Read) -> Limits:
                 if cpus:
                     cpusets.append(cpus)
                     break
-        if controllers is None or "memory" in controllers:
-            name = "memory.max" if controllers is None else "memory.limit_in_bytes"
-            limit = _integer(read(f"{folder}/{name}"))
-            if limit is not None and 0 < limit < _UNLIMITED_BYTES:
-                memories.append(limit)
+        if (limit := _memory_limit(read, controllers, folder)) is not None:
+            memories.append(limit)
     return Limits(
         min(quotas, default=None),
         frozenset.intersection(*cpusets) if cpusets else None,
         min(memories, default=None),
     )
+
+
+def free_memory_bytes(read: Read) -> int | None:
+    """What is left until the first memory limit is reached; None where there is none.
+
+    Files' cache that nobody used of late is no use of memory: the kernel takes it back.
+    """
+    left: list[int] = []
+    for controllers, folder in _folders(read):
+        limit = _memory_limit(read, controllers, folder)
+        if limit is None:
+            continue
+        usage, cache = (
+            ("memory.current", "inactive_file")
+            if controllers is None
+            else ("memory.usage_in_bytes", "total_inactive_file")
+        )
+        stat = dict(
+            line.split(maxsplit=1)
+            for line in (read(f"{folder}/memory.stat") or "").splitlines()
+            if len(line.split()) == 2
+        )
+        used = (_integer(read(f"{folder}/{usage}")) or 0) - (_integer(stat.get(cache)) or 0)
+        left.append(max(0, limit - max(0, used)))
+    return min(left, default=None)
+
+
+def _memory_limit(read: Read, controllers: frozenset[str] | None, folder: str) -> int | None:
+    if controllers is not None and "memory" not in controllers:
+        return None
+    name = "memory.max" if controllers is None else "memory.limit_in_bytes"
+    limit = _integer(read(f"{folder}/{name}"))
+    return limit if limit is not None and 0 < limit < _UNLIMITED_BYTES else None
 
 
 def parse_cpu_list(text: str) -> frozenset[int]:

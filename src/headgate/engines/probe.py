@@ -10,11 +10,12 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from headgate.engines.cgroups import effective_cores, read_limits
+from headgate.engines.cgroups import effective_cores, free_memory_bytes, read_limits
 from headgate.objects import INFERENCE_FLAGS, HardwareProfile
 
 __all__ = [
     "MissingPart",
+    "available_memory_bytes",
     "missing_extras",
     "parse_cpu_flags",
     "parse_gpus",
@@ -94,6 +95,13 @@ def read_profile(*, gpus: bool = True) -> HardwareProfile:
     )
 
 
+def available_memory_bytes() -> int:
+    """What processes may still take without swapping, here and in the limits of this process."""
+    available = parse_memory_bytes(_read("/proc/meminfo") or "", "MemAvailable")
+    left = free_memory_bytes(_read)
+    return available if left is None else min(available, left)
+
+
 def missing_extras() -> list[MissingPart]:
     """The extras whose packages are not all installed, for ``headgate doctor``."""
     return [
@@ -120,15 +128,15 @@ def parse_cpu_flags(cpuinfo: str) -> tuple[str, ...]:
     return tuple(sorted(common & set(INFERENCE_FLAGS)))
 
 
-def parse_memory_bytes(meminfo: str) -> int:
-    """MemTotal of /proc/meminfo; 0 where it is not said.
+def parse_memory_bytes(meminfo: str, name: str = "MemTotal") -> int:
+    """One line of /proc/meminfo; 0 where it is not said.
 
     >>> parse_memory_bytes("MemTotal:       2048 kB\\n")
     2097152
     """
     for line in meminfo.splitlines():
         words = line.split()
-        if len(words) == 3 and words[0] == "MemTotal:" and words[1].isdigit():
+        if len(words) == 3 and words[0] == f"{name}:" and words[1].isdigit():
             return int(words[1]) * 1024
     return 0
 

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any
@@ -48,15 +48,13 @@ class Ahead:
     this is closed.
     """
 
-    def __init__(self, recorder: Recorder, *, helpers: int, threads: bool = False) -> None:
-        """``threads``: helpers are threads, for what only starts a process and waits for it."""
+    def __init__(self, recorder: Recorder, *, helpers: int) -> None:
         self._recorder = recorder
-        self._helper = _Waiting if threads else _Helper
         self._most = helpers
         self._waiting: SimpleQueue[Task | None] = SimpleQueue()
         """None tells a helper's thread that there will be no more."""
         self._results: dict[str, Future[Executed | None]] = {}
-        self._helpers: list[_Helper | _Waiting] = []
+        self._helpers: list[_Helper] = []
         self._threads: list[threading.Thread] = []
 
     def __enter__(self) -> Ahead:
@@ -76,9 +74,11 @@ class Ahead:
         for thread in self._threads:
             thread.join()
 
-    def begin(self, asked: Iterable[Asked]) -> Recorder:
-        """Has executed what is ``asked`` and not recorded, in this order: the recorder that knows
-        of it."""
+    def begin(self, asked: Iterable[Asked]) -> None:
+        """Has executed what is ``asked`` and not recorded, in this order.
+
+        ``Recorder.on_start`` is told of each only once it is asked for.
+        """
         configs = [(each, self._recorder.missing(each)) for each in asked]
         tasks = [Task(a.what, a.u, config) for a, config in configs if config is not None]
         new = {task.key: task for task in tasks if task.key not in self._results}
@@ -88,22 +88,19 @@ class Ahead:
         # From this thread, since a helper ends with the one that starts it.
         while len(self._helpers) < min(self._most, len(new) - 1):
             try:
-                helper = self._helper(self._recorder)
+                helper = _Helper(self._recorder)
             except OSError:  # no memory or no process to be had
                 self._most = 0
-                break
+                return
             self._helpers.append(helper)
             self._threads.append(threading.Thread(target=self._serve, args=(helper,), daemon=True))
             self._threads[-1].start()
-        return replace(self._recorder, ahead=self.execute)
 
     def execute(
         self, what: Transformation, u: Mapping[str, str], config: Mapping[str, Any]
     ) -> Executed:
-        """As ``Recorder.execute``, but what was begun is not done again."""
-        result = self._results.get(Task(what, u, config).key)
-        if result is None:
-            return self._recorder.execute(what, u, config)
+        """As ``Recorder.execute``, for what was begun. Raises what the work raises."""
+        result = self._results[Task(what, u, config).key]
         while not result.done() and (other := self._take()) is not None:
             self._do(other)
         return result.result() or self._recorder.execute(what, u, config)
@@ -115,7 +112,7 @@ class Ahead:
         except Exception as error:  # raised when this one is asked for
             result.set_exception(error)
 
-    def _serve(self, helper: _Helper | _Waiting) -> None:
+    def _serve(self, helper: _Helper) -> None:
         """Hands tasks to a helper until there will be no more, or until it fails."""
         while (task := self._waiting.get()) is not None:
             executed = helper.execute(task)
@@ -128,23 +125,6 @@ class Ahead:
             return self._waiting.get_nowait()
         except Empty:
             return None
-
-
-class _Waiting:
-    """A thread of ours that waits for the processes that it starts."""
-
-    def __init__(self, recorder: Recorder) -> None:
-        self._recorder = recorder
-
-    def execute(self, task: Task) -> Executed | None:
-        """What came out; None where nothing did."""
-        try:
-            return self._recorder.execute(task.what, task.u, task.config)
-        except Exception:  # raised in its turn, when it is executed again
-            return None
-
-    def end(self) -> None:
-        """What it waits for ends by itself."""
 
 
 class _Helper:

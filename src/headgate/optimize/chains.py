@@ -42,8 +42,9 @@ def follow_all(recorder: Recorder, chains: Sequence[Chain[T]], *, processes: int
                     results[i] = end.value
             if not asked:
                 break
-            knows = ahead.begin(asked.values())
+            ahead.begin(asked.values())
             recorded = {
-                i: knows.run(a.what, u=a.u, c=a.c, detail=a.detail) for i, a in asked.items()
+                i: recorder.run(a.what, u=a.u, c=a.c, detail=a.detail, execute=ahead.execute)
+                for i, a in asked.items()
             }
     return [results[i] for i in range(len(chains))]

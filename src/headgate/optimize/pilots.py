@@ -14,23 +14,25 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import numpy as np
 
 from headgate.config import RetrievalSet
+from headgate.engines.probe import available_memory_bytes
 from headgate.errors import EngineError
 from headgate.objects import Action, Bound, Build, Contract, canonical, jsonable, parse
 from headgate.optimize.admission import admit
-from headgate.optimize.ahead import Ahead
 from headgate.optimize.blocks import SpeedBlocks, measure_beside
-from headgate.optimize.child import end_with_parent
+from headgate.optimize.child import Children
 from headgate.optimize.evidence import paired
+from headgate.optimize.forecasts import bytes_of
 from headgate.optimize.inputs import load_split
 from headgate.optimize.job import Job
 from headgate.optimize.making import CANNOT_BE_MADE, Maker, make_build
-from headgate.optimize.making.quantized import CALIBRATION_ITEMS, quantizing
+from headgate.optimize.making.quantized import CALIBRATION_ITEMS
 from headgate.optimize.measure import (
     Behaviour,
     build_inputs,
@@ -39,7 +41,15 @@ from headgate.optimize.measure import (
     own_metrics,
 )
 from headgate.optimize.quality import QualitySamples, evaluate, score_retrieval
-from headgate.optimize.recorder import Asked, Call, Output, Recorded, transformation
+from headgate.optimize.recorder import (
+    Asked,
+    Call,
+    Execute,
+    Executed,
+    Output,
+    Recorded,
+    transformation,
+)
 from headgate.optimize.rules import judged_at_most
 from headgate.optimize.served import as_json
 from headgate.optimize.subset import (
@@ -67,6 +77,7 @@ __all__ = [
     "pilot_memory",
     "pilot_quality",
     "quality_pilots",
+    "weighed_at_once",
 ]
 
 _LEAST_ITEMS = 200
@@ -75,11 +86,12 @@ _PASSAGES_PER_QUERY = 2
 _BLOCKS = 4
 _MEMORY_ITEMS = 64
 _MEMORY_TIMEOUT_S = 120
-_BESIDE_SHARE = 1 / 16
-"""Of the machine's memory, for a file that is worked on beside another: an engine takes up to twice
-its file (docs/decisions/0042), a quantizer more, and the rest of the job is there too."""
-_WORTH_HELPER_BYTES = 32 << 20
-"""Of the model's file. A smaller one is quantized before a helper has started."""
+_WEIGHS = (sys.executable, "-m", "headgate.optimize.footprint")
+_TIMES_ITS_FILES = 4
+"""Bytes of memory that a process is expected to take at most, for each of its files' bytes: 3.3 is
+the most that was seen (docs/decisions/0042)."""
+_PROCESS_BYTES = 320 << 20
+"""And beside these: 91 MiB are taken before anything is loaded, and an engine has its own."""
 _SIDES = {
     Bound.NOT_BELOW_CURRENT_BY: Side.LOSS,
     Bound.NOT_ABOVE_CURRENT_BY: Side.LOSS,
@@ -152,6 +164,10 @@ def answers(call: Call) -> Mapping[str, Output]:
 @transformation("pilot.memory", measures=True, also=("headgate.optimize.footprint",))
 def memory(call: Call) -> Mapping[str, Output]:
     """The peak of a process that loads a build and answers a large batch."""
+    return _weighed(call, Children())
+
+
+def _weighed(call: Call, children: Children) -> Mapping[str, Output]:
     call.progress(0.0, str(call.c["build"]["name"]))
     asked = {
         "store": str(call.store.root),
@@ -161,69 +177,31 @@ def memory(call: Call) -> Mapping[str, Output]:
         "items": parse(call.store.read(call.u["items"])),
     }
     try:
-        done = subprocess.run(
-            [sys.executable, "-m", "headgate.optimize.footprint"],
-            input=json.dumps(asked) + "\n",
-            capture_output=True,
-            text=True,
-            timeout=_MEMORY_TIMEOUT_S,
-            preexec_fn=end_with_parent,
-            check=True,
-        )
+        peak = children.run(_WEIGHS, json.dumps(asked) + "\n", timeout_s=_MEMORY_TIMEOUT_S)
     except subprocess.SubprocessError as error:
-        said = str(getattr(error, "stderr", None) or error).strip().splitlines()
+        complaint = error.stderr if isinstance(error, subprocess.CalledProcessError) else ""
+        said = str(complaint or error).strip().splitlines()
         raise EngineError(
             f"a process that serves it ends: {said[-1] if said else 'it said nothing'}",
             where=str(call.c["build"]["name"]),
         ) from error
-    return {"peak": Output(done.stdout.encode(), "samples", "json {peak_bytes}")}
+    return {"peak": Output(peak.encode(), "samples", "json {peak_bytes}")}
 
 
 def make_pilots(job: Job, names: Sequence[str], *, calibrate: int) -> list[PilotBuild]:
-    """Each candidate, calibrated on so many items. What cannot be made says why.
-
-    Quantizers compute on one thread: where calibrating takes the most of it, they run in two
-    processes. A pilot's seconds are those of its own run.
-    """
+    """Each candidate, calibrated on so many items. What cannot be made says why."""
     maker = Maker.of(job, failures_stand=True)
-    refused = {name: _refused(job, name) for name in names}
-    given = job.inputs.calibrate[:CALIBRATION_ITEMS][:calibrate]
-    schemes = [CANDIDATES[n].scheme for n in names if not refused[n] and not CANDIDATES[n].student]
-    asked = [
-        run
-        for scheme in schemes
-        if (run := quantizing(maker, job.source.build, scheme, name=scheme.name, calibrate=given))
-    ]
-    size = max(job.store.path_of(v).stat().st_size for v in job.source.build.files.values())
-    pays = size >= _WORTH_HELPER_BYTES and sum(s.needs_calibration for s in schemes) > 1
-    with Ahead(maker.recorder, helpers=1 if pays and _room(job, size) else 0) as ahead:
-        maker = replace(maker, recorder=ahead.begin(asked))
-        return [_made(maker, job, name, calibrate, refused[name]) for name in names]
+    return [_made(maker, job, name, calibrate) for name in names]
 
 
-def _room(job: Job, size: int) -> bool:
-    """For the work on another file of ``size`` bytes beside one."""
-    return job.cores > 1 and size <= _BESIDE_SHARE * job.profile.memory_bytes
-
-
-def _refused(job: Job, name: str) -> str:
-    """Why nothing is learnt from the data that it needs; empty where it may be."""
-    try:
-        for role in CANDIDATES[name].learns_from:
-            admit(job.recorder, role, job.inputs.versions, now=datetime.now(UTC))
-    except CANNOT_BE_MADE as error:
-        return error.what.splitlines()[0]
-    return ""
-
-
-def _made(maker: Maker, job: Job, name: str, calibrate: int, refused: str) -> PilotBuild:
+def _made(maker: Maker, job: Job, name: str, calibrate: int) -> PilotBuild:
     candidate, before = CANDIDATES[name], len(maker.recorder.runs)
     whole = job.inputs.calibrate[:CALIBRATION_ITEMS]
     given = whole[:calibrate]
     few = candidate.scheme.needs_calibration and len(given) < len(whole)
-    if refused:
-        return PilotBuild(name, None, 0.0, few, refused)
     try:
+        for role in candidate.learns_from:
+            admit(job.recorder, role, job.inputs.versions, now=datetime.now(UTC))
         build = make_build(name, maker, calibrate=given)
     except CANNOT_BE_MADE as error:
         return PilotBuild(name, None, 0.0, few, error.what.splitlines()[0])
@@ -287,22 +265,44 @@ def pilot_memories(job: Job, builds: Mapping[str, Build]) -> Mapping[str, int]:
 
     What an engine keeps beside a file, and for how long, follows from no rule that would hold for
     the next version. Two are weighed at a time where the machine has room: neither is in the peak
-    of the other, and no time is measured.
+    of the other, and no time is measured. Each is recorded in its turn, by this thread, and where
+    this raises those that are being weighed are ended.
     """
     asked = {name: _weighing(job, build) for name, build in builds.items()}
-    sizes = [
-        job.store.path_of(version).stat().st_size
-        for build in builds.values()
-        for version in build.files.values()
-    ]
-    helpers = 1 if _room(job, max(sizes, default=0)) else 0
+    largest_bytes = max((bytes_of(job.store, build) for build in builds.values()), default=0)
+    at_once = weighed_at_once(job.cores, largest_bytes, available_memory_bytes())
+    # Who shows progress is told by one thread alone.
+    silent = replace(job.recorder, on_progress=lambda share, detail: None)
+    children = Children()
+    weighing = replace(memory, work=lambda call: _weighed(call, children))
     peaks: dict[str, int] = {}
-    with Ahead(job.recorder, helpers=helpers, threads=True) as ahead:
-        recorder = ahead.begin(asked.values())
+    pool = ThreadPoolExecutor(at_once)
+    try:
+        begun = {
+            name: pool.submit(silent.execute, weighing, a.u, config)
+            for name, a in asked.items()
+            if (config := job.recorder.missing(a)) is not None
+        }
         for name, a in asked.items():
+            execute = _result_of(begun[name]) if name in begun else None
             with contextlib.suppress(EngineError):
-                peaks[name] = _peak(job, recorder.run(a.what, u=a.u, c=a.c, detail=a.detail))
+                done = job.recorder.run(a.what, u=a.u, c=a.c, detail=a.detail, execute=execute)
+                peaks[name] = _peak(job, done)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        children.end()
+        pool.shutdown()
     return peaks
+
+
+def weighed_at_once(cores: int, file_bytes: int, available_bytes: int) -> int:
+    """How many builds, 1 or 2; all files of the largest have ``file_bytes``."""
+    each_bytes = _TIMES_ITS_FILES * file_bytes + _PROCESS_BYTES
+    return 2 if cores > 1 and 2 * each_bytes <= available_bytes else 1
+
+
+def _result_of(begun: Future[Executed]) -> Execute:
+    return lambda what, u, config: begun.result()
 
 
 def _weighing(job: Job, build: Build) -> Asked:

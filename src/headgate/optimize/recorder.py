@@ -89,7 +89,7 @@ class Transformation:
     name: str
     work: Work
     measures: bool
-    """It measures time: executed again it gives other numbers, and replay says how different."""
+    """Time or memory: executed again it gives other numbers, and replay says how different."""
     also: tuple[str, ...] = ()
     """Modules that run in processes of its own."""
 
@@ -144,7 +144,7 @@ class Recorded:
 
     @property
     def measures(self) -> bool:
-        """Whether it measured time, so that ``fresh`` executes it again."""
+        """Whether it measured time or memory, so that ``fresh`` executes it again."""
         return _KNOWN[self.name].measures
 
 
@@ -239,10 +239,10 @@ class Recorder:
     """Take every measurement again, once, even where it is recorded; try again what failed."""
     failures_stand: bool = False
     """What failed in an earlier run fails again at once, in the same environment."""
-    ahead: Execute | None = None
-    """What was begun before it is asked for: stands in for ``execute``."""
     on_start: Callable[[str, str], None] = lambda name, detail: None
-    """Told of every execution before it begins; what this raises, nothing is executed of."""
+    """Told of every execution before ``run`` begins it; what this raises, nothing is executed of.
+    Of what was begun elsewhere (``execute`` of ``run``) it is told when that is asked for; what
+    this raises, nothing is recorded of then."""
     on_progress: Callable[[float, str], None] = lambda share, detail: None
     runs: list[Recorded] = field(default_factory=list)
     """Everything that was asked for, in order, executed or reused."""
@@ -270,14 +270,16 @@ class Recorder:
         c: Mapping[str, object],
         foreign: bool = False,
         detail: str = "",
+        execute: Execute | None = None,
     ) -> Recorded:
         """The outputs of ``what`` on ``u`` under ``c``; executes it if need be.
 
         ``foreign``: it asks a server that is not ours, which no digest holds to what it was, so a
         run that is recorded of an earlier job stands for nothing; the configuration says so.
-        ``detail`` is for people and no part of the run's identity. Raises whatever the work raises;
-        no run is recorded then, but what an engine or an input is to blame for is, as a
-        ``failure``.
+        ``detail`` is for people and no part of the run's identity. ``execute`` stands in for
+        ``Recorder.execute``: it knows of what was begun before it is asked for. Raises whatever the
+        work raises; no run is recorded then, but what an engine or an input is to blame for is, as
+        a ``failure``.
         """
         config = self._config(what, c)
         if foreign:
@@ -290,7 +292,7 @@ class Recorder:
             self.on_start(what.name, detail)
             started = datetime.now(UTC)
             try:
-                executed = (self.ahead or self.execute)(what, u, config)
+                executed = (execute or self.execute)(what, u, config)
             except (EngineError, InputError) as error:
                 ended = datetime.now(UTC)
                 took = Failed(key, (ended - started).total_seconds(), _text(ended))

@@ -7,7 +7,13 @@ from fractions import Fraction
 
 import pytest
 
-from headgate.engines.cgroups import Limits, effective_cores, parse_cpu_list, read_limits
+from headgate.engines.cgroups import (
+    Limits,
+    effective_cores,
+    free_memory_bytes,
+    parse_cpu_list,
+    read_limits,
+)
 
 V2 = "29 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n"
 NO_LIMIT_V1 = "9223372036854771712\n"
@@ -221,3 +227,42 @@ def test_cpu_lists(text: str, cpus: list[int]) -> None:
 def test_no_limits_leave_the_affinity() -> None:
     """Without a cgroup the affinity is all there is."""
     assert effective_cores(5, Limits()) == 5
+
+
+def test_what_is_left_of_the_memory_is_that_of_the_level_with_the_least() -> None:
+    """Of the pod 500 are left, though the container in it may take 2000 more; files' cache that
+    nobody used of late is as good as free."""
+    files = {
+        "/proc/self/cgroup": "0::/pod/container\n",
+        "/proc/self/mountinfo": V2,
+        "/sys/fs/cgroup/pod/memory.max": "2000\n",
+        "/sys/fs/cgroup/pod/memory.current": "1800\n",
+        "/sys/fs/cgroup/pod/memory.stat": "anon 1500\ninactive_file 300\n",
+        "/sys/fs/cgroup/pod/container/memory.max": "3000\n",
+        "/sys/fs/cgroup/pod/container/memory.current": "1000\n",
+    }
+    assert free_memory_bytes(files.get) == 500
+
+
+def test_what_is_left_of_the_memory_in_v1() -> None:
+    """Below zero it is nothing."""
+    files = {
+        "/proc/self/cgroup": "4:memory:/\n",
+        "/proc/self/mountinfo": v1("memory"),
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes": "4096\n",
+        "/sys/fs/cgroup/memory/memory.usage_in_bytes": "4000\n",
+        "/sys/fs/cgroup/memory/memory.stat": "inactive_file 1\ntotal_inactive_file 1000\n",
+    }
+    assert free_memory_bytes(files.get) == 1096
+    files["/sys/fs/cgroup/memory/memory.usage_in_bytes"] = "9000\n"
+    assert free_memory_bytes(files.get) == 0
+
+
+def test_where_no_memory_limit_is_nothing_is_known_of_what_is_left() -> None:
+    files = {
+        "/proc/self/cgroup": "4:memory:/\n",
+        "/proc/self/mountinfo": v1("memory"),
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes": NO_LIMIT_V1,
+        "/sys/fs/cgroup/memory/memory.usage_in_bytes": "4000\n",
+    }
+    assert free_memory_bytes(files.get) is None

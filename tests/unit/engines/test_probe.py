@@ -9,6 +9,7 @@ import pytest
 
 from headgate.engines import probe
 from headgate.engines.probe import (
+    available_memory_bytes,
     missing_extras,
     parse_cpu_flags,
     parse_gpus,
@@ -60,6 +61,22 @@ def test_what_bounds_threads_and_kernels_of_a_library_is_part_of_the_environment
     monkeypatch.setenv(name, value)
     (part,) = differences(free, read_profile().environment)
     assert part == Difference(f"variables.{name}", None, value)
+
+
+def test_what_is_available_is_what_the_machine_has_or_what_a_limit_leaves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whichever is less."""
+    files = {
+        "/proc/meminfo": "MemTotal: 8 kB\nMemAvailable: 4 kB\n",
+        "/proc/self/cgroup": "0::/\n",
+        "/proc/self/mountinfo": "29 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n",
+    }
+    monkeypatch.setattr(probe, "_read", files.get)
+    assert available_memory_bytes() == 4096
+    files["/sys/fs/cgroup/memory.max"] = "3000\n"
+    files["/sys/fs/cgroup/memory.current"] = "1000\n"
+    assert available_memory_bytes() == 2000
 
 
 def test_missing_extras_name_the_command(monkeypatch: pytest.MonkeyPatch) -> None:

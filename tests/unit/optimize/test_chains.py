@@ -16,7 +16,6 @@ import pytest
 from headgate.errors import EngineError
 from headgate.ledger import Store
 from headgate.objects import canonical, parse
-from headgate.optimize.ahead import Ahead
 from headgate.optimize.chains import Chain, follow, follow_all
 from headgate.optimize.recorder import Asked, Call, Output, Recorder, transformation
 
@@ -143,16 +142,6 @@ def test_a_helper_works_while_this_process_does(
     assert not psutil.pid_exists(int(str(helper)))
 
 
-def test_a_thread_waits_for_one_process_while_this_one_waits_for_another(
-    recorder: Recorder,
-) -> None:
-    runs = [Asked(meet, {}, {"me": me, "you": 1 - me}) for me in (0, 1)]
-    with Ahead(recorder, helpers=1, threads=True) as ahead:
-        knows = ahead.begin(runs)
-        made = [knows.run(a.what, u=a.u, c=a.c).outputs["pid"] for a in runs]
-    assert {parse(recorder.store.read(version)) for version in made} == {os.getpid()}
-
-
 @pytest.mark.parametrize(("chains", "processes"), [(3, 1), (1, 8), (0, 8)])
 def test_where_nothing_can_go_side_by_side_there_are_no_helpers(
     chains: int, processes: int, store: Store, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
@@ -210,7 +199,6 @@ import signal
 import sys
 from pathlib import Path
 from headgate.ledger import Store
-from headgate.optimize.ahead import Ahead
 from headgate.optimize.chains import follow_all
 from tests.unit.optimize.test_chains import Asked, hang, lone, recorder_on
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it

@@ -22,7 +22,6 @@ from headgate.objects import Action, Bound, Contract
 from headgate.optimize import pilots as pilots_module
 from headgate.optimize import preview as preview_module
 from headgate.optimize import scoring as scoring_module
-from headgate.optimize.ahead import Ahead
 from headgate.optimize.blocks import BlockTimes, SpeedBlocks
 from headgate.optimize.evidence import paired
 from headgate.optimize.forecasts import (
@@ -40,14 +39,12 @@ from headgate.optimize.making import Maker, make_build
 from headgate.optimize.pilots import (
     PilotQuality,
     invalid_metrics,
-    make_pilots,
     pilot_quality,
     quality_pilots,
 )
 from headgate.optimize.preview import PILOT_S, _no_policies, preview
 from headgate.optimize.progress import Silent
 from headgate.optimize.quality import QualitySamples
-from headgate.optimize.recorder import Recorder
 from headgate.optimize.rules import Rules, register_rules
 from headgate.optimize.scoring import hold_to_forecasts, measured_of, weighed
 from headgate.optimize.searching import Trials
@@ -356,33 +353,6 @@ def test_a_pilot_that_is_the_real_build_is_not_made_again(measured: tuple[Job, B
     wholly(job, baseline, found)
     (made,) = [run for run in job.recorder.runs[before:] if run.name == "quantize"]
     assert made.reused
-
-
-@pytest.mark.parametrize(("worth_bytes", "helpers"), [(0, 1), (2**40, 0)])
-def test_what_a_helper_quantizes_comes_out_as_it_does_here(
-    worth_bytes: int,
-    helpers: int,
-    measured: tuple[Job, Baseline],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Two that are calibrated, of a model that is worth a helper, and of one that is not."""
-    job, _ = measured
-    asked_for = []
-
-    def ahead(recorder: Recorder, *, helpers: int) -> Ahead:
-        asked_for.append(helpers)
-        return Ahead(recorder, helpers=helpers)
-
-    monkeypatch.setattr(pilots_module, "Ahead", ahead)
-    monkeypatch.setattr(pilots_module, "_WORTH_HELPER_BYTES", worth_bytes)
-    before = len(job.recorder.runs)
-    on_two_cores = replace(job, profile=replace(job.profile, effective_cores=2))
-    two = make_pilots(on_two_cores, ["int8_static", "int8_static_qdq"], calibrate=7 + helpers)
-    assert [pilot.failed for pilot in two] == ["", ""]
-    assert asked_for == [helpers]
-    made = [run for run in job.recorder.runs[before:] if run.name == "quantize"]
-    assert [run.reused for run in made] == [False, False]
-    assert all(job.recorder.replay(job.store.get(run.entry)).identical for run in made)
 
 
 def test_where_calibrating_takes_long_the_pilot_has_few_items_and_another_name(
@@ -746,7 +716,8 @@ def test_of_two_that_are_weighed_at_a_time_one_may_fail(measured: tuple[Job, Bas
     text = job.store.put_bytes(b"no model")
     no_model = replace(baseline.build, name="no model", files={"model.onnx": text})
     again = replace(baseline.build, name="again")
-    peaks = pilots_module.pilot_memories(job, {"bad": no_model, "good": again})
+    on_two_cores = replace(job, profile=replace(job.profile, effective_cores=2))
+    peaks = pilots_module.pilot_memories(on_two_cores, {"bad": no_model, "good": again})
     assert peaks == {"good": pilots_module.pilot_memory(job, again)[0]}
 
 

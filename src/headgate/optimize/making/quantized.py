@@ -10,13 +10,13 @@ from headgate.config import Item
 from headgate.engines import codec_for
 from headgate.objects import Build, canonical, parse
 from headgate.optimize.making.maker import Maker
-from headgate.optimize.recorder import Asked, Call, Output, transformation
+from headgate.optimize.recorder import Call, Output, transformation
 from headgate.optimize.served import as_items, as_json
 from headgate.quantization import Calibration, Layer, Scheme, suited_to
 from headgate.runtime.servable import build_from_json
 from headgate.workload import Codec, Encoded, Tensors
 
-__all__ = ["CALIBRATION_ITEMS", "layers_of", "quantized", "quantizing"]
+__all__ = ["CALIBRATION_ITEMS", "layers_of", "quantized"]
 
 _OPENVINO_PADDING = 4
 """OpenVINO compiles for every new shape, about 6 ms and 2 MB each; lengths in fours keep the
@@ -90,10 +90,13 @@ def quantized(
     """
     scheme = suited_to(scheme, maker.profile.flags)
     files = source.files
-    asked = quantizing(maker, source, scheme, name=name, calibrate=calibrate)
-    if asked is not None:
-        run = maker.recorder.run(asked.what, u=asked.u, c=asked.c, detail=asked.detail)
-        files = run.outputs
+    if scheme.makes_files:
+        given = {"model.onnx": source.files["model.onnx"]}
+        config: dict[str, object] = {"scheme": scheme.in_files}
+        if scheme.needs_calibration:
+            given["calibrate"] = _artifact(maker, calibrate)
+            config["source"] = source  # its codec makes the tensors
+        files = maker.recorder.run(quantize, u=given, c=config, detail=name).outputs
     pads = scheme.engine == "openvino" and source.tokenizer is not None
     return replace(
         source,
@@ -103,26 +106,6 @@ def quantized(
         files=files,
         pad_to_multiple=_OPENVINO_PADDING if pads else source.pad_to_multiple,
     )
-
-
-def quantizing(
-    maker: Maker,
-    source: Build,
-    scheme: Scheme,
-    *,
-    name: str,
-    calibrate: Sequence[Item] | None = None,
-) -> Asked | None:
-    """The run that makes the files of ``quantized``; None where the scheme takes the model's."""
-    scheme = suited_to(scheme, maker.profile.flags)
-    if not scheme.makes_files:
-        return None
-    given = {"model.onnx": source.files["model.onnx"]}
-    config: dict[str, object] = {"scheme": scheme.in_files}
-    if scheme.needs_calibration:
-        given["calibrate"] = _artifact(maker, calibrate)
-        config["source"] = source  # its codec makes the tensors
-    return Asked(quantize, given, config, name)
 
 
 def layers_of(maker: Maker, source: Build, scheme: Scheme) -> tuple[Layer, ...]:
