@@ -167,7 +167,7 @@ def _notes(done: Replayed) -> list[str]:
     return [
         text
         for holds, text in (
-            (done.measures, "it measures time, so other numbers are expected"),
+            (done.measures, "it measures time or memory, so other numbers are expected"),
             (done.foreign, "it asks a server that is not ours, which may answer otherwise today"),
             (done.code_differs, "the code differs from the recorded one"),
         )
