@@ -383,18 +383,13 @@ class _Show:
 
     def savings(self, f: Findings, repeats: Repeats | None) -> list[Saving]:
         c, assumed = f.comparisons, repeats is not None and repeats.assumed
-        pairs: list[tuple[str, str, tuple[Priced, ...], Priced]] = [
-            ("no repeats, cache off", "naive", (c.naive_unique,), c.winner_unique),
-            ("no repeats, cache off", "tuned", c.tuned_unique, c.winner_unique),
-            (
-                "assumed repeats, cached" if assumed else "the workload, cache on",
-                "naive",
-                (c.naive_workload,),
-                c.winner_workload,
-            ),
+        pairs: list[tuple[str, str, tuple[Priced, ...], Priced, bool]] = [
+            ("no repeats, cache off", "naive", (c.naive_unique,), c.winner_unique, False),
+            ("no repeats, cache off", "tuned", c.tuned_unique, c.winner_unique, False),
+            ("the workload, cache on", "naive", (c.naive_workload,), c.winner_workload, assumed),
         ]
         rows = []
-        for workload, against, others, after in pairs:
+        for workload, against, others, after, rests in pairs:
             before = min(others, key=lambda p: p.attributed_s)
             rows.append(
                 Saving(
@@ -403,6 +398,7 @@ class _Show:
                     "attributed",
                     self.cost(before.attributed_s, before.outcome.run.entry),
                     self.cost(after.attributed_s, after.outcome.run.entry),
+                    rests,
                 )
             )
             before = min(others, key=lambda p: p.provisioned_s)
@@ -413,16 +409,18 @@ class _Show:
                     "provisioned",
                     self.cost(before.provisioned_s, before.choice.run.entry),
                     self.cost(after.provisioned_s, after.choice.run.entry),
+                    rests,
                 )
             )
         replay = f.certificate.replay
         rows.append(
             Saving(
-                "assumed repeats, replay" if assumed else "the replay, measured",
+                "the replay, measured",
                 "naive" if f.certificate.against == "baseline" else f.certificate.against,
                 "measured",
                 self.cost(replay.current.cpu_s_per_request / replay.cores, replay.run.entry),
                 self.cost(replay.candidate.cpu_s_per_request / replay.cores, replay.run.entry),
+                assumed,
             )
         )
         return rows
@@ -469,14 +467,16 @@ class _Show:
 
     def predictions(self, f: Findings, repeats: Repeats | None) -> list[Prediction]:
         replay = f.certificate.replay
-        hits = "hits, assumed" if repeats is not None and repeats.assumed else "hits"
+        assumed = repeats is not None and repeats.assumed
         rows: list[Prediction] = []
         for name, side, replayed in _replayed(f):
-            rows += self._predicted(name, side, replayed, replay.run.entry, replay.cores, hits)
+            rows += self._predicted(
+                name, side, replayed, replay.run.entry, replay.cores, assumed=assumed
+            )
         return rows
 
     def _predicted(
-        self, name: str, side: Side, replayed: Replayed, entry: str, cores: int, hits: str
+        self, name: str, side: Side, replayed: Replayed, entry: str, cores: int, *, assumed: bool
     ) -> list[Prediction]:
         outcome, made = replayed.outcome, replayed.outcome.run.entry
         rows = [
@@ -503,9 +503,10 @@ class _Show:
             rows.append(
                 Prediction(
                     name,
-                    hits,
+                    "hits",
                     Figure(outcome.hit_ratio, "share", made),
                     Figure(side.hit_share, "share", entry),
+                    assumed=assumed,
                 )
             )
         return rows

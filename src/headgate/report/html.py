@@ -209,7 +209,7 @@ def _card(r: Report, s: Saving) -> str:
     """One factor: how it is known first, and whether anyone vouches for it."""
     known = (r.by_load or "measured") if s.basis == "measured" else "in virtual time"
     state, look = ("", "card") if r.certified else (", not certified", "card muted")
-    workload = s.workload.removesuffix(", measured")
+    workload = s.shown.removesuffix(", measured")
     return (
         f'<div class="{look}"><i>{known}{state}</i><b>{words.times(s.factor)}</b>'
         f"<span>cheaper than the {escape(s.against)} baseline, {escape(workload)}</span></div>"
@@ -227,7 +227,7 @@ def _savings(r: Report) -> str:
         return ""
     rows = [
         (
-            escape(s.workload),
+            escape(s.shown),
             escape(s.against),
             escape(r.basis(s)),
             _figure(s.baseline_cost_per_1k, ""),

@@ -89,6 +89,13 @@ class ContractRow:
     """What it was when the holdout was first looked at, where it was something else."""
 
 
+_ASSUMED = {
+    "the workload, cache on": "assumed repeats, cached",
+    "the replay, measured": "assumed repeats, replay",
+}
+"""What a workload is called where its repeats are assumed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Saving:
     """How many times cheaper the winner is, on which workload and against what."""
@@ -99,6 +106,13 @@ class Saving:
     """attributed (device seconds) or provisioned (instances that hold the p95 contract)."""
     baseline_cost_per_1k: Figure
     winner_cost_per_1k: Figure
+    assumed: bool = False
+    """It rests on repeats of requests that nobody logged."""
+
+    @property
+    def shown(self) -> str:
+        """The workload in words for people; ``workload`` is the same whatever is assumed."""
+        return _ASSUMED.get(self.workload, self.workload) if self.assumed else self.workload
 
     @property
     def factor(self) -> float:
@@ -122,6 +136,13 @@ class Prediction:
     quantity: str
     predicted: Figure
     measured: Figure
+    assumed: bool = False
+    """It rests on repeats of requests that nobody logged."""
+
+    @property
+    def shown(self) -> str:
+        """The quantity in words for people; ``quantity`` is the same whatever is assumed."""
+        return f"{self.quantity}, assumed" if self.assumed else self.quantity
 
     @property
     def relative_error(self) -> float | None:
@@ -374,7 +395,7 @@ class Report:
         return (
             *self.notes,
             *(
-                f"{p.variant}'s {p.quantity} was predicted "
+                f"{p.variant}'s {p.shown} was predicted "
                 f"{words.percent(error, digits=0)} off what was measured: trust "
                 "the measured row of the savings, not the others."
                 for p, error in far

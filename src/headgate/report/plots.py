@@ -366,7 +366,7 @@ def predicted_against_measured(rows: Sequence[Prediction], *, width: float = WID
     """
     canvas = Canvas(width, 0.8 + 0.36 * max(len(rows), 1))
     ax = canvas.axes[0]
-    labels = [f"{r.variant}: {r.quantity}" for r in rows]
+    labels = [f"{r.variant}: {r.shown}" for r in rows]
     known = [
         (label, row.relative_error * 100)
         for label, row in zip(labels, rows, strict=True)

@@ -176,7 +176,7 @@ def _savings(r: Report) -> Group:
     )
     for s in r.savings:
         table.add_row(
-            s.workload,
+            s.shown,
             s.against,
             r.basis(s),
             _show(s.baseline_cost_per_1k, ""),
@@ -222,7 +222,7 @@ def _predictions(r: Report) -> Group:
     for p in r.predictions:
         table.add_row(
             p.variant,
-            p.quantity,
+            p.shown,
             _show(p.predicted, ""),
             _show(p.measured, ""),
             words.NOTHING

@@ -100,7 +100,8 @@ def test_what_is_left_without_repeats_is_priced_without_a_cache() -> None:
 def test_every_figure_that_rests_on_them_says_so(
     log: str | None, labels: set[str], hits: str, caching: str
 ) -> None:
-    """Rows of savings, the share of hits, and what caching brings; with a log none of them."""
+    """Rows of savings, the share of hits, and what caching brings; with a log none of them. For
+    machines they are called the same, and say it apart."""
     price = priced("int8", curve(), CacheSpec("lru", 1 << 20), BatchingSpec(8))
     side = SimpleNamespace(cpu_s_per_request=1e-3, quantile_s=lambda q: 0.01, hit_share=0.5)
     outcome = replace(price.outcome, hit_ratio=0.5)
@@ -125,8 +126,18 @@ def test_every_figure_that_rests_on_them_says_so(
     prices = SimpleNamespace(device_second=0.0)
     show = _Show(cast("Job", SimpleNamespace(config=SimpleNamespace(prices=prices))))
     repeats = asked(log=log)
-    assert {s.workload for s in show.savings(findings, repeats)} == labels
-    shown = [p.quantity for p in show.predictions(findings, repeats)]
+    savings, predictions = show.savings(findings, repeats), show.predictions(findings, repeats)
+    assert {s.shown for s in savings} == labels
+    shown = [p.shown for p in predictions]
     assert [q for q in shown if q.startswith("hits")] == [hits] * 2
+    for_machines = {(s.workload, s.assumed) for s in savings}
+    assert for_machines == {
+        ("no repeats, cache off", False),
+        ("the workload, cache on", log is None),
+        ("the replay, measured", log is None),
+    }
+    assert {(p.quantity, p.assumed) for p in predictions if p.assumed or p.quantity == "hits"} == {
+        ("hits", log is None)
+    }
     details = {s.optimization: s.detail for s in show.shares(findings.comparisons, repeats)}
     assert details == {"batching": "one at a time", "caching": caching}
