@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from headgate.errors import InputError
-from headgate.objects import Bound, Contract, digest
+from headgate.objects import Action, Bound, Contract, digest
 from headgate.release.estimate import LEVEL
 from headgate.release.replay import contract_from_json
 
@@ -158,19 +158,23 @@ def _contracts_changed(was: Sequence[Contract], now: Sequence[Contract]) -> Iter
         if before == after:
             continue
         old, new = (" and ".join(map(_bound, cs)) or "not promised" for cs in (before, after))
-        key = f"contracts.{metric}"
+        key, pairs = f"contracts.{metric}", _paired(before, after)
         if old != new:
-            yield Change(key, old, new, looser=_looser(before, after))
-            continue
-        for name in ("axis", "on_breach", "min_n", "rationale", "escalation"):
-            then, today = (
-                " and ".join(_said(getattr(c, name)) for c in cs) for cs in (before, after)
-            )
-            if then != today:
-                yield Change(f"{key}.{_KEYS.get(name, name)}", then, today)
+            fewer = len(after) < len(before)
+            yield Change(key, old, new, looser=fewer or any(_wider(*pair) for pair in pairs))
+        for name in _BESIDE_THE_BOUND:
+            values = [(getattr(was, name), getattr(now, name)) for was, now in pairs]
+            if any(was != now for was, now in values):
+                then, today = (" and ".join(map(_said, side)) for side in zip(*values, strict=True))
+                looser = any(_weaker(name, *pair) for pair in values)
+                yield Change(f"{key}.{_KEYS.get(name, name)}", then, today, looser=looser)
 
 
-_KEYS = {"rationale": "why", "escalation": "escalate"}
+_BESIDE_THE_BOUND = (
+    "axis", "on_breach", "min_n", "rationale", "escalation", "rollback_candidate",
+)  # fmt: skip
+"""Fields of a contract that its own words do not say."""
+_KEYS = {"rationale": "why", "escalation": "escalate", "rollback_candidate": "rollback"}
 """What headgate.yaml calls the fields of a contract that have another name there."""
 
 
@@ -178,13 +182,26 @@ def _bound(c: Contract) -> str:
     return c.describe().removeprefix(f"{c.metric} ")
 
 
-def _looser(before: Sequence[Contract], after: Sequence[Contract]) -> bool:
-    """Where there is one of each, or none is left."""
-    if not after:
-        return True
-    if len(before) != 1 or len(after) != 1:
-        return False
-    was, now = before[0], after[0]
+def _paired(
+    before: Sequence[Contract], after: Sequence[Contract]
+) -> Sequence[tuple[Contract, Contract]]:
+    """What each promise on one metric became: in their order, and by the kind of bound where some
+    are new or gone."""
+    if len(before) == len(after):
+        return [*zip(before, after, strict=True)]
+    return [(was, now) for was in before for now in after if was.bound is now.bound]
+
+
+def _weaker(name: str, was: object, now: object) -> bool:
+    """Whether this value of a field lets more through. Every action but *warn* stops what breaks
+    the promise; fewer samples decide earlier."""
+    if name == "on_breach":
+        return now is Action.WARN and was is not Action.WARN
+    return name == "min_n" and isinstance(was, int) and isinstance(now, int) and now < was
+
+
+def _wider(was: Contract, now: Contract) -> bool:
+    """Whether the bound does, which cannot be said of two kinds."""
     if was.bound is not now.bound:
         return False
     if now.bound is Bound.ONE_OF:

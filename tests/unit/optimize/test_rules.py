@@ -13,7 +13,7 @@ import pytest
 from headgate.config import LabelledSet, RetrievalSet
 from headgate.config.schema import EndpointFile, MetricSpec, Prices, Replay
 from headgate.ledger import Store
-from headgate.objects import Bound, digest
+from headgate.objects import Action, Axis, Bound, Contract, digest
 from headgate.optimize.inputs import Split
 from headgate.optimize.job import Job
 from headgate.optimize.rules import (
@@ -29,7 +29,7 @@ from headgate.workload import Pair
 from .fakes import build, contract
 
 CONTRACTS = (
-    contract("accuracy", Bound.NOT_BELOW_CURRENT_BY, 0.02),
+    contract("accuracy", Bound.NOT_BELOW_CURRENT_BY, 0.02, min_n=300),
     contract("worst_slice_exact", Bound.NOT_BELOW_CURRENT_BY, 0.05),
     contract("batch_invariance", Bound.ONE_OF, 0.0, allowed=("exact",)),
     contract("latency_p95", Bound.RATIO_AT_MOST, 1.0),
@@ -140,9 +140,14 @@ def rewrite(file: str, old: str, new: str) -> Callable[[Job], None]:
     return edit
 
 
-def widen(job: Job) -> None:
-    job.contracts = (replace(CONTRACTS[0], limit=0.1), *CONTRACTS[1:])
-    vars(job.config).update(contracts=job.contracts)
+def promise(**fields: object) -> Callable[[Job], None]:
+    """Of accuracy, with these fields."""
+
+    def edit(job: Job) -> None:
+        job.contracts = (replace(CONTRACTS[0], **fields), *CONTRACTS[1:])  # type: ignore[arg-type]  # a test's own keywords
+        vars(job.config).update(contracts=job.contracts)
+
+    return edit
 
 
 def fewer(job: Job) -> None:
@@ -154,7 +159,13 @@ def own(**declared: object) -> Callable[[Job], None]:
 
 
 EDITS: dict[str, tuple[str, Callable[[Job], None]]] = {
-    "a wider margin": ("contracts", widen),
+    "a wider margin": ("contracts", promise(limit=0.1)),
+    "a breach that only warns": ("contracts", promise(on_breach=Action.WARN)),
+    "fewer samples suffice": ("contracts", promise(min_n=30)),
+    "another way back": ("contracts", promise(rollback_candidate="generation 0")),
+    "another reason": ("contracts", promise(rationale="another")),
+    "another who is called": ("contracts", promise(escalation="command:false")),
+    "another axis": ("contracts", promise(axis=Axis.SAFETY)),
     "a metric that is kinder": ("metrics", rewrite("own.py", "1.0", "0.5")),
     "a metric turned round": ("metrics", own(direction="lower_is_better")),
     "a metric of another range": ("metrics", own(range=(0.0, 2.0))),
@@ -178,6 +189,12 @@ EDITS: dict[str, tuple[str, Callable[[Job], None]]] = {
 
 KEYS: dict[str, list[str]] = {
     "a wider margin": ["contracts.accuracy"],
+    "a breach that only warns": ["contracts.accuracy.on_breach"],
+    "fewer samples suffice": ["contracts.accuracy.min_n"],
+    "another way back": ["contracts.accuracy.rollback"],
+    "another reason": ["contracts.accuracy.why"],
+    "another who is called": ["contracts.accuracy.escalate"],
+    "another axis": ["contracts.accuracy.axis"],
     "a metric that is kinder": ["the metric exact (its code, direction or range)"],
     "a metric turned round": ["the metric exact (its code, direction or range)"],
     "a metric of another range": ["the metric exact (its code, direction or range)"],
@@ -235,6 +252,85 @@ def test_what_is_edited_once_the_samples_were_seen_is_another_rule(
     other = edit == "another name"  # of which no rule was in force
     assert other or f"the rule was edited ({changed.describe()}) after this was measured: " in named
     assert kept.edited(in_force(store, kept, **seen)) is None
+
+
+KEPT, ABSOLUTE = CONTRACTS[0], contract("accuracy", Bound.AT_LEAST, 0.9)
+WIDER = "contracts.accuracy was not below current by 0.02, is not below current by 0.1 (looser)"
+WARNS = "contracts.accuracy.on_breach was rollback, is warn (looser)"
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "said"),
+    [
+        ([KEPT], [replace(KEPT, limit=0.1, on_breach=Action.WARN)], [WIDER, WARNS]),
+        (
+            [KEPT],
+            [replace(KEPT, limit=0.01, min_n=30)],
+            [
+                "contracts.accuracy was not below current by 0.02, is not below current by 0.01",
+                "contracts.accuracy.min_n was 300, is 30 (looser)",
+            ],
+        ),
+        (
+            [replace(KEPT, on_breach=Action.WARN, min_n=0)],
+            [KEPT],
+            [
+                "contracts.accuracy.on_breach was warn, is rollback",
+                "contracts.accuracy.min_n was 0, is 300",
+            ],
+        ),
+        (
+            [KEPT],
+            [replace(KEPT, on_breach=Action.RETRAIN, rollback_candidate="generation 0")],
+            [
+                "contracts.accuracy.on_breach was rollback, is retrain",
+                "contracts.accuracy.rollback was previous generation, is generation 0",
+            ],
+        ),
+        (
+            [KEPT, ABSOLUTE],
+            [replace(KEPT, limit=0.1), replace(ABSOLUTE, on_breach=Action.WARN)],
+            [
+                "contracts.accuracy was not below current by 0.02 and at least 0.9, is not below "
+                "current by 0.1 and at least 0.9 (looser)",
+                "contracts.accuracy.on_breach was rollback and rollback, is rollback and warn "
+                "(looser)",
+            ],
+        ),
+        (
+            [KEPT, ABSOLUTE],
+            [replace(ABSOLUTE, on_breach=Action.WARN)],
+            [
+                "contracts.accuracy was not below current by 0.02 and at least 0.9, is at least "
+                "0.9 (looser)",
+                WARNS,
+            ],
+        ),
+        (
+            [KEPT],
+            [KEPT, ABSOLUTE],
+            [
+                "contracts.accuracy was not below current by 0.02, is not below current by 0.02 "
+                "and at least 0.9"
+            ],
+        ),
+        (
+            [KEPT],
+            [],
+            ["contracts.accuracy was not below current by 0.02, is not promised (looser)"],
+        ),
+    ],
+)
+def test_every_change_of_a_promise_is_said_and_what_is_looser_is_marked(
+    was: list[Contract], now: list[Contract], said: list[str]
+) -> None:
+    """A bound that was changed hides nothing else; a breach that only warns stops nothing, and
+    fewer samples decide earlier."""
+    rules = [
+        Rule("docs", "holdout", "sha256:data", tuple(promised), {}, {}, seed=0)
+        for promised in (was, now)
+    ]
+    assert [c.describe() for c in rules[0].changes(rules[1])] == said
 
 
 def test_every_part_of_a_rule_is_among_the_edits() -> None:
