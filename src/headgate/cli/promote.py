@@ -167,8 +167,8 @@ def _promote(
         recertify.require_certificate(
             store, decision.candidate, store.root.absolute().parent, progress
         )
-    for changed in changed_since_look(store, rule_of(store, entry)):
-        say(f"changed after a look at the holdout: {changed.describe()}")
+    for changed in changed_since_look(store, rule_of(store, entry), decided=entry.seq):
+        say(f"changed after a look at the holdout: {with_units(changed.describe())}")
     for told in refuse_unaudited(store, entry.id, decision, now=datetime.now(UTC)).told:
         say(told.in_passing)
     if not history:  # so that there is always something to roll back to

@@ -35,7 +35,8 @@ class Changed:
     change: Change
     looked_at: str
     since: str
-    """Both UTC, ISO 8601: of the first look, and from when on it is as it is."""
+    """Both UTC, ISO 8601: of the first look, and from when on it was as the decision has it; empty
+    where that is not on record."""
 
     def describe(self) -> str:
         """In words.
@@ -45,20 +46,27 @@ class Changed:
         'contracts.accuracy was at least 0.9, is at least 0.8 (looser); changed on 2026-11-29 \
 09:10 UTC, and the holdout was first looked at on 2026-11-29 08:30 UTC'
         """
-        return (
-            f"{self.change.describe()}; changed on {_minute(self.since)}, and the holdout was "
-            f"first looked at on {_minute(self.looked_at)}"
+        looked_at = _minute(self.looked_at)
+        when = (
+            f"on {_minute(self.since)}, and the holdout was first looked at on {looked_at}"
+            if self.since
+            else f"after the first look at the holdout, which was on {looked_at}"
         )
+        return f"{self.change.describe()}; changed {when}"
 
 
 def _minute(utc: str) -> str:
     return f"{utc[:16].replace('T', ' ')} UTC"
 
 
-def changed_since_look(store: Store, rule: Rule) -> tuple[Changed, ...]:
+def changed_since_look(store: Store, rule: Rule, *, decided: int) -> tuple[Changed, ...]:
     """What promises otherwise in ``rule``, or is measured otherwise by it, than when its holdout
-    was first looked at. Nothing where nobody has, or where the rule of then is not in the store."""
-    looks = (e for e in store.entries(_USE) if _about(e, rule))
+    was first looked at. Nothing where nobody has, or where the rule of then is not in the store.
+
+    ``decided`` is the ``seq`` of the run that decided by it: what was registered later, this rule
+    again too, says nothing of when it was changed.
+    """
+    looks = (e for e in store.entries(_USE) if _about(e, rule) and e.seq < decided)
     first = next(looks, None)
     if first is None:
         return ()
@@ -66,11 +74,10 @@ def changed_since_look(store: Store, rule: Rule) -> tuple[Changed, ...]:
     then = next((e for e in rules if e.body["digest"] == first.body["rule"]), None)
     if then is None:
         return ()
-    until = max((e.seq for e in rules if e.body["digest"] == rule.digest), default=first.seq)
-    later = [e for e in rules if first.seq < e.seq <= until]
+    later = [e for e in rules if first.seq < e.seq < decided]
     apart = [(e, {c.key for c in rule_of_entry(e).changes(rule)}) for e in later]
     return tuple(
-        Changed(c, first.recorded_at, _since(c.key, apart) or first.recorded_at)
+        Changed(c, first.recorded_at, _since(c.key, apart))
         for c in rule_of_entry(then).changes(rule)
         if not c.key.startswith(_ON_RECORD_ELSEWHERE)
     )
@@ -82,7 +89,7 @@ def _about(entry: Entry, rule: Rule) -> bool:
 
 
 def _since(key: str, apart: Sequence[tuple[Entry, set[str]]]) -> str:
-    """When the last run of rules began in which ``key`` is as it is now."""
+    """When the last run of rules began in which ``key`` is as it was decided by, if any did."""
     since = ""
     for entry, differs in apart:
         since = "" if key in differs else since or entry.recorded_at

@@ -92,7 +92,10 @@ def build_report(
     """
     show, tried = _Show(job), searched.tried
     certificate = findings.certificate if findings is not None else None
-    changed = changed_since_look(job.store, certificate.rule) if certificate is not None else ()
+    changed: tuple[Changed, ...] = ()
+    if certificate is not None:
+        decided = job.store.get(certificate.run.entry).seq
+        changed = changed_since_look(job.store, certificate.rule, decided=decided)
     repeats = _repeats(job, findings) if findings is not None else None
     winner = findings.winner.name if findings is not None else "baseline"
     results = _without_times(tried)

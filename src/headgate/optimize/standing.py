@@ -20,6 +20,7 @@ from headgate.optimize.gate import gate
 from headgate.optimize.holdout import Changed, changed_since_look
 from headgate.optimize.recorder import Recorder
 from headgate.optimize.rules import as_declared
+from headgate.report.words import with_units
 from headgate.runtime.decisions import decided, decisions, is_decision, rule_of
 from headgate.runtime.servable import Servable
 
@@ -126,7 +127,7 @@ def stand(
         missing,
         may_replace=release is None or release.variant == decision.current,
         told=told,
-        changed=changed_since_look(store, rule_of(store, run)),
+        changed=changed_since_look(store, rule_of(store, run), decided=run.seq),
     )
 
 
@@ -136,7 +137,7 @@ def edited_since(store: Store, run: Entry, config: EndpointConfig) -> str:
     rule = rule_of(store, run)
     edited = "; ".join(c.describe() for c in rule.changes(as_declared(rule, config)))
     said = f"headgate.yaml was edited since: {edited}. What it says now was never judged"
-    return said if edited else ""
+    return with_units(said) if edited else ""
 
 
 def after_an_edit(store: Store, run: Entry, config: EndpointConfig) -> str:

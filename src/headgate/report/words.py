@@ -184,6 +184,8 @@ def void(why: Sequence[str]) -> str:
     return f"The load test is void: {with_units('; '.join(why))}."
 
 
+_WAS_WITHOUT = r"(?: was (?:ratio to current at most [\d.e+-]+|not promised), is)?"
+"""What a promise was, where that has no value of the metric."""
 _CLAUSE = (
     r"(?: candidate - current| was)?"
     r"(?: (?:=|is infinite|at most|at least|not (?:above|below) current by)"
@@ -191,8 +193,8 @@ _CLAUSE = (
     r" (?:\((?!and )[^()`]*\)|(?! ratio to )[^;:()`.]|\.(?=\d))*"
 )
 """Behind a metric's name what is said of its values, up to where clause or sentence ends."""
-_LATENCY = re.compile(rf"(?:latency_\w+|device_s_per_1k|\bage){_CLAUSE}")
-_MONEY = re.compile(rf"cost_per_1k{_CLAUSE}")
+_LATENCY = re.compile(rf"((?:latency_\w+|device_s_per_1k|\bage){_WAS_WITHOUT})({_CLAUSE})")
+_MONEY = re.compile(rf"(cost_per_1k{_WAS_WITHOUT})({_CLAUSE})")
 _IN_BACKTICKS = re.compile(r"(`[^`]*`)")
 _DIGITS = r"(?<![\w.,-])(-?\d+(?:,\d{3})*(?:\.\d+)?(?:e[+-]?\d+)?)"
 _NUMBER = re.compile(_DIGITS + r"(?![\w.]|,\d| %| (?:µs|ms|s|min|days)\b)")
@@ -218,6 +220,8 @@ def with_units(sentence: str) -> str:
     'age at most 90.0 days (retrain)'
     >>> with_units("contracts.latency_p95 was at most 0.1, is ratio to current at most 1.1")
     'contracts.latency_p95 was at most 100 ms, is ratio to current at most 1.1'
+    >>> with_units("contracts.latency_p95 was ratio to current at most 1.1, is at most 0.1")
+    'contracts.latency_p95 was ratio to current at most 1.1, is at most 100 ms'
     >>> with_units("cost_per_1k = 1.2345e-05 (95 % bound 1.4e-05) keeps 2e-05; n = 9")
     'cost_per_1k = 0.0000123 (95 % bound 0.0000140) keeps 0.0000200; n = 9'
     """
@@ -229,8 +233,8 @@ def with_units(sentence: str) -> str:
         return _three(float(found[1].replace(",", "")))
 
     def worded(said: str) -> str:
-        said = _MONEY.sub(lambda clause: _NUMBER.sub(amount, clause[0]), said)
-        said = _LATENCY.sub(lambda clause: _NUMBER.sub(duration, clause[0]), said)
+        said = _MONEY.sub(lambda clause: clause[1] + _NUMBER.sub(amount, clause[2]), said)
+        said = _LATENCY.sub(lambda clause: clause[1] + _NUMBER.sub(duration, clause[2]), said)
         return _IN_SECONDS.sub(duration, said)
 
     parts = _IN_BACKTICKS.split(sentence)  # every second one is in backticks

@@ -205,6 +205,11 @@ def test_a_decision_against_another_current_is_none(cli: Cli, ids: Ids, judge: J
             "contracts.accuracy was not below current by 0.02, is not below current by 0.2 "
             "(looser)",
         ),
+        (
+            "ratio_to_current_at_most: 1.1",
+            "at_most: 50ms",
+            "contracts.latency_p95 was ratio to current at most 1.1, is at most 50.0 ms",
+        ),
         ("0.00002", "0.00001", "prices is another"),
         (
             "contracts:\n",
@@ -241,6 +246,26 @@ def test_a_file_that_was_edited_since_makes_it_invalid(
     yaml.write_text(YAML, encoding="utf-8")
     assert cli("gate", ids.student).code == 0
     assert cli("promote", short(entry)).code == 0
+
+
+def test_what_was_promised_otherwise_at_the_first_look_is_said_with_its_unit(
+    cli: Cli, ids: Ids, judge: Judge, yaml: Path
+) -> None:
+    """By whatever approves, before anything becomes current."""
+    yaml.write_text(YAML.replace("ratio_to_current_at_most: 1.1", "at_most: 50ms"))
+    contracts = load_config(yaml).contracts
+    yaml.write_text(YAML, encoding="utf-8")
+    about = {"endpoint": "docs", "dataset": "sha256:data"}
+    looked_at_by = Rule("docs", "holdout", "sha256:data", contracts, {}, {}, seed=0)
+    with Store.open(Path(".headgate")) as store:
+        digest = looked_at_by.digest
+        rule = {"purpose": "certify", "digest": digest, **jsonable(looked_at_by)}  # type: ignore[dict-item]
+        store.append("rule", rule)
+        store.append("holdout_use", {**about, "rule": digest})
+    entry = judge()
+    told = "contracts.latency_p95 was at most 50.0 ms, is ratio to current at most 1.1; changed "
+    assert told in " ".join(cli("gate", ids.student).out.split())
+    assert f"changed after a look at the holdout: {told}" in cli("promote", short(entry)).err
 
 
 def test_the_file_of_another_endpoint_says_nothing_of_this_one(

@@ -13,7 +13,7 @@ import pytest
 from headgate.errors import EngineError, Refused
 from headgate.ledger import Store
 from headgate.objects import Bound, jsonable
-from headgate.optimize.holdout import changed_since_look, spending
+from headgate.optimize.holdout import Changed, changed_since_look, spending
 from headgate.optimize.job import Job
 from headgate.optimize.recorder import Call, Output, transformation
 from headgate.release import Rule
@@ -193,6 +193,11 @@ def register(store: Store, rule: Rule, purpose: str = "certify") -> str:
     return store.append("rule", body).recorded_at
 
 
+def changed_by_now(store: Store, rule: Rule) -> tuple[Changed, ...]:
+    """Of a decision that is made now."""
+    return changed_since_look(store, rule, decided=store.append("run", {}).seq)
+
+
 def test_a_promise_that_was_changed_after_a_look_is_named_with_both_and_since_when(
     store: Store, certify: Certify
 ) -> None:
@@ -200,13 +205,13 @@ def test_a_promise_that_was_changed_after_a_look_is_named_with_both_and_since_wh
     register(store, promising(0.99))
     strict, loose = promising(0.9), promising(0.8, seed=1)
     register(store, strict)
-    assert changed_since_look(store, strict) == (), "nobody has looked"
+    assert changed_by_now(store, strict) == (), "nobody has looked"
     certify("a", rule=strict)
-    assert changed_since_look(store, strict) == ()
+    assert changed_by_now(store, strict) == ()
     register(store, promising(0.7))
     since = register(store, loose)
     register(store, replace(loose, candidates=("bf16",)))
-    found = changed_since_look(store, replace(loose, candidates=("bf16",)))
+    found = changed_by_now(store, replace(loose, candidates=("bf16",)))
     looked_at = next(iter(store.entries("holdout_use"))).recorded_at
     assert [(c.change.key, c.since, c.looked_at) for c in found] == [
         ("contracts.accuracy", since, looked_at),
@@ -216,7 +221,7 @@ def test_a_promise_that_was_changed_after_a_look_is_named_with_both_and_since_wh
         "contracts.accuracy was at least 0.9, is at least 0.8 (looser)"
     )
     register(store, strict)
-    assert changed_since_look(store, strict) == (), "it was put back"
+    assert changed_by_now(store, strict) == (), "it was put back"
 
 
 def test_a_look_at_other_data_or_by_another_endpoint_is_none(
@@ -230,4 +235,37 @@ def test_a_look_at_other_data_or_by_another_endpoint_is_none(
     certify("a", rule=strict)
     for other in (promising(0.8, dataset="sha256:new"), promising(0.8, endpoint="other")):
         register(store, other)
-        assert changed_since_look(store, other) == ()
+        assert changed_by_now(store, other) == ()
+
+
+def test_what_comes_after_a_decision_does_not_move_its_dates(
+    store: Store, certify: Certify
+) -> None:
+    """Its rule may be left and returned to, and the data looked at again: it was made by what
+    stood then."""
+    strict, loose = promising(0.9), promising(0.8)
+    register(store, strict)
+    unseen = store.append("run", {}).seq
+    certify("a", rule=strict)
+    since = register(store, loose)
+    decided = store.append("run", {}).seq
+    register(store, strict)
+    register(store, loose)
+    (found,) = changed_since_look(store, loose, decided=decided)
+    assert found.since == since
+    assert changed_since_look(store, loose, decided=unseen) == ()
+
+
+def test_a_change_of_which_no_date_is_on_record_is_given_none(
+    store: Store, certify: Certify
+) -> None:
+    """Not that of the look, which was before it."""
+    strict = promising(0.9)
+    register(store, strict)
+    certify("a", rule=strict)
+    (found,) = changed_by_now(store, promising(0.8))
+    assert found.since == ""
+    looked_at = next(iter(store.entries("holdout_use"))).recorded_at[:16].replace("T", " ")
+    assert found.describe().endswith(
+        f" (looser); changed after the first look at the holdout, which was on {looked_at} UTC"
+    )
