@@ -65,7 +65,9 @@ class Job:
         return [r for r in found if r["transformation"] == transformation]
 
 
-def optimized(here: Path, changes: Callable[[Path], None] = lambda yaml: None) -> Job:
+def optimized(
+    here: Path, changes: Callable[[Path], None] = lambda yaml: None, *, promote: bool = True
+) -> Job:
     """Of which the one candidate depends on its batch by construction; promoted if accepted."""
     yaml = classifier(here)
     yaml.write_text(yaml.read_text(encoding="utf-8") + PROMISES, encoding="utf-8")
@@ -82,7 +84,7 @@ def optimized(here: Path, changes: Callable[[Path], None] = lambda yaml: None) -
     write_rows(here / "access.jsonl", ({"at_s": at, "input": x} for at, x in asked))
     change(yaml, "{rate_per_s: 50, requests: 60}", "{log: access.jsonl}")
     changes(yaml)
-    return Job(yaml, run(["optimize", "--promote", str(yaml)]))
+    return Job(yaml, run(["optimize", *["--promote"] * promote, str(yaml)]))
 
 
 @pytest.fixture(scope="module")
@@ -162,3 +164,37 @@ def test_where_it_is_all_that_is_tried_and_breaks_a_promise_nothing_wins(
     capsys.readouterr()
     assert run(shlex.split(report["next_command"])[1:]) == 0
     assert "accuracy = 0." in capsys.readouterr().out
+
+
+def test_who_edits_a_promise_and_does_what_is_said_is_judged_by_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """New rows, and times that are taken again. New rows alone would spend a look at them and end
+    where it began: the load test on record was seen by the rule of before."""
+
+    def hold_out(yaml: Path, *, seed: int) -> None:
+        inputs = np.random.default_rng(seed).normal(size=(320, 64)).round(3).tolist()
+        rows = ({"id": f"h{k}", "input": x, "label": k % 3} for k, x in enumerate(inputs))
+        write_rows(yaml.parent / "holdout.jsonl", rows)
+
+    def holds_out(yaml: Path) -> None:
+        change(yaml, "[int8_dynamic]", "[]")
+        change(yaml, "evaluate: evaluate.jsonl", "evaluate: evaluate.jsonl, holdout: holdout.jsonl")
+        hold_out(yaml, seed=1)
+
+    job = optimized(tmp_path, holds_out, promote=False)
+    assert job.report["because"].endswith("all 4 contracts are kept on holdout")
+    change(job.yaml, "at_least: 99%", "at_least: 98%")
+    capsys.readouterr()
+    assert run(["gate", job.report["winner_id"], "-f", str(job.yaml)]) == 4
+    *_, told = capsys.readouterr().err.partition("or keep it, give new rows under data.holdout")
+    hold_out(job.yaml, seed=2)
+    (command,) = told.split("`")[1::2]
+    run(shlex.split(command)[1:])
+    report = job.report
+    assert (report["action"], report["generation"]) == ("accept", 1), report["because"]
+    assert "agreement at least 0.98" in [row["rule"] for row in report["contracts"]]
+    assert len(job.runs("load.replay")) == 2
+    with Store.open(job.root) as store:
+        looked_at = [e.body["dataset"] for e in store.entries("holdout_use")]
+    assert len(looked_at) == len(set(looked_at)) == 2, "one look at each"

@@ -28,10 +28,10 @@ from headgate.optimize.own_requests import OwnRequests
 from headgate.optimize.pricing import Priced, Replayed
 from headgate.optimize.reembedding import IndexPrice
 from headgate.optimize.repeats import Repeats, repeats_of, without_cache
-from headgate.optimize.rules import LOAD
 from headgate.optimize.searching import Searched
 from headgate.optimize.stages import Baseline, Certificate, Plans, Tried, is_alone
 from headgate.planning import BASELINE
+from headgate.release import ANSWERS, way_out
 from headgate.report import (
     Candidate,
     ContractRow,
@@ -689,17 +689,11 @@ def _next(
     if job.source.build.foreign:
         serves = ""
     if action is Action.INVALID and late:
-        if any(what != LOAD for what in late):
-            return (
-                f"headgate optimize --promote {file}",
-                f"Nothing was promoted.{serves} Put back what was edited in headgate.yaml, named "
-                "above; or keep it, and give new rows under data.holdout: answers that were seen "
-                "cannot be unseen. Then:",
-            )
+        out = way_out(file, answers=ANSWERS in late)
         return (
-            f"headgate optimize --fresh --promote {file}",
-            f"Nothing was promoted.{serves} Put back what was edited in headgate.yaml and leave "
-            "--fresh out; or keep it, and take the times again by it:",
+            out.command,
+            f"Nothing was promoted.{serves} Put back what was edited and type "
+            f"`{out.put_back}`; or {out.keep}:",
         )
     unclear = (Verdict.UNKNOWN, Verdict.INVALID)
     times = [r for r in results if r.contract.axis in _OF_TIMES]

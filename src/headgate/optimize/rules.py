@@ -12,7 +12,7 @@ from headgate.objects import Bound, digest, jsonable
 from headgate.optimize.evidence import SPEED
 from headgate.optimize.inputs import Split
 from headgate.planning import most_judged
-from headgate.release import Rule, rule_from_json
+from headgate.release import ANSWERS, LOAD, Rule, rule_from_json
 from headgate.workload import Pair
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CHOOSING_BLOCKS",
-    "LOAD",
     "RULE",
     "Rules",
     "as_declared",
@@ -34,8 +33,6 @@ __all__ = [
 
 CHOOSING_BLOCKS = 9
 """Interleaved blocks without load, by which candidates are chosen."""
-LOAD = "speed under load"
-"""What can be measured again, as ``in_force`` calls it."""
 RULE = "rule"
 """Kind of the entries of rules."""
 
@@ -155,7 +152,7 @@ def in_force(store: Store, rule: Rule, *, answers: str, load: str) -> Mapping[st
         if e.body["endpoint"] == rule.endpoint and e.body["purpose"] == "certify"
     ]
     seen = {
-        "answers on the holdout": _first_answers(store, store.get(answers)).seq,
+        ANSWERS: _first_answers(store, store.get(answers)).seq,
         LOAD: store.get(load).seq,
     }
     return {

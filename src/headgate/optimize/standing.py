@@ -20,6 +20,7 @@ from headgate.optimize.gate import gate
 from headgate.optimize.holdout import Changed, changed_since_look
 from headgate.optimize.recorder import Recorder
 from headgate.optimize.rules import as_declared
+from headgate.release import way_out
 from headgate.report.words import with_units
 from headgate.runtime.decisions import decided, decisions, is_decision, rule_of
 from headgate.runtime.servable import Servable
@@ -145,14 +146,16 @@ def after_an_edit(store: Store, run: Entry, config: EndpointConfig) -> str:
     back = "put that back, and the decision counts again"
     if rule_of(store, run).split != "holdout":
         return f"{back}; or keep it, and `{_again(config)}` decides by it"
-    return (
-        f"{back}; or keep it, and `{_again(config)}` decides by it where another build wins, or "
-        "where data.holdout has new rows: answers to the old ones were seen by the old rule"
-    )
+    out = way_out(_file(config), answers=True)
+    return f"{back}; or {out.keep}: `{out.command}`"
+
+
+def _file(config: EndpointConfig | None) -> str:
+    return shlex.quote(str(config.path)) if config else "headgate.yaml"
 
 
 def _again(config: EndpointConfig | None) -> str:
-    return f"headgate optimize {shlex.quote(str(config.path)) if config else 'headgate.yaml'}"
+    return f"headgate optimize {_file(config)}"
 
 
 def _checked(

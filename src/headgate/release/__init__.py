@@ -28,7 +28,7 @@ from headgate.release.promotion import (
     rollback_target,
 )
 from headgate.release.replay import contract_from_json, decide_again, decision_from_json
-from headgate.release.rule import Change, Rule, rule_from_json
+from headgate.release.rule import ANSWERS, LOAD, Change, Rule, WayOut, rule_from_json, way_out
 from headgate.release.samples import (
     Blocks,
     ClassLabel,
@@ -40,9 +40,11 @@ from headgate.release.samples import (
 from headgate.release.watch import Breach, Recovery, TookOver, Watcher, WatchRule, Withdrawal
 
 __all__ = [
+    "ANSWERS",
     "CERTIFICATE",
     "INDEX",
     "LIVE_METRICS",
+    "LOAD",
     "Age",
     "Assumption",
     "Blocks",
@@ -60,6 +62,7 @@ __all__ = [
     "TookOver",
     "WatchRule",
     "Watcher",
+    "WayOut",
     "Withdrawal",
     "WorstSlice",
     "assume",
@@ -86,4 +89,5 @@ __all__ = [
     "rule_from_json",
     "share_of",
     "slices_power",
+    "way_out",
 ]

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from headgate.errors import Refused
 from headgate.objects import Action, Decision, Release, short
-from headgate.release.rule import LATE
+from headgate.release.rule import ANSWERS, LATE, way_out
 
 __all__ = ["next_release", "restored_generation", "rollback_release", "rollback_target"]
 
@@ -94,11 +94,10 @@ def next_release(
 def _way_out(decision: Decision | None, config: str) -> str:
     if decision is None or decision.action not in (Action.UNKNOWN, Action.INVALID):
         return "only a decision to accept (or warn) can be promoted"
-    if LATE in decision.because:  # measuring again would say the same again
-        return (
-            "put back what was edited, or give new rows under data.holdout, and type `headgate "
-            f"optimize --promote {config}`"
-        )
+    _, edited, late = decision.because.partition(LATE)
+    if edited:
+        out = way_out(config, answers=ANSWERS in late)
+        return f"put back what was edited and type `{out.put_back}`; or {out.keep}: `{out.command}`"
     return (
         f"measure again while the machine is quiet: `headgate optimize --fresh --promote {config}`"
     )

@@ -17,10 +17,47 @@ from headgate.objects import Action, Bound, Contract, digest
 from headgate.release.estimate import LEVEL
 from headgate.release.replay import contract_from_json
 
-__all__ = ["LATE", "Change", "Rule", "rule_from_json"]
+__all__ = ["ANSWERS", "LATE", "LOAD", "Change", "Rule", "WayOut", "rule_from_json", "way_out"]
+
+ANSWERS = "answers on the holdout"
+LOAD = "speed under load"
+"""What a rule can be too late for, in words: answers are seen once, a load can be sent again."""
 
 LATE = "after this was measured"
 """In every sentence of ``Rule.edited``."""
+
+
+@dataclass(frozen=True, slots=True)
+class WayOut:
+    """What to do where a rule was edited after samples were seen."""
+
+    put_back: str
+    """The command, once what was edited is as it was: without ``--fresh``, since all that the old
+    rule was decided by is on record."""
+    keep: str
+    """What else to do, in words that end with the rule kept and ``command``."""
+    command: str
+
+
+def way_out(file: str, *, answers: bool) -> WayOut:
+    """``file``: headgate.yaml, as a command line takes it; ``answers``: those on the holdout were
+    seen by the old rule.
+
+    Times are taken again in any case: a load test that is on record is read again for the same
+    winner, whatever the holdout, and was seen by the old rule.
+
+    >>> print(way_out("headgate.yaml", answers=True).keep)
+    keep it, give new rows under data.holdout (answers to the old ones were seen), and take times \
+again
+    """
+    rows = "give new rows under data.holdout (answers to the old ones were seen), and "
+    return WayOut(
+        f"headgate optimize --promote {file}",
+        f"keep it, {rows if answers else 'and '}take times again",
+        f"headgate optimize --fresh --promote {file}",
+    )
+
+
 _DERIVED = ("planned_n", "tried")
 """What follows from other parts, and is worth a word only where none of those was changed."""
 
@@ -115,7 +152,7 @@ class Rule:
         return (
             f"the rule was {edited} {LATE}: {' and '.join(late)}; "
             "put the old rule back, or take new samples by this one (`--fresh` takes times again; "
-            "a holdout that was seen needs new data)"
+            "a holdout that was seen needs new data too)"
         )
 
     def differs_in(self, other: Rule) -> tuple[str, ...]:

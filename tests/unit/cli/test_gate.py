@@ -236,9 +236,12 @@ def test_a_file_that_was_edited_since_makes_it_invalid(
     assert "INVALID" in said.out
     edited = f"headgate.yaml was edited since: {part}. What it says now was never judged"
     assert edited in " ".join(said.out.split())
-    way_out = "put that back, and the decision counts again; or keep it, and `headgate optimize "
+    way_out = (
+        "put that back, and the decision counts again; or keep it, give new rows under "
+        "data.holdout (answers to the old ones were seen), and take times again: `headgate "
+        "optimize --fresh --promote "
+    )
     assert way_out in said.err
-    assert "or where data.holdout has new rows" in said.err
     refused = cli("promote", short(entry))
     assert refused.code == 3, "one rule for all that approves"
     assert edited in refused.err

@@ -8,7 +8,7 @@ import pytest
 
 from headgate.errors import Refused
 from headgate.objects import Action, Decision, Release
-from headgate.release import Rule, next_release, rollback_release, rollback_target
+from headgate.release import ANSWERS, LOAD, Rule, next_release, rollback_release, rollback_target
 
 BASE = Release("docs", 0, "v0", None)
 
@@ -153,12 +153,22 @@ def test_a_rollback_compares_before_it_swaps() -> None:
     assert refusal.value.reason == "generation_moved"
 
 
-def test_a_refusal_of_what_was_edited_does_not_ask_to_measure_again() -> None:
-    """Answers to the holdout that were seen are not unseen by that; noise and void loads are."""
-    edited = Rule("docs", "holdout", "sha256:data", (), {}, {}, seed=0).edited({"it": None})
-    for because, way_out in ((edited, "put back what was edited"), ("noise", "--fresh")):
+def test_a_refusal_of_what_was_edited_asks_for_new_rows_where_answers_were_seen() -> None:
+    """Measuring again does not unsee them; of times it is enough, as it is of noise. And what is
+    put back is on record."""
+    rule = Rule("docs", "holdout", "sha256:data", (), {}, {}, seed=0)
+    fresh = "`headgate optimize --fresh --promote headgate.yaml`"
+    back = "put back what was edited and type `headgate optimize --promote "
+    cases = (
+        (rule.edited({ANSWERS: None, LOAD: None}), True, True),
+        (rule.edited({ANSWERS: rule.digest, LOAD: None}), True, False),
+        ("noise", False, False),
+    )
+    for because, edited, new_rows in cases:
         invalid = replace(decision(action=Action.INVALID), because=str(because))
         with pytest.raises(Refused) as refused:
             next_release(BASE, invalid, endpoint="docs", variant="v1", expected_generation=0)
-        assert way_out in str(refused.value.fix)
-        assert ("--fresh" in str(refused.value.fix)) == (because == "noise")
+        fix = refused.value.fix
+        assert fix.endswith(fresh)
+        assert fix.startswith(back) == edited
+        assert ("new rows under data.holdout" in fix) == new_rows
