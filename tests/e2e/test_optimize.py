@@ -262,7 +262,7 @@ def test_the_job_ends_with_an_honest_decision(story: Story) -> None:
         own, own_policies, dynamic, static = report["candidates"]
         assert "; chosen, with " in own["why"]
         assert own_policies["name"] == "fp32, own policies"
-        assert (static["verdict"], "; not chosen: " in static["why"]) == ("accept", True)
+        assert "predicted to cost" in static["why"], "whether it was measured or not"
     assert dynamic["verdict"] == "skipped"
     assert "depend on its neighbours, by construction" in dynamic["why"]
     verdicts = {row["rule"]: row["verdict"] for row in report["contracts"]}
