@@ -439,5 +439,5 @@ def shares(rows: Sequence[Share], *, width: float = WIDE) -> str:
     ax.set_xlim(min([0.9, *values]), max([1.5, *values]) * 1.12)
     ax.invert_yaxis()
     ax.grid(axis="y", visible=False)
-    ax.set_xlabel("cost without it, as a multiple of the winner's")
+    ax.set_xlabel("cost without it, times the winner's")
     return canvas.svg("what each optimization brings")
