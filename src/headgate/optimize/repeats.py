@@ -2,7 +2,7 @@
 
 Without a log ``workload.draw`` takes requests at random from ``evaluate``, so how often one comes
 again follows from how many were drawn, and says nothing of callers. Whoever reads a saving or a
-share of hits is told so. Knows nothing of how a report looks.
+share of hits is told so.
 """
 
 from __future__ import annotations

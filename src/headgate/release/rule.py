@@ -242,7 +242,7 @@ def _wider(was: Contract, now: Contract) -> bool:
     if was.bound is not now.bound:
         return False
     if now.bound is Bound.ONE_OF:
-        return set(now.allowed) > set(was.allowed)
+        return not set(now.allowed) <= set(was.allowed)
     return now.limit < was.limit if now.bound is Bound.AT_LEAST else now.limit > was.limit
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -246,11 +247,15 @@ def test_a_value_outside_of_the_declared_range_is_named_with_the_range() -> None
 def test_what_a_metric_says_of_its_failure_is_the_same_in_every_run() -> None:
     """It is recorded: no address of an object, one line of at most 200 characters; of what is no
     number the type."""
+
+    def raises(said: str) -> NoReturn:
+        raise ValueError(said)
+
     fails = {
         "lazy": lambda item, output: (x for x in output),
         "gone": lambda item, output: {}[object()],
-        "loud": lambda item, output: exec('raise ValueError("word " * 90 + "\\nand more")'),
-        "empty": lambda item, output: exec('raise ValueError("\\n two\\nlines")'),
+        "loud": lambda item, output: raises("word " * 90 + "\nand more"),
+        "empty": lambda item, output: raises("\n two\nlines"),
     }
     data = classes(SCORES, None)
     table = Table(dict(zip(data.ids, SCORES, strict=True)))

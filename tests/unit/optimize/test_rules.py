@@ -255,6 +255,7 @@ def test_what_is_edited_once_the_samples_were_seen_is_another_rule(
 
 
 KEPT, ABSOLUTE = CONTRACTS[0], contract("accuracy", Bound.AT_LEAST, 0.9)
+ALONE = contract("batch_invariance", Bound.ONE_OF, 0.0, allowed=("exact",))
 WIDER = "contracts.accuracy was not below current by 0.02, is not below current by 0.1 (looser)"
 WARNS = "contracts.accuracy.on_breach was rollback, is warn (looser)"
 
@@ -313,6 +314,16 @@ WARNS = "contracts.accuracy.on_breach was rollback, is warn (looser)"
                 "contracts.accuracy was not below current by 0.02, is not below current by 0.02 "
                 "and at least 0.9"
             ],
+        ),
+        (
+            [ALONE],
+            [replace(ALONE, allowed=("dependent",))],
+            ["contracts.batch_invariance was one of exact, is one of dependent (looser)"],
+        ),
+        (
+            [replace(ALONE, allowed=("exact", "dependent"))],
+            [ALONE],
+            ["contracts.batch_invariance was one of exact, dependent, is one of exact"],
         ),
         (
             [KEPT],
