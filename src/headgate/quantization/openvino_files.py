@@ -1,6 +1,6 @@
 """Quantized models in OpenVINO's format, made with NNCF, which takes its statistics itself.
 
-It passes over NaN without a word, so the model answers every item first.
+It passes over NaN without a word, so that what it runs is watched.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from headgate.quantization.products import product_name, weighted_nodes
 from headgate.quantization.schemes import Scheme
 from headgate.workload import Tensors
 
-__all__ = ["MASK", "in_bounded_memory", "static_int8", "unchanged", "weights_by_group"]
+__all__ = ["MASK", "static_int8", "unchanged", "watched", "weights_by_group"]
 
 MASK = "attention_mask"
 _PRODUCTS = ("Convolution", "GroupConvolution", "MatMul")
@@ -55,13 +55,13 @@ def static_int8(scheme: Scheme, source: Path, out: Path, items: Iterable[Tensors
             where=scheme.name,
             fix=f"take one of {', '.join(ranges)}",
         )
-    with _explained(nncf, source), in_bounded_memory(openvino):
+    with _explained(nncf, source), watched(openvino, graph):
         quantized = nncf.quantize(
             graph,
             nncf.Dataset(items),
             model_type=nncf.ModelType.TRANSFORMER if transformer else None,
             preset=nncf.QuantizationPreset.MIXED,
-            subset_size=_answered(openvino, graph, items),
+            subset_size=sum(1 for _ in items),
             ignored_scope=nncf.IgnoredScope(names=_named(graph, source, scheme.keep)),
             advanced_parameters=nncf.AdvancedQuantizationParameters(
                 overflow_fix=nncf.OverflowFix.ENABLE if scheme.reduced_weights else None,
@@ -155,13 +155,16 @@ def _quantiles(nncf: Any, share: float) -> Any:
 
 
 @contextlib.contextmanager
-def in_bounded_memory(openvino: Any) -> Iterator[None]:
-    """Inside it what NNCF remembers does not grow with the items that it is shown.
+def watched(openvino: Any, graph: Any) -> Iterator[None]:
+    """Inside it NNCF takes no NaN for an answer of ``graph``, and remembers in bounded memory.
 
     Its mean over items keeps what it saw of every item, for every tensor (30 KB an item of a small
     encoder): here it is a running one, in float64. And its engine keeps kernels for every length of
-    text that it met (half a megabyte each): here for a few.
+    text that it met (half a megabyte each): here for a few. ``InputError`` for NaN or infinity in
+    an item or in the answer to it.
     """
+    answers = [output.any_name for output in graph.outputs]
+
     from nncf.common.tensor_statistics import collectors
     from nncf.openvino import engine
     from nncf.quantization.range_estimator import AggregatorType
@@ -186,6 +189,14 @@ def in_bounded_memory(openvino: Any) -> Iterator[None]:
             stateful = engine.model_has_state(model)
             compiled = _compiled(openvino, model, fp32=use_fp32_precision)
             self.engine = engine.OVCompiledModelEngine(compiled, stateful)
+            self._items = 0
+
+        def infer(self, input_data: Tensors) -> Any:
+            self._items += 1
+            found = super().infer(input_data)
+            for name, values in (*input_data.items(), *((name, found[name]) for name in answers)):
+                refuse_non_finite(name, values, item=self._items)
+            return found
 
     mean, native = collectors.AGGREGATORS_MAP[AggregatorType.MEAN], engine.OVNativeEngine
     collectors.AGGREGATORS_MAP[AggregatorType.MEAN] = RunningMean
@@ -210,19 +221,6 @@ def _compiled(openvino: Any, model: Any, *, fp32: bool = True) -> Any:
     if fp32:
         options["INFERENCE_PRECISION_HINT"] = "f32"
     return openvino.Core().compile_model(model, "CPU", options)
-
-
-def _answered(openvino: Any, graph: Any, items: Iterable[Tensors]) -> int:
-    """How many items there are. ``InputError`` for NaN in one of them, or in the answer to it."""
-    answers = _compiled(openvino, graph)
-    count = 0
-    for item in items:
-        count += 1
-        for name, values in item.items():
-            refuse_non_finite(name, values, item=count)
-        for output, values in answers(dict(item)).items():
-            refuse_non_finite(output.any_name, values, item=count)
-    return count
 
 
 @contextlib.contextmanager

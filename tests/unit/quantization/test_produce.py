@@ -268,14 +268,15 @@ def test_calibration_holds_one_batch_at_a_time(
     assert most <= 3
 
 
-def test_openvino_means_over_items_keep_one_sum() -> None:
+def test_openvino_means_over_items_keep_one_sum(source: Path) -> None:
     """NNCF's own keeps every item's array, for each tensor; numbered 1 to 1,000 they are 500.5."""
     from nncf.common.tensor_statistics import collectors
     from nncf.quantization.range_estimator import AggregatorType
     from nncf.tensor import Tensor
 
     own = collectors.AGGREGATORS_MAP[AggregatorType.MEAN]
-    with openvino_files.in_bounded_memory(load_openvino("a test")):
+    openvino = load_openvino("a test")
+    with openvino_files.watched(openvino, openvino.Core().read_model(source)):
         mean = collectors.AGGREGATORS_MAP[AggregatorType.MEAN](num_samples=1000)
     for number in range(1, 1201):  # what is beyond the number of samples does not count
         mean.register_reduced_input(Tensor(np.full((1, 1, 1), number, dtype=np.float32)))
@@ -291,7 +292,7 @@ def test_openvino_calibrates_to_what_nncf_would(
     """But for rounding: NNCF adds in fp32."""
     scheme = replace(INT8_STATIC, calibration=Calibration(method))  # type: ignore[arg-type]  # of Method
     ours = quantize(scheme, source, tmp_path / "ours", calibration=batches(40))
-    monkeypatch.setattr(openvino_files, "in_bounded_memory", contextlib.nullcontext)
+    monkeypatch.setattr(openvino_files, "watched", lambda *_: contextlib.nullcontext())
     theirs = quantize(scheme, source, tmp_path / "theirs", calibration=batches(40))
     assert similarity(loaded(scheme, ours), loaded(scheme, theirs)) > 1 - 1e-6
 
