@@ -185,7 +185,8 @@ def blocks(call: Call) -> Mapping[str, Output]:
 def _repeats(answerer: Answerer, encoded: Sequence[Encoded]) -> int:
     """How often the items are repeated for one pass to last long enough to be timed."""
     _time(answerer, encoded, 1)
-    return min(max(1, round(_LEAST_PASS_S / _time(answerer, encoded, 1).batched_s)), _MOST_REPEATS)
+    batched_s = _batched_s(answerer, encoded, 1)
+    return min(max(1, round(_LEAST_PASS_S / batched_s)), _MOST_REPEATS)
 
 
 def _time(answerer: Answerer, encoded: Sequence[Encoded], repeats: int) -> BlockTimes:
@@ -195,12 +196,16 @@ def _time(answerer: Answerer, encoded: Sequence[Encoded], repeats: int) -> Block
             start = time.perf_counter()
             answerer.run([e])
             latencies.append(time.perf_counter() - start)
+    return BlockTimes(tuple(latencies), _batched_s(answerer, encoded, repeats))
+
+
+def _batched_s(answerer: Answerer, encoded: Sequence[Encoded], repeats: int) -> float:
     batches = batches_by_length([e.length for e in encoded], max_padded_tokens=512, max_items=32)
     start = time.perf_counter()
     for _ in range(repeats):
         for batch in batches:
             answerer.run([encoded[i] for i in batch])
-    return BlockTimes(tuple(latencies), time.perf_counter() - start)
+    return time.perf_counter() - start
 
 
 def measure_blocks(
