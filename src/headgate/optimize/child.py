@@ -34,7 +34,9 @@ class Children:
     def run(self, command: Sequence[str], text: str, *, timeout_s: float) -> str:
         """What the process answers to ``text``.
 
-        Raises ``subprocess.SubprocessError`` where it fails, takes longer or is ended.
+        Raises ``subprocess.SubprocessError`` where it fails, takes longer or is ended, ``OSError``
+        where there is no memory or no process to be had. What is no UTF-8, as libraries may say
+        when they fail, is shown as it can be.
         """
         with self._lock:
             if self._ended:
@@ -44,7 +46,8 @@ class Children:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                text=True,
+                encoding="utf-8",
+                errors="backslashreplace",
                 preexec_fn=end_with_parent,
             )
             self._running.add(process)

@@ -178,7 +178,7 @@ def _weighed(call: Call, children: Children) -> Mapping[str, Output]:
     }
     try:
         peak = children.run(_WEIGHS, json.dumps(asked) + "\n", timeout_s=_MEMORY_TIMEOUT_S)
-    except subprocess.SubprocessError as error:
+    except (OSError, subprocess.SubprocessError) as error:  # the first: no process to be had
         complaint = error.stderr if isinstance(error, subprocess.CalledProcessError) else ""
         said = str(complaint or error).strip().splitlines()
         raise EngineError(

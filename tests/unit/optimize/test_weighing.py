@@ -147,6 +147,25 @@ def test_what_hangs_is_given_up_once(recorder: Recorder, monkeypatch: pytest.Mon
     assert len([*recorder.store.entries("failure")]) == 2
 
 
+def test_a_complaint_that_is_no_text_is_shown_as_it_can_be(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A library says what it likes."""
+    says = 'sys.stderr.buffer.write(b"no kernel \\xff\\n"); sys.exit(1)'
+    monkeypatch.setattr(pilots, "_WEIGHS", weighs_as(says))
+    assert weigh(recorder, "one") == {}
+    (failure,) = recorder.store.entries("failure")
+    assert failure.body["what"] == "a process that serves it ends: no kernel \\xff"
+
+
+def test_where_no_process_is_to_be_had_nothing_is_known_of_memory(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The preview goes on without it."""
+    monkeypatch.setattr(pilots, "_WEIGHS", ("/nowhere/python",))
+    assert weigh(recorder, "one", "two") == {}
+
+
 def test_an_error_here_ends_those_that_are_being_weighed(
     new_recorder: NewRecorder, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
