@@ -108,9 +108,17 @@ CANDIDATES: Mapping[str, Candidate] = _all()
 """Name -> candidate: all that headgate.yaml may name."""
 BUILDS: Mapping[str, Candidate] = {BASELINE: Candidate(None, FP32), **CANDIDATES}
 """All that may win: the model as it is too, under policies of its own."""
-TRIED_BY_DEFAULT = ("bf16", "int8_dynamic", "int8_static", "student3", "student3_int8_static")
+TRIED_BY_DEFAULT = (
+    "bf16",
+    "int8_dynamic",
+    "int8_static",
+    "int8_static_qdq",
+    "student3",
+    "student3_int8_static",
+)
 """What is tried where the file does not say, of all but classifiers. A predictor's students are
-tried where they are named."""
+tried where they are named. Static int8 by both engines: which of them is the faster, the CPU
+decides (docs/decisions/0046)."""
 
 
 def most_judged(named: Sequence[str]) -> int:

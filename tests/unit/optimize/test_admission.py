@@ -172,6 +172,7 @@ def test_every_candidate_says_what_it_learns_from() -> None:
     learns_from = {name: CANDIDATES[name].learns_from for name in TRIED_BY_DEFAULT}
     assert {name: roles for name, roles in learns_from.items() if roles} == {
         "int8_static": ("calibrate",),
+        "int8_static_qdq": ("calibrate",),
         "student3": ("train",),
         "student3_int8_static": ("train", "calibrate"),
     }
