@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from headgate.errors import EngineError
-from headgate.objects import Bound
+from headgate.objects import Bound, Verdict
 from headgate.optimize.evidence import paired
 from headgate.optimize.forecasts import bytes_of, keep_truth, speeds_of
 from headgate.optimize.job import Job
@@ -16,6 +16,7 @@ from headgate.optimize.pilots import pilot_memory
 from headgate.optimize.stages import Baseline, Tried
 from headgate.optimize.trainings import training_took
 from headgate.planning import CANDIDATES
+from headgate.release.estimate import NoEstimate, counted, estimate_items
 
 __all__ = ["hold_to_forecasts", "measured_of", "weighed"]
 
@@ -46,7 +47,10 @@ def hold_to_forecasts(job: Job, baseline: Baseline, tried: Sequence[Tried]) -> N
 
 
 def measured_of(job: Job, baseline: Baseline, tried: Tried) -> Iterator[tuple[str, float, str]]:
-    """(what, its value, the entry of the run that measured it)."""
+    """(what, its value, the entry of the run that measured it).
+
+    Of a metric of which the gate finds the measurement invalid there is no value.
+    """
     took = training_took(job, CANDIDATES[tried.name].student or "")
     if took is not None:
         yield "training_device_s", *took
@@ -66,14 +70,12 @@ def measured_of(job: Job, baseline: Baseline, tried: Tried) -> Iterator[tuple[st
         items = paired(contract.metric, tried.quality, baseline.quality, job.own)
         if items is None:
             continue
-        pairs = [
-            (a, b)
-            for a, b in zip(items.candidate, items.current, strict=True)
-            if a is not None and b is not None
-        ]
-        if not pairs:
+        judged = estimate_items(contract, items)
+        if isinstance(judged, NoEstimate) and judged.verdict is Verdict.INVALID:
             continue
-        ours, theirs = (statistics.fmean(side) for side in zip(*pairs, strict=True))
+        # As it was forecast: what the metric says nothing of counts as the gate counts it.
+        values = counted(contract, items)
+        ours, theirs = statistics.fmean(values.candidate), statistics.fmean(values.current)
         loss = {
             Bound.NOT_BELOW_CURRENT_BY: theirs - ours,
             Bound.NOT_ABOVE_CURRENT_BY: ours - theirs,

@@ -532,6 +532,41 @@ def test_what_a_metric_says_nothing_of_is_forecast_as_the_gate_counts_it(
 
 
 @pytest.mark.parametrize(
+    ("bound", "ours", "theirs", "truth"),
+    [
+        (RELATIVE, (0, 1), (), 2 * 60 / N),
+        (RELATIVE, (), (0, 1), 2 * 60 / N),
+        (ABSOLUTE, (0, 1), (), (2 * 60 + 198 * 5) / N),
+        (ABSOLUTE, (), tuple(range(60)), 5.0),
+        (RELATIVE, (0, 1, 2), (), None),
+        (RELATIVE, (), (0, 1, 2), None),
+        (ABSOLUTE, (0, 1, 2), (), None),
+    ],
+)
+def test_what_a_metric_says_nothing_of_counts_in_the_truth_as_in_the_forecast(
+    measured: tuple[Job, Baseline],
+    bound: Bound,
+    ours: tuple[int, ...],
+    theirs: tuple[int, ...],
+    truth: float | None,
+) -> None:
+    """A forecast of all items is exact, and its truth is that number; where the gate finds the
+    measurement invalid, neither is there."""
+    job, baseline = measured
+    found = look(measured)["int8_dynamic"]
+    candidate, current = far_off(ours), far_off(theirs)
+    tried = replace(wholly(job, baseline, found), quality=candidate)
+    job = replace(with_own_metric(job), contracts=(contract("far", bound, 6),))
+    pilot = PilotQuality(Drawn(((N, tuple(range(N))),)), candidate, RUN)
+    forecast = [fmean(s.values) for q in quality_pilots(job, pilot, current) for s in q.strata]
+    metric = "loss of far" if bound is RELATIVE else "far"
+    truths = [v for m, v, _ in measured_of(job, replace(baseline, quality=current), tried)
+              if m == metric]  # fmt: skip
+    assert truths == pytest.approx(forecast)
+    assert truths == ([] if truth is None else pytest.approx([truth]))
+
+
+@pytest.mark.parametrize(
     ("lost", "invalid"), [((150,), False), ((0, 1), False), ((150, 151), True)]
 )
 def test_what_was_drawn_stands_for_its_stratum(
