@@ -19,7 +19,7 @@ from headgate.distillation import HEADS, STUDENTS, Advice
 from headgate.engines.check import check_onnx
 from headgate.errors import Undecided
 from headgate.ledger import Store
-from headgate.objects import Build
+from headgate.objects import Build, Contract
 from headgate.optimize import pilots as pilots_of
 from headgate.optimize import student_forecasts as students_of
 from headgate.optimize.as_it_is import as_it_is, replaces_another
@@ -309,24 +309,39 @@ def _silent_metrics(job: Job, of: QualitySamples) -> Iterator[str]:
     for metric, first in of.failures.items():
         items, lost = len(of.items), sum(value is None for value in of.scores[metric])
         specified = {**job.config.metrics, **job.config.safety}[metric]
-        relative = [
-            c.describe()
-            for c in job.contracts
-            if c.metric.removeprefix("worst_slice_") == metric and c.bound.needs_current
-        ]
-        counts = "no contract holds a candidate against them"
-        if relative and lost > MAX_ERRORED_SHARE * items:
-            counts = (
-                f"{_TOO_MANY}, so nothing is forecast of it, and no candidate can keep "
-                f"{', nor '.join(relative)}"
-            )
-        elif relative:
-            counts = f"each counts as lost by every candidate under {', and '.join(relative)}"
+        on_it = [c for c in job.contracts if c.metric.removeprefix("worst_slice_") == metric]
+        counts = _what_follows(on_it, too_many=lost > MAX_ERRORED_SHARE * items)
         yield (
             f"{metric} says nothing of {lost:,} of {items:,} items of evaluate: {counts}. The "
             f"first: {first}. Correct {specified.function}, or the range declared for {metric}, "
             "and look again."
         )
+
+
+def _what_follows(contracts: Sequence[Contract], *, too_many: bool) -> str:
+    """From items of which a metric says nothing in the baseline's answers, for candidates under
+    ``contracts`` on it: absolute ones ask what it says of a candidate's own, by the same rows."""
+    relative = [c.describe() for c in contracts if c.bound.needs_current]
+    absolute = [c.describe() for c in contracts if not c.bound.needs_current]
+    said = []
+    if relative and too_many:
+        said.append(
+            f"nothing is forecast of it, and no candidate can keep {', nor '.join(relative)}"
+        )
+    elif relative:
+        said.append(f"each counts as lost by every candidate under {', and '.join(relative)}")
+    if absolute and too_many:
+        said.append(
+            f"a candidate of which it says as little is invalid under {', and '.join(absolute)}"
+        )
+    elif absolute:
+        said.append(
+            f"each counts as lost under {', and '.join(absolute)} by a candidate of which it says "
+            "nothing there either"
+        )
+    if not said:
+        return "no contract holds a candidate against them"
+    return f"{_TOO_MANY}, so " * too_many + "; and ".join(said)
 
 
 def preview(

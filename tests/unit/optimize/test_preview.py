@@ -432,35 +432,61 @@ RELATIVE, ABSOLUTE = Bound.NOT_ABOVE_CURRENT_BY, Bound.AT_MOST
 
 
 @pytest.mark.parametrize(
-    ("lost", "bound", "counts"),
+    ("lost", "bounds", "counts"),
     [
-        (1, RELATIVE, "each counts as lost by every candidate under far not above current by 6. "),
+        (1, [RELATIVE], "each counts as lost by every candidate under far not above current by 6"),
         (
             60,
-            RELATIVE,
+            [RELATIVE],
             "more than 1 % makes a measurement invalid, so nothing is forecast of it, and no "
-            "candidate can keep far not above current by 6. ",
+            "candidate can keep far not above current by 6",
         ),
-        (60, ABSOLUTE, "no contract holds a candidate against them. "),
+        (
+            2,
+            [ABSOLUTE],
+            "each counts as lost under far at most 6 by a candidate of which it says nothing there "
+            "either",
+        ),
+        (
+            3,
+            [ABSOLUTE],
+            "more than 1 % makes a measurement invalid, so a candidate of which it says as little "
+            "is invalid under far at most 6",
+        ),
+        (
+            60,
+            [RELATIVE, ABSOLUTE],
+            "more than 1 % makes a measurement invalid, so nothing is forecast of it, and no "
+            "candidate can keep far not above current by 6; and a candidate of which it says as "
+            "little is invalid under far at most 6",
+        ),
+        (1, [], "no contract holds a candidate against them"),
+        (60, [], "no contract holds a candidate against them"),
     ],
 )
 def test_a_metric_that_says_nothing_of_some_items_is_told_of(
-    measured: tuple[Job, Baseline], lost: int, bound: Bound, counts: str
+    measured: tuple[Job, Baseline], lost: int, bounds: list[Bound], counts: str
 ) -> None:
     """How many, what follows from it, what went wrong first, and what to do. A contract that does
-    not look at current may be kept all the same."""
-    job = replace(with_own_metric(measured[0]), contracts=(contract("far", bound, 6),))
+    not look at current may be kept all the same, by a candidate of which the metric says more."""
+    terms = tuple(contract("far", bound, 6) for bound in bounds)
+    job = replace(with_own_metric(measured[0]), contracts=terms)
     n = 200
     samples = replace(
         measured[1].quality,
         items=tuple(f"q{i}" for i in range(n)),
+        slices=((),) * n,
         scores={"far": (None,) * lost + (5.5,) * (n - lost)},
         failures={"far": "it raised KeyError: 'truth' (own.py:2) for item 'q0'"},
     )
     (said,) = preview_module._silent_metrics(job, samples)
-    assert said.startswith(f"far says nothing of {lost} of 200 items of evaluate: {counts}")
+    assert said.startswith(f"far says nothing of {lost} of 200 items of evaluate: {counts}. ")
     assert "The first: it raised KeyError: 'truth' (own.py:2) for item 'q0'. " in said
     assert "Correct own:far, or the range declared for far" in said
+    for each in terms:  # of a candidate that reads the same rows
+        silent = paired("far", samples, samples, job.own)
+        assert silent is not None
+        assert isinstance(estimate_items(each, silent), NoEstimate) is ("makes" in said)
 
 
 def test_of_a_metric_whose_measurement_is_invalid_nothing_is_forecast(
