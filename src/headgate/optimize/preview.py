@@ -9,13 +9,14 @@ entry of the ledger, so that it can be held against what was measured.
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from headgate.config import load_config
-from headgate.distillation import HEADS, STUDENTS, Advice
+from headgate.distillation import HEADS, STUDENTS, Advice, break_even_requests
 from headgate.engines.check import check_onnx
 from headgate.errors import Undecided
 from headgate.ledger import Store
@@ -563,13 +564,22 @@ def _expected(known: _Known, seen: _Seen) -> list[str]:
 
 
 def _training(known: _Known, seen: _Seen) -> str:
-    """What training a small student took, and when that is earned back; of others nothing."""
+    """What training a small student took, and when requests that come alone earn it back, as its
+    pilot's blocks timed them beside the model; of others nothing."""
     if seen.made is None or not seen.candidate.of_head:
         return ""
-    saved_s = _request_s(known.job, known.baseline) * (1 - 1 / seen.quantized.speedup.value)
-    earned = "which is never earned back"
-    if saved_s > 0:
-        earned = f"earned back by {words.count(seen.made.seconds / saved_s)} requests"
+    assert seen.made.build is not None
+    name = seen.made.build.name
+    speed = known.speed[name]
+    # The mean: those that a cascade asks its model too may be above its median.
+    model_s, own_s = (
+        statistics.fmean(s for row in speed.blocks for s in row[at].latencies_s)
+        for at in (0, speed.names.index(name))
+    )
+    requests = break_even_requests(seen.made.seconds, model_s, own_s)
+    earned = "which requests that come alone never earn back"
+    if math.isfinite(requests):
+        earned = f"earned back by {words.count(requests)} requests that come alone"
     return f"training took {words.seconds(seen.made.seconds)}, {earned}"
 
 
