@@ -70,6 +70,7 @@ from headgate.theory.strata import Stratum, drawn
 __all__ = [
     "PilotBuild",
     "PilotQuality",
+    "Unscored",
     "invalid_metrics",
     "make_pilots",
     "pilot_blocks",
@@ -126,6 +127,32 @@ class PilotQuality:
     def whole(self) -> bool:
         """Whether these are all items there are."""
         return len(self.drawn.items) == sum(size for size, _ in self.drawn.strata)
+
+
+@dataclass(frozen=True, slots=True)
+class Unscored:
+    """Items of which a metric says nothing, as a contract on it counts them."""
+
+    own: int
+    """In what the pilot's own build answered."""
+    answered: int
+    """By that; all ``items`` where the pilot is whole."""
+    stand_for: float
+    """Of all items, how many these are that do not count among ``current``; about, unless the pilot
+    is whole."""
+    current: int
+    """Of all items, in the baseline's answers; 0 where the contract does not look at these."""
+    items: int
+
+    @property
+    def of_all(self) -> float:
+        """Of all ``items``, without a value on either side."""
+        return self.current + self.stand_for
+
+    @property
+    def too_many(self) -> bool:
+        """Whether the gate would find the measurement invalid."""
+        return self.of_all > MAX_ERRORED_SHARE * self.items
 
 
 @transformation("pilot.quality")
@@ -328,9 +355,8 @@ def quality_pilots(
     found = []
     chosen_among = judged_at_most(job.config.candidates, sealed=job.inputs.holdout is not None)
     for contract, side, items in _judged(job, pilot, baseline):
-        values = counted(contract, items)
         # Of a single item no spread is known: the whole evaluation will say.
-        if len(items.items) < 2 or _invalid(contract, values, pilot.drawn, baseline):
+        if len(items.items) < 2 or _unscored(contract, items, pilot.drawn, baseline).too_many:
             continue
         width = items.value_range[1] - items.value_range[0]
         found.append(
@@ -339,7 +365,7 @@ def quality_pilots(
                 side,
                 contract.limit,
                 width,
-                _strata(contract, side, values, pilot.drawn),
+                _strata(contract, side, counted(contract, items), pilot.drawn),
                 stops=contract.on_breach is not Action.WARN,
                 bounds=(-width, width) if side is Side.LOSS else items.value_range,
                 alpha=CERTIFICATE / chosen_among,
@@ -351,13 +377,12 @@ def quality_pilots(
 
 def invalid_metrics(
     job: Job, pilot: PilotQuality, baseline: QualitySamples
-) -> Mapping[str, tuple[int, int]]:
-    """Metrics of which the gate would find the measurement invalid, as far as the pilot tells: of
-    how many items the pilot's own build has no value, and of how many that it answered."""
+) -> Mapping[str, Unscored]:
+    """Metrics of which the gate would find the measurement invalid, as far as the pilot tells."""
     return {
-        contract.metric: (sum(v is None for v in items.candidate), len(items.items))
+        contract.metric: unscored
         for contract, _, items in _judged(job, pilot, baseline)
-        if _invalid(contract, counted(contract, items), pilot.drawn, baseline)
+        if (unscored := _unscored(contract, items, pilot.drawn, baseline)).too_many
     }
 
 
@@ -373,17 +398,27 @@ def _judged(
             yield contract, side, items
 
 
-def _invalid(contract: Contract, values: Counted, which: Drawn, baseline: QualitySamples) -> bool:
-    """Whether more of all items errored than may: of the baseline all are known, of the pilot's
-    build the drawn ones stand for their stratum."""
-    current = baseline.scores.get(contract.metric, ()) if contract.bound.needs_current else ()
-    if sum(v is None for v in current) > MAX_ERRORED_SHARE * len(current):
-        return True
-    errored = sum(
-        size * sum(values.errored[at]) / max(len(values.errored[at]), 1)
-        for size, at in _places(which)
+def _unscored(
+    contract: Contract, items: PairedItems, which: Drawn, baseline: QualitySamples
+) -> Unscored:
+    """Of all items: of the baseline's all are known, of the pilot's the drawn ones stand for their
+    stratum."""
+    relative = contract.bound.needs_current
+    current = baseline.scores.get(contract.metric, ()) if relative else ()
+    own = [value is None for value in items.candidate]
+    alone = [
+        lost and (not relative or value is not None)
+        for lost, value in zip(own, items.current, strict=True)
+    ]
+    return Unscored(
+        own=sum(own),
+        answered=len(own),
+        stand_for=sum(
+            size * sum(alone[at]) / max(len(alone[at]), 1) for size, at in _places(which)
+        ),
+        current=sum(value is None for value in current),
+        items=sum(size for size, _ in which.strata),
     )
-    return errored > MAX_ERRORED_SHARE * sum(size for size, _ in which.strata)
 
 
 def _strata(contract: Contract, side: Side, values: Counted, which: Drawn) -> tuple[Stratum, ...]:

@@ -45,6 +45,7 @@ from headgate.optimize.measure import VECTORS
 from headgate.optimize.pilots import (
     PilotBuild,
     PilotQuality,
+    Unscored,
     invalid_metrics,
     make_pilots,
     pilot_blocks,
@@ -543,14 +544,32 @@ def _silent_pilot(known: _Known, seen: _Seen) -> Iterator[str]:
     if seen.made is None:
         return
     answers = known.answers[seen.name]
-    for metric, (lost, of) in invalid_metrics(known.job, answers, known.baseline.quality).items():
-        if lost:
+    for metric, found in invalid_metrics(known.job, answers, known.baseline.quality).items():
+        if found.own:
             first = answers.samples.failures.get(metric)
             yield (
-                f"{metric} says nothing of {lost:,} of the {of:,} items that {seen.name} answered: "
-                f"{_TOO_MANY} and the candidate refused, so nothing is forecast of it"
-                + (f". The first: {first}" if first else "")
+                f"{metric} says nothing of {found.own:,} of the {found.answered:,} items that "
+                f"{seen.name} answered{_of_all(found)}: {_TOO_MANY}, and the candidate would be "
+                "refused, so nothing is forecast of it" + (f". The first: {first}" if first else "")
             )
+
+
+def _of_all(found: Unscored) -> str:
+    """What the items that a pilot has no value of come to among all, where that is another number.
+
+    >>> _of_all(Unscored(own=2, answered=200, stand_for=26.0, current=0, items=1300))
+    ', standing for about 26 of 1,300'
+    >>> _of_all(Unscored(own=2, answered=200, stand_for=2.0, current=1, items=200))
+    ", with those of the baseline's answers 3 of 200"
+    """
+    whole = found.answered == found.items
+    if whole and not found.current:
+        return ""
+    others = " with those of the baseline's answers" if found.current else ""
+    about = "" if whole else " standing for about"
+    # Rounded up, so that what is above the limit never reads as if it were at it.
+    many = words.count(math.ceil(round(found.of_all, 6)))
+    return f",{others}{about} {many} of {found.items:,}"
 
 
 def _expected(known: _Known, seen: _Seen) -> list[str]:

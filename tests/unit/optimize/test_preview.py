@@ -547,7 +547,10 @@ def test_what_a_metric_says_nothing_of_is_forecast_as_the_gate_counts_it(
     if seen is None:
         assert isinstance(by_gate, NoEstimate)
         assert quality_pilots(job, pilot, current) == ()
-        assert invalid_metrics(job, pilot, current) == {"far": (len(ours), N)}
+        (unscored,) = invalid_metrics(job, pilot, current).values()
+        lost = {*ours, *(theirs if bound is RELATIVE else ())}
+        assert (unscored.own, unscored.answered) == (len(ours), N)
+        assert (unscored.of_all, unscored.items) == (len(lost), N)
         return
     (found,) = quality_pilots(job, pilot, current)
     ((size, values),) = ((s.size, s.values) for s in found.strata)
@@ -593,30 +596,58 @@ def test_what_a_metric_says_nothing_of_counts_in_the_truth_as_in_the_forecast(
 
 
 @pytest.mark.parametrize(
-    ("lost", "invalid"), [((150,), False), ((0, 1), False), ((150, 151), True)]
+    ("lost", "theirs", "of_all"),
+    [
+        ((150,), (), None),
+        ((0, 1), (), None),
+        ((150, 151), (), 4),
+        ((150,), (120,), 3),
+        ((150,), (150,), None),
+        ((150,), (120, 121, 122), 5),
+    ],
 )
 def test_what_was_drawn_stands_for_its_stratum(
-    measured: tuple[Job, Baseline], lost: tuple[int, ...], invalid: bool
+    measured: tuple[Job, Baseline],
+    lost: tuple[int, ...],
+    theirs: tuple[int, ...],
+    of_all: float | None,
 ) -> None:
-    """One of a stratum that was drawn by half is two of all; two are too many of 200."""
+    """One of a stratum that was drawn by half is two of all; more than two are too many of 200. Of
+    the baseline those are known that were not drawn."""
     job = replace(with_own_metric(measured[0]), contracts=(contract("far", RELATIVE, 6),))
     which = Drawn(((100, tuple(range(100))), (100, tuple(range(150, 200)))))
     pilot = PilotQuality(which, far_off(lost, which.items), RUN)
-    assert bool(invalid_metrics(job, pilot, far_off(()))) is invalid
+    found = invalid_metrics(job, pilot, far_off(theirs))
+    assert [each.of_all for each in found.values()] == ([] if of_all is None else [of_all])
+
+
+@pytest.mark.usefixtures("small_pilots")
+def test_of_a_part_it_is_said_what_it_stands_for(
+    measured: tuple[Job, Baseline], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of the ten that were drawn of the fifteen next to the boundary stands for 1.5 of them."""
+    monkeypatch.setattr(preview_module, "pilot_quality", losing_the_first)
+    found = look(measured, pilot_s=0.0)["int8_dynamic"]
+    assert found.warnings[-1] == (
+        "recall@10 says nothing of 1 of the 20 items that int8_dynamic answered, standing for "
+        "about 2 of 60: more than 1 % makes a measurement invalid, and the candidate would be "
+        "refused, so nothing is forecast of it"
+    )
+
+
+def losing_the_first(*args: Any, **kwargs: Any) -> PilotQuality:
+    """A pilot of whose first answer ``recall@10`` says nothing."""
+    pilot = pilot_quality(*args, **kwargs)
+    scores = pilot.samples.scores
+    lost = (None, *scores["recall@10"][1:])
+    return replace(pilot, samples=replace(pilot.samples, scores={**scores, "recall@10": lost}))
 
 
 def test_a_candidate_of_which_a_metric_says_too_little_is_not_recommended(
     measured: tuple[Job, Baseline], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However well it does elsewhere: the gate accepts nothing with an invalid measurement."""
-
-    def broken(*args: Any, **kwargs: Any) -> PilotQuality:
-        pilot = pilot_quality(*args, **kwargs)
-        scores = pilot.samples.scores
-        lost = (None, *scores["recall@10"][1:])
-        return replace(pilot, samples=replace(pilot.samples, scores={**scores, "recall@10": lost}))
-
-    monkeypatch.setattr(preview_module, "pilot_quality", broken)
+    monkeypatch.setattr(preview_module, "pilot_quality", losing_the_first)
     fast = Speeds((0.5, 0.5, 0.5, 0.5), (2.0, 2.0, 2.0, 2.0), 0.001, 900.0)
     monkeypatch.setattr(preview_module, "speeds_of", lambda *_: fast)
     found = look(measured)["int8_dynamic"]
@@ -624,7 +655,8 @@ def test_a_candidate_of_which_a_metric_says_too_little_is_not_recommended(
     assert (found.skip, found.meets, found.n_required, found.advice) == ("", None, None, "doubtful")
     assert found.warnings[-1] == (
         "recall@10 says nothing of 1 of the 60 items that int8_dynamic answered: more than 1 % "
-        "makes a measurement invalid and the candidate refused, so nothing is forecast of it"
+        "makes a measurement invalid, and the candidate would be refused, so nothing is forecast "
+        "of it"
     )
 
 
