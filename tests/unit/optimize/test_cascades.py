@@ -32,6 +32,7 @@ from .fakes import build, contract, curve
 
 ACCURACY = contract("accuracy", Bound.NOT_BELOW_CURRENT_BY, 0.02)
 AGREEMENT = contract("agreement", Bound.AT_LEAST, 0.96)
+OF_SLICES = replace(AGREEMENT, metric="worst_slice_agreement")
 
 
 @pytest.mark.parametrize(
@@ -40,7 +41,7 @@ AGREEMENT = contract("agreement", Bound.AT_LEAST, 0.96)
         ([ACCURACY], {"accuracy": 0.01}),
         ([AGREEMENT], {"agreement": 0.02}),
         ([contract("agreement", Bound.NOT_BELOW_CURRENT_BY, 0.04)], {"agreement": 0.02}),
-        ([replace(AGREEMENT, metric="worst_slice_agreement")], {}),
+        ([OF_SLICES], {}),
         ([contract("flip_rate", Bound.AT_MOST, 0.03)], {"flip_rate": 0.015}),
         ([AGREEMENT, ACCURACY], {"agreement": 0.02, "accuracy": 0.01}),
         ([ACCURACY, replace(ACCURACY, limit=0.01)], {"accuracy": 0.005}),
@@ -118,12 +119,16 @@ def test_of_values_half_of_a_margin_may_be_lost_as_a_share_of_the_metrics_range(
         ([ERROR, replace(AGREEMENT, limit=0.905)], 3000, "4.75% of the items at most could be"),
         ([ERROR, replace(AGREEMENT, limit=0.904)], 3000, ""),
         ([ERROR, replace(AGREEMENT, limit=0.99, on_breach=Action.WARN)], 3000, ""),
-        ([ERROR, replace(AGREEMENT, metric="worst_slice_agreement")], 3000, "no student's"),
+        ([ERROR, replace(OF_SLICES, limit=0.953)], 3000, "4.70% of the items of a slice at most"),
+        ([ERROR, replace(OF_SLICES, limit=0.952)], 3000, ""),
+        ([ERROR, replace(OF_SLICES, limit=0.92)], 3000, ""),
+        ([ERROR, replace(OF_SLICES, limit=0.99, on_breach=Action.WARN)], 3000, ""),
     ],
 )
 def test_what_a_cascade_of_values_lacks(contracts: list[Contract], items: int, said: str) -> None:
     """Agreement says that values are the same, and says of no other how far off it may be; where
-    it leaves the student too little to be worth it, nobody trains one to find that out."""
+    it leaves the student too little to be worth it, nobody trains one to find that out. Of what it
+    leaves on the whole the threshold takes half; of what it leaves in slices no risk follows."""
     lacking = lacks_for_cascade(contracts, "predict", OWN, items)
     assert said in lacking
     assert bool(lacking) is bool(said)

@@ -142,12 +142,14 @@ def lacks_for_cascade(
         )
     if task == "predict":
         for contract in _stopping(contracts):
-            kept = _OF_THE_MARGIN * (1 - sameness(contract))
+            # No threshold follows from slices, so nothing halves what they leave.
+            of_slices = contract.metric.startswith(_WORST)
+            kept = (1 if of_slices else _OF_THE_MARGIN) * (1 - sameness(contract))
             if _not_worth_it(1 - kept):
                 return (
                     f"{contract.describe()}: no student's predictions are the model's own, so "
-                    f"{kept:.2%} of the items at most could be its student's; where a metric of "
-                    "your own says what they are worth, leave it out"
+                    f"{kept:.2%} of the items{' of a slice' * of_slices} at most could be its "
+                    "student's; where a metric of your own says what they are worth, leave it out"
                 )
     least = {
         fewest_items(
