@@ -12,10 +12,10 @@ __all__ = [
     "GRID",
     "INK",
     "MUTED",
-    "NARROW",
+    "NARROW_INCHES",
     "STYLE",
     "WARN",
-    "WIDE",
+    "WIDE_INCHES",
     "Canvas",
     "plain_log",
 ]
@@ -23,8 +23,8 @@ __all__ = [
 INK, MUTED, GRID = "#1c2733", "#66788a", "#e3e8ee"
 ACCENT, BASE, WARN = "#0b7285", "#98a4b1", "#c2410c"
 CYCLE = ("#0b7285", "#d9480f", "#5f3dc4", "#2b8a3e", "#1864ab", "#a61e4d", "#846358")
-WIDE, NARROW = 7.6, 4.4
-"""Inches: of a drawing on a page, and of the one that a phone shows in its place, whose letters are
+WIDE_INCHES, NARROW_INCHES = 7.6, 4.4
+"""Width of a drawing on a page, and of the one that a phone shows in its place, whose letters are
 as large as those beside it."""
 STYLE: dict[str, Any] = {
     "svg.fonttype": "none",

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from headgate.report.canvas import ACCENT, CYCLE, INK, MUTED, WARN, WIDE, Canvas, plain_log
+from headgate.report.canvas import ACCENT, CYCLE, INK, MUTED, WARN, WIDE_INCHES, Canvas, plain_log
 from headgate.report.model import Expectation, Learning
 
 __all__ = ["expectations", "learning"]
@@ -18,18 +18,18 @@ _COLUMNS = 2
 _POINT = 6.5
 _LEGEND, _TITLE_AND_SCALE, _LINE = 0.55, 0.75, 0.27
 """Heights in inches: of the legend, of what stands above and below each panel, and of a line."""
-_WIDE = 15
+_LOG_FROM = 15
 """Largest over smallest value from which on an axis is logarithmic."""
 
 
-def expectations(rows: Sequence[Expectation], *, width: float = WIDE) -> str:
+def expectations(rows: Sequence[Expectation], *, width: float = WIDE_INCHES) -> str:
     """A panel a quantity, a line a candidate: its interval, and on it what was measured.
 
     A candidate that was skipped has its interval alone; one of which none of two panels that stand
     side by side says anything has no line in them.
     """
     quantities = list(dict.fromkeys(r.quantity for r in rows))
-    columns = min(_COLUMNS if width == WIDE else 1, len(quantities))
+    columns = min(_COLUMNS if width == WIDE_INCHES else 1, len(quantities))
     bands = [quantities[i : i + columns] for i in range(0, len(quantities), columns)]
     names = [list(dict.fromkeys(r.candidate for r in rows if r.quantity in b)) for b in bands]
     heights = [_TITLE_AND_SCALE + _LINE * len(each) for each in names]
@@ -50,7 +50,7 @@ def expectations(rows: Sequence[Expectation], *, width: float = WIDE) -> str:
     canvas.figure.legend(
         handles=_legend(rows),
         loc="outside lower center",
-        ncols=4 if width == WIDE else 2,
+        ncols=4 if width == WIDE_INCHES else 2,
         handletextpad=0.6,
     )
     return canvas.svg("forecasts and what was measured")
@@ -60,7 +60,7 @@ def _panel(ax: Any, rows: Sequence[Expectation], names: Sequence[str]) -> None:
     unit = rows[0].forecast.unit
     values = [v for r in rows for v in _values(r) if math.isfinite(v)]
     scale, said = _scale(unit, max(map(abs, values)))
-    if min(values) > 0 and max(values) > _WIDE * min(values):
+    if min(values) > 0 and max(values) > _LOG_FROM * min(values):
         ax.set_xscale("log")
         plain_log(ax.xaxis)
         said += " (log)"
@@ -134,7 +134,7 @@ def _legend(rows: Sequence[Expectation]) -> list[Any]:
     return found
 
 
-def learning(rows: Sequence[Learning], *, width: float = WIDE) -> str:
+def learning(rows: Sequence[Learning], *, width: float = WIDE_INCHES) -> str:
     """Loss over steps, a colour a training: of its batches, smoothed, and on held-back texts."""
     canvas = Canvas(width, 3.3)
     ax = canvas.axes[0]
@@ -158,7 +158,7 @@ def learning(rows: Sequence[Learning], *, width: float = WIDE) -> str:
     ax.set_xlabel("steps")
     ax.set_ylabel("loss against the teacher")
     canvas.figure.legend(
-        loc="outside lower center", ncols=2 if width == WIDE else 1
+        loc="outside lower center", ncols=2 if width == WIDE_INCHES else 1
     )  # curves may run anywhere
     return canvas.svg("training curves")
 

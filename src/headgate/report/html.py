@@ -9,7 +9,7 @@ from html import escape
 
 from headgate.objects import short
 from headgate.report import foresight, plots, words
-from headgate.report.canvas import NARROW, WIDE
+from headgate.report.canvas import NARROW_INCHES, WIDE_INCHES
 from headgate.report.model import Candidate, ContractRow, Figure, Report, Saving
 
 __all__ = ["render_html"]
@@ -185,7 +185,7 @@ def _plot(drawn: Callable[[float], str], caption: str) -> str:
     letters that are too small to be read."""
     svgs = "".join(
         drawn(width).replace("<svg", f'<svg class="{name}"', 1)
-        for name, width in (("wide", WIDE), ("narrow", NARROW))
+        for name, width in (("wide", WIDE_INCHES), ("narrow", NARROW_INCHES))
     )
     return f"<figure>{svgs}<figcaption>{escape(caption)}</figcaption></figure>"
 

@@ -20,7 +20,7 @@ from headgate.report.canvas import (
     MUTED,
     STYLE,
     WARN,
-    WIDE,
+    WIDE_INCHES,
     Canvas,
     plain_log,
 )
@@ -50,7 +50,7 @@ def quality_against_cost(
     cost: str,
     limit: float | None,
     currency: str,
-    width: float = WIDE,
+    width: float = WIDE_INCHES,
 ) -> str:
     """Quality difference (with interval) over money per thousand requests (log).
 
@@ -83,7 +83,7 @@ def quality_against_cost(
     _money_axis(
         ax,
         [c.figures[cost].value * price for c in drawn],
-        most=_MOST_TICKS if width == WIDE else _MOST_TICKS // 2,
+        most=_MOST_TICKS if width == WIDE_INCHES else _MOST_TICKS // 2,
     )
     ax.set_xlabel(f"cost of 1,000 requests, {said} (log)")
     ax.set_ylabel(f"{quality} against the baseline" + (", points" if points else ""))
@@ -106,7 +106,7 @@ _MOST_TICKS = 8
 
 
 def _legend_columns(width: float) -> int:
-    return 4 if width == WIDE else 2
+    return 4 if width == WIDE_INCHES else 2
 
 
 _NAME_PT = 9.5
@@ -215,7 +215,7 @@ def _cost_scale(values: Sequence[float], unit: str, currency: str) -> tuple[floa
 
 
 def latency_distributions(
-    rows: Sequence[Distribution], *, limit_s: float | None, width: float = WIDE
+    rows: Sequence[Distribution], *, limit_s: float | None, width: float = WIDE_INCHES
 ) -> str:
     """Share of requests answered within a time; solid measured, dashed predicted."""
     from matplotlib.ticker import FuncFormatter
@@ -268,10 +268,10 @@ def latency_distributions(
     return canvas.svg("latency distributions")
 
 
-def service_curves(curves: Sequence[Curve], *, width: float = WIDE) -> str:
+def service_curves(curves: Sequence[Curve], *, width: float = WIDE_INCHES) -> str:
     """Seconds of one engine call over batch size, a line a length; dots measured, lines fitted."""
     panels = max(len(curves), 1)
-    columns, rows = (panels, 1) if width == WIDE else (1, panels)
+    columns, rows = (panels, 1) if width == WIDE_INCHES else (1, panels)
     canvas = Canvas(width, 3.5 if rows == 1 else 2.6 * rows, columns, rows, sharey=True)
     for ax, curve in zip(canvas.axes, curves, strict=False):
         lengths = sorted({length for _, length, _ in curve.points})
@@ -314,7 +314,7 @@ def service_curves(curves: Sequence[Curve], *, width: float = WIDE) -> str:
 
 
 def cost_breakdown(
-    breakdown: Mapping[str, Mapping[str, Figure]], *, currency: str, width: float = WIDE
+    breakdown: Mapping[str, Mapping[str, Figure]], *, currency: str, width: float = WIDE_INCHES
 ) -> str:
     """Money per thousand requests, or the machine's seconds, by part; one bar a variant."""
     unit = next((f.unit for row in breakdown.values() for f in row.values()), "money_per_1k")
@@ -358,7 +358,7 @@ _CLIP = 100.0
 """Largest error that is drawn to scale, per cent."""
 
 
-def predicted_against_measured(rows: Sequence[Prediction], *, width: float = WIDE) -> str:
+def predicted_against_measured(rows: Sequence[Prediction], *, width: float = WIDE_INCHES) -> str:
     """Relative error of each prediction; the band is 15 per cent.
 
     Errors beyond 100 per cent are arrows at the edge with their number, so that one of them leaves
@@ -412,14 +412,14 @@ def predicted_against_measured(rows: Sequence[Prediction], *, width: float = WID
     ax.set_xlim(-reach, reach)
     ax.set_ylim(len(labels) - 0.5, -0.5)
     ax.grid(axis="y", visible=False)
-    between = "; " if width == WIDE else "\n"
+    between = "; " if width == WIDE_INCHES else "\n"
     ax.set_xlabel(
         f"error of the prediction, % (band: ±15 %){between}at the right: predicted / measured"
     )
     return canvas.svg("predicted against measured")
 
 
-def shares(rows: Sequence[Share], *, width: float = WIDE) -> str:
+def shares(rows: Sequence[Share], *, width: float = WIDE_INCHES) -> str:
     """How many times dearer the winner is without each optimization."""
     canvas = Canvas(width, 0.7 + 0.42 * max(len(rows), 1))
     ax = canvas.axes[0]
