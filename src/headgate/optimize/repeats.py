@@ -7,26 +7,30 @@ share of hits is told so.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from headgate.caching import ideal_hit_ratio
 from headgate.config import LabelledSet
+from headgate.objects import Build
 from headgate.optimize.comparisons import Comparisons
 from headgate.optimize.job import Job
 from headgate.optimize.load import Side
-from headgate.optimize.served import identity
+from headgate.optimize.served import identity, served_codec
 from headgate.report import words
 
 __all__ = ["Repeats", "repeats_of", "without_cache"]
 
 _NOTABLE = 0.05
-"""Hits beyond the workload's own repeats that are worth a word."""
-_SENT_BEFORE = "some had been sent to its server before, to find how much that can take"
+"""Of the load test, asked before it only: what is worth a word."""
 
 
 @dataclass(frozen=True, slots=True)
 class Repeats:
-    """What repeats in the workload of a job, and what the winner's cache made of it."""
+    """What repeats in the workload of a job, and what the winner's cache made of it.
+
+    Two requests are equal where they are to the winner's server: after ``preprocess``, in tokens.
+    """
 
     requests: int
     share: float
@@ -34,23 +38,23 @@ class Repeats:
     drawn_from: int | None
     """Inputs of ``evaluate`` that they were drawn from; None of a log."""
     hits: float
-    """Share of the load test that the winner's cache answered."""
+    """Share of the load test that was answered by the winner's cache, or with an equal request
+    that was running."""
+    warm: float
+    """Share of the load test that asks what no earlier request of it has asked, but one that the
+    winner's server was sent before."""
 
     @property
     def assumed(self) -> bool:
         """Whether they are nobody's but those of the draw."""
         return self.drawn_from is not None
 
-    @property
-    def _warmed(self) -> bool:
-        return self.hits > self.share + _NOTABLE
-
     def describe(self, naive: float, tuned: float) -> str:
         """What was assumed, what rests on it, what is left without, and what to do.
 
         ``naive`` and ``tuned``: how many times cheaper the winner is without a cache.
 
-        >>> print(Repeats(2000, 0.8, 400, 0.8).describe(2.4, 1.0))
+        >>> print(Repeats(2000, 0.8, 400, 0.8, 0.0).describe(2.4, 1.0))
         The repeats are assumed, not your callers': there is no log, so 2,000 requests were drawn \
 from the 400 inputs of evaluate, each as likely every time, and 80.0 % of them ask what an earlier \
 one has asked. The cache answered 80.0 % of the load test. All that was measured of the winner \
@@ -58,13 +62,13 @@ rests on that, the contracts on latency and cost too. Where nothing repeats, it 
 than naive and 1.0x than tuned (attributed, virtual). For your own: write \
 `workload: {log: access.jsonl}`.
         """
-        warmed = f", since {_SENT_BEFORE}" if self._warmed else ""
+        told = f" {self._warmed}." if self._warmed else ""
         return (
             "The repeats are assumed, not your callers': there is no log, so "
             f"{self.requests:,} requests were drawn from the {self.drawn_from:,} inputs of "
             f"evaluate, each as likely every time, and {words.percent(self.share)} of them ask "
             f"what an earlier one has asked. The cache answered {words.percent(self.hits)} of the "
-            f"load test{warmed}. All that was measured of the winner rests on that, the "
+            f"load test.{told} All that was measured of the winner rests on that, the "
             f"contracts on latency and cost too. Where nothing repeats, it is {words.times(naive)} "
             f"cheaper than naive and {words.times(tuned)} than tuned (attributed, virtual). For "
             "your own: write `workload: {log: access.jsonl}`."
@@ -76,24 +80,60 @@ than naive and 1.0x than tuned (attributed, virtual). For your own: write \
         if self.assumed or not self._warmed:
             return ""
         return (
-            f"In the load test the cache answered {words.percent(self.hits)} of the requests, and "
-            f"only {words.percent(self.share)} of the log repeat: {_SENT_BEFORE}, so what was "
-            "measured with the cache is too good. A longer log shows less of that."
+            f"The cache answered {words.percent(self.hits)} of the load test. {self._warmed}: as "
+            "far as these were still cached, what was measured with the cache is too good. A "
+            "longer log shows less of that."
+        )
+
+    @property
+    def _warmed(self) -> str:
+        """What the cache had been filled with, where that is notable."""
+        if self.warm <= _NOTABLE:
+            return ""
+        return (
+            f"{words.percent(self.warm)} of its requests ask what the server had been sent only "
+            "before it, to find how much that can take"
         )
 
 
-def repeats_of(job: Job, winner: Side, *, cached: bool) -> Repeats | None:
-    """Those of ``job``'s workload, where ``winner`` was served with a cache; else nothing."""
+def repeats_of(job: Job, build: Build, winner: Side, *, cached: bool) -> Repeats | None:
+    """Those of ``job``'s workload, where ``winner``, the server of ``build``, has a cache; else
+    nothing."""
     if not cached:
         return None
-    given, evaluate = job.inputs.workload.items, job.inputs.evaluate
+    evaluate = job.inputs.evaluate
     pool = evaluate.inputs if isinstance(evaluate, LabelledSet) else evaluate.queries
+    keys = _keys(job, build)
     return Repeats(
-        len(given),
-        ideal_hit_ratio([*map(identity, given)]),
+        len(keys),
+        ideal_hit_ratio(keys),
         len(pool) if job.config.workload.log is None else None,
         winner.hit_share,
+        _warm(keys, winner),
     )
+
+
+def _keys(job: Job, build: Build) -> Sequence[bytes]:
+    """Of each request of the workload what a server of ``build`` knows it by, as in ``plan``."""
+    codec = served_codec(
+        build, job.store.path_of, preprocess=job.config.preprocess, root=job.config.root
+    )
+    items = job.inputs.workload.items
+    distinct = {identity(item): item for item in items}  # what is the same needs no tokens twice
+    encoded = codec.encode([*distinct.values()], truncate=True)
+    known = {key: e.identity for key, e in zip(distinct, encoded, strict=True)}
+    return [known[identity(item)] for item in items]
+
+
+def _warm(keys: Sequence[bytes], side: Side) -> float:
+    """``Repeats.warm``, by what is on record of what was sent when."""
+
+    def asked(first: int, last: int) -> set[bytes]:
+        return {keys[i % len(keys)] for i in range(first, min(last, first + len(keys)))}
+
+    before = set().union(*(asked(*sent) for sent in side.before))
+    played = set().union(*(asked(*s.sent) for s in side.segments))
+    return len(before & played) / max(side.requests, 1)
 
 
 def without_cache(c: Comparisons) -> tuple[float, float]:

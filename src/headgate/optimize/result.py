@@ -560,7 +560,8 @@ class _Show:
 def _repeats(job: Job, f: Findings) -> Repeats | None:
     """Of the workload, where the winner has a cache."""
     cached = f.plans.chosen.choice.variant.cache.capacity_bytes > 0
-    return repeats_of(job, f.certificate.replay.candidate, cached=cached)
+    certificate = f.certificate
+    return repeats_of(job, certificate.build, certificate.replay.candidate, cached=cached)
 
 
 def _assumed(repeats: Repeats | None, f: Findings) -> str:

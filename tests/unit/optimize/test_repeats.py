@@ -2,70 +2,142 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
 import pytest
 
-from headgate.objects import BatchingSpec, CacheSpec
+from headgate.ledger import Store
+from headgate.objects import BatchingSpec, Build, CacheSpec
 from headgate.optimize.comparisons import Comparisons
 from headgate.optimize.job import Job
 from headgate.optimize.load import Side
 from headgate.optimize.pricing import Priced
 from headgate.optimize.repeats import Repeats, repeats_of, without_cache
 from headgate.optimize.result import Findings, _Show
+from tests.models import tiny_embedder, tiny_tokenizer
 
-from .fakes import RUN, curve, priced
+from .fakes import RUN, build, curve, priced
+
+TWINS = ("How do I", "how do i", "HOW DO I", "why")
+"""The first three are one question to a model that knows no capitals."""
 
 
-def asked(*, log: str | None, hits: float = 0.5, cached: bool = True) -> Repeats | None:
-    """Four requests of which one repeats, over an evaluation split of three texts."""
-    job = SimpleNamespace(
-        config=SimpleNamespace(workload=SimpleNamespace(log=log)),
-        inputs=SimpleNamespace(
-            workload=SimpleNamespace(items=("a", "b", "a", "c")),
-            evaluate=SimpleNamespace(queries=("a", "b", "c")),
-        ),
+@pytest.fixture
+def uncased(store: Store, tmp_path: Path) -> Build:
+    """An encoder whose tokenizer knows no capitals."""
+    model = store.put_file(tiny_embedder(tmp_path / "model.onnx"))
+    words = store.put_file(tiny_tokenizer(tmp_path / "tokenizer.json"))
+    return build(files={"model.onnx": model}, tokenizer=words, task="embed", max_tokens=32)
+
+
+def repeats(
+    store: Store,
+    served: Build,
+    items: Sequence[str] = ("why", "how", "why", "who"),
+    *,
+    log: str | None = "access.jsonl",
+    preprocess: str | None = None,
+    before: tuple[int, int] = (0, 0),
+    sent: Sequence[tuple[int, int]] = ((0, 4),),
+    hits: float = 0.5,
+    cached: bool = True,
+) -> Repeats | None:
+    """Of a workload of ``items``, over an evaluation split of three texts, of which the server had
+    answered ``before`` when it was ``sent`` these."""
+    config = SimpleNamespace(
+        workload=SimpleNamespace(log=log), preprocess=preprocess, root=store.root.parent
     )
-    side = SimpleNamespace(hit_share=hits)
-    return repeats_of(cast("Job", job), cast("Side", side), cached=cached)
+    inputs = SimpleNamespace(
+        workload=SimpleNamespace(items=items), evaluate=SimpleNamespace(queries=("a", "b", "c"))
+    )
+    job = SimpleNamespace(store=store, config=config, inputs=inputs)
+    side = SimpleNamespace(
+        before=(before,),
+        segments=[SimpleNamespace(sent=ends) for ends in sent],
+        requests=sum(last - first for first, last in sent),
+        hit_share=hits,
+    )
+    return repeats_of(cast("Job", job), served, cast("Side", side), cached=cached)
 
 
-def test_without_a_log_the_repeats_are_said_to_be_assumed() -> None:
+def test_without_a_log_the_repeats_are_said_to_be_assumed(store: Store, uncased: Build) -> None:
     """With the draw, its share, the hits, what is left without repeats, and what to give."""
-    found = asked(log=None, hits=1.0)
+    found = repeats(store, uncased, log=None, before=(0, 4), hits=1.0)
     assert found is not None
     assert found.assumed
     said = found.describe(2.4, 1.0)
     assert "assumed, not your callers'" in said
     assert "4 requests were drawn from the 3 inputs of evaluate" in said
     assert "25.0 % of them ask what an earlier one has asked" in said
-    assert "The cache answered 100.0 % of the load test, since some had been sent" in said
+    assert (
+        "The cache answered 100.0 % of the load test. 75.0 % of its requests ask what the" in said
+    )
     assert "Where nothing repeats, it is 2.4x cheaper than naive and 1.0x than tuned" in said
     assert "`workload: {log: access.jsonl}`" in said
 
 
-def test_hits_that_are_the_workloads_own_need_no_excuse() -> None:
-    """Neither of a draw nor of a log."""
-    drawn, logged = asked(log=None, hits=0.25), asked(log="access.jsonl", hits=0.25)
+def test_requests_repeat_where_the_winners_server_takes_them_for_equal(
+    store: Store, uncased: Build, tmp_path: Path
+) -> None:
+    """What its tokenizer or the endpoint's own step makes one, is one: such hits are the log's own,
+    however many they are, and need no excuse."""
+    (tmp_path / "own.py").write_text("def first(x):\n    return x[:1]\n", encoding="utf-8")
+    drawn = repeats(store, uncased, TWINS, log=None)
+    cut = repeats(store, uncased, ("which", "why", "how", "who"), preprocess="own:first")
+    logged = repeats(store, uncased, TWINS, hits=0.66)
     assert drawn is not None
-    assert "since some had been sent" not in drawn.describe(2.0, 1.0)
+    assert "50.0 % of them ask what an earlier one has asked" in drawn.describe(2.0, 1.0)
+    assert "only before it" not in drawn.describe(2.0, 1.0)
+    assert cut is not None
+    assert cut.share == 0.5
     assert logged is not None
-    assert not logged.assumed
     assert logged.in_log == ""
 
 
-def test_a_log_that_was_partly_sent_before_says_that_the_hits_are_too_many() -> None:
+@pytest.mark.parametrize(
+    ("before", "sent", "warm"),
+    [
+        ((0, 2), [(2, 4)], 0.0),  # all that repeats in what was played does so in it
+        ((0, 2), [(4, 6)], 0.0),
+        ((0, 6), [(0, 3), (3, 6)], 4 / 6),
+        ((0, 14), [(2, 6)], 0.75),  # it began anew twice
+        ((4, 5), [(0, 6)], 1 / 6),
+        ((0, 6), [], 0.0),
+    ],
+)
+def test_what_warmed_the_cache_is_what_was_sent_before_and_not_yet_played(
+    store: Store, uncased: Build, before: tuple[int, int], sent: list[tuple[int, int]], warm: float
+) -> None:
+    """By what is on record of both, whatever the hits are: those of the part that was played may
+    be more, or fewer, than the whole log's."""
+    log = ("a", "a", "b", "B", "c", "d")
+    for hits in (0.0, 1.0):
+        found = repeats(store, uncased, log, before=before, sent=sent, hits=hits)
+        assert found is not None
+        assert found.warm == pytest.approx(warm)
+        assert bool(found.in_log) == (warm > 0)
+
+
+def test_a_log_that_was_partly_sent_before_says_what_that_makes_too_good(
+    store: Store, uncased: Build
+) -> None:
     """A short log is asked before the load test that measures it."""
-    found = asked(log="access.jsonl", hits=1.0)
+    found = repeats(store, uncased, before=(0, 4), hits=1.0)
     assert found is not None
-    assert "answered 100.0 % of the requests, and only 25.0 % of the log repeat" in found.in_log
+    assert found.in_log == (
+        "The cache answered 100.0 % of the load test. 75.0 % of its requests ask what the server "
+        "had been sent only before it, to find how much that can take: as far as these were still "
+        "cached, what was measured with the cache is too good. A longer log shows less of that."
+    )
 
 
-def test_without_a_cache_nothing_rests_on_repeats() -> None:
+def test_without_a_cache_nothing_rests_on_repeats(store: Store, uncased: Build) -> None:
     """And nothing is said of them."""
-    assert asked(log=None, cached=False) is None
+    assert repeats(store, uncased, log=None, cached=False) is None
 
 
 def test_what_is_left_without_repeats_is_priced_without_a_cache() -> None:
@@ -125,8 +197,8 @@ def test_every_figure_that_rests_on_them_says_so(
     )
     prices = SimpleNamespace(device_second=0.0)
     show = _Show(cast("Job", SimpleNamespace(config=SimpleNamespace(prices=prices))))
-    repeats = asked(log=log)
-    savings, predictions = show.savings(findings, repeats), show.predictions(findings, repeats)
+    found = Repeats(4, 0.25, 3 if log is None else None, 0.5, 0.0)
+    savings, predictions = show.savings(findings, found), show.predictions(findings, found)
     assert {s.shown for s in savings} == labels
     shown = [p.shown for p in predictions]
     assert [q for q in shown if q.startswith("hits")] == [hits] * 2
@@ -139,5 +211,5 @@ def test_every_figure_that_rests_on_them_says_so(
     assert {(p.quantity, p.assumed) for p in predictions if p.assumed or p.quantity == "hits"} == {
         ("hits", log is None)
     }
-    details = {s.optimization: s.detail for s in show.shares(findings.comparisons, repeats)}
+    details = {s.optimization: s.detail for s in show.shares(findings.comparisons, found)}
     assert details == {"batching": "one at a time", "caching": caching}
