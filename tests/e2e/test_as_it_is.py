@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ import pytest
 
 from headgate.cli.app import run
 from headgate.ledger import Store
+from headgate.objects import short
 from headgate.runtime.servable import Servable
 from tests.models import outlier_chain
 
@@ -166,24 +168,47 @@ def test_where_it_is_all_that_is_tried_and_breaks_a_promise_nothing_wins(
     assert "accuracy = 0." in capsys.readouterr().out
 
 
-def test_who_edits_a_promise_and_does_what_is_said_is_judged_by_it(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """New rows, and times that are taken again. New rows alone would spend a look at them and end
-    where it began: the load test on record was seen by the rule of before."""
+def hold_out(yaml: Path, *, seed: int) -> None:
+    """New rows of the holdout."""
+    inputs = np.random.default_rng(seed).normal(size=(320, 64)).round(3).tolist()
+    rows = ({"id": f"h{k}", "input": x, "label": k % 3} for k, x in enumerate(inputs))
+    write_rows(yaml.parent / "holdout.jsonl", rows)
 
-    def hold_out(yaml: Path, *, seed: int) -> None:
-        inputs = np.random.default_rng(seed).normal(size=(320, 64)).round(3).tolist()
-        rows = ({"id": f"h{k}", "input": x, "label": k % 3} for k, x in enumerate(inputs))
-        write_rows(yaml.parent / "holdout.jsonl", rows)
+
+@pytest.fixture(scope="module")
+def accepted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of an endpoint that was accepted on a holdout, and not promoted."""
+    here = tmp_path_factory.mktemp("certified")
 
     def holds_out(yaml: Path) -> None:
         change(yaml, "[int8_dynamic]", "[]")
         change(yaml, "evaluate: evaluate.jsonl", "evaluate: evaluate.jsonl, holdout: holdout.jsonl")
         hold_out(yaml, seed=1)
 
-    job = optimized(tmp_path, holds_out, promote=False)
+    job = optimized(here, holds_out, promote=False)
     assert job.report["because"].endswith("all 4 contracts are kept on holdout")
+    return here
+
+
+@pytest.fixture
+def certified(accepted: Path, tmp_path: Path) -> Job:
+    """A copy of it."""
+    shutil.copytree(accepted, tmp_path, dirs_exist_ok=True)
+    return Job(tmp_path / "headgate.yaml", 0)
+
+
+def looked_at(job: Job) -> list[str]:
+    """The holdouts, one for each look."""
+    with Store.open(job.root) as store:
+        return [e.body["dataset"] for e in store.entries("holdout_use")]
+
+
+def test_who_edits_a_promise_and_does_what_is_said_is_judged_by_it(
+    certified: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """New rows, and times that are taken again. New rows alone would spend a look at them and end
+    where it began: the load test on record was seen by the rule of before."""
+    job = certified
     change(job.yaml, "at_least: 99%", "at_least: 98%")
     capsys.readouterr()
     assert run(["gate", job.report["winner_id"], "-f", str(job.yaml)]) == 4
@@ -195,6 +220,33 @@ def test_who_edits_a_promise_and_does_what_is_said_is_judged_by_it(
     assert (report["action"], report["generation"]) == ("accept", 1), report["because"]
     assert "agreement at least 0.98" in [row["rule"] for row in report["contracts"]]
     assert len(job.runs("load.replay")) == 2
+    assert len(looked_at(job)) == len(set(looked_at(job))) == 2, "one look at each"
+
+
+def test_who_puts_a_promise_back_is_led_to_what_it_was_decided_by(certified: Job) -> None:
+    """Though times were taken again by the other rule meanwhile: that costs a look, and the way
+    back costs none. What the report has to be pasted bare measures nothing."""
+    job, decision = certified, certified.report["decision"]
+    change(job.yaml, "at_least: 99%", "at_least: 98%")
+    assert run(["optimize", "--promote", str(job.yaml)]) == 4
+    edited, before = job.report, content_of(job.root)
+    run(shlex.split(edited["next_command"])[1:])
+    assert content_of(job.root) == before
+    back, keep = edited["next_why"].split("`")[-4::2]
+    assert back == f"headgate optimize --promote {job.yaml}"
+    assert run(shlex.split(keep)[1:]) == 4, "without the new rows that it asks for first"
+    assert (len(job.runs("load.replay")), len(looked_at(job))) == (2, 2)
+    earlier = f"headgate promote {short(decision)} -f {job.yaml}"
+    assert f"Put back what was edited and type `{earlier}`; or keep it" in job.report["next_why"]
+    change(job.yaml, "at_least: 98%", "at_least: 99%")
+    assert run(["gate", edited["winner_id"], "-f", str(job.yaml)]) == 0
+    assert run(shlex.split(back)[1:]) == 4, "its times are those of the other rule"
+    report = job.report
+    assert report["next_command"] == earlier
+    assert "Put back" not in report["next_why"]
+    assert run(shlex.split(earlier)[1:]) == 0
     with Store.open(job.root) as store:
-        looked_at = [e.body["dataset"] for e in store.entries("holdout_use")]
-    assert len(looked_at) == len(set(looked_at)) == 2, "one look at each"
+        current = store.current("digits")
+    assert current is not None
+    assert (current.generation, current.decision) == (1, decision)
+    assert (len(job.runs("load.replay")), len(looked_at(job))) == (2, 2)

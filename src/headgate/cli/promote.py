@@ -110,12 +110,12 @@ def _promote(
     from headgate.optimize.holdout import changed_since_look
     from headgate.release import next_release
     from headgate.report.words import with_units
-    from headgate.runtime.decisions import rule_of
+    from headgate.runtime.decisions import accepted_before, rule_of
     from headgate.runtime.index import with_index
     from headgate.runtime.target import prove_target
 
     file = shlex.quote(str(config.path)) if config is not None else "headgate.yaml"
-    entry, decision = _decision(store, id)
+    entry, decision = _decision(store, id, config)
     servable = content_of(store, decision.candidate)
     if not isinstance(servable, dict) or "endpoint" not in servable:
         said = ""
@@ -145,8 +145,10 @@ def _promote(
             extra=with_index(store, decision.current, None),
         )
     if decision.accepted:
-        _refuse_superseded(store, entry, decision, file, named)
-        if config is not None and config.endpoint == endpoint:
+        if config is not None and config.endpoint != endpoint:
+            config = None  # that of another endpoint in the same store says nothing of this one
+        _refuse_superseded(store, entry, decision, config, file, named)
+        if config is not None:
             refuse_edited(store, entry, config)
     release = next_release(
         current,
@@ -162,6 +164,7 @@ def _promote(
         note=decision.because,
         extra=with_index(store, decision.candidate, current),
         config=file,
+        accepted=accepted_before(store, entry),
     )
     with Progress() as progress:
         recertify.require_certificate(
@@ -177,16 +180,23 @@ def _promote(
     return made, release, False
 
 
-def _refuse_superseded(store: Store, run: Entry, decision: Decision, file: str, named: str) -> None:
+def _refuse_superseded(
+    store: Store,
+    run: Entry,
+    decision: Decision,
+    config: EndpointConfig | None,
+    file: str,
+    named: str,
+) -> None:
     """Of several decisions on the same two the newest counts, as it does for ``gate``."""
     from headgate.errors import Refused
     from headgate.objects import short
     from headgate.report.words import with_units
-    from headgate.runtime.decisions import decisions
+    from headgate.runtime.decisions import counting, decisions
 
     pair = (decision.candidate, decision.current)
     about = ((r, d) for r, d in decisions(store) if (d.candidate, d.current) == pair)
-    newest, found = next(about, (run, decision))
+    newest, found = next(counting(about) if config else about, (run, decision))
     if newest.id != run.id and not found.accepted:
         raise Refused(
             f"a later decision on the same two is {found.action}: {with_units(found.because)}",
@@ -197,20 +207,21 @@ def _refuse_superseded(store: Store, run: Entry, decision: Decision, file: str, 
         )
 
 
-def _decision(store: Store, id: str) -> tuple[Entry, Decision]:
+def _decision(store: Store, id: str, config: EndpointConfig | None) -> tuple[Entry, Decision]:
     """The decision with this id, or the newest about the variant with this id."""
     from headgate.cli.names import run_that_made
     from headgate.errors import UsageError
-    from headgate.runtime.decisions import decided, decisions, is_decision
+    from headgate.runtime.decisions import counting, decided, decisions, is_decision
 
     entry = store.get(id)
     run = run_that_made(store, entry)
     if run is not None and is_decision(run):
         return run, decided(store, run)
     if entry.kind == "artifact":
-        for run, decision in decisions(store):
-            if decision.candidate == entry.body["version"]:
-                return run, decision
+        version = entry.body["version"]
+        about = [(run, d) for run, d in decisions(store) if d.candidate == version]
+        if about:
+            return next(counting(about), about[0]) if config else about[0]
     raise UsageError(
         f"{id} is neither a decision nor a variant that was judged",
         where=str(store.root),

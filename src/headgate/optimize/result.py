@@ -31,7 +31,7 @@ from headgate.optimize.repeats import Repeats, repeats_of, without_cache
 from headgate.optimize.searching import Searched
 from headgate.optimize.stages import Baseline, Certificate, Plans, Tried, is_alone
 from headgate.planning import BASELINE
-from headgate.release import ANSWERS, way_out
+from headgate.release import way_out
 from headgate.report import (
     Candidate,
     ContractRow,
@@ -47,6 +47,7 @@ from headgate.report import (
     Step,
     words,
 )
+from headgate.runtime.decisions import accepted_before
 from headgate.theory.intervals import t_interval
 
 __all__ = ["NO_CANDIDATE", "Findings", "build_report"]
@@ -103,6 +104,7 @@ def build_report(
         results = certificate.decision.results
     if baseline.build.foreign:  # it was judged itself
         winner = baseline.build.name
+    late = certificate.late if certificate is not None and judged == winner else ()
     command, why = _next(
         job,
         action,
@@ -113,7 +115,8 @@ def build_report(
         promoted=promoted,
         audited=not audited.stops,
         void=certificate.replay.void if certificate is not None else (),
-        late=certificate.late if certificate is not None and judged == winner else (),
+        late=late,
+        accepted=accepted_before(job.store, job.store.get(decision)) if late else "",
         fruitless=searched if judged == NO_CANDIDATE else None,
     )
     return Report(
@@ -663,11 +666,12 @@ def _next(
     audited: bool,
     void: Sequence[str] = (),
     late: Sequence[str] = (),
+    accepted: str = "",
     fruitless: Searched | None = None,
 ) -> tuple[str, str]:
     """What to type, and why. ``results`` are the certificate's or, where there is none, of a
     candidate that nothing but unclear times kept from one. ``void``: why the load test is.
-    ``late``: what was measured by another rule.
+    ``late``: what was measured by another rule; ``accepted``: as of ``way_out``.
     ``fruitless``: the search, where it left nothing to be judged: no numbers, but reasons."""
     file = shlex.quote(str(job.config.path))
     if action in (Action.ACCEPT, Action.WARN) and not job.source.build.foreign:
@@ -690,11 +694,15 @@ def _next(
     if job.source.build.foreign:
         serves = ""
     if action is Action.INVALID and late:
-        out = way_out(file, answers=ANSWERS in late)
+        out = way_out(file, late=late, accepted=accepted)
+        told = f"Nothing was promoted.{serves}"
+        if out.put_back is None:
+            return out.command, f"{told} {out.keep[0].upper()}{out.keep[1:]}:"
         return (
-            out.command,
-            f"Nothing was promoted.{serves} Put back what was edited and type "
-            f"`{out.put_back}`; or {out.keep}:",
+            # Either of them would only be refused again before a file was edited.
+            f"headgate gate --power -f {file}",
+            f"{told} Put back what was edited and type `{out.put_back}`; or {out.keep}: "
+            f"`{out.command}`. How many rows promises need:",
         )
     unclear = (Verdict.UNKNOWN, Verdict.INVALID)
     times = [r for r in results if r.contract.axis in _OF_TIMES]

@@ -20,9 +20,9 @@ from headgate.optimize.gate import gate
 from headgate.optimize.holdout import Changed, changed_since_look
 from headgate.optimize.recorder import Recorder
 from headgate.optimize.rules import as_declared
-from headgate.release import way_out
+from headgate.release import ANSWERS, LOAD, way_out
 from headgate.report.words import with_units
-from headgate.runtime.decisions import decided, decisions, is_decision, rule_of
+from headgate.runtime.decisions import counting, decided, decisions, is_decision, rule_of
 from headgate.runtime.servable import Servable
 
 __all__ = ["CURRENT", "Missing", "Standing", "after_an_edit", "edited_since", "stand"]
@@ -106,7 +106,7 @@ def stand(
                 ),
             ),
         )
-    run, decision = here[0]
+    run, decision = next(counting(here), here[0]) if config else here[0]
     action, because, missing = _checked(store, run, decision, config)
     told: tuple[Notice, ...] = ()
     if action in (Action.ACCEPT, Action.WARN):  # what `promote` would refuse is not approved
@@ -146,7 +146,7 @@ def after_an_edit(store: Store, run: Entry, config: EndpointConfig) -> str:
     back = "put that back, and the decision counts again"
     if rule_of(store, run).split != "holdout":
         return f"{back}; or keep it, and `{_again(config)}` decides by it"
-    out = way_out(_file(config), answers=True)
+    out = way_out(_file(config), late=(ANSWERS, LOAD))
     return f"{back}; or {out.keep}: `{out.command}`"
 
 

@@ -28,7 +28,7 @@ from headgate.release.promotion import (
     rollback_target,
 )
 from headgate.release.replay import contract_from_json, decide_again, decision_from_json
-from headgate.release.rule import ANSWERS, LOAD, Change, Rule, WayOut, rule_from_json, way_out
+from headgate.release.rule import ANSWERS, LATE, LOAD, Change, Rule, WayOut, rule_from_json, way_out
 from headgate.release.samples import (
     Blocks,
     ClassLabel,
@@ -43,6 +43,7 @@ __all__ = [
     "ANSWERS",
     "CERTIFICATE",
     "INDEX",
+    "LATE",
     "LIVE_METRICS",
     "LOAD",
     "Age",

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from headgate.errors import Refused
 from headgate.objects import Action, Decision, Release, short
-from headgate.release.rule import ANSWERS, LATE, way_out
+from headgate.release.rule import ANSWERS, LATE, LOAD, way_out
 
 __all__ = ["next_release", "restored_generation", "rollback_release", "rollback_target"]
 
@@ -34,12 +34,13 @@ def next_release(
     note: str = "",
     extra: Mapping[str, str] | None = None,
     config: str = "headgate.yaml",
+    accepted: str = "",
 ) -> Release:
     """The release that makes ``variant`` current, or ``Refused``.
 
     ``target_proof`` is the entry of the proof that ``current`` can be served again: it was loaded,
     checked against its digests and probed before anything takes its place. ``config`` is the
-    endpoint's file, as a command line takes it.
+    endpoint's file, as a command line takes it, and ``accepted`` as of ``way_out``.
 
     ``expected_generation`` is the generation that the caller believes current, None for none yet.
     The first release is the baseline, generation 0, and needs no decision. Reasons to refuse:
@@ -61,7 +62,7 @@ def next_release(
             else f"the decision is {decision.action}: {decision.because}",
             where=where,
             reason="decision_not_accepted",
-            fix=_way_out(decision, config),
+            fix=_way_out(decision, config, accepted),
         )
     for what, judged, actual in (
         ("candidate", decision.candidate, variant),
@@ -91,13 +92,17 @@ def next_release(
     )
 
 
-def _way_out(decision: Decision | None, config: str) -> str:
+def _way_out(decision: Decision | None, config: str, accepted: str) -> str:
     if decision is None or decision.action not in (Action.UNKNOWN, Action.INVALID):
         return "only a decision to accept (or warn) can be promoted"
-    _, edited, late = decision.because.partition(LATE)
+    _, edited, said = decision.because.partition(LATE)
     if edited:
-        out = way_out(config, answers=ANSWERS in late)
-        return f"put back what was edited and type `{out.put_back}`; or {out.keep}: `{out.command}`"
+        late = [what for what in (ANSWERS, LOAD) if what in said]
+        out = way_out(config, late=late, accepted=accepted)
+        keep = f"{out.keep}: `{out.command}`"
+        if out.put_back is None:
+            return keep
+        return f"put back what was edited and type `{out.put_back}`; or {keep}"
     return (
         f"measure again while the machine is quiet: `headgate optimize --fresh --promote {config}`"
     )

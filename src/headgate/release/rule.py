@@ -8,7 +8,7 @@ are registered.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -31,30 +31,43 @@ LATE = "after this was measured"
 class WayOut:
     """What to do where a rule was edited after samples were seen."""
 
-    put_back: str
-    """The command, once what was edited is as it was: without ``--fresh``, since all that the old
-    rule was decided by is on record."""
+    put_back: str | None
+    """The command, once what was edited is as it was; None where that leads nowhere, since the rule
+    as it is now is what the answers were seen by."""
     keep: str
     """What else to do, in words that end with the rule kept and ``command``."""
     command: str
 
 
-def way_out(file: str, *, answers: bool) -> WayOut:
-    """``file``: headgate.yaml, as a command line takes it; ``answers``: those on the holdout were
-    seen by the old rule.
+def way_out(file: str, *, late: Collection[str], accepted: str = "") -> WayOut:
+    """``file``: headgate.yaml, as a command line takes it. ``late``: as ``Rule.late`` says it of
+    the decision. ``accepted``: the id of an earlier one, if any, that accepted by the rule which
+    the answers were seen by: it counts where that rule stands, and costs no look.
 
-    Times are taken again in any case: a load test that is on record is read again for the same
-    winner, whatever the holdout, and was seen by the old rule.
+    With that rule put back, all that it was decided by is read again, but for a load test that was
+    taken under another since. Where the rule is kept, times are taken again in any case: what is on
+    record is read again for the same winner, whatever the holdout.
 
-    >>> print(way_out("headgate.yaml", answers=True).keep)
+    >>> print(way_out("headgate.yaml", late=(ANSWERS, LOAD)).keep)
     keep it, give new rows under data.holdout (answers to the old ones were seen), and take times \
 again
+    >>> way_out("headgate.yaml", late=(LOAD,), accepted="c0ffee").command
+    'headgate promote c0ffee -f headgate.yaml'
     """
-    rows = "give new rows under data.holdout (answers to the old ones were seen), and "
+    fresh = f"headgate optimize --fresh --promote {file}"
+    earlier = f"headgate promote {accepted} -f {file}" if accepted else fresh
+    if ANSWERS not in late:
+        again = (
+            "take times again (one more look at the holdout), since the load test is another "
+            "rule's and the answers are this one's"
+        )
+        before = "make current what this rule accepted before, which still counts"
+        return WayOut(None, before if accepted else again, earlier)
     return WayOut(
-        f"headgate optimize --promote {file}",
-        f"keep it, {rows if answers else 'and '}take times again",
-        f"headgate optimize --fresh --promote {file}",
+        f"headgate optimize --promote {file}" if LOAD in late else earlier,
+        "keep it, give new rows under data.holdout (answers to the old ones were seen), and take "
+        "times again",
+        fresh,
     )
 
 
@@ -149,11 +162,13 @@ class Rule:
         ]
         changes = dict.fromkeys(c.describe() for rule in known for c in rule.changes(self))
         edited = f"edited ({'; '.join(changes)})" if changes else "registered, or edited,"
-        return (
-            f"the rule was {edited} {LATE}: {' and '.join(late)}; "
-            "put the old rule back, or take new samples by this one (`--fresh` takes times again; "
-            "a holdout that was seen needs new data too)"
+        ways = (
+            "take times again by this rule (`--fresh`), which saw the answers"
+            if late == (LOAD,)
+            else "put the old rule back, or take new samples by this one (`--fresh` takes times "
+            "again; a holdout that was seen needs new data too)"
         )
+        return f"the rule was {edited} {LATE}: {' and '.join(late)}; {ways}"
 
     def differs_in(self, other: Rule) -> tuple[str, ...]:
         """Names of the fields in which ``other`` is another rule."""

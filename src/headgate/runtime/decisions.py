@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from headgate.ledger import Entry, Store
-from headgate.objects import Decision, parse
-from headgate.release import Rule, decision_from_json, rule_from_json
+from headgate.objects import Action, Decision, parse, short
+from headgate.release import ANSWERS, LATE, Rule, decision_from_json, rule_from_json
 
-__all__ = ["DECIDES", "decided", "deciding", "decisions", "is_decision", "rule_of"]
+__all__ = [
+    "DECIDES",
+    "accepted_before",
+    "counting",
+    "decided",
+    "deciding",
+    "decisions",
+    "is_decision",
+    "rule_of",
+]
 
 DECIDES = "gate.decide"
 """The transformation whose runs are decisions."""
@@ -32,6 +41,34 @@ def deciding(store: Store) -> Iterator[Entry]:
 def decisions(store: Store) -> Iterator[tuple[Entry, Decision]]:
     """Every decision with the entry of its run, newest first. Raises as ``decided`` does."""
     return ((run, decided(store, run)) for run in deciding(store))
+
+
+def counting(about: Iterable[tuple[Entry, Decision]]) -> Iterator[tuple[Entry, Decision]]:
+    """Those of ``about`` that are of a rule that stood when its samples were seen: the others say
+    nothing of what they are about, and supersede none. Ask where it is known which rule stands
+    today, which those others may have been by."""
+    return ((run, decision) for run, decision in about if not _too_late(decision))
+
+
+def _too_late(decision: Decision) -> bool:
+    return decision.action is Action.INVALID and LATE in decision.because
+
+
+def accepted_before(store: Store, run: Entry) -> str:
+    """Of a decision that does not count: the short id of the newest that does, and accepts, by the
+    rule which its answers were seen by, against the same current; empty where there is none, and
+    of any other decision."""
+    if not _too_late(decided(store, run)):
+        return ""
+    case = parse(store.read(run.body["u"]["case"]))
+    seen_by, superseded = case["in_force"].get(ANSWERS), set()
+    for earlier, decision in counting(decisions(store)):
+        two = (decision.candidate, decision.current)
+        by = (decision.rule, decision.current)
+        if two not in superseded and decision.accepted and by == (seen_by, case["current"]):
+            return short(earlier.id)
+        superseded.add(two)
+    return ""
 
 
 def rule_of(store: Store, run: Entry) -> Rule:

@@ -16,7 +16,8 @@ from headgate.optimize.gate import judge_candidate
 from headgate.optimize.recorder import Recorder
 from headgate.optimize.rules import as_declared
 from headgate.planning import tried_by_default
-from headgate.release import Blocks, ClassLabel, PairedItems, Rule, Samples
+from headgate.release import ANSWERS, LOAD, Blocks, ClassLabel, PairedItems, Rule, Samples
+from headgate.runtime.decisions import accepted_before, rule_of
 
 from .conftest import Cli, Ids, environment
 
@@ -74,9 +75,14 @@ def samples(lost: int = 2) -> dict[str, Samples]:
 
 @pytest.fixture
 def judge(yaml: Path, ids: Ids) -> Judge:
-    """Records a decision about the student by the contracts of the file; its entry."""
+    """Records a decision about the student by the contracts of the file; its entry. ``seen_by``:
+    the rules that saw the answers and the load; else the file's."""
 
-    def record(current: str = "", given: dict[str, Samples] | None = None) -> str:
+    def record(
+        current: str = "",
+        given: dict[str, Samples] | None = None,
+        seen_by: tuple[str | None, str | None] | None = None,
+    ) -> str:
         config = load_config(yaml)
         planned = {"accuracy": N, "latency_p95": 9, "cost_per_1k": 9}
         rule = as_declared(
@@ -91,7 +97,9 @@ def judge(yaml: Path, ids: Ids) -> Judge:
                 rule=rule,
                 samples=samples() if given is None else given,
                 measurements={},
-                in_force={"it": rule.digest},
+                in_force=dict(
+                    zip((ANSWERS, LOAD), seen_by or (rule.digest, rule.digest), strict=True)
+                ),
             )
         return run.entry
 
@@ -249,6 +257,51 @@ def test_a_file_that_was_edited_since_makes_it_invalid(
     yaml.write_text(YAML, encoding="utf-8")
     assert cli("gate", ids.student).code == 0
     assert cli("promote", short(entry)).code == 0
+
+
+def test_what_was_too_late_for_its_samples_supersedes_nothing(
+    cli: Cli, ids: Ids, judge: Judge, yaml: Path
+) -> None:
+    """It says nothing of the two: with the rule of before put back, what that accepted counts, by
+    whichever id, and a refusal of the late one names it."""
+    entry = judge()
+    with Store.open(Path(".headgate")) as store:
+        first = rule_of(store, store.get(entry)).digest
+    yaml.write_text(YAML.replace("by: 0.02", "by: 0.2"), encoding="utf-8")
+    late = [judge(seen_by=(first, by)) for by in (first, None)]
+    assert cli("gate", ids.student).code == 4
+    refused = cli("promote", short(entry))
+    assert "headgate.yaml was edited since: contracts.accuracy" in refused.err
+    yaml.write_text(YAML, encoding="utf-8")
+    assert cli("gate", ids.student).code == 0
+    for decision in late:
+        refused = cli("promote", short(decision))
+        assert refused.code == 3
+        assert "the rule was edited" in refused.err or "or edited, after this" in refused.err
+    assert cli("promote", ids.student).code == 0
+
+
+def test_only_what_counts_and_was_decided_by_the_rule_of_the_answers_is_named_instead(
+    cli: Cli, ids: Ids, judge: Judge, yaml: Path
+) -> None:
+    """Nothing of another rule or another current, nothing that was refused since."""
+    entry = judge()
+    with Store.open(Path(".headgate")) as store:
+        first = rule_of(store, store.get(entry)).digest
+
+    def named(run: str) -> str:
+        with Store.open(Path(".headgate")) as store:
+            return accepted_before(store, store.get(run))
+
+    yaml.write_text(YAML.replace("by: 0.02", "by: 0.2"), encoding="utf-8")
+    assert named(judge(seen_by=(first, None))) == short(entry)
+    assert named(judge(seen_by=(first, first))) == short(entry)
+    assert named(judge(seen_by=(None, None))) == ""
+    assert named(judge(current=ids.student, seen_by=(first, None))) == ""
+    late = judge(seen_by=(first, "sha256:third"))
+    yaml.write_text(YAML, encoding="utf-8")
+    judge(given=samples(lost=40))
+    assert named(late) == "", "a later decision refuses it"
 
 
 def test_what_was_promised_otherwise_at_the_first_look_is_said_with_its_unit(

@@ -54,7 +54,7 @@ from headgate.optimize.searching import Searched
 from headgate.optimize.stages import Baseline
 from headgate.quantization.certificate import SpeedClaim
 from headgate.quantization.speed import Speedup
-from headgate.release import Change
+from headgate.release import ANSWERS, LOAD, Change
 from headgate.report import Report, print_report, render_html
 from headgate.report.words import way_on
 
@@ -79,6 +79,7 @@ def ends_with(
     audited: bool = True,
     void: tuple[str, ...] = (),
     late: tuple[str, ...] = (),
+    accepted: str = "",
     fruitless: object = None,
 ) -> tuple[str, str]:
     ran = [
@@ -101,6 +102,7 @@ def ends_with(
         audited=audited,
         void=void,
         late=late,
+        accepted=accepted,
         fruitless=cast("Searched | None", fruitless),
     )
 
@@ -144,25 +146,44 @@ def test_every_outcome_ends_with_a_command_that_can_be_pasted(
 
 
 @pytest.mark.parametrize(
-    ("late", "new_rows"),
+    ("late", "accepted", "back"),
     [
-        (("speed under load",), False),
-        (("answers on the holdout",), True),
-        (("answers on the holdout", "speed under load"), True),
+        ((ANSWERS, LOAD), "", "headgate optimize --promote"),
+        ((ANSWERS, LOAD), "c0ffee", "headgate optimize --promote"),
+        ((ANSWERS,), "c0ffee", "headgate promote c0ffee -f"),
+        ((ANSWERS,), "", "headgate optimize --fresh --promote"),
     ],
 )
-def test_after_an_edit_what_to_do_is_not_what_was_just_done(
-    late: tuple[str, ...], new_rows: bool
+def test_after_an_edit_nothing_is_to_be_pasted_before_a_file_was_edited(
+    late: tuple[str, ...], accepted: str, back: str
 ) -> None:
-    """Looking at the same sentence again leads nowhere: times are taken again in any case, and
-    answers cannot be unseen. What is put back needs neither. Of a decision that is another's
-    nothing of that is said."""
-    typed, why = ends_with(Action.INVALID, (), 0, late=late)
-    assert typed == f"headgate optimize --fresh --promote '{HERE}'"
-    back = f"Put back what was edited and type `headgate optimize --promote '{HERE}'`"
-    assert f"{back}; or keep it, " in why
-    assert ("new rows under data.holdout" in why) == new_rows
+    """Answers cannot be unseen: the old rule or new rows come first, and a load test before them
+    would spend a look for nothing. What is put back finds what it was decided by; times that were
+    taken again under the other rule are not among that."""
+    typed, why = ends_with(Action.INVALID, (), 0, late=late, accepted=accepted)
+    assert typed == f"headgate gate --power -f '{HERE}'"
+    assert f"Put back what was edited and type `{back} '{HERE}'`; or keep it, give new rows" in why
+    assert f"take times again: `headgate optimize --fresh --promote '{HERE}'`" in why
     assert ends_with(Action.ROLLBACK, (), 0, late=late)[0].startswith("headgate show")
+
+
+@pytest.mark.parametrize(
+    ("accepted", "command", "says"),
+    [
+        ("", "headgate optimize --fresh --promote '{}'", "Take times again (one more look at the"),
+        ("c0ffee", "headgate promote c0ffee -f '{}'", "Make current what this rule accepted"),
+    ],
+)
+def test_where_the_rule_that_saw_the_answers_stands_nothing_is_to_be_put_back(
+    accepted: str, command: str, says: str
+) -> None:
+    """Only the load test is another rule's. What this one accepted before counts; else times are
+    taken again."""
+    typed, why = ends_with(Action.INVALID, (), 0, late=(LOAD,), accepted=accepted)
+    assert typed == command.format(HERE)
+    assert says in why
+    assert "ut back" not in why
+    assert "new rows" not in why
 
 
 def test_a_contract_that_was_changed_after_a_look_says_so_in_its_row() -> None:

@@ -403,7 +403,7 @@ def test_the_rule_in_force_is_the_last_before_the_first_sample(job: Job, store: 
     }
     found = in_force(store, edited, answers=after_edited, load=after_kept)
     assert found["answers on the holdout"] == edited.digest
-    assert ": speed under load; put the old rule back" in str(edited.edited(found))
+    assert ": speed under load; take times again by this rule" in str(edited.edited(found))
 
 
 def test_answers_that_are_taken_again_were_seen_the_first_time(job: Job, store: Store) -> None:

@@ -154,21 +154,38 @@ def test_a_rollback_compares_before_it_swaps() -> None:
 
 
 def test_a_refusal_of_what_was_edited_asks_for_new_rows_where_answers_were_seen() -> None:
-    """Measuring again does not unsee them; of times it is enough, as it is of noise. And what is
-    put back is on record."""
+    """Measuring again does not unsee them; of times it is enough, as it is of noise, and there is
+    nothing to put back. What was put back is on record, or was accepted before."""
     rule = Rule("docs", "holdout", "sha256:data", (), {}, {}, seed=0)
     fresh = "`headgate optimize --fresh --promote headgate.yaml`"
-    back = "put back what was edited and type `headgate optimize --promote "
-    cases = (
-        (rule.edited({ANSWERS: None, LOAD: None}), True, True),
-        (rule.edited({ANSWERS: rule.digest, LOAD: None}), True, False),
-        ("noise", False, False),
+    both, answers, load = (
+        str(rule.edited({ANSWERS: by_answers, LOAD: by_load}))
+        for by_answers, by_load in ((None, None), (None, rule.digest), (rule.digest, None))
     )
-    for because, edited, new_rows in cases:
-        invalid = replace(decision(action=Action.INVALID), because=str(because))
+    put_back = "put back what was edited and type `headgate "
+    cases = (
+        (both, "", f"{put_back}optimize --promote headgate.yaml`; or keep it, give new rows"),
+        (both, "c0ffee", f"{put_back}optimize --promote headgate.yaml`; or keep it, give new rows"),
+        (answers, "", f"{put_back}optimize --fresh --promote headgate.yaml`; or keep it, give new"),
+        (answers, "c0ffee", f"{put_back}promote c0ffee -f headgate.yaml`; or keep it, give new"),
+        (load, "", "take times again (one more look at the holdout), since"),
+        ("noise", "", "measure again while the machine is quiet"),
+    )
+
+    def fix(because: str, accepted: str) -> str:
+        invalid = replace(decision(action=Action.INVALID), because=because)
         with pytest.raises(Refused) as refused:
-            next_release(BASE, invalid, endpoint="docs", variant="v1", expected_generation=0)
-        fix = refused.value.fix
-        assert fix.endswith(fresh)
-        assert fix.startswith(back) == edited
-        assert ("new rows under data.holdout" in fix) == new_rows
+            next_release(
+                BASE, invalid, endpoint="docs", variant="v1", expected_generation=0,
+                accepted=accepted,
+            )  # fmt: skip
+        return refused.value.fix
+
+    for because, accepted, begins in cases:
+        said = fix(because, accepted)
+        assert said.startswith(begins)
+        assert said.endswith(fresh)
+    assert fix(load, "c0ffee") == (
+        "make current what this rule accepted before, which still counts: `headgate promote c0ffee "
+        "-f headgate.yaml`"
+    )
