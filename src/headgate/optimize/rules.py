@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from headgate.config import EndpointConfig, LabelledSet, source_digest
+from headgate.errors import InputError
 from headgate.ledger import Entry, Store
 from headgate.objects import Bound, digest, jsonable
 from headgate.optimize.evidence import SPEED
@@ -49,7 +51,7 @@ def register_rules(job: Job) -> Rules:
     """Both rules, in the ledger: call it before anything is measured.
 
     A rule that is the newest of its purpose already is not entered again; one that was left and
-    returned to is.
+    returned to is, and one whose contracts stand in another order: ``in_force`` knows it again.
     """
     held = job.inputs.holdout
     tried = judged_at_most(job.config.candidates, sealed=held is not None)
@@ -147,7 +149,7 @@ def in_force(store: Store, rule: Rule, *, answers: str, load: str) -> Mapping[st
     same data, whatever was changed about the run since.
     """
     registered = [
-        (e.seq, str(e.body["digest"]))
+        (e.seq, rule.digest if _is(e, rule) else str(e.body["digest"]))
         for e in store.entries(RULE)
         if e.body["endpoint"] == rule.endpoint and e.body["purpose"] == "certify"
     ]
@@ -159,6 +161,15 @@ def in_force(store: Store, rule: Rule, *, answers: str, load: str) -> Mapping[st
         what: next((d for seq, d in reversed(registered) if seq < first), None)
         for what, first in seen.items()
     }
+
+
+def _is(entry: Entry, rule: Rule) -> bool:
+    """Whether the entry is of this rule, in whatever order its contracts stood."""
+    if entry.body["digest"] == rule.digest:
+        return True
+    with contextlib.suppress(InputError):  # of another version, whose rules had other parts
+        return not rule_of_entry(entry).differs_in(rule)
+    return False
 
 
 def rules_named(store: Store, digests: Iterable[str | None]) -> Mapping[str, Rule]:

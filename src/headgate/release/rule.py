@@ -8,8 +8,8 @@ are registered.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from headgate.errors import InputError
@@ -171,9 +171,13 @@ class Rule:
         return f"the rule was {edited} {LATE}: {' and '.join(late)}; {ways}"
 
     def differs_in(self, other: Rule) -> tuple[str, ...]:
-        """Names of the fields in which ``other`` is another rule."""
+        """Names of the fields in which ``other`` is another rule. In which order its contracts
+        stand makes it none, though it is registered under another digest then."""
         names = (f.name for f in fields(self))
-        return tuple(n for n in names if digest(getattr(self, n)) != digest(getattr(other, n)))
+        return tuple(n for n in names if digest(self._part(n)) != digest(other._part(n)))
+
+    def _part(self, name: str) -> object:
+        return _ordered(self.contracts) if name == "contracts" else getattr(self, name)
 
     def changes(self, now: Rule) -> tuple[Change, ...]:
         """What ``now`` has otherwise, by the keys of headgate.yaml, with what it was and is."""
@@ -199,27 +203,44 @@ class Rule:
                     found.append(Change(f"data.{now.split}", "", ""))
                 case _:  # on record as digests
                     found.append(Change(part, "", ""))
-        derived = [Change(p, _said(getattr(self, p)), _said(getattr(now, p))) for p in parts]
-        return tuple(found or derived)
+        derived = (p for p in parts if p in _DERIVED)
+        return tuple(
+            found or [Change(p, _said(getattr(self, p)), _said(getattr(now, p))) for p in derived]
+        )
 
 
 def _contracts_changed(was: Sequence[Contract], now: Sequence[Contract]) -> Iterator[Change]:
     """By metric, which may have several promises."""
     for metric in dict.fromkeys(c.metric for c in (*was, *now)):
-        before, after = ([c for c in cs if c.metric == metric] for cs in (was, now))
-        if before == after:
-            continue
-        old, new = (" and ".join(map(_bound, cs)) or "not promised" for cs in (before, after))
-        key, pairs = f"contracts.{metric}", _paired(before, after)
-        if old != new:
-            fewer = len(after) < len(before)
-            yield Change(key, old, new, looser=fewer or any(_wider(*pair) for pair in pairs))
-        for name in _BESIDE_THE_BOUND:
-            values = [(getattr(was, name), getattr(now, name)) for was, now in pairs]
-            if any(was != now for was, now in values):
-                then, today = (" and ".join(map(_said, side)) for side in zip(*values, strict=True))
-                looser = any(_weaker(name, *pair) for pair in values)
-                yield Change(f"{key}.{_KEYS.get(name, name)}", then, today, looser=looser)
+        before, after = (_ordered(c for c in cs if c.metric == metric) for cs in (was, now))
+        if before != after:
+            key = f"contracts.{metric}"
+            # A limit may be another by less than its words have digits.
+            yield from [*_promise_changed(key, before, after)] or [Change(key, "", "")]
+
+
+def _ordered(contracts: Iterable[Contract]) -> list[Contract]:
+    """By metric, bound and limit, and what they allow by name: as they count, whatever their order
+    in headgate.yaml."""
+    named = (replace(c, allowed=tuple(sorted(c.allowed))) for c in contracts)
+    return sorted(named, key=lambda c: (c.metric, c.bound.value, c.limit, digest(c)))
+
+
+def _promise_changed(
+    key: str, before: Sequence[Contract], after: Sequence[Contract]
+) -> Iterator[Change]:
+    """Of the promises on one metric, both ``_ordered``."""
+    pairs = _paired(before, after)
+    old, new = (" and ".join(map(_bound, cs)) or "not promised" for cs in (before, after))
+    if old != new:
+        fewer = len(after) < len(before)
+        yield Change(key, old, new, looser=fewer or any(_wider(*pair) for pair in pairs))
+    for name in _BESIDE_THE_BOUND:
+        values = [(getattr(was, name), getattr(now, name)) for was, now in pairs]
+        if any(was != now for was, now in values):
+            then, today = (" and ".join(map(_said, side)) for side in zip(*values, strict=True))
+            looser = any(_weaker(name, *pair) for pair in values)
+            yield Change(f"{key}.{_KEYS.get(name, name)}", then, today, looser=looser)
 
 
 _BESIDE_THE_BOUND = (
@@ -237,8 +258,8 @@ def _bound(c: Contract) -> str:
 def _paired(
     before: Sequence[Contract], after: Sequence[Contract]
 ) -> Sequence[tuple[Contract, Contract]]:
-    """What each promise on one metric became: in their order, and by the kind of bound where some
-    are new or gone."""
+    """What each promise on one metric became: as they are ordered, and by the kind of bound where
+    some are new or gone."""
     if len(before) == len(after):
         return [*zip(before, after, strict=True)]
     return [(was, now) for was in before for now in after if was.bound is now.bound]

@@ -61,11 +61,15 @@ def accepted_before(store: Store, run: Entry) -> str:
     if not _too_late(decided(store, run)):
         return ""
     case = parse(store.read(run.body["u"]["case"]))
-    seen_by, superseded = case["in_force"].get(ANSWERS), set()
+    rules = map(rule_from_json, (case["rule"], *case.get("before", {}).values()))
+    rule = {r.digest: r for r in rules}.get(case["in_force"].get(ANSWERS))
+    if rule is None:
+        return ""
+    superseded: set[tuple[str, str]] = set()
     for earlier, decision in counting(decisions(store)):
         two = (decision.candidate, decision.current)
-        by = (decision.rule, decision.current)
-        if two not in superseded and decision.accepted and by == (seen_by, case["current"]):
+        may = two not in superseded and decision.accepted and decision.current == case["current"]
+        if may and not rule_of(store, earlier).differs_in(rule):
             return short(earlier.id)
         superseded.add(two)
     return ""

@@ -17,7 +17,7 @@ from headgate.optimize.recorder import Recorder
 from headgate.optimize.rules import as_declared
 from headgate.planning import tried_by_default
 from headgate.release import ANSWERS, LOAD, Blocks, ClassLabel, PairedItems, Rule, Samples
-from headgate.runtime.decisions import accepted_before, rule_of
+from headgate.runtime.decisions import accepted_before, decisions, rule_of
 
 from .conftest import Cli, Ids, environment
 
@@ -89,6 +89,7 @@ def judge(yaml: Path, ids: Ids) -> Judge:
             Rule("docs", "holdout", "sha256:data", config.contracts, {}, planned, seed=0), config
         )
         with Store.open(Path(".headgate")) as store:
+            rules = {r.digest: r for r in (rule_of(store, run) for run, _ in decisions(store))}
             recorder = Recorder(store, "docs", "search", environment(store), 0, Path.cwd())
             _, run = judge_candidate(
                 recorder,
@@ -100,6 +101,7 @@ def judge(yaml: Path, ids: Ids) -> Judge:
                 in_force=dict(
                     zip((ANSWERS, LOAD), seen_by or (rule.digest, rule.digest), strict=True)
                 ),
+                before={d: rules[d] for d in seen_by or () if d in rules},
             )
         return run.entry
 
@@ -256,6 +258,19 @@ def test_a_file_that_was_edited_since_makes_it_invalid(
     assert way_out in refused.err
     yaml.write_text(YAML, encoding="utf-8")
     assert cli("gate", ids.student).code == 0
+    assert cli("promote", short(entry)).code == 0
+
+
+def test_the_same_promises_in_another_order_are_no_edit(
+    cli: Cli, ids: Ids, judge: Judge, yaml: Path
+) -> None:
+    """The decision counts as it did, for both that approve."""
+    entry = judge()
+    head, _, promises = YAML.partition("contracts:\n")
+    lines = promises.splitlines(keepends=True)
+    yaml.write_text(f"{head}contracts:\n{''.join(lines[::-1])}", encoding="utf-8")
+    said = cli("gate", ids.student)
+    assert (said.code, "edited" in said.out) == (0, False)
     assert cli("promote", short(entry)).code == 0
 
 

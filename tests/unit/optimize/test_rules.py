@@ -292,9 +292,9 @@ WARNS = "contracts.accuracy.on_breach was rollback, is warn (looser)"
             [KEPT, ABSOLUTE],
             [replace(KEPT, limit=0.1), replace(ABSOLUTE, on_breach=Action.WARN)],
             [
-                "contracts.accuracy was not below current by 0.02 and at least 0.9, is not below "
-                "current by 0.1 and at least 0.9 (looser)",
-                "contracts.accuracy.on_breach was rollback and rollback, is rollback and warn "
+                "contracts.accuracy was at least 0.9 and not below current by 0.02, is at least "
+                "0.9 and not below current by 0.1 (looser)",
+                "contracts.accuracy.on_breach was rollback and rollback, is warn and rollback "
                 "(looser)",
             ],
         ),
@@ -302,7 +302,7 @@ WARNS = "contracts.accuracy.on_breach was rollback, is warn (looser)"
             [KEPT, ABSOLUTE],
             [replace(ABSOLUTE, on_breach=Action.WARN)],
             [
-                "contracts.accuracy was not below current by 0.02 and at least 0.9, is at least "
+                "contracts.accuracy was at least 0.9 and not below current by 0.02, is at least "
                 "0.9 (looser)",
                 WARNS,
             ],
@@ -311,8 +311,8 @@ WARNS = "contracts.accuracy.on_breach was rollback, is warn (looser)"
             [KEPT],
             [KEPT, ABSOLUTE],
             [
-                "contracts.accuracy was not below current by 0.02, is not below current by 0.02 "
-                "and at least 0.9"
+                "contracts.accuracy was not below current by 0.02, is at least 0.9 and not below "
+                "current by 0.02"
             ],
         ),
         (
@@ -323,8 +323,17 @@ WARNS = "contracts.accuracy.on_breach was rollback, is warn (looser)"
         (
             [replace(ALONE, allowed=("exact", "dependent"))],
             [ALONE],
-            ["contracts.batch_invariance was one of exact, dependent, is one of exact"],
+            ["contracts.batch_invariance was one of dependent, exact, is one of exact"],
         ),
+        (
+            [KEPT, ABSOLUTE],
+            [ABSOLUTE, replace(KEPT, limit=0.1)],
+            [
+                "contracts.accuracy was at least 0.9 and not below current by 0.02, is at least "
+                "0.9 and not below current by 0.1 (looser)"
+            ],
+        ),
+        ([KEPT], [replace(KEPT, limit=0.02 + 1e-12)], ["contracts.accuracy is another"]),
         (
             [KEPT],
             [],
@@ -342,6 +351,44 @@ def test_every_change_of_a_promise_is_said_and_what_is_looser_is_marked(
         for promised in (was, now)
     ]
     assert [c.describe() for c in rules[0].changes(rules[1])] == said
+
+
+def test_promises_in_another_order_are_the_same_rule(job: Job, store: Store) -> None:
+    """Also where the one on record stands in the order of an older store or file: nothing was
+    edited, and what was seen by it was seen by this one."""
+    allowed = replace(CONTRACTS[2], allowed=("exact", "within_epsilon"))
+    promises = (CONTRACTS[0], ABSOLUTE, allowed, *CONTRACTS[3:])
+    reversed_ = (
+        *CONTRACTS[:2:-1],
+        replace(allowed, allowed=allowed.allowed[::-1]),
+        *promises[1::-1],
+    )
+
+    def registered(contracts: tuple[Contract, ...]) -> Rule:
+        vars(job).update(contracts=contracts)
+        set_config(contracts=contracts)(job)
+        return register_rules(job).certify
+
+    kept = registered(promises)
+    seen = {"answers": answers(store), "load": load(store)}
+    again = registered(reversed_)
+    assert again.contracts == reversed_, "reports show them in the order of the file"
+    assert (kept.differs_in(again), kept.changes(again)) == ((), ())
+    assert set(in_force(store, again, **seen).values()) == {again.digest}
+    assert again.edited(in_force(store, again, **seen)) is None
+    fewer = registered(promises[:-1])
+    assert set(in_force(store, fewer, **seen).values()) == {kept.digest}
+    assert set(rules_named(store, [kept.digest])) == {kept.digest}
+
+
+def test_a_rule_of_another_version_is_another(job: Job, store: Store) -> None:
+    """It has parts that nobody knows here; what was seen by it was seen by none of ours."""
+    rule = register_rules(job).certify
+    newest = store.latest("rule", purpose="certify")
+    assert newest is not None
+    store.append("rule", {**newest.body, "digest": "sha256:other", "quorum": 3})
+    seen = {"answers": answers(store), "load": load(store)}
+    assert set(in_force(store, rule, **seen).values()) == {"sha256:other"}
 
 
 def test_every_part_of_a_rule_is_among_the_edits() -> None:
