@@ -8,8 +8,9 @@ are registered.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, fields, replace
+from decimal import Decimal
 from typing import Any
 
 from headgate.errors import InputError
@@ -186,7 +187,8 @@ class Rule:
         for part in (p for p in parts if p not in _DERIVED):
             match part:
                 case "contracts":
-                    found += _contracts_changed(self.contracts, now.contracts)
+                    own = {m for rule in (self, now) for m, code in rule.metrics.items() if code}
+                    found += _contracts_changed(self.contracts, now.contracts, own)
                 case "metrics" | "functions":
                     found += _code_changed(part, getattr(self, part), getattr(now, part))
                 case "replay":
@@ -209,14 +211,17 @@ class Rule:
         )
 
 
-def _contracts_changed(was: Sequence[Contract], now: Sequence[Contract]) -> Iterator[Change]:
-    """By metric, which may have several promises."""
+def _contracts_changed(
+    was: Sequence[Contract], now: Sequence[Contract], own: Set[str]
+) -> Iterator[Change]:
+    """By metric, which may have several promises; ``own`` are those that are the endpoint's own."""
     for metric in dict.fromkeys(c.metric for c in (*was, *now)):
         before, after = (_ordered(c for c in cs if c.metric == metric) for cs in (was, now))
         if before != after:
             key = f"contracts.{metric}"
             # A limit may be another by less than its words have digits.
-            yield from [*_promise_changed(key, before, after)] or [Change(key, "", "")]
+            said = [" and ".join(_bound(c, own) for c in cs) for cs in (before, after)]
+            yield from [*_promise_changed(key, before, after, *said)] or [Change(key, "", "")]
 
 
 def _ordered(contracts: Iterable[Contract]) -> list[Contract]:
@@ -227,17 +232,16 @@ def _ordered(contracts: Iterable[Contract]) -> list[Contract]:
 
 
 def _promise_changed(
-    key: str, before: Sequence[Contract], after: Sequence[Contract]
+    key: str, before: Sequence[Contract], after: Sequence[Contract], was: str, now: str
 ) -> Iterator[Change]:
-    """Of the promises on one metric, both ``_ordered``."""
+    """Of the promises on one metric, both ``_ordered``; ``was`` and ``now`` are their bounds."""
     pairs = _paired(before, after)
-    old, new = (" and ".join(map(_bound, cs)) or "not promised" for cs in (before, after))
-    if old != new:
-        fewer = len(after) < len(before)
-        yield Change(key, old, new, looser=fewer or any(_wider(*pair) for pair in pairs))
+    if was != now:
+        looser = len(after) < len(before) or any(_wider(*pair) for pair in pairs)
+        yield Change(key, was or "not promised", now or "not promised", looser=looser)
     for name in _BESIDE_THE_BOUND:
-        values = [(getattr(was, name), getattr(now, name)) for was, now in pairs]
-        if any(was != now for was, now in values):
+        values = [(getattr(then, name), getattr(today, name)) for then, today in pairs]
+        if any(then != today for then, today in values):
             then, today = (" and ".join(map(_said, side)) for side in zip(*values, strict=True))
             looser = any(_weaker(name, *pair) for pair in values)
             yield Change(f"{key}.{_KEYS.get(name, name)}", then, today, looser=looser)
@@ -247,12 +251,23 @@ _BESIDE_THE_BOUND = (
     "axis", "on_breach", "min_n", "rationale", "escalation", "rollback_candidate",
 )  # fmt: skip
 """Fields of a contract that its own words do not say."""
+_IN_SECONDS = ("latency_", "device_s_per_1k", "age")
+"""What metrics that are times are called, or begin with, where they are not the endpoint's own."""
 _KEYS = {"rationale": "why", "escalation": "escalate", "rollback_candidate": "rollback"}
 """What headgate.yaml calls the fields of a contract that have another name there."""
 
 
-def _bound(c: Contract) -> str:
-    return c.describe().removeprefix(f"{c.metric} ")
+def _bound(c: Contract, own: Set[str]) -> str:
+    """With its unit, where it has one: seconds, or money without an exponent."""
+    words = c.describe().removeprefix(f"{c.metric} ")
+    if c.metric in own or c.bound in (Bound.ONE_OF, Bound.RATIO_AT_MOST):
+        return words
+    if c.metric.startswith(_IN_SECONDS):
+        return f"{words} s"
+    if c.metric == "cost_per_1k":
+        kind, _, limit = words.rpartition(" ")
+        return f"{kind} {Decimal(limit):f}"
+    return words
 
 
 def _paired(

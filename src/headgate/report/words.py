@@ -184,17 +184,15 @@ def void(why: Sequence[str]) -> str:
     return f"The load test is void: {with_units('; '.join(why))}."
 
 
-_WAS_WITHOUT = r"(?: was (?:ratio to current at most [\d.e+-]+|not promised), is)?"
-"""What a promise was, where that has no value of the metric."""
 _CLAUSE = (
-    r"(?: candidate - current| was)?"
+    r"(?: candidate - current)?"
     r"(?: (?:=|is infinite|at most|at least|not (?:above|below) current by)"
     r"|: current against|: a block)"
-    r" (?:\((?!and )[^()`]*\)|(?! ratio to )[^;:()`.]|\.(?=\d))*"
+    r" (?:\((?!and )[^()`]*\)|[^;:()`.]|\.(?=\d))*"
 )
 """Behind a metric's name what is said of its values, up to where clause or sentence ends."""
-_LATENCY = re.compile(rf"((?:latency_\w+|device_s_per_1k|\bage){_WAS_WITHOUT})({_CLAUSE})")
-_MONEY = re.compile(rf"(cost_per_1k{_WAS_WITHOUT})({_CLAUSE})")
+_LATENCY = re.compile(rf"(latency_\w+|device_s_per_1k|\bage)({_CLAUSE})")
+_MONEY = re.compile(rf"(cost_per_1k)({_CLAUSE})")
 _IN_BACKTICKS = re.compile(r"(`[^`]*`)")
 _DIGITS = r"(?<![\w.,-])(-?\d+(?:,\d{3})*(?:\.\d+)?(?:e[+-]?\d+)?)"
 _NUMBER = re.compile(_DIGITS + r"(?![\w.]|,\d| %| (?:µs|ms|s|min|days)\b)")
@@ -218,9 +216,7 @@ def with_units(sentence: str) -> str:
     'latency_p95: 352 µs even at the lowest rate, above the limit of 50.0 µs'
     >>> with_units("age at most 7.776e+06 (retrain)")
     'age at most 90.0 days (retrain)'
-    >>> with_units("contracts.latency_p95 was at most 0.1, is ratio to current at most 1.1")
-    'contracts.latency_p95 was at most 100 ms, is ratio to current at most 1.1'
-    >>> with_units("contracts.latency_p95 was ratio to current at most 1.1, is at most 0.1")
+    >>> with_units("contracts.latency_p95 was ratio to current at most 1.1, is at most 0.1 s")
     'contracts.latency_p95 was ratio to current at most 1.1, is at most 100 ms'
     >>> with_units("cost_per_1k = 1.2345e-05 (95 % bound 1.4e-05) keeps 2e-05; n = 9")
     'cost_per_1k = 0.0000123 (95 % bound 0.0000140) keeps 0.0000200; n = 9'

@@ -191,7 +191,7 @@ def test_a_contract_that_was_changed_after_a_look_says_so_in_its_row() -> None:
     prices = SimpleNamespace(device_second=0.0)
     config = SimpleNamespace(prices=prices)
     show = _Show(cast("Job", SimpleNamespace(config=config, unit=lambda metric: "s")))
-    change = Change("contracts.latency_p95", "at most 0.1", "at most 0.2", looser=True)
+    change = Change("contracts.latency_p95", "at most 0.1 s", "at most 0.2 s", looser=True)
     changed = [Changed(change, "2026-11-29T08:30:00.000Z", "2026-11-29T09:10:00.000Z")]
     row = show.contract(judged("latency_p95", Verdict.PASS), changed)
     assert row.changed == changed[0].describe()

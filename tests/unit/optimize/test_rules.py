@@ -24,6 +24,7 @@ from headgate.optimize.rules import (
     rules_named,
 )
 from headgate.release import Rule
+from headgate.report.words import with_units
 from headgate.workload import Pair
 
 from .fakes import build, contract
@@ -255,6 +256,7 @@ def test_what_is_edited_once_the_samples_were_seen_is_another_rule(
 
 
 KEPT, ABSOLUTE = CONTRACTS[0], contract("accuracy", Bound.AT_LEAST, 0.9)
+FAST = contract("latency_p95", Bound.AT_MOST, 0.1)
 ALONE = contract("batch_invariance", Bound.ONE_OF, 0.0, allowed=("exact",))
 WIDER = "contracts.accuracy was not below current by 0.02, is not below current by 0.1 (looser)"
 WARNS = "contracts.accuracy.on_breach was rollback, is warn (looser)"
@@ -333,6 +335,30 @@ WARNS = "contracts.accuracy.on_breach was rollback, is warn (looser)"
                 "0.9 and not below current by 0.1 (looser)"
             ],
         ),
+        (
+            [FAST, contract("latency_p95", Bound.RATIO_AT_MOST, 1.1)],
+            [replace(FAST, limit=0.2), contract("latency_p95", Bound.RATIO_AT_MOST, 1.2)],
+            [
+                "contracts.latency_p95 was at most 100 ms and ratio to current at most 1.1, is at "
+                "most 200 ms and ratio to current at most 1.2 (looser)"
+            ],
+        ),
+        (
+            [contract("cost_per_1k", Bound.AT_MOST, 1e-5)],
+            [
+                contract("cost_per_1k", Bound.AT_MOST, 2e-5),
+                contract("cost_per_1k", Bound.NOT_ABOVE_CURRENT_BY, 1e-6),
+            ],
+            [
+                "contracts.cost_per_1k was at most 0.00001, is at most 0.00002 and not above "
+                "current by 0.000001 (looser)"
+            ],
+        ),
+        (
+            [contract("latency_own", Bound.AT_MOST, 3)],
+            [contract("latency_own", Bound.AT_MOST, 4)],
+            ["contracts.latency_own was at most 3, is at most 4 (looser)"],
+        ),
         ([KEPT], [replace(KEPT, limit=0.02 + 1e-12)], ["contracts.accuracy is another"]),
         (
             [KEPT],
@@ -345,12 +371,13 @@ def test_every_change_of_a_promise_is_said_and_what_is_looser_is_marked(
     was: list[Contract], now: list[Contract], said: list[str]
 ) -> None:
     """A bound that was changed hides nothing else; a breach that only warns stops nothing, and
-    fewer samples decide earlier."""
+    fewer samples decide earlier. Every bound has its unit, but those of a metric of one's own."""
+    own = {"latency_own": "sha256:code"}
     rules = [
-        Rule("docs", "holdout", "sha256:data", tuple(promised), {}, {}, seed=0)
+        Rule("docs", "holdout", "sha256:data", tuple(promised), own, {}, seed=0)
         for promised in (was, now)
     ]
-    assert [c.describe() for c in rules[0].changes(rules[1])] == said
+    assert [with_units(c.describe()) for c in rules[0].changes(rules[1])] == said
 
 
 def test_promises_in_another_order_are_the_same_rule(job: Job, store: Store) -> None:
