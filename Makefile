@@ -30,7 +30,7 @@ quickstart: $(VENV)/.quickstart ## Optimize the example endpoint, from nothing t
 install: $(VENV)/.dev ## .venv with everything for development
 
 test: install lint ## Lint, then all tests and doctests
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 campaign: install ## The long fault and property campaigns: millions of decisions, a hundred SIGTERMs
 	$(BIN)/python -m pytest -m campaign --durations=0

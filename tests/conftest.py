@@ -17,6 +17,12 @@ settings.register_profile("headgate", deadline=None, derandomize=True)
 settings.load_profile("headgate")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """End-to-end files come first, in random order as all others: they take longest, and for one
+    that came last the other process of ``make test`` would wait."""
+    items.sort(key=lambda item: "e2e" not in item.path.parts)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def users_configuration(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A configuration directory with a key, so that none is made in that of who runs the tests."""
