@@ -753,7 +753,14 @@ NO_CALIBRATION = "data: calibrate is not declared"
                 "student3_int8_static": f"{NO_OPENVINO}; {NO_TORCH}",
             },
         ),
-        ("calibrate", {"int8_static": NO_CALIBRATION, "student3_int8_static": NO_CALIBRATION}),
+        (
+            "calibrate",
+            {
+                "int8_static": NO_CALIBRATION,
+                "int8_static_qdq": NO_CALIBRATION,
+                "student3_int8_static": NO_CALIBRATION,
+            },
+        ),
         (
             "train",
             {
