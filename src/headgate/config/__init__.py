@@ -4,7 +4,7 @@ Everything here raises ``ConfigError`` or ``InputError`` with the file, the line
 wrong and what to write instead.
 """
 
-from headgate.config.contracts import MetricKind, default_contracts, metric_kind
+from headgate.config.contracts import MetricKind, default_contracts, metric_kind, needs_labels
 from headgate.config.data import (
     Item,
     LabelledSet,
@@ -59,6 +59,7 @@ __all__ = [
     "load_texts",
     "load_workload",
     "metric_kind",
+    "needs_labels",
     "source_digest",
     "source_files",
     "template",

@@ -24,6 +24,7 @@ __all__ = [
     "default_contracts",
     "live_contract_of",
     "metric_kind",
+    "needs_labels",
 ]
 
 DEFAULT_ROLLBACK = "previous generation"
@@ -119,6 +120,16 @@ def metric_kind(name: str, task: str, own: Mapping[str, MetricKind]) -> MetricKi
             fix=nearest(name, [*own, *builtin]) + " Your own go under metrics or safety.",
         )
     return known[name]
+
+
+def needs_labels(metric: str, task: str) -> bool:
+    """Whether ``metric`` compares answers with labels; of an endpoint's own metric nobody knows.
+
+    >>> needs_labels("worst_slice_flip_rate", "classify"), needs_labels("agreement@10", "embed")
+    (True, False)
+    """
+    answers = metric in _builtin(task) and metric not in _OTHERS
+    return answers and not metric.removeprefix("worst_slice_").startswith("agreement")
 
 
 def contract_of(metric: str, spec: ContractSpec, kind: MetricKind, owner: Owner) -> Contract:

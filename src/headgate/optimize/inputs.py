@@ -7,7 +7,7 @@ shows without the model, before that is made.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,10 +27,11 @@ from headgate.config import (
     load_retrieval,
     load_texts,
     load_workload,
+    needs_labels,
     source_digest,
 )
 from headgate.errors import ConfigError, InputError
-from headgate.objects import canonical
+from headgate.objects import Contract, canonical
 from headgate.optimize.accept import Acceptance
 from headgate.optimize.contents import WORKLOAD
 from headgate.optimize.own_requests import OwnRequests, check_some_left, choose, digests
@@ -44,7 +45,15 @@ from headgate.optimize.registering import (
 from headgate.workload import Pair
 from headgate.workload.arrivals import poisson_arrivals
 
-__all__ = ["Given", "Inputs", "Split", "load_split", "read_inputs", "register_inputs"]
+__all__ = [
+    "Given",
+    "Inputs",
+    "Split",
+    "load_split",
+    "read_inputs",
+    "refuse_unlabelled",
+    "register_inputs",
+]
 
 Split = RetrievalSet | LabelledSet
 
@@ -130,6 +139,7 @@ def read_inputs(config: EndpointConfig, recorder: Recorder) -> Iterator[Given]:
     with scratch(recorder.store, recorder.endpoint) as prepared:
         given = _read(config, prepared, _prepare(config, recorder, prepared))
         _refuse_unread_labels(config, given)
+        _refuse_undecidable(config, given)
         check_overlap(given.splits, path=config.path, names=given.names)
         yield given
 
@@ -262,6 +272,30 @@ def _refuse_unread_labels(config: EndpointConfig, given: Given) -> None:
                 reason="label_unread",
                 fix='declare a metric that reads item["label"] under metrics, or leave labels out',
             )
+
+
+def _refuse_undecidable(config: EndpointConfig, given: Given) -> None:
+    """What judges has the labels that the contracts ask for, in either split."""
+    contracts = config.contracts_for(labelled=given.evaluate.labelled)
+    for role, split in (("evaluate", given.evaluate), ("holdout", given.holdout)):
+        if split is not None:
+            refuse_unlabelled(config.task, contracts, given.paths[role], split)
+
+
+def refuse_unlabelled(task: str, contracts: Iterable[Contract], path: Path, split: Split) -> None:
+    """Raises ``InputError`` where ``split``, read from ``path``, has no labels and a contract is
+    on what only labels show: it would be measured to the end, and never decided."""
+    metrics = list(dict.fromkeys(c.metric for c in contracts if needs_labels(c.metric, task)))
+    if split.labelled or not metrics:
+        return
+    label = 'every query its "relevant" passages' if task == "embed" else 'every row its "label"'
+    instead = "agreement@10" if task == "embed" else "agreement"
+    raise InputError(
+        f"has no labels, so a contract on {' or '.join(metrics)} can never be decided here",
+        where=str(path),
+        reason="unlabelled",
+        fix=f"give {label}, or write a contract on {instead} in its place, which needs none",
+    )
 
 
 def _learning_from_requests(given: Given, acceptance: Acceptance) -> tuple[Given, list[str]]:

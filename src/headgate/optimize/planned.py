@@ -17,7 +17,7 @@ from headgate.config.meaning import PREPARED
 from headgate.ledger import Store
 from headgate.objects import Action, Bound, Contract
 from headgate.optimize.evidence import MIN_SLICE, SPEED
-from headgate.optimize.inputs import Split, load_split
+from headgate.optimize.inputs import Split, load_split, refuse_unlabelled
 from headgate.optimize.rules import items_in, judged_at_most
 from headgate.release import CERTIFICATE, joint_power, least_n
 from headgate.release.power import ENOUGH_POWER
@@ -76,12 +76,14 @@ class Planned:
 def planned_power(config: EndpointConfig, store: Store | None) -> Planned:
     """The table, for the split that certifies. ``store`` is None where there is none yet.
 
-    Raises ``InputError`` where the split cannot be read.
+    Raises ``InputError`` where the split cannot be read, or lacks the labels that judge.
     """
     role = "holdout" if config.data.holdout is not None else "evaluate"
     path = _path(config, role, store)
     split = None if path is None else load_split(config.task, path)
     contracts = config.contracts_for(labelled=split is None or split.labelled)
+    if path is not None and split is not None:
+        refuse_unlabelled(config.task, contracts, path, split)
     named = config.candidates
     level = 1 - CERTIFICATE / (1 if role == "holdout" else judged_at_most(named, sealed=False))
     pilot = _Pilot.of(config.endpoint, store)

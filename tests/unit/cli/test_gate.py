@@ -430,6 +430,18 @@ def test_a_metric_of_ones_own_without_a_contract_is_named_where_power_is(
     assert "no contract is on it" not in cli("gate", "--power").err
 
 
+def test_power_is_not_told_of_a_contract_that_no_label_can_decide(cli: Cli, yaml: Path) -> None:
+    """The split that certifies has none: which file that is, and what to write instead."""
+    rows = [json.dumps({"id": f"i{k}", "input": [k]}) for k in range(N)]
+    Path("holdout.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    said = cli("gate", "--power")
+    assert said.code == 2
+    assert (
+        "holdout.jsonl: has no labels, so a contract on accuracy can never be decided" in said.err
+    )
+    assert 'give every row its "label", or write a contract on agreement' in said.err
+
+
 @pytest.mark.parametrize("arguments", [["gate"], ["gate", "abcd", "--power"]])
 def test_a_gate_without_a_question_is_refused(cli: Cli, arguments: list[str]) -> None:
     """A candidate or --power, not both and not neither."""

@@ -235,3 +235,120 @@ def test_labels_of_a_predictor_that_nothing_reads_are_refused(
     assert raised.value.reason == "label_unread"
     assert raised.value.where == f"{tmp_path / 'evaluate.jsonl'}:1: label"
     assert 'reads item["label"]' in (raised.value.fix or "")
+
+
+JUDGED = """\
+endpoint: docs
+owner: {{team: search, escalate: "command:page"}}
+task: {task}
+model: {{onnx: model.onnx, tokenizer: tokenizer.json, max_tokens: 64}}
+data: {{evaluate: evaluate.jsonl, holdout: holdout.jsonl}}
+{contracts}
+"""
+ON = "contracts: {{{}: {{not_below_current_by: 5%, why: goal, on_breach: rollback}}}}"
+
+
+def _judging(task: str, split: str, *, labelled: bool) -> str:
+    """The rows of a split, in JSON lines."""
+    rows: list[dict[str, object]]
+    if task == "embed" and labelled:
+        rows = [
+            {"id": "p", "passage": f"answer {split}"},
+            {"id": "q", "query": f"question {split}", "relevant": ["p"]},
+        ]
+    elif task == "embed":
+        rows = [{"id": "1", "text": f"one {split}"}, {"id": "2", "text": f"other {split}"}]
+    else:
+        item = {"query": f"q {split}", "text": "t"} if task == "rerank" else {"input": f"i {split}"}
+        rows = [{"id": "1", **item} | ({"label": 1} if labelled else {})]
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("task", "contracts", "named", "instead"),
+    [
+        ("classify", ON.format("accuracy"), "accuracy", "agreement"),
+        ("classify", ON.format("worst_slice_accuracy"), "worst_slice_accuracy", "agreement"),
+        (
+            "classify",
+            "contracts: {flip_rate: {at_most: 5%, why: goal, on_breach: rollback}}",
+            "flip_rate",
+            "agreement",
+        ),
+        ("embed", ON.format("recall@10"), "recall@10", "agreement@10"),
+        ("embed", ON.format("mrr@10"), "mrr@10", "agreement@10"),
+        ("embed", ON.format("recall@10_kept_index"), "recall@10_kept_index", "agreement@10"),
+        ("rerank", ON.format("ndcg@10"), "ndcg@10", "agreement"),
+        ("rerank", ON.format("mrr@10"), "mrr@10", "agreement"),
+    ],
+)
+@pytest.mark.parametrize("split", ["evaluate", "holdout"])
+def test_a_contract_on_labels_that_are_not_there_is_refused_before_anything_is_measured(
+    tmp_path: Path,
+    new_recorder: NewRecorder,
+    task: str,
+    contracts: str,
+    named: str,
+    instead: str,
+    split: str,
+) -> None:
+    """In whichever split judges: which file it is, which contract, and what to write instead."""
+    path = _judged(tmp_path, task, contracts, unlabelled=split)
+    config, recorder = load_config(path), new_recorder()
+    with pytest.raises(InputError) as refused, read_inputs(config, recorder):
+        pass
+    assert refused.value.reason == "unlabelled"
+    assert refused.value.where == str(tmp_path / f"{split}.jsonl")
+    assert f"a contract on {named} can never be decided" in refused.value.what
+    assert f"write a contract on {instead} in its place" in (refused.value.fix or "")
+
+
+@pytest.mark.parametrize("task", ["classify", "embed", "rerank"])
+def test_a_holdout_without_the_labels_that_the_defaults_judge_by_is_refused(
+    tmp_path: Path, new_recorder: NewRecorder, task: str
+) -> None:
+    """Where evaluate has labels, the stated default asks for them; the other way it does not."""
+    config = load_config(_judged(tmp_path, task, "", unlabelled="holdout"))
+    with pytest.raises(InputError, match="has no labels"), read_inputs(config, new_recorder()):
+        pass
+    config = load_config(_judged(tmp_path, task, "", unlabelled="evaluate"))
+    with read_inputs(config, new_recorder()) as given:
+        assert given.holdout is not None
+        assert given.holdout.labelled
+
+
+@pytest.mark.parametrize(
+    ("task", "metric"),
+    [
+        ("classify", "agreement"),
+        ("classify", "worst_slice_agreement"),
+        ("classify", "mine"),
+        ("embed", "agreement@10"),
+        ("embed", "agreement@10_kept_index"),
+        ("rerank", "agreement"),
+        ("rerank", "latency_p95"),
+    ],
+)
+def test_a_contract_on_what_no_label_shows_wants_none(
+    tmp_path: Path, new_recorder: NewRecorder, task: str, metric: str
+) -> None:
+    """Agreement, time, and an endpoint's own metric, of which nobody knows what it reads."""
+    own = '\nmetrics: {mine: "metrics:mine"}' if metric == "mine" else ""
+    bound = {"latency_p95": "at_most: 40ms"}.get(metric, "at_least: 0.9")
+    contracts = f"contracts: {{{metric}: {{{bound}, why: goal, on_breach: rollback}}}}{own}"
+    (tmp_path / "metrics.py").touch()
+    config = load_config(_judged(tmp_path, task, contracts, unlabelled="evaluate"))
+    with read_inputs(config, new_recorder()) as given:
+        assert not given.evaluate.labelled
+
+
+def _judged(folder: Path, task: str, contracts: str, *, unlabelled: str) -> Path:
+    """An endpoint of which one split has no labels."""
+    for name in ("model.onnx", "tokenizer.json"):
+        (folder / name).touch()
+    for split in ("evaluate", "holdout"):
+        rows = _judging(task, split, labelled=split != unlabelled)
+        (folder / f"{split}.jsonl").write_text(rows)
+    path = folder / "headgate.yaml"
+    path.write_text(JUDGED.format(task=task, contracts=contracts), encoding="utf-8")
+    return path
