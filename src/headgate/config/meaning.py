@@ -68,13 +68,6 @@ def check_meaning(file: EndpointFile, document: Document) -> None:
     def wrong(loc: KeyPath, what: str, fix: str, reason: str = "wrong_value") -> ConfigError:
         return ConfigError(what, where=document.where(loc), reason=reason, fix=fix)
 
-    if file.task == "generate":
-        raise wrong(
-            ("task",),
-            "'generate' is not there yet",
-            "write embed, classify, predict or rerank",
-            "not_yet",
-        )
     sources = file.model.kinds
     if len(sources) != 1:
         raise wrong(

@@ -25,6 +25,7 @@ from headgate.config.schema import (
     Replay,
     Search,
     WorkloadSource,
+    meant,
     nearest,
 )
 from headgate.errors import ConfigError, HeadgateError
@@ -92,7 +93,7 @@ def as_config_error(error: ValidationError, document: Document) -> ConfigError:
             f"{given!r} is not one of {', '.join(allowed)}",
             where=where,
             reason="wrong_value",
-            fix=nearest(str(given), allowed) if isinstance(given, str) else _example(loc, field),
+            fix=meant(str(given), allowed) or "write one of them",
         )
     return ConfigError(
         said_of(problem), where=where, reason="wrong_value", fix=_example(loc, field)

@@ -41,6 +41,7 @@ __all__ = [
     "Search",
     "WorkloadSource",
     "json_schema",
+    "meant",
     "nearest",
 ]
 
@@ -61,8 +62,13 @@ def nearest(word: str, known: Sequence[str]) -> str:
     >>> nearest("price", ["prices", "data"])
     "did you mean 'prices'?"
     """
+    return meant(word, known) or f"known here: {', '.join(known)}"
+
+
+def meant(word: str, known: Sequence[str]) -> str | None:
+    """``did you mean 'prices'?``; None where nothing is near."""
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    return f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(known)}"
+    return f"did you mean {close[0]!r}?" if close else None
 
 
 def _one_of(what: str, known: tuple[str, ...]) -> AfterValidator:
@@ -90,6 +96,16 @@ def _pattern(pattern: str, what: str, fix: str) -> AfterValidator:
         return value
 
     return AfterValidator(check)
+
+
+def _not_generate(value: Any) -> Any:
+    if value == "generate":
+        raise ConfigError(
+            f"{value!r} is not there yet",
+            reason="not_yet",
+            fix="write embed, classify, predict or rerank",
+        )
+    return value
 
 
 def _wrapped(value: Any) -> Any:
@@ -514,7 +530,9 @@ class EndpointFile(_Section):
         description="Who owns the endpoint, and how they are reached.",
         examples=['{team: search, escalate: "webhook:${ONCALL_URL}"}'],
     )
-    task: Literal["embed", "classify", "predict", "rerank", "generate"] = Field(
+    task: Annotated[
+        Literal["embed", "classify", "predict", "rerank"], BeforeValidator(_not_generate)
+    ] = Field(
         description="What callers ask for: embed, classify, predict or rerank.", examples=["embed"]
     )
     model: ModelSource = Field(

@@ -458,6 +458,18 @@ BAD = {
         "headgate.yaml:3: task: 'generate' is not there yet\n"
         "  what to do: write embed, classify, predict or rerank",
     ),
+    "no task at all": (
+        spoilt("task: embed", "task: foo"),
+        "wrong_value",
+        "headgate.yaml:3: task: 'foo' is not one of embed, classify, predict, rerank\n"
+        "  what to do: write one of them",
+    ),
+    "a list of tasks": (
+        spoilt("task: embed", "task: [classify]"),
+        "wrong_value",
+        "headgate.yaml:3: task: ['classify'] is not one of embed, classify, predict, rerank\n"
+        "  what to do: did you mean 'classify'?",
+    ),
     "cross-encoder that is no ONNX file": (
         spoilt("task: embed", "task: rerank").replace(
             "onnx: model.onnx, tokenizer: tokenizer.json", "package: minilm"
