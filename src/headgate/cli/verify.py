@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from headgate.cli.options import AsJson, FileOption, StoreOption, open_store
-from headgate.errors import Refused
+from headgate.cli.options import AsJson, FileOption, StoreOption, open_store, store_root
+from headgate.errors import Refused, Tampered
 
 if TYPE_CHECKING:
     from headgate.ledger import VerifyReport
@@ -37,13 +37,16 @@ def verify(
     """Check every entry, artifact and signature against what was written."""
     from headgate.cli.output import grid, print_json, stdout, title
     from headgate.ledger.memory import users_memory
+    from headgate.ledger.verify import unreadable
     from headgate.objects import jsonable, short
 
     keys = [public_key(text) for text in key or ()]
     kept = None if checkpoint is None else _checkpoint(checkpoint)
-    with open_store(file, store) as opened:
-        report = opened.verify(keys=keys, kept=kept, memory=users_memory())
-        root = opened.root
+    try:
+        with open_store(file, store) as opened:
+            report = opened.verify(keys=keys, kept=kept, memory=users_memory())
+    except Tampered as error:  # whose advice for every other command is to type this one
+        report = unreadable(error)
     if as_json:
         print_json({"ok": report.ok, **jsonable(report)})
         return 0 if report.ok else Refused.exit_code
@@ -55,7 +58,9 @@ def verify(
             console.print(line, soft_wrap=True)
         return 0
     count = len(report.findings)
-    console.print(title(f"{count} finding{'s' * (count != 1)} in {root}", counted))
+    where = store_root(file, store)
+    said = counted if report.entries else "nothing could be read"
+    console.print(title(f"{count} finding{'s' * (count != 1)} in {where}", said))
     table = grid("=reason", "what", "=entry")
     for finding in report.findings:
         table.add_row(finding.reason, finding.what, short(finding.entry) if finding.entry else "")

@@ -96,6 +96,12 @@ def verify(
     )
 
 
+def unreadable(error: Tampered) -> VerifyReport:
+    """What is to be said of a ledger that could not even be opened, which raised ``error``."""
+    finding = Finding("database_damaged", error.what)
+    return VerifyReport(0, 0, f"sha256:{Edge(0, []).root().hex()}", 0, 0, (), (), (finding,))
+
+
 def refuse_damaged(log: Log, store: Path) -> None:
     """Raises ``Tampered`` where an entry was changed or is missing; content is not looked at."""
     for finding in _Entries((), None).at_all(log):

@@ -200,6 +200,25 @@ def test_verify_finds_another_signer_and_another_history(cli: Cli, ids: Ids) -> 
     assert "kept_elsewhere_differs  the first 5 entries are not those" in said.out
 
 
+@pytest.mark.parametrize("damaged", [b"no database at all", None])
+def test_verify_lists_a_ledger_that_cannot_even_be_opened(
+    cli: Cli, ids: Ids, damaged: bytes | None
+) -> None:
+    """Garbage, or cut off in its first page: elsewhere the advice is to type `headgate verify`."""
+    ledger = Path(".headgate/ledger.sqlite")
+    ledger.write_bytes(ledger.read_bytes()[:700] if damaged is None else damaged)
+    assert "`headgate verify` lists what is damaged" in cli("history").err
+    said = cli("verify")
+    assert (said.code, said.err) == (3, "")
+    first, _, row, advice = said.out.splitlines()
+    assert first == "1 finding in .headgate  nothing could be read"
+    assert row.startswith("database_damaged  the ledger is damaged: ")
+    assert advice == "Restore the store from a backup; what is damaged proves nothing."
+    body = json.loads(cli("verify", "--json").out)
+    assert body["ok"] is False
+    assert [f["reason"] for f in body["findings"]] == ["database_damaged"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
