@@ -16,6 +16,7 @@ __all__ = ["explained_database_errors", "explained_disk_errors"]
 _FULL = "free space on its disk and run the command again; nothing half-written was kept"
 _CHECK = "check the disk (df, dmesg) and run the command again; nothing half-written was kept"
 _NOT_WRITABLE = "make it writable for this user, or name another store with --store"
+_IN_THE_WAY = "move away what is there and is no directory, or name another store with --store"
 _DAMAGED = "restore it from a backup; `headgate verify` lists what is damaged"
 
 
@@ -29,6 +30,8 @@ def explained_disk_errors(path: Path, doing: str) -> Iterator[None]:
             fix = _NOT_WRITABLE
         elif error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             fix = _FULL
+        elif error.errno in (errno.EEXIST, errno.ENOTDIR):
+            fix = _IN_THE_WAY
         else:
             fix = _CHECK
         reason = os.strerror(error.errno) if error.errno else str(error)

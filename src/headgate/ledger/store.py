@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import quote
 
-from headgate.errors import Refused, Tampered, UsageError
+from headgate.errors import InputError, Refused, Tampered, UsageError
 from headgate.ledger import releases
 from headgate.ledger.blobs import Blobs
 from headgate.ledger.checkpoint import Checkpoint
@@ -50,9 +50,16 @@ class Store:
     def open(cls, root: Path, *, create: bool = False) -> Store:
         """Open the store at ``root``, making it where ``create`` and there is none.
 
-        Raises ``InputError`` where there is none, or one of a newer format; ``Tampered`` where the
-        ledger is damaged; ``Fault`` where the disk refuses.
+        Raises ``InputError`` where there is none, one of a newer format, or a file in its place;
+        ``Tampered`` where the ledger is damaged; ``Fault`` where the disk refuses.
         """
+        if root.exists() and not root.is_dir():
+            raise InputError(
+                "is a file, and a store is a directory",
+                where=str(root),
+                fix="move the file away, or name another store with --store",
+                reason="store_in_the_way",
+            )
         if create:
             with explained_disk_errors(root, "make the store"):
                 root.mkdir(parents=True, exist_ok=True)

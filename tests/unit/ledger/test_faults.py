@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import pytest
 
-from headgate.errors import Busy, Fault, HeadgateError, Tampered
+from headgate.errors import Busy, Fault, HeadgateError, InputError, Tampered
 from headgate.ledger import Store, sqlite
 from headgate.ledger.faults import explained_database_errors, explained_disk_errors
 
@@ -124,3 +124,28 @@ def test_a_read_only_store_says_so(tmp_path: Path) -> None:
     """Permission is told apart from a full disk."""
     with pytest.raises(Fault, match="make it writable"), explained_disk_errors(tmp_path, "write"):
         raise PermissionError(13, os.strerror(13))
+
+
+@pytest.mark.parametrize("create", [True, False])
+def test_a_file_where_the_store_would_be_is_said_to_be_one(tmp_path: Path, create: bool) -> None:
+    """Whoever makes a store and whoever looks for one learns that it must be moved; it stays."""
+    (tmp_path / ".headgate").write_text("mine")
+    with pytest.raises(InputError) as caught:
+        Store.open(tmp_path / ".headgate", create=create)
+    assert caught.value.reason == "store_in_the_way"
+    assert str(caught.value) == (
+        f"{tmp_path / '.headgate'}: is a file, and a store is a directory\n"
+        "  what to do: move the file away, or name another store with --store"
+    )
+    assert (tmp_path / ".headgate").read_text() == "mine"
+
+
+def test_a_file_above_the_store_or_in_it_is_not_a_fault_of_the_disk(tmp_path: Path) -> None:
+    """Nor does the advice speak of one."""
+    (tmp_path / "file").touch()
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store/artifacts").symlink_to("nowhere")
+    for root in ("file/store", "store"):
+        with pytest.raises(Fault, match="move away what is there and is no directory") as caught:
+            Store.open(tmp_path / root, create=True)
+        assert "df" not in str(caught.value)
