@@ -192,10 +192,13 @@ def _reference(promise: DataPromise, others: set[str], root: Path, where: str) -
             fix=f"add `reference:`, a file or one of {', '.join(sorted(others))}",
         )
     if reference not in others and not (root / reference).is_file():
+        directory = (root / reference).is_dir()
         raise InputError(
-            f"there is no file {reference!r}, and no other data of that name",
+            f"{reference!r} is a directory, and a file is wanted, or other data"
+            if directory
+            else f"there is no file {reference!r}, and no other data of that name",
             where=where,
-            reason="file_missing",
+            reason="wrong_file" if directory else "file_missing",
             fix=f"name a file beside headgate.yaml, or one of {', '.join(sorted(others))}",
         )
     return reference

@@ -215,11 +215,26 @@ def check_files(file: EndpointFile, document: Document, root: Path) -> None:
                     fix="write prepared:NAME, without directories",
                 )
             continue
-        directory = loc == ("model", "path")
-        if not ((root / name).is_dir() if directory else (root / name).is_file()):
+        found = root / name
+        wanted = "directory" if loc == ("model", "path") else "file"
+        if found.is_dir() if wanted == "directory" else found.is_file():
+            continue
+        if found.exists():
             raise InputError(
-                f"there is no {'directory' if directory else 'file'} {name!r}",
+                f"{name!r} is {_kind(found)}, and a {wanted} is wanted",
                 where=where,
-                reason="file_missing",
-                fix=f"paths are relative to {document.path.parent}/; correct the path or add it",
+                reason="wrong_file",
+                fix=f"paths are relative to {document.path.parent}/; name a {wanted}",
             )
+        raise InputError(
+            f"there is no {wanted} {name!r}",
+            where=where,
+            reason="file_missing",
+            fix=f"paths are relative to {document.path.parent}/; correct the path or add it",
+        )
+
+
+def _kind(path: Path) -> str:
+    if path.is_dir():
+        return "a directory"
+    return "a file" if path.is_file() else "neither a file nor a directory"

@@ -666,6 +666,37 @@ def test_a_bad_file_says_where_what_and_what_to_do(case: str, load: Load) -> Non
     assert (caught.value.exit_code, caught.value.reason) == (2, reason)
 
 
+@pytest.mark.parametrize(
+    ("key", "old"),
+    [
+        ("model.onnx", "onnx: model.onnx"),
+        ("model.tokenizer", "tokenizer: tokenizer.json"),
+        ("data.evaluate", "evaluate: queries.jsonl"),
+        ("workload.log", "log: access.jsonl"),
+    ],
+)
+def test_a_directory_in_place_of_a_file_is_said_to_be_one(
+    load: Load, endpoint: Path, key: str, old: str
+) -> None:
+    """It is there, so the advice is not to add it."""
+    (endpoint / "saved").mkdir()
+    with pytest.raises(InputError) as caught:
+        load(spoilt(old, f"{old.split(':')[0]}: saved"))
+    assert caught.value.reason == "wrong_file"
+    assert f": {key}: 'saved' is a directory, and a file is wanted" in str(caught.value)
+    assert caught.value.fix == "paths are relative to ./; name a file"
+
+
+def test_a_file_in_place_of_a_models_directory_is_said_to_be_one(load: Load) -> None:
+    """The other way round."""
+    with pytest.raises(InputError) as caught:
+        load(spoilt(MODEL, "{path: model.onnx}"))
+    assert str(caught.value) == (
+        "headgate.yaml:4: model.path: 'model.onnx' is a file, and a directory is wanted\n"
+        "  what to do: paths are relative to ./; name a directory"
+    )
+
+
 def test_a_misspelt_key_is_named_before_the_key_that_it_leaves_missing(load: Load) -> None:
     """`ownr` leaves `owner` missing; the cause is what the message names."""
     with pytest.raises(ConfigError, match="did you mean 'owner'"):

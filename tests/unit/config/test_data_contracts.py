@@ -66,6 +66,7 @@ def test_a_day_needs_no_quotes(load: Load) -> None:
         (f"evaluate: {{{DRIFT}}}", "contract_without_reference", "no reference"),
         (f"evaluate: {{reference: evaluate, {DRIFT}}}", "file_missing", "no file 'evaluate'"),
         (f"evaluate: {{reference: gone.jsonl, {DRIFT}}}", "file_missing", "no file 'gone.jsonl'"),
+        (f"evaluate: {{reference: ., {DRIFT}}}", "wrong_file", "'.' is a directory, and a file"),
         ("evaluate: {as_of: 2026-11-01}", "contract_without_bound", "promises nothing"),
         (f"evaluate: {{as_of: last week, {AGE}}}", "wrong_value", "'last week' is no day"),
         (f"holdout: {{{AGE}}}", "unknown_key", "no data named 'holdout'"),
