@@ -24,6 +24,11 @@ MAY_MISS = LOOKS_BACK - math.ceil(LOOKS_BACK * _LEAST_COVERAGE)
 """Of the last twenty."""
 
 
+_FORECAST = {"quantization": "schemes and small students", "distillation": "encoders' students"}
+"""Preview -> whose forecasts they are: small students and their cascades are piloted as schemes
+are, encoders' students are foretold from small trainings."""
+
+
 @dataclass(frozen=True, slots=True)
 class Met:
     """A forecast that met its truth."""
@@ -78,13 +83,14 @@ class Score:
         """For a report.
 
         >>> Score("quantization", "quality", 20, 15, 0.509, 0.913).describe()
-        'quantization, quality: 15 of the last 20 intervals held (95 % interval 51 % to 91 %): \
-not to be trusted'
+        'schemes and small students, quality: 15 of the last 20 intervals held \
+(95 % interval 51 % to 91 %): not to be trusted'
         """
         word = {True: "trusted", False: "not to be trusted", None: "too few to tell"}
+        of = _FORECAST.get(self.preview, self.preview)
         return (
             (
-                f"{self.preview}, {self.about}: {self.held} of the last {self.n} intervals held "
+                f"{of}, {self.about}: {self.held} of the last {self.n} intervals held "
                 f"(95 % interval {self.low:.0%} to {self.high:.0%}): {word[self.trusted]}"
             )
             .replace("%", " %")

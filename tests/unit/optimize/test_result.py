@@ -595,7 +595,8 @@ def test_what_was_found_of_the_evidence_is_among_the_notes() -> None:
     }
     scores += [SimpleNamespace(body={**missed, "of": f"sha256:{k}"}) for k in range(5)]
     *_, said = _notes(job, cast("Baseline", baseline), (), None, Audited())
-    assert said.startswith("Forecasts of quantization, quality: 0 of the last 5 intervals held")
+    whose = "Forecasts of schemes and small students"
+    assert said.startswith(f"{whose}, quality: 0 of the last 5 intervals held")
     assert said.endswith("not to be trusted.")
 
 

@@ -76,6 +76,21 @@ def test_what_twenty_can_tell_is_said_beside() -> None:
     assert "51 % to 91 %" in score.describe()
 
 
+@pytest.mark.parametrize(
+    ("preview", "said"),
+    [
+        ("quantization", "schemes and small students, speed: 3 of the last 4 intervals held"),
+        ("distillation", "encoders' students, speed: 3 of the last 4 intervals held"),
+    ],
+)
+def test_a_score_names_all_whose_forecasts_it_counts(preview: str, said: str) -> None:
+    """Where only small students were tried nothing was quantized; they are piloted as schemes are,
+    and an encoder's students otherwise."""
+    (score,) = scorecard(met(3, 1, "speed", preview=preview))
+    assert score.preview == preview
+    assert score.describe().startswith(said)
+
+
 def test_nothing_met_is_nothing_scored() -> None:
     """An empty ledger has no opinion."""
     assert scorecard([]) == ()
