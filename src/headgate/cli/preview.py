@@ -157,7 +157,7 @@ def _print(found: Previewed) -> None:
 def _as_it_is(found: Previewed) -> str:
     if found.as_it_is:
         return f"It is tried under no other policies: {found.as_it_is}"
-    when = "Where none is accepted,"
+    when = "Where no accepted candidate is cheaper beyond doubt,"
     if not found.forecasts:
         when = "No candidate is named, but"
     elif all(f.skip for f in found.forecasts):

@@ -90,6 +90,17 @@ def test_each_candidate_has_a_row_with_its_intervals(cli: Cli, found: list[Previ
     assert "· scales are calibrated" in said.out
 
 
+def test_when_the_model_as_it_is_takes_part_is_said_as_the_guide_says_it(
+    cli: Cli, found: list[Previewed]
+) -> None:
+    """An accepted candidate does not keep it out, but one that is cheaper beyond doubt."""
+    said = " ".join(cli("preview", ".").out.split())
+    assert (
+        "Where no accepted candidate is cheaper beyond doubt, `headgate optimize` looks for "
+        "batching, instances and a cache that serve it for less." in said
+    )
+
+
 def test_a_preview_that_was_often_wrong_says_so(cli: Cli, found: list[Previewed]) -> None:
     """With what twenty forecasts can tell beside it, and the action for machines."""
     assert "15 of the last 20 intervals held" in cli("preview", ".").out
