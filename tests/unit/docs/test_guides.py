@@ -253,6 +253,20 @@ def test_every_format_of_exports_is_in_the_table() -> None:
     assert GUIDES["exporting"].named("format") == set(FORMATS)
 
 
+def test_every_command_that_signs_the_ledger_is_named() -> None:
+    """And none that does not; a server signs by another way, and a bundle as it is packed."""
+    commands = (Path(errors.__file__).parent / "cli").glob("*.py")
+    sign = re.compile(r"^ +sign\(", re.MULTILINE)
+    signing = {
+        path.stem.replace("importing", "import")
+        for path in commands
+        if sign.search(path.read_text())
+    }
+    said = next(line for line in GUIDES["evidence"].text.splitlines() if "sign the ledger" in line)
+    named = re.findall(r"`([^`]+)`", said.partition("sign the ledger")[0])
+    assert {*named} == signing | {"export --bundle"}
+
+
 def test_every_key_of_the_file_is_in_the_table() -> None:
     """And none that is not."""
     assert GUIDES["your-own-model"].named("key") == set(EndpointFile.model_fields)
