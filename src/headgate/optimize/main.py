@@ -132,12 +132,12 @@ def optimize(
         audited = _audited(job, findings)
         waits = audited.stops or config.gaps or baseline.build.foreign
         may_promote = promote and not waits
-        generation = _promote(job, baseline, findings, promote=may_promote)
+        current = _promote(job, baseline, findings, promote=may_promote)
         report = build_report(
             job,
             baseline,
             searched,
-            generation=generation,
+            current=current,
             promoted=may_promote,
             findings=findings,
             action=action,
@@ -252,8 +252,8 @@ def _audited(job: Job, findings: Findings | None) -> Audited:
 
 def _promote(
     job: Job, baseline: Baseline, findings: Findings | None, *, promote: bool
-) -> int | None:
-    """Makes the winner current if it is accepted; the generation that is then current.
+) -> Release | None:
+    """Makes the winner current if it is accepted; what is then current, if anything.
 
     The first promotion makes the baseline generation 0, so that there is always something to roll
     back to.
@@ -261,7 +261,7 @@ def _promote(
     endpoint, store = job.config.endpoint, job.store
     current = store.current(endpoint)
     if not promote:
-        return current.generation if current is not None else None
+        return current
     if current is None:
         current = Release(
             endpoint,
@@ -278,7 +278,7 @@ def _promote(
         or not certificate.decision.accepted
         or current.variant == certificate.version
     ):
-        return current.generation
+        return current
     release = next_release(
         current,
         certificate.decision,
@@ -291,7 +291,7 @@ def _promote(
         extra=with_index(store, certificate.version, current),
     )
     hold_release(store, release, expected_generation=current.generation)
-    return release.generation
+    return release
 
 
 def _write(directory: Path, name: str, text: str) -> Path:

@@ -9,7 +9,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from headgate.distillation import Advice, Gain
-from headgate.objects import Action, Axis, Bound, Build, Contract, ContractResult, Verdict, short
+from headgate.objects import (
+    Action,
+    Axis,
+    Bound,
+    Build,
+    Contract,
+    ContractResult,
+    Release,
+    Verdict,
+    short,
+)
 from headgate.optimize.as_it_is import policies_of
 from headgate.optimize.audit import Audited
 from headgate.optimize.blocks import SpeedBlocks
@@ -78,7 +88,7 @@ def build_report(
     baseline: Baseline,
     searched: Searched,
     *,
-    generation: int | None,
+    current: Release | None,
     promoted: bool,
     findings: Findings | None,
     action: Action,
@@ -89,8 +99,9 @@ def build_report(
 ) -> Report:
     """The whole report; ``findings`` is None where nothing was load-tested.
 
-    ``audited`` is what was found of the winner's evidence.
+    ``current`` is so after the job; ``audited`` is what was found of the winner's evidence.
     """
+    generation = current.generation if current is not None else None
     show, tried = _Show(job), searched.tried
     certificate = findings.certificate if findings is not None else None
     changed: tuple[Changed, ...] = ()
@@ -164,6 +175,7 @@ def build_report(
         notes=(*map(_of_change, changed), *_notes(job, baseline, tried, findings, audited)),
         void=certificate.replay.void if certificate is not None else (),
         currency=job.config.prices.currency,
+        current_id=current.variant if current is not None else "",
     )
 
 

@@ -345,6 +345,8 @@ class Report:
     void: tuple[str, ...] = ()
     """Why the load test is void, so that nothing that it measured counts; empty where it does."""
     currency: str = "USD"
+    current_id: str = ""
+    """The variant of ``generation``; empty before any promotion."""
 
     @property
     def headline(self) -> str:
@@ -356,13 +358,18 @@ class Report:
         return "the current release stays" if self.generation else "the baseline stays"
 
     @property
-    def subject(self) -> str:
-        """Where the endpoint is, and the ids that belong to the headline; for the eye."""
-        at = "nothing is current yet" if self.generation is None else ""
-        at = at or f"generation {self.generation}"
-        if self.judged == self.winner:
-            return f"{at} · decision {short(self.decision)} · variant {short(self.winner_id)}"
-        return f"{at} · decision {short(self.decision)}, about {self.judged}"
+    def subject(self) -> tuple[str, ...]:
+        """Lines for the eye: where the endpoint is, and the ids that belong to the headline. What
+        was judged has a line of its own unless it is what is current."""
+        variant, decision = f"variant {short(self.winner_id)}", f"decision {short(self.decision)}"
+        judged = variant if self.judged == self.winner else self.judged
+        if self.generation is None:
+            return ("nothing is current yet", f"judged: {judged}, {decision}")
+        at = f"generation {self.generation}"
+        if judged == variant and self.winner_id == self.current_id:
+            return (f"{at} · {decision} · {variant}",)
+        current = f"{'variant' if self.generation else 'baseline'} {short(self.current_id)}"
+        return (f"current: {at}, {current}", f"judged: {judged}, {decision}")
 
     @property
     def certified(self) -> bool:

@@ -100,7 +100,7 @@ def _head(r: Report) -> Group:
         (r.headline, "bold"),
     )
     because = Text(words.with_units(r.because))
-    return Group(Text(""), verdict, because, Text(r.subject, style="dim"))
+    return Group(Text(""), verdict, because, Text("\n".join(r.subject), style="dim"))
 
 
 def _candidates(r: Report, width: int) -> Group:

@@ -235,12 +235,18 @@ def targets(monkeypatch: pytest.MonkeyPatch) -> None:
 def promoted(store: Store, found: object, *, promote: bool = True) -> int | None:
     job = SimpleNamespace(config=SimpleNamespace(endpoint="docs", root=store.root), store=store)
     baseline = SimpleNamespace(version=store.put_bytes(b"the baseline"))
-    return main._promote(
+    current = main._promote(
         cast("Job", job),
         cast("Baseline", baseline),
         cast("Findings | None", found),
         promote=promote,
     )
+    if current is None:
+        return None
+    held = store.current("docs")
+    assert held is not None
+    assert (held.generation, held.variant) == (current.generation, current.variant)
+    return current.generation
 
 
 def test_an_accepted_winner_becomes_generation_1_over_the_baseline(store: Store) -> None:

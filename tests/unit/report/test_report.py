@@ -74,7 +74,7 @@ def full_report() -> Report:
         endpoint="python-help", task="embed", action="accept",
         because="recall@10 loses 0.9 points (at most 1.7), 2 allowed; every other promise is kept.",
         decision=ENTRY, judged="student3-int8", winner="student3-int8", winner_id=ENTRY,
-        generation=1,
+        generation=1, current_id=ENTRY,
         hardware={"cores": "2", "flags": "avx512_vnni avx512_bf16"},
         created_at="2026-11-24T14:00:00Z",
         next_command="headgate serve -f headgate.yaml", next_why="It is current. Serve it:",
@@ -314,6 +314,44 @@ def test_how_much_a_cascade_escalates_stands_with_it() -> None:
     shown = dataclasses.replace(report, candidates=(cascade, *others))
     assert told in render_html(shown)
     assert f"{first.name}: {told}" in terminal(shown)
+
+
+CURRENT = "sha256:" + "2b" * 32
+HEADS = {
+    "promoted": ({}, ["generation 1 · decision abababababab · variant abababababab"]),
+    "not accepted": (
+        {"action": "unknown", "generation": 0, "current_id": CURRENT},
+        ["current: generation 0, baseline 2b2b2b2b2b2b",
+         "judged: variant abababababab, decision abababababab"],
+    ),
+    "accepted over a release, and not promoted": (
+        {"generation": 3, "current_id": CURRENT},
+        ["current: generation 3, variant 2b2b2b2b2b2b",
+         "judged: variant abababababab, decision abababababab"],
+    ),
+    "nothing was promoted": (
+        {"generation": None, "current_id": ""},
+        ["nothing is current yet", "judged: variant abababababab, decision abababababab"],
+    ),
+    "refused before any load test": (
+        {"action": "rollback", "generation": 0, "current_id": CURRENT, "judged": "bf16",
+         "winner": "baseline", "winner_id": CURRENT},
+        ["current: generation 0, baseline 2b2b2b2b2b2b", "judged: bf16, decision abababababab"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("fields", "lines"), HEADS.values(), ids=HEADS)
+def test_the_head_says_what_is_current_apart_from_what_was_judged(
+    fields: dict[str, object], lines: list[str]
+) -> None:
+    """No generation stands beside a variant that is another's."""
+    report = dataclasses.replace(full_report(), **fields)
+    out = io.StringIO()
+    print_report(report, Console(file=out, width=80))
+    head, _, _ = out.getvalue().partition("\nWhat was tried")
+    assert [line.rstrip() for line in head.rstrip("\n").splitlines()[-len(lines) :]] == lines
+    assert f'<p class="lead">{"<br>".join(lines)}<br>' in render_html(report)
 
 
 def test_an_empty_report_still_says_what_to_do() -> None:
