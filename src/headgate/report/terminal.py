@@ -32,20 +32,14 @@ COLOURS = {
 }
 
 
-_NARROW = (
-    "recall@10",
-    "ndcg@10",
-    "accuracy",
-    "agreement@10",
-    "agreement",
-    "cost_per_1k",
-    "device_s_per_1k",
-    "speedup",
-)
-"""The metrics that a narrow terminal shows of each candidate."""
+_COSTS = ("cost_per_1k", "device_s_per_1k", "speedup")
+_TIMES = (*_COSTS, "latency_p95")
+_ALSO = ("mrr@10", "flip_rate")
+"""Of quality, what a narrow terminal shows only where there is nothing else of it; worst slices are
+such too."""
 _ANY = 1000
 _FIRST_TO_GO = ("agreement@10", "agreement", "speedup")
-"""Where even those are too wide."""
+"""Where even that is too wide."""
 
 
 def print_report(report: Report, console: Console) -> None:
@@ -105,12 +99,12 @@ def _head(r: Report) -> Group:
 
 def _candidates(r: Report, width: int) -> Group:
     """One row a candidate, and the reasons as lines of their own."""
-    shown = r.compared
-    if width < 110:
-        shown = [m for m in shown if m in _NARROW]
+    shown = r.compared if width >= 110 else _narrow(r.compared)
     table = _tried(r, shown)
     while len(shown) > 1 and Console(width=_ANY).measure(table).maximum > width:
-        shown.remove(next((m for m in _FIRST_TO_GO if m in shown), shown[-1]))
+        quality = [m for m in shown if m not in _TIMES]  # the last of it is the last to go
+        goes = (*_FIRST_TO_GO, *reversed(shown))
+        shown.remove(next(m for m in goes if m in shown and quality != [m]))
         table = _tried(r, shown)
     reasons = [Text(words.IN_BATCHES, style="dim")] if r.two_bases else []
     reasons += [
@@ -129,6 +123,15 @@ def _candidates(r: Report, width: int) -> Group:
         _section(f"What was tried (differences to the baseline{in_currency})", table),
         *reasons,
     )
+
+
+def _narrow(metrics: Sequence[str]) -> list[str]:
+    """Of ``metrics`` those that a narrow terminal shows: what things cost, and the quality that
+    they are judged by, your own metrics too."""
+    quality = [m for m in metrics if m not in _TIMES]
+    first = [m for m in quality if m not in _ALSO and not m.startswith("worst_slice_")]
+    shown = {*_COSTS, *(first or quality)}
+    return [m for m in metrics if m in shown]
 
 
 def _tried(r: Report, shown: Sequence[str]) -> Table:

@@ -187,6 +187,42 @@ def test_a_cell_of_which_nothing_is_known_has_a_dash() -> None:
     assert cells.count(">–</td>") == len(dashes)
 
 
+@pytest.mark.parametrize(
+    ("name", "metrics", "columns"),
+    [
+        ("mlp", {"error": "difference"}, ["error", "device time per 1k", "speedup"]),
+        ("mlp", {"error": "difference", "agreement": "share"},
+         ["error", "agreement", "device time per 1k", "speedup"]),
+        ("m" * 28, {"error": "difference", "agreement": "share"}, ["error", "device time per 1k"]),
+        ("m" * 28, {"agreement": "share"}, ["agreement", "device time per 1k"]),
+        ("m" * 50, {"error": "difference"}, ["error"]),
+        ("mlp", {"mrr@10": "points"}, ["mrr@10", "device time per 1k", "speedup"]),
+        ("mlp", {"mrr@10": "points", "recall@10": "points", "worst_slice_recall@10": "points"},
+         ["recall@10", "device time per 1k", "speedup"]),
+    ],
+)  # fmt: skip
+def test_a_narrow_terminal_shows_the_quality_that_is_judged_by(
+    name: str, metrics: dict[str, str], columns: list[str]
+) -> None:
+    """A metric of one's own in its own unit, as any that is built in; it goes last of all."""
+    others = {
+        "latency_p95": figure(0.004, "s"),
+        "device_s_per_1k": figure(4.0, "s"),
+        "speedup": figure(3.0, "ratio"),
+    }
+    seen = {metric: figure(0.0125, unit) for metric, unit in metrics.items()}
+    report = dataclasses.replace(
+        full_report(), candidates=(Candidate(name, True, "", "accept", {**seen, **others}),)
+    )
+    out = io.StringIO()
+    print_report(report, Console(file=out, width=80))
+    _, _, table = out.getvalue().partition("What was tried")
+    head, row = table.splitlines()[1:3]
+    assert re.split(r"  +", head.strip()) == ["tried", "verdict", *columns, "batch"]
+    shown = {"difference": "+0.0125", "share": "1.2 %", "points": "+1.2 %"}
+    assert f" {shown[metrics[columns[0]]]} " in row
+
+
 def test_where_columns_are_folded_each_cell_says_what_it_is_of() -> None:
     """On a phone a row of many columns is a list; no column is out of sight."""
     page = render_html(full_report())
