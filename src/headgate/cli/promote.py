@@ -107,10 +107,9 @@ def _promote(
     from headgate.objects import Release
     from headgate.optimize import recertify
     from headgate.optimize.audit import refuse_unaudited
-    from headgate.optimize.holdout import changed_since_look
     from headgate.release import next_release
     from headgate.report.words import with_units
-    from headgate.runtime.decisions import accepted_before, rule_of
+    from headgate.runtime.decisions import accepted_before
     from headgate.runtime.index import with_index
     from headgate.runtime.target import prove_target
 
@@ -132,6 +131,7 @@ def _promote(
     endpoint = str(servable["endpoint"])
     history = store.history(endpoint)
     if history and decision.accepted and history[-1][1].variant == decision.candidate:
+        _say_changed(store, entry)
         return *history[-1], True
     if history:
         current = history[-1][1]
@@ -170,14 +170,24 @@ def _promote(
         recertify.require_certificate(
             store, decision.candidate, store.root.absolute().parent, progress
         )
-    for changed in changed_since_look(store, rule_of(store, entry), decided=entry.seq):
-        say(f"changed after a look at the holdout: {with_units(changed.describe())}")
+    _say_changed(store, entry)
     for told in refuse_unaudited(store, entry.id, decision, now=datetime.now(UTC)).told:
         say(told.in_passing)
     if not history:  # so that there is always something to roll back to
         hold_release(store, current, expected_generation=None)
     made = hold_release(store, release, expected_generation=current.generation)
     return made, release, False
+
+
+def _say_changed(store: Store, run: Entry) -> None:
+    """What the decision of ``run`` promises otherwise than when the holdout was looked at."""
+    from headgate.cli.output import say
+    from headgate.optimize.holdout import changed_since_look
+    from headgate.report.words import with_units
+    from headgate.runtime.decisions import rule_of
+
+    for changed in changed_since_look(store, rule_of(store, run), decided=run.seq):
+        say(f"changed after a look at the holdout: {with_units(changed.describe())}")
 
 
 def _refuse_superseded(

@@ -176,6 +176,7 @@ def build_report(
         void=certificate.replay.void if certificate is not None else (),
         currency=job.config.prices.currency,
         current_id=current.variant if current is not None else "",
+        changed=tuple(c.change.key for c in changed),
     )
 
 

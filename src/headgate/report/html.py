@@ -199,7 +199,8 @@ def _head(r: Report) -> str:
         f'<div class="eyebrow">Headgate · {escape(r.endpoint)} · {escape(r.created_at)}</div>\n'
         f"<h1>{escape(r.headline)} {_badge(r.action)}</h1>\n"
         f"<p>{_said(r.because)}</p>\n"
-        f'<p class="lead">{"<br>".join(map(escape, r.subject))}<br>{facts}</p>\n'
+        + (f"<p><b>{escape(r.warning)}</b></p>\n" if r.warning else "")
+        + f'<p class="lead">{"<br>".join(map(escape, r.subject))}<br>{facts}</p>\n'
         f'<div class="cards">{cards}</div>\n'
         f"<p>{_said(r.next_why)}</p><pre><code>{escape(r.next_command)}</code></pre>"
     )

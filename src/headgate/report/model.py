@@ -347,6 +347,9 @@ class Report:
     currency: str = "USD"
     current_id: str = ""
     """The variant of ``generation``; empty before any promotion."""
+    changed: tuple[str, ...] = ()
+    """Keys of headgate.yaml that promise otherwise, or say otherwise how that is measured, than
+    when the holdout was first looked at."""
 
     @property
     def headline(self) -> str:
@@ -370,6 +373,17 @@ class Report:
             return (f"{at} · {decision} · {variant}",)
         current = f"{'variant' if self.generation else 'baseline'} {short(self.current_id)}"
         return (f"current: {at}, {current}", f"judged: {judged}, {decision}")
+
+    @property
+    def warning(self) -> str:
+        """That what is promised was changed after a look at the holdout, for the head; or empty."""
+        if not self.changed:
+            return ""
+        promises = any(key.startswith("contracts.") for key in self.changed)
+        return (
+            f"{'Promises were' if promises else 'How promises are measured was'} changed after a "
+            'look at the holdout: see "Before you believe it".'
+        )
 
     @property
     def certified(self) -> bool:

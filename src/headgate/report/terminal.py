@@ -93,8 +93,10 @@ def _head(r: Report) -> Group:
         "  ",
         (r.headline, "bold"),
     )
-    because = Text(words.with_units(r.because))
-    return Group(Text(""), verdict, because, Text("\n".join(r.subject), style="dim"))
+    because = [Text(words.with_units(r.because))]
+    if r.warning:
+        because.append(Text(r.warning, style="yellow"))
+    return Group(Text(""), verdict, *because, Text("\n".join(r.subject), style="dim"))
 
 
 def _candidates(r: Report, width: int) -> Group:

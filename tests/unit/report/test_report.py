@@ -390,6 +390,25 @@ def test_the_head_says_what_is_current_apart_from_what_was_judged(
     assert f'<p class="lead">{"<br>".join(lines)}<br>' in render_html(report)
 
 
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (("replay.load", "contracts.recall@10"), "Promises were changed after a look"),
+        (("replay.load",), "How promises are measured was changed after a look"),
+    ],
+)
+def test_what_was_changed_after_a_look_is_said_at_the_head(
+    changed: tuple[str, ...], said: str
+) -> None:
+    """An ACCEPT of what was promised late is not read alone; what was not changed is not told."""
+    line = f'{said} at the holdout: see "Before you believe it".'
+    report = dataclasses.replace(full_report(), changed=changed)
+    assert line in terminal(report).partition("What was tried")[0]
+    assert f"<b>{escape(line)}</b>" in render_html(report).partition("<h2>")[0]
+    for text in (terminal(full_report()), render_html(full_report())):
+        assert "after a look" not in text
+
+
 def test_an_empty_report_still_says_what_to_do() -> None:
     """With every section empty there is still a decision and a next command."""
     r = full_report()
