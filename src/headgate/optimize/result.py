@@ -402,6 +402,7 @@ class _Show:
 
     def savings(self, f: Findings, repeats: Repeats | None) -> list[Saving]:
         c, assumed = f.comparisons, repeats is not None and repeats.assumed
+        cached = _cached(f)
         pairs: list[tuple[str, str, tuple[Priced, ...], Priced, bool]] = [
             ("no repeats, cache off", "naive", (c.naive_unique,), c.winner_unique, False),
             ("no repeats, cache off", "tuned", c.tuned_unique, c.winner_unique, False),
@@ -418,6 +419,7 @@ class _Show:
                     self.cost(before.attributed_s, before.outcome.run.entry),
                     self.cost(after.attributed_s, after.outcome.run.entry),
                     rests,
+                    cached,
                 )
             )
             before = min(others, key=lambda p: p.provisioned_s)
@@ -429,6 +431,7 @@ class _Show:
                     self.cost(before.provisioned_s, before.choice.run.entry),
                     self.cost(after.provisioned_s, after.choice.run.entry),
                     rests,
+                    cached,
                 )
             )
         replay = f.certificate.replay
@@ -440,6 +443,7 @@ class _Show:
                 self.cost(replay.current.cpu_s_per_request / replay.cores, replay.run.entry),
                 self.cost(replay.candidate.cpu_s_per_request / replay.cores, replay.run.entry),
                 assumed,
+                cached,
             )
         )
         return rows
@@ -575,9 +579,13 @@ class _Show:
 
 def _repeats(job: Job, f: Findings) -> Repeats | None:
     """Of the workload, where the winner has a cache."""
-    cached = f.plans.chosen.choice.variant.cache.capacity_bytes > 0
-    certificate = f.certificate
-    return repeats_of(job, certificate.build, certificate.replay.candidate, cached=cached)
+    replay, build = f.certificate.replay, f.certificate.build
+    return repeats_of(job, build, replay.candidate, cached=_cached(f))
+
+
+def _cached(f: Findings) -> bool:
+    """Whether the winner has a cache."""
+    return f.plans.chosen.choice.variant.cache.capacity_bytes > 0
 
 
 def _assumed(repeats: Repeats | None, f: Findings) -> str:
@@ -831,14 +839,7 @@ def _notes(
                 workload_per_s=job.inputs.workload.rate_per_s,
             )
         )
-        asked_s = job.config.replay.seconds
-        for name, side in (("current", replayed.current), ("winner", replayed.candidate)):
-            ran_s = sum(s.duration_s for s in side.segments)
-            if ran_s < 0.9 * asked_s:
-                notes.append(
-                    f"The workload's log lasted {words.seconds(ran_s)} of {words.seconds(asked_s)} "
-                    f"at the rate of the {name}, {side.rate_per_s:.0f} requests/s."
-                )
+        notes += _of_length(job, replayed.current, replayed.candidate)
         notes.append(
             f"Load generator and server shared {words.counted(job.cores, 'core')}; read ratios "
             "before absolutes. Predictions know the CPU time of both and the time between engine "
@@ -879,6 +880,19 @@ def _of_rates(
         f"and {winner}. The workload comes at {workload}: its requests and their rhythm were "
         "played at another speed, since what a request costs shows on a server that is busy."
     )
+
+
+def _of_length(job: Job, current: Side, winner: Side) -> Iterator[str]:
+    """That a side had less to answer than it was to answer for so many seconds."""
+    asked_s = job.config.replay.seconds
+    workload = "drawn workload" if job.config.workload.log is None else "workload's log"
+    for name, side in (("current", current), ("winner", winner)):
+        ran_s = sum(s.duration_s for s in side.segments)
+        if ran_s < 0.9 * asked_s:
+            yield (
+                f"The {workload} lasted {words.seconds(ran_s)} of {words.seconds(asked_s)} "
+                f"at the rate of the {name}, {side.rate_per_s:.0f} requests/s."
+            )
 
 
 def _without_labels(job: Job, *, foreign: bool) -> str:

@@ -94,6 +94,8 @@ _ASSUMED = {
     "the replay, measured": "assumed repeats, replay",
 }
 """What a workload is called where its repeats are assumed."""
+_UNCACHED = {"the workload, cache on": "the workload, no cache"}
+"""What it is called where the winner has no cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +110,15 @@ class Saving:
     winner_cost_per_1k: Figure
     assumed: bool = False
     """It rests on repeats of requests that nobody logged."""
+    cached: bool = True
+    """The winner has a cache."""
 
     @property
     def shown(self) -> str:
-        """The workload in words for people; ``workload`` is the same whatever is assumed."""
-        return _ASSUMED.get(self.workload, self.workload) if self.assumed else self.workload
+        """The workload in words for people; ``workload`` is the same whatever is assumed, and
+        whether or not there is a cache."""
+        names = _ASSUMED if self.assumed else {} if self.cached else _UNCACHED
+        return names.get(self.workload, self.workload)
 
     @property
     def factor(self) -> float:

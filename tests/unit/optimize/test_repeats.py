@@ -153,16 +153,25 @@ def test_what_is_left_without_repeats_is_priced_without_a_cache() -> None:
 
 
 @pytest.mark.parametrize(
-    ("log", "labels", "hits", "caching"),
+    ("log", "cached", "labels", "hits", "caching"),
     [
         (
             None,
+            True,
             {"no repeats, cache off", "assumed repeats, cached", "assumed repeats, replay"},
             "hits, assumed",
             "no cache; the repeats are assumed",
         ),
         (
+            None,
+            False,
+            {"no repeats, cache off", "the workload, no cache", "the replay, measured"},
+            "hits",
+            "no cache",
+        ),
+        (
             "access.jsonl",
+            True,
             {"no repeats, cache off", "the workload, cache on", "the replay, measured"},
             "hits",
             "no cache",
@@ -170,11 +179,12 @@ def test_what_is_left_without_repeats_is_priced_without_a_cache() -> None:
     ],
 )
 def test_every_figure_that_rests_on_them_says_so(
-    log: str | None, labels: set[str], hits: str, caching: str
+    log: str | None, cached: bool, labels: set[str], hits: str, caching: str
 ) -> None:
-    """Rows of savings, the share of hits, and what caching brings; with a log none of them. For
-    machines they are called the same, and say it apart."""
-    price = priced("int8", curve(), CacheSpec("lru", 1 << 20), BatchingSpec(8))
+    """Rows of savings, the share of hits, and what caching brings; with a log none of them, and
+    without a cache none either: there the rows say that there is none. For machines they are
+    called the same, and say it apart."""
+    price = priced("int8", curve(), CacheSpec("lru", cached << 20), BatchingSpec(8))
     side = SimpleNamespace(cpu_s_per_request=1e-3, quantile_s=lambda q: 0.01, hit_share=0.5)
     outcome = replace(price.outcome, hit_ratio=0.5)
     replayed = SimpleNamespace(outcome=outcome, cpu_machine_s=1e-3)
@@ -191,13 +201,15 @@ def test_every_figure_that_rests_on_them_says_so(
         "Findings",
         SimpleNamespace(
             winner=SimpleNamespace(name="int8"),
+            plans=SimpleNamespace(chosen=price),
             comparisons=compared,
             certificate=SimpleNamespace(replay=replay, against="baseline"),
         ),
     )
     prices = SimpleNamespace(device_second=0.0)
     show = _Show(cast("Job", SimpleNamespace(config=SimpleNamespace(prices=prices))))
-    found = Repeats(4, 0.25, 3 if log is None else None, 0.5, 0.0)
+    rests = log is None and cached
+    found = Repeats(4, 0.25, 3 if log is None else None, 0.5, 0.0) if cached else None
     savings, predictions = show.savings(findings, found), show.predictions(findings, found)
     assert {s.shown for s in savings} == labels
     shown = [p.shown for p in predictions]
@@ -205,11 +217,12 @@ def test_every_figure_that_rests_on_them_says_so(
     for_machines = {(s.workload, s.assumed) for s in savings}
     assert for_machines == {
         ("no repeats, cache off", False),
-        ("the workload, cache on", log is None),
-        ("the replay, measured", log is None),
+        ("the workload, cache on", rests),
+        ("the replay, measured", rests),
     }
+    assert {s.cached for s in savings} == {cached}
     assert {(p.quantity, p.assumed) for p in predictions if p.assumed or p.quantity == "hits"} == {
-        ("hits", log is None)
+        ("hits", rests)
     }
     details = {s.optimization: s.detail for s in show.shares(findings.comparisons, found)}
     assert details == {"batching": "one at a time", "caching": caching}

@@ -30,6 +30,7 @@ from headgate.optimize.blocks import BlockTimes
 from headgate.optimize.comparisons import Comparisons
 from headgate.optimize.holdout import Changed
 from headgate.optimize.job import Job
+from headgate.optimize.load import Side
 from headgate.optimize.luck import Luck
 from headgate.optimize.result import (
     Findings,
@@ -41,6 +42,7 @@ from headgate.optimize.result import (
     _next,
     _notes,
     _of_change,
+    _of_length,
     _of_luck,
     _of_rates,
     _plan,
@@ -605,6 +607,25 @@ def test_the_rate_of_a_load_test_is_explained_by_the_workloads() -> None:
     said = _of_rates(1543.2, 3660.0, share=0.2, workload_per_s=20.0)
     assert "with 0.2 of what it can take, 1,543/s and 3,660/s" in said
     assert "The workload comes at 20.0/s" in said
+
+
+@pytest.mark.parametrize(
+    ("log", "called"), [("access.jsonl", "The workload's log"), (None, "The drawn workload")]
+)
+def test_a_workload_that_ended_early_is_called_what_it_is(log: str | None, called: str) -> None:
+    """Who has no log has none that was short; a side that had enough is not told of."""
+    config = SimpleNamespace(
+        replay=SimpleNamespace(seconds=10.0), workload=SimpleNamespace(log=log)
+    )
+
+    def side(duration_s: float) -> Side:
+        parts = (SimpleNamespace(duration_s=duration_s / 2),) * 2
+        return cast("Side", SimpleNamespace(segments=parts, rate_per_s=356.7))
+
+    said = _of_length(cast("Job", SimpleNamespace(config=config)), side(9.5), side(5.6))
+    assert [*said] == [
+        f"{called} lasted 5.60 s of 10.0 s at the rate of the winner, 357 requests/s."
+    ]
 
 
 def test_a_winner_that_was_calibrated_says_how_much_luck_is_in_it_or_how_to_find_out() -> None:
