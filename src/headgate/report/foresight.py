@@ -60,10 +60,11 @@ def _panel(ax: Any, rows: Sequence[Expectation], names: Sequence[str]) -> None:
     unit = rows[0].forecast.unit
     values = [v for r in rows for v in _values(r) if math.isfinite(v)]
     scale, said = _scale(unit, max(map(abs, values)))
+    log = ""
     if min(values) > 0 and max(values) > _LOG_FROM * min(values):
         ax.set_xscale("log")
         plain_log(ax.xaxis)
-        said += " (log)"
+        log = " (log)"
     else:
         ax.locator_params(axis="x", nbins=5)
     if unit in ("points", "difference"):
@@ -84,7 +85,8 @@ def _panel(ax: Any, rows: Sequence[Expectation], names: Sequence[str]) -> None:
     ax.grid(axis="y", visible=False)
     ax.margins(x=0.08)
     ax.tick_params(axis="y", length=0, labelcolor=INK)
-    ax.set_title(f"{rows[0].quantity}, {said}" if said else rows[0].quantity, loc="left", color=INK)
+    title = ", ".join(filter(None, (rows[0].quantity, said)))
+    ax.set_title(title + log, loc="left", color=INK)
 
 
 def _values(row: Expectation) -> Sequence[float]:

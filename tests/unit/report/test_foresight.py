@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 from xml.etree import ElementTree
 
 import pytest
 
 from headgate.report import Expectation, Learning, as_json, foresight, render_html
+from headgate.report.canvas import NARROW_INCHES, WIDE_INCHES
 
 from .test_report import figure, full_report
 
@@ -81,6 +83,34 @@ def test_figures_far_apart_share_a_logarithmic_axis() -> None:
     ]
     assert "speed-up, times (log)" in words_of(foresight.expectations(rows))
     assert "speed-up, times" in words_of(foresight.expectations(rows[:1]))
+
+
+@pytest.mark.parametrize("width", [WIDE_INCHES, NARROW_INCHES])
+def test_labels_of_a_logarithmic_axis_do_not_touch(width: float) -> None:
+    """Over two to five decades, in a panel that shares its line with another, or with long names;
+    there are always some to read it by. Without a unit there is no comma."""
+    rows = [
+        expected(name, quantity=quantity, limit=None, forecast=figure(high, unit, low, high))
+        for quantity, unit, low, high in (
+            ("loss of error", "difference", 0.0019, 0.11),
+            ("speed-up", "times", 0.8, 90.0),
+            ("training", "s", 9.0, 40_000.0),
+            ("latency p50", "s", 0.00001, 0.9),
+        )
+        for name in ("student3_int8_static", "bf16")
+    ]
+    svg = foresight.expectations(rows, width=width)
+    lines: dict[str, list[tuple[float, str]]] = {}
+    for x, y, text in re.findall(
+        r'text-anchor: middle[^>]*? x="([\d.]+)" y="([\d.]+)"[^>]*>([\d.]+)<', svg
+    ):
+        lines.setdefault(y, []).append((float(x), text))
+    assert sum(map(len, lines.values())) >= 12
+    for line in lines.values():
+        for (x, text), (right, other) in itertools.pairwise(sorted(line)):
+            widths = 9.5 * 0.6 * (len(text) + len(other)) / 2
+            assert right - x > widths, f"{text} and {other}"
+    assert "loss of error (log)" in words_of(svg)
 
 
 def test_trainings_are_drawn_with_what_was_held_back() -> None:
