@@ -23,7 +23,7 @@ from headgate.ledger.merkle import Edge
 from headgate.ledger.signing import PublicKey
 from headgate.objects import short
 
-__all__ = ["Finding", "VerifyReport", "refuse_damaged", "verify"]
+__all__ = ["Finding", "VerifyReport", "refuse_damaged", "unreadable", "verify"]
 
 
 @dataclass(frozen=True, slots=True)
