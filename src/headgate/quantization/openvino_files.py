@@ -1,6 +1,6 @@
 """Quantized models in OpenVINO's format, made with NNCF, which takes its statistics itself.
 
-It passes over NaN without a word, so that what it runs is watched.
+It passes over NaN without a word, so items and answers are looked at here.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def static_int8(scheme: Scheme, source: Path, out: Path, items: Iterable[Tensors
             nncf.Dataset(items),
             model_type=nncf.ModelType.TRANSFORMER if transformer else None,
             preset=nncf.QuantizationPreset.MIXED,
-            subset_size=sum(1 for _ in items),
+            subset_size=_counted(items),
             ignored_scope=nncf.IgnoredScope(names=_named(graph, source, scheme.keep)),
             advanced_parameters=nncf.AdvancedQuantizationParameters(
                 overflow_fix=nncf.OverflowFix.ENABLE if scheme.reduced_weights else None,
@@ -161,7 +161,7 @@ def watched(openvino: Any, graph: Any) -> Iterator[None]:
     Its mean over items keeps what it saw of every item, for every tensor (30 KB an item of a small
     encoder): here it is a running one, in float64. And its engine keeps kernels for every length of
     text that it met (half a megabyte each): here for a few. ``InputError`` for NaN or infinity in
-    an item or in the answer to it.
+    the answer to an item.
     """
     answers = [output.any_name for output in graph.outputs]
 
@@ -194,8 +194,8 @@ def watched(openvino: Any, graph: Any) -> Iterator[None]:
         def infer(self, input_data: Tensors) -> Any:
             self._items += 1
             found = super().infer(input_data)
-            for name, values in (*input_data.items(), *((name, found[name]) for name in answers)):
-                refuse_non_finite(name, values, item=self._items)
+            for name in answers:
+                refuse_non_finite(name, found[name], item=self._items)
             return found
 
     mean, native = collectors.AGGREGATORS_MAP[AggregatorType.MEAN], engine.OVNativeEngine
@@ -208,7 +208,7 @@ def watched(openvino: Any, graph: Any) -> Iterator[None]:
         engine.OVNativeEngine = native
 
 
-def _compiled(openvino: Any, model: Any, *, fp32: bool = True) -> Any:
+def _compiled(openvino: Any, model: Any, *, fp32: bool) -> Any:
     """For items of many shapes, each run once: kernels are kept for the last few only.
 
     On one thread, as ONNX Runtime here: sums then do not depend on how many cores there are, and
@@ -221,6 +221,15 @@ def _compiled(openvino: Any, model: Any, *, fp32: bool = True) -> Any:
     if fp32:
         options["INFERENCE_PRECISION_HINT"] = "f32"
     return openvino.Core().compile_model(model, "CPU", options)
+
+
+def _counted(items: Iterable[Tensors]) -> int:
+    """How many there are. ``InputError`` for NaN or infinity in one of them."""
+    count = 0
+    for count, item in enumerate(items, 1):
+        for name, values in item.items():
+            refuse_non_finite(name, values, item=count)
+    return count
 
 
 @contextlib.contextmanager

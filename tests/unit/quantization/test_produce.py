@@ -378,6 +378,16 @@ def test_a_calibration_item_with_nan_is_named(
     assert files(tmp_path / "out") == []
 
 
+def test_an_item_with_nan_is_refused_where_no_range_is_taken(
+    logarithm: Path, tmp_path: Path
+) -> None:
+    """NNCF asks the model nothing then."""
+    rows = np.full((1, 4), np.nan, dtype=np.float32)
+    scheme = replace(INT8_STATIC, keep=(PRODUCT,))
+    with pytest.raises(InputError, match="NaN in the tensor 'x'"):
+        quantize(scheme, logarithm, tmp_path / "out", calibration=[{"x": rows}])
+
+
 @static
 def test_an_activation_of_nan_is_refused(logarithm: Path, tmp_path: Path, scheme: Scheme) -> None:
     """The inputs are finite, and the logarithm of one is not."""
