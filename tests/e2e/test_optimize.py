@@ -253,16 +253,15 @@ def test_the_job_ends_with_an_honest_decision(story: Story) -> None:
     if report["winner"] == "int8_static":
         shares.add("quantization")
         own, dynamic, _ = report["candidates"]
-        spared = "; not chosen under other policies: predicted to cost "
-        assert spared in own["why"], (
-            "of what is twice as fast and more nobody asks whether it is dearer"
-        )
+        assert "; not chosen under other policies: " in own["why"]
     else:
         assert report["winner"] == "fp32"
         own, own_policies, dynamic, static = report["candidates"]
         assert "; chosen, with " in own["why"]
         assert own_policies["name"] == "fp32, own policies"
-        assert "predicted to cost" in static["why"], "whether it was measured or not"
+        assert "times as much as fp32" in static["why"] or "within a percent" in static["why"], (
+            "by what was predicted, or planned where that was near"
+        )
     assert dynamic["verdict"] == "skipped"
     assert "depend on its neighbours, by construction" in dynamic["why"]
     verdicts = {row["rule"]: row["verdict"] for row in report["contracts"]}

@@ -62,6 +62,7 @@ from headgate.planning import (
     Level,
     Told,
 )
+from headgate.planning.joint import EQUAL
 from headgate.quantization import INT8_STATIC
 from headgate.quantization.speed import LEAST_GAIN
 from headgate.release import ClassLabel, judge
@@ -441,16 +442,15 @@ class Trials:
         """
         found = self.search.found
         held = [arm for arm, p in self._plans.items() if p.chosen.choice.binding is None]
+        held.sort(key=self._costs_s)
         own = [arm for arm in self._plans if arm.build == BASELINE]
         if not {*own} & {*held}:
-            refused = {arm.build: self._plans[arm].chosen.choice.binding or "" for arm in own}
-            found = replace(found, left_out={**found.left_out, **refused})
             first = next((arm for arm in self._plans if arm.build != BASELINE), None)
-            return found, found.best or first
+            best = found.best or first
+            return replace(found, left_out=self._left_out(best, held, {})), best
         pricer = self._plans[own[0]].pricer
         served = naive_price(pricer, self.baseline, "workload", name="naive")
         (naive,) = pricer.all([served])  # wanted again for whatever wins
-        held.sort(key=self._costs_s)
         why = {arm: self._why_not(arm, naive) for arm in held}
         worth = [arm for arm in held if not why[arm]]
         best = found.best if found.best in worth else next(iter(worth), None)
@@ -460,7 +460,34 @@ class Trials:
         if best in own and (another := replaces_another(self.job, self.baseline)):
             reasons[BASELINE] = another
             best = next((arm for arm in worth if arm.build != BASELINE), None)
-        return replace(found, best=best, left_out={**found.left_out, **reasons}), best
+        return replace(found, best=best, left_out=self._left_out(best, held, reasons)), best
+
+    def _left_out(
+        self,
+        best: Arm[Caches] | None,
+        held: Sequence[Arm[Caches]],
+        reasons: Mapping[str, str],
+    ) -> dict[str, str]:
+        """Build -> why it does not win beside ``best``. What was planned says more than what was
+        predicted: no plan of it holds the p95, or its cheapest costs no less. ``held``: arms that
+        hold it, cheapest first."""
+        refused = {
+            arm.build: plans.chosen.choice.binding
+            for arm, plans in self._plans.items()
+            if plans.chosen.choice.binding is not None
+        }
+        dearer: dict[str, str] = {}
+        if best is not None and best in held:
+            dearer = {arm.build: self._dearer_than(best, arm) for arm in reversed(held)}
+        left_out = {**self.search.found.left_out, **refused, **dearer, **reasons}
+        if best is not None:
+            left_out.pop(best.build, None)
+        return left_out
+
+    def _dearer_than(self, best: Arm[Caches], arm: Arm[Caches]) -> str:
+        times = self._costs_s(arm) / self._costs_s(best)
+        much = f"{times:.2f} times as much as" if times > EQUAL else "within a percent of"
+        return f"planned for the workload it costs {much} {best.build}"
 
     def _why_not(self, arm: Arm[Caches], naive: Priced) -> str:
         priced = self._plans[arm].chosen

@@ -942,7 +942,8 @@ def test_a_small_student_is_trained_to_be_looked_at(predictor: tuple[Job, Baseli
     assert found.meets is not None
     assert found.n_required is not None
     assert found.making_s == 0.0
-    assert found.advice in ("try it", "doubtful", "for its size only")
+    # Which of them, how fast it was by the clock decides.
+    assert found.advice in ("try it", "doubtful", "for its size only", "not worth it")
     assert found.training.startswith("training took ")
     before = len(job.recorder.runs)
     make_build("linear", Maker.of(job))

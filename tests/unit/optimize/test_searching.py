@@ -307,7 +307,10 @@ def test_what_cannot_win_is_not_paid_for(search: Start) -> None:
         *("power", "judge int8_static", "judge student3"),
     ]
     assert all("price" in a for a in lab.asked[-4:])
-    assert reasons(found) == {"bf16": "predicted to cost 3.00 times as much as int8_static"}
+    assert reasons(found) == {
+        "bf16": "predicted to cost 3.00 times as much as int8_static",
+        "student3": NEVER,
+    }
     assert found.winner is not None
     assert found.winner.name == "int8_static"
     bf16 = next(t for t in found.tried if t.name == "bf16")
@@ -437,9 +440,16 @@ def test_policies_that_save_no_more_than_a_percent_win_nothing(
         ({"fp32": 1.0, "bf16": 1.2}, None, {"fp32": "1.00 times", "bf16": "1.20 times"}),
         ({"fp32": 1.0, "int8_static": 1.03}, None, {"int8_static": "1.03 times"}),
         ({"fp32": 0.995, "bf16": 0.986}, "bf16", {"fp32": "0.99 times"}),
+        ({"fp32": 0.5, "bf16": 0.6}, "fp32", {"bf16": "1.20 times as much as fp32"}),
+        ({"fp32": 0.5, "bf16": 0.502}, "fp32", {"bf16": "it costs within a percent of fp32"}),
+        ({"fp32": 0.6, "bf16": 0.5}, "bf16", {"fp32": "1.20 times as much as bf16"}),
+        ({"fp32": 0.5}, "fp32", {"bf16": NEVER, "int8_static": NEVER}),
         ({"bf16": 1.2}, "bf16", {"fp32": NEVER}),
     ],
-    ids=["hardly dearer", "far dearer", "one is refused", "the other gains", "it is too slow"],
+    ids=[
+        *("hardly dearer", "far dearer", "one is refused", "the other gains", "another is dearer"),
+        *("another costs as much", "it is dearer", "others are too slow", "it is too slow"),
+    ],
 )
 def test_nothing_wins_that_costs_more_than_the_baseline_as_it_is_served(
     search: Start,
@@ -448,13 +458,15 @@ def test_nothing_wins_that_costs_more_than_the_baseline_as_it_is_served(
     left_out: Mapping[str, str],
 ) -> None:
     """Neither the model as it is nor a candidate that is accepted and was priced beside it; what
-    holds its p95 at no rate stands in nobody's way, and is not handed to the load test."""
+    holds its p95 at no rate stands in nobody's way, and is not handed to the load test. Whatever
+    was planned and does not win has a reason, and what wins has none."""
     found = search(Lab({"bf16": 0.97, "int8_static": 0.97}, machine_s), own=AS_IT_IS)
     assert (None if found.winner is None else found.winner.name) == winner
     assert (None if found.found.best is None else found.found.best.build) == winner
     assert (found.plans is None) == (winner is None)
     for name, said in left_out.items():
         assert said in found.found.left_out[name]
+    assert winner not in found.found.left_out
     shown = {t.name: t.skipped for t in (*found.tried, found.as_it_is) if t is not None}
     assert {name: shown[name] for name in left_out} == {
         name: found.found.left_out[name] for name in left_out
