@@ -833,8 +833,8 @@ def _notes(
         )
         notes.append(
             _of_rates(
-                replayed.current.rate_per_s,
-                replayed.candidate.rate_per_s,
+                replayed.current,
+                replayed.candidate,
                 share=job.config.replay.load,
                 workload_per_s=job.inputs.workload.rate_per_s,
             )
@@ -868,17 +868,21 @@ def _of_change(changed: Changed) -> str:
     return f"The rule was changed after a look at the holdout: {changed.describe()}."
 
 
-def _of_rates(
-    current_per_s: float, winner_per_s: float, *, share: float, workload_per_s: float
-) -> str:
+def _of_rates(current: Side, winner: Side, *, share: float, workload_per_s: float) -> str:
     """Why the load test's rates are not the workload's."""
-    current, winner, workload = (
-        words.figure(x, "per_s") for x in (current_per_s, winner_per_s, workload_per_s)
-    )
+    rates = " and ".join(words.figure(s.rate_per_s, "per_s") for s in (current, winner))
+    said = f"In the load test each side was loaded with {share:.2g} of what it can take, {rates}."
+    most_per_s = winner.most_per_s
+    if most_per_s is not None and most_per_s < winner.capacity_per_s:
+        said += (
+            f" The winner answers {words.figure(winner.capacity_per_s, 'per_s')} at most, and by "
+            f"its plan keeps latency_p95 up to {words.figure(most_per_s, 'per_s')}: that is what "
+            "it can take."
+        )
     return (
-        f"In the load test each side was loaded with {share:.2g} of what it can take, {current} "
-        f"and {winner}. The workload comes at {workload}: its requests and their rhythm were "
-        "played at another speed, since what a request costs shows on a server that is busy."
+        f"{said} The workload comes at {words.figure(workload_per_s, 'per_s')}: its requests and "
+        "their rhythm were played at another speed, since what a request costs shows on a server "
+        "that is busy."
     )
 
 

@@ -332,6 +332,7 @@ def certify(job: Job, rule: Rule, baseline: Baseline, plans: Plans) -> Certifica
         seconds=job.config.replay.seconds,
         blocks=job.config.replay.blocks,
         load=job.config.replay.load,
+        most_per_s=_most_per_s(job.contracts, choice.max_rate_per_s),
         cores=job.cores,
         tensor=_tensor(job, build),
     )
@@ -386,6 +387,16 @@ def certify(job: Job, rule: Rule, baseline: Baseline, plans: Plans) -> Certifica
         rule,
         late,
     )
+
+
+def _most_per_s(contracts: Sequence[Contract], planned_per_s: float) -> float | None:
+    """Up to which rate the candidate is planned to keep ``latency_p95``; None where no plan does,
+    or nothing is promised of it by itself.
+
+    Beside current it is promised for servers that are loaded alike, each by its capacity.
+    """
+    bounds = {c.bound for c in contracts if c.metric == "latency_p95"}
+    return planned_per_s or None if bounds == {Bound.AT_MOST} else None
 
 
 def _in_force(job: Job, rule: Rule, answers: Recorded, load: Recorded) -> Mapping[str, str | None]:

@@ -24,7 +24,7 @@ from headgate.ledger import Store
 from headgate.objects import BatchingSpec, Build, CacheSpec, Variant, canonical, jsonable, parse
 from headgate.optimize.load import Replay, SegmentTimes, Side
 from headgate.optimize.load.outcome import replay_from_json
-from headgate.optimize.load.replay import _pieces
+from headgate.optimize.load.replay import _pieces, _takes_per_s
 from headgate.optimize.load.schedule import Schedule
 from headgate.optimize.load.servers import Server, Starting, body_of, ready, target_of
 from headgate.optimize.plan import _requests, _workload, plan_simulate
@@ -98,6 +98,13 @@ def test_a_piece_for_noise_is_the_same_requests_each_time() -> None:
     assert (first.first, first.last) == (second.first, second.last) == (3, 6)
     assert np.array_equal(first.at_s, second.at_s)
     assert plan.last == plan.first == 3
+
+
+def test_a_server_can_take_what_it_answers_while_it_keeps_its_promise() -> None:
+    """A plan may promise more than the machine then does, or less, or nothing."""
+    assert _takes_per_s(400.0, 286.0) == 286.0
+    assert _takes_per_s(400.0, 500.0) == 400.0
+    assert _takes_per_s(400.0, None) == 400.0
 
 
 def test_servers_take_turns_and_neither_always_begins() -> None:

@@ -603,10 +603,20 @@ def test_what_was_found_of_the_evidence_is_among_the_notes() -> None:
 
 
 def test_the_rate_of_a_load_test_is_explained_by_the_workloads() -> None:
-    """Whoever declared 20 requests a second wonders at 1,543."""
-    said = _of_rates(1543.2, 3660.0, share=0.2, workload_per_s=20.0)
-    assert "with 0.2 of what it can take, 1,543/s and 3,660/s" in said
+    """Whoever declared 20 requests a second wonders at 1,543; who sees that a server answers more,
+    at what its promise has to do with it."""
+    current, fast, held = (
+        cast("Side", SimpleNamespace(rate_per_s=rate, capacity_per_s=5 * rate, most_per_s=most))
+        for rate, most in ((1543.2, None), (3660.0, 20000.0), (3660.0, 18000.0))
+    )
+    said = _of_rates(current, fast, share=0.2, workload_per_s=20.0)
+    assert "with 0.2 of what it can take, 1,543/s and 3,660/s. The workload" in said
     assert "The workload comes at 20.0/s" in said
+    said = _of_rates(current, held, share=0.2, workload_per_s=20.0)
+    assert (
+        "The winner answers 18,300/s at most, and by its plan keeps latency_p95 up to 18,000/s: "
+        "that is what it can take. The workload comes at 20.0/s"
+    ) in said
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,12 @@ from typing import cast
 
 import pytest
 
-from headgate.objects import Release
+from headgate.objects import Bound, Release
 from headgate.optimize import stages
 from headgate.optimize.job import Job
 from headgate.optimize.stages import Baseline
+
+from .fakes import contract
 
 
 @pytest.mark.parametrize(
@@ -50,3 +52,27 @@ def test_a_candidate_is_held_against_what_it_replaces(
     )
     assert (name, version) == against
     assert servable == version
+
+
+@pytest.mark.parametrize(
+    ("promised", "planned_per_s", "most_per_s"),
+    [
+        ([("latency_p95", Bound.AT_MOST, 0.1)], 286.0, 286.0),
+        ([("latency_p95", Bound.AT_MOST, 0.1)], 0.0, None),
+        ([("latency_p95", Bound.RATIO_AT_MOST, 1.2)], 286.0, None),
+        (
+            [("latency_p95", Bound.AT_MOST, 0.1), ("latency_p95", Bound.RATIO_AT_MOST, 1.2)],
+            286.0,
+            None,
+        ),
+        ([("latency_p99", Bound.AT_MOST, 0.1)], 286.0, None),
+        ([], 286.0, None),
+    ],
+    ids=["kept up to there", "no plan keeps it", "beside current", "both", "not planned", "none"],
+)
+def test_a_candidate_is_loaded_with_what_its_plan_says_that_it_can_take(
+    promised: list[tuple[str, Bound, float]], planned_per_s: float, most_per_s: float | None
+) -> None:
+    """Where its p95 is promised by itself, and by its capacity otherwise."""
+    contracts = [contract(*p) for p in promised]
+    assert stages._most_per_s(contracts, planned_per_s) == most_per_s

@@ -76,6 +76,8 @@ class Side:
     """Resident memory of the server at the end."""
     void: tuple[str, ...]
     """Why the generator's verdict on itself is VOID, over all segments; empty where valid."""
+    most_per_s: float | None = None
+    """Up to which rate its plan keeps the p95 promise; None where that was not asked."""
 
     def quantile_s(self, q: float) -> float:
         """The latency that a share ``q`` of the replayed requests kept."""

@@ -43,7 +43,10 @@ def replay(call: Call) -> Mapping[str, Output]:
         servers = [ready(first), ready(second)]  # both load and warm at the same time
         call.progress(0.02, "finding each server's capacity")
         probes = [saturate(s, log.items, call) for s in servers]
-        plans = [Schedule(log.at_s, p.requests, c["load"] * p.rate_per_s) for p in probes]
+        plans = [
+            Schedule(log.at_s, p.requests, c["load"] * _takes_per_s(p.rate_per_s, most_per_s))
+            for p, most_per_s in zip(probes, c["most_per_s"], strict=True)
+        ]
         pieces = _pieces(plans, seconds=c["seconds"], blocks=c["blocks"])
         rates = [plan.rate_per_s for plan in plans]
         call.progress(0.1, f"replaying at {rates[0]:.0f} and {rates[1]:.0f} requests/s")
@@ -65,6 +68,7 @@ def replay(call: Call) -> Mapping[str, Output]:
         "sides": [
             {
                 "capacity_per_s": probes[i].rate_per_s,
+                "most_per_s": c["most_per_s"][i],
                 "rate_per_s": plans[i].rate_per_s,
                 "before": [(0, probes[i].requests), *(s.sent for s in times[:2] if i == 0)],
                 "memory_bytes": memory[i],
@@ -74,6 +78,11 @@ def replay(call: Call) -> Mapping[str, Output]:
         ],
     }
     return {"load": Output(canonical(body), "samples", "json {sides, aa_*}")}
+
+
+def _takes_per_s(capacity_per_s: float, most_per_s: float | None) -> float:
+    """What a server can take and keep its promise."""
+    return capacity_per_s if most_per_s is None else min(capacity_per_s, most_per_s)
 
 
 def _pieces(
@@ -130,10 +139,15 @@ def measure_load(
     seconds: float,
     blocks: int,
     load: float,
+    most_per_s: float | None,
     cores: int,
     tensor: Mapping[str, str] | None,
 ) -> Replay:
-    """Replays ``workload`` on both; ``versions`` are the artifacts of (current, candidate)."""
+    """Replays ``workload`` on both, each at ``load`` of what it can take.
+
+    ``versions`` are the artifacts of (current, candidate). ``most_per_s``: up to which rate the
+    candidate is planned to keep its promise, where that is known: it is asked for no more.
+    """
     u = {"current": versions[0], "candidate": versions[1], "workload": workload}
     done = recorder.run(
         replay,
@@ -144,6 +158,7 @@ def measure_load(
             "seconds": seconds,
             "blocks": blocks,
             "load": load,
+            "most_per_s": (None, most_per_s),
             "input": tensor,
         },
         detail=f"{current.variant.name} and {candidate.variant.name}, {seconds:g} s each",
