@@ -53,10 +53,10 @@ def bench(
     as_json: AsJson = False,
 ) -> int:
     """Put open-loop load on an endpoint, and judge the load itself."""
+    from headgate import amounts
     from headgate.cli.output import print_json
     from headgate.cli.progress import Progress
     from headgate.loadtest import run_load
-    from headgate.report import words
 
     segment = _segment(
         url,
@@ -69,7 +69,7 @@ def bench(
     )
     with Progress() as progress:
         span_s = float(segment.at_s[-1])
-        progress.start("load", f"{len(segment.bodies):,} requests in {words.seconds(span_s)}")
+        progress.start("load", f"{len(segment.bodies):,} requests in {amounts.seconds(span_s)}")
         (result,) = run_load([segment])
     verdict = result.verdict()
     if as_json:
@@ -161,6 +161,7 @@ def _counts(result: LoadResult) -> tuple[dict[str, int], dict[str, int]]:
 
 
 def _print(result: LoadResult, url: str) -> None:
+    from headgate import amounts
     from headgate.cli.output import facts, stdout, title
     from headgate.report import words
 
@@ -180,14 +181,14 @@ def _print(result: LoadResult, url: str) -> None:
                 ("statuses", counted(statuses)),
                 ("sources", counted(sources)),
                 *(
-                    (f"latency p{q * 100:g}", words.seconds(result.quantile_s(q)))
+                    (f"latency p{q * 100:g}", amounts.seconds(result.quantile_s(q)))
                     for q in _QUANTILES
                 ),
                 (
                     "load",
                     f"{verdict.achieved_rate_per_s:.1f}/s of {verdict.scheduled_rate_per_s:.1f}/s "
-                    f"scheduled; p99 left {words.seconds(verdict.lag_p99_s)} late, "
-                    f"limit {words.seconds(verdict.lag_limit_s)}",
+                    f"scheduled; p99 left {amounts.seconds(verdict.lag_p99_s)} late, "
+                    f"limit {amounts.seconds(verdict.lag_limit_s)}",
                 ),
             ]
         )

@@ -14,6 +14,7 @@ __all__ = ["write_bundle"]
 
 def write_bundle(store: Store, id: str, path: Path, file: Path | None, *, as_json: bool) -> None:
     """Writes what stands behind ``id`` (a release, a decision, a variant) to ``path``."""
+    from headgate.amounts import size
     from headgate.cli.checkpoint import refuse_forged, signing_key
     from headgate.cli.files import write_whole
     from headgate.cli.output import facts, print_json, say, stdout, title
@@ -22,7 +23,6 @@ def write_bundle(store: Store, id: str, path: Path, file: Path | None, *, as_jso
     from headgate.cli.watching import promises_of
     from headgate.objects import short
     from headgate.optimize.exporting import pack
-    from headgate.report.words import size
 
     refuse_forged(store)
     place = file or store.root.absolute().parent

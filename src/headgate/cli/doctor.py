@@ -64,7 +64,7 @@ def doctor(as_json: AsJson = False) -> None:
 
 
 def _machine(profile: HardwareProfile) -> list[tuple[str, str]]:
-    from headgate.report import words
+    from headgate import amounts
 
     cores = os.cpu_count() or profile.effective_cores
     effective = str(profile.effective_cores)
@@ -74,7 +74,7 @@ def _machine(profile: HardwareProfile) -> list[tuple[str, str]]:
         ("architecture", profile.architecture),
         ("CPU flags", " ".join(profile.flags) or "none that change a kernel"),
         ("effective cores", effective),
-        ("memory", words.size(profile.memory_bytes)),
+        ("memory", amounts.size(profile.memory_bytes)),
         ("devices", "\n".join(profile.devices)),
         ("python", profile.python),
         ("system", profile.system),

@@ -175,17 +175,18 @@ def _power(file: Path | None, store: Path | None, *, as_json: bool) -> int:
 
 
 def _print_power(config: EndpointConfig, planned: Planned) -> None:
+    from headgate import amounts
     from headgate.cli.output import grid, say, stdout, title
     from headgate.report import words
 
     def number(n: int | None) -> str:
-        return "–" if n is None else words.count(n)
+        return "–" if n is None else amounts.count(n)
 
     console = stdout()
     console.print(title(config.endpoint, f"what the contracts can tell on {planned.split}"))
     table = grid("contract", ">at least", ">n needed", ">n at hand", ">power")
     for row in planned.rows:
-        reached = "–" if row.power is None else words.percent(row.power, digits=0)
+        reached = "–" if row.power is None else amounts.percent(row.power, digits=0)
         table.add_row(
             words.with_units(row.rule),
             number(row.least_n),
@@ -195,7 +196,7 @@ def _print_power(config: EndpointConfig, planned: Planned) -> None:
         )
     console.print(table)
     if planned.joint is not None:
-        joint = words.percent(planned.joint, digits=0)
+        joint = amounts.percent(planned.joint, digits=0)
         console.print(f"A candidate without any true loss is accepted in at least {joint}.")
     for row in planned.rows:
         if row.never:

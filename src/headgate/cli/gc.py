@@ -12,9 +12,9 @@ def gc(file: FileOption = None, store: StoreOption = None, as_json: AsJson = Fal
 
     Nothing is removed where entries were changed or are gone.
     """
+    from headgate.amounts import size
     from headgate.cli.output import print_json, stdout, title
     from headgate.ledger.memory import users_memory
-    from headgate.report.words import size
 
     with open_store(file, store) as opened:
         files, freed_bytes = opened.collect(users_memory())

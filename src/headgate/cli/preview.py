@@ -77,6 +77,7 @@ def preview(
 def _print(found: Previewed) -> None:
     from rich.text import Text
 
+    from headgate import amounts
     from headgate.cli.output import grid, stdout, title
     from headgate.optimize.forecasts import HOPELESS
     from headgate.optimize.preview import DO_NOT_TRAIN, FOR_SIZE, NO_GAIN
@@ -88,7 +89,9 @@ def _print(found: Previewed) -> None:
         console.print(Text(f"\n{name}", style="bold"))
         console.print(table)
 
-    baseline = ", ".join(f"{m} {words.figure(v, found.units[m])}" for m, v in found.scores.items())
+    baseline = ", ".join(
+        f"{m} {amounts.figure(v, found.units[m])}" for m, v in found.scores.items()
+    )
     console.print(title(found.endpoint, f"as it is: {baseline}" if baseline else ""))
     for silent in found.silent:
         console.print(Text(f"· {silent}", style="yellow"))
@@ -110,7 +113,7 @@ def _print(found: Previewed) -> None:
             console.print(
                 f"`{DO_NOT_TRAIN}` is advice to whoever names the candidates. `headgate optimize` "
                 f"trains what is named all the same, unless its chance is at most "
-                f"{words.percent(HOPELESS, digits=0)}."
+                f"{amounts.percent(HOPELESS, digits=0)}."
             )
         for f in seen:
             if f.training and not f.skip:
@@ -170,14 +173,14 @@ def _as_it_is(found: Previewed) -> str:
 
 def _no_gain(f: Forecast) -> str:
     """Why it is advised against, in figures of the tables above."""
+    from headgate import amounts
     from headgate.optimize.preview import FOR_SIZE, LIKELY
-    from headgate.report import words
 
     speed, p50 = f.figures["speedup"].range, f.figures["latency_p50"].range
     if f.advice == FOR_SIZE:
         but = "worth it only where a smaller file is what you want"
     elif f.meets is not None and f.meets < LIKELY:
-        but = f"its chance to keep its promises is {words.percent(f.meets, digits=0)}"
+        but = f"its chance to keep its promises is {amounts.percent(f.meets, digits=0)}"
     else:
         but = "its file is no smaller"
     return (
@@ -187,6 +190,7 @@ def _no_gain(f: Forecast) -> str:
 
 
 def _expected(made: Sequence[Forecast]) -> Table:
+    from headgate import amounts
     from headgate.cli.output import grid
     from headgate.report import words
 
@@ -196,15 +200,16 @@ def _expected(made: Sequence[Forecast]) -> Table:
         speed = of.get("speedup")
         table.add_row(
             f.name,
-            *(words.size(of[m].value) if m in of else words.NOTHING for m in _SIZES),
-            words.NOTHING if f.p50_s is None else words.seconds(f.p50_s.value),
-            words.NOTHING if f.per_s is None else words.figure(f.per_s.value, "per_s"),
+            *(amounts.size(of[m].value) if m in of else words.NOTHING for m in _SIZES),
+            words.NOTHING if f.p50_s is None else amounts.seconds(f.p50_s.value),
+            words.NOTHING if f.per_s is None else amounts.figure(f.per_s.value, "per_s"),
             words.NOTHING if speed is None else f"{speed.low:.1f} to {speed.high:.1f}x",
         )
     return table
 
 
 def _quality(answered: Sequence[Forecast], width: int) -> Table:
+    from headgate import amounts
     from headgate.cli.output import grid, whole_words
     from headgate.report import words
 
@@ -220,7 +225,7 @@ def _quality(answered: Sequence[Forecast], width: int) -> Table:
             rows.add_row(
                 f.name,
                 *(_interval(f.figures[m]) if m in f.figures else words.NOTHING for m in metrics),
-                words.NOTHING if f.meets is None else words.percent(f.meets, digits=0),
+                words.NOTHING if f.meets is None else amounts.percent(f.meets, digits=0),
             )
         return rows
 
@@ -243,11 +248,11 @@ def _interval(figure: Figure) -> str:
     >>> _interval(Figure("quality", "difference", Range(-0.1614, -0.1614, -0.1614)))
     '−0.161'
     """
-    from headgate.report import words
+    from headgate import amounts
 
     low, high = figure.range.low, figure.range.high
     if figure.known:
-        return words.figure(low, figure.unit).replace("+", "").replace("-", "−")
+        return amounts.figure(low, figure.unit).replace("+", "").replace("-", "−")
     if figure.unit in ("points", "share"):
         ends = 100 * low, 100 * high
         # Both ends would be shown as nothing lost: as many digits as tell more.
@@ -259,6 +264,7 @@ def _interval(figure: Figure) -> str:
 
 
 def _cost(found: Previewed, seen: Sequence[Forecast]) -> Table:
+    from headgate import amounts
     from headgate.cli.output import grid
     from headgate.report import words
 
@@ -266,10 +272,10 @@ def _cost(found: Previewed, seen: Sequence[Forecast]) -> Table:
     table = grid("=candidate", f">items needed of {found.evaluated:,}", ">time", *priced, "advice")
     for f in seen:
         cost_s = f.cost_s or 0.0
-        money = [words.money(cost_s * found.price_per_s, found.currency)] if priced else []
+        money = [amounts.money(cost_s * found.price_per_s, found.currency)] if priced else []
         unknown = (
             words.NOTHING if f.meets is None or f.preview == "distillation" else "no n suffices"
         )
-        needed = unknown if f.n_required is None else words.count(f.n_required)
-        table.add_row(f.name, needed, words.seconds(cost_s), *money, f.advice)
+        needed = unknown if f.n_required is None else amounts.count(f.n_required)
+        table.add_row(f.name, needed, amounts.seconds(cost_s), *money, f.advice)
     return table

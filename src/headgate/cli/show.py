@@ -62,6 +62,7 @@ def _search(entry: Entry) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
+    from headgate import amounts
     from headgate.cli.output import facts, grid
     from headgate.report import words
 
@@ -75,7 +76,7 @@ def _search(entry: Entry) -> RenderableType:
             ("endpoint", body["endpoint"]),
             ("ended because", body["stopped"]),
             ("best", words.NOTHING if best is None else best),
-            ("took", words.seconds(body["spent_s"])),
+            ("took", amounts.seconds(body["spent_s"])),
             ("trials", f"{len(body['trials'])}; --json has all"),
         ]
     )

@@ -8,12 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from itertools import islice
 
+from headgate import amounts
 from headgate.optimize.chains import Chain
 from headgate.optimize.job import Job
 from headgate.optimize.pricing import NO_CACHE, ONE_AT_A_TIME, Offer, Priced, Pricer, Replayed
 from headgate.optimize.stages import Baseline, Certificate, Plans
 from headgate.planning import BASELINE, BUILDS
-from headgate.report import words
 from headgate.scheduling import InstancePlan
 
 __all__ = ["Comparisons", "Without", "compare", "naive_price"]
@@ -132,7 +132,7 @@ def _leave_one_out(plans: Plans, *, cores: int) -> list[_LeftOut]:
         _LeftOut(
             "hardware-aware scheduling",
             price(_restricted(plans.offer, default), "hardware-aware scheduling"),
-            f"one instance of {words.counted(cores, 'thread')}"
+            f"one instance of {amounts.counted(cores, 'thread')}"
             + (", which is what was chosen" if plan == default else ""),
         )
     )

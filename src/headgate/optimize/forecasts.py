@@ -43,7 +43,7 @@ class Figure:
     about: str
     """``quality``, ``speed``, ``size``, ``memory`` or ``cost``: what it is scored with."""
     unit: str
-    """As ``report.words`` shows it."""
+    """As ``amounts.figure`` shows it."""
     range: Range
 
     @property

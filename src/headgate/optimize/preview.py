@@ -15,14 +15,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from headgate import amounts
 from headgate.config import load_config
 from headgate.distillation import HEADS, STUDENTS, Advice, break_even_requests
 from headgate.engines.check import check_onnx
 from headgate.errors import Undecided
 from headgate.ledger import Store
 from headgate.objects import Build, Contract
-from headgate.optimize import pilots as pilots_of
-from headgate.optimize import student_forecasts as students_of
 from headgate.optimize.as_it_is import as_it_is, replaces_another
 from headgate.optimize.blocks import SpeedBlocks
 from headgate.optimize.code import code_digest
@@ -78,7 +77,6 @@ from headgate.quantization.preview import (
 )
 from headgate.quantization.speed import LEAST_GAIN
 from headgate.release.estimate import MAX_ERRORED_SHARE
-from headgate.report import words
 
 __all__ = [
     "DO_NOT_TRAIN",
@@ -99,7 +97,7 @@ NO_GAIN = "not worth it"
 NO_SMALLER = "it makes the file no smaller, for want of operators that it quantizes"
 LIKELY = 0.5
 """To keep its promises: a smaller chance is advised against."""
-_TOO_MANY = f"more than {words.percent(MAX_ERRORED_SHARE, digits=0)} makes a measurement invalid"
+_TOO_MANY = f"more than {amounts.percent(MAX_ERRORED_SHARE, digits=0)} makes a measurement invalid"
 _SMALLER = 0.98
 """Of the model's file: a scheme that leaves more than this has quantized next to nothing."""
 PILOT_S = 3.0
@@ -395,7 +393,7 @@ def _measured(
             "dataset": job.inputs.versions["evaluate"],
             "workload": job.inputs.versions["workload"],
             "e": job.recorder.environment,
-            "code": code_digest(pilots_of.__name__, students_of.__name__),
+            "code": code_digest(PilotBuild.__module__, StudentForecast.__module__),
         },
         pilots=pilots,
         slow=slow,
@@ -457,8 +455,8 @@ def _takes_long(job: Job, baseline: Baseline, name: str) -> str:
     return (
         f"the model would have to answer {asked:,} items of "
         f"{' and '.join(f'data.{role}' for role in yet)} for it first, about "
-        f"{words.seconds(answering_s)}, and a preview takes at most {words.seconds(_LEARNING_S)} "
-        "for that"
+        f"{amounts.seconds(answering_s)}, and a preview takes at most "
+        f"{amounts.seconds(_LEARNING_S)} for that"
     )
 
 
@@ -568,7 +566,7 @@ def _of_all(found: Unscored) -> str:
     others = " with those of the baseline's answers" if found.current else ""
     about = "" if whole else " standing for about"
     # Rounded up, so that what is above the limit never reads as if it were at it.
-    many = words.count(math.ceil(round(found.of_all, 6)))
+    many = amounts.count(math.ceil(round(found.of_all, 6)))
     return f",{others}{about} {many} of {found.items:,}"
 
 
@@ -598,8 +596,8 @@ def _training(known: _Known, seen: _Seen) -> str:
     requests = break_even_requests(seen.made.seconds, model_s, own_s)
     earned = "which requests that come alone never earn back"
     if math.isfinite(requests):
-        earned = f"earned back by {words.count(requests)} requests that come alone"
-    return f"training took {words.seconds(seen.made.seconds)}, {earned}"
+        earned = f"earned back by {amounts.count(requests)} requests that come alone"
+    return f"training took {amounts.seconds(seen.made.seconds)}, {earned}"
 
 
 def _quantized(known: _Known, scheme: Scheme, pilot: PilotBuild | None) -> QuantizationForecast:
@@ -746,10 +744,10 @@ def _gains(q: QuantizationForecast, *, at_best: bool) -> bool:
 def _said(q: QuantizationForecast) -> list[str]:
     said = [
         f"{q.speedup.low:.1f}x to {q.speedup.high:.1f}x the speed",
-        words.size(q.file_bytes.value),
+        amounts.size(q.file_bytes.value),
     ]
     if q.meets is not None:
-        said.append(f"{words.percent(q.meets, digits=0)} likely to keep its quality contracts")
+        said.append(f"{amounts.percent(q.meets, digits=0)} likely to keep its quality contracts")
     return said
 
 
@@ -799,12 +797,12 @@ def _said_of(student: _Student) -> list[str]:
     if looked is None:
         return [f"not forecast: {student.unknown}"]
     said = [
-        f"{words.percent(r.value)} of {metric} lost ({words.percent(r.low)} to "
-        f"{words.percent(r.high)})"
+        f"{amounts.percent(r.value)} of {metric} lost ({amounts.percent(r.low)} to "
+        f"{amounts.percent(r.high)})"
         for metric, r in looked.loses.items()
     ]
     said.append(
-        f"training takes about {words.seconds(looked.training_s.value)}, earned back by "
-        f"{words.count(looked.break_even_requests)} requests"
+        f"training takes about {amounts.seconds(looked.training_s.value)}, earned back by "
+        f"{amounts.count(looked.break_even_requests)} requests"
     )
     return said

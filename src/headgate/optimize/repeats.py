@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from headgate import amounts
 from headgate.caching import ideal_hit_ratio
 from headgate.config import LabelledSet
 from headgate.objects import Build
@@ -17,7 +18,6 @@ from headgate.optimize.comparisons import Comparisons
 from headgate.optimize.job import Job
 from headgate.optimize.load import Side
 from headgate.optimize.served import identity, served_codec
-from headgate.report import words
 
 __all__ = ["Repeats", "repeats_of", "without_cache"]
 
@@ -66,12 +66,12 @@ than naive and 1.0x than tuned (attributed, virtual). For your own: write \
         return (
             "The repeats are assumed, not your callers': there is no log, so "
             f"{self.requests:,} requests were drawn from the {self.drawn_from:,} inputs of "
-            f"evaluate, each as likely every time, and {words.percent(self.share)} of them ask "
-            f"what an earlier one has asked. The cache answered {words.percent(self.hits)} of the "
-            f"load test.{told} All that was measured of the winner rests on that, the "
-            f"contracts on latency and cost too. Where nothing repeats, it is {words.times(naive)} "
-            f"cheaper than naive and {words.times(tuned)} than tuned (attributed, virtual). For "
-            "your own: write `workload: {log: access.jsonl}`."
+            f"evaluate, each as likely every time, and {amounts.percent(self.share)} of them ask "
+            f"what an earlier one has asked. The cache answered {amounts.percent(self.hits)} of "
+            f"the load test.{told} All that was measured of the winner rests on that, the "
+            "contracts on latency and cost too. Where nothing repeats, it is "
+            f"{amounts.times(naive)} cheaper than naive and {amounts.times(tuned)} than tuned "
+            "(attributed, virtual). For your own: write `workload: {log: access.jsonl}`."
         )
 
     @property
@@ -80,7 +80,7 @@ than naive and 1.0x than tuned (attributed, virtual). For your own: write \
         if self.assumed or not self._warmed:
             return ""
         return (
-            f"The cache answered {words.percent(self.hits)} of the load test. {self._warmed}: as "
+            f"The cache answered {amounts.percent(self.hits)} of the load test. {self._warmed}: as "
             "far as these were still cached, what was measured with the cache is too good. A "
             "longer log shows less of that."
         )
@@ -91,7 +91,7 @@ than naive and 1.0x than tuned (attributed, virtual). For your own: write \
         if self.warm <= _NOTABLE:
             return ""
         return (
-            f"{words.percent(self.warm)} of its requests ask what the server had been sent only "
+            f"{amounts.percent(self.warm)} of its requests ask what the server had been sent only "
             "before it, to find how much that can take"
         )
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from headgate import amounts
 from headgate.distillation import Advice, Gain
 from headgate.objects import (
     Action,
@@ -142,7 +143,7 @@ def build_report(
         generation=generation,
         hardware={
             "cores": str(job.cores),
-            "memory": words.size(job.profile.memory_bytes),
+            "memory": amounts.size(job.profile.memory_bytes),
             "flags": " ".join(job.profile.flags),
             **{k: v for k, v in job.profile.libraries.items() if k in ("onnxruntime", "openvino")},
         },
@@ -186,9 +187,9 @@ def _search(job: Job, searched: Searched) -> str:
     if searched.as_it_is is None:  # a server that is not ours
         return ""
     wholly = sum(t.quality is not None for t in searched.tried)
-    took = words.seconds(found.spent_s)
+    took = amounts.seconds(found.spent_s)
     if searched.previewed_s:
-        took += f", {words.seconds(searched.previewed_s)} of it for previews"
+        took += f", {amounts.seconds(searched.previewed_s)} of it for previews"
     said = [
         f"{wholly} of {len(searched.tried)} candidates were measured wholly"
         if searched.tried
@@ -214,7 +215,7 @@ def _budget(budget_s: float, spent_s: float) -> str:
             ", which decides what is begun and cuts neither previews nor what is under way, nor "
             "pricing what is accepted and the model as it is"
         )
-    return f"the budget was {words.seconds(budget_s)}{over}; {beside}"
+    return f"the budget was {amounts.seconds(budget_s)}{over}; {beside}"
 
 
 def _dearer(plans: Plans) -> Iterator[str]:
@@ -259,11 +260,11 @@ class _Show:
         }
         shown = self._speed(searched.speed, baseline.build)
         scores = [
-            f"{name} {words.figure(_mean(values), self._absolute(name))}"
+            f"{name} {amounts.figure(_mean(values), self._absolute(name))}"
             for name, values in baseline.quality.scores.items()
         ]
         if baseline.build.foreign:
-            scores.append(f"a lone request's p95 {words.seconds(shown['latency_p95'].value)}")
+            scores.append(f"a lone request's p95 {amounts.seconds(shown['latency_p95'].value)}")
         known = f"as it is: {', '.join(scores)}" if scores else "as it is"
         rows = [
             Candidate(
@@ -380,7 +381,7 @@ class _Show:
             r.contract.rationale,
             ""
             if r.flips is None
-            else f"{words.counted(r.flips.gained, 'answer')} won, {r.flips.lost:,} lost",
+            else f"{amounts.counted(r.flips.gained, 'answer')} won, {r.flips.lost:,} lost",
             {
                 s.name: Figure(
                     s.value, self._contract_unit(r.contract), figure.entry, s.low, s.high
@@ -604,7 +605,7 @@ def _escalates(share: float, requests: int) -> str:
     asked = round(share * requests)
     said = (
         f"its teacher is asked about {asked:,} of the {requests:,} requests of the workload "
-        f"({words.percent(share)})"
+        f"({amounts.percent(share)})"
     )
     if asked == 0:
         return f"{said}: it answers all of them as its student would alone"
@@ -656,22 +657,22 @@ def _plan(f: Findings, lengths: str) -> Mapping[str, str]:
     if lengths:
         batches += f", {batching.max_padded_tokens} {lengths}"
     if batching.max_wait_s:
-        batches += f"; held for company up to {words.seconds(batching.max_wait_s)} where it pays"
+        batches += f"; held for company up to {amounts.seconds(batching.max_wait_s)} where it pays"
     instances = f"{choice.variant.instances}, threads each: {threads}"
     if choice.variant.lone_threads:
         instances += f"; one more of {choice.variant.lone_threads} for a request that is alone"
     return {
         "instances": instances,
         "batching": batches if batching.max_requests > 1 else "one at a time",
-        "cache": f"{cache.policy}, {words.size(cache.capacity_bytes)}"
+        "cache": f"{cache.policy}, {amounts.size(cache.capacity_bytes)}"
         if cache.capacity_bytes
         else "none",
         "highest rate within the p95 promise": f"{choice.max_rate_per_s:,.0f} requests/s a machine",
         "plans simulated": str(choice.trials),
-        "memory of the whole server": f"{words.size(replay.candidate.memory_bytes)} when the load "
-        f"test ended, with {words.counted(choice.variant.instances, 'instance')}"
+        "memory of the whole server": f"{amounts.size(replay.candidate.memory_bytes)} when the "
+        f"load test ended, with {amounts.counted(choice.variant.instances, 'instance')}"
         f"{' and a cache' if cache.capacity_bytes else ''} "
-        f"(baseline {words.size(replay.current.memory_bytes)})",
+        f"(baseline {amounts.size(replay.current.memory_bytes)})",
     }
 
 
@@ -730,7 +731,7 @@ def _next(
     open_ = action in (Action.UNKNOWN, Action.INVALID)  # harm that is shown stays so
     # Of a void load test the verdicts on times say nothing, those that it refused neither.
     if open_ and (void or any(r.verdict in unclear for r in times)):
-        lasts = words.seconds(sum(r.seconds for r in job.recorder.runs if r.measures))
+        lasts = amounts.seconds(sum(r.seconds for r in job.recorder.runs if r.measures))
         told = words.void(void) if void else "The machine was too busy to tell."
         return (
             f"headgate optimize --fresh --promote {file}",
@@ -841,7 +842,7 @@ def _notes(
         )
         notes += _of_length(job, replayed.current, replayed.candidate)
         notes.append(
-            f"Load generator and server shared {words.counted(job.cores, 'core')}; read ratios "
+            f"Load generator and server shared {amounts.counted(job.cores, 'core')}; read ratios "
             "before absolutes. Predictions know the CPU time of both and the time between engine "
             "calls, but not that threads wait for a core, so their tails are rather too short."
         )
@@ -870,17 +871,17 @@ def _of_change(changed: Changed) -> str:
 
 def _of_rates(current: Side, winner: Side, *, share: float, workload_per_s: float) -> str:
     """Why the load test's rates are not the workload's."""
-    rates = " and ".join(words.figure(s.rate_per_s, "per_s") for s in (current, winner))
+    rates = " and ".join(amounts.figure(s.rate_per_s, "per_s") for s in (current, winner))
     said = f"In the load test each side was loaded with {share:.2g} of what it can take, {rates}."
     most_per_s = winner.most_per_s
     if most_per_s is not None and most_per_s < winner.capacity_per_s:
         said += (
-            f" The winner answers {words.figure(winner.capacity_per_s, 'per_s')} at most, and by "
-            f"its plan keeps latency_p95 up to {words.figure(most_per_s, 'per_s')}: that is what "
+            f" The winner answers {amounts.figure(winner.capacity_per_s, 'per_s')} at most, and by "
+            f"its plan keeps latency_p95 up to {amounts.figure(most_per_s, 'per_s')}: that is what "
             "it can take."
         )
     return (
-        f"{said} The workload comes at {words.figure(workload_per_s, 'per_s')}: its requests and "
+        f"{said} The workload comes at {amounts.figure(workload_per_s, 'per_s')}: its requests and "
         "their rhythm were played at another speed, since what a request costs shows on a server "
         "that is busy."
     )
@@ -894,7 +895,7 @@ def _of_length(job: Job, current: Side, winner: Side) -> Iterator[str]:
         ran_s = sum(s.duration_s for s in side.segments)
         if ran_s < 0.9 * asked_s:
             yield (
-                f"The {workload} lasted {words.seconds(ran_s)} of {words.seconds(asked_s)} "
+                f"The {workload} lasted {amounts.seconds(ran_s)} of {amounts.seconds(asked_s)} "
                 f"at the rate of the {name}, {side.rate_per_s:.0f} requests/s."
             )
 

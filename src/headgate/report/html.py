@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from html import escape
 
+from headgate import amounts
 from headgate.objects import short
 from headgate.report import foresight, plots, words
 from headgate.report.canvas import NARROW_INCHES, WIDE_INCHES
@@ -140,9 +141,9 @@ def _figure(f: Figure | None, currency: str) -> str:
     """A figure with its interval, its ledger entry in the tooltip."""
     if f is None:
         return words.NOTHING
-    text = escape(words.figure(f.value, f.unit, currency))
+    text = escape(amounts.figure(f.value, f.unit, currency))
     if f.low is not None and f.high is not None:
-        low, high = (escape(words.figure(v, f.unit, currency)) for v in (f.low, f.high))
+        low, high = (escape(amounts.figure(v, f.unit, currency)) for v in (f.low, f.high))
         text += f"<small><span>{low}</span> … <span>{high}</span></small>"
     return f'<span title="ledger entry {escape(f.entry)}">{text}</span>'
 
@@ -212,7 +213,7 @@ def _card(r: Report, s: Saving) -> str:
     state, look = ("", "card") if r.certified else (", not certified", "card muted")
     workload = s.shown.removesuffix(", measured")
     return (
-        f'<div class="{look}"><i>{known}{state}</i><b>{words.times(s.factor)}</b>'
+        f'<div class="{look}"><i>{known}{state}</i><b>{amounts.times(s.factor)}</b>'
         f"<span>cheaper than the {escape(s.against)} baseline, {escape(workload)}</span></div>"
     )
 
@@ -233,7 +234,7 @@ def _savings(r: Report) -> str:
             escape(r.basis(s)),
             _figure(s.baseline_cost_per_1k, ""),
             _figure(s.winner_cost_per_1k, ""),
-            f"<b>{words.times(s.factor)}</b>",
+            f"<b>{amounts.times(s.factor)}</b>",
         )
         for s in r.savings
     ]
@@ -481,10 +482,10 @@ def _power(r: Report) -> str:
     rows = [
         (
             _said(p.rule),
-            words.count(p.n),
+            amounts.count(p.n),
             escape(p.assumed),
-            words.percent(p.power),
-            words.NOTHING if p.required_n is None else words.count(p.required_n),
+            amounts.percent(p.power),
+            words.NOTHING if p.required_n is None else amounts.count(p.required_n),
         )
         for p in r.power
     ]
@@ -508,7 +509,7 @@ def _steps(r: Report) -> str:
     if not r.steps:
         return ""
     rows = [
-        (escape(s.name), "reused" if s.reused else "ran", words.seconds(s.seconds), _ref(s.entry))
+        (escape(s.name), "reused" if s.reused else "ran", amounts.seconds(s.seconds), _ref(s.entry))
         for s in r.steps
     ]
     head = [("transformation", False), ("", False), ("took", True), ("entry", False)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from headgate import amounts
 from headgate.objects import jsonable, short
 from headgate.report import words
 from headgate.theory.intervals import Range
@@ -260,19 +261,19 @@ class NewIndex:
     def lines(self, currency: str) -> tuple[tuple[str, str], ...]:
         """What is said, and of what, for people."""
         source = "declared" if self.declared else "the passages of evaluate; see data: index_items"
-        price = f"{words.seconds(self.machine.value)} of the machine"
+        price = f"{amounts.seconds(self.machine.value)} of the machine"
         if self.cost is not None:
-            price += f", {words.figure(self.cost.value, self.cost.unit, currency)}"
+            price += f", {amounts.figure(self.cost.value, self.cost.unit, currency)}"
         told = ", whose repeats are assumed" if self.assumed_repeats else ""
-        saved = words.figure(self.saved_per_1k.value, self.saved_per_1k.unit, currency)
+        saved = amounts.figure(self.saved_per_1k.value, self.saved_per_1k.unit, currency)
         saves, pays = f"{saved} per 1,000 requests, by the replay{told}", "never: nothing is saved"
         if self.break_even_requests is not None and self.break_even_days is not None:
             pays = (
-                f"{words.count(self.break_even_requests)} requests, "
-                f"{words.seconds(self.break_even_days * 86_400)} at the workload's rate"
+                f"{amounts.count(self.break_even_requests)} requests, "
+                f"{amounts.seconds(self.break_even_days * 86_400)} at the workload's rate"
             )
         return (
-            ("items", f"{words.count(self.items)} ({source})"),
+            ("items", f"{amounts.count(self.items)} ({source})"),
             ("embedding them anew", price),
             ("the winner saves", saves),
             ("which pays after", pays),
@@ -284,10 +285,10 @@ class NewIndex:
 
 
 def _bounded(f: Figure, currency: str) -> str:
-    text = words.figure(f.value, f.unit, currency)
+    text = amounts.figure(f.value, f.unit, currency)
     if f.low is None or f.high is None:
         return text
-    low, high = (words.figure(v, f.unit, currency) for v in (f.low, f.high))
+    low, high = (amounts.figure(v, f.unit, currency) for v in (f.low, f.high))
     return f"{text} ({low} … {high})"
 
 
@@ -423,7 +424,7 @@ class Report:
             *self.notes,
             *(
                 f"{p.variant}'s {p.shown} was predicted "
-                f"{words.percent(error, digits=0)} off what was measured: trust "
+                f"{amounts.percent(error, digits=0)} off what was measured: trust "
                 "the measured row of the savings, not the others."
                 for p, error in far
             ),

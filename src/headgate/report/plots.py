@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from headgate.report import words
+from headgate import amounts
 from headgate.report.canvas import (
     ACCENT,
     BASE,
@@ -339,7 +339,7 @@ def cost_breakdown(
         left = [a + b for a, b in zip(left, widths, strict=True)]
     for name, total in zip(names, left, strict=True):
         ax.annotate(
-            words.figure(total, "", "") if scale != 1 else words.figure(total, unit, ""),
+            amounts.figure(total, "", "") if scale != 1 else amounts.figure(total, unit, ""),
             (total, name),
             xytext=(5, 0),
             va="center",
@@ -384,7 +384,7 @@ def predicted_against_measured(rows: Sequence[Prediction], *, width: float = WID
         right = error > at
         ax.plot(at, label, ">" if right else "<", color=WARN, ms=9)
         ax.annotate(
-            words.percent(error / 100, signed=True, digits=0),
+            amounts.percent(error / 100, signed=True, digits=0),
             (at, label),
             xytext=(-8 if right else 8, 7),
             ha="right" if right else "left",
@@ -395,8 +395,8 @@ def predicted_against_measured(rows: Sequence[Prediction], *, width: float = WID
         )
     for label, row in zip(labels, rows, strict=True):
         text = (
-            f"{words.figure(row.predicted.value, row.predicted.unit, '')} / "
-            f"{words.figure(row.measured.value, row.measured.unit, '')}"
+            f"{amounts.figure(row.predicted.value, row.predicted.unit, '')} / "
+            f"{amounts.figure(row.measured.value, row.measured.unit, '')}"
         )
         ax.annotate(
             text,
@@ -428,7 +428,7 @@ def shares(rows: Sequence[Share], *, width: float = WIDE_INCHES) -> str:
     ax.barh(names, [v - 1 for v in values], left=1, height=0.6, color=ACCENT, alpha=0.85)
     for row, value in zip(rows, values, strict=True):
         ax.annotate(
-            words.times(value),
+            amounts.times(value),
             (max(value, 1.0), row.optimization),
             xytext=(5, 0),
             va="center",

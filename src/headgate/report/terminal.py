@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from headgate import amounts
 from headgate.report import words
 from headgate.report.model import Candidate, Figure, NewIndex, Report
 
@@ -82,7 +83,7 @@ def _grid(*columns: tuple[str, bool]) -> Table:
 def _show(figure: Figure | None, currency: str) -> str:
     if figure is None:
         return words.NOTHING
-    return words.figure(figure.value, figure.unit, currency)
+    return amounts.figure(figure.value, figure.unit, currency)
 
 
 def _head(r: Report) -> Group:
@@ -186,7 +187,7 @@ def _savings(r: Report) -> Group:
             r.basis(s),
             _show(s.baseline_cost_per_1k, ""),
             _show(s.winner_cost_per_1k, ""),
-            words.times(s.factor),
+            amounts.times(s.factor),
         )
     title = "What is saved" if r.certified else "What would be saved, not certified"
     told = [Text(r.assumed_repeats)] if r.assumed_repeats else []
@@ -216,7 +217,7 @@ def _unit_of_cost(r: Report) -> str:
 def _shares(r: Report) -> Group:
     table = _grid(("without", False), ("cost", True), ("", False))
     for s in r.shares:
-        table.add_row(s.optimization, words.times(s.factor_without.value), s.detail)
+        table.add_row(s.optimization, amounts.times(s.factor_without.value), s.detail)
     return _section("What each optimization brings (leave one out)", table)
 
 
@@ -232,7 +233,7 @@ def _predictions(r: Report) -> Group:
             _show(p.measured, ""),
             words.NOTHING
             if p.relative_error is None
-            else words.percent(p.relative_error, signed=True),
+            else amounts.percent(p.relative_error, signed=True),
         )
     return _section(", ".join(filter(None, ("Predicted and measured", r.by_load))), table)
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import pkgutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
-from headgate.optimize import code
+import headgate.optimize
+from headgate.optimize import code, recorder
 from headgate.optimize.code import code_digest
+from headgate.optimize.load.servers import SERVER_CODE
 
 FILES = {
     "fakepkg/__init__.py": "",
@@ -103,14 +106,42 @@ def test_a_transformation_does_not_depend_on_others_beside_it() -> None:
     assert "headgate.loadtest.run" in load
 
 
-def _reached(module: str) -> set[str]:
+def test_no_recorded_transformation_is_other_code_because_a_report_is_worded_otherwise() -> None:
+    """Nor is a preview or a search: an update that only says or draws things otherwise neither
+    trains a student again nor measures anything again."""
+    for module in pkgutil.iter_modules(headgate.optimize.__path__, "headgate.optimize."):
+        importlib.import_module(module.name)
+    named = {
+        name: (made.work.__module__, *made.also)
+        for name, made in recorder._KNOWN.items()
+        if made.work.__module__.startswith("headgate.")  # other tests register their own
+    }
+    assert {"distill.student", "measure.quality", "pilot.quality", "load.replay"} <= set(named)
+    named |= {
+        "preview": ("headgate.optimize.pilots", "headgate.optimize.student_forecasts"),
+        "search": ("headgate.planning.joint", "headgate.optimize.searching"),
+    }
+    shown = {
+        name: [m for m in sorted(_reached(*modules)) if m.split(".")[1:2] in (["report"], ["cli"])]
+        for name, modules in named.items()
+    }
+    assert {name: modules for name, modules in shown.items() if modules} == {}
+
+
+def test_a_load_test_is_other_code_where_what_serves_is() -> None:
+    """It is a process of its own, of which nothing is imported here."""
+    serving = {"runtime.loading", "runtime.deploy", "runtime.live", "server.serve", "server.app"}
+    assert {f"headgate.{module}" for module in serving} <= _reached(*SERVER_CODE)
+
+
+def _reached(*modules: str) -> set[str]:
     """The modules whose text is part of the digest."""
     found: set[str] = set()
-    todo = [module]
+    todo = [*modules]
     while todo:
         name = todo.pop()
         path = code._source_of(name)
         if path is not None and name not in found:
             found.add(name)
-            todo.extend(code._imports(path.read_bytes(), {"headgate"}))
+            todo.extend(code._read(path, frozenset({"headgate"}))[1])
     return found

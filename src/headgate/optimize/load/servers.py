@@ -25,8 +25,10 @@ from headgate.workload import Pair
 
 __all__ = ["SERVER_CODE", "Server", "Starting", "body_of", "ready", "server_process", "target_of"]
 
-SERVER_CODE = ("headgate.cli.serve", "headgate.server", "headgate.loadtest.generator")
-"""What runs in the processes that are started here: part of the code that a run depends on."""
+SERVER_CODE = ("headgate.runtime.loading", "headgate.server", "headgate.loadtest.generator")
+"""What runs in the processes that are started here: part of the code that a run depends on. Of
+``headgate serve`` that is what loads and what serves: the command has said what it has to say
+before the first request."""
 _WARM_S = 6.0
 _START_S = 60.0
 _PATHS = {"embed": "/v1/embeddings", "rerank": "/rerank"}

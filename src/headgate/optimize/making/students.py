@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from headgate.amounts import seconds
 from headgate.distillation import STUDENTS, Recipe, control, subset
 from headgate.engines import codec_for, load
 from headgate.errors import InputError
@@ -22,7 +23,6 @@ from headgate.optimize.models import export, link_files
 from headgate.optimize.recorder import Asked, Call, Output, transformation
 from headgate.optimize.served import as_items
 from headgate.quantization import BF16
-from headgate.report import words
 from headgate.runtime.servable import build_from_json
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class _Told:
         said = f"step {step} of {steps}, loss {loss:.4f}"
         if step > first:
             left_s = (now_s - began_s) / (step - first) * (steps - step)
-            said += f", about {words.seconds(left_s)} left"
+            said += f", about {seconds(left_s)} left"
         if first > 1:
             said += f"; {first - 1} steps are reused"
         self._tell(step / steps, said)
