@@ -7,6 +7,7 @@ import math
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
+import pytest
 import uvloop
 from numpy.typing import NDArray
 
@@ -33,6 +35,7 @@ __all__ = [
     "WordCodec",
     "WordEngine",
     "deployment",
+    "eventually",
     "expected",
     "server_process",
     "until",
@@ -106,13 +109,16 @@ def deployment(
     max_queue_requests: int = 1024,
     max_predicted_wait_s: float = 10.0,
     hangs_after_s: float = math.inf,
+    canary_interval_s: float = 1e6,
     successors: Sequence[WordEngine] = (),
     **options: object,
 ) -> Deployment:
     """``words@3`` on the given engines (one that behaves by default).
 
     An engine call hangs after ``hangs_after_s``, by default never: a test that holds an engine may
-    take its time. ``successors`` are loaded one after the other, and then no more can be.
+    take its time. No canary comes by default either, so that an engine runs what a test asks and
+    nothing else, however long that takes. ``successors`` are loaded one after the other, and then
+    no more can be.
     """
     build = Build(
         name="words",
@@ -160,6 +166,7 @@ def deployment(
         output=Tensor("embedding", "float32", (2,)),
         canary=codec.encode(["a canary"])[0],
         load_engine=load,
+        canary_interval_s=canary_interval_s,
         **options,  # type: ignore[arg-type]  # a test's own keywords
     )
 
@@ -178,6 +185,15 @@ def server_process(script: str, *arguments: str) -> Iterator[subprocess.Popen[st
             yield running
         finally:
             running.kill()
+
+
+def eventually(met: Callable[[], object], what: str) -> None:
+    """Waits for ``met()``, a minute at least; ``what`` is said where it never comes about."""
+    for _ in range(6000):
+        if met():
+            return
+        time.sleep(0.01)
+    pytest.fail(what)
 
 
 async def until(met: Callable[[], bool]) -> None:

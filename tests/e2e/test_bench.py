@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headgate.loadtest import Segment, Target, embeddings_body, run_load
+from headgate.loadtest import LoadResult, Segment, Target, embeddings_body, run_load
 from tests.foreign import Foreign, certificate
 from tests.serving import Served
 
@@ -67,14 +67,16 @@ def steady(url: str, rate: float, seconds: float) -> Segment:
 
 
 def test_everything_that_was_scheduled_is_accounted_for() -> None:
-    """Sent, answered, with its source; over few connections that are kept alive."""
+    """Sent, answered, with its source; over few connections that are kept alive: a hundred requests
+    need no more than the eight that there may be, though a machine that stood still had all of them
+    due at once."""
     with stub(fine) as url:
-        (result,) = run_load([steady(url, 100.0, 1.0)])
+        (result,) = run_load([steady(url, 100.0, 1.0)], max_connections=8)
     assert (result.n, result.answered, result.failed) == (100, 100, 0)
     assert set(result.sources) == {"cache"}
     assert (result.sent_s >= result.scheduled_s).all()
     assert (result.latencies_s >= result.sent_s - result.scheduled_s).all()
-    assert result.connections_opened < 50
+    assert result.connections_opened <= 8
     assert result.generator_cpu_s > 0
 
 
@@ -102,7 +104,8 @@ def test_a_server_that_freezes_cannot_hide_it() -> None:
 
 
 def test_every_way_to_fail_is_counted_as_such() -> None:
-    """An error status, a connection cut off, a silent server, and one that talks nonsense."""
+    """An error status, a connection cut off, one that talks nonsense, and a silent server, which
+    alone is waited for no longer than a second."""
 
     def failing(number: int, connection: socket.socket) -> bool:
         if number == 0:
@@ -112,14 +115,17 @@ def test_every_way_to_fail_is_counted_as_such() -> None:
             return False
         elif number == 2:
             connection.sendall(b"SSH-2.0-hello\r\n")
-        elif number > 3:
+        elif number < 5:
             connection.sendall(OK)
         return True
 
     with stub(failing) as url:
-        (result,) = run_load([steady(url, 20.0, 0.3)], timeout_s=0.4)
-    assert result.statuses.tolist() == [503, -2, -2, -1, 200, 200]
-    assert [math.isinf(x) for x in result.latencies_s] == [True] * 4 + [False] * 2
+        one = steady(url, 1.0, 1.0)
+        results = run_load([one] * 5, gap_s=0.01)  # one after the other
+        results += run_load([one], timeout_s=1.0)
+    result = LoadResult.joined(results)
+    assert result.statuses.tolist() == [503, -2, -2, 200, 200, -1]
+    assert [math.isinf(x) for x in result.latencies_s] == [*[True] * 3, *[False] * 2, True]
     assert (result.answered, result.failed) == (2, 4)
 
 
@@ -153,11 +159,11 @@ def test_load_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         segment = Segment(Target(f"{foreign.url}/v1/embeddings"), times, [long] * 50)
         (refused,) = run_load([segment])
         monkeypatch.setenv("SSL_CERT_FILE", str(identity))
-        (result,) = run_load([segment])
+        (result,) = run_load([segment], max_connections=8)
     assert set(refused.statuses.tolist()) == {-2}
     assert result.answered == 50
     assert (result.sent_s >= result.scheduled_s).all()
-    assert result.connections_opened < 50
+    assert result.connections_opened <= 8
     assert len(foreign.asked) == 50
 
 
@@ -187,7 +193,7 @@ def test_what_never_left_is_never_silent() -> None:
     """One connection that is never free: what waited for it until its timeout was not sent."""
     with stub(lambda number, connection: True) as url:
         at_once = Segment(Target(url), np.zeros(5), [b"{}"] * 5)
-        (result,) = run_load([at_once], max_connections=1, timeout_s=0.2)
+        (result,) = run_load([at_once], max_connections=1, timeout_s=1.0)
     assert result.statuses.tolist() == [-1, -3, -3, -3, -3]
     assert "4 were never sent" in str(result.verdict())
 

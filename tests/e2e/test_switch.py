@@ -9,9 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -35,7 +33,7 @@ from headgate.runtime.servable import Servable
 from headgate.workload import ServiceCurve
 from tests.certificates import certify
 from tests.models import tiny_embedder, tiny_tokenizer
-from tests.serving import Served, WordEngine, deployment, expected
+from tests.serving import Served, WordEngine, deployment, eventually, expected
 
 
 def ask(url: str, text: str, client: httpx.Client | None = None) -> tuple[int, str, object]:
@@ -55,15 +53,6 @@ def successor(engine: WordEngine, before: Deployment) -> Deployment:
 def current(url: str) -> str:
     """The release that would answer now."""
     return str(httpx.get(f"{url}/v1/models", timeout=30).headers["x-headgate-release"])
-
-
-def eventually(met: Callable[[], object], what: str) -> None:
-    """Waits for ``met()``, half a minute at most."""
-    for _ in range(3000):
-        if met():
-            return
-        time.sleep(0.01)
-    pytest.fail(what)
 
 
 def test_each_release_finishes_what_it_began() -> None:
@@ -213,12 +202,13 @@ def test_promote_and_rollback_reach_a_running_server_under_load(
         with ThreadPoolExecutor(4) as pool, Store.open(root) as store:
             asking = [pool.submit(load, which) for which in range(4)]
             try:
-                for generation, version in ((1, second), (2, first)):
-                    release = Release("words", generation, version, None)
-                    store.promote(release, expected_generation=generation - 1)
-                    told = json.loads(process.stdout.readline())
-                    assert told["release"] == f"words@{generation}"
-                    assert told["variant"] == version
+                for generation, version in ((0, first), (1, second), (2, first)):
+                    if generation:
+                        release = Release("words", generation, version, None)
+                        store.promote(release, expected_generation=generation - 1)
+                        told = json.loads(process.stdout.readline())
+                        assert told["release"] == f"words@{generation}"
+                        assert told["variant"] == version
                     key = (200, f"words@{generation}")
                     eventually(lambda key=key: all(s[key] for s in seen), f"nobody met {key}")
             finally:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -34,7 +33,7 @@ from headgate.runtime.receiver import Receiver
 from headgate.runtime.retraining import Retrain
 from headgate.runtime.servable import Servable
 from headgate.workload import ServiceCurve
-from tests.serving import Served, WordEngine, deployment
+from tests.serving import Served, WordEngine, deployment, eventually
 
 LOOK_S = 0.05
 """The watch's seconds are shorter here."""
@@ -138,15 +137,6 @@ def served(
 def heard(owner: Receiver) -> list[Mapping[str, object]]:
     """What the owner was told, but for what was under way still: on a slow disk a rollback is."""
     return [told for told in owner.got if told.get("outcome") != "under_way"]
-
-
-def eventually(met: Callable[[], object], what: str) -> None:
-    """Waits for ``met()``, half a minute at most."""
-    for _ in range(3000):
-        if met():
-            return
-        time.sleep(0.01)
-    pytest.fail(what)
 
 
 def test_a_bad_release_is_rolled_back_and_its_owner_told(world: World) -> None:

@@ -204,21 +204,28 @@ def test_a_killed_process_loses_at_most_a_hundredth(lesson: Lesson, tmp_path: Pa
     np.save(tmp_path / "outputs.npy", lesson.outputs)
     (tmp_path / "texts").write_text("\n".join(lesson.texts), encoding="utf-8")
     program = """
-import sys
+import sys, time
 from pathlib import Path
 import numpy as np
 from headgate.distillation import Recipe
 from headgate.distillation.train import train_student
 teacher, given, out = map(Path, sys.argv[1:4])
 recipe = Recipe(layers_kept=2, steps=200, batch_texts=4, threads=1)
+
+def told(step, *_):
+    print(step, flush=True)
+    if step == 190 and int(sys.argv[4]):  # whoever kills it is late
+        time.sleep(600)
+
 train_student(
     teacher, (given / "texts").read_text().split("\\n"), np.load(given / "outputs.npy"), out,
-    recipe=recipe, seed=0, on_progress=lambda step, *_: print(step, flush=True), clock=lambda: 0.0,
+    recipe=recipe, seed=0, on_progress=told, clock=lambda: 0.0,
 )
 """
 
     def run(out: Path, kill_at: int) -> list[int]:
-        command = [sys.executable, "-c", program, str(lesson.teacher), str(tmp_path), str(out)]
+        given = (lesson.teacher, tmp_path, out, kill_at)
+        command = [sys.executable, "-c", program, *map(str, given)]
         steps = []
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None

@@ -26,7 +26,6 @@ class Watched:
             *engines,
             hangs_after_s=5.0,
             clock=lambda: self.now_s,
-            canary_interval_s=1e6,
             **options,  # type: ignore[arg-type]  # a test's own keywords
         )
 
