@@ -436,17 +436,20 @@ class _Show:
                 )
             )
         replay = f.certificate.replay
-        rows.append(
-            Saving(
-                "the replay, measured",
-                "naive" if f.certificate.against == "baseline" else f.certificate.against,
-                "measured",
-                self.cost(replay.current.cpu_s_per_request / replay.cores, replay.run.entry),
-                self.cost(replay.candidate.cpu_s_per_request / replay.cores, replay.run.entry),
-                assumed,
-                cached,
+        took_s = [side.cpu_s_per_request for side in (replay.current, replay.candidate)]
+        if all(took_s):  # processors count in hundredths of a second: a short one may take none
+            before_s, after_s = (seconds / replay.cores for seconds in took_s)
+            rows.append(
+                Saving(
+                    "the replay, measured",
+                    "naive" if f.certificate.against == "baseline" else f.certificate.against,
+                    "measured",
+                    self.cost(before_s, replay.run.entry),
+                    self.cost(after_s, replay.run.entry),
+                    assumed,
+                    cached,
+                )
             )
-        )
         return rows
 
     def kept(self, kept: KeptIndex | None) -> Mapping[str, Figure]:

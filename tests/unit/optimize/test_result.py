@@ -529,6 +529,30 @@ def test_where_the_model_as_it_is_wins_it_has_a_row_of_its_own(void: tuple[str, 
     assert show.candidates(*asked, cast("Findings", findings)) == [before]
 
 
+@pytest.mark.parametrize(("took_s", "factor"), [((0.02, 0.01), 2.0), ((0.02, 0.0), None)])
+def test_what_took_no_time_that_a_processor_counts_is_not_called_cheaper(
+    took_s: tuple[float, float], factor: float | None
+) -> None:
+    """A load test of tenths of a second; what was priced is compared all the same."""
+    config = SimpleNamespace(prices=SimpleNamespace(device_second=0.0))
+    found = priced("x", curve(), CacheSpec(), BatchingSpec())
+    prices = ("naive_unique", "winner_unique", "naive_workload", "winner_workload")
+    current, candidate = (SimpleNamespace(cpu_s_per_request=s) for s in took_s)
+    replay = SimpleNamespace(
+        current=current, candidate=candidate, cores=2, run=SimpleNamespace(entry=ENTRY)
+    )
+    findings = SimpleNamespace(
+        comparisons=SimpleNamespace(tuned_unique=(found,), **dict.fromkeys(prices, found)),
+        plans=SimpleNamespace(chosen=found),
+        certificate=SimpleNamespace(replay=replay, against="baseline"),
+    )
+    rows = _Show(cast("Job", SimpleNamespace(config=config))).savings(
+        cast("Findings", findings), None
+    )
+    assert [s.factor for s in rows if s.basis != "measured"] == [1.0] * 6
+    assert [s.factor for s in rows if s.basis == "measured"] == ([factor] if factor else [])
+
+
 def test_the_row_of_an_accepted_candidate_says_why_it_does_not_win() -> None:
     """Its verdict is the gate's; what it lost by is no promise."""
     slow = SpeedClaim(Speedup(1.0, 0.9, 1.1, 9, 1.0), 2, ENTRY, None)
