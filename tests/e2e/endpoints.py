@@ -6,13 +6,22 @@ import hashlib
 import json
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from headgate.engines.measure import Timed, Times, service_times
+from headgate.engines.onnxruntime_engine import OnnxRuntimeEngine
+from headgate.engines.openvino_engine import OpenVinoEngine
+from headgate.testing import ManualClock
+from headgate.workload import Tensors
 from tests.models import tiny_classifier, tiny_embedder, tiny_tokenizer
 
 __all__ = [
@@ -23,6 +32,7 @@ __all__ = [
     "embedder",
     "measure_briefly",
     "served",
+    "take",
     "write_rows",
 ]
 
@@ -47,6 +57,31 @@ def measure_briefly(patch: pytest.MonkeyPatch) -> None:
         ("probe._SHELL_REQUESTS", 200),
     ):
         patch.setattr(f"headgate.optimize.load.{name}", short)
+
+
+def take(patch: pytest.MonkeyPatch, seconds: Callable[[Path, int], float]) -> None:
+    """What this process times takes what ``seconds`` says of each call, by model and rows, however
+    fast the machine is: which build is cheaper is then the test's to say. Engines run all the same,
+    one at a time and few times each. Servers are other processes, and load is what it is."""
+    clock = ManualClock()
+
+    def timed(engine: type[OnnxRuntimeEngine | OpenVinoEngine]) -> None:
+        ran = engine.run
+
+        def run(self: Any, tensors: Tensors) -> NDArray[np.generic]:
+            clock.advance(seconds(self._model, len(next(iter(tensors.values())))))
+            return ran(self, tensors)
+
+        patch.setattr(engine, "run", run)
+
+    def alone(builds: Sequence[Timed], **given: Any) -> list[Times]:
+        given |= {"clock": clock.now_s, "cpu_clock": clock.now_s, "max_repeats": 3}
+        return service_times([replace(b, instances=b.instances[:1]) for b in builds], **given)
+
+    for engine in (OnnxRuntimeEngine, OpenVinoEngine):
+        timed(engine)
+    patch.setattr("headgate.optimize.measure.service_times", alone)
+    patch.setattr("headgate.optimize.blocks.time", SimpleNamespace(perf_counter=clock.now_s))
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, object]]) -> Path:

@@ -16,7 +16,7 @@ from headgate.objects import parts_of
 
 from .cascades import Job, ask, forest_job
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 SPLITS = {"train": range(800), "calibrate": range(800, 1600), "evaluate": range(1600, 2600)}
 RANGE, MARGIN = 30.0, 0.9

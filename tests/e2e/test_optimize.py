@@ -28,7 +28,7 @@ from tests.models import tiny_cross_encoder, tiny_embedder, tiny_tokenizer
 
 from .endpoints import HEADGATE, change, content_of, measure_briefly, served, write_rows
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 WAIT_S = 120.0
 
@@ -165,7 +165,7 @@ class Story:
 
 def again(yaml: Path) -> subprocess.CompletedProcess[str]:
     command = [*HEADGATE, "optimize", "--promote", str(yaml)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=400, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
 
 
 def keys(root: Path) -> list[str]:
