@@ -55,6 +55,8 @@ def measure_briefly(patch: pytest.MonkeyPatch) -> None:
         ("replay._AA_S", 0.3),
         ("probe._PROBE_S", 0.3),
         ("probe._SHELL_REQUESTS", 200),
+        ("probe._LONE_REQUESTS", 40),
+        ("servers._WARM_S", 0.5),
     ):
         patch.setattr(f"headgate.optimize.load.{name}", short)
 

@@ -32,7 +32,7 @@ from sklearn.ensemble import RandomForestClassifier
 def estimator():
     pixels, labels = load_digits(return_X_y=True)
     train = np.random.default_rng(0).permutation(len(pixels))[:600]
-    return RandomForestClassifier(600, random_state=0).fit(pixels[train], labels[train])
+    return RandomForestClassifier(150, random_state=0).fit(pixels[train], labels[train])
 """
 PROMISES = """\
 contracts:
@@ -55,7 +55,7 @@ def digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
 
 @pytest.fixture(scope="module")
 def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
-    """A forest of 600 trees on scikit-learn's digits, and a linear student before it."""
+    """A forest of 150 trees on scikit-learn's digits, and a linear student before it."""
     pixels, labels = digits()
     splits = {
         name: (

@@ -27,7 +27,7 @@ from sklearn.ensemble import RandomForestRegressor
 
 def estimator():
     numbers, values = make_friedman1(2600, noise=1.0, random_state=0)
-    return RandomForestRegressor(300, random_state=0).fit(numbers[:800], values[:800])
+    return RandomForestRegressor(80, random_state=0).fit(numbers[:800], values[:800])
 """
 METRIC = """\
 def error(item, output):

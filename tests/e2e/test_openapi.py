@@ -90,11 +90,11 @@ def test_the_document_is_openapi_3_1(task: str, request: pytest.FixtureRequest) 
         jsonschema.Draft202012Validator.check_schema(schema)
 
 
-def run_schemathesis(url: str, directory: Path, *options: str) -> None:
+def run_schemathesis(url: str, directory: Path, *options: str, timeout_s: float = 200) -> None:
     """``directory``: for its cache, which begins empty, or one run would depend on the last."""
     command = [sys.executable, "-m", "schemathesis.cli", "--no-color", "--config-file", CONFIG]
     command += ["run", f"{url}/openapi.json", "--continue-on-failure", *options]
-    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=200)
+    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=timeout_s)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -111,6 +111,17 @@ def test_a_classifier_does_what_its_document_says(classifier: Served, tmp_path: 
 def test_a_reranker_does_what_its_document_says(reranker: Served, tmp_path: Path) -> None:
     """As TEI's callers ask, and as Cohere's do."""
     run_schemathesis(reranker.url, tmp_path)
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("task", ["embedder", "classifier", "reranker"])
+def test_of_many_more_requests_none_is_a_fault(
+    task: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """The same, of three hundred that are drawn for each operation."""
+    running: Served = request.getfixturevalue(task)
+    run_schemathesis(running.url, tmp_path, "--max-examples", "300", timeout_s=1500)
 
 
 def test_a_server_that_asks_for_keys_does_what_its_document_says(tmp_path: Path) -> None:
