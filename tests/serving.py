@@ -197,8 +197,8 @@ def eventually(met: Callable[[], object], what: str) -> None:
 
 
 async def until(met: Callable[[], bool]) -> None:
-    """Waits for ``met()``, half a minute at most."""
-    for _ in range(30_000):
+    """Waits for ``met()``, a minute at least."""
+    for _ in range(60_000):
         if met():
             return
         await asyncio.sleep(0.001)

@@ -50,15 +50,17 @@ candidates: [int8_dynamic]
 
 
 def measure_briefly(patch: pytest.MonkeyPatch) -> None:
-    """What a load test asks of servers before it begins takes tenths of a second."""
+    """What a load test asks of servers before it begins takes tenths of a second, and so does a
+    curve."""
     for name, short in (
-        ("replay._AA_S", 0.3),
-        ("probe._PROBE_S", 0.3),
-        ("probe._SHELL_REQUESTS", 200),
-        ("probe._LONE_REQUESTS", 40),
-        ("servers._WARM_S", 0.5),
+        ("load.replay._AA_S", 0.3),
+        ("load.probe._PROBE_S", 0.3),
+        ("load.probe._SHELL_REQUESTS", 200),
+        ("load.probe._LONE_REQUESTS", 40),
+        ("load.servers._WARM_S", 0.5),
+        ("job._CURVE_BUDGET_S", 0.3),
     ):
-        patch.setattr(f"headgate.optimize.load.{name}", short)
+        patch.setattr(f"headgate.optimize.{name}", short)
 
 
 def take(patch: pytest.MonkeyPatch, seconds: Callable[[Path, int], float]) -> None:

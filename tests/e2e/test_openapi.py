@@ -79,6 +79,14 @@ def reranker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield running
 
 
+def keyed(root: Path) -> Served:
+    """A classifier that answers to the key ``red``."""
+    tiny_classifier(root / "model")
+    digest = hashlib.sha256(b"red").hexdigest()
+    (root / "keys").write_text(f"{digest}  search\n", encoding="utf-8")
+    return served(root, "classify", api_keys=root / "keys")
+
+
 @pytest.mark.parametrize("task", ["embedder", "classifier", "reranker"])
 def test_the_document_is_openapi_3_1(task: str, request: pytest.FixtureRequest) -> None:
     """By the specification's own meta-schema, and what is in it by that of JSON Schema."""
@@ -124,11 +132,17 @@ def test_of_many_more_requests_none_is_a_fault(
     run_schemathesis(running.url, tmp_path, "--max-examples", "300", timeout_s=1500)
 
 
+@pytest.mark.campaign
+@pytest.mark.timeout(1800)
+def test_with_keys_none_of_many_more_requests_is_a_fault(tmp_path: Path) -> None:
+    """Nor is one answered that has no key."""
+    with keyed(tmp_path) as running:
+        many = ("--header", "Authorization: Bearer red", "--max-examples", "300")
+        run_schemathesis(running.url, tmp_path, *many, timeout_s=1500)
+
+
 def test_a_server_that_asks_for_keys_does_what_its_document_says(tmp_path: Path) -> None:
     """With a key all is as without; schemathesis sees for itself that nothing is, without one."""
-    tiny_classifier(tmp_path / "model")
-    digest = hashlib.sha256(b"red").hexdigest()
-    (tmp_path / "keys").write_text(f"{digest}  search\n", encoding="utf-8")
-    with served(tmp_path, "classify", api_keys=tmp_path / "keys") as running:
+    with keyed(tmp_path) as running:
         few = ("--phases", "examples,fuzzing", "--max-examples", "5")
         run_schemathesis(running.url, tmp_path, "--header", "Authorization: Bearer red", *few)

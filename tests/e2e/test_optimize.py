@@ -259,7 +259,7 @@ def test_the_job_ends_with_an_honest_decision(story: Story) -> None:
         own, own_policies, dynamic, static = report["candidates"]
         assert "; chosen, with " in own["why"]
         assert own_policies["name"] == "fp32, own policies"
-        assert "times as much as fp32" in static["why"] or "within a percent" in static["why"], (
+        assert "times as much as" in static["why"] or "within a percent" in static["why"], (
             "by what was predicted, or planned where that was near"
         )
     assert dynamic["verdict"] == "skipped"

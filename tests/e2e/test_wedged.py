@@ -83,7 +83,7 @@ def test_a_wedged_engine_costs_its_own_callers_an_answer_and_nobody_else(
         assert told.headers["x-should-retry"] == "false"
         if ask is embed:
             assert told.json()["error"]["code"] == "engine_hung"
-        assert meanwhile > 1
+        assert meanwhile >= 1
         eventually(
             lambda: "headgate_instances_in_service 2.0" in scraped(server.url), "not replaced"
         )

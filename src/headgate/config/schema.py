@@ -485,7 +485,7 @@ class Replay(_Section):
         default=0.7,
         gt=0,
         lt=1,
-        description="Share of its own capacity that it is run at.",
+        description="Share of what it can take that it is run at.",
         examples=[0.7],
     )
     blocks: int = Field(

@@ -393,7 +393,7 @@ def _measured(
             "dataset": job.inputs.versions["evaluate"],
             "workload": job.inputs.versions["workload"],
             "e": job.recorder.environment,
-            "code": code_digest(PilotBuild.__module__, StudentForecast.__module__),
+            "code": code_digest("headgate.optimize.pilots", "headgate.optimize.student_forecasts"),
         },
         pilots=pilots,
         slow=slow,

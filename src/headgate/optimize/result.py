@@ -201,8 +201,6 @@ def _search(job: Job, searched: Searched) -> str:
     said.append(f"it ended because {found.stopped}")
     if found.binding is not None:
         said.append(f"what stands in the way is {words.with_units(found.binding)}")
-    if searched.plans is not None and (dearer := [*_dearer(searched.plans)]):
-        said.append(f"on the workload {', '.join(dearer)}")
     return "; ".join(said)
 
 
@@ -216,17 +214,6 @@ def _budget(budget_s: float, spent_s: float) -> str:
             "pricing what is accepted and the model as it is"
         )
     return f"the budget was {amounts.seconds(budget_s)}{over}; {beside}"
-
-
-def _dearer(plans: Plans) -> Iterator[str]:
-    """The other builds that were priced on the workload, each with its best policies."""
-    least: dict[str, float] = {}
-    for p in plans.considered:
-        least[p.name] = min(least.get(p.name, math.inf), p.provisioned_s)
-    chosen_s = plans.chosen.provisioned_s
-    for name, cost_s in least.items():
-        if name != plans.chosen.name and math.isfinite(cost_s):
-            yield f"{name} costs {cost_s / chosen_s:.2f} times as much as {plans.chosen.name}"
 
 
 class _Show:
@@ -436,16 +423,14 @@ class _Show:
                 )
             )
         replay = f.certificate.replay
-        took_s = [side.cpu_s_per_request for side in (replay.current, replay.candidate)]
-        if all(took_s):  # processors count in hundredths of a second: a short one may take none
-            before_s, after_s = (seconds / replay.cores for seconds in took_s)
+        if replay.has_cpu_times:
             rows.append(
                 Saving(
                     "the replay, measured",
                     "naive" if f.certificate.against == "baseline" else f.certificate.against,
                     "measured",
-                    self.cost(before_s, replay.run.entry),
-                    self.cost(after_s, replay.run.entry),
+                    self.cost(replay.current.cpu_s_per_request / replay.cores, replay.run.entry),
+                    self.cost(replay.candidate.cpu_s_per_request / replay.cores, replay.run.entry),
                     assumed,
                     cached,
                 )
@@ -844,6 +829,11 @@ def _notes(
             )
         )
         notes += _of_length(job, replayed.current, replayed.candidate)
+        if not replayed.has_cpu_times:
+            notes.append(
+                "The load test was too short for processors to count what both servers took: the "
+                "savings are priced, none is measured."
+            )
         notes.append(
             f"Load generator and server shared {amounts.counted(job.cores, 'core')}; read ratios "
             "before absolutes. Predictions know the CPU time of both and the time between engine "

@@ -485,9 +485,10 @@ class Trials:
         return left_out
 
     def _dearer_than(self, best: Arm[Caches], arm: Arm[Caches]) -> str:
-        times = self._costs_s(arm) / self._costs_s(best)
-        much = f"{times:.2f} times as much as" if times > EQUAL else "within a percent of"
-        return f"planned for the workload it costs {much} {best.build}"
+        ratio = self._costs_s(arm) / self._costs_s(best)
+        much = f"{ratio:.2f} times as much as" if ratio > EQUAL else "within a percent of"
+        policies = " under other policies" if best.build == BASELINE else ""
+        return f"planned for the workload it costs {much} {best.build}{policies}"
 
     def _why_not(self, arm: Arm[Caches], naive: Priced) -> str:
         priced = self._plans[arm].chosen
@@ -510,8 +511,7 @@ class Trials:
     def _winner(self, arm: Arm[Caches] | None) -> tuple[Tried | None, Plans | None]:
         if arm is None:
             return None, None
-        of_all_rounds = tuple(plans.chosen for plans in self._plans.values())
-        return self.tried[arm.build], replace(self._plans[arm], considered=of_all_rounds)
+        return self.tried[arm.build], self._plans[arm]
 
     def _record(self, found: Found[Caches]) -> str:
         """The search as an entry; the one that is there where nothing about it is new."""

@@ -11,6 +11,7 @@ from headgate.engines.protocols import datatype_of
 from headgate.engines.signature import model_inputs
 from headgate.ledger import Store
 from headgate.objects import (
+    Axis,
     BatchingSpec,
     BatchInvariance,
     Bound,
@@ -114,8 +115,6 @@ class Plans:
     offer: Offer
     chosen: Priced
     """On the workload, with a cache if it pays."""
-    considered: tuple[Priced, ...] = ()
-    """All that were priced, in every round; of the winner alone, since no round knows the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -391,12 +390,16 @@ def certify(job: Job, rule: Rule, baseline: Baseline, plans: Plans) -> Certifica
 
 def _most_per_s(contracts: Sequence[Contract], planned_per_s: float) -> float | None:
     """Up to which rate the candidate is planned to keep ``latency_p95``; None where no plan does,
-    or nothing is promised of it by itself.
+    or it is not promised ``at_most``.
 
-    Beside current it is promised for servers that are loaded alike, each by its capacity.
+    A latency that is promised beside current is one of servers that are loaded alike, each by its
+    capacity. Where a cache answers all of a workload the plan's rate is a guess.
     """
-    bounds = {c.bound for c in contracts if c.metric == "latency_p95"}
-    return planned_per_s or None if bounds == {Bound.AT_MOST} else None
+    latencies = [c for c in contracts if c.axis is Axis.LATENCY]
+    if any(c.bound.needs_current for c in latencies):
+        return None
+    promised = any((c.metric, c.bound) == ("latency_p95", Bound.AT_MOST) for c in latencies)
+    return planned_per_s if promised and planned_per_s else None
 
 
 def _in_force(job: Job, rule: Rule, answers: Recorded, load: Recorded) -> Mapping[str, str | None]:

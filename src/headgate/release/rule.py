@@ -124,7 +124,7 @@ class Rule:
     workload: str = ""
     """Version of the requests that are replayed; empty where none are."""
     replay: Mapping[str, float] = field(default_factory=dict)
-    """How they are: ``seconds`` a side, ``load`` (share of a side's own capacity), ``blocks``."""
+    """How they are: ``seconds`` a side, ``load`` (share of what a side can take), ``blocks``."""
     prices: str = ""
     """Version of the price list, by which seconds become money; empty where nothing is priced."""
     functions: Mapping[str, str] = field(default_factory=dict)

@@ -420,12 +420,17 @@ class Report:
             )
         errors = ((p, p.relative_error) for p in self.predictions)
         far = ((p, abs(e)) for p, e in errors if e is not None and abs(e) > FAR_OFF)
+        measured = any(s.basis == "measured" for s in self.savings)
+        trust = (
+            "trust the measured row of the savings, not the others"
+            if measured
+            else ("the savings are not to be trusted")
+        )
         return (
             *self.notes,
             *(
                 f"{p.variant}'s {p.shown} was predicted "
-                f"{amounts.percent(error, digits=0)} off what was measured: trust "
-                "the measured row of the savings, not the others."
+                f"{amounts.percent(error, digits=0)} off what was measured: {trust}."
                 for p, error in far
             ),
         )

@@ -15,6 +15,7 @@ from headgate.optimize import code, recorder
 from headgate.optimize.code import code_digest
 from headgate.optimize.load.servers import SERVER_CODE
 
+SHOWS = (["report"], ["cli"])
 FILES = {
     "fakepkg/__init__.py": "",
     "fakepkg/work.py": "from fakepkg import near\nimport fakepkg.plain\nimport json\n",
@@ -108,7 +109,8 @@ def test_a_transformation_does_not_depend_on_others_beside_it() -> None:
 
 def test_no_recorded_transformation_is_other_code_because_a_report_is_worded_otherwise() -> None:
     """Nor is a preview or a search: an update that only says or draws things otherwise neither
-    trains a student again nor measures anything again."""
+    trains a student again nor measures anything again. A preview and a search have words on record,
+    and with them how amounts are written; nothing that is made or measured has."""
     for module in pkgutil.iter_modules(headgate.optimize.__path__, "headgate.optimize."):
         importlib.import_module(module.name)
     named = {
@@ -117,15 +119,17 @@ def test_no_recorded_transformation_is_other_code_because_a_report_is_worded_oth
         if made.work.__module__.startswith("headgate.")  # other tests register their own
     }
     assert {"distill.student", "measure.quality", "pilot.quality", "load.replay"} <= set(named)
-    named |= {
+    worded = {
         "preview": ("headgate.optimize.pilots", "headgate.optimize.student_forecasts"),
         "search": ("headgate.planning.joint", "headgate.optimize.searching"),
     }
     shown = {
-        name: [m for m in sorted(_reached(*modules)) if m.split(".")[1:2] in (["report"], ["cli"])]
-        for name, modules in named.items()
+        name: [m for m in sorted(_reached(*modules)) if m.split(".")[1:2] in SHOWS]
+        for name, modules in (named | worded).items()
     }
     assert {name: modules for name, modules in shown.items() if modules} == {}
+    amounts = {name for name, modules in named.items() if "headgate.amounts" in _reached(*modules)}
+    assert amounts == set()
 
 
 def test_a_load_test_is_other_code_where_what_serves_is() -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,9 +23,12 @@ from headgate.caching import request_key
 from headgate.engines import codec_for
 from headgate.errors import Fault
 from headgate.ledger import Store
+from headgate.loadtest import LoadResult, Segment, Target
 from headgate.objects import BatchingSpec, Build, CacheSpec, Variant, canonical, jsonable, parse
 from headgate.optimize.load import Replay, SegmentTimes, Side
+from headgate.optimize.load import replay as load_replay
 from headgate.optimize.load.outcome import replay_from_json
+from headgate.optimize.load.probe import Saturated
 from headgate.optimize.load.replay import _pieces, _takes_per_s
 from headgate.optimize.load.schedule import Schedule
 from headgate.optimize.load.servers import Server, Starting, body_of, ready, target_of
@@ -34,6 +39,11 @@ from tests.models import tiny_classifier
 
 from .fakes import RUN
 
+ONE = np.array([0.01])
+RESULT = LoadResult(
+    *(ONE, ONE, ONE, ONE, np.array([200], np.int16), ("engine",)),
+    *(1.0, 0.1, 0.5, 1, 0, 0),
+)
 TENSOR = {"name": "x", "datatype": "FP32"}
 
 
@@ -105,6 +115,51 @@ def test_a_server_can_take_what_it_answers_while_it_keeps_its_promise() -> None:
     assert _takes_per_s(400.0, 286.0) == 286.0
     assert _takes_per_s(400.0, 500.0) == 400.0
     assert _takes_per_s(400.0, None) == 400.0
+
+
+@pytest.mark.parametrize(
+    ("promised", "rate_per_s"),
+    [({}, 280.0), ({"most_per_s": None}, 280.0), ({"most_per_s": 200.0}, 140.0)],
+    ids=["an older record", "no promise by itself", "a promise"],
+)
+def test_a_candidate_is_asked_for_its_share_of_what_its_plan_keeps(
+    endpoint: tuple[Store, Build],
+    monkeypatch: pytest.MonkeyPatch,
+    promised: Mapping[str, object],
+    rate_per_s: float,
+) -> None:
+    """And current for that of what it answers, whatever the candidate promises. Both answer 400 a
+    second here; what is sent is counted, and nothing is measured."""
+    sent: list[Segment] = []
+
+    def send(segments: Sequence[Segment], **_: object) -> list[LoadResult]:
+        sent.extend(segments)
+        return [RESULT] * len(segments)
+
+    @contextmanager
+    def process(call: Call, variant: str) -> Iterator[str]:
+        yield variant
+
+    def up(variant: str) -> object:
+        memory = SimpleNamespace(rss=1 << 20)
+        return SimpleNamespace(url=variant, process=SimpleNamespace(memory_info=lambda: memory))
+
+    monkeypatch.setattr(load_replay, "server_process", process)
+    monkeypatch.setattr(load_replay, "ready", up)
+    monkeypatch.setattr(load_replay, "saturate", lambda *_: Saturated(400.0, 10, 0.0))
+    monkeypatch.setattr(load_replay, "target_of", lambda server, call: Target(server.url))
+    monkeypatch.setattr(load_replay, "run_load", send)
+    call = call_of(endpoint[0], [1.0] * 9999, seconds=9.0, blocks=9, load=0.7, **promised)
+    call = replace(call, u={**call.u, "current": "http://current", "candidate": "http://new"})
+    body = json.loads(load_replay.replay.work(call)["load"].content)
+    current, candidate = body["sides"]
+    assert current["rate_per_s"] == pytest.approx(280.0)
+    assert candidate["rate_per_s"] == pytest.approx(rate_per_s)
+    for url, rate in (("http://current", 280.0), ("http://new", rate_per_s)):
+        of_a_second = {len(s.bodies) for s in sent if s.target.url == url and s.at_s[-1] < 1.1}
+        assert max(of_a_second) == pytest.approx(rate, abs=2)
+    side = replay_from_json(body, cores=2, run=RUN).candidate
+    assert (side.capacity_per_s, side.most_per_s) == (400.0, promised.get("most_per_s"))
 
 
 def test_servers_take_turns_and_neither_always_begins() -> None:
@@ -313,6 +368,12 @@ def test_a_side_is_the_sum_of_its_segments() -> None:
     assert REPLAY.current.generator_cpu_s_per_request == pytest.approx(1.0 / 40)
     assert REPLAY.current.hit_share == pytest.approx(0.5)
     assert [REPLAY.current.quantile_s(q) for q in (0.5, 0.6, 0.95)] == [1.0, 2.0, 2.0]
+
+
+def test_a_replay_has_processor_times_where_both_servers_have() -> None:
+    """Of tenths of a second there may be none, and no saving is measured then."""
+    assert REPLAY.has_cpu_times
+    assert not replace(REPLAY, candidate=side(times(1.0, cpu_s=0.0))).has_cpu_times
 
 
 def test_a_segment_knows_what_it_sent() -> None:

@@ -44,9 +44,13 @@ def test_a_training_tells_how_long_it_still_takes(first: int, reused: str) -> No
     assert told[-1] == (first / 400, f"step {first} of 400, loss 0.5000{reused}")
     clock.advance(4.0)
     tell(first + 2, 400, 0.25)
-    left = {1: "13.2 min", 101: "9.90 min"}[first]
+    left = {1: "13 min", 101: "10 min"}[first]
     said = f"step {first + 2} of 400, loss 0.2500, about {left} left{reused}"
     assert told[-1] == ((first + 2) / 400, said)
+    tell(370, 400, 0.25)
+    clock.advance(2.0 * (378 - first))
+    tell(380, 400, 0.25)
+    assert told[-1] == (380 / 400, f"step 380 of 400, loss 0.2500, about 40 s left{reused}")
 
 
 RECIPE = Recipe(layers_kept=2, steps=6, batch_texts=4, max_texts=60, table_dimensions=8)

@@ -65,10 +65,23 @@ def test_a_candidate_is_held_against_what_it_replaces(
             286.0,
             None,
         ),
+        (
+            [("latency_p95", Bound.AT_MOST, 0.1), ("latency_p99", Bound.RATIO_AT_MOST, 1.2)],
+            286.0,
+            None,
+        ),
+        (
+            [("latency_p95", Bound.AT_MOST, 0.1), ("cost_per_1k", Bound.RATIO_AT_MOST, 0.5)],
+            286.0,
+            286.0,
+        ),
         ([("latency_p99", Bound.AT_MOST, 0.1)], 286.0, None),
         ([], 286.0, None),
     ],
-    ids=["kept up to there", "no plan keeps it", "beside current", "both", "not planned", "none"],
+    ids=[
+        *("kept up to there", "no plan keeps it", "beside current", "both"),
+        *("another beside current", "cost beside current", "not planned", "none"),
+    ],
 )
 def test_a_candidate_is_loaded_with_what_its_plan_says_that_it_can_take(
     promised: list[tuple[str, Bound, float]], planned_per_s: float, most_per_s: float | None

@@ -508,6 +508,10 @@ def test_a_prediction_far_off_is_called_out_everywhere() -> None:
     assert body["notes"] == list(report.caveats)
     assert said in terminal(report)
     assert escape(said) in render_html(report)
+    priced = dataclasses.replace(
+        report, savings=tuple(s for s in report.savings if s.basis != "measured")
+    )
+    assert priced.caveats[-1].endswith("off what was measured: the savings are not to be trusted.")
 
 
 def test_a_void_load_test_is_nowhere_what_to_trust() -> None:

@@ -2,7 +2,7 @@
 
 ``servers`` starts them, ``schedule`` cuts the workload, ``probe`` finds what a server can do and
 what its shell costs, ``replay`` runs it all and ``outcome`` is what comes out. Each server runs in
-a process of its own, through HTTP, open loop, at a share of its own capacity. Only one of the two
+a process of its own, through HTTP, open loop, at a share of what it can take. Only one of the two
 is asked at a time, so they share nothing but the machine's mood.
 """
 

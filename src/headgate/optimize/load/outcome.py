@@ -113,6 +113,12 @@ class Replay:
     cores: int
     run: Recorded
 
+    @property
+    def has_cpu_times(self) -> bool:
+        """Whether both servers took time that processors count, which they do in hundredths of a
+        second: of a short replay there may be none."""
+        return all(side.cpu_s_per_request for side in (self.current, self.candidate))
+
     def samples(self, metric: str, *, price_per_s: float) -> Blocks | None:
         """The candidate's segments beside the current's, as the gate takes them."""
         if not metric.startswith(SPEED):

@@ -43,9 +43,10 @@ def replay(call: Call) -> Mapping[str, Output]:
         servers = [ready(first), ready(second)]  # both load and warm at the same time
         call.progress(0.02, "finding each server's capacity")
         probes = [saturate(s, log.items, call) for s in servers]
+        most_per_s = (None, c.get("most_per_s"))  # of the candidate; older records have none
         plans = [
-            Schedule(log.at_s, p.requests, c["load"] * _takes_per_s(p.rate_per_s, most_per_s))
-            for p, most_per_s in zip(probes, c["most_per_s"], strict=True)
+            Schedule(log.at_s, p.requests, c["load"] * _takes_per_s(p.rate_per_s, most))
+            for p, most in zip(probes, most_per_s, strict=True)
         ]
         pieces = _pieces(plans, seconds=c["seconds"], blocks=c["blocks"])
         rates = [plan.rate_per_s for plan in plans]
@@ -68,7 +69,7 @@ def replay(call: Call) -> Mapping[str, Output]:
         "sides": [
             {
                 "capacity_per_s": probes[i].rate_per_s,
-                "most_per_s": c["most_per_s"][i],
+                "most_per_s": most_per_s[i],
                 "rate_per_s": plans[i].rate_per_s,
                 "before": [(0, probes[i].requests), *(s.sent for s in times[:2] if i == 0)],
                 "memory_bytes": memory[i],
@@ -158,7 +159,7 @@ def measure_load(
             "seconds": seconds,
             "blocks": blocks,
             "load": load,
-            "most_per_s": (None, most_per_s),
+            "most_per_s": most_per_s,
             "input": tensor,
         },
         detail=f"{current.variant.name} and {candidate.variant.name}, {seconds:g} s each",

@@ -27,8 +27,8 @@ __all__ = ["SERVER_CODE", "Server", "Starting", "body_of", "ready", "server_proc
 
 SERVER_CODE = ("headgate.runtime.loading", "headgate.server", "headgate.loadtest.generator")
 """What runs in the processes that are started here: part of the code that a run depends on. Of
-``headgate serve`` that is what loads and what serves: the command has said what it has to say
-before the first request."""
+``headgate serve`` that is what loads and what serves, and not what the command hands over (limits;
+here no traces and no watch), or whatever it prints would be part of it."""
 _WARM_S = 6.0
 _START_S = 60.0
 _PATHS = {"embed": "/v1/embeddings", "rerank": "/rerank"}

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from headgate.amounts import seconds
 from headgate.distillation import STUDENTS, Recipe, control, subset
 from headgate.engines import codec_for, load
 from headgate.errors import InputError
@@ -79,7 +78,8 @@ class _Told:
         said = f"step {step} of {steps}, loss {loss:.4f}"
         if step > first:
             left_s = (now_s - began_s) / (step - first) * (steps - step)
-            said += f", about {seconds(left_s)} left"
+            left = f"{left_s:.0f} s" if left_s < 120 else f"{left_s / 60:.0f} min"
+            said += f", about {left} left"
         if first > 1:
             said += f"; {first - 1} steps are reused"
         self._tell(step / steps, said)
