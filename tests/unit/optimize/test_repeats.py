@@ -196,7 +196,7 @@ def test_every_figure_that_rests_on_them_says_so(
             for name, instead in (("batching", "one at a time"), ("caching", "no cache"))
         ],
     )  # fmt: skip
-    replay = SimpleNamespace(current=side, candidate=side, run=RUN, cores=2)
+    replay = SimpleNamespace(current=side, candidate=side, run=RUN, cores=2, has_cpu_times=True)
     findings = cast(
         "Findings",
         SimpleNamespace(
