@@ -424,7 +424,7 @@ class Report:
         trust = (
             "trust the measured row of the savings, not the others"
             if measured
-            else ("the savings are not to be trusted")
+            else "the savings are not to be trusted"
         )
         return (
             *self.notes,
